@@ -1,0 +1,1 @@
+"""LiveKit media for CPU-heavy Python."""

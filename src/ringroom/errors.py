@@ -1,0 +1,91 @@
+"""Every error that ringroom raises on purpose.
+
+    RingroomError
+    ├── ConfigurationError        an option is wrong; nothing was started        (also a ValueError)
+    │   └── UnknownProviderError  no provider of that name is registered
+    ├── FrameError                a frame that cannot be made or sent             (also a ValueError)
+    ├── StartupError              a child process or the shared memory did not come up
+    ├── RoomError                 the room: refused, unreachable, or lost for good
+    ├── ClosedError               the transport was closed, by you
+    ├── BusyError                 somebody else already reads or writes here
+    ├── WouldBlock                the ``_nowait`` form has nothing to give or no room to take
+    ├── LostProcessError          the I/O process or a worker died
+    └── WireError                 bytes that are not a record or message of ours
+
+Deadlines raise the built-in ``TimeoutError``. No message ever contains a token or a key.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BusyError",
+    "ClosedError",
+    "ConfigurationError",
+    "FrameError",
+    "LostProcessError",
+    "RingroomError",
+    "RoomError",
+    "StartupError",
+    "UnknownProviderError",
+    "WireError",
+    "WouldBlock",
+]
+
+
+class RingroomError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigurationError(RingroomError, ValueError):
+    """An option is missing or wrong. Raised before any process starts."""
+
+
+class UnknownProviderError(ConfigurationError):
+    """No provider is registered under the name; the message lists those that are."""
+
+
+class FrameError(RingroomError, ValueError):
+    """A frame whose samples, shape, rate or size cannot be carried."""
+
+
+class StartupError(RingroomError):
+    """A child process did not come up in time, or the machine refused it what it needs."""
+
+
+class RoomError(RingroomError):
+    """The room refused us, could not be reached, or was lost and did not come back.
+
+    ``reason`` is one word for programs: ``unauthorized``, ``unreachable``, ``timeout``,
+    ``disconnected``, ``publish_refused``, ``data_refused``, ``failed``.
+    """
+
+    def __init__(self, message: str, *, reason: str = "failed") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_room_error, (str(self), self.reason))
+
+
+def _room_error(message: str, reason: str) -> RoomError:
+    return RoomError(message, reason=reason)
+
+
+class ClosedError(RingroomError):
+    """The transport, track or lane was closed by its owner."""
+
+
+class BusyError(RingroomError):
+    """A track has one writer and a kind of frame one reader; this would be the second."""
+
+
+class WouldBlock(RingroomError):
+    """Nothing to receive, or no room to send, right now."""
+
+
+class LostProcessError(RingroomError):
+    """The I/O process or a worker died; the message says how."""
+
+
+class WireError(RingroomError):
+    """Bytes that do not decode: truncated, of an unknown kind, or with impossible lengths."""

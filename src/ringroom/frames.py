@@ -1,0 +1,496 @@
+"""What travels: audio, video and data frames, and events.
+
+A frame that came in carries the track it came from (`TrackInfo`), its place in that track
+(``sequence``) and when the I/O process got it (``received_ns``, `time.monotonic_ns`, a clock that
+all processes of one machine share). A frame to send carries a track *name*, or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ringroom import colour
+from ringroom.errors import FrameError
+
+__all__ = [
+    "AudioFrame",
+    "DataFrame",
+    "Event",
+    "EventKind",
+    "Frame",
+    "Item",
+    "Kind",
+    "Participant",
+    "TrackInfo",
+    "VideoFrame",
+]
+
+# LiveKit encodes Opus, which takes 8 to 48 kHz; sources up to 192 kHz are resampled by WebRTC.
+MIN_SAMPLE_RATE = 8_000
+MAX_SAMPLE_RATE = 192_000
+MAX_CHANNELS = 2
+# WebRTC encodes nothing wider than 8K UHD.
+MAX_SIDE = 8_192
+# The packet size that livekit-server 1.13 negotiates for data messages.
+MAX_DATA_BYTES = 64_000
+MAX_TOPIC_BYTES = 1_024
+MAX_IDENTITY_BYTES = 1_024
+
+Samples: TypeAlias = NDArray[np.int16]
+
+
+class Kind(StrEnum):
+    """What can be received: the values of ``kinds=``."""
+
+    AUDIO = "audio"
+    VIDEO = "video"
+    DATA = "data"
+    EVENT = "event"
+
+
+class EventKind(StrEnum):
+    """What can happen in a room."""
+
+    CONNECTED = "connected"
+    PARTICIPANT_JOINED = "participant_joined"
+    PARTICIPANT_LEFT = "participant_left"
+    PARTICIPANT_CHANGED = "participant_changed"
+    TRACK_PUBLISHED = "track_published"
+    TRACK_UNPUBLISHED = "track_unpublished"
+    TRACK_STARTED = "track_started"
+    TRACK_MUTED = "track_muted"
+    TRACK_UNMUTED = "track_unmuted"
+    TRACK_FAILED = "track_failed"
+    TRACK_ENDED = "track_ended"
+    CONNECTION_LOST = "connection_lost"
+    CONNECTION_BACK = "connection_back"
+    PUBLISH_FAILED = "publish_failed"
+    DATA_FAILED = "data_failed"
+    EVENTS_LOST = "events_lost"
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Participant:
+    """Somebody in the room. ``identity`` is unique in the room, ``name`` is for people."""
+
+    identity: str
+    sid: str = ""
+    name: str = ""
+    metadata: str = ""
+    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        values = (self.identity, self.sid, self.name, self.metadata, dict(self.attributes))
+        return (_participant, values)
+
+
+def _participant(
+    identity: str, sid: str, name: str, metadata: str, attributes: dict[str, str]
+) -> Participant:
+    return Participant(
+        identity=identity, sid=sid, name=name, metadata=metadata, attributes=attributes
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackInfo:
+    """A track of a participant. ``sid`` is unique in the room and new with each publication."""
+
+    sid: str
+    name: str
+    kind: Kind
+    participant: str
+    """The identity of who publishes it."""
+    source: str = "unknown"
+    """microphone, camera, screen_share, screen_share_audio or unknown."""
+
+    @property
+    def reply_name(self) -> str:
+        """The name of the outgoing track that answers this one."""
+        return f"{self.participant}/{self.name or self.sid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in the room, or to a track of it."""
+
+    kind: EventKind
+    participant: Participant | None = None
+    track: TrackInfo | None = None
+    reason: str = ""
+    received_ns: int = 0
+
+
+class AudioFrame:
+    """A piece of sound: ``samples`` is an int16 array of shape (samples per channel, channels).
+
+    ``samples`` may be given as bytes (interleaved little-endian int16, as PCM files hold it), as an
+    int16 array, or as a float array in [-1, 1], which is scaled by 32767 and clipped; a
+    one-dimensional array is interleaved if ``channels`` is 2. The array is not copied when it
+    already has the right form. Frames are read-only once they are sent or were received.
+
+    Raises `FrameError` for a wrong type, shape, rate or size, and for NaN or infinite samples.
+    """
+
+    __slots__ = ("received_ns", "sample_rate", "samples", "sequence", "track")
+
+    samples: Samples
+    sample_rate: int
+    track: TrackInfo | str | None
+    sequence: int
+    received_ns: int
+
+    def __init__(
+        self,
+        samples: bytes | bytearray | memoryview | ArrayLike,
+        sample_rate: int,
+        channels: int | None = None,
+        *,
+        track: TrackInfo | str | None = None,
+    ) -> None:
+        self.sample_rate = check_rate(sample_rate)
+        self.samples = _as_samples(samples, channels)
+        self.track = track
+        self.sequence = 0
+        self.received_ns = 0
+
+    @classmethod
+    def received(
+        cls, samples: Samples, sample_rate: int, track: TrackInfo | str | None, stamp: Stamp
+    ) -> AudioFrame:
+        """A frame made of parts that are known to be right (the codec's way in)."""
+        frame = object.__new__(cls)
+        frame.samples = samples
+        frame.sample_rate = sample_rate
+        frame.track = track
+        frame.sequence, frame.received_ns = stamp
+        return frame
+
+    @property
+    def channels(self) -> int:
+        return int(self.samples.shape[1])
+
+    @property
+    def data(self) -> bytes:
+        """The samples as interleaved little-endian int16 bytes."""
+        return self.samples.astype("<i2", copy=False).tobytes()
+
+    @property
+    def duration(self) -> float:
+        """In seconds."""
+        return len(self.samples) / self.sample_rate
+
+    @property
+    def participant(self) -> str:
+        """The identity of who spoke; empty for a frame of our own."""
+        return self.track.participant if isinstance(self.track, TrackInfo) else ""
+
+    def gain(self, factor: float) -> AudioFrame:
+        """The same sound, louder or quieter, clipped at full scale instead of wrapping."""
+        scaled = np.rint(self.samples * float(factor)).clip(-32768, 32767).astype(np.int16)
+        return self.replace(samples=scaled)
+
+    def as_float(self) -> NDArray[np.float32]:
+        """The samples as float32 in [-1, 1], shape (samples per channel, channels)."""
+        return self.samples.astype(np.float32) / np.float32(32768.0)
+
+    def replace(
+        self, *, samples: ArrayLike | None = None, track: TrackInfo | str | None = None
+    ) -> AudioFrame:
+        """A copy with other samples or for another track; the rest stays."""
+        new = AudioFrame.received(
+            self.samples if samples is None else _as_samples(samples, self.channels),
+            self.sample_rate,
+            self.track if track is None else track,
+            (self.sequence, self.received_ns),
+        )
+        return new
+
+    def __repr__(self) -> str:
+        return (
+            f"AudioFrame({len(self.samples)} samples, {self.sample_rate} Hz, "
+            f"{self.channels} ch, track={_track_label(self.track)!r})"
+        )
+
+
+class VideoFrame:
+    """A picture in I420: Y plane, then U and V at half the width and height, without padding.
+
+    ``data`` is a one-dimensional uint8 array of width*height + 2*ceil(width/2)*ceil(height/2)
+    bytes. ``rotation`` is 0, 90, 180 or 270 degrees clockwise, to be applied for display.
+    ``timestamp_us`` is the source's own clock.
+
+    Raises `FrameError` for a wrong size, type or rotation.
+    """
+
+    __slots__ = (
+        "data",
+        "height",
+        "received_ns",
+        "rotation",
+        "sequence",
+        "timestamp_us",
+        "track",
+        "width",
+    )
+
+    data: NDArray[np.uint8]
+    width: int
+    height: int
+    rotation: int
+    timestamp_us: int
+    track: TrackInfo | str | None
+    sequence: int
+    received_ns: int
+
+    def __init__(
+        self,
+        data: bytes | bytearray | memoryview | NDArray[np.uint8],
+        width: int,
+        height: int,
+        *,
+        rotation: int = 0,
+        timestamp_us: int = 0,
+        track: TrackInfo | str | None = None,
+    ) -> None:
+        check_size(width, height)
+        if rotation not in (0, 90, 180, 270):
+            raise FrameError(f"rotation is {rotation!r}, expected 0, 90, 180 or 270")
+        self.data = _as_i420(data, width, height)
+        self.width = width
+        self.height = height
+        self.rotation = rotation
+        self.timestamp_us = timestamp_us
+        self.track = track
+        self.sequence = 0
+        self.received_ns = 0
+
+    @classmethod
+    def received(
+        cls,
+        data: NDArray[np.uint8],
+        size: tuple[int, int],
+        origin: tuple[int, int],
+        track: TrackInfo | str | None,
+        stamp: Stamp,
+    ) -> VideoFrame:
+        """A frame made of parts that are known to be right (the codec's way in).
+
+        ``size`` is (width, height), ``origin`` is (rotation, timestamp_us).
+        """
+        frame = object.__new__(cls)
+        frame.data = data
+        frame.width, frame.height = size
+        frame.rotation, frame.timestamp_us = origin
+        frame.track = track
+        frame.sequence, frame.received_ns = stamp
+        return frame
+
+    @classmethod
+    def from_rgb(cls, pixels: NDArray[np.uint8], *, track: str | None = None) -> VideoFrame:
+        """From an array of shape (height, width, 3), red first. BT.601, limited range."""
+        height, width = _pixel_size(pixels, 3)
+        return cls(colour.rgb_to_i420(pixels), width, height, track=track)
+
+    @classmethod
+    def from_bgr(cls, pixels: NDArray[np.uint8], *, track: str | None = None) -> VideoFrame:
+        """From an array of shape (height, width, 3), blue first (OpenCV's order)."""
+        height, width = _pixel_size(pixels, 3)
+        return cls(colour.rgb_to_i420(pixels[..., ::-1]), width, height, track=track)
+
+    @classmethod
+    def from_gray(cls, pixels: NDArray[np.uint8], *, track: str | None = None) -> VideoFrame:
+        """From an array of shape (height, width): 0 black, 255 white."""
+        height, width = _pixel_size(pixels, 1)
+        return cls(colour.gray_to_i420(pixels), width, height, track=track)
+
+    def planes(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Views of Y (height, width), U and V (half of each, rounded up)."""
+        return colour.planes(self.data, self.width, self.height)
+
+    def to_rgb(self) -> NDArray[np.uint8]:
+        """A new array of shape (height, width, 3), red first. Rotation is not applied."""
+        return colour.i420_to_rgb(self.data, self.width, self.height)
+
+    def to_bgr(self) -> NDArray[np.uint8]:
+        """A new array of shape (height, width, 3), blue first. Rotation is not applied."""
+        return colour.i420_to_bgr(self.data, self.width, self.height)
+
+    def to_gray(self) -> NDArray[np.uint8]:
+        """A new array of shape (height, width): 0 black, 255 white."""
+        return colour.i420_to_gray(self.data, self.width, self.height)
+
+    @property
+    def participant(self) -> str:
+        """The identity of who shows it; empty for a frame of our own."""
+        return self.track.participant if isinstance(self.track, TrackInfo) else ""
+
+    def __repr__(self) -> str:
+        return f"VideoFrame({self.width}x{self.height}, track={_track_label(self.track)!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class DataFrame:
+    """A message: up to 64,000 bytes, to everyone or to the identities named in ``to``.
+
+    ``participant`` is the identity of who sent it, empty when the server's API did.
+    Raises `FrameError` for a payload that is not bytes or too large, or bad names.
+    """
+
+    payload: bytes
+    topic: str = ""
+    participant: str = ""
+    reliable: bool = True
+    to: tuple[str, ...] = ()
+    sequence: int = 0
+    received_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.payload, bytes):
+            kind = type(self.payload).__name__
+            raise FrameError(f"a data payload is bytes, not {kind}; encode text first")
+        if len(self.payload) > MAX_DATA_BYTES:
+            raise FrameError(
+                f"a data payload has {len(self.payload)} bytes, the server takes at most "
+                f"{MAX_DATA_BYTES}; split it"
+            )
+        check_text("topic", self.topic, MAX_TOPIC_BYTES)
+        for identity in self.to:
+            check_text("destination identity", identity, MAX_IDENTITY_BYTES)
+
+    @property
+    def data(self) -> bytes:
+        return self.payload
+
+
+Stamp: TypeAlias = tuple[int, int]
+"""(sequence, received_ns)."""
+Frame: TypeAlias = AudioFrame | VideoFrame | DataFrame
+Item: TypeAlias = Frame | Event
+
+
+def check_rate(sample_rate: int) -> int:
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer):
+        raise FrameError(f"the sample rate is {sample_rate!r}, expected a whole number of Hz")
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise FrameError(
+            f"the sample rate is {sample_rate} Hz, expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+        )
+    return int(sample_rate)
+
+
+def check_channels(channels: int) -> int:
+    if isinstance(channels, bool) or channels not in (1, 2):
+        raise FrameError(f"channels is {channels!r}, expected 1 (mono) or 2 (stereo)")
+    return int(channels)
+
+
+def check_size(width: int, height: int) -> None:
+    for name, value in (("width", width), ("height", height)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise FrameError(f"the {name} is {value!r}, expected a whole number of pixels")
+        if not 2 <= value <= MAX_SIDE:
+            raise FrameError(f"the {name} is {value} pixels, expected 2 to {MAX_SIDE}")
+
+
+def check_text(what: str, text: str, limit: int) -> str:
+    if not isinstance(text, str):
+        raise FrameError(f"the {what} is of type {type(text).__name__}, expected text")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise FrameError(f"the {what} is not valid Unicode text ({error.reason})") from None
+    if size > limit:
+        raise FrameError(f"the {what} has {size} bytes, at most {limit} are allowed")
+    return text
+
+
+def _as_samples(samples: Any, channels: int | None) -> Samples:
+    if isinstance(samples, bytes | bytearray | memoryview):
+        array = _from_pcm(samples)
+    else:
+        array = _from_array(samples)
+    if array.ndim == 1:
+        wanted = check_channels(channels or 1)
+        if array.size % wanted:
+            raise FrameError(
+                f"{array.size} samples do not divide into {wanted} channels; "
+                "a sample of each channel must be there"
+            )
+        array = array.reshape(-1, wanted)
+    if array.ndim != 2 or array.shape[1] not in (1, 2):
+        raise FrameError(
+            f"audio of shape {array.shape}, expected (samples per channel, channels) "
+            "with 1 or 2 channels"
+        )
+    if channels is not None and array.shape[1] != channels:
+        raise FrameError(f"audio of shape {array.shape} has not the {channels} channels asked for")
+    if not array.size:
+        raise FrameError("an audio frame without samples; send nothing instead")
+    return np.ascontiguousarray(array)
+
+
+def _from_pcm(pcm: bytes | bytearray | memoryview) -> Samples:
+    size = pcm.nbytes if isinstance(pcm, memoryview) else len(pcm)
+    if size % 2:
+        raise FrameError(f"{size} bytes of PCM: int16 samples take two bytes each, one is missing")
+    # A mutable buffer is copied: the caller may refill it while the frame is under way.
+    return np.frombuffer(bytes(pcm), "<i2").astype(np.int16, copy=False)
+
+
+def _from_array(samples: Any) -> Samples:
+    try:
+        array = np.asarray(samples)
+    except ValueError as error:
+        raise FrameError(f"audio samples do not form an array: {error}") from None
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise FrameError("float audio holds NaN or infinite samples; expected [-1, 1]")
+        return np.rint(np.clip(array, -1.0, 1.0) * 32767.0).astype(np.int16)
+    if array.dtype.kind == "i" and array.dtype.itemsize == 2:
+        return array.astype(np.int16, copy=False)
+    raise FrameError(
+        f"audio samples of dtype {array.dtype}, expected int16, or floats in [-1, 1]; "
+        "convert with .astype(numpy.int16)"
+    )
+
+
+def _as_i420(data: Any, width: int, height: int) -> NDArray[np.uint8]:
+    if isinstance(data, np.ndarray):
+        if data.dtype != np.uint8:
+            raise FrameError(f"I420 of dtype {data.dtype}, expected uint8")
+        array = np.ascontiguousarray(data).reshape(-1)
+    elif isinstance(data, bytes | bytearray | memoryview):
+        array = np.frombuffer(bytes(data), np.uint8)
+    else:
+        raise FrameError(f"a picture of type {type(data).__name__}, expected bytes or an array")
+    expected = colour.i420_size(width, height)
+    if array.size != expected:
+        raise FrameError(
+            f"I420 of {array.size} bytes, but {width}x{height} takes {expected}; "
+            "use VideoFrame.from_rgb for RGB pixels"
+        )
+    return array
+
+
+def _pixel_size(pixels: NDArray[np.uint8], depth: int) -> tuple[int, int]:
+    wanted = "(height, width)" if depth == 1 else "(height, width, 3)"
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        found = getattr(pixels, "dtype", type(pixels).__name__)
+        raise FrameError(f"pixels of {found}, expected a uint8 array of shape {wanted}")
+    if pixels.ndim != (2 if depth == 1 else 3) or (depth == 3 and pixels.shape[2] != 3):
+        raise FrameError(f"pixels of shape {pixels.shape}, expected {wanted}")
+    check_size(pixels.shape[1], pixels.shape[0])
+    return int(pixels.shape[0]), int(pixels.shape[1])
+
+
+def _track_label(track: TrackInfo | str | None) -> str | None:
+    return track.reply_name if isinstance(track, TrackInfo) else track

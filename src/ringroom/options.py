@@ -1,0 +1,151 @@
+"""Options as frozen groups, checked once, when they are made and before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+from ringroom.errors import ConfigurationError, FrameError
+from ringroom.frames import Kind, Participant, check_channels, check_rate
+
+__all__ = ["MEDIA", "Participants", "PublishOptions", "SessionOptions", "TransportConfig"]
+
+Participants: TypeAlias = frozenset[str] | Callable[[Participant], bool] | None
+"""Identities, or a predicate (it runs in the I/O process), or None for everyone."""
+
+Mode: TypeAlias = Literal["speech", "live"]
+Route: TypeAlias = Literal["participant", "track"]
+MEDIA = (Kind.AUDIO, Kind.VIDEO)
+
+# 10 ms is WebRTC's own packet of samples; below it nothing arrives, beyond 1 s nobody waits.
+MIN_FRAME_MS, MAX_FRAME_MS = 10, 1_000
+VIDEO_CODECS = ("vp8", "vp9", "h264", "h265", "av1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishOptions:
+    """How a track of ours is published."""
+
+    mode: Mode = "speech"
+    """``speech``: nothing is dropped, the sender waits. ``live``: newest wins, never waits."""
+    queue_ms: int = 200
+    """Sound that waits in the native source, beyond which sending waits; 20 to 1000 ms."""
+    audio_bitrate: int | None = None
+    """Bits per second; None leaves it to the SDK."""
+    dtx: bool = False
+    """Send nothing while silent (Opus DTX)."""
+    red: bool = True
+    """Send audio redundantly (RFC 2198)."""
+    video_codec: str = "vp8"
+    video_bitrate: int | None = None
+    video_fps: float = 30.0
+    simulcast: bool = False
+    source: str = ""
+    """microphone, camera, screen_share, screen_share_audio; empty: by the kind of the track."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ConfigurationError(f"publish mode is {self.mode!r}, expected 'speech' or 'live'")
+        _check_range("queue_ms", self.queue_ms, 20, 1_000)
+        if self.video_codec not in VIDEO_CODECS:
+            known = ", ".join(VIDEO_CODECS)
+            raise ConfigurationError(f"video_codec is {self.video_codec!r}, expected one of {known}")
+        for name in ("audio_bitrate", "video_bitrate"):
+            if getattr(self, name) is not None:
+                _check_range(name, getattr(self, name), 1_000, 100_000_000)
+        _check_range("video_fps", self.video_fps, 0.1, 240)
+        sources = ("", "microphone", "camera", "screen_share", "screen_share_audio")
+        if self.source not in sources:
+            raise ConfigurationError(f"source is {self.source!r}, expected one of {sources[1:]}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """What is received and in which form, whatever the provider."""
+
+    sample_rate: int = 16_000
+    """Hz, for all received audio and for tracks of ours that name no other."""
+    channels: int = 1
+    kinds: tuple[Kind, ...] = (Kind.AUDIO,)
+    """What is subscribed and received; a decoder costs CPU, so only what is asked for."""
+    participants: Participants = None
+    frame_ms: int = 20
+    """How much sound a received frame holds."""
+    max_age: float = 0.2
+    """Seconds after which a waiting frame is stale and is dropped, counted."""
+    publish: PublishOptions = field(default_factory=PublishOptions)
+    connect_timeout: float = 10.0
+    close_timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        try:
+            check_rate(self.sample_rate)
+            check_channels(self.channels)
+        except FrameError as error:
+            raise ConfigurationError(str(error)) from None
+        if self.sample_rate > 48_000:
+            raise ConfigurationError(
+                f"the sample rate is {self.sample_rate} Hz, expected at most 48000 (Opus has no more)"
+            )
+        object.__setattr__(self, "kinds", _as_kinds(self.kinds))
+        object.__setattr__(self, "participants", _as_participants(self.participants))
+        _check_range("frame_ms", self.frame_ms, MIN_FRAME_MS, MAX_FRAME_MS)
+        if self.frame_ms % 10:
+            raise ConfigurationError(
+                f"frame_ms is {self.frame_ms}, expected a multiple of 10 (WebRTC's packet)"
+            )
+        _check_range("max_age", self.max_age, 0.02, 60)
+        _check_range("connect_timeout", self.connect_timeout, 0.1, 600)
+        _check_range("close_timeout", self.close_timeout, 0.1, 600)
+        if not isinstance(self.publish, PublishOptions):
+            raise ConfigurationError(
+                f"publish is {type(self.publish).__name__}, expected ringroom.PublishOptions(...)"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransportConfig:
+    """The provider-neutral form: the same fields for every provider, the rest in ``extra``."""
+
+    url: str = ""
+    token: str | Callable[[], str] = field(default="", repr=False)
+    sample_rate: int = 16_000
+    channels: int = 1
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.extra, Mapping):
+            raise ConfigurationError(f"extra is {type(self.extra).__name__}, expected a mapping")
+
+
+def _check_range(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{name} is {value!r}, expected a number from {low} to {high}")
+    if not low <= value <= high:
+        raise ConfigurationError(f"{name} is {value}, expected {low} to {high}")
+
+
+def _as_kinds(kinds: Iterable[str]) -> tuple[Kind, ...]:
+    if isinstance(kinds, str) or not isinstance(kinds, Iterable):
+        raise ConfigurationError(f"kinds is {kinds!r}, expected a tuple such as ('audio', 'video')")
+    known = ", ".join(Kind)
+    result: list[Kind] = []
+    for kind in kinds:
+        if kind not in list(Kind):
+            raise ConfigurationError(f"kinds has {kind!r}, expected some of: {known}")
+        result.append(Kind(kind))
+    return tuple(dict.fromkeys(result))
+
+
+def _as_participants(value: Any) -> Participants:
+    if value is None or callable(value):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError(
+            f"participants is {value!r}, expected identities in a list, or a function of Participant"
+        )
+    identities = frozenset(value)
+    if not all(isinstance(identity, str) and identity for identity in identities):
+        raise ConfigurationError("participants has an identity that is empty or not text")
+    return identities

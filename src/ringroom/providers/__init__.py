@@ -1,0 +1,1 @@
+"""The way outside: LiveKit, the fake, and whatever third parties register."""

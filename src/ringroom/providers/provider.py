@@ -1,0 +1,147 @@
+"""The seam that makes the outside pluggable.
+
+A `ProviderSpec` is what an application names: free of any SDK, checked when it is made, sent to
+the I/O process. There it `open`s a `Provider`, which speaks to the outside on the I/O process's
+asyncio loop: inbound it calls a `Sink`, outbound it is called.
+
+All calls in both directions are made on that one loop's thread. The sink's methods never wait and
+never raise for load: what does not fit is dropped and counted behind them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from ringroom.frames import AudioFrame, DataFrame, Event, Kind, Participant, TrackInfo, VideoFrame
+from ringroom.options import PublishOptions, SessionOptions
+
+__all__ = ["Joined", "OutgoingTrack", "Playout", "Provider", "ProviderSpec", "Sink", "TrackSink"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """What a provider knows once it is connected."""
+
+    room: str
+    identity: str
+    sid: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutgoingTrack:
+    """A track that is to be published. Video tracks have a size, audio tracks a rate."""
+
+    name: str
+    kind: Kind
+    options: PublishOptions
+    sample_rate: int = 0
+    channels: int = 0
+    width: int = 0
+    height: int = 0
+
+
+class TrackSink(Protocol):
+    """Where the frames of one inbound track go. Calls after `close` are ignored."""
+
+    def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
+        """Interleaved native int16 (any format of memoryview); copied before it returns."""
+
+    def video(
+        self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
+    ) -> None:
+        """A picture without padding, size (width, height); copied before it returns."""
+
+    def muted(self, muted: bool) -> None:
+        """The publisher muted or unmuted the track."""
+
+    def close(self, reason: str = "") -> None:
+        """The track has ended; what was delivered before still reaches its reader."""
+
+
+class Sink(Protocol):
+    """What a provider calls with what comes in."""
+
+    def wants(self, track: TrackInfo, participant: Participant) -> bool:
+        """Whether the track is to be subscribed. Ask before paying for a decoder."""
+
+    def open_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
+        """A wanted track begins to flow."""
+
+    def data(self, frame: DataFrame) -> None:
+        """A message came in."""
+
+    def event(self, event: Event) -> None:
+        """Anything of the room's life except what `TrackSink` and `ended` tell."""
+
+    def ended(self, reason: str, *, error: str = "") -> None:
+        """The room is over for us: by its own end (room closed, we were removed), or, when
+        ``error`` is given, by a loss that did not heal. Called at most once, and never for a
+        `Provider.close` of our own."""
+
+
+class Playout(ABC):
+    """One published track of ours. One caller at a time."""
+
+    @abstractmethod
+    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+        """Take the frame; return once it is queued at the source. This is what paces a sender:
+        audio waits while ``queue_ms`` of sound wait at the source. The frame's memory may be
+        reused after the return. Cancellation may leave the frame played or not, never half.
+
+        Raises `RoomError` when the source refuses the frame for good.
+        """
+
+    @abstractmethod
+    def queued(self) -> float:
+        """Seconds of sound at the source that are not yet played (0 for video)."""
+
+    @abstractmethod
+    def clear(self) -> float:
+        """Throw away what is queued at the source; the seconds thrown away."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Unpublish. Idempotent. What is queued is thrown away; wait for `queued` first."""
+
+
+class Provider(ABC):
+    """One connection to one room."""
+
+    @abstractmethod
+    async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
+        """Join. Raises `RoomError` (reasons ``unauthorized``, ``unreachable``, ``timeout``)."""
+
+    @abstractmethod
+    async def publish(self, track: OutgoingTrack) -> Playout:
+        """Publish a track. Raises `RoomError` (``publish_refused``)."""
+
+    @abstractmethod
+    async def send_data(self, frame: DataFrame) -> None:
+        """Send a message; return once the transport has it. Raises `RoomError`
+        (``data_refused``)."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Leave the room and free everything. Idempotent; the sink is not called afterwards."""
+
+
+class ProviderSpec(ABC):
+    """What names a provider and its options: a frozen dataclass, picklable, without secrets in
+    its repr. Third parties register the class under the entry point group ``ringroom.providers``.
+    """
+
+    name: str
+    """The name it is registered under, which opens its error messages."""
+
+    @abstractmethod
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        """Called in the I/O role, where the SDK may be imported. The provider owns the
+        descriptors that `handover` named (already valid in this process)."""
+
+    def handover(self) -> tuple[Self, tuple[int, ...]]:
+        """Called in the application just before the spec is sent: the spec to send, with
+        callables (a token minter) resolved, and descriptors to send along (they are
+        closed here afterwards). May take a while; it runs on a thread with a deadline."""
+        return self, ()
