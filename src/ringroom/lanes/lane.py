@@ -1,0 +1,290 @@
+"""The two ends of a lane: a ring in a segment, a counter each way, and a row of statistics.
+
+Ownership: the writer makes the lane and passes its descriptors on; each end owns its own copies.
+`published` carries announced bytes to the reader, `freed` credited bytes back (see ring.py).
+
+Zero copy: a large frame's array is a read-only view of the ring; its slot is released when the last
+reference to the array dies (the finalizer only sets a flag). Small ones are cheaper to copy.
+A frame that is kept must not stall the lane: once more than half of the ring is outstanding, the
+kept slots are *evacuated*. The reader's mapping is private, so writing one byte of a page there
+gives the kept frame a copy of the page at the same address, out of the writer's reach; the slots
+are credited and the reader goes on with a fresh mapping.
+
+Invariants (of ring.py, and)
+  I6  a frame handed out never changes, however long it is kept and whatever the writer does
+  I7  before a reader waits, at most half of the ring is outstanding, so a writer never waits for a
+      frame that somebody keeps
+
+Crash at any line: the kernel frees the descriptors; the surviving end keeps its mapping, and the
+counts of both ends are in the statistics segment.
+"""
+
+from __future__ import annotations
+
+import mmap
+import weakref
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ringroom.errors import WireError
+from ringroom.frames import AudioFrame, Event, Item, TrackInfo, VideoFrame
+from ringroom.lanes import records
+from ringroom.lanes.memory import ZERO_COPY, Counter, Segment, attach_counter, open_counter
+from ringroom.lanes.ring import ALIGN, RingReader, RingWriter, Slot, max_payload, slot_size
+from ringroom.lanes.statistics import Count, Row
+
+# Below it a copy costs less than tracking the slot's life: 32 KiB copy in about 2 us, a tracked
+# array costs about 3 us (bench/ring.py --threshold).
+COPY_BELOW = 32_768
+# Mappings kept alive by kept frames; beyond, frames are copied out until some of them die.
+MAX_EVACUATED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDescriptors:
+    """What the other end needs: three descriptors with eventfds, five with pipes."""
+
+    segment: int
+    published: tuple[int, ...]
+    freed: tuple[int, ...]
+
+    def flat(self) -> tuple[int, ...]:
+        return (self.segment, *self.published, *self.freed)
+
+    @classmethod
+    def from_flat(cls, fds: tuple[int, ...]) -> Self:
+        if len(fds) not in (3, 5):
+            raise WireError(f"a lane has three or five descriptors, not {len(fds)}")
+        half = (len(fds) - 1) // 2
+        return cls(fds[0], fds[1 : 1 + half], fds[1 + half :])
+
+
+def ring_capacity(frame_bytes: int, frames: int) -> int:
+    """Bytes of a ring for that many frames, of which one is at most a quarter of it."""
+    slots = slot_size(frame_bytes + records.VIDEO_HEADER_BYTES) * max(frames, 4)
+    return -(-(slots + 4 * ALIGN) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+class LaneWriter:
+    """The writing end; `LiveWriter` and `ReliableWriter` say what happens when it is full."""
+
+    def __init__(self, capacity: int, row: Row, *, portable: bool | None = None) -> None:
+        form = {} if portable is None else {"portable": portable}
+        self._segment = Segment.create(capacity, **form)
+        try:
+            self._published = open_counter(**form)
+            try:
+                self._freed = open_counter(**form)
+            except BaseException:
+                self._published.close()
+                raise
+        except BaseException:
+            self._segment.close()
+            raise
+        self._mapping: mmap.mmap | None = self._segment.map_shared()
+        self._ring = RingWriter(memoryview(self._mapping))
+        self.row = row
+        self._sequence = 0
+
+    @property
+    def sequence(self) -> int:
+        """Frames offered so far; the next frame's number."""
+        return self._sequence
+
+    @property
+    def capacity(self) -> int:
+        return self._ring.capacity
+
+    @property
+    def max_record(self) -> int:
+        return max_payload(self._ring.capacity)
+
+    @property
+    def in_use(self) -> int:
+        """Bytes of the ring that the reader has not given back."""
+        self._ring.credit(self._freed.take())
+        return self._ring.in_use
+
+    def descriptors(self) -> LaneDescriptors:
+        return LaneDescriptors(
+            self._segment.fd, self._published.descriptors(), self._freed.descriptors()
+        )
+
+    def freed_fileno(self) -> int:
+        """Readable when the reader gave room back; -1 once closed."""
+        return self._freed.fileno()
+
+    def _room(self, nbytes: int) -> memoryview | None:
+        """Reserve; looks for credit only when it must, which saves a system call a frame."""
+        view = self._ring.reserve(nbytes)
+        if view is None:
+            credit = self._freed.take()
+            if credit:
+                self._ring.credit(credit)
+                view = self._ring.reserve(nbytes)
+            if view is None:
+                self._publish()
+        return view
+
+    def _write(self, view: memoryview, head: bytes, body: records.Buffer) -> None:
+        view[: len(head)] = head
+        view[len(head) :] = body
+        self._commit(len(view))
+
+    def _commit(self, nbytes: int) -> None:
+        self._ring.commit(nbytes)
+        self.row.add(Count.BYTES, nbytes)
+        self._publish()
+
+    def _publish(self) -> None:
+        announced = self._ring.announce()
+        if announced:
+            self._published.add(announced)
+
+    def close(self) -> None:
+        """Idempotent. The reader still gets what was published."""
+        self._segment.close()
+        self._published.close()
+        self._freed.close()
+        self._ring = _CLOSED_RING
+        self._mapping = None
+
+
+class LaneReader:
+    """The reading end; its two kinds differ in what they skip."""
+
+    def __init__(
+        self, descriptors: LaneDescriptors, row: Row, track: TrackInfo | str | None = None
+    ) -> None:
+        self._segment = Segment.attach(descriptors.segment)
+        self._published = attach_counter(descriptors.published)
+        self._freed = attach_counter(descriptors.freed)
+        self._mapping: mmap.mmap | None = self._map()
+        self._ring = RingReader(memoryview(self._mapping))
+        self._evacuated: list[weakref.ref[mmap.mmap]] = []
+        self._references: dict[int, weakref.ref[NDArray[np.generic]]] = {}
+        self.row = row
+        self.track = track
+
+    def _map(self) -> mmap.mmap:
+        return self._segment.map_private() if ZERO_COPY else self._segment.map_shared()
+
+    def fileno(self) -> int:
+        """Readable when something was published since the last look; -1 once closed."""
+        return self._published.fileno()
+
+    def absorb(self) -> None:
+        """Take note of what was published, so that `fileno` wakes only for more."""
+        announced = self._published.take()
+        if announced:
+            self._ring.announce(announced)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits, as far as was absorbed."""
+        return self._ring.pending
+
+    def _take(self) -> Slot | None:
+        if not self._ring.pending:
+            self.absorb()
+        return self._ring.take()
+
+    def _deliver(self, slot: Slot) -> Item:
+        """Decode and hand over, by view or by copy."""
+        payload = slot.payload
+        if len(payload) < COPY_BELOW or not self._may_lend():
+            item = records.decode(bytes(payload), self.track)
+            self._release(slot)
+        else:
+            item = records.decode(payload.toreadonly(), self.track)
+            self._lend(slot, item)
+        if not isinstance(item, Event):
+            self.row.add(Count.TAKEN)
+        return item
+
+    def _release(self, slot: Slot) -> None:
+        slot.released = True
+        # Credit in bulk: a system call for each quarter of the ring, or when going idle (`settle`).
+        if self._ring.outstanding * 4 >= self._ring.capacity:
+            self.settle()
+
+    def _may_lend(self) -> bool:
+        if not ZERO_COPY:
+            return False
+        self._evacuated = [mapping for mapping in self._evacuated if mapping() is not None]
+        return len(self._evacuated) < MAX_EVACUATED
+
+    def _lend(self, slot: Slot, item: Item) -> None:
+        if isinstance(item, VideoFrame):
+            root: NDArray[np.generic] = item.data
+        elif isinstance(item, AudioFrame):
+            root = item.samples.base if isinstance(item.samples.base, np.ndarray) else item.samples
+        else:
+            slot.released = True
+            return
+        key, references = id(slot), self._references
+
+        def release(_: object) -> None:
+            slot.released = True
+            references.pop(key, None)
+
+        references[key] = weakref.ref(root, release)
+
+    def settle(self) -> None:
+        """Give back what is released, and evacuate what is kept beyond half of the ring (I7)."""
+        credit = self._ring.collect()
+        if self._ring.outstanding * 2 > self._ring.capacity:
+            self._evacuate()
+            credit += self._ring.collect()
+        if credit:
+            self._freed.add(credit)
+
+    def _evacuate(self) -> None:
+        mapping = self._mapping
+        if mapping is None or not ZERO_COPY:
+            return
+        kept = self._ring.held
+        for slot in kept:
+            first = slot.offset - slot.offset % mmap.PAGESIZE
+            for page in range(first, slot.offset + slot.size, mmap.PAGESIZE):
+                mapping[page] = mapping[page]
+        for slot in kept:
+            slot.released = True
+        self._evacuated.append(weakref.ref(mapping))
+        self._mapping = self._map()
+        self._ring.rebase(memoryview(self._mapping))
+
+    def discard(self) -> int:
+        """Drop all that waits, counted as flushed; how many frames."""
+        discarded = 0
+        while (slot := self._take()) is not None:
+            if records.peek(slot.payload).kind != records.EVENT:
+                discarded += 1
+                self.row.add(Count.DROPPED_FLUSHED)
+            self._release(slot)
+        self.settle()
+        return discarded
+
+    def close(self) -> None:
+        """Idempotent. Frames that are kept stay valid; the last of them unmaps the ring."""
+        self._segment.close()
+        self._published.close()
+        self._freed.close()
+        self._ring = RingReader(memoryview(b""))
+        self._mapping = None
+
+
+class _ClosedRing(RingWriter):
+    """Stands in after close: takes nothing, so a late write is refused and not lost in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(memoryview(bytearray(4 * ALIGN)))
+
+    def reserve(self, nbytes: int) -> memoryview | None:
+        return None
+
+
+_CLOSED_RING = _ClosedRing()

@@ -1,0 +1,275 @@
+"""Segments and counters: the one file that knows the operating system.
+
+Linux: a segment is a memfd with its size sealed, a counter an eventfd. Elsewhere: an unlinked
+temporary file and a pipe; both forms are tested on Linux. Neither has a name in the file system,
+so a crash at any line leaves nothing behind: the kernel frees both with their last descriptor.
+
+Whoever makes or attaches a segment or counter owns its descriptors; `close` is idempotent, poisons
+the descriptor (its number may be reused at once) and what is collected open warns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import struct
+import sys
+import tempfile
+import warnings
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self
+
+from ringroom.errors import ClosedError, StartupError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows: `require_platform` says so
+    fcntl = None
+
+POISONED = -1
+# A private mapping shows what others write to the file until a page of it is written here. POSIX
+# leaves that open; Linux does it. Elsewhere frames are copied out (see lane.py).
+ZERO_COPY = sys.platform == "linux"
+_COUNT = struct.Struct("=Q")
+# The whole of a pipe in one read: 64 KiB on Linux and macOS alike.
+_PIPE_BYTES = 65_536
+
+
+def require_platform() -> None:
+    """Raises `StartupError` where shared memory and descriptor passing are not to be had."""
+    if fcntl is None or not hasattr(os, "pipe"):
+        raise StartupError(
+            "not supported: ringroom needs Linux or macOS (shared memory by descriptor, "
+            f"Unix sockets); this is {sys.platform}. WSL 2 works."
+        )
+
+
+class Segment:
+    """Anonymous shared memory of a fixed size, known by its descriptor."""
+
+    __slots__ = ("fd", "size")
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.fd = fd
+        self.size = size
+
+    @classmethod
+    def create(cls, size: int, *, portable: bool = not hasattr(os, "memfd_create")) -> Self:
+        """All pages are reserved here, so a full memory is an error now and not SIGBUS later.
+
+        Raises `StartupError` when the machine refuses.
+        """
+        try:
+            fd = _unlinked_file() if portable else _memfd()
+        except OSError as error:
+            raise StartupError(f"no shared memory segment: {_why(error)}") from error
+        segment = cls(fd, size)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(fd, 0, size)
+            else:
+                os.ftruncate(fd, size)
+            if not portable:
+                _seal(fd)
+        except OSError as error:
+            segment.close()
+            raise StartupError(
+                f"no shared memory of {size} bytes: {_why(error)}; free memory, raise the limit of "
+                "the container (--shm-size, memory), or lower the number or size of tracks"
+            ) from error
+        return segment
+
+    @classmethod
+    def attach(cls, fd: int) -> Self:
+        """Take over a received descriptor."""
+        return cls(fd, os.fstat(fd).st_size)
+
+    def map_shared(self) -> mmap.mmap:
+        return mmap.mmap(self._open_fd(), self.size)
+
+    def map_private(self) -> mmap.mmap:
+        """For a reader: sees what the writer writes; pages written *here* part from the file."""
+        return mmap.mmap(self._open_fd(), self.size, mmap.MAP_PRIVATE)
+
+    def _open_fd(self) -> int:
+        if self.fd == POISONED:
+            raise ClosedError("the segment is closed")
+        return self.fd
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, POISONED
+        if fd != POISONED:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if getattr(self, "fd", POISONED) != POISONED:
+            warnings.warn(f"segment of {self.size} bytes never closed", ResourceWarning, 2)
+            self.close()
+
+
+class Counter(ABC):
+    """A count that one process adds to and another takes from, and the wake-up that goes with it.
+
+    The kernel's lock inside orders the two sides: what was written to memory before `add` is seen
+    after the `take` that returned it (this is the only ordering that the rings rely on).
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def add(self, count: int) -> None:
+        """Add; never waits."""
+
+    @abstractmethod
+    def take(self) -> int:
+        """All that was added since the last take; 0 if nothing. Never waits."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """Readable (for poll) while there is something to take; -1 once closed."""
+
+    @abstractmethod
+    def descriptors(self) -> tuple[int, ...]:
+        """What another process needs to `attach_counter`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Idempotent."""
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", POISONED) != POISONED:
+            warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
+            self.close()
+
+
+class EventCounter(Counter):
+    """An eventfd: 64 bits, additive, one descriptor."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int | None = None) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if fd is None else fd
+
+    def add(self, count: int) -> None:
+        os.eventfd_write(self._fd, count)
+
+    def take(self) -> int:
+        try:
+            return os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return 0
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def descriptors(self) -> tuple[int, ...]:
+        return (self._fd,)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, POISONED
+        if fd != POISONED:
+            os.close(fd)
+
+
+class PipeCounter(Counter):
+    """A pipe that carries the additions, eight bytes each; both sides hold both ends.
+
+    When the pipe is full the adder takes everything out and puts the sum back in. A death between
+    the two loses what was announced, which the lane's statistics then count as lost.
+    """
+
+    __slots__ = ("_fd", "_write_fd")
+
+    def __init__(self, fds: tuple[int, int] | None = None) -> None:
+        self._fd, self._write_fd = os.pipe() if fds is None else fds
+        os.set_blocking(self._fd, False)
+        os.set_blocking(self._write_fd, False)
+
+    def add(self, count: int) -> None:
+        while True:
+            try:
+                os.write(self._write_fd, _COUNT.pack(count))
+                return
+            except BlockingIOError:
+                count += self.take()
+
+    def take(self) -> int:
+        try:
+            taken = os.read(self._fd, _PIPE_BYTES)
+        except BlockingIOError:
+            return 0
+        return sum(count for (count,) in _COUNT.iter_unpack(taken))
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def descriptors(self) -> tuple[int, ...]:
+        return (self._fd, self._write_fd)
+
+    def close(self) -> None:
+        fds, self._fd, self._write_fd = (self._fd, self._write_fd), POISONED, POISONED
+        for fd in fds:
+            if fd != POISONED:
+                os.close(fd)
+
+
+def open_counter(*, portable: bool = not hasattr(os, "eventfd")) -> Counter:
+    try:
+        return PipeCounter() if portable else EventCounter()
+    except OSError as error:
+        raise StartupError(f"no counter for shared memory: {_why(error)}") from error
+
+
+def attach_counter(descriptors: tuple[int, ...]) -> Counter:
+    """Take over received descriptors: one is an eventfd, two are a pipe."""
+    if len(descriptors) == 1:
+        return EventCounter(descriptors[0])
+    return PipeCounter((descriptors[0], descriptors[1]))
+
+
+def raise_descriptor_limit() -> None:
+    """Lift the soft limit on open files to the hard one: a lane costs a process four."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # macOS reports "unlimited" but takes no more than this for a process.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
+
+
+def _memfd() -> int:
+    try:
+        return os.memfd_create("ringroom", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        # Old kernels and strict seccomp profiles have no memfd; a file does as well.
+        if error.errno in (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL):
+            return _unlinked_file()
+        raise
+
+
+def _unlinked_file() -> int:
+    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 (unlinked at once)
+    fd, path = tempfile.mkstemp(prefix="ringroom-", dir=folder)
+    os.unlink(path)
+    return fd
+
+
+def _seal(fd: int) -> None:
+    """A sealed size means that no peer can shrink the file under our mapping (SIGBUS)."""
+    if fcntl is not None and hasattr(fcntl, "F_ADD_SEALS"):
+        with contextlib.suppress(OSError):  # the unlinked file that stands in takes no seals
+            fcntl.fcntl(
+                fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            )
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "no descriptors left (raise `ulimit -n`; a track takes about four per process)"
+    return os.strerror(error.errno) if error.errno else str(error)

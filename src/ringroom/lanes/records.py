@@ -1,0 +1,252 @@
+"""Frames and events to bytes and back.
+
+A record: a 24-byte header (kind, flags, a kind's own u16 and u32, sequence, received_ns), then
+  audio   samples, interleaved little-endian int16      (u16: channels, u32: sample rate)
+  video   width u32, height u32, timestamp_us i64, I420 (u16: rotation)
+  data    lengths of topic and sender u16, count of destinations u16, those texts, the payload
+          (flags bit 0: reliable; u32: payload length)
+  event   JSON                                          (u32: its length)
+
+Law: any bytes decode to a value or raise `WireError`; what `encode` gave decodes to an equal value
+only when whole, without trailing bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ringroom import colour
+from ringroom.errors import FrameError, WireError
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Event,
+    EventKind,
+    Item,
+    Kind,
+    Participant,
+    Stamp,
+    TrackInfo,
+    VideoFrame,
+    check_channels,
+    check_rate,
+    check_size,
+)
+
+Buffer: TypeAlias = bytes | memoryview
+
+AUDIO, VIDEO, DATA, EVENT = 1, 2, 3, 4
+_HEADER = struct.Struct("<BBHIQQ")
+_VIDEO = struct.Struct("<IIq")
+_DATA = struct.Struct("<HHH")
+_LENGTH = struct.Struct("<H")
+HEADER_BYTES = _HEADER.size
+VIDEO_HEADER_BYTES = HEADER_BYTES + _VIDEO.size
+_RELIABLE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What can be told of a record before it is decoded."""
+
+    kind: int
+    sequence: int
+    received_ns: int
+
+
+def peek(record: Buffer) -> Head:
+    """The record's kind and stamp, for deciding whether it is worth decoding."""
+    if len(record) < HEADER_BYTES:
+        raise WireError(f"a record of {len(record)} bytes, its header alone has {HEADER_BYTES}")
+    kind, _, _, _, sequence, received_ns = _HEADER.unpack_from(record)
+    return Head(kind, sequence, received_ns)
+
+
+def encode(item: Item, stamp: Stamp) -> tuple[bytes, Buffer]:
+    """The record as (head, body), so that a large body is copied once, into the ring."""
+    if isinstance(item, AudioFrame):
+        pcm = memoryview(item.samples.astype("<i2", copy=False)).cast("B")
+        return audio_head(item.sample_rate, item.channels, stamp), pcm
+    if isinstance(item, VideoFrame):
+        head = video_head((item.width, item.height), item.rotation, item.timestamp_us, stamp)
+        return head, memoryview(item.data)
+    if isinstance(item, DataFrame):
+        return _encode_data(item, stamp)
+    text = json.dumps(event_to_json(item)).encode()
+    return _HEADER.pack(EVENT, 0, 0, len(text), *stamp), text
+
+
+def audio_head(sample_rate: int, channels: int, stamp: Stamp) -> bytes:
+    return _HEADER.pack(AUDIO, 0, channels, sample_rate, *stamp)
+
+
+def video_head(size: tuple[int, int], rotation: int, timestamp_us: int, stamp: Stamp) -> bytes:
+    return _HEADER.pack(VIDEO, 0, rotation, 0, *stamp) + _VIDEO.pack(*size, timestamp_us)
+
+
+def decode(record: Buffer, track: TrackInfo | str | None = None) -> Item:
+    """The item; arrays are views of ``record``, so hand in bytes, or a read-only view."""
+    head = peek(record)
+    stamp = (head.sequence, head.received_ns)
+    try:
+        if head.kind == AUDIO:
+            return _decode_audio(record, track, stamp)
+        if head.kind == VIDEO:
+            return _decode_video(record, track, stamp)
+        if head.kind == DATA:
+            return _decode_data(record, stamp)
+        if head.kind == EVENT:
+            return _decode_event(record, stamp)
+    except (FrameError, ValueError, TypeError, KeyError, struct.error, RecursionError) as error:
+        raise WireError(f"a record of kind {head.kind} does not decode: {error}") from error
+    raise WireError(f"a record of unknown kind {head.kind}")
+
+
+def _decode_audio(record: Buffer, track: TrackInfo | str | None, stamp: Stamp) -> AudioFrame:
+    _, _, channels, sample_rate, _, _ = _HEADER.unpack_from(record)
+    check_rate(sample_rate)
+    check_channels(channels)
+    nbytes = len(record) - HEADER_BYTES
+    if not nbytes or nbytes % (2 * channels):
+        raise WireError(f"{nbytes} bytes of samples for {channels} channels")
+    samples = np.frombuffer(record, "<i2", nbytes // 2, HEADER_BYTES)
+    return AudioFrame.received(samples.reshape(-1, channels), sample_rate, track, stamp)
+
+
+def _decode_video(record: Buffer, track: TrackInfo | str | None, stamp: Stamp) -> VideoFrame:
+    _, _, rotation, _, _, _ = _HEADER.unpack_from(record)
+    width, height, timestamp_us = _VIDEO.unpack_from(record, HEADER_BYTES)
+    check_size(width, height)
+    nbytes = len(record) - VIDEO_HEADER_BYTES
+    if nbytes != colour.i420_size(width, height) or rotation not in (0, 90, 180, 270):
+        raise WireError(f"{nbytes} bytes of I420 for {width}x{height}, rotation {rotation}")
+    data = np.frombuffer(record, np.uint8, nbytes, VIDEO_HEADER_BYTES)
+    return VideoFrame.received(data, (width, height), (rotation, timestamp_us), track, stamp)
+
+
+def _encode_data(frame: DataFrame, stamp: Stamp) -> tuple[bytes, Buffer]:
+    topic, sender = frame.topic.encode(), frame.participant.encode()
+    texts = b"".join(_LENGTH.pack(len(raw)) + raw for raw in (to.encode() for to in frame.to))
+    flags = _RELIABLE if frame.reliable else 0
+    head = _HEADER.pack(DATA, flags, 0, len(frame.payload), *stamp)
+    lengths = _DATA.pack(len(topic), len(sender), len(frame.to))
+    return head + lengths + topic + sender + texts, frame.payload
+
+
+def _decode_data(record: Buffer, stamp: Stamp) -> DataFrame:
+    _, flags, _, payload_bytes, _, _ = _HEADER.unpack_from(record)
+    topic_bytes, sender_bytes, destinations = _DATA.unpack_from(record, HEADER_BYTES)
+    rest = bytes(record[HEADER_BYTES + _DATA.size :])
+    topic, rest = _cut(rest, topic_bytes)
+    sender, rest = _cut(rest, sender_bytes)
+    to: list[str] = []
+    for _ in range(destinations):
+        (length,) = _LENGTH.unpack_from(rest)
+        identity, rest = _cut(rest[_LENGTH.size :], length)
+        to.append(identity)
+    if len(rest) != payload_bytes:
+        raise WireError(f"a data record holds {len(rest)} bytes, its header says {payload_bytes}")
+    reliable = bool(flags & _RELIABLE)
+    return DataFrame(rest, topic, sender, reliable, tuple(to), stamp[0], stamp[1])
+
+
+def _cut(raw: bytes, length: int) -> tuple[str, bytes]:
+    if length > len(raw):
+        raise WireError(f"a text of {length} bytes where {len(raw)} are left")
+    return raw[:length].decode(), raw[length:]
+
+
+def _decode_event(record: Buffer, stamp: Stamp) -> Event:
+    _, _, _, length, _, _ = _HEADER.unpack_from(record)
+    text = bytes(record[HEADER_BYTES:])
+    if len(text) != length:
+        raise WireError(f"an event record holds {len(text)} bytes, its header says {length}")
+    return event_from_json(json.loads(text), stamp[1])
+
+
+def event_to_json(event: Event) -> dict[str, Any]:
+    message: dict[str, Any] = {"kind": event.kind.value}
+    if event.reason:
+        message["reason"] = event.reason
+    if event.participant is not None:
+        message["participant"] = participant_to_json(event.participant)
+    if event.track is not None:
+        message["track"] = track_to_json(event.track)
+    return message
+
+
+def event_from_json(message: Any, received_ns: int) -> Event:
+    fields = _mapping(message)
+    participant = fields.get("participant")
+    track = fields.get("track")
+    return Event(
+        kind=EventKind(_text(fields, "kind")),
+        participant=None if participant is None else participant_from_json(participant),
+        track=None if track is None else track_from_json(track),
+        reason=_text(fields, "reason"),
+        received_ns=received_ns,
+    )
+
+
+def participant_to_json(participant: Participant) -> dict[str, Any]:
+    return {
+        "identity": participant.identity,
+        "sid": participant.sid,
+        "name": participant.name,
+        "metadata": participant.metadata,
+        "attributes": dict(participant.attributes),
+    }
+
+
+def participant_from_json(message: Any) -> Participant:
+    fields = _mapping(message)
+    attributes = _mapping(fields.get("attributes", {}))
+    if not all(isinstance(value, str) for value in attributes.values()):
+        raise WireError("an attribute that is not text")
+    return Participant(
+        identity=_text(fields, "identity"),
+        sid=_text(fields, "sid"),
+        name=_text(fields, "name"),
+        metadata=_text(fields, "metadata"),
+        attributes=dict(attributes),
+    )
+
+
+def track_to_json(track: TrackInfo) -> dict[str, Any]:
+    return {
+        "sid": track.sid,
+        "name": track.name,
+        "kind": track.kind.value,
+        "participant": track.participant,
+        "source": track.source,
+    }
+
+
+def track_from_json(message: Any) -> TrackInfo:
+    fields = _mapping(message)
+    return TrackInfo(
+        sid=_text(fields, "sid"),
+        name=_text(fields, "name"),
+        kind=Kind(_text(fields, "kind")),
+        participant=_text(fields, "participant"),
+        source=_text(fields, "source"),
+    )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise WireError(f"a {type(value).__name__} where an object belongs")
+    return value
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name, "")
+    if not isinstance(value, str):
+        raise WireError(f"{name} is a {type(value).__name__}, not text")
+    return value

@@ -1,0 +1,164 @@
+"""The counts of every lane, in one small shared segment that no single death can take away.
+
+Layout: SLOTS rows of FIELDS unsigned 64-bit cells. A row belongs to one lane while it lives; each
+cell has one writing process (the lane's writer, its reader, or who buries them), so no cell is
+ever raced. Aligned 8-byte stores do not tear; a reader of the row sees each count as of some moment
+and, when both sides are quiet, exactly.
+
+The law:  sent = done + dropped + lost + in flight,  in flight >= 0,  always, across any crash.
+
+Crash at any line: at most the one frame being handled is counted by one side and not the other; it
+stays "in flight" until whoever buries the lane counts it as lost.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Self
+
+from ringroom.errors import StartupError
+from ringroom.lanes.memory import Segment
+
+SLOTS = 8_192
+
+
+class Count(IntEnum):
+    """The cells of a row, and who writes each."""
+
+    SENT = 0  # writer: frames offered to the lane
+    BYTES = 1  # writer: payload bytes that entered the ring
+    DROPPED_FULL = 2  # writer: the ring was full
+    TAKEN = 3  # reader: handed on
+    DONE = 4  # reader: processed, or played
+    DROPPED_STALE = 5  # reader: older than max_age when it was to be taken
+    DROPPED_FLUSHED = 6  # reader: discarded by a flush
+    LOST = 7  # whoever buries the lane
+    PLAYED = 8  # playout: samples that the source has accepted
+    PLAYED_UNTIL_NS = 9  # playout: when the last accepted sample will have been played
+    CLEARED = 10  # playout: accepted samples that a flush took back
+    PROBLEMS = 11  # reader: frames whose processing or playing raised
+
+
+FIELDS = 16
+ROW_BYTES = FIELDS * 8
+
+
+@dataclass(frozen=True, slots=True)
+class LaneCounts:
+    """A snapshot of a lane's counts, in frames unless said otherwise."""
+
+    sent: int = 0
+    bytes: int = 0
+    taken: int = 0
+    done: int = 0
+    dropped_full: int = 0
+    dropped_stale: int = 0
+    dropped_flushed: int = 0
+    lost: int = 0
+    problems: int = 0
+
+    @property
+    def dropped(self) -> int:
+        return self.dropped_full + self.dropped_stale + self.dropped_flushed
+
+    @property
+    def in_flight(self) -> int:
+        """Frames under way: sent, and neither done nor dropped nor lost yet."""
+        return self.sent - self.done - self.dropped - self.lost
+
+    def __add__(self, other: LaneCounts) -> LaneCounts:
+        return LaneCounts(
+            *(getattr(self, name) + getattr(other, name) for name in self.__slots__)
+        )
+
+
+class Row:
+    """One lane's cells."""
+
+    __slots__ = ("_base", "_cells", "index")
+
+    def __init__(self, cells: memoryview, index: int) -> None:
+        self._cells = cells
+        self._base = index * FIELDS
+        self.index = index
+
+    def add(self, count: Count, amount: int = 1) -> None:
+        self._cells[self._base + count] += amount
+
+    def set(self, count: Count, value: int) -> None:
+        self._cells[self._base + count] = value
+
+    def get(self, count: Count) -> int:
+        return int(self._cells[self._base + count])
+
+    def clear(self) -> None:
+        for field in range(FIELDS):
+            self._cells[self._base + field] = 0
+
+    def snapshot(self) -> LaneCounts:
+        # The reader's cells first: what is done was sent before, so in flight is never negative.
+        done, taken = self.get(Count.DONE), self.get(Count.TAKEN)
+        stale, flushed = self.get(Count.DROPPED_STALE), self.get(Count.DROPPED_FLUSHED)
+        lost, problems = self.get(Count.LOST), self.get(Count.PROBLEMS)
+        full = self.get(Count.DROPPED_FULL)
+        return LaneCounts(
+            sent=self.get(Count.SENT),
+            bytes=self.get(Count.BYTES),
+            taken=taken,
+            done=done,
+            dropped_full=full,
+            dropped_stale=stale,
+            dropped_flushed=flushed,
+            lost=lost,
+            problems=problems,
+        )
+
+
+class StatisticsTable:
+    """All rows of one session. The application makes it; its children attach to it."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self._mapping: mmap.mmap = segment.map_shared()
+        self._cells = memoryview(self._mapping).cast("Q")
+
+    @classmethod
+    def create(cls) -> Self:
+        return cls(Segment.create(SLOTS * ROW_BYTES))
+
+    @classmethod
+    def attach(cls, fd: int) -> Self:
+        return cls(Segment.attach(fd))
+
+    @property
+    def fd(self) -> int:
+        return self._segment.fd
+
+    def row(self, index: int) -> Row:
+        if not 0 <= index < SLOTS:
+            raise StartupError(f"no statistics row {index}: {SLOTS} lanes at most")
+        return Row(self._cells, index)
+
+    def close(self) -> None:
+        """Idempotent. Rows that are still held keep the memory mapped, not the descriptor."""
+        self._segment.close()
+
+
+class RowPool:
+    """The rows that one process may hand out; a row comes back once its counts were read."""
+
+    def __init__(self, table: StatisticsTable, first: int, count: int) -> None:
+        self._table = table
+        self._free = list(range(first + count - 1, first - 1, -1))
+
+    def acquire(self) -> Row:
+        if not self._free:
+            raise StartupError("too many tracks at once: no statistics row is left")
+        row = self._table.row(self._free.pop())
+        row.clear()
+        return row
+
+    def release(self, index: int) -> None:
+        self._free.append(index)

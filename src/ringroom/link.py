@@ -1,0 +1,181 @@
+"""A link: messages and descriptors between two processes, in order, over a Unix socket pair.
+
+Neither direction ever waits. What the socket does not take is kept (bounded) and sent when
+`flush` is called again; the peer's death is the end of file, told by `ClosedError` once all that
+it had sent was received. Received descriptors belong to whoever received the message.
+
+Frame on the wire: length u32, count of descriptors u32, the message. The descriptors travel with
+the first byte of their message.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+import warnings
+from collections import deque
+
+from ringroom import messages
+from ringroom.errors import ClosedError, WireError
+from ringroom.messages import MAX_MESSAGE_BYTES, Message
+
+_HEADER = struct.Struct("!II")
+MAX_DESCRIPTORS = 32
+# A peer that has let this many messages lie is as good as dead.
+MAX_BACKLOG = 100_000
+_READ_BYTES = 65_536
+Received = tuple[Message, tuple[int, ...]]
+
+
+def open_links() -> tuple[Link, Link]:
+    """The two ends of a new link."""
+    ours, theirs = socket.socketpair()
+    return Link(ours), Link(theirs)
+
+
+class Link:
+    """One end. Not thread-safe: one caller at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket: socket.socket | None = sock
+        self._fd = sock.fileno()
+        self._received = bytearray()
+        self._descriptors: deque[int] = deque()
+        self._outbox: deque[tuple[memoryview, tuple[int, ...]]] = deque()
+
+    @classmethod
+    def attach(cls, fd: int) -> Link:
+        """Take over a received descriptor."""
+        return cls(socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        """For poll; -1 once closed."""
+        return self._fd
+
+    @property
+    def closed(self) -> bool:
+        return self._socket is None
+
+    @property
+    def backlog(self) -> int:
+        """Messages that the socket has not taken yet."""
+        return len(self._outbox)
+
+    def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+        """Send or keep for `flush`. The descriptors are duplicated, the caller keeps its own.
+
+        Raises `ClosedError` when this end is closed or the peer is gone.
+        """
+        if self._socket is None:
+            raise ClosedError("the link is closed")
+        if len(self._outbox) >= MAX_BACKLOG:
+            raise ClosedError(f"the peer has let {MAX_BACKLOG} messages lie")
+        raw = messages.encode(message)
+        header = _HEADER.pack(len(raw), len(descriptors))
+        kept = tuple(os.dup(fd) for fd in descriptors)
+        self._outbox.append((memoryview(header + raw), kept))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what was kept; whether all is gone."""
+        while self._outbox:
+            data, descriptors = self._outbox[0]
+            try:
+                sent = self._send_some(data, descriptors)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise ClosedError(f"the peer is gone: {error.strerror}") from None
+            for fd in descriptors:
+                os.close(fd)
+            if sent < len(data):
+                self._outbox[0] = (data[sent:], ())
+            else:
+                self._outbox.popleft()
+        return True
+
+    def _send_some(self, data: memoryview, descriptors: tuple[int, ...]) -> int:
+        sock = self._open_socket()
+        if not descriptors:
+            return sock.send(data, socket.MSG_NOSIGNAL)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        return sock.sendmsg([data], [rights], socket.MSG_NOSIGNAL)
+
+    def receive_nowait(self) -> Received | None:
+        """The next message and its descriptors, or None.
+
+        Raises `ClosedError` at the peer's end of file, `WireError` for what is not ours.
+        """
+        while True:
+            received = self._next()
+            if received is not None:
+                return received
+            try:
+                data, ancillary, flags, _ = self._open_socket().recvmsg(
+                    _READ_BYTES, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                raise ClosedError(f"the peer is gone: {error.strerror}") from None
+            self._keep_descriptors(ancillary)
+            if flags & socket.MSG_CTRUNC:
+                raise WireError("descriptors were lost on the way: no descriptors left here?")
+            if not data:
+                raise ClosedError("the peer has closed the link")
+            self._received += data
+
+    def _keep_descriptors(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+                self._descriptors.extend(fds)
+
+    def _next(self) -> Received | None:
+        if len(self._received) < _HEADER.size:
+            return None
+        length, count = _HEADER.unpack_from(self._received)
+        if length > MAX_MESSAGE_BYTES or count > MAX_DESCRIPTORS:
+            raise WireError(f"a message of {length} bytes with {count} descriptors")
+        end = _HEADER.size + length
+        if len(self._received) < end:
+            return None
+        raw = bytes(self._received[_HEADER.size : end])
+        del self._received[:end]
+        if count > len(self._descriptors):
+            raise WireError(f"{count} descriptors announced, {len(self._descriptors)} came")
+        descriptors = tuple(self._descriptors.popleft() for _ in range(count))
+        try:
+            return messages.decode(raw), descriptors
+        except WireError:
+            for fd in descriptors:
+                os.close(fd)
+            raise
+
+    def _open_socket(self) -> socket.socket:
+        if self._socket is None:
+            raise ClosedError("the link is closed")
+        return self._socket
+
+    def close(self) -> None:
+        """Idempotent. Descriptors that nobody took, and messages not yet sent, are dropped."""
+        sock, self._socket, self._fd = self._socket, None, -1
+        if sock is None:
+            return
+        sock.close()
+        for fd in self._descriptors:
+            os.close(fd)
+        for _, descriptors in self._outbox:
+            for fd in descriptors:
+                os.close(fd)
+        self._descriptors.clear()
+        self._outbox.clear()
+
+    def __del__(self) -> None:
+        if getattr(self, "_socket", None) is not None:
+            warnings.warn("link never closed", ResourceWarning, 2)
+            self.close()

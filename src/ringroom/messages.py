@@ -1,0 +1,315 @@
+"""What two processes tell each other over a link, and its bytes.
+
+A message is a frozen dataclass; on the wire it is a JSON object of its name and fields (bytes as
+base64). Law: any bytes decode to a message or raise `WireError`. Descriptors travel beside it.
+
+Who speaks with whom
+  application -> I/O process   control link: NewSession
+  application -> session       Connect, Attach, Leave, RowFree
+  session -> application       Connected, Failed, Ended, LaneListed, LaneRetired
+  session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree
+  reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose
+  application -> worker        Start, Stop
+  worker -> application        WorkerReady, WorkerFailed, Problem, WorkerDone
+The application is itself a reader and writer of its session.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+from ringroom import errors
+from ringroom.errors import RingroomError, RoomError, WireError
+
+VERSION = 1
+MAX_MESSAGE_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """The base of all messages; its subclasses are all the names there are."""
+
+    types: ClassVar[dict[str, type[Message]]] = {}
+
+    @classmethod
+    def __init_subclass__(cls) -> None:
+        # dataclass(slots=True) makes each class twice; the second one stays.
+        Message.types[cls.__name__] = cls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSession(Message):
+    """Descriptors: the session's link."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connect(Message):
+    """Descriptors: the statistics table, then the provider's. ``blob`` is the pickled spec and
+    options; it comes from the process that made us, never from a network."""
+
+    blob: bytes = field(repr=False)
+    rows_first: int
+    rows_count: int
+    readers: int
+    route: str
+    provider_descriptors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attach(Message):
+    """A reader with its own link (the descriptor), in that place; what was there before is gone."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave(Message):
+    """Close the session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFree(Message):
+    """The application has read the counts of a retired row: it may serve another lane."""
+
+    row: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected(Message):
+    room: str
+    identity: str
+    sid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Message):
+    """The session could not be opened."""
+
+    error: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended(Message):
+    """The room is over; ``error`` is empty when it ended by itself."""
+
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneListed(Message):
+    """A lane begins to count in a row."""
+
+    row: int
+    direction: str
+    track: str
+    kind: str
+    participant: str
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneRetired(Message):
+    """The counts of a row are final."""
+
+    row: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOpened(Message):
+    """Descriptors: the lane's. ``track`` is empty for the lanes of data and of room events.
+    ``follows`` is the lane that this one continues, to be drained first; 0 for none."""
+
+    lane: int
+    row: int
+    kind: str
+    live: bool
+    track: dict[str, Any]
+    participant: dict[str, Any]
+    follows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneEnding(Message):
+    """Nothing more is written to the lane."""
+
+    lane: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneDone(Message):
+    """The reader has taken all there was and closed its end."""
+
+    lane: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayoutOpen(Message):
+    """Descriptors: the lane's. ``kind`` "data" is the lane of outgoing messages, without a track."""
+
+    lane: int
+    row: int
+    name: str
+    kind: str
+    live: bool
+    publish: dict[str, Any]
+    sample_rate: int = 0
+    channels: int = 0
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayoutReady(Message):
+    lane: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayoutFailed(Message):
+    lane: int
+    error: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flush(Message):
+    """Throw away what was sent before frame number ``sequence`` and not played."""
+
+    request: int
+    lane: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain(Message):
+    """Answer when all that was sent before frame number ``sequence`` is played."""
+
+    request: int
+    lane: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayoutClose(Message):
+    """Unpublish, after the frames that are in the lane."""
+
+    lane: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(Message):
+    request: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start(Message):
+    """Descriptors: the worker's link to the session, the statistics table."""
+
+    place: int
+    rows_first: int
+    rows_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop(Message):
+    """End. ``drain``: first finish what waits, within that many seconds."""
+
+    drain: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReady(Message):
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFailed(Message):
+    """`Processor.start` raised."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem(Message):
+    """User code raised in a worker: counted always, told with a traceback the first time."""
+
+    place: int
+    where: str
+    summary: str
+    traceback: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerDone(Message):
+    place: int
+
+
+def encode(message: Message) -> bytes:
+    body: dict[str, Any] = {"v": VERSION, "m": type(message).__name__}
+    for name, value in asdict(message).items():
+        body[name] = base64.b64encode(value).decode() if isinstance(value, bytes) else value
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def decode(raw: bytes) -> Message:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a message that is no JSON: {error}") from None
+    if not isinstance(body, dict) or body.pop("v", None) != VERSION:
+        raise WireError(f"a message that is not of version {VERSION}")
+    name = body.pop("m", None)
+    kind = Message.types.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise WireError(f"a message of unknown name {name!r}")
+    return kind(**{f.name: _field(name, f.name, str(f.type), body) for f in _fields(name, kind, body)})
+
+
+def _fields(name: str, kind: type[Message], body: dict[str, Any]) -> tuple[Any, ...]:
+    known = fields(kind)
+    if {f.name for f in known} != set(body):
+        raise WireError(f"a {name} with the fields {sorted(body)}")
+    return known
+
+
+_TYPES: dict[str, type] = {"int": int, "str": str, "bool": bool, "bytes": str, "dict": dict}
+
+
+def _field(name: str, field_name: str, annotation: str, body: dict[str, Any]) -> Any:
+    value = body[field_name]
+    base = annotation.split("[")[0]
+    if base == "float" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    wanted = _TYPES.get(base)
+    if wanted is None or not isinstance(value, wanted) or (wanted is int and value is True):
+        raise WireError(f"{name}.{field_name} is a {type(value).__name__}, not {annotation}")
+    if base == "bytes":
+        try:
+            return base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            raise WireError(f"{name}.{field_name} is not base64") from None
+    return value
+
+
+def error_to_json(error: RingroomError) -> dict[str, Any]:
+    """An error as fields, for the other side to raise."""
+    return {
+        "type": type(error).__name__,
+        "text": str(error),
+        "reason": getattr(error, "reason", ""),
+    }
+
+
+def error_from_json(fields: dict[str, Any]) -> RingroomError:
+    """The error again; a type that is not ours becomes a `RoomError` with the same text."""
+    text, reason = str(fields.get("text", "")), str(fields.get("reason", "")) or "failed"
+    name = str(fields.get("type", ""))
+    kind = getattr(errors, name, RoomError) if name in errors.__all__ else RoomError
+    return RoomError(text, reason=reason) if kind is RoomError else kind(text)

@@ -1,0 +1,107 @@
+"""Providers by name: built in, registered by a call, or by an entry point of a third party.
+
+An entry point of the group ``ringroom.providers`` names a `ProviderSpec` class; it is loaded when
+its name is asked for, not before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from ringroom.errors import ConfigurationError, UnknownProviderError
+from ringroom.options import SessionOptions
+from ringroom.providers.provider import ProviderSpec
+
+GROUP = "ringroom.providers"
+_BUILT_IN = {
+    "fake": "ringroom.providers.fake:Fake",
+    "livekit": "ringroom.providers.livekit:LiveKit",
+}
+_registered: dict[str, type[ProviderSpec]] = {}
+
+
+def register(name: str, spec: type[ProviderSpec]) -> None:
+    """Register a provider under a name. Names are unique: a second registration is an error."""
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError("a provider's name is a text that is not empty")
+    if not (isinstance(spec, type) and issubclass(spec, ProviderSpec)):
+        raise ConfigurationError(f"provider {name!r}: expected a subclass of ProviderSpec")
+    if name in names():
+        raise ConfigurationError(f"provider {name!r} is registered already; names are unique")
+    _registered[name] = spec
+
+
+def unregister(name: str) -> None:
+    """Take back a `register` call. Built-in names stay."""
+    if _registered.pop(name, None) is None:
+        raise UnknownProviderError(f"provider {name!r} was not registered by a call")
+
+
+def names() -> tuple[str, ...]:
+    """All names, sorted."""
+    found = {point.name for point in entry_points(group=GROUP)}
+    return tuple(sorted({*_BUILT_IN, *_registered, *found}))
+
+
+def find(name: str) -> type[ProviderSpec]:
+    """The spec class of that name.
+
+    Raises `UnknownProviderError`, which lists the names that are known.
+    """
+    if name in _registered:
+        return _registered[name]
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+    points = [point for point in entry_points(group=GROUP) if point.name == name]
+    if not points:
+        raise UnknownProviderError(
+            f"unknown provider {name!r}; known are: {', '.join(names())}. A provider of a third "
+            "party must be installed in this environment: its package names the entry point group "
+            f"{GROUP!r}"
+        )
+    if len(points) > 1:
+        owners = ", ".join(sorted(str(point.value) for point in points))
+        raise ConfigurationError(f"provider {name!r} is registered more than once: {owners}")
+    try:
+        spec = points[0].load()
+    except ImportError as error:
+        raise UnknownProviderError(
+            f"provider {name!r} does not load: {error}; install what it needs"
+        ) from error
+    if not (isinstance(spec, type) and issubclass(spec, ProviderSpec)):
+        raise ConfigurationError(f"provider {name!r} ({points[0].value}) is no ProviderSpec class")
+    return spec
+
+
+def build(
+    provider: str | ProviderSpec, options: Mapping[str, Any]
+) -> tuple[ProviderSpec, SessionOptions]:
+    """The spec and the session's options, from a name and keywords, or from a spec and keywords."""
+    own = {field.name for field in dataclasses.fields(SessionOptions)}
+    common = {key: value for key, value in options.items() if key in own}
+    rest = {key: value for key, value in options.items() if key not in own}
+    if isinstance(provider, str):
+        spec_class = find(provider)
+        known = {f.name for f in dataclasses.fields(spec_class)}  # type: ignore[arg-type]
+        _refuse_unknown(f"{provider}: ", rest, known | own)
+        return spec_class(**rest), SessionOptions(**common)
+    if not isinstance(provider, ProviderSpec):
+        raise ConfigurationError(
+            f"the provider is a {type(provider).__name__}, expected a name "
+            f"({', '.join(names())}) or a spec such as ringroom.LiveKit(url=..., token=...)"
+        )
+    _refuse_unknown("", rest, own)
+    return provider, SessionOptions(**common)
+
+
+def _refuse_unknown(prefix: str, given: Mapping[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ConfigurationError(
+            f"{prefix}unknown option {', '.join(unknown)}; known are: {', '.join(sorted(known))}"
+        )
