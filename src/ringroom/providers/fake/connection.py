@@ -1,0 +1,292 @@
+"""The application's end of a connection to a fake room: a `Provider` on an asyncio socket.
+
+One reader task takes the room's messages in order and calls the sink; nothing else calls it.
+Requests (publish, data) wait for the room's answer, so a room that lost the connection holds them
+up until it is back, as LiveKit's engine does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from ringroom.errors import RoomError, WireError
+from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.options import SessionOptions
+from ringroom.providers.fake import messages
+from ringroom.providers.fake.ingest import InboundTrack
+from ringroom.providers.fake.playout import AudioPlayout, Outlet, VideoPlayout
+from ringroom.providers.fake.stream import MessageStream
+from ringroom.providers.provider import (
+    Joined,
+    OutgoingTrack,
+    Playout,
+    Provider,
+    Sink,
+)
+
+__all__ = ["FakeProvider"]
+
+_SOURCES = {Kind.AUDIO: "microphone", Kind.VIDEO: "camera"}
+
+
+class FakeProvider(Provider):
+    """``dial`` gives the socket; a ``connection`` that exists already is owned from the start."""
+
+    def __init__(
+        self,
+        dial: Callable[[], socket.socket],
+        identity: str,
+        connection: socket.socket | None = None,
+    ) -> None:
+        self._dial = dial
+        self._identity = identity
+        self._socket = connection
+        self._sink: Sink
+        self._options = SessionOptions()
+        self._loop: asyncio.AbstractEventLoop
+        self._stream: MessageStream | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._numbers = itertools.count(1)
+        self._requests: dict[int, asyncio.Future[None]] = {}
+        self._playouts: list[AudioPlayout | VideoPlayout] = []
+        self._inbound: dict[str, InboundTrack] = {}
+        self._over = ""
+
+    async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
+        self._sink, self._options = sink, options
+        self._loop = asyncio.get_running_loop()
+        self._socket = self._dial()
+        try:
+            async with asyncio.timeout(options.connect_timeout):
+                self._stream = await MessageStream.open(self._socket)
+                self._stream.send(messages.Join(identity=self._identity))
+                answer = await self._stream.receive()
+        except TimeoutError:
+            raise RoomError(
+                f"fake: the room did not answer within {options.connect_timeout} s",
+                reason="timeout",
+            ) from None
+        if isinstance(answer, messages.Refused):
+            raise RoomError(f"fake: {answer.text}", reason=answer.reason)
+        if not isinstance(answer, messages.Joined):
+            raise RoomError("fake: the room hung up", reason="unreachable")
+        self._task = self._loop.create_task(self._receive(), name="fake-room")
+        return Joined(
+            room=answer.room, identity=answer.participant.identity, sid=answer.participant.sid
+        )
+
+    async def publish(self, track: OutgoingTrack) -> Playout:
+        handle = str(next(self._numbers))
+        outlet = Outlet(handle=handle, send=self._send, drain=self._drain, loop=self._running())
+        number = next(self._numbers)
+        request = messages.Publish(
+            request=number,
+            track=handle,
+            name=track.name,
+            kind=track.kind,
+            source=track.options.source or _SOURCES[track.kind],
+        )
+        try:
+            await self._request(number, request, "publish_refused")
+        except asyncio.CancelledError:
+            # The room may have granted it already.
+            with contextlib.suppress(RoomError):
+                self._send(messages.Unpublish(track=handle))
+            raise
+        playout: AudioPlayout | VideoPlayout
+        playout = (AudioPlayout if track.kind is Kind.AUDIO else VideoPlayout)(track, outlet)
+        self._playouts = [other for other in self._playouts if not other.closed]
+        self._playouts.append(playout)
+        return playout
+
+    async def send_data(self, frame: DataFrame) -> None:
+        number = next(self._numbers)
+        message = messages.Data(
+            request=number,
+            participant="",
+            topic=frame.topic,
+            reliable=frame.reliable,
+            to=frame.to,
+            payload=frame.payload,
+        )
+        await self._request(number, message, "data_refused")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        self._stop_playouts()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.send(messages.Leave())
+            await stream.close(self._options.close_timeout)
+        elif self._socket is not None:
+            self._socket.close()
+        self._socket = None
+        self._end_requests("closed")
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._stream is None:
+            raise RoomError("fake: not connected", reason="disconnected")
+        return self._loop
+
+    def _send(self, message: messages.Message) -> None:
+        if self._stream is None or self._over:
+            raise RoomError(
+                f"fake: not connected ({self._over or 'closed'})", reason="disconnected"
+            )
+        self._stream.send(message)
+
+    async def _drain(self) -> None:
+        if self._stream is not None and not self._over:
+            await self._stream.drain()
+
+    async def _request(self, number: int, message: messages.Message, refusal: str) -> None:
+        answer = self._requests[number] = self._running().create_future()
+        try:
+            try:
+                self._send(message)
+            except WireError as error:
+                raise RoomError(f"fake: {error}", reason=refusal) from None
+            await answer
+        finally:
+            del self._requests[number]
+
+    async def _receive(self) -> None:
+        assert self._stream is not None
+        reason, error = "failed", "fake: the receiving task failed"
+        try:
+            while not isinstance(message := await self._stream.receive(), messages.Ended | None):
+                self._handle(message)
+            if isinstance(message, messages.Ended):
+                reason, error = message.reason, ""
+            else:
+                reason, error = "disconnected", "fake: the room hung up"
+        except WireError as broken:
+            reason, error = "disconnected", f"fake: {broken}"
+        except asyncio.CancelledError:
+            reason = ""
+            raise
+        finally:
+            if reason:
+                self._end(reason, error)
+
+    def _end(self, reason: str, error: str) -> None:
+        self._stop_playouts()
+        self._over = reason
+        self._end_requests(reason)
+        for inbound in self._inbound.values():
+            inbound.close(reason)
+        self._inbound.clear()
+        self._sink.ended(reason, error=error)
+
+    def _end_requests(self, reason: str) -> None:
+        for request in self._requests.values():
+            if not request.done():
+                request.set_exception(
+                    RoomError(f"fake: the connection ended ({reason})", reason="disconnected")
+                )
+
+    def _stop_playouts(self) -> None:
+        for playout in self._playouts:
+            playout.stop("disconnected")
+        self._playouts.clear()
+
+    # One method for each message of the room.
+
+    def _handle(self, message: messages.Message) -> None:
+        handler = self._HANDLERS.get(type(message))
+        if handler is None:
+            raise WireError(f"the room sent {type(message).__name__}, which is ours to send")
+        handler(self, message)
+
+    def _done(self, message: messages.Done) -> None:
+        request = self._requests.get(message.request)
+        if request is not None and not request.done():
+            request.set_result(None)
+
+    def _refused(self, message: messages.Refused) -> None:
+        request = self._requests.get(message.request)
+        if request is not None and not request.done():
+            request.set_exception(RoomError(f"fake: {message.text}", reason=message.reason))
+
+    def _happened(self, message: messages.Happened) -> None:
+        self._event(message.kind, message.participant, reason=message.reason)
+
+    def _event(
+        self,
+        kind: EventKind,
+        participant: Participant | None,
+        track: TrackInfo | None = None,
+        reason: str = "",
+    ) -> None:
+        self._sink.event(Event(kind=kind, participant=participant, track=track, reason=reason))
+
+    def _published(self, message: messages.TrackPublished) -> None:
+        track, participant = message.track, message.participant
+        self._event(EventKind.TRACK_PUBLISHED, participant, track)
+        wanted = self._sink.wants(track, participant)
+        sink = self._sink.open_track(track, participant) if wanted else None
+        inbound = InboundTrack(track, participant, sink, self._options)
+        self._inbound[track.sid] = inbound
+        if message.muted and sink is not None:
+            sink.muted(True)
+        with contextlib.suppress(RoomError):
+            self._send(messages.Subscription(track=track.sid, wanted=wanted))
+
+    def _unpublished(self, message: messages.TrackUnpublished) -> None:
+        inbound = self._inbound.pop(message.track, None)
+        if inbound is None:
+            return
+        inbound.close(message.reason)
+        self._event(EventKind.TRACK_UNPUBLISHED, inbound.participant, inbound.track, message.reason)
+
+    def _muted(self, message: messages.TrackMuted) -> None:
+        inbound = self._inbound.get(message.track)
+        if inbound is not None and inbound.sink is not None:
+            inbound.pause()
+            inbound.sink.muted(message.muted)
+
+    def _media(self, message: messages.Audio | messages.Video) -> None:
+        inbound = self._inbound.get(message.track)
+        if inbound is None or inbound.sink is None:
+            return
+        if isinstance(message, messages.Audio):
+            inbound.audio(message)
+        else:
+            inbound.video(message)
+
+    def _paused(self, message: messages.AudioPause) -> None:
+        inbound = self._inbound.get(message.track)
+        if inbound is not None and inbound.sink is not None:
+            inbound.pause()
+
+    def _data(self, message: messages.Data) -> None:
+        self._sink.data(
+            DataFrame(
+                message.payload,
+                topic=message.topic,
+                participant=message.participant,
+                reliable=message.reliable,
+                to=message.to,
+            )
+        )
+
+    _HANDLERS: ClassVar[dict[type[Any], Callable[[FakeProvider, Any], None]]] = {
+        messages.Done: _done,
+        messages.Refused: _refused,
+        messages.Happened: _happened,
+        messages.TrackPublished: _published,
+        messages.TrackUnpublished: _unpublished,
+        messages.TrackMuted: _muted,
+        messages.Audio: _media,
+        messages.Video: _media,
+        messages.AudioPause: _paused,
+        messages.Data: _data,
+    }

@@ -1,0 +1,59 @@
+"""Tracks of the room on their way in: from messages to the sink's frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ringroom.frames import Participant, Samples, TrackInfo
+from ringroom.options import SessionOptions
+from ringroom.providers.fake import messages
+from ringroom.providers.fake.conversion import FrameCutter
+from ringroom.providers.provider import TrackSink
+
+__all__ = ["InboundTrack"]
+
+
+class InboundTrack:
+    """A track of somebody else, and where its frames go if they are wanted."""
+
+    def __init__(
+        self,
+        track: TrackInfo,
+        participant: Participant,
+        sink: TrackSink | None,
+        options: SessionOptions,
+    ) -> None:
+        self.track = track
+        self.participant = participant
+        self.sink = sink
+        self._cutter = FrameCutter(options.sample_rate, options.channels, options.frame_ms)
+        self._sample_rate, self._channels = options.sample_rate, options.channels
+
+    def audio(self, message: messages.Audio) -> None:
+        samples = np.frombuffer(message.payload, "<i2").astype(np.int16, copy=False)
+        self._deliver(self._cutter.push(samples.reshape(-1, message.channels), message.sample_rate))
+
+    def pause(self) -> None:
+        self._deliver(self._cutter.pause())
+
+    def close(self, reason: str) -> None:
+        if self.sink is not None:
+            self.pause()
+            self.sink.close(reason)
+
+    def video(self, message: messages.Video) -> None:
+        assert self.sink is not None
+        self.sink.video(
+            memoryview(message.payload),
+            (message.width, message.height),
+            message.rotation,
+            message.timestamp_us,
+        )
+
+    def _deliver(self, frames: Iterator[Samples]) -> None:
+        assert self.sink is not None
+        for frame in frames:
+            pcm = np.ascontiguousarray(frame).reshape(-1).data
+            self.sink.audio(pcm, self._sample_rate, self._channels)

@@ -1,0 +1,199 @@
+"""What a fake room and the application's provider tell each other.
+
+Values only. Fields are text, integers, booleans, lists of text, `Participant` and `TrackInfo`, and
+at most one ``payload`` of raw bytes: `wire` carries exactly these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ringroom.frames import EventKind, Kind, Participant, TrackInfo
+
+__all__ = [
+    "Audio",
+    "AudioPause",
+    "Data",
+    "Done",
+    "Ended",
+    "Happened",
+    "Join",
+    "Joined",
+    "Leave",
+    "Message",
+    "Publish",
+    "Refused",
+    "Subscription",
+    "TrackMuted",
+    "TrackPublished",
+    "TrackUnpublished",
+    "Unpublish",
+    "Video",
+]
+
+
+# From the application.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """The first message of a connection."""
+
+    identity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """The application leaves in good order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """``track`` is the application's own handle; it names the track in media and `Unpublish`."""
+
+    request: int
+    track: str
+    name: str
+    kind: Kind
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpublish:
+    track: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """The answer to `TrackPublished`."""
+
+    track: str
+    wanted: bool
+
+
+# Both ways.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audio:
+    """Interleaved little-endian int16. ``time_ns`` is when its first sample is played."""
+
+    track: str
+    sample_rate: int
+    channels: int
+    time_ns: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioPause:
+    """Nothing follows for now: resamplers and slicers let out what they hold back."""
+
+    track: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """An I420 picture without padding."""
+
+    track: str
+    width: int
+    height: int
+    rotation: int
+    timestamp_us: int
+    time_ns: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """``request`` is 0 on the way to the application, which answers nothing."""
+
+    request: int
+    participant: str
+    topic: str
+    reliable: bool
+    to: tuple[str, ...]
+    payload: bytes
+
+
+# From the room.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    room: str
+    participant: Participant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The answer to a request, or, with request 0, to `Join`."""
+
+    request: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The request was granted."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happened:
+    """A participant came, changed or left, or the connection was lost or is back."""
+
+    kind: EventKind
+    participant: Participant | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackPublished:
+    track: TrackInfo
+    participant: Participant
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackUnpublished:
+    track: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackMuted:
+    track: str
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The room is over for this application."""
+
+    reason: str
+
+
+Message: TypeAlias = (
+    Join
+    | Leave
+    | Publish
+    | Unpublish
+    | Subscription
+    | Audio
+    | AudioPause
+    | Video
+    | Data
+    | Joined
+    | Refused
+    | Done
+    | Happened
+    | TrackPublished
+    | TrackUnpublished
+    | TrackMuted
+    | Ended
+)

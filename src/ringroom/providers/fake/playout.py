@@ -1,0 +1,222 @@
+"""Published tracks of the application: where outgoing sound is paced as a real source paces it.
+
+A source plays on its own clock. What it was given plays from the moment the sound before it ends,
+or at once when it had run dry, whatever the event loop is doing at that moment: the pieces carry
+the time at which they are played, and a late loop only reports them late.
+
+Invariants: every sample that was played is sent to the room once and in order; a sample that
+`clear` or `close` threw away is never sent; each is one or the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ringroom.errors import RoomError
+from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.providers.fake import messages
+from ringroom.providers.provider import OutgoingTrack, Playout
+
+__all__ = ["AudioPlayout", "Outlet", "VideoPlayout"]
+
+# A WebRTC source hands 10 ms at a time to its encoder; that much is beyond recall.
+_PIECE_SECONDS = 0.01
+# Below a nanosecond two times are the same: sums of floating-point durations differ by less.
+_SAME = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlet:
+    """What a playout needs of its connection."""
+
+    handle: str
+    send: Callable[[messages.Message], None]
+    """Queues a message; never waits, never raises for load. Raises `RoomError` when closed."""
+    drain: Callable[[], Awaitable[None]]
+    """Waits until the connection takes more. Raises `RoomError` when closed."""
+    loop: asyncio.AbstractEventLoop
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    starts: float
+    seconds: float
+    pcm: bytes
+
+
+class AudioPlayout(Playout):
+    """An audio source with a queue of ``queue_ms``, drained in real time by the loop's clock."""
+
+    def __init__(self, track: OutgoingTrack, outlet: Outlet) -> None:
+        self._track = track
+        self._outlet = outlet
+        self._limit = track.options.queue_ms / 1000
+        self._pieces: deque[_Piece] = deque()
+        self._ends = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._speaking = False
+        self._reason = ""
+
+    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+        if not isinstance(frame, AudioFrame):
+            raise self._refusal("a picture", "audio")
+        form = (frame.sample_rate, frame.channels)
+        if form != (self._track.sample_rate, self._track.channels):
+            raise self._refusal(
+                f"audio of {form}", f"{(self._track.sample_rate, self._track.channels)}"
+            )
+        await self._wait_for_space(frame.duration)
+        if self.closed:
+            raise RoomError(f"track {self._track.name!r} is over", reason=self._reason)
+        self._enqueue(frame)
+
+    def queued(self) -> float:
+        return max(0.0, self._ends - self._outlet.loop.time())
+
+    def clear(self) -> float:
+        self._emit_due()
+        thrown = sum(piece.seconds for piece in self._pieces)
+        if self._pieces:
+            self._ends = self._pieces[0].starts
+            self._pieces.clear()
+        self._arm()
+        self._wake()
+        return thrown
+
+    async def close(self) -> None:
+        if self.closed:
+            return
+        self.stop("failed")
+        self._outlet.send(messages.Unpublish(track=self._outlet.handle))
+        await self._outlet.drain()
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._reason)
+
+    def stop(self, reason: str) -> None:
+        """What is due is sent, the rest thrown away; nothing is played after it."""
+        if not self.closed:
+            self.clear()
+            self._reason = reason
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refusal(self, found: str, expected: str) -> RoomError:
+        return RoomError(
+            f"track {self._track.name!r} takes {expected}, not {found}", reason="failed"
+        )
+
+    async def _wait_for_space(self, seconds: float) -> None:
+        # A frame longer than the whole queue plays once the queue is empty.
+        limit = max(self._limit, seconds)
+        while not self.closed and (excess := self.queued() + seconds - limit) > _SAME:
+            self._waiter = self._outlet.loop.create_future()
+            timer = self._outlet.loop.call_later(excess, self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _enqueue(self, frame: AudioFrame) -> None:
+        now = self._outlet.loop.time()
+        starts = max(self._ends, now)
+        length = max(1, int(frame.sample_rate * _PIECE_SECONDS))
+        for first in range(0, len(frame.samples), length):
+            samples = frame.samples[first : first + length]
+            pcm = samples.astype("<i2", copy=False).tobytes()
+            seconds = len(samples) / frame.sample_rate
+            self._pieces.append(_Piece(starts + first / frame.sample_rate, seconds, pcm))
+        self._ends = starts + frame.duration
+        self._emit_due()
+        self._arm()
+
+    def _emit_due(self) -> None:
+        now = self._outlet.loop.time()
+        while self._pieces and self._pieces[0].starts <= now + _SAME:
+            piece = self._pieces.popleft()
+            self._speaking = True
+            self._outlet.send(
+                messages.Audio(
+                    track=self._outlet.handle,
+                    sample_rate=self._track.sample_rate,
+                    channels=self._track.channels,
+                    time_ns=round(piece.starts * 1e9),
+                    payload=piece.pcm,
+                )
+            )
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._pieces:
+            self._timer = self._outlet.loop.call_at(self._pieces[0].starts, self._on_time)
+        elif self._speaking:
+            self._timer = self._outlet.loop.call_at(self._ends, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._emit_due()
+        if self._speaking and not self._pieces and self._ends <= self._outlet.loop.time() + _SAME:
+            self._speaking = False
+            self._outlet.send(messages.AudioPause(track=self._outlet.handle))
+        self._arm()
+
+
+class VideoPlayout(Playout):
+    """A video source: each picture goes out at once, at the pace of the connection."""
+
+    def __init__(self, track: OutgoingTrack, outlet: Outlet) -> None:
+        self._track = track
+        self._outlet = outlet
+        self._reason = ""
+
+    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+        if not isinstance(frame, VideoFrame):
+            raise RoomError(f"track {self._track.name!r} takes pictures, not audio")
+        if self.closed:
+            raise RoomError(f"track {self._track.name!r} is over", reason=self._reason)
+        self._outlet.send(
+            messages.Video(
+                track=self._outlet.handle,
+                width=frame.width,
+                height=frame.height,
+                rotation=frame.rotation,
+                timestamp_us=frame.timestamp_us,
+                time_ns=round(self._outlet.loop.time() * 1e9),
+                payload=frame.data.tobytes(),
+            )
+        )
+        await self._outlet.drain()
+
+    def queued(self) -> float:
+        return 0.0
+
+    def clear(self) -> float:
+        return 0.0
+
+    async def close(self) -> None:
+        if self.closed:
+            return
+        self.stop("failed")
+        self._outlet.send(messages.Unpublish(track=self._outlet.handle))
+        await self._outlet.drain()
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._reason)
+
+    def stop(self, reason: str) -> None:
+        """Nothing is played after it."""
+        self._reason = self._reason or reason
