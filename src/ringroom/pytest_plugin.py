@@ -1,0 +1,91 @@
+"""The pytest plugin: a fake room, a real server, a room on it.
+
+``fake_room``       a ``FakeRoom`` of the test's own
+``livekit_server``  one ``LiveKitServer`` for the whole run, started when the first test asks for it
+``livekit_room``    a room of the test's own on that server: ``name``, ``url``, ``token(identity)``
+
+``--livekit=auto`` (the default) skips the tests that want a server where none can be had, and says
+why; ``required`` fails them; ``off`` skips them without trying.
+
+Pytest loads this file in every test run of an environment where ringroom is installed. So it
+imports nothing but pytest until a fixture is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from ringroom.testing import FakeRoom
+    from ringroom.testing.server import LiveKitRoom, LiveKitServer
+
+LOG_LINES = 80  # of the server's log, in the report of a test that failed
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("ringroom").addoption(
+        "--livekit",
+        choices=("auto", "required", "off"),
+        default="auto",
+        help="tests that want a real LiveKit server, where there is none: "
+        "skip them (auto), fail them (required); or never run them (off)",
+    )
+
+
+@pytest.fixture
+def fake_room(request: pytest.FixtureRequest) -> Iterator[FakeRoom]:
+    """A room in memory; participants join it, speak and hear on the test's command."""
+    from ringroom.testing import FakeRoom
+
+    with FakeRoom(name=request.node.name) as room:
+        yield room
+
+
+@pytest.fixture(scope="session")
+def livekit_server(request: pytest.FixtureRequest) -> Iterator[LiveKitServer]:
+    """A real server: ``url``, ``token(identity, room)``, ``stop()``, ``start()``, ``pause()``."""
+    mode = request.config.getoption("--livekit")
+    if mode == "off":
+        pytest.skip("a LiveKit server is needed, and --livekit=off")
+    from ringroom.testing.server import LiveKitServer, ServerUnavailable
+
+    server = LiveKitServer()
+    try:
+        server.open()
+    except ServerUnavailable as error:
+        if mode == "required":
+            pytest.fail(f"--livekit=required: {error}", pytrace=False)
+        pytest.skip(str(error))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def livekit_room(livekit_server: LiveKitServer) -> LiveKitRoom:
+    """A room that no other test uses, on the real server."""
+    return livekit_server.room("test")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    server: Any = getattr(item, "funcargs", {}).get("livekit_server")
+    if report.failed and server is not None:
+        report.sections.append(("LiveKit server log", _log_of(server)))
+    return report
+
+
+def _log_of(server: LiveKitServer) -> str:
+    try:
+        lines = server.logs().splitlines()
+    except Exception as error:  # noqa: BLE001 - the test's own failure is what must be shown
+        return f"not available: {error}"
+    return "\n".join(lines[-LOG_LINES:])

@@ -1,0 +1,205 @@
+"""A real LiveKit server for tests, wherever one can be had.
+
+    with LiveKitServer() as server:
+        token = server.token("ann", "voice-room")
+        with ringroom.transport("livekit", url=server.url, token=token) as t:
+            ...
+
+Where the server comes from, the first that is there:
+
+1. ``LIVEKIT_URL`` in the environment, with ``LIVEKIT_API_KEY`` and ``LIVEKIT_API_SECRET``: a server
+   that runs already. It is only talked to; ``stop``, ``pause`` and the like refuse.
+2. Docker Compose (``docker compose`` or ``docker-compose``), with ``docker-compose.livekit.yml``.
+3. A ``livekit-server`` program on the ``PATH``, with the configuration of the same compose file.
+
+Ports are always free ones and each server has a project name of its own, so several test runs
+live side by side. The server is gone when the ``with`` block ends, also after an exception or
+Ctrl-C, and at the latest when the interpreter exits. A process that is killed outright (SIGKILL)
+cannot clean up: its container runs on until the next ``LiveKitServer`` starts on this machine,
+which removes every container whose owner is dead (the container's label names it).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import datetime
+import os
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from ringroom.errors import ConfigurationError, StartupError
+from ringroom.testing.backends import (
+    API_KEY,
+    API_SECRET,
+    Backend,
+    ComposeProject,
+    External,
+    PortTaken,
+    Program,
+    ServerUnavailable,
+    is_ready,
+)
+
+__all__ = ["LiveKitRoom", "LiveKitServer", "ServerUnavailable"]
+
+READY_SECONDS = 30.0  # a container starts in about half a second; a loaded machine takes longer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveKitRoom:
+    """A room of a test's own: its name, where it is, and tokens for it."""
+
+    name: str
+    server: LiveKitServer = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def token(self, identity: str, **grants: Any) -> str:
+        return self.server.token(identity, self.name, **grants)
+
+
+class LiveKitServer:
+    """A LiveKit server that lives as long as the ``with`` block.
+
+    Entering raises ``ServerUnavailable`` when there is neither a server nor a way to run one, and
+    ``StartupError`` when there is one that did not come up. ``project`` is a compose project that
+    somebody else brings up and down, pytest-docker for instance: then entering waits until the
+    server answers, and leaving leaves it alone.
+    """
+
+    def __init__(self, project: ComposeProject | None = None) -> None:
+        self.api_key, self.api_secret = API_KEY, API_SECRET
+        self._borrowed = project is not None
+        self._backend: Backend | None = project
+
+    def __repr__(self) -> str:
+        return f"<LiveKitServer {self._backend.url if self._backend else 'not running'}>"
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """What clients connect to: ``ws://127.0.0.1:PORT``."""
+        return self._running().url
+
+    def open(self) -> None:
+        """Brings the server up and returns once it answers."""
+        if self._backend is None:
+            atexit.register(self.close)
+            try:
+                self._bring_up()
+            except BaseException:
+                self.close()
+                raise
+        else:
+            _wait_ready(self._backend)
+
+    def close(self) -> None:
+        """Takes the server down, if it is ours. Idempotent."""
+        if self._borrowed:
+            return
+        atexit.unregister(self.close)
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.down()
+
+    def stop(self) -> None:
+        """Ends the server at once, in mid-call, as a crash would; ``start`` brings it back."""
+        self._running().kill()
+
+    def start(self) -> None:
+        """Starts a stopped server again, on the same ports, and returns once it answers."""
+        self._running().restart()
+        _wait_ready(self._running())
+
+    def pause(self) -> None:
+        """Freezes the server with its connections open, as a lost network would; see ``resume``."""
+        self._running().pause()
+
+    def resume(self) -> None:
+        self._running().resume()
+
+    def logs(self) -> str:
+        """What the server has printed so far; nothing when only ``LIVEKIT_URL`` names it."""
+        return self._running().logs()
+
+    def token(self, identity: str, room: str, **grants: Any) -> str:
+        """A token that lets ``identity`` into ``room`` for an hour.
+
+        ``grants`` are the fields of ``livekit.api.VideoGrants``: ``can_publish=False``, say.
+        """
+        from livekit import api
+
+        return (
+            api.AccessToken(self.api_key, self.api_secret)
+            .with_identity(identity)
+            .with_ttl(datetime.timedelta(hours=1))
+            .with_grants(api.VideoGrants(room_join=True, room=room, **grants))
+            .to_jwt()
+        )
+
+    def room(self, name: str = "room") -> LiveKitRoom:
+        """A room that nobody else uses: the name gets a unique ending."""
+        return LiveKitRoom(name=f"{name}-{uuid.uuid4().hex[:8]}", server=self)
+
+    def _running(self) -> Backend:
+        if self._backend is None:
+            raise StartupError("livekit-server: not running")
+        return self._backend
+
+    def _bring_up(self) -> None:
+        if url := os.environ.get("LIVEKIT_URL"):
+            try:
+                self.api_key = os.environ["LIVEKIT_API_KEY"]
+                self.api_secret = os.environ["LIVEKIT_API_SECRET"]
+            except KeyError as missing:
+                raise ConfigurationError(f"LIVEKIT_URL is set and {missing} is not") from None
+            self._try(External(url))
+            return None
+        reasons = ["LIVEKIT_URL is not set"]
+        for kind in (ComposeProject, Program):
+            try:
+                # A port may be taken between its choice and its use.
+                for _ in range(2):
+                    with contextlib.suppress(PortTaken):
+                        return self._try(kind())
+                return self._try(kind())
+            except ServerUnavailable as error:
+                reasons.append(str(error))
+        raise ServerUnavailable("no LiveKit server can be had here:\n- " + "\n- ".join(reasons))
+
+    def _try(self, backend: Backend) -> None:
+        self._backend = backend
+        try:
+            backend.up()
+            _wait_ready(backend)
+        except BaseException:
+            self._backend = None
+            with contextlib.suppress(StartupError):  # what went wrong first is what matters
+                backend.down()
+            raise
+
+
+def _wait_ready(backend: Backend) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not is_ready(backend.url):
+        if not backend.alive():
+            log = backend.logs()
+            kind = PortTaken if "address already in use" in log else StartupError
+            raise kind(f"livekit-server ended while starting; its log:\n{log[-2000:]}")
+        if time.monotonic() > deadline:
+            raise StartupError(
+                f"livekit-server at {backend.url} did not answer within {READY_SECONDS:g} s; "
+                f"its log ends:\n{backend.logs()[-2000:]}"
+            )
+        time.sleep(0.05)
