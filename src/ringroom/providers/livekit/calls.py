@@ -1,0 +1,80 @@
+"""Requests to the SDK that outlive an impatient caller.
+
+The SDK's native side carries a request on when the coroutine that made it is cancelled, and its
+answer (a joined room, a published track) then belongs to nobody. Owns those answers: each is
+undone when it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["Calls"]
+
+_log = logging.getLogger("ringroom.livekit")
+_Answer = TypeVar("_Answer")
+Undo = Callable[[_Answer], Awaitable[None]]
+
+
+class Calls:
+    """The requests of one connection that are under way."""
+
+    def __init__(self) -> None:
+        self._left: set[asyncio.Task[Any]] = set()
+
+    async def run(
+        self,
+        request: Coroutine[Any, Any, _Answer],
+        timeout: float,
+        *,
+        gone: asyncio.Future[None] | None = None,
+        undo: Undo[_Answer] | None = None,
+    ) -> _Answer:
+        """The request's answer.
+
+        Raises what the request raises, `TimeoutError`, or `ConnectionError` once ``gone`` is
+        done (some requests are never answered then). After these two, or if the caller is
+        cancelled, the request is carried on and what it achieves is undone.
+        """
+        task = asyncio.ensure_future(request)
+        waited: set[asyncio.Future[Any]] = {task} if gone is None else {task, gone}
+        try:
+            await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._leave(task, undo)
+            raise
+        if task.done():
+            return task.result()
+        self._leave(task, undo)
+        if gone is not None and gone.done():
+            raise ConnectionError("the connection ended")
+        raise TimeoutError
+
+    def _leave(self, task: asyncio.Task[_Answer], undo: Undo[_Answer] | None) -> None:
+        cleaner = asyncio.ensure_future(_undone(task, undo))
+        for left in (task, cleaner):
+            self._left.add(left)
+            left.add_done_callback(self._left.discard)
+
+    async def settle(self, timeout: float) -> None:
+        """Wait for what is still under way, then cancel it."""
+        if self._left:
+            await asyncio.wait(set(self._left), timeout=timeout)
+        rest = set(self._left)
+        for task in rest:
+            task.cancel()
+        if rest:
+            _log.warning("livekit: %d requests to the SDK were never answered", len(rest))
+            await asyncio.wait(rest, timeout=1.0)
+
+
+async def _undone(task: asyncio.Task[_Answer], undo: Undo[_Answer] | None) -> None:
+    try:
+        answer = await task
+        if undo is not None:
+            await undo(answer)
+    except Exception as error:  # noqa: BLE001  (nobody waits for it any more)
+        _log.debug("livekit: a request that was given up ended with %s", type(error).__name__)

@@ -1,0 +1,279 @@
+"""The connection to a LiveKit room: joins, publishes, sends, leaves.
+
+Owns the SDK's room and everything that is published in it. All of the SDK's exceptions end here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+
+from livekit import rtc
+from livekit.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
+from livekit.rtc.room import ConnectError
+
+from ringroom.errors import ClosedError, RoomError
+from ringroom.frames import DataFrame, EventKind, Kind
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit.calls import Calls
+from ringroom.providers.livekit.line import Line
+from ringroom.providers.livekit.mapping import (
+    connect_error,
+    end_of_room,
+    publish_options,
+    refusal,
+    scrub,
+    scrub_logs,
+    source_name,
+)
+from ringroom.providers.livekit.playout import (
+    AudioPlayout,
+    Unpublish,
+    VideoPlayout,
+    queue_size_ms,
+)
+from ringroom.providers.livekit.roster import Roster
+from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, Sink
+
+__all__ = ["LiveKitProvider"]
+
+_log = logging.getLogger("ringroom.livekit")
+
+
+class LiveKitProvider(Provider):
+    """One connection to one LiveKit room, on the event loop that runs `connect`."""
+
+    def __init__(self, *, url: str, token: str, e2ee_key: bytes | None = None) -> None:
+        self._url = url
+        self._token = token
+        self._key = e2ee_key
+        self._options = SessionOptions()
+        self._calls = Calls()
+        self._room: rtc.Room | None = None
+        self._roster: Roster | None = None
+        self._line: Line | None = None
+        self._playouts: dict[rtc.LocalTrackPublication, Playout] = {}
+        self._ending: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
+        if self._closing is not None:
+            raise ClosedError("livekit: transport is closed")
+        if self._room is not None:
+            raise RoomError("livekit: this connection was used once; open another")
+        scrub_logs()
+        self._options = options
+        self._line = Line()
+        self._room = room = rtc.Room()
+        self._roster = roster = Roster(room, sink, options)
+        roster.on("reconnecting", self._on_reconnecting)
+        roster.on("reconnected", self._on_reconnected)
+        roster.on("disconnected", lambda reason: self._on_disconnected(reason, sink))
+        try:
+            return await self._calls.run(
+                self._join(room, roster),
+                options.connect_timeout,
+                gone=self._line.gone,
+                undo=lambda _: room.disconnect(),
+            )
+        except BaseException as error:
+            roster.close()
+            self._line.end()
+            raised = _join_failure(error, options.connect_timeout)
+            if raised is None:
+                raise
+            raise raised from None
+
+    async def publish(self, track: OutgoingTrack) -> Playout:
+        room, line = self._joined()
+        refused = refusal(track, room.local_participant.permissions)
+        if refused:
+            raise _publish_refused(track, refused)
+        source, local = _source_and_track(track)
+        try:
+            publication = await self._calls.run(
+                room.local_participant.publish_track(local, publish_options(track)),
+                self._options.connect_timeout,
+                gone=line.gone,
+                undo=lambda late: room.local_participant.unpublish_track(late.sid),
+            )
+        except PublishTrackError as error:
+            await source.aclose()
+            raise _publish_refused(track, scrub(error.message)) from None
+        except (TimeoutError, ConnectionError) as error:
+            await source.aclose()
+            raise _publish_refused(track, str(error) or "the server did not answer") from None
+        playout: AudioPlayout | VideoPlayout
+        if isinstance(source, rtc.AudioSource):
+            playout = AudioPlayout(track, source, line, self._unpublisher(publication))
+        else:
+            playout = VideoPlayout(track, source, line, self._unpublisher(publication))
+        self._playouts[publication] = playout
+        return playout
+
+    async def send_data(self, frame: DataFrame) -> None:
+        room, line = self._joined()
+        if not room.local_participant.permissions.can_publish_data:
+            # The server drops such a message without a word.
+            raise _data_refused("the token does not allow data messages (canPublishData)")
+        sending = room.local_participant.publish_data(
+            frame.payload,
+            reliable=frame.reliable,
+            destination_identities=list(frame.to),
+            topic=frame.topic,
+        )
+        try:
+            await self._calls.run(sending, self._options.connect_timeout, gone=line.gone)
+        except PublishDataError as error:
+            raise _data_refused(scrub(error.message)) from None
+        except (TimeoutError, ConnectionError) as error:
+            raise _data_refused(str(error) or "the message was not taken in time") from None
+
+    async def close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _join(self, room: rtc.Room, roster: Roster) -> Joined:
+        """From the SDK's answer on without a pause, so that CONNECTED comes before all else."""
+        encryption = None
+        if self._key is not None:
+            keys = rtc.KeyProviderOptions(shared_key=self._key)
+            encryption = rtc.E2EEOptions(key_provider_options=keys)
+        options = rtc.RoomOptions(
+            auto_subscribe=False,
+            encryption=encryption,
+            connect_timeout=self._options.connect_timeout,
+        )
+        await room.connect(self._url, self._token, options)
+        local = room.local_participant
+        if self._line is not None:
+            self._line.set(True)
+        if not roster.closed:
+            # The SDK has a "connected" event that it never emits.
+            roster.tell(EventKind.CONNECTED)
+            roster.sync()
+        return Joined(room=room.name, identity=local.identity, sid=local.sid)
+
+    def _joined(self) -> tuple[rtc.Room, Line]:
+        if self._closing is not None:
+            raise ClosedError("livekit: transport is closed")
+        if self._room is None or self._line is None:
+            raise RoomError("livekit: not connected", reason="disconnected")
+        self._line.check()
+        return self._room, self._line
+
+    def _unpublisher(self, publication: rtc.LocalTrackPublication) -> Unpublish:
+        async def unpublish() -> None:
+            self._playouts.pop(publication, None)
+            if self._closing is not None or self._room is None or self._line is None:
+                return
+            if self._line.gone.done():
+                return
+            # The SDK gives the publication a new sid when it publishes again after a reconnection.
+            request = self._room.local_participant.unpublish_track(publication.sid)
+            try:
+                await self._calls.run(request, self._options.close_timeout, gone=self._line.gone)
+            except (UnpublishTrackError, TimeoutError, ConnectionError) as error:
+                _log.warning("livekit: track %r was not unpublished: %s", publication.name, error)
+
+        return unpublish
+
+    def _on_reconnecting(self) -> None:
+        if self._line is not None and self._roster is not None:
+            self._line.set(False)
+            self._roster.tell(EventKind.CONNECTION_LOST)
+
+    def _on_reconnected(self) -> None:
+        if self._line is not None and self._roster is not None:
+            self._line.set(True)
+            self._roster.tell(EventKind.CONNECTION_BACK)
+            self._roster.sync()
+
+    def _on_disconnected(self, code: int, sink: Sink) -> None:
+        if self._closing is None and self._ending is None:
+            self._ending = asyncio.create_task(self._end(code, sink))
+
+    async def _end(self, code: int, sink: Sink) -> None:
+        """The room ended by itself: what came in goes on to its readers, then they are told."""
+        if self._line is None or self._roster is None:
+            return
+        self._line.end()
+        reason, error = end_of_room(code)
+        await self._roster.end_tracks(reason)
+        self._roster.close()
+        if self._closing is None:
+            sink.ended(reason, error=error)
+
+    async def _close(self) -> None:
+        try:
+            async with asyncio.timeout(self._options.close_timeout):
+                await self._leave()
+        except TimeoutError:
+            _log.warning(
+                "livekit: leaving the room took longer than %s s", self._options.close_timeout
+            )
+        await self._calls.settle(1.0)
+        _stop_listening(self._room)
+        self._room = self._roster = None
+
+    async def _leave(self) -> None:
+        if self._line is not None:
+            self._line.end()
+        if self._ending is not None:
+            await asyncio.wait({self._ending})
+        # Before the room goes: the native library logs an error for a capture that it cuts off.
+        await _all(playout.close() for playout in list(self._playouts.values()))
+        if self._roster is not None:
+            await self._roster.end_tracks("closed")
+            self._roster.close()
+        if self._room is not None:
+            await self._room.disconnect()
+
+
+async def _all(closings: Iterable[Coroutine[object, object, None]]) -> None:
+    for result in await asyncio.gather(*closings, return_exceptions=True):
+        if isinstance(result, BaseException):
+            _log.warning("livekit: a track did not close: %s", result)
+
+
+def _source_and_track(
+    track: OutgoingTrack,
+) -> tuple[rtc.AudioSource | rtc.VideoSource, rtc.LocalTrack]:
+    if track.kind is Kind.AUDIO:
+        sound = rtc.AudioSource(
+            track.sample_rate, track.channels, queue_size_ms(track.options.queue_ms)
+        )
+        return sound, rtc.LocalAudioTrack.create_audio_track(track.name, sound)
+    screen = source_name(track) == "screen_share"
+    pictures = rtc.VideoSource(track.width, track.height, is_screencast=screen)
+    return pictures, rtc.LocalVideoTrack.create_video_track(track.name, pictures)
+
+
+def _join_failure(error: BaseException, timeout: float) -> RoomError | None:
+    if isinstance(error, ConnectError):
+        return connect_error(error)
+    if isinstance(error, TimeoutError):
+        return RoomError(f"livekit: joining took longer than {timeout} s", reason="timeout")
+    if isinstance(error, ConnectionError):
+        return RoomError("livekit: the room ended while joining", reason="disconnected")
+    return None
+
+
+def _publish_refused(track: OutgoingTrack, why: str) -> RoomError:
+    return RoomError(
+        f"livekit: track {track.name!r} was not published: {why}", reason="publish_refused"
+    )
+
+
+def _data_refused(why: str) -> RoomError:
+    return RoomError(f"livekit: the data message was not sent: {why}", reason="data_refused")
+
+
+def _stop_listening(room: rtc.Room | None) -> None:
+    """The SDK's task for room events ends with the room; if the room did not leave in time, the
+    task would outlive it. Private to the SDK, so only if it is there."""
+    listening = getattr(room, "_task", None)
+    if isinstance(listening, asyncio.Task) and not listening.done():
+        listening.cancel()

@@ -1,0 +1,186 @@
+"""What the SDK says in our words: reasons, errors, participants, tracks, publish options.
+
+Owns every name of the SDK's enumerations. All functions are pure but `scrub_logs`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from types import MappingProxyType
+
+from livekit import rtc
+from livekit.rtc.room import ConnectError
+
+from ringroom.errors import RoomError
+from ringroom.frames import Kind, Participant, TrackInfo
+from ringroom.providers.provider import OutgoingTrack
+
+__all__ = [
+    "connect_error",
+    "encryption_failure",
+    "end_of_room",
+    "participant_of",
+    "publish_options",
+    "reason_name",
+    "refusal",
+    "scrub",
+    "scrub_logs",
+    "source_name",
+    "track_of",
+]
+
+_TOKEN = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*|(?<=access_token=)[^&\s\"']+")
+
+_KINDS = {rtc.TrackKind.KIND_AUDIO: Kind.AUDIO, rtc.TrackKind.KIND_VIDEO: Kind.VIDEO}
+_SOURCES = {
+    rtc.TrackSource.SOURCE_MICROPHONE: "microphone",
+    rtc.TrackSource.SOURCE_CAMERA: "camera",
+    rtc.TrackSource.SOURCE_SCREENSHARE: "screen_share",
+    rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO: "screen_share_audio",
+}
+_SOURCE_VALUES = {name: value for value, name in _SOURCES.items()}
+_CODECS = {
+    "vp8": rtc.VideoCodec.VP8,
+    "vp9": rtc.VideoCodec.VP9,
+    "h264": rtc.VideoCodec.H264,
+    "h265": rtc.VideoCodec.H265,
+    "av1": rtc.VideoCodec.AV1,
+}
+
+# The server's decisions about the room or about us: an end, not a fault.
+_ENDS: dict[int, str] = {
+    rtc.DisconnectReason.ROOM_DELETED: "room closed: it was deleted",
+    rtc.DisconnectReason.ROOM_CLOSED: "room closed",
+    rtc.DisconnectReason.PARTICIPANT_REMOVED: "removed from the room",
+    rtc.DisconnectReason.DUPLICATE_IDENTITY: "another participant joined with the same identity",
+}
+
+_BROKEN: dict[int, str] = {
+    rtc.EncryptionState.ENCRYPTION_FAILED: "encryption failed",
+    rtc.EncryptionState.DECRYPTION_FAILED: "decryption failed: is the key the same?",
+    rtc.EncryptionState.MISSING_KEY: "encrypted, and there is no key",
+    rtc.EncryptionState.INTERNAL_ERROR: "encryption: internal error",
+}
+
+
+def scrub(text: str) -> str:
+    """The text without access tokens, which the SDK quotes when the server refuses one."""
+    return _TOKEN.sub("(token)", text)
+
+
+class _Scrubber(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if _TOKEN.search(message):
+            record.msg, record.args = scrub(message), ()
+        return True
+
+
+def scrub_logs() -> None:
+    """Keep tokens out of the SDK's log: its native part logs the refused one in full."""
+    sdk = logging.getLogger("livekit")
+    if not any(isinstance(present, _Scrubber) for present in sdk.filters):
+        sdk.addFilter(_Scrubber())
+
+
+def connect_error(error: ConnectError) -> RoomError:
+    """Why the SDK could not join, by what its message says; it has no codes."""
+    text = scrub(error.message).strip()
+    if re.search(r"\b40[13]\b|[Uu]nauthorized|[Pp]ermission", text):
+        return RoomError(
+            f"livekit: the server refused the token: {_tail(text)}", reason="unauthorized"
+        )
+    if re.search(r"timed? ?out", text, re.IGNORECASE):
+        return RoomError(f"livekit: joining timed out: {_tail(text)}", reason="timeout")
+    return RoomError(f"livekit: the server cannot be reached: {_tail(text)}", reason="unreachable")
+
+
+def _tail(text: str) -> str:
+    return text.removeprefix("engine: ").removeprefix("signal failure: ").rstrip(" -")
+
+
+def end_of_room(reason: int) -> tuple[str, str]:
+    """(reason, error) for `Sink.ended`; the error is empty for an end that the server decided."""
+    if reason in _ENDS:
+        return _ENDS[reason], ""
+    word = reason_name(reason)
+    return word, f"livekit: connection to the room was lost: {word}"
+
+
+def reason_name(reason: int) -> str:
+    try:
+        name = str(rtc.DisconnectReason.Name(reason))  # type: ignore[arg-type]
+    except ValueError:
+        name = f"reason {reason}"
+    return name.lower().replace("_", " ")
+
+
+def encryption_failure(state: int) -> str:
+    """What is wrong with a participant's encryption, or nothing."""
+    return _BROKEN.get(state, "")
+
+
+def participant_of(participant: rtc.Participant) -> Participant:
+    return Participant(
+        identity=participant.identity,
+        sid=participant.sid,
+        name=participant.name,
+        metadata=participant.metadata,
+        attributes=MappingProxyType(dict(participant.attributes)),
+    )
+
+
+def track_of(publication: rtc.TrackPublication, identity: str) -> TrackInfo | None:
+    """None for a kind that this package does not carry."""
+    kind = _KINDS.get(publication.kind)
+    if kind is None:
+        return None
+    return TrackInfo(
+        sid=publication.sid,
+        name=publication.name,
+        kind=kind,
+        participant=identity,
+        source=_SOURCES.get(publication.source, "unknown"),
+    )
+
+
+def source_name(track: OutgoingTrack) -> str:
+    return track.options.source or ("microphone" if track.kind is Kind.AUDIO else "camera")
+
+
+def refusal(track: OutgoingTrack, permissions: object) -> str:
+    """Why the token does not let us publish this, or nothing. The server never answers a
+    request that it refuses, so without this check a refusal is a timeout of ten seconds."""
+    if not getattr(permissions, "can_publish", True):
+        return "the token does not allow publishing (canPublish)"
+    source = source_name(track)
+    allowed = list(getattr(permissions, "can_publish_sources", ()))
+    if allowed and _SOURCE_VALUES[source] not in allowed:
+        return f"the token does not allow publishing from source {source} (canPublishSources)"
+    return ""
+
+
+def publish_options(track: OutgoingTrack) -> rtc.TrackPublishOptions:
+    """Our publish options as the SDK takes them."""
+    ours = track.options
+    theirs = rtc.TrackPublishOptions()
+    theirs.source = _SOURCE_VALUES[source_name(track)]
+    if track.kind is Kind.AUDIO:
+        theirs.dtx = ours.dtx
+        theirs.red = ours.red
+        if ours.audio_bitrate is not None:
+            theirs.audio_encoding.max_bitrate = ours.audio_bitrate
+        return theirs
+    theirs.simulcast = ours.simulcast
+    theirs.video_codec = _CODECS[ours.video_codec]
+    theirs.video_encoding.max_framerate = ours.video_fps
+    theirs.video_encoding.max_bitrate = ours.video_bitrate or _video_bitrate(track)
+    return theirs
+
+
+def _video_bitrate(track: OutgoingTrack) -> int:
+    """The SDK's presets (1.7 Mbit/s for 720p at 30 frames/s, 3 for 1080p, 0.45 for 360p at 20) as
+    a formula: a frame rate cannot be given to the SDK without a bitrate."""
+    pixels = track.width * track.height / (1280 * 720)
+    return int(max(1_700_000 * pixels**0.75 * (track.options.video_fps / 30) ** 0.5, 100_000))

@@ -1,0 +1,240 @@
+"""Who is in the room and what they publish: the SDK's room events, told to the `Sink`.
+
+Owns the subscriptions and the inbound tracks. The SDK's emitter calls the handlers on the event
+loop, between room events; an exception of theirs would be logged there and forgotten, so it is
+counted and logged here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from livekit import rtc
+
+from ringroom.frames import DataFrame, Event, EventKind, Participant, TrackInfo
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit.ingest import Ingest
+from ringroom.providers.livekit.mapping import (
+    encryption_failure,
+    participant_of,
+    reason_name,
+    scrub,
+    track_of,
+)
+from ringroom.providers.provider import Sink
+
+__all__ = ["Roster"]
+
+_log = logging.getLogger("ringroom.livekit")
+
+
+class Roster:
+    """The remote participants of one room, their publications, and our subscriptions."""
+
+    def __init__(self, room: rtc.Room, sink: Sink, options: SessionOptions) -> None:
+        self.failures = 0
+        """How often a handler, or the sink behind it, raised."""
+        self.closed = False
+        self._room = room
+        self._sink = sink
+        self._options = options
+        self._present: dict[str, Participant] = {}
+        self._published: dict[str, TrackInfo] = {}
+        self._ingests: dict[str, Ingest] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+        self._broken: set[tuple[str, str]] = set()
+        self._listen()
+
+    def _listen(self) -> None:
+        for name, handler in {
+            "participant_connected": self._on_joined,
+            "participant_disconnected": self._on_left,
+            "participant_metadata_changed": self._on_changed,
+            "participant_name_changed": self._on_changed,
+            "participant_attributes_changed": self._on_attributes,
+            "track_published": self._on_published,
+            "track_unpublished": self._on_unpublished,
+            "track_subscribed": self._on_subscribed,
+            "track_unsubscribed": self._on_unsubscribed,
+            "track_subscription_failed": self._on_subscription_failed,
+            "track_muted": self._on_muted,
+            "track_unmuted": self._on_unmuted,
+            "data_received": self._on_data,
+            "e2ee_state_changed": self._on_encryption,
+        }.items():
+            self.on(name, handler)
+
+    def on(self, name: Any, handler: Callable[..., None]) -> None:
+        """Have a room event handled while the roster is open."""
+
+        def guarded(*arguments: Any) -> None:
+            if self.closed:
+                return
+            try:
+                handler(*arguments)
+            except Exception:  # noqa: BLE001  (there is nobody above to raise it to)
+                self.failures += 1
+                _log.exception("livekit: the room's event %s was not handled", name)
+
+        self._room.on(name, guarded)
+
+    def tell(self, kind: EventKind, **fields: Any) -> None:
+        self._sink.event(Event(kind=kind, received_ns=time.monotonic_ns(), **fields))
+
+    def sync(self) -> None:
+        """Take up whoever and whatever is there: after joining, and after a reconnection."""
+        for participant in list(self._room.remote_participants.values()):
+            self._on_joined(participant)
+
+    async def end_tracks(self, reason: str) -> None:
+        """End all inbound tracks; what they hold is passed on first."""
+        for ingest in list(self._ingests.values()):
+            self._end(ingest, reason)
+        while self._endings:
+            await asyncio.wait(set(self._endings))
+
+    def close(self) -> None:
+        """The room's events are nobody's business any more. Idempotent."""
+        self.closed = True
+
+    def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
+        identity = participant.identity
+        if identity not in self._present:
+            self._present[identity] = participant_of(participant)
+            self.tell(EventKind.PARTICIPANT_JOINED, participant=self._present[identity])
+        for publication in list(participant.track_publications.values()):
+            self._on_published(publication, participant)
+
+    def _on_left(self, participant: rtc.RemoteParticipant) -> None:
+        known = self._present.pop(participant.identity, None)
+        for sid in [s for s, t in self._published.items() if t.participant == participant.identity]:
+            del self._published[sid]
+        for ingest in list(self._ingests.values()):
+            if ingest.track.participant == participant.identity:
+                self._end(ingest, "the participant left")
+        if known is not None:
+            reason = participant.disconnect_reason
+            word = "" if reason is None else reason_name(reason)
+            self.tell(EventKind.PARTICIPANT_LEFT, participant=known, reason=word)
+
+    def _on_changed(self, participant: rtc.Participant, *_: Any) -> None:
+        if participant.identity in self._present:
+            self._present[participant.identity] = now = participant_of(participant)
+            self.tell(EventKind.PARTICIPANT_CHANGED, participant=now)
+
+    def _on_attributes(self, _: dict[str, str], participant: rtc.Participant) -> None:
+        self._on_changed(participant)
+
+    def _on_published(
+        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        track = track_of(publication, participant.identity)
+        if track is None:
+            return
+        publisher = self._participant(participant)
+        if track.sid not in self._published:
+            self._published[track.sid] = track
+            self.tell(EventKind.TRACK_PUBLISHED, participant=publisher, track=track)
+        if not publication.subscribed and self._sink.wants(track, publisher):
+            publication.set_subscribed(True)
+
+    def _on_unpublished(
+        self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        track = self._published.pop(publication.sid, None)
+        self._end(self._ingests.get(publication.sid), "unpublished")
+        if track is not None:
+            publisher = self._participant(participant)
+            self.tell(EventKind.TRACK_UNPUBLISHED, participant=publisher, track=track)
+
+    def _on_subscribed(
+        self,
+        remote: rtc.Track,
+        publication: rtc.RemoteTrackPublication,
+        participant: rtc.RemoteParticipant,
+    ) -> None:
+        track = track_of(publication, participant.identity)
+        if track is None:
+            return
+        ingest = Ingest(self._sink, track, self._participant(participant))
+        ingest.muted = publication.muted
+        before = self._ingests.get(track.sid)
+        self._ingests[track.sid] = ingest
+        reading = ingest.start(remote, self._options, before)
+        reading.add_done_callback(lambda task: self._ingest_done(ingest, task))
+
+    def _ingest_done(self, ingest: Ingest, task: asyncio.Task[None]) -> None:
+        if self._ingests.get(ingest.track.sid) is ingest:
+            del self._ingests[ingest.track.sid]
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self.failures += 1
+        _log.error("livekit: track %s failed", ingest.track.sid, exc_info=error)
+        if not self.closed:
+            self.tell(
+                EventKind.TRACK_FAILED,
+                participant=ingest.participant,
+                track=ingest.track,
+                reason=type(error).__name__,
+            )
+
+    def _on_unsubscribed(self, _: Any, publication: rtc.RemoteTrackPublication, *__: Any) -> None:
+        self._end(self._ingests.get(publication.sid), "unsubscribed")
+
+    def _on_subscription_failed(
+        self, participant: rtc.RemoteParticipant, sid: str, error: Any
+    ) -> None:
+        self.tell(
+            EventKind.TRACK_FAILED,
+            participant=self._participant(participant),
+            track=self._published.get(sid),
+            reason=scrub(f"subscription failed: {error}"),
+        )
+
+    def _on_muted(self, _: rtc.Participant, publication: rtc.TrackPublication) -> None:
+        self._mute(publication.sid, True)
+
+    def _on_unmuted(self, _: rtc.Participant, publication: rtc.TrackPublication) -> None:
+        self._mute(publication.sid, False)
+
+    def _mute(self, sid: str, muted: bool) -> None:
+        ingest = self._ingests.get(sid)
+        if ingest is not None:
+            ingest.mute(muted)
+
+    def _on_data(self, packet: rtc.DataPacket) -> None:
+        self._sink.data(
+            DataFrame(
+                payload=packet.data,
+                topic=packet.topic or "",
+                participant="" if packet.participant is None else packet.participant.identity,
+                reliable=packet.kind == rtc.DataPacketKind.KIND_RELIABLE,
+                received_ns=time.monotonic_ns(),
+            )
+        )
+
+    def _on_encryption(self, participant: rtc.Participant | None, state: int) -> None:
+        failure = encryption_failure(state)
+        if not failure or participant is None:
+            return
+        # It is told for every frame that fails.
+        if (participant.identity, failure) not in self._broken:
+            self._broken.add((participant.identity, failure))
+            _log.warning("livekit: participant %r: %s", participant.identity, failure)
+            self.tell(
+                EventKind.TRACK_FAILED, participant=self._participant(participant), reason=failure
+            )
+
+    def _participant(self, participant: rtc.Participant) -> Participant:
+        return self._present.get(participant.identity) or participant_of(participant)
+
+    def _end(self, ingest: Ingest | None, reason: str) -> None:
+        if ingest is None:
+            return
+        ending = asyncio.create_task(ingest.end(reason))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)

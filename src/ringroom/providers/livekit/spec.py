@@ -1,0 +1,173 @@
+"""What an application names to reach a LiveKit room: `LiveKit`. Free of the SDK.
+
+Owns the checks that need no server: the URL's form, and that the token is one that joins the
+room that was asked for. Whether the token is valid is the server's to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from ringroom.errors import ConfigurationError
+from ringroom.providers.provider import Provider, ProviderSpec
+
+__all__ = ["LiveKit"]
+
+# The SDK speaks WebSocket; LiveKit's own dashboards and APIs show the http form.
+_SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveKit(ProviderSpec):
+    """A connection to a room on a LiveKit server.
+
+    ``token`` is an access token, or a callable that mints a fresh one for every connect. ``room``,
+    when given, must be the room that the token is for. ``e2ee_key`` is the key that all
+    participants share for end-to-end encryption.
+
+    Raises `ConfigurationError`; no message holds the token or the key.
+    """
+
+    name = "livekit"
+
+    url: str = ""
+    token: str | Callable[[], str] = field(default="", repr=False)
+    room: str = ""
+    e2ee_key: bytes | str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", _checked_url(self.url))
+        if not isinstance(self.room, str):
+            raise ConfigurationError(f"livekit: room is {type(self.room).__name__}, expected text")
+        if not callable(self.token):
+            object.__setattr__(self, "token", _checked_token(self.token, self.room))
+        if self.e2ee_key is not None:
+            _check_key(self.e2ee_key)
+
+    def handover(self) -> tuple[Self, tuple[int, ...]]:
+        """The spec with its token minted, if that is a callable's to do."""
+        if not callable(self.token):
+            return self, ()
+        return dataclasses.replace(self, token=_minted(self.token, self.room)), ()
+
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        # The SDK loads a large native library and its threads: in the I/O role only.
+        try:
+            from ringroom.providers.livekit.connection import LiveKitProvider
+        except ImportError as error:
+            raise ConfigurationError(
+                f"livekit: the SDK cannot be loaded ({error}): pip install livekit"
+            ) from error
+        if descriptors:
+            raise ConfigurationError(f"livekit: {len(descriptors)} descriptors came, expected none")
+        travelled, _ = self.handover()
+        return LiveKitProvider(
+            url=travelled.url, token=str(travelled.token), e2ee_key=_key_bytes(self.e2ee_key)
+        )
+
+
+def _checked_url(url: object) -> str:
+    if not url:
+        raise ConfigurationError("livekit: URL is required")
+    if not isinstance(url, str):
+        raise ConfigurationError(f"livekit: the URL is {type(url).__name__}, expected text")
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        # urlsplit's own message may quote what stands before the @.
+        raise ConfigurationError("livekit: the URL cannot be read; check host and port") from None
+    if parts.scheme not in _SCHEMES:
+        raise ConfigurationError(
+            "livekit: the URL starts with none of ws://, wss://, http://, https://"
+        )
+    _check_parts(parts, port)
+    return urlunsplit(parts._replace(scheme=_SCHEMES[parts.scheme]))
+
+
+def _check_parts(parts: SplitResult, port: int | None) -> None:
+    if not parts.hostname or port == 0:
+        raise ConfigurationError("livekit: the URL has no host, or port 0")
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            "livekit: the URL holds credentials; access is given by the token alone"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigurationError(
+            "livekit: the URL has a query or fragment; give scheme, host and port"
+        )
+
+
+def _checked_token(token: object, room: str) -> str:
+    if isinstance(token, str):
+        token = token.strip()
+    if not token:
+        raise ConfigurationError("livekit: Token is required")
+    if not isinstance(token, str):
+        raise ConfigurationError(
+            f"livekit: Token is {type(token).__name__}, expected text or a function that returns it"
+        )
+    video = _grants(token).get("video")
+    if not isinstance(video, dict) or video.get("roomJoin") is not True:
+        raise ConfigurationError(
+            "livekit: Token has no grant to join a room (video.roomJoin); mint it with room_join"
+        )
+    granted = video.get("room", "")
+    if not isinstance(granted, str) or not granted:
+        raise ConfigurationError("livekit: Token names no room (video.room)")
+    if room and granted != room:
+        raise ConfigurationError(f"livekit: Token is for room {granted!r}, not for room {room!r}")
+    return token
+
+
+def _grants(token: str) -> dict[str, Any]:
+    """The token's claims, without a check of the signature."""
+    parts = token.split(".")
+    if len(parts) != 3 or not all(parts):
+        raise ConfigurationError(
+            "livekit: Token is not a JWT (three parts with dots between); mint one with "
+            "livekit-api or `ringroom token`"
+        )
+    padded = parts[1] + "=" * (-len(parts[1]) % 4)
+    try:
+        claims = json.loads(base64.b64decode(padded.encode("ascii"), b"-_", validate=True))
+    except (binascii.Error, UnicodeError, json.JSONDecodeError, RecursionError):
+        raise ConfigurationError("livekit: Token is not a JWT: its claims do not decode") from None
+    if not isinstance(claims, dict):
+        raise ConfigurationError("livekit: Token is not a JWT: its claims are not an object")
+    return claims
+
+
+def _minted(mint: Callable[[], str], room: str) -> str:
+    try:
+        token = mint()
+    except Exception as error:  # noqa: BLE001  (whatever the user's function raises)
+        # Not chained: a minter's message may quote the secret that it signs with.
+        raise ConfigurationError(
+            f"livekit: the token function raised {type(error).__name__}"
+        ) from None
+    return _checked_token(token, room)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, bytes | str):
+        raise ConfigurationError(
+            f"livekit: e2ee_key is {type(key).__name__}, expected bytes or text"
+        )
+    if not key:
+        raise ConfigurationError("livekit: e2ee_key is empty")
+    try:
+        _key_bytes(key)
+    except UnicodeEncodeError:
+        raise ConfigurationError("livekit: e2ee_key is not valid Unicode text") from None
+
+
+def _key_bytes(key: bytes | str | None) -> bytes | None:
+    return key.encode() if isinstance(key, str) else key
