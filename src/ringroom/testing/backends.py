@@ -44,6 +44,7 @@ API_KEY = "devkey"
 API_SECRET = "ringroom-development-secret-not-for-production"  # noqa: S105
 OWNER_LABEL = "ringroom.owner"
 
+ANSWER_SECONDS = 2.0  # for one `GET /`
 COMMAND_SECONDS = 120.0  # `up` may pull the image
 
 # Below the range that the kernel hands out to outgoing connections, so that none of those takes a
@@ -276,7 +277,7 @@ def is_ready(url: str) -> bool:
     parts = urlsplit(url)
     secure = parts.scheme in ("wss", "https")
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=2)
+    connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/")
         return connection.getresponse().status == http.HTTPStatus.OK
