@@ -49,8 +49,9 @@ def i420_to_bgr(data: Bytes, width: int, height: int) -> Bytes:
 
 def i420_to_gray(data: Bytes, width: int, height: int) -> Bytes:
     luma = planes(data, width, height)[0]
-    table = np.rint((np.arange(256) - 16) * (255 / 219)).clip(0, 255).astype(np.uint8)
-    return table[luma]
+    table: Bytes = np.rint((np.arange(256) - 16) * (255 / 219)).clip(0, 255).astype(np.uint8)
+    gray: Bytes = table[luma]
+    return gray
 
 
 def gray_to_i420(pixels: Bytes) -> Bytes:

@@ -1,9 +1,9 @@
 """Every error that ringroom raises on purpose.
 
     RingroomError
-    ├── ConfigurationError        an option is wrong; nothing was started        (also a ValueError)
+    ├── ConfigurationError        an option is wrong; nothing was started       (also a ValueError)
     │   └── UnknownProviderError  no provider of that name is registered
-    ├── FrameError                a frame that cannot be made or sent             (also a ValueError)
+    ├── FrameError                a frame that cannot be made or sent            (also a ValueError)
     ├── StartupError              a child process or the shared memory did not come up
     ├── RoomError                 the room: refused, unreachable, or lost for good
     ├── ClosedError               the transport was closed, by you

@@ -7,7 +7,8 @@ all processes of one machine share). A frame to send carries a track *name*, or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -42,6 +43,7 @@ MAX_SIDE = 8_192
 MAX_DATA_BYTES = 64_000
 MAX_TOPIC_BYTES = 1_024
 MAX_IDENTITY_BYTES = 1_024
+MAX_DESTINATIONS = 1_000
 
 Samples: TypeAlias = NDArray[np.int16]
 
@@ -195,7 +197,11 @@ class AudioFrame:
 
     def gain(self, factor: float) -> AudioFrame:
         """The same sound, louder or quieter, clipped at full scale instead of wrapping."""
-        scaled = np.rint(self.samples * float(factor)).clip(-32768, 32767).astype(np.int16)
+        if not math.isfinite(factor):
+            raise FrameError(f"a gain of {factor}, expected a finite number")
+        # Beyond full scale over one step nothing changes, and no product overflows.
+        bounded = min(max(float(factor), -65_536.0), 65_536.0)
+        scaled = np.rint(self.samples * bounded).clip(-32768, 32767).astype(np.int16)
         return self.replace(samples=scaled)
 
     def as_float(self) -> NDArray[np.float32]:
@@ -206,13 +212,12 @@ class AudioFrame:
         self, *, samples: ArrayLike | None = None, track: TrackInfo | str | None = None
     ) -> AudioFrame:
         """A copy with other samples or for another track; the rest stays."""
-        new = AudioFrame.received(
+        return AudioFrame.received(
             self.samples if samples is None else _as_samples(samples, self.channels),
             self.sample_rate,
             self.track if track is None else track,
             (self.sequence, self.received_ns),
         )
-        return new
 
     def __repr__(self) -> str:
         return (
@@ -262,13 +267,15 @@ class VideoFrame:
         track: TrackInfo | str | None = None,
     ) -> None:
         check_size(width, height)
-        if rotation not in (0, 90, 180, 270):
+        if not _is_whole(rotation) or rotation not in (0, 90, 180, 270):
             raise FrameError(f"rotation is {rotation!r}, expected 0, 90, 180 or 270")
+        if not _is_whole(timestamp_us) or not -(1 << 63) <= timestamp_us < 1 << 63:
+            raise FrameError(f"timestamp_us is {timestamp_us!r}, expected microseconds in 64 bits")
         self.data = _as_i420(data, width, height)
-        self.width = width
-        self.height = height
-        self.rotation = rotation
-        self.timestamp_us = timestamp_us
+        self.width = int(width)
+        self.height = int(height)
+        self.rotation = int(rotation)
+        self.timestamp_us = int(timestamp_us)
         self.track = track
         self.sequence = 0
         self.received_ns = 0
@@ -354,8 +361,9 @@ class DataFrame:
     received_ns: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.payload, bytes):
-            kind = type(self.payload).__name__
+        payload: object = self.payload
+        if not isinstance(payload, bytes):
+            kind = type(payload).__name__
             raise FrameError(f"a data payload is bytes, not {kind}; encode text first")
         if len(self.payload) > MAX_DATA_BYTES:
             raise FrameError(
@@ -363,8 +371,8 @@ class DataFrame:
                 f"{MAX_DATA_BYTES}; split it"
             )
         check_text("topic", self.topic, MAX_TOPIC_BYTES)
-        for identity in self.to:
-            check_text("destination identity", identity, MAX_IDENTITY_BYTES)
+        check_text("sender's identity", self.participant, MAX_IDENTITY_BYTES)
+        object.__setattr__(self, "to", _as_destinations(self.to))
 
     @property
     def data(self) -> bytes:
@@ -377,8 +385,12 @@ Frame: TypeAlias = AudioFrame | VideoFrame | DataFrame
 Item: TypeAlias = Frame | Event
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def check_rate(sample_rate: int) -> int:
-    if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer):
+    if not _is_whole(sample_rate):
         raise FrameError(f"the sample rate is {sample_rate!r}, expected a whole number of Hz")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise FrameError(
@@ -388,14 +400,14 @@ def check_rate(sample_rate: int) -> int:
 
 
 def check_channels(channels: int) -> int:
-    if isinstance(channels, bool) or channels not in (1, 2):
+    if not _is_whole(channels) or channels not in (1, 2):
         raise FrameError(f"channels is {channels!r}, expected 1 (mono) or 2 (stereo)")
     return int(channels)
 
 
 def check_size(width: int, height: int) -> None:
     for name, value in (("width", width), ("height", height)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        if not _is_whole(value):
             raise FrameError(f"the {name} is {value!r}, expected a whole number of pixels")
         if not 2 <= value <= MAX_SIDE:
             raise FrameError(f"the {name} is {value} pixels, expected 2 to {MAX_SIDE}")
@@ -413,13 +425,27 @@ def check_text(what: str, text: str, limit: int) -> str:
     return text
 
 
+def _as_destinations(to: Any) -> tuple[str, ...]:
+    if isinstance(to, str) or not isinstance(to, Iterable):
+        raise FrameError(f"the destinations are {to!r}, expected a tuple of identities")
+    identities = tuple(check_text("destination identity", each, MAX_IDENTITY_BYTES) for each in to)
+    if len(identities) > MAX_DESTINATIONS:
+        raise FrameError(f"{len(identities)} destinations, at most {MAX_DESTINATIONS} are allowed")
+    return identities
+
+
 def _as_samples(samples: Any, channels: int | None) -> Samples:
-    if isinstance(samples, bytes | bytearray | memoryview):
+    if channels is not None:
+        check_channels(channels)
+    if isinstance(samples, bytes | bytearray):
         array = _from_pcm(samples)
+    elif isinstance(samples, memoryview):
+        # A view of bytes is PCM; a view of shorts or floats says itself what it holds.
+        array = _from_pcm(samples) if samples.itemsize == 1 else _from_array(np.array(samples))
     else:
         array = _from_array(samples)
     if array.ndim == 1:
-        wanted = check_channels(channels or 1)
+        wanted = channels or 1
         if array.size % wanted:
             raise FrameError(
                 f"{array.size} samples do not divide into {wanted} channels; "
@@ -449,12 +475,15 @@ def _from_pcm(pcm: bytes | bytearray | memoryview) -> Samples:
 def _from_array(samples: Any) -> Samples:
     try:
         array = np.asarray(samples)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise FrameError(f"audio samples do not form an array: {error}") from None
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise FrameError("float audio holds NaN or infinite samples; expected [-1, 1]")
-        return np.rint(np.clip(array, -1.0, 1.0) * 32767.0).astype(np.int16)
+        # 32767 has no place in 16 bits of float; it would become 32768 and wrap.
+        wide = array.astype(np.float32) if array.dtype.itemsize < 4 else array
+        scaled: Samples = np.rint(np.clip(wide, -1.0, 1.0) * 32767.0).astype(np.int16)
+        return scaled
     if array.dtype.kind == "i" and array.dtype.itemsize == 2:
         return array.astype(np.int16, copy=False)
     raise FrameError(

@@ -11,6 +11,7 @@ the first byte of their message.
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 import struct
@@ -18,7 +19,7 @@ import warnings
 from collections import deque
 
 from ringroom import messages
-from ringroom.errors import ClosedError, WireError
+from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.messages import MAX_MESSAGE_BYTES, Message
 
 _HEADER = struct.Struct("!II")
@@ -67,15 +68,18 @@ class Link:
     def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
         """Send or keep for `flush`. The descriptors are duplicated, the caller keeps its own.
 
-        Raises `ClosedError` when this end is closed or the peer is gone.
+        Raises `ClosedError` when this end is closed or the peer is gone, `StartupError` when no
+        descriptors are left.
         """
         if self._socket is None:
             raise ClosedError("the link is closed")
         if len(self._outbox) >= MAX_BACKLOG:
             raise ClosedError(f"the peer has let {MAX_BACKLOG} messages lie")
         raw = messages.encode(message)
+        if len(raw) > MAX_MESSAGE_BYTES or len(descriptors) > MAX_DESCRIPTORS:
+            raise WireError(f"a message of {len(raw)} bytes with {len(descriptors)} descriptors")
         header = _HEADER.pack(len(raw), len(descriptors))
-        kept = tuple(os.dup(fd) for fd in descriptors)
+        kept = _duplicates(descriptors)
         self._outbox.append((memoryview(header + raw), kept))
         self.flush()
 
@@ -88,6 +92,8 @@ class Link:
             except BlockingIOError:
                 return False
             except OSError as error:
+                if error.errno == errno.ETOOMANYREFS:  # the peer must take some from the socket
+                    return False
                 raise ClosedError(f"the peer is gone: {error.strerror}") from None
             for fd in descriptors:
                 os.close(fd)
@@ -177,5 +183,19 @@ class Link:
 
     def __del__(self) -> None:
         if getattr(self, "_socket", None) is not None:
-            warnings.warn("link never closed", ResourceWarning, 2)
             self.close()
+            warnings.warn("link never closed", ResourceWarning, 2)
+
+
+def _duplicates(descriptors: tuple[int, ...]) -> tuple[int, ...]:
+    made: list[int] = []
+    try:
+        for fd in descriptors:
+            made.append(os.dup(fd))
+    except OSError as error:
+        for fd in made:
+            os.close(fd)
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise StartupError("no descriptors left (raise `ulimit -n`)") from error
+        raise
+    return tuple(made)

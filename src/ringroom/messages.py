@@ -151,7 +151,7 @@ class LaneDone(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayoutOpen(Message):
-    """Descriptors: the lane's. ``kind`` "data" is the lane of outgoing messages, without a track."""
+    """Descriptors: the lane's. ``kind`` "data" is the lane of outgoing messages, of no track."""
 
     lane: int
     row: int
@@ -269,7 +269,8 @@ def decode(raw: bytes) -> Message:
     kind = Message.types.get(name) if isinstance(name, str) else None
     if kind is None:
         raise WireError(f"a message of unknown name {name!r}")
-    return kind(**{f.name: _field(name, f.name, str(f.type), body) for f in _fields(name, kind, body)})
+    known = _fields(kind.__name__, kind, body)
+    return kind(**{f.name: _field(kind.__name__, f.name, str(f.type), body) for f in known})
 
 
 def _fields(name: str, kind: type[Message], body: dict[str, Any]) -> tuple[Any, ...]:
@@ -279,22 +280,29 @@ def _fields(name: str, kind: type[Message], body: dict[str, Any]) -> tuple[Any, 
     return known
 
 
-_TYPES: dict[str, type] = {"int": int, "str": str, "bool": bool, "bytes": str, "dict": dict}
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "bool": bool,
+    "bytes": str,
+    "dict": dict,
+}
 
 
 def _field(name: str, field_name: str, annotation: str, body: dict[str, Any]) -> Any:
-    value = body[field_name]
+    value: Any = body[field_name]
     base = annotation.split("[")[0]
-    if base == "float" and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    wanted = _TYPES.get(base)
-    if wanted is None or not isinstance(value, wanted) or (wanted is int and value is True):
+    fits: bool = isinstance(value, _TYPES[base])
+    if not fits or (isinstance(value, bool) and base != "bool"):
         raise WireError(f"{name}.{field_name} is a {type(value).__name__}, not {annotation}")
-    if base == "bytes":
-        try:
+    try:
+        if base == "float":
+            return float(value)
+        if base == "bytes":
             return base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
-            raise WireError(f"{name}.{field_name} is not base64") from None
+    except (binascii.Error, ValueError, OverflowError) as error:
+        raise WireError(f"{name}.{field_name} is no {base}: {error}") from None
     return value
 
 

@@ -47,13 +47,15 @@ class PublishOptions:
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise ConfigurationError(f"publish mode is {self.mode!r}, expected 'speech' or 'live'")
-        _check_range("queue_ms", self.queue_ms, 20, 1_000)
+        _check_whole("queue_ms", self.queue_ms, 20, 1_000)
         if self.video_codec not in VIDEO_CODECS:
             known = ", ".join(VIDEO_CODECS)
-            raise ConfigurationError(f"video_codec is {self.video_codec!r}, expected one of {known}")
+            raise ConfigurationError(
+                f"video_codec is {self.video_codec!r}, expected one of: {known}"
+            )
         for name in ("audio_bitrate", "video_bitrate"):
             if getattr(self, name) is not None:
-                _check_range(name, getattr(self, name), 1_000, 100_000_000)
+                _check_whole(name, getattr(self, name), 1_000, 100_000_000)
         _check_range("video_fps", self.video_fps, 0.1, 240)
         sources = ("", "microphone", "camera", "screen_share", "screen_share_audio")
         if self.source not in sources:
@@ -86,11 +88,11 @@ class SessionOptions:
             raise ConfigurationError(str(error)) from None
         if self.sample_rate > 48_000:
             raise ConfigurationError(
-                f"the sample rate is {self.sample_rate} Hz, expected at most 48000 (Opus has no more)"
+                f"the sample rate is {self.sample_rate} Hz, expected at most 48000 (that is Opus)"
             )
         object.__setattr__(self, "kinds", _as_kinds(self.kinds))
         object.__setattr__(self, "participants", _as_participants(self.participants))
-        _check_range("frame_ms", self.frame_ms, MIN_FRAME_MS, MAX_FRAME_MS)
+        _check_whole("frame_ms", self.frame_ms, MIN_FRAME_MS, MAX_FRAME_MS)
         if self.frame_ms % 10:
             raise ConfigurationError(
                 f"frame_ms is {self.frame_ms}, expected a multiple of 10 (WebRTC's packet)"
@@ -119,6 +121,12 @@ class TransportConfig:
             raise ConfigurationError(f"extra is {type(self.extra).__name__}, expected a mapping")
 
 
+def _check_whole(name: str, value: object, low: int, high: int) -> None:
+    _check_range(name, value, low, high)
+    if not isinstance(value, int):
+        raise ConfigurationError(f"{name} is {value!r}, expected a whole number")
+
+
 def _check_range(name: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"{name} is {value!r}, expected a number from {low} to {high}")
@@ -143,9 +151,9 @@ def _as_participants(value: Any) -> Participants:
         return value  # type: ignore[no-any-return]
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ConfigurationError(
-            f"participants is {value!r}, expected identities in a list, or a function of Participant"
+            f"participants is {value!r}, expected a list of identities or a function of Participant"
         )
-    identities = frozenset(value)
+    identities = list(value)
     if not all(isinstance(identity, str) and identity for identity in identities):
         raise ConfigurationError("participants has an identity that is empty or not text")
-    return identities
+    return frozenset(identities)

@@ -21,7 +21,9 @@ counts of both ends are in the statistics segment.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import os
 import weakref
 from dataclasses import dataclass
 from typing import Self
@@ -29,10 +31,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ringroom.errors import WireError
+from ringroom.errors import StartupError, WireError
 from ringroom.frames import AudioFrame, Event, Item, TrackInfo, VideoFrame
 from ringroom.lanes import records
-from ringroom.lanes.memory import ZERO_COPY, Counter, Segment, attach_counter, open_counter
+from ringroom.lanes.memory import ZERO_COPY, Segment, attach_counter, open_counter
 from ringroom.lanes.ring import ALIGN, RingReader, RingWriter, Slot, max_payload, slot_size
 from ringroom.lanes.statistics import Count, Row
 
@@ -73,19 +75,13 @@ class LaneWriter:
 
     def __init__(self, capacity: int, row: Row, *, portable: bool | None = None) -> None:
         form = {} if portable is None else {"portable": portable}
-        self._segment = Segment.create(capacity, **form)
-        try:
-            self._published = open_counter(**form)
-            try:
-                self._freed = open_counter(**form)
-            except BaseException:
-                self._published.close()
-                raise
-        except BaseException:
-            self._segment.close()
-            raise
-        self._mapping: mmap.mmap | None = self._segment.map_shared()
-        self._ring = RingWriter(memoryview(self._mapping))
+        with contextlib.ExitStack() as made:
+            self._segment = made.enter_context(contextlib.closing(Segment.create(capacity, **form)))
+            self._published = made.enter_context(contextlib.closing(open_counter(**form)))
+            self._freed = made.enter_context(contextlib.closing(open_counter(**form)))
+            self._mapping: mmap.mmap | None = self._segment.map_shared()
+            self._ring = RingWriter(memoryview(self._mapping))
+            made.pop_all()
         self.row = row
         self._sequence = 0
 
@@ -105,7 +101,8 @@ class LaneWriter:
     @property
     def in_use(self) -> int:
         """Bytes of the ring that the reader has not given back."""
-        self._ring.credit(self._freed.take())
+        if self._mapping is not None:
+            self._ring.credit(self._freed.take())
         return self._ring.in_use
 
     def descriptors(self) -> LaneDescriptors:
@@ -120,7 +117,7 @@ class LaneWriter:
     def _room(self, nbytes: int) -> memoryview | None:
         """Reserve; looks for credit only when it must, which saves a system call a frame."""
         view = self._ring.reserve(nbytes)
-        if view is None:
+        if view is None and self._mapping is not None:
             credit = self._freed.take()
             if credit:
                 self._ring.credit(credit)
@@ -154,16 +151,25 @@ class LaneWriter:
 
 
 class LaneReader:
-    """The reading end; its two kinds differ in what they skip."""
+    """The reading end; its two kinds differ in what they skip. It takes the descriptors over,
+    whether it can be made or not."""
 
     def __init__(
         self, descriptors: LaneDescriptors, row: Row, track: TrackInfo | str | None = None
     ) -> None:
-        self._segment = Segment.attach(descriptors.segment)
-        self._published = attach_counter(descriptors.published)
-        self._freed = attach_counter(descriptors.freed)
-        self._mapping: mmap.mmap | None = self._map()
-        self._ring = RingReader(memoryview(self._mapping))
+        with contextlib.ExitStack() as taken:
+            for fd in descriptors.flat():
+                taken.callback(os.close, fd)
+            self._segment = Segment.attach(descriptors.segment)
+            self._published = attach_counter(descriptors.published)
+            self._freed = attach_counter(descriptors.freed)
+            taken.pop_all()
+            taken.enter_context(contextlib.closing(self._segment))
+            taken.enter_context(contextlib.closing(self._published))
+            taken.enter_context(contextlib.closing(self._freed))
+            self._mapping: mmap.mmap | None = self._map()
+            self._ring = RingReader(memoryview(self._mapping))
+            taken.pop_all()
         self._evacuated: list[weakref.ref[mmap.mmap]] = []
         self._references: dict[int, weakref.ref[NDArray[np.generic]]] = {}
         self.row = row
@@ -201,13 +207,17 @@ class LaneReader:
         else:
             item = records.decode(payload.toreadonly(), self.track)
             self._lend(slot, item)
+            self._settle_in_bulk()
         if not isinstance(item, Event):
             self.row.add(Count.TAKEN)
         return item
 
     def _release(self, slot: Slot) -> None:
         slot.released = True
-        # Credit in bulk: a system call for each quarter of the ring, or when going idle (`settle`).
+        self._settle_in_bulk()
+
+    def _settle_in_bulk(self) -> None:
+        """Credit costs a system call: one for each quarter of the ring, or when going idle."""
         if self._ring.outstanding * 4 >= self._ring.capacity:
             self.settle()
 
@@ -246,6 +256,10 @@ class LaneReader:
         mapping = self._mapping
         if mapping is None or not ZERO_COPY:
             return
+        try:
+            fresh = self._map()
+        except StartupError:  # no descriptor or memory just now: the next `settle` tries again
+            return
         kept = self._ring.held
         for slot in kept:
             first = slot.offset - slot.offset % mmap.PAGESIZE
@@ -254,19 +268,22 @@ class LaneReader:
         for slot in kept:
             slot.released = True
         self._evacuated.append(weakref.ref(mapping))
-        self._mapping = self._map()
-        self._ring.rebase(memoryview(self._mapping))
+        self._mapping = fresh
+        self._ring.rebase(memoryview(fresh))
 
     def discard(self) -> int:
         """Drop all that waits, counted as flushed; how many frames."""
         discarded = 0
-        while (slot := self._take()) is not None:
+        while (slot := self._next()) is not None:
             if records.peek(slot.payload).kind != records.EVENT:
                 discarded += 1
                 self.row.add(Count.DROPPED_FLUSHED)
             self._release(slot)
         self.settle()
         return discarded
+
+    def _next(self) -> Slot | None:
+        return self._take()
 
     def close(self) -> None:
         """Idempotent. Frames that are kept stay valid; the last of them unmaps the ring."""

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
-from ringroom.frames import AudioFrame, Event, Item, TrackInfo, VideoFrame
+from ringroom.errors import FrameError
+from ringroom.frames import AudioFrame, Event, Item, Participant, TrackInfo, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter
 from ringroom.lanes.ring import Slot
@@ -41,9 +43,11 @@ class LiveWriter(LaneWriter):
 
     def send_parts(self, head: bytes, body: records.Buffer) -> bool:
         """Offer a record made by `records.audio_head` or `video_head` with `sequence`."""
+        nbytes = len(head) + len(body)
+        if nbytes > self.max_record and self._mapping is not None:
+            raise FrameError(f"{nbytes} bytes in one record, the lane takes {self.max_record}")
         self._sequence += 1
         self.row.add(Count.SENT)
-        nbytes = len(head) + len(body)
         view = None
         if self.settle() and self._has_room_beside_events(nbytes):
             view = self._room(nbytes)
@@ -55,11 +59,15 @@ class LiveWriter(LaneWriter):
 
     def _has_room_beside_events(self, nbytes: int) -> bool:
         ring = self._ring
-        wanted = nbytes + EVENT_ROOM
+        wanted = nbytes + min(EVENT_ROOM, ring.capacity // 4)
         return ring.capacity - ring.in_use >= wanted or ring.capacity - self.in_use >= wanted
 
     def event(self, event: Event) -> None:
         """Something of the track's life, in order with its frames (I10)."""
+        head, body = records.encode(event, (self._sequence, event.received_ns))
+        if len(head) + len(body) > self.max_record and event.participant is not None:
+            # A participant's metadata may have any size; the track's event must not get stuck.
+            event = replace(event, participant=Participant(identity=event.participant.identity))
         self._owed.append(event)
         self.settle()
 
@@ -95,28 +103,32 @@ class LiveReader(LaneReader):
 
     def receive_nowait(self) -> Item | None:
         """The next frame that is not stale, or event of the track; None if nothing waits."""
-        limit = self._max_age_ns
+        skipping = False
         while (slot := self._next()) is not None:
             head = records.peek(slot.payload)
-            if head.kind == records.EVENT:
+            if head.kind == records.EVENT or self._is_wanted(head, skipping):
                 return self._deliver(slot)
-            age = self._clock() - head.received_ns
-            if age <= limit and not (limit < self._max_age_ns and self._is_superseded(head.kind)):
-                return self._deliver(slot)
-            limit = int(self._max_age_ns * LOW_MARK)
+            skipping = True
             self.row.add(Count.DROPPED_STALE)
             self._release(slot)
         self.settle()
         return None
 
+    def _is_wanted(self, head: records.Head, skipping: bool) -> bool:
+        age = self._clock() - head.received_ns
+        if not skipping:
+            return age <= self._max_age_ns
+        if head.kind == records.VIDEO:
+            return age <= self._max_age_ns and not self._is_superseded()
+        return age <= self._max_age_ns * LOW_MARK
+
     def _next(self) -> Slot | None:
+        """The picture that was looked at ahead of its turn, or the next record."""
         slot, self._ahead = self._ahead, None
         return slot or self._take()
 
-    def _is_superseded(self, kind: int) -> bool:
-        """While skipping: whether a newer picture already waits."""
-        if kind != records.VIDEO:
-            return False
+    def _is_superseded(self) -> bool:
+        """Whether a newer picture already waits."""
         self._ahead = self._take()
         ahead = self._ahead
         return ahead is not None and records.peek(ahead.payload).kind == records.VIDEO
@@ -124,15 +136,6 @@ class LiveReader(LaneReader):
     @property
     def pending(self) -> bool:
         return self._ahead is not None or super().pending
-
-    def discard(self) -> int:
-        ahead, self._ahead = self._ahead, None
-        discarded = 0
-        if ahead is not None:
-            discarded = 1
-            self.row.add(Count.DROPPED_FLUSHED)
-            self._release(ahead)
-        return discarded + super().discard()
 
     def close(self) -> None:
         self._ahead = None

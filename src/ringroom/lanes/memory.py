@@ -21,7 +21,7 @@ import warnings
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
-from ringroom.errors import ClosedError, StartupError
+from ringroom.errors import ClosedError, StartupError, WireError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -87,20 +87,28 @@ class Segment:
 
     @classmethod
     def attach(cls, fd: int) -> Self:
-        """Take over a received descriptor."""
-        return cls(fd, os.fstat(fd).st_size)
+        """Take over a received descriptor. Raises `WireError` for what cannot be mapped."""
+        size = os.fstat(fd).st_size
+        if not size:
+            raise WireError("a segment of no bytes")
+        return cls(fd, size)
 
     def map_shared(self) -> mmap.mmap:
-        return mmap.mmap(self._open_fd(), self.size)
+        return self._map(mmap.MAP_SHARED)
 
     def map_private(self) -> mmap.mmap:
         """For a reader: sees what the writer writes; pages written *here* part from the file."""
-        return mmap.mmap(self._open_fd(), self.size, mmap.MAP_PRIVATE)
+        return self._map(mmap.MAP_PRIVATE)
 
-    def _open_fd(self) -> int:
+    def _map(self, flags: int) -> mmap.mmap:
         if self.fd == POISONED:
             raise ClosedError("the segment is closed")
-        return self.fd
+        try:
+            return mmap.mmap(self.fd, self.size, flags)
+        except OSError as error:
+            raise StartupError(
+                f"shared memory of {self.size} bytes cannot be mapped: {_why(error)}"
+            ) from error
 
     def close(self) -> None:
         fd, self.fd = self.fd, POISONED
@@ -109,8 +117,8 @@ class Segment:
 
     def __del__(self) -> None:
         if getattr(self, "fd", POISONED) != POISONED:
-            warnings.warn(f"segment of {self.size} bytes never closed", ResourceWarning, 2)
             self.close()
+            warnings.warn(f"segment of {self.size} bytes never closed", ResourceWarning, 2)
 
 
 class Counter(ABC):
@@ -124,11 +132,12 @@ class Counter(ABC):
 
     @abstractmethod
     def add(self, count: int) -> None:
-        """Add; never waits."""
+        """Add; never waits. Raises `ClosedError` once closed."""
 
     @abstractmethod
     def take(self) -> int:
-        """All that was added since the last take; 0 if nothing. Never waits."""
+        """All that was added since the last take; 0 if nothing. Never waits. Raises
+        `ClosedError` once closed."""
 
     @abstractmethod
     def fileno(self) -> int:
@@ -144,8 +153,8 @@ class Counter(ABC):
 
     def __del__(self) -> None:
         if getattr(self, "_fd", POISONED) != POISONED:
-            warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
             self.close()
+            warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
 
 
 class EventCounter(Counter):
@@ -157,11 +166,11 @@ class EventCounter(Counter):
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if fd is None else fd
 
     def add(self, count: int) -> None:
-        os.eventfd_write(self._fd, count)
+        os.eventfd_write(_open(self._fd), count)
 
     def take(self) -> int:
         try:
-            return os.eventfd_read(self._fd)
+            return os.eventfd_read(_open(self._fd))
         except BlockingIOError:
             return 0
 
@@ -194,14 +203,14 @@ class PipeCounter(Counter):
     def add(self, count: int) -> None:
         while True:
             try:
-                os.write(self._write_fd, _COUNT.pack(count))
+                os.write(_open(self._write_fd), _COUNT.pack(count))
                 return
             except BlockingIOError:
                 count += self.take()
 
     def take(self) -> int:
         try:
-            taken = os.read(self._fd, _PIPE_BYTES)
+            taken = os.read(_open(self._fd), _PIPE_BYTES)
         except BlockingIOError:
             return 0
         return sum(count for (count,) in _COUNT.iter_unpack(taken))
@@ -217,6 +226,12 @@ class PipeCounter(Counter):
         for fd in fds:
             if fd != POISONED:
                 os.close(fd)
+
+
+def _open(fd: int) -> int:
+    if fd == POISONED:
+        raise ClosedError("the counter is closed")
+    return fd
 
 
 def open_counter(*, portable: bool = not hasattr(os, "eventfd")) -> Counter:
@@ -256,7 +271,11 @@ def _memfd() -> int:
 def _unlinked_file() -> int:
     folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 (unlinked at once)
     fd, path = tempfile.mkstemp(prefix="ringroom-", dir=folder)
-    os.unlink(path)
+    try:
+        os.unlink(path)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

@@ -71,11 +71,11 @@ def peek(record: Buffer) -> Head:
 def encode(item: Item, stamp: Stamp) -> tuple[bytes, Buffer]:
     """The record as (head, body), so that a large body is copied once, into the ring."""
     if isinstance(item, AudioFrame):
-        pcm = memoryview(item.samples.astype("<i2", copy=False)).cast("B")
-        return audio_head(item.sample_rate, item.channels, stamp), pcm
+        pcm = np.ascontiguousarray(item.samples, "<i2")
+        return audio_head(item.sample_rate, item.channels, stamp), pcm.data.cast("B")
     if isinstance(item, VideoFrame):
         head = video_head((item.width, item.height), item.rotation, item.timestamp_us, stamp)
-        return head, memoryview(item.data)
+        return head, item.data.data
     if isinstance(item, DataFrame):
         return _encode_data(item, stamp)
     text = json.dumps(event_to_json(item)).encode()

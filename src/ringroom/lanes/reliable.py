@@ -1,6 +1,6 @@
 """The reliable lane: nothing is dropped. The writer is told when there is no room.
 
-  I11 what was sent is taken exactly once, in order, unless an end dies or flushes
+I11 what was sent is taken exactly once, in order, unless an end dies or flushes
 """
 
 from __future__ import annotations

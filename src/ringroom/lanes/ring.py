@@ -65,7 +65,9 @@ class RingWriter:
     def credit(self, nbytes: int) -> None:
         """The reader is done with that many more bytes."""
         if nbytes > self._announced - self._credited:
-            raise WireError(f"credit for {nbytes} bytes, {self._announced - self._credited} are out")
+            raise WireError(
+                f"credit for {nbytes} bytes, {self._announced - self._credited} are out"
+            )
         self._credited += nbytes
 
     def reserve(self, nbytes: int) -> memoryview | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
 
-from ringroom.errors import StartupError
+from ringroom.errors import RingroomError, StartupError, WireError
 from ringroom.lanes.memory import Segment
 
 SLOTS = 8_192
@@ -69,9 +69,7 @@ class LaneCounts:
         return self.sent - self.done - self.dropped - self.lost
 
     def __add__(self, other: LaneCounts) -> LaneCounts:
-        return LaneCounts(
-            *(getattr(self, name) + getattr(other, name) for name in self.__slots__)
-        )
+        return LaneCounts(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 class Row:
@@ -121,7 +119,13 @@ class StatisticsTable:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        self._mapping: mmap.mmap = segment.map_shared()
+        try:
+            if segment.size != SLOTS * ROW_BYTES:
+                raise WireError(f"a statistics table of {segment.size} bytes")
+            self._mapping: mmap.mmap = segment.map_shared()
+        except RingroomError:
+            segment.close()
+            raise
         self._cells = memoryview(self._mapping).cast("Q")
 
     @classmethod

@@ -69,7 +69,7 @@ def find(name: str) -> type[ProviderSpec]:
         raise ConfigurationError(f"provider {name!r} is registered more than once: {owners}")
     try:
         spec = points[0].load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         raise UnknownProviderError(
             f"provider {name!r} does not load: {error}; install what it needs"
         ) from error
