@@ -184,6 +184,8 @@ class FakeProvider(Provider):
         for inbound in self._inbound.values():
             inbound.close(reason)
         self._inbound.clear()
+        if self._stream is not None:
+            self._stream.hang_up()
         self._sink.ended(reason, error=error)
 
     def _end_requests(self, reason: str) -> None:

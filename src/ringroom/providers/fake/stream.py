@@ -62,6 +62,10 @@ class MessageStream:
         except ConnectionError:
             raise RoomError("fake: the room hung up", reason="disconnected") from None
 
+    def hang_up(self) -> None:
+        """Closes the socket once what waits is sent; `close` still has to be awaited."""
+        self._writer.close()
+
     async def close(self, deadline: float) -> None:
         """Sends what waits, for at most ``deadline`` seconds, and closes the socket."""
         self._writer.close()

@@ -51,7 +51,10 @@ def encode(message: Message) -> bytes:
             payload = value
         else:
             fields[field.name] = _to_json(value)
-    header = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        header = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        raise WireError(f"text that is not valid Unicode ({error.reason})") from None
     _check_lengths(len(header), len(payload))
     return b"".join((_PREFIX.pack(_MARK, len(header), len(payload)), header, payload))
 

@@ -1,0 +1,24 @@
+"""The test kit: everything to test an application without a LiveKit server.
+
+with FakeRoom() as room, ringroom.transport("fake", room=room) as transport:
+    microphone = room.join("alice").publish_audio()
+    microphone.tone(440, seconds=1)
+    ...
+    assert room.wait_for_audio(seconds=1).longest_gap == 0
+"""
+
+from ringroom.testing.application import Application, Footage, Gap, Recording
+from ringroom.testing.participants import Camera, FakeParticipant, Microphone
+from ringroom.testing.room import DeadlinePassed, FakeRoom
+
+__all__ = [
+    "Application",
+    "Camera",
+    "DeadlinePassed",
+    "FakeParticipant",
+    "FakeRoom",
+    "Footage",
+    "Gap",
+    "Microphone",
+    "Recording",
+]

@@ -1,0 +1,289 @@
+"""What an application sent to a fake room: sound, pictures and data, kept for the test to look at.
+
+The record of an application is that of its identity: it goes on when the application joins again,
+and a track that is published again under its name goes on where it ended, so that the gap between
+the two shows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ringroom.frames import AudioFrame, DataFrame, Kind, Samples, TrackInfo, VideoFrame
+from ringroom.providers.fake import messages
+from ringroom.testing.wire import Line
+
+__all__ = ["Application", "Footage", "Gap", "PictureLog", "Recording", "SoundLog"]
+
+# Play times are floating-point seconds until they are stamped; a real gap is far larger.
+_ROUNDING_SECONDS = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """A stretch in which the source had nothing to play."""
+
+    position: float
+    """Seconds of sound that were heard before it."""
+    seconds: float
+    started_ns: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recording:
+    """Sound that was heard on one track, as it was when you asked.
+
+    ``frames`` hold at most 10 ms each; ``received_ns`` of a frame is when the source began to play
+    it (`time.monotonic_ns`). Silence between them is not filled in.
+    """
+
+    track: str
+    sample_rate: int
+    channels: int
+    frames: tuple[AudioFrame, ...]
+
+    @cached_property
+    def samples(self) -> Samples:
+        """All sound, int16 of shape (samples per channel, channels), gaps left out."""
+        if not self.frames:
+            return np.zeros((0, max(1, self.channels)), np.int16)
+        return np.concatenate([frame.samples for frame in self.frames])
+
+    @property
+    def duration(self) -> float:
+        """Seconds of sound, gaps not counted."""
+        return sum(len(frame.samples) for frame in self.frames) / max(1, self.sample_rate)
+
+    def gaps(self, longer_than: float = _ROUNDING_SECONDS) -> list[Gap]:
+        """Where the sound stopped for more than that many seconds and went on again."""
+        found = []
+        position = 0.0
+        for before, after in zip(self.frames, self.frames[1:], strict=False):
+            position += before.duration
+            ended_ns = before.received_ns + round(before.duration * 1e9)
+            seconds = (after.received_ns - ended_ns) / 1e9
+            if seconds > longer_than:
+                found.append(Gap(position=position, seconds=seconds, started_ns=ended_ns))
+        return found
+
+    @property
+    def longest_gap(self) -> float:
+        """Seconds; 0 if the sound was continuous."""
+        return max((gap.seconds for gap in self.gaps()), default=0.0)
+
+    def __repr__(self) -> str:
+        return (
+            f"Recording({self.track!r}, {self.duration:.3f} s, {self.sample_rate} Hz, "
+            f"{self.channels} ch, longest gap {self.longest_gap:.3f} s)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Footage:
+    """Pictures that were seen on one track, as it was when you asked.
+
+    ``count`` counts all; ``frames`` are the newest of them, as many as the room keeps.
+    """
+
+    track: str
+    count: int
+    frames: tuple[VideoFrame, ...]
+
+    def __repr__(self) -> str:
+        return f"Footage({self.track!r}, {self.count} pictures)"
+
+
+class SoundLog:
+    """A growing recording. A change of format starts it anew."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ended = False
+        self._form = (0, 0)
+        self._pieces: list[tuple[int, bytes]] = []
+        self._length = 0
+
+    @property
+    def seconds(self) -> float:
+        return self._length / self._form[0] if self._length else 0.0
+
+    def add(self, message: messages.Audio) -> None:
+        form = (message.sample_rate, message.channels)
+        if form != self._form:
+            self._form, self._length = form, 0
+            self._pieces.clear()
+        self._pieces.append((message.time_ns, message.payload))
+        self._length += len(message.payload) // (2 * message.channels)
+
+    def snapshot(self) -> Recording:
+        rate, channels = self._form
+        frames = (
+            AudioFrame.received(
+                np.frombuffer(pcm, "<i2").astype(np.int16, copy=False).reshape(-1, channels),
+                rate,
+                self.name,
+                (sequence, time_ns),
+            )
+            for sequence, (time_ns, pcm) in enumerate(self._pieces)
+        )
+        return Recording(track=self.name, sample_rate=rate, channels=channels, frames=tuple(frames))
+
+
+class PictureLog:
+    """The newest pictures of a track, and how many there were."""
+
+    def __init__(self, name: str, kept: int) -> None:
+        self.name = name
+        self.ended = False
+        self.count = 0
+        self._frames: deque[VideoFrame] = deque(maxlen=kept)
+
+    def add(self, message: messages.Video) -> None:
+        self._frames.append(
+            VideoFrame.received(
+                np.frombuffer(message.payload, np.uint8),
+                (message.width, message.height),
+                (message.rotation, message.timestamp_us),
+                self.name,
+                (self.count, message.time_ns),
+            )
+        )
+        self.count += 1
+
+    def snapshot(self) -> Footage:
+        return Footage(track=self.name, count=self.count, frames=tuple(self._frames))
+
+
+class Application:
+    """One application, by its identity: whether it is in the room, and what it has sent."""
+
+    def __init__(self, identity: str, changed: threading.Condition, kept_pictures: int) -> None:
+        self.identity = identity
+        self.joined = False
+        self.joins = 0
+        """How often it has joined."""
+        self.left = ""
+        """Why it is not in the room any more."""
+        self._changed = changed
+        self._kept_pictures = kept_pictures
+        self._sounds: dict[str, SoundLog] = {}
+        self._pictures: dict[str, PictureLog] = {}
+        self._messages: list[DataFrame] = []
+        self._tracks: dict[str, TrackInfo] = {}
+        self._lines: list[Line] = []
+
+    @property
+    def tracks(self) -> dict[str, TrackInfo]:
+        """What it publishes now, by name."""
+        with self._changed:
+            return {
+                name: info for name, info in self._tracks.items() if not self._log_of(info).ended
+            }
+
+    @property
+    def messages(self) -> list[DataFrame]:
+        """The data it has sent, oldest first."""
+        with self._changed:
+            return list(self._messages)
+
+    @property
+    def dropped(self) -> int:
+        """Media messages for it that were dropped because it did not read them."""
+        with self._changed:
+            return sum(line.dropped for line in self._lines)
+
+    def heard(self, track: str | None = None) -> Recording:
+        """The sound on that track, by default on its only audio track.
+
+        Raises `LookupError` if there is no such track, or several and none is named.
+        """
+        with self._changed:
+            return self.sound_log(track).snapshot()
+
+    def seen(self, track: str | None = None) -> Footage:
+        """The pictures on that track, by default on its only video track. Raises `LookupError`."""
+        with self._changed:
+            return self.picture_log(track).snapshot()
+
+    def sound_log(self, track: str | None = None) -> SoundLog:
+        return self._sounds[self._one("audio", track, self._sounds)]
+
+    def picture_log(self, track: str | None = None) -> PictureLog:
+        return self._pictures[self._one("video", track, self._pictures)]
+
+    def _one(
+        self, kind: str, track: str | None, logs: dict[str, SoundLog] | dict[str, PictureLog]
+    ) -> str:
+        names = [*logs]
+        if track is None and len(names) == 1:
+            return names[0]
+        if track is not None and track in logs:
+            return track
+        wanted = f"one {kind} track" if track is None else f"the {kind} track {track!r}"
+        raise LookupError(f"expected {wanted} of {self.identity!r}, it has published {names}")
+
+    def summary(self) -> str:
+        """What it sent, for people."""
+        with self._changed:
+            lines = [f"application {self.identity!r} ({self._presence()})"]
+            for sound in self._sounds.values():
+                recording = sound.snapshot()
+                lines.append(
+                    f"audio {sound.name!r}: {recording.duration:.3f} s, "
+                    f"longest gap {recording.longest_gap:.3f} s{_over(sound)}"
+                )
+            for pictures in self._pictures.values():
+                lines.append(f"video {pictures.name!r}: {pictures.count} pictures{_over(pictures)}")
+            topics = [message.topic for message in self._messages[-5:]]
+            lines.append(f"data: {len(self._messages)} messages, newest topics {topics}")
+            lines.extend(f"cut off: {line.error}" for line in self._lines if line.error)
+        return "\n    ".join(lines)
+
+    def _presence(self) -> str:
+        return "in the room" if self.joined else f"left: {self.left}"
+
+    # What its connections enter here.
+
+    def enter(self, line: Line) -> None:
+        self.joined, self.left = True, ""
+        self.joins += 1
+        self._lines.append(line)
+
+    def leave(self, reason: str) -> None:
+        self.joined, self.left = False, reason
+
+    def add_data(self, frame: DataFrame) -> None:
+        self._messages.append(frame)
+
+    def open_log(self, track: TrackInfo) -> SoundLog | PictureLog:
+        """Where the media of a track goes that is being published."""
+        log = self._continued(track)
+        log.ended = False
+        return log
+
+    def note_track(self, track: TrackInfo) -> None:
+        self._tracks[track.name] = track
+
+    def _continued(self, track: TrackInfo) -> SoundLog | PictureLog:
+        name = track.name
+        if track.kind is Kind.AUDIO:
+            if name not in self._sounds or not self._sounds[name].ended:
+                self._sounds[name] = SoundLog(name)
+            return self._sounds[name]
+        if name not in self._pictures or not self._pictures[name].ended:
+            self._pictures[name] = PictureLog(name, self._kept_pictures)
+        return self._pictures[name]
+
+    def _log_of(self, track: TrackInfo) -> SoundLog | PictureLog:
+        logs: dict[str, SoundLog] | dict[str, PictureLog]
+        logs = self._sounds if track.kind is Kind.AUDIO else self._pictures
+        return logs[track.name]
+
+
+def _over(log: SoundLog | PictureLog) -> str:
+    return " (unpublished)" if log.ended else ""

@@ -1,0 +1,305 @@
+"""One application's connection to a fake room, seen from the room.
+
+There is one way to tell an application about the room: `catch_up` compares what it was told with
+what is so, and sends the difference. It serves the first announcement, every change, and the
+return of a connection that was lost.
+
+All of it runs under `Wire.changed`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ringroom.errors import WireError
+from ringroom.frames import DataFrame, EventKind, Participant, TrackInfo
+from ringroom.providers.fake import messages
+from ringroom.testing.application import PictureLog, SoundLog
+from ringroom.testing.state import Media, Member, Publication, Refusal, RoomState
+from ringroom.testing.wire import Line
+
+__all__ = ["Connection"]
+
+
+@dataclass
+class _Announced:
+    sid: str
+    muted: bool
+    wanted: bool | None = None
+    """None until the application has answered; media flows meanwhile, so that none is lost."""
+
+
+class Connection:
+    """A `LineReader` and an `Audience`."""
+
+    def __init__(self, state: RoomState) -> None:
+        self._state = state
+        self._line: Line
+        self._member: Member | None = None
+        self._people: dict[Member, Participant] = {}
+        self._tracks: dict[Publication, _Announced] = {}
+        self._told_before: set[Publication] = set()
+        self._own: dict[str, Publication] = {}
+        self._held: deque[messages.Message] = deque()
+        self.lost = False
+
+    @property
+    def identity(self) -> str:
+        return self._member.identity if self._member is not None else ""
+
+    # What comes over the line.
+
+    def received(self, line: Line, message: messages.Message) -> None:
+        self._line = line
+        if self._member is None:
+            if not isinstance(message, messages.Join):
+                raise WireError(f"{type(message).__name__} before Join")
+            self._join(message)
+        elif not self.lost or isinstance(message, messages.Leave):
+            self._handle(message)
+        elif not isinstance(message, Media):
+            self._held.append(message)
+
+    def hung_up(self, line: Line) -> None:
+        if self._member is not None:
+            self._state.put_out(self._member, "connection_timeout")
+
+    def _handle(self, message: messages.Message) -> None:
+        handler = self._HANDLERS.get(type(message))
+        if handler is None:
+            raise WireError(f"the application sent {type(message).__name__}, which is ours to send")
+        handler(self, message)
+
+    def _join(self, message: messages.Join) -> None:
+        refusal = self._state.refused_connects
+        if refusal is not None:
+            # A timeout is what the application makes of no answer at all.
+            if refusal.reason != "timeout":
+                self._refuse(0, refusal)
+                self._line.end()
+            return
+        self._member = self._state.enter(Participant(identity=message.identity), self)
+        self._line.send(
+            messages.Joined(room=self._state.name, participant=self._member.participant)
+        )
+        self._state.application(message.identity).enter(self._line)
+        self._state.audience.append(self)
+        self.catch_up()
+
+    def _leave(self, message: messages.Leave) -> None:
+        assert self._member is not None
+        self._state.put_out(self._member, "client_initiated")
+
+    def _publish(self, message: messages.Publish) -> None:
+        assert self._member is not None
+        if self._state.refused_publish is not None:
+            self._refuse(message.request, self._state.refused_publish)
+            return
+        if message.track in self._own:
+            raise WireError(f"track {message.track!r} is published already")
+        track = TrackInfo(
+            sid="",
+            name=message.name,
+            kind=message.kind,
+            participant=self.identity,
+            source=message.source,
+        )
+        self._own[message.track] = self._publish_own(track)
+        self._line.send(messages.Done(request=message.request))
+
+    def _publish_own(self, track: TrackInfo) -> Publication:
+        assert self._member is not None
+        application = self._state.application(self.identity)
+        log = application.open_log(track)
+        publication = self._state.publish(self._member, track, log)
+        application.note_track(publication.info)
+        return publication
+
+    def _unpublish(self, message: messages.Unpublish) -> None:
+        assert self._member is not None
+        publication = self._own.pop(message.track, None)
+        if publication is not None:
+            self._state.unpublish(self._member, publication)
+
+    def _subscription(self, message: messages.Subscription) -> None:
+        for publication, announced in self._tracks.items():
+            if announced.sid == message.track:
+                announced.wanted = message.wanted
+                if message.wanted:
+                    publication.subscribers.add(self.identity)
+
+    def _media(self, message: Media) -> None:
+        # Media of a track that was refused or is over may still be under way.
+        publication = self._own.get(message.track)
+        if publication is None:
+            return
+        match publication.log, message:
+            case (SoundLog() as sound, messages.Audio()):
+                sound.add(message)
+            case (PictureLog() as pictures, messages.Video()):
+                pictures.add(message)
+            case (SoundLog(), messages.AudioPause()):
+                pass
+            case _:
+                kind = publication.info.kind
+                raise WireError(f"{type(message).__name__} on a track of kind {kind}")
+        self._state.media(publication, message)
+
+    def _data(self, message: messages.Data) -> None:
+        if self._state.refused_data is not None:
+            self._refuse(message.request, self._state.refused_data)
+            return
+        frame = DataFrame(
+            message.payload,
+            topic=message.topic,
+            participant=self.identity,
+            reliable=message.reliable,
+            to=message.to,
+        )
+        self._state.application(self.identity).add_data(frame)
+        self._state.data(self.identity, frame)
+        self._line.send(messages.Done(request=message.request))
+
+    def _refuse(self, request: int, refusal: Refusal) -> None:
+        self._line.send(messages.Refused(request=request, reason=refusal.reason, text=refusal.text))
+
+    # What the room tells: an `Audience`.
+
+    def catch_up(self) -> None:
+        if self.lost:
+            return
+        self._tell_departures()
+        self._tell_people()
+        self._tell_tracks()
+
+    def pass_media(self, publication: Publication, message: Media) -> None:
+        announced = self._tracks.get(publication)
+        if announced is not None and announced.wanted is not False and not self.lost:
+            self._line.send(dataclasses.replace(message, track=announced.sid))
+
+    def pass_data(self, sender: str, frame: DataFrame) -> None:
+        if self.lost:
+            return
+        self._line.send(
+            messages.Data(
+                request=0,
+                participant=sender,
+                topic=frame.topic,
+                reliable=frame.reliable,
+                to=frame.to,
+                payload=frame.payload,
+            )
+        )
+
+    def end(self, reason: str) -> None:
+        if self in self._state.audience:
+            self._state.audience.remove(self)
+        for publication in self._tracks:
+            publication.subscribers.discard(self.identity)
+        self._state.application(self.identity).leave(reason)
+        if self.lost:
+            # What the room says does not get through either.
+            self._line.cut()
+            return
+        self._line.send(messages.Ended(reason=reason))
+        self._line.end()
+
+    # Faults.
+
+    def lose(self, reason: str) -> None:
+        """Nothing gets through from here on, in either direction."""
+        if not self.lost:
+            self._happened(EventKind.CONNECTION_LOST, None, reason)
+        self.lost = True
+
+    def restore(self, *, resume: bool) -> None:
+        """What changed meanwhile is told. Unless it is resumed, every track starts anew, with a
+        new sid: the application's own, and those that it receives."""
+        if not self.lost:
+            return
+        if not resume:
+            for publication, announced in self._tracks.items():
+                self._tell_end(publication, announced.sid, "connection_lost")
+            self._tracks.clear()
+            self._republish()
+        self.lost = False
+        self._tell_departures()
+        self._happened(EventKind.CONNECTION_BACK, None)
+        self.catch_up()
+        while self._held:
+            self._handle(self._held.popleft())
+
+    def break_off(self) -> None:
+        """Hangs up without a word."""
+        self._line.cut()
+
+    def _republish(self) -> None:
+        assert self._member is not None
+        for handle, publication in list(self._own.items()):
+            self._state.unpublish(self._member, publication, "connection_lost")
+            self._own[handle] = self._publish_own(publication.info)
+
+    def _tell_departures(self) -> None:
+        for publication, announced in list(self._tracks.items()):
+            if publication.ended:
+                del self._tracks[publication]
+                self._tell_end(publication, announced.sid, publication.reason)
+        for member, participant in list(self._people.items()):
+            if member.gone:
+                del self._people[member]
+                self._happened(EventKind.PARTICIPANT_LEFT, participant, member.reason)
+
+    def _tell_end(self, publication: Publication, sid: str, reason: str) -> None:
+        publication.subscribers.discard(self.identity)
+        self._line.send(messages.TrackUnpublished(track=sid, reason=reason))
+
+    def _tell_people(self) -> None:
+        for member in self._state.members.values():
+            known = self._people.get(member)
+            if member is self._member or known == member.participant:
+                continue
+            self._people[member] = member.participant
+            self._happened(
+                EventKind.PARTICIPANT_JOINED if known is None else EventKind.PARTICIPANT_CHANGED,
+                member.participant,
+            )
+
+    def _tell_tracks(self) -> None:
+        for member in self._people:
+            for publication in member.publications:
+                announced = self._tracks.get(publication)
+                if announced is None:
+                    self._tell_track(publication, member.participant)
+                elif announced.muted != publication.muted:
+                    announced.muted = publication.muted
+                    self._line.send(
+                        messages.TrackMuted(track=announced.sid, muted=publication.muted)
+                    )
+
+    def _tell_track(self, publication: Publication, participant: Participant) -> None:
+        track = publication.info
+        if publication in self._told_before:
+            track = dataclasses.replace(track, sid=self._state.new_sid("TR"))
+        self._told_before.add(publication)
+        self._tracks[publication] = _Announced(track.sid, publication.muted)
+        self._line.send(
+            messages.TrackPublished(track=track, participant=participant, muted=publication.muted)
+        )
+
+    def _happened(self, kind: EventKind, participant: Participant | None, reason: str = "") -> None:
+        self._line.send(messages.Happened(kind=kind, participant=participant, reason=reason))
+
+    _HANDLERS: ClassVar[dict[type[Any], Callable[[Connection, Any], None]]] = {
+        messages.Leave: _leave,
+        messages.Publish: _publish,
+        messages.Unpublish: _unpublish,
+        messages.Subscription: _subscription,
+        messages.Audio: _media,
+        messages.AudioPause: _media,
+        messages.Video: _media,
+        messages.Data: _data,
+    }

@@ -1,0 +1,95 @@
+"""Sends what a microphone or camera has to say at the pace of real time.
+
+Runs on timers of the room's thread. Times are absolute, so pieces that the thread was late for are
+sent at once, and nothing drifts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
+from ringroom.errors import ConfigurationError
+from ringroom.testing.state import Media
+from ringroom.testing.wire import Wire
+
+__all__ = ["Pace", "Pacer", "Performance"]
+
+_SAME = 1e-9
+
+
+class Pace(TypedDict, total=False):
+    """How fast, and who waits.
+
+    ``realtime`` (True): as fast as it is spoken; False: all at once, as much as the application's
+    queues take (a live track then drops what it cannot). ``speed`` (1.0): times real time.
+    ``wait`` (False): return when it has been spoken, instead of at once.
+    """
+
+    realtime: bool
+    speed: float
+    wait: bool
+
+
+@dataclass(eq=False)
+class Performance:
+    """One call's worth of media: pieces and the seconds each lasts."""
+
+    pieces: Iterator[tuple[Media, float]]
+    speed: float
+    done: bool = False
+
+
+class Pacer:
+    """One source's queue of performances, one after the other."""
+
+    def __init__(
+        self, wire: Wire, send: Callable[[Media], None], pause: Callable[[], None]
+    ) -> None:
+        self._wire = wire
+        self._send = send
+        self._pause = pause
+        self._queue: deque[Performance] = deque()
+        self._due = 0.0
+        self._running = False
+
+    def put(self, pieces: Iterator[tuple[Media, float]], pace: Pace) -> Performance:
+        """Queues them behind what is queued already. Raises `ConfigurationError`."""
+        speed = pace.get("speed", 1.0) if pace.get("realtime", True) else float("inf")
+        if not speed > 0:
+            raise ConfigurationError(f"speed is {speed}, expected more than 0")
+        performance = Performance(pieces, speed)
+        with self._wire.changed:
+            self._queue.append(performance)
+            if not self._running:
+                self._running = True
+                self._due = self._wire.time()
+                self._advance()
+        return performance
+
+    def stop(self) -> None:
+        """Throws away what is queued."""
+        with self._wire.changed:
+            for performance in self._queue:
+                performance.done = True
+            self._queue.clear()
+
+    def _advance(self) -> None:
+        """Sends all that is due."""
+        while self._due <= self._wire.time() + _SAME:
+            if not self._queue:
+                self._running = False
+                self._pause()
+                return
+            performance = self._queue[0]
+            piece = next(performance.pieces, None)
+            if piece is None:
+                performance.done = True
+                self._queue.popleft()
+                continue
+            media, seconds = piece
+            self._send(media)
+            self._due += seconds / performance.speed
+        self._wire.call_at(self._due, self._advance)

@@ -1,0 +1,363 @@
+"""`FakeRoom`: a room in memory that lives where the test runs.
+
+It owns the wire's thread and the room's state, and is the only one to close them. What blocks has
+a deadline; a deadline that passes tells what did arrive. In an asyncio test call what blocks
+through `asyncio.to_thread`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Self, TypeVar
+
+from ringroom.errors import ClosedError, FrameError
+from ringroom.frames import MAX_IDENTITY_BYTES, DataFrame, Participant, TrackInfo, check_text
+from ringroom.providers.fake import rooms
+from ringroom.testing.application import Application, Footage, Recording
+from ringroom.testing.connection import Connection
+from ringroom.testing.participants import FakeParticipant
+from ringroom.testing.state import Refusal, RoomState
+from ringroom.testing.wire import Clock, Wire
+
+__all__ = ["DeadlinePassed", "FakeRoom"]
+
+_Found = TypeVar("_Found")
+# Rooms are closed at the end of a test: long enough for a busy machine, short enough to bear for
+# an application that was frozen on purpose.
+_GRACE_SECONDS = 1.0
+
+
+class DeadlinePassed(AssertionError, TimeoutError):
+    """What the test waited for did not come. The message shows what did."""
+
+
+class _Core:
+    """What participants hold of a room, so that they do not keep a forgotten one from its
+    warning."""
+
+    def __init__(self, name: str, clock: Clock | None, kept_pictures: int) -> None:
+        self.wire = Wire(name, clock)
+        self.state = RoomState(name, self.wire.changed, kept_pictures)
+
+    def wait_until(self, condition: Callable[[], _Found], what: str, timeout: float) -> _Found:
+        """The first true value of ``condition``."""
+        started = time.monotonic()
+        with self.wire.changed:
+            while not (found := condition()):
+                left = started + timeout - time.monotonic()
+                if left <= 0:
+                    raise DeadlinePassed(
+                        f"waited {timeout} s for {what}, which did not come\n  {self.summary()}"
+                    )
+                self.wire.changed.wait(left)
+            return found
+
+    def summary(self) -> str:
+        with self.wire.changed:
+            people = ", ".join(repr(identity) for identity in self.state.members) or "nobody"
+            parts = [f"room {self.state.name!r}; in it: {people}"]
+            parts.extend(app.summary() for app in self.state.applications.values())
+            if not self.state.applications:
+                parts.append("no application has joined")
+        return "\n  ".join(parts)
+
+
+class FakeRoom:
+    """A room in memory. Participants are the test's; applications join with the provider ``fake``.
+
+    ``clock`` gives the time for paced speech (`Clock`), by default the machine's; deadlines are
+    always in real time. ``kept_pictures`` bounds the pictures kept of each track.
+
+    A context manager; a room that is collected open warns with `ResourceWarning`.
+    """
+
+    def __init__(
+        self, name: str = "room", clock: Clock | None = None, *, kept_pictures: int = 100
+    ) -> None:
+        self._closed = True
+        self._core = _Core(name, clock, kept_pictures)
+        self._closed = False
+        rooms.announce(self)
+
+    # The room and its people.
+
+    @property
+    def name(self) -> str:
+        return self._core.state.name
+
+    def join(
+        self,
+        identity: str,
+        name: str = "",
+        metadata: str = "",
+        attributes: Mapping[str, str] | None = None,
+    ) -> FakeParticipant:
+        """Somebody comes in. Whoever is there under the same identity is put out.
+
+        Raises `FrameError` for an identity that is empty or too long.
+        """
+        self._check_open()
+        if not check_text("identity", identity, MAX_IDENTITY_BYTES):
+            raise FrameError("the identity is empty")
+        participant = Participant(
+            identity=identity, name=name, metadata=metadata, attributes=dict(attributes or {})
+        )
+        return FakeParticipant(self._core, participant)
+
+    @property
+    def participants(self) -> tuple[Participant, ...]:
+        """Everybody in the room, applications included."""
+        with self._core.wire.changed:
+            return tuple(member.participant for member in self._core.state.members.values())
+
+    # What applications sent.
+
+    @property
+    def applications(self) -> dict[str, Application]:
+        """All that ever joined, by identity."""
+        with self._core.wire.changed:
+            return dict(self._core.state.applications)
+
+    @property
+    def application(self) -> Application:
+        """The only one. Raises `LookupError` if there is none, or more than one."""
+        applications = [*self.applications.values()]
+        if len(applications) == 1:
+            return applications[0]
+        raise LookupError(
+            f"{len(applications)} applications have joined, expected one\n  {self._core.summary()}"
+        )
+
+    def heard(self, track: str | None = None) -> Recording:
+        """What the application said on that track. Raises `LookupError`."""
+        return self.application.heard(track)
+
+    def seen(self, track: str | None = None) -> Footage:
+        """What the application showed on that track. Raises `LookupError`."""
+        return self.application.seen(track)
+
+    # Waiting. ``app`` names one of several applications.
+
+    def wait_until(
+        self, condition: Callable[[], _Found], what: str = "the condition", timeout: float = 5.0
+    ) -> _Found:
+        """Waits until ``condition()`` is true (it is asked whenever something happens in the
+        room), and returns what it returned. Raises `DeadlinePassed`."""
+        return self._core.wait_until(condition, what, timeout)
+
+    def wait_for_app(self, identity: str | None = None, *, timeout: float = 5.0) -> Application:
+        """Waits until the application is in the room."""
+
+        def present() -> Application | None:
+            return next((one for one in self._chosen(identity) if one.joined), None)
+
+        return _known(self.wait_until(present, "an application to join", timeout))
+
+    def wait_for_app_gone(
+        self, identity: str | None = None, *, timeout: float = 5.0
+    ) -> Application:
+        """Waits until an application that was in the room has left it."""
+
+        def gone() -> Application | None:
+            return next((one for one in self._chosen(identity) if not one.joined), None)
+
+        return _known(self.wait_until(gone, "an application to leave", timeout))
+
+    def wait_for_track(
+        self, name: str, *, timeout: float = 5.0, app: str | None = None
+    ) -> TrackInfo:
+        """Waits until the application publishes a track of that name."""
+
+        def published() -> TrackInfo | None:
+            tracks = (one.tracks.get(name) for one in self._chosen(app))
+            return next((track for track in tracks if track is not None), None)
+
+        return _known(self.wait_until(published, f"track {name!r}", timeout))
+
+    def wait_for_audio(
+        self,
+        track: str | None = None,
+        seconds: float = 0.01,
+        *,
+        timeout: float = 5.0,
+        app: str | None = None,
+    ) -> Recording:
+        """Waits until that much sound was heard on the track (by default the only one)."""
+
+        def heard() -> Recording | None:
+            for one in self._chosen(app):
+                with contextlib.suppress(LookupError):
+                    log = one.sound_log(track)
+                    # Half a sample of grace: durations are sums of fractions.
+                    if log.seconds >= seconds - 5e-6:
+                        return log.snapshot()
+            return None
+
+        what = f"{seconds} s of sound on {track or 'the audio track'!r}"
+        return _known(self.wait_until(heard, what, timeout))
+
+    def wait_for_video(
+        self,
+        track: str | None = None,
+        count: int = 1,
+        *,
+        timeout: float = 5.0,
+        app: str | None = None,
+    ) -> Footage:
+        """Waits until that many pictures were seen on the track (by default the only one)."""
+
+        def seen() -> Footage | None:
+            for one in self._chosen(app):
+                with contextlib.suppress(LookupError):
+                    log = one.picture_log(track)
+                    if log.count >= count:
+                        return log.snapshot()
+            return None
+
+        what = f"{count} pictures on {track or 'the video track'!r}"
+        return _known(self.wait_until(seen, what, timeout))
+
+    def wait_for_data(
+        self,
+        topic: str | None = None,
+        count: int = 1,
+        *,
+        timeout: float = 5.0,
+        app: str | None = None,
+    ) -> list[DataFrame]:
+        """Waits until that many messages were sent (of the topic); all of them, oldest first."""
+
+        def received() -> list[DataFrame] | None:
+            found = [
+                message
+                for one in self._chosen(app)
+                for message in one.messages
+                if topic is None or message.topic == topic
+            ]
+            return found if len(found) >= count else None
+
+        what = f"{count} messages" + ("" if topic is None else f" of topic {topic!r}")
+        return _known(self.wait_until(received, what, timeout))
+
+    # Faults, and the room's own end. ``identity`` None: every application.
+
+    def refuse_connects(self, reason: str = "unauthorized") -> None:
+        """Applications that join are refused with `RoomError` of that reason, until
+        `accept_connects`; with ``timeout`` they get no answer."""
+        refusal = Refusal(reason=reason, text=f"the room refuses to let anybody in ({reason})")
+        with self._core.wire.changed:
+            self._core.state.refused_connects = refusal
+
+    def accept_connects(self) -> None:
+        with self._core.wire.changed:
+            self._core.state.refused_connects = None
+
+    def refuse_publish(self, refuse: bool = True) -> None:
+        """Tracks that applications publish are refused."""
+        refusal = Refusal(reason="publish_refused", text="the room refuses the track")
+        with self._core.wire.changed:
+            self._core.state.refused_publish = refusal if refuse else None
+
+    def refuse_data(self, refuse: bool = True) -> None:
+        """Messages that applications send are refused."""
+        refusal = Refusal(reason="data_refused", text="the room refuses the message")
+        with self._core.wire.changed:
+            self._core.state.refused_data = refusal if refuse else None
+
+    def lose_connection(self, identity: str | None = None, reason: str = "network") -> None:
+        """Nothing gets through to or from the application until `restore_connection`. Media is
+        lost; requests wait."""
+        with self._core.wire.changed:
+            for connection in self._connections(identity):
+                connection.lose(reason)
+
+    def restore_connection(self, identity: str | None = None, *, resume: bool = False) -> None:
+        """The connection is back; what changed meanwhile is told. All tracks start anew with new
+        sids, as in a full reconnect, unless it resumes."""
+        with self._core.wire.changed:
+            for connection in self._connections(identity):
+                connection.restore(resume=resume)
+
+    def break_connection(self, identity: str | None = None) -> None:
+        """Hangs up without a word: a loss that does not heal."""
+        with self._core.wire.changed:
+            for connection in self._connections(identity):
+                connection.break_off()
+
+    def remove(self, identity: str, reason: str = "participant_removed") -> None:
+        """Puts somebody out, an application or a participant. Raises `LookupError`."""
+        with self._core.wire.changed:
+            if identity not in self._core.state.members:
+                raise LookupError(f"{identity!r} is not there\n  {self._core.summary()}")
+            self._core.state.put_out(self._core.state.members[identity], reason)
+
+    def close_room(self, reason: str = "room_closed") -> None:
+        """The server closes the room: everybody is put out. What was heard stays, and who joins
+        again finds it empty."""
+        state = self._core.state
+        with self._core.wire.changed:
+            for member in list(state.members.values()):
+                state.put_out(member, reason)
+
+    # The other end: a `rooms.Reachable`.
+
+    def dial(self) -> socket.socket:
+        """The application's end of a fresh connection; the provider's way in."""
+        return self._core.wire.dial(Connection(self._core.state))
+
+    def close(self) -> None:
+        """Closes the room and its thread; what was heard stays. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        rooms.withdraw(self)
+        self.close_room()
+        self._core.wire.close(_GRACE_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+            self._core.wire.close_soon(0.0)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError(
+            "a FakeRoom stays in its process; send what Fake(room=...).handover() returns"
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<FakeRoom {self.name!r} {state}, {len(self.participants)} participants>"
+
+    def _chosen(self, identity: str | None) -> Iterator[Application]:
+        for application in self._core.state.applications.values():
+            if identity is None or application.identity == identity:
+                yield application
+
+    def _connections(self, identity: str | None) -> list[Connection]:
+        found = [
+            one
+            for one in self._core.state.audience
+            if isinstance(one, Connection) and identity in (None, one.identity)
+        ]
+        if identity is not None and not found:
+            raise LookupError(f"no application {identity!r}\n  {self._core.summary()}")
+        return found
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"fake: room {self.name!r} is closed")
+
+
+def _known(found: _Found | None) -> _Found:
+    assert found is not None
+    return found

@@ -1,0 +1,96 @@
+"""Sound and pictures to put into a room: tones, noise, WAV files, a moving test picture.
+
+Pure functions, the same result every time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import wave
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ringroom.colour import i420_size, planes
+from ringroom.errors import FrameError
+from ringroom.frames import AudioFrame, Samples, VideoFrame
+
+__all__ = ["noise", "picture", "picture_number", "read_wav", "silence", "tone"]
+
+_NUMBER_BITS = 16
+# Levels that survive video coding: far apart, and each bit is a block of many pixels.
+_DARK, _BRIGHT = 40, 210
+
+
+def tone(
+    frequency: float, seconds: float, sample_rate: int, channels: int = 1, *, level: float = 0.5
+) -> Samples:
+    """A sine of ``frequency`` Hz with peak ``level`` (1 is full scale), starting at phase 0.
+
+    int16 of shape (samples per channel, channels), the same in each channel.
+    """
+    phase = 2 * np.pi * frequency * np.arange(round(seconds * sample_rate)) / sample_rate
+    return _spread(level * np.sin(phase), channels)
+
+
+def silence(seconds: float, sample_rate: int, channels: int = 1) -> Samples:
+    """Zeros, int16 of shape (samples per channel, channels)."""
+    return np.zeros((round(seconds * sample_rate), channels), np.int16)
+
+
+def noise(
+    seconds: float, sample_rate: int, channels: int = 1, *, seed: int = 0, level: float = 0.1
+) -> Samples:
+    """White noise, uniform within ``level``: no two pieces are alike, so order and loss show.
+
+    int16 of shape (samples per channel, channels), the same in each channel.
+    """
+    generator = np.random.default_rng(seed)
+    return _spread(generator.uniform(-level, level, round(seconds * sample_rate)), channels)
+
+
+def read_wav(path: str | os.PathLike[str]) -> AudioFrame:
+    """All of a WAV file of 16-bit PCM. Raises `FrameError` for another format."""
+    with wave.open(os.fspath(path), "rb") as file:
+        if file.getsampwidth() != 2:
+            raise FrameError(f"{path}: {8 * file.getsampwidth()}-bit samples, expected 16-bit PCM")
+        pcm = file.readframes(file.getnframes())
+        return AudioFrame(pcm, file.getframerate(), file.getnchannels())
+
+
+def picture(number: int, width: int, height: int) -> VideoFrame:
+    """The test picture: a gradient that moves with ``number``, which is written into its top.
+
+    Read it back with `picture_number`. Sides of at least 32 pixels, ``number`` below 65,536.
+    """
+    data = np.empty(i420_size(width, height), np.uint8)
+    luma, blue, red = planes(data, width, height)
+    rows, columns = np.ogrid[:height, :width]
+    luma[:] = 16 + (rows + columns + 3 * number) % 220
+    blue[:] = 64 + number % 128
+    red[:] = 192 - number % 128
+    for bit, block in enumerate(_number_blocks(luma)):
+        block[:] = _BRIGHT if number >> bit & 1 else _DARK
+    return VideoFrame(data, width, height)
+
+
+def picture_number(frame: VideoFrame) -> int:
+    """Which test picture this is, also after lossy coding at the same aspect ratio."""
+    luma = frame.planes()[0]
+    threshold = (_DARK + _BRIGHT) / 2
+    return sum(
+        1 << bit for bit, block in enumerate(_number_blocks(luma)) if np.mean(block) > threshold
+    )
+
+
+def _number_blocks(luma: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    height, width = luma.shape
+    top = luma[: max(2, height // 8)]
+    edges = [width * bit // _NUMBER_BITS for bit in range(_NUMBER_BITS + 1)]
+    return [top[:, left:right] for left, right in itertools.pairwise(edges)]
+
+
+def _spread(wave_form: NDArray[np.float64], channels: int) -> Samples:
+    mono = np.rint(np.clip(wave_form, -1.0, 1.0) * 32767.0).astype(np.int16)
+    return np.repeat(mono[:, None], channels, axis=1)

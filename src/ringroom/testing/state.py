@@ -1,0 +1,164 @@
+"""Who is in a fake room and what they publish.
+
+Free of I/O, sockets and threads; all of it runs under `Wire.changed`. What changes is told to the
+`Audience`, the connected applications, each of which works out what is new to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from ringroom.frames import DataFrame, Participant, TrackInfo
+from ringroom.providers.fake import messages
+from ringroom.testing.application import Application, PictureLog, SoundLog
+
+__all__ = ["Audience", "Media", "Member", "Publication", "Refusal", "RoomState"]
+
+Media: TypeAlias = messages.Audio | messages.AudioPause | messages.Video
+
+
+class Publication:
+    """One track while it is published. ``log`` keeps what an application sends on it."""
+
+    def __init__(self, info: TrackInfo, log: SoundLog | PictureLog | None = None) -> None:
+        self.info = info
+        self.log = log
+        self.muted = False
+        self.ended = False
+        self.reason = ""
+        self.subscribers: set[str] = set()
+
+
+class Audience(Protocol):
+    """A connected application, as the room's state sees it."""
+
+    def catch_up(self) -> None:
+        """Tell it what has changed."""
+
+    def pass_media(self, publication: Publication, message: Media) -> None:
+        """Sound or a picture of a track of somebody else."""
+
+    def pass_data(self, sender: str, frame: DataFrame) -> None:
+        """A message for it."""
+
+    def end(self, reason: str) -> None:
+        """It was put out of the room."""
+
+
+class Member:
+    """A participant while in the room: one of the test's, or an application."""
+
+    def __init__(self, participant: Participant, audience: Audience | None = None) -> None:
+        self.participant = participant
+        self.audience = audience
+        self.publications: list[Publication] = []
+        self.received: list[DataFrame] = []
+        self.gone = False
+        self.reason = ""
+
+    @property
+    def identity(self) -> str:
+        return self.participant.identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What a fault that was ordered answers to a request."""
+
+    reason: str
+    text: str
+
+
+class RoomState:
+    """The roster, the audience, the faults that were ordered, and what applications sent."""
+
+    def __init__(self, name: str, changed: threading.Condition, kept_pictures: int) -> None:
+        self.name = name
+        self.members: dict[str, Member] = {}
+        self.audience: list[Audience] = []
+        self.applications: dict[str, Application] = {}
+        self.refused_connects: Refusal | None = None
+        self.refused_publish: Refusal | None = None
+        self.refused_data: Refusal | None = None
+        self._changed = changed
+        self._kept_pictures = kept_pictures
+        self._numbers = itertools.count(1)
+
+    def new_sid(self, prefix: str) -> str:
+        return f"{prefix}_{next(self._numbers)}"
+
+    def enter(self, participant: Participant, audience: Audience | None = None) -> Member:
+        """A member with a sid of its own; one of the same identity is put out, as LiveKit does."""
+        old = self.members.get(participant.identity)
+        if old is not None:
+            self.put_out(old, "duplicate_identity")
+        numbered = dataclasses.replace(participant, sid=self.new_sid("PA"))
+        member = self.members[numbered.identity] = Member(numbered, audience)
+        self.announce()
+        return member
+
+    def put_out(self, member: Member, reason: str) -> None:
+        """Ends a member's stay; an application is told that the room is over for it."""
+        if member.gone:
+            return
+        member.gone, member.reason = True, reason
+        for publication in list(member.publications):
+            self.end_publication(member, publication, reason)
+        del self.members[member.identity]
+        if member.audience is not None:
+            member.audience.end(reason)
+        self.announce()
+
+    def publish(
+        self, member: Member, track: TrackInfo, log: SoundLog | PictureLog | None = None
+    ) -> Publication:
+        """Publishes under a fresh sid."""
+        publication = Publication(dataclasses.replace(track, sid=self.new_sid("TR")), log)
+        member.publications.append(publication)
+        self.announce()
+        return publication
+
+    def unpublish(self, member: Member, publication: Publication, reason: str = "") -> None:
+        self.end_publication(member, publication, reason)
+        self.announce()
+
+    def end_publication(self, member: Member, publication: Publication, reason: str) -> None:
+        """Ends it without telling anybody yet."""
+        publication.ended, publication.reason = True, reason
+        if publication in member.publications:
+            member.publications.remove(publication)
+        if publication.log is not None:
+            publication.log.ended = True
+
+    def announce(self) -> None:
+        """Lets everybody catch up."""
+        for audience in list(self.audience):
+            audience.catch_up()
+        self._changed.notify_all()
+
+    def media(self, publication: Publication, message: Media) -> None:
+        """Passes sound or a picture on to those who want the track."""
+        if publication.muted or publication.ended:
+            return
+        for audience in self.audience:
+            audience.pass_media(publication, message)
+
+    def data(self, sender: str, frame: DataFrame) -> None:
+        """Passes a message on to everyone but the sender, or to those that it names."""
+        for member in self.members.values():
+            if member.identity == sender or (frame.to and member.identity not in frame.to):
+                continue
+            member.received.append(dataclasses.replace(frame, participant=sender))
+            if member.audience is not None:
+                member.audience.pass_data(sender, frame)
+        self._changed.notify_all()
+
+    def application(self, identity: str) -> Application:
+        """The record of what that application sends, over all its connections."""
+        if identity not in self.applications:
+            self.applications[identity] = Application(identity, self._changed, self._kept_pictures)
+        return self.applications[identity]
