@@ -50,7 +50,7 @@ class Roster:
         self._listen()
 
     def _listen(self) -> None:
-        for name, handler in {
+        handlers: dict[str, Callable[..., None]] = {
             "participant_connected": self._on_joined,
             "participant_disconnected": self._on_left,
             "participant_metadata_changed": self._on_changed,
@@ -65,7 +65,8 @@ class Roster:
             "track_unmuted": self._on_unmuted,
             "data_received": self._on_data,
             "e2ee_state_changed": self._on_encryption,
-        }.items():
+        }
+        for name, handler in handlers.items():
             self.on(name, handler)
 
     def on(self, name: Any, handler: Callable[..., None]) -> None:
