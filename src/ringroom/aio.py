@@ -1,0 +1,302 @@
+"""The asyncio face: the same names as `ringroom.client`, awaited.
+
+``async with ringroom.aio.transport(...) as t: async for frame in t.recv(): await t.send(frame)``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ringroom.client import as_message, check_going_on, take_arrival, wanted_kinds
+from ringroom.connection import Connection, Statistics, configured
+from ringroom.errors import BusyError, ClosedError, WouldBlock
+from ringroom.frames import Frame, Item
+from ringroom.options import PublishOptions, TransportConfig
+from ringroom.outgoing import OutgoingLane
+from ringroom.processes.children import Where
+from ringroom.providers.provider import ProviderSpec
+from ringroom.session import Inbox
+
+T = TypeVar("T")
+
+__all__ = ["Receiver", "Transport", "transport"]
+
+
+def transport(
+    provider: str | ProviderSpec,
+    config: TransportConfig | None = None,
+    *,
+    io: Where = "process",
+    **options: Any,
+) -> Transport:
+    """As `ringroom.transport`; connects on ``async with`` (or ``await t.open()``).
+
+    Raises `ConfigurationError` here, before anything is started.
+    """
+    return Transport(Connection(provider, configured(provider, config, options), io))
+
+
+class Transport:
+    """What `transport` gives. For one event loop's thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending: set[str] = set()
+        self._watched = -1
+        self._opened = False
+        self._closed = False
+
+    async def open(self) -> Self:
+        """Connect. Raises as `ringroom.transport` does."""
+        loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._connection.open)
+        self._opened = True
+        session = self._connection.session
+        self._watched = session.fileno()
+        loop.add_reader(self._watched, self._pump)
+        try:
+            async with asyncio.timeout(self._connection.options.connect_timeout + 10):
+                await self._until(lambda: session.joined, tuple)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    def _pump(self) -> None:
+        with self._connection.lock:
+            self._connection.session.pump()
+            if self._connection.session.link.closed:
+                self._unwatch()
+
+    def _unwatch(self) -> None:
+        fd, self._watched = self._watched, -1
+        if fd >= 0:
+            asyncio.get_running_loop().remove_reader(fd)
+
+    @property
+    def room(self) -> str:
+        """The room's name, as the provider reports it."""
+        joined = self._connection.session.joined
+        assert joined is not None
+        return joined.room
+
+    @property
+    def identity(self) -> str:
+        """Who we are in the room."""
+        joined = self._connection.session.joined
+        assert joined is not None
+        return joined.identity
+
+    @property
+    def ended(self) -> str | None:
+        """Why the room ended; None while it goes on."""
+        ending = self._connection.session.ending
+        return None if ending is None else ending.reason
+
+    def recv(
+        self, *, kinds: Collection[str] | None = None, participants: Collection[str] | None = None
+    ) -> Receiver:
+        """As `ringroom.client.Transport.recv`; time limits with `asyncio.timeout`."""
+        self._check_open()
+        only = None if participants is None else frozenset(participants)
+        inbox = self._connection.session.open_inbox(wanted_kinds(self._connection, kinds), only)
+        return Receiver(self, inbox)
+
+    async def send(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
+        """As `ringroom.client.Transport.send`. Cancelled, part of a long sound may be taken."""
+        self._check_open()
+        lane = self._connection.lane_for(frame, publish)
+        if lane.name in self._sending:
+            raise BusyError(f"another task sends on track {lane.name!r}; a track has one writer")
+        self._sending.add(lane.name)
+        try:
+            if not lane.ready:
+                await self._until(lambda: self._is_ready(lane), tuple)
+            for piece in self._connection.outgoing.pieces(lane, frame):
+                await self._push(lane, piece)
+        finally:
+            self._sending.discard(lane.name)
+
+    def _is_ready(self, lane: OutgoingLane) -> bool | None:
+        self._connection.outgoing.refresh(lane)
+        return lane.ready or None
+
+    async def _push(self, lane: OutgoingLane, piece: Frame) -> None:
+        def attempt() -> bool | None:
+            try:
+                self._connection.outgoing.push_nowait(lane, piece)
+            except WouldBlock:
+                return None
+            return True
+
+        if not attempt():
+            await self._until(attempt, lambda: (lane.freed_fileno(),))
+
+    async def send_data(
+        self,
+        payload: bytes | str,
+        *,
+        topic: str = "",
+        reliable: bool = True,
+        to: Collection[str] = (),
+    ) -> None:
+        """Send a message (text as UTF-8) to everyone, or to the identities in ``to``."""
+        await self.send(as_message(payload, topic, reliable, to))
+
+    async def flush(self, track: str | None = None) -> float:
+        """As `ringroom.client.Transport.flush`."""
+        self._check_open()
+        outgoing = self._connection.outgoing
+        requests = [outgoing.flush(lane) for lane in self._connection.sounding(track)]
+        return sum([await self._answer(request) for request in requests])
+
+    def played(self, track: str | None = None) -> float:
+        """Seconds of the track's sound that were really played (None: the default track)."""
+        self._check_open()
+        lane = self._connection.outgoing.find(track)
+        return 0.0 if lane is None else self._connection.outgoing.played(lane)
+
+    async def wait_playout(self, track: str | None = None) -> None:
+        """Until all that was sent on the track (None: on all) is played."""
+        self._check_open()
+        requests: list[int] = []
+        for lane in self._connection.sounding(track):
+            rest = self._connection.outgoing.tail(lane)
+            if rest is not None:
+                await self._push(lane, rest)
+            requests.append(self._connection.outgoing.drain(lane))
+        for request in requests:
+            await self._answer(request)
+
+    async def _answer(self, request: int) -> float:
+        replies = self._connection.session.replies
+        return await self._until(lambda: replies.pop(request, None), tuple)
+
+    def stats(self) -> Statistics:
+        """Counts of every lane so far. Also after close."""
+        return self._connection.statistics()
+
+    async def _until(
+        self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]]
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        session = self._connection.session
+        changed = asyncio.Event()
+        session.listeners.add(changed.set)
+        watched: Sequence[int] = ()
+        try:
+            while True:
+                changed.clear()
+                session.pump()
+                result = ready()
+                if result is not None:
+                    return result
+                check_going_on(session)
+                watched = [fd for fd in fds() if fd >= 0]
+                for fd in watched:
+                    loop.add_reader(fd, changed.set)
+                await changed.wait()
+                for fd in watched:
+                    loop.remove_reader(fd)
+        finally:
+            session.listeners.discard(changed.set)
+            for fd in watched:
+                loop.remove_reader(fd)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self._connection.spec.name}: transport is closed")
+
+    async def close(self) -> None:
+        """As `ringroom.client.Transport.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._opened:
+            return
+        connection = self._connection
+        try:
+            connection.leave()
+            async with asyncio.timeout(connection.options.close_timeout + 1):
+                await self._left()
+        except TimeoutError:
+            pass
+        finally:
+            self._unwatch()
+            # Waits for the I/O process's end, which takes its own time.
+            await asyncio.shield(asyncio.to_thread(connection.close))
+
+    async def _left(self) -> None:
+        session = self._connection.session
+        changed = asyncio.Event()
+        session.listeners.add(changed.set)
+        try:
+            while not self._connection.left():
+                await changed.wait()
+                changed.clear()
+        finally:
+            session.listeners.discard(changed.set)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if exc_type is None and not self._closed and self.ended is None:
+                async with asyncio.timeout(self._connection.options.close_timeout):
+                    await self.wait_playout()
+        finally:
+            await self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_opened", False) and not self._closed:
+            warnings.warn("transport never closed", ResourceWarning, 2)
+            self._closed = True
+            self._connection.close()
+
+
+class Receiver(AsyncIterator[Any]):
+    """Yields frames and events; cancelling a wait loses nothing."""
+
+    def __init__(self, owner: Transport, inbox: Inbox) -> None:
+        self._owner = owner
+        self._inbox = inbox
+
+    def __aiter__(self) -> Receiver:
+        return self
+
+    async def __anext__(self) -> Item:
+        connection = self._owner._connection
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+        while True:
+            self._owner._check_open()
+            arrival = take_arrival(connection.session, self._inbox)
+            if arrival is not None:
+                return arrival.item
+            fd = self._inbox.fileno()
+            if fd < 0:
+                raise StopAsyncIteration
+            loop.add_reader(fd, changed.set)
+            try:
+                await changed.wait()
+            finally:
+                loop.remove_reader(fd)
+            changed.clear()
+
+    async def aclose(self) -> None:
+        """Idempotent."""
+        self._inbox.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_inbox"):
+            self._inbox.close()

@@ -1,0 +1,513 @@
+"""The synchronous face: a transport that an application pulls frames from and pushes frames to.
+
+It waits; the session behind it does not. Any number of threads may use one transport: a kind of
+frame has one reader and a track one writer at a time (`BusyError` tells), waits hold no lock.
+"""
+
+from __future__ import annotations
+
+import io
+import select
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ringroom import messages as m
+from ringroom.connection import Connection, Statistics, configured
+from ringroom.errors import (
+    BusyError,
+    ClosedError,
+    ConfigurationError,
+    FrameError,
+    WouldBlock,
+)
+from ringroom.frames import AudioFrame, DataFrame, Frame, Item, Kind
+from ringroom.lanes.memory import open_counter
+from ringroom.options import PublishOptions, TransportConfig
+from ringroom.outgoing import OutgoingLane
+from ringroom.processes.children import Where
+from ringroom.providers.provider import ProviderSpec
+from ringroom.session import Arrival, Inbox, Session
+
+T = TypeVar("T")
+
+__all__ = ["AudioOut", "Receiver", "Transport", "VoiceTransport", "as_voice_transport", "transport"]
+
+
+def transport(
+    provider: str | ProviderSpec,
+    config: TransportConfig | None = None,
+    *,
+    io: Where = "process",
+    **options: Any,
+) -> Transport:
+    """Open a transport: ``transport("livekit", url=..., token=..., room="voice-room")``.
+
+    ``provider`` is a registered name, or a spec such as ``ringroom.LiveKit(...)``. ``options`` are
+    those of the provider (url, token, room, e2ee_key) and of `SessionOptions` (sample_rate=16000,
+    channels=1, kinds=("audio",), participants, frame_ms=20, max_age=0.2, publish). ``io`` says
+    where the connection lives: its own ``"process"``, a ``"thread"``, or a shared `IOProcess`.
+
+    Returns when the room is joined. Raises `ConfigurationError` before anything is started,
+    `StartupError`, or `RoomError` (unauthorized, unreachable, timeout).
+    """
+    return Transport(Connection(provider, configured(provider, config, options), io)).open()
+
+
+class Waiter:
+    """Waits for a change of the session without losing one between a look and the wait."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._counter = open_counter()
+
+    def __enter__(self) -> Waiter:
+        self._session.listeners.add(self._wake)
+        return self
+
+    def _wake(self) -> None:
+        self._counter.add(1)
+
+    def wait(self, fds: Iterable[int], seconds: float | None) -> bool:
+        """Until a descriptor is readable or the session changed; False when the time is up."""
+        poller = select.poll()
+        for fd in (self._counter.fileno(), *fds):
+            if fd >= 0:
+                poller.register(fd, select.POLLIN)
+        ready = poller.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        self._counter.take()
+        return bool(ready)
+
+    def __exit__(self, *exc: object) -> None:
+        self._session.listeners.discard(self._wake)
+        self._counter.close()
+
+
+class Deadline:
+    """A time limit that several waits share; None waits for ever."""
+
+    def __init__(self, seconds: float | None, what: str) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._seconds = seconds
+        self._what = what
+
+    def remaining(self) -> float | None:
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def expired(self) -> TimeoutError:
+        return TimeoutError(f"{self._what} within {self._seconds} s")
+
+
+class Transport:
+    """What `transport` gives. A context manager: leaving it normally plays out what was sent,
+    leaving it by an exception does not."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending: set[str] = set()
+        self._opened = False
+        self._closed = False
+
+    def open(self) -> Self:
+        """Connect; called by `transport`."""
+        connection = self._connection
+        connection.open()
+        self._opened = True
+        try:
+            session = connection.session
+            limit = Deadline(
+                connection.options.connect_timeout + 10, f"{connection.spec.name}: no connection"
+            )
+            self._until(lambda: session.joined, tuple, limit)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    @property
+    def room(self) -> str:
+        """The room's name, as the provider reports it."""
+        return self._joined.room
+
+    @property
+    def identity(self) -> str:
+        """Who we are in the room."""
+        return self._joined.identity
+
+    @property
+    def _joined(self) -> m.Connected:
+        joined = self._connection.session.joined
+        assert joined is not None
+        return joined
+
+    @property
+    def ended(self) -> str | None:
+        """Why the room ended, in a word or two; None while it goes on."""
+        with self._connection.lock:
+            self._connection.session.pump()
+            ending = self._connection.session.ending
+        return None if ending is None else ending.reason
+
+    def recv(
+        self,
+        *,
+        kinds: Collection[str] | None = None,
+        participants: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> Receiver:
+        """Frames (and events, if asked for) as they come, until the room ends.
+
+        ``timeout`` is for each item, in seconds; its `TimeoutError` does not end the iteration.
+        Raises `ClosedError` when closed, `BusyError` when another receiver has one of the kinds,
+        `ConfigurationError` for a kind that the transport does not receive.
+        """
+        self._check_open()
+        wanted = wanted_kinds(self._connection, kinds)
+        only = None if participants is None else frozenset(participants)
+        with self._connection.lock:
+            inbox = self._connection.session.open_inbox(wanted, only)
+        return Receiver(self, inbox, timeout)
+
+    def send(
+        self,
+        frame: Frame,
+        *,
+        publish: PublishOptions | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a frame on its track (`audio` or `video` when it names none), opened by first use
+        with the options given there. Waits while a ``speech`` track is full.
+
+        Raises `ClosedError`, `BusyError` (another thread or process sends on the track),
+        `FrameError`, `RoomError` (publish_refused), `TimeoutError` (part may have been taken).
+        """
+        self._check_open()
+        limit = Deadline(timeout, "the frame was not taken")
+        with self._connection.lock:
+            self._connection.session.pump()
+            lane = self._connection.lane_for(frame, publish)
+            if lane.name in self._sending:
+                raise BusyError(f"another thread sends on track {lane.name!r}; a track has one writer")
+            self._sending.add(lane.name)
+        try:
+            if not lane.ready:
+                self._until(lambda: self._is_ready(lane), tuple, limit)
+            for piece in self._connection.outgoing.pieces(lane, frame):
+                self._push(lane, piece, limit)
+        finally:
+            self._sending.discard(lane.name)
+
+    def _is_ready(self, lane: OutgoingLane) -> bool | None:
+        self._connection.outgoing.refresh(lane)
+        return lane.ready or None
+
+    def _push(self, lane: OutgoingLane, piece: Frame, limit: Deadline) -> None:
+        try:
+            with self._connection.lock:
+                self._connection.session.pump()
+                self._connection.outgoing.push_nowait(lane, piece)
+            return
+        except WouldBlock:
+            pass
+
+        def try_again() -> bool | None:
+            try:
+                self._connection.outgoing.push_nowait(lane, piece)
+            except WouldBlock:
+                return None
+            return True
+
+        self._until(try_again, lambda: (lane.freed_fileno(),), limit)
+
+    def send_nowait(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
+        """As `send`, but raises `WouldBlock` where that would wait; then nothing was taken, or,
+        of sound longer than 0.1 s, the beginning."""
+        self._check_open()
+        with self._connection.lock:
+            self._connection.session.pump()
+            lane = self._connection.lane_for(frame, publish)
+            if lane.name in self._sending:
+                raise BusyError(f"another thread sends on track {lane.name!r}; a track has one writer")
+            for piece in self._connection.outgoing.pieces(lane, frame):
+                self._connection.outgoing.push_nowait(lane, piece)
+
+    def send_data(
+        self,
+        payload: bytes | str,
+        *,
+        topic: str = "",
+        reliable: bool = True,
+        to: Collection[str] = (),
+        timeout: float | None = None,
+    ) -> None:
+        """Send a message (text as UTF-8) to everyone, or to the identities in ``to``."""
+        self.send(as_message(payload, topic, reliable, to), timeout=timeout)
+
+    def audio_out(self, track: str | None = None, *, sample_rate: int | None = None) -> AudioOut:
+        """A raw binary stream: what is written is sent as PCM, interleaved int16 of the
+        transport's rate and channels. A write takes all of it or raises."""
+        self._check_open()
+        return AudioOut(self, track, sample_rate)
+
+    def flush(self, track: str | None = None, *, timeout: float | None = 5.0) -> float:
+        """Throw away sound that was sent up to this call and not yet played (of one track, or of
+        all); later sends survive. The seconds thrown away."""
+        self._check_open()
+        limit = Deadline(timeout, "no answer to flush")
+        with self._connection.lock:
+            outgoing = self._connection.outgoing
+            requests = [outgoing.flush(lane) for lane in self._connection.sounding(track)]
+        return sum(self._answer(request, limit) for request in requests)
+
+    def played(self, track: str | None = None) -> float:
+        """Seconds of the track's sound that were really played (None: the default track)."""
+        self._check_open()
+        with self._connection.lock:
+            lane = self._connection.outgoing.find(track)
+            return 0.0 if lane is None else self._connection.outgoing.played(lane)
+
+    def wait_playout(self, track: str | None = None, timeout: float | None = None) -> None:
+        """Until all that was sent on the track (None: on all) is played."""
+        self._check_open()
+        limit = Deadline(timeout, "not played out")
+        with self._connection.lock:
+            lanes = self._connection.sounding(track)
+        requests: list[int] = []
+        for lane in lanes:
+            rest = self._connection.outgoing.tail(lane)
+            if rest is not None:
+                self._push(lane, rest, limit)
+            with self._connection.lock:
+                requests.append(self._connection.outgoing.drain(lane))
+        for request in requests:
+            self._answer(request, limit)
+
+    def _answer(self, request: int, limit: Deadline) -> float:
+        replies = self._connection.session.replies
+        return self._until(lambda: replies.pop(request, None), tuple, limit)
+
+    def stats(self) -> Statistics:
+        """Counts of every lane so far. Also after close."""
+        return self._connection.statistics()
+
+    def _until(
+        self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]], limit: Deadline
+    ) -> T:
+        connection = self._connection
+        session = connection.session
+        with Waiter(session) as waiter:
+            while True:
+                with connection.lock:
+                    session.pump()
+                    result = ready()
+                    if result is not None:
+                        return result
+                    check_going_on(session)
+                    numbers = (session.fileno(), *fds())
+                if not waiter.wait(numbers, limit.remaining()):
+                    raise limit.expired()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self._connection.spec.name}: transport is closed")
+
+    def close(self) -> None:
+        """Leave the room. Idempotent, with a deadline; what was sent and not played is lost
+        (`wait_playout` first, or leave the ``with`` block normally)."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._opened:
+            return
+        connection = self._connection
+        try:
+            self._leave()
+        finally:
+            connection.close()
+
+    def _leave(self) -> None:
+        connection = self._connection
+        connection.leave()
+        end = time.monotonic() + connection.options.close_timeout + 1.0
+        with Waiter(connection.session) as waiter:
+            while not connection.left() and (remaining := end - time.monotonic()) > 0:
+                waiter.wait((connection.session.fileno(),), remaining)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if exc_type is None and not self._closed and self.ended is None:
+                self.wait_playout(timeout=self._connection.options.close_timeout)
+        finally:
+            self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_opened", False) and not self._closed:
+            warnings.warn("transport never closed", ResourceWarning, 2)
+            self._closed = True
+            self._connection.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"in {self.room!r} as {self.identity!r}"
+        return f"<Transport {self._connection.spec.name} {state}>"
+
+
+class Receiver(Iterator[Any]):
+    """Yields frames and events. An iterator object: a `TimeoutError` does not end it.
+
+    One receiver for each kind at a time; it gives its kinds back when it is closed, exhausted or
+    collected.
+    """
+
+    def __init__(self, owner: Transport, inbox: Inbox, timeout: float | None) -> None:
+        self._owner = owner
+        self._inbox = inbox
+        self._timeout = timeout
+
+    def __iter__(self) -> Receiver:
+        return self
+
+    def __next__(self) -> Item:
+        connection = self._owner._connection
+        limit = Deadline(self._timeout, "nothing received")
+        waiting = select.poll()
+        while True:
+            self._owner._check_open()
+            with connection.lock:
+                arrival = take_arrival(connection.session, self._inbox)
+                fd = self._inbox.fileno()
+            if arrival is not None:
+                return arrival.item
+            if fd < 0:
+                raise StopIteration
+            waiting.register(fd, select.POLLIN)
+            remaining = limit.remaining()
+            if not waiting.poll(None if remaining is None else remaining * 1000):
+                raise limit.expired()
+
+    def close(self) -> None:
+        """Idempotent."""
+        with self._owner._connection.lock:
+            self._inbox.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_inbox"):
+            self.close()
+
+
+class AudioOut(io.RawIOBase):
+    """A raw PCM stream to one track; see `Transport.audio_out`."""
+
+    def __init__(self, owner: Transport, track: str | None, sample_rate: int | None) -> None:
+        super().__init__()
+        self._transport = owner
+        self._track = track
+        self._rate = sample_rate or owner._connection.options.sample_rate
+        self._channels = owner._connection.options.channels
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, pcm: Any) -> int:
+        """Send all of it; the number of bytes. Raises as `Transport.send` does, and `FrameError`
+        when it is no whole number of samples."""
+        if self.closed:
+            raise ValueError("write to a closed stream")
+        view = memoryview(pcm).cast("B")
+        if len(view) % (2 * self._channels):
+            raise FrameError(
+                f"{len(view)} bytes are no whole number of samples "
+                f"({2 * self._channels} bytes each for {self._channels} channels)"
+            )
+        if len(view):
+            frame = AudioFrame(view, self._rate, self._channels, track=self._track)
+            self._transport.send(frame)
+        return len(view)
+
+
+class VoiceTransport:
+    """A transport narrowed to what a voice pipeline needs: recv, send, close."""
+
+    def __init__(self, wrapped: Transport) -> None:
+        self._transport = wrapped
+
+    def recv(self, *, timeout: float | None = None) -> Receiver:
+        """Audio frames as they come."""
+        return self._transport.recv(kinds=(Kind.AUDIO,), timeout=timeout)
+
+    def send(self, frame: AudioFrame, *, timeout: float | None = None) -> None:
+        """Send sound."""
+        if not isinstance(frame, AudioFrame):
+            raise FrameError(f"a voice transport sends AudioFrame, not {type(frame).__name__}")
+        self._transport.send(frame, timeout=timeout)
+
+    def close(self) -> None:
+        """Close the transport."""
+        self._transport.close()
+
+    def __enter__(self) -> VoiceTransport:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._transport.__exit__(*exc)
+
+
+def as_voice_transport(wrapped: Transport) -> VoiceTransport:
+    """Narrow a transport to recv / send / close."""
+    return VoiceTransport(wrapped)
+
+
+def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> frozenset[Kind]:
+    """The kinds to receive. Raises `ConfigurationError` for one that was not asked for."""
+    asked = connection.options.kinds
+    if kinds is None:
+        return frozenset(asked)
+    missing = [str(kind) for kind in kinds if kind not in asked]
+    if missing or isinstance(kinds, str):
+        raise ConfigurationError(
+            f"recv of {kinds!r}, but the transport was opened with kinds={tuple(map(str, asked))}"
+        )
+    return frozenset(Kind(kind) for kind in kinds)
+
+
+def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
+    """The next arrival, counted as done; closes the inbox when the room has ended by itself."""
+    arrival = inbox.receive_nowait()
+    if arrival is None and session.pump():
+        arrival = inbox.receive_nowait()
+    if arrival is not None:
+        arrival.done()
+        return arrival
+    if session.ending is not None:
+        inbox.close()
+        if session.ending.error is not None:
+            raise session.ending.error
+    return None
+
+
+def check_going_on(session: Session) -> None:
+    """Raises what a wait must end with when the session is over."""
+    session.check_open()
+    if session.ending is not None:
+        raise ClosedError(f"the room has ended: {session.ending.reason}")
+
+
+def as_message(
+    payload: bytes | str, topic: str, reliable: bool, to: Collection[str]
+) -> DataFrame:
+    """A data frame from what `send_data` takes."""
+    if isinstance(to, str):
+        raise FrameError(f"to is {to!r}, expected identities in a list")
+    raw = payload.encode() if isinstance(payload, str) else payload
+    return DataFrame(bytes(raw) if isinstance(raw, bytearray | memoryview) else raw, topic,
+                     reliable=reliable, to=tuple(to))
+

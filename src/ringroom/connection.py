@@ -1,0 +1,181 @@
+"""An opened session with all that belongs to it: what the application's faces share.
+
+It does not wait, except for the provider's hand-over (a token minter) and the I/O host's end.
+Several threads may use a face, so each call here that touches the session is made under `lock`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ringroom import messages as m
+from ringroom.errors import ConfigurationError, RoomError
+from ringroom.frames import Frame, Kind
+from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
+from ringroom.options import PublishOptions, TransportConfig
+from ringroom.outgoing import Outgoing, OutgoingLane
+from ringroom.processes.children import Where, choose_host
+from ringroom.processes.spawning import pickle_by_value
+from ringroom.providers.provider import ProviderSpec
+from ringroom.providers.registry import build
+from ringroom.session import LaneStatistics, Session
+
+IO_ROWS = SLOTS // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What happened so far: sent = done + dropped + lost + in flight, for each lane."""
+
+    lanes: tuple[LaneStatistics, ...]
+
+    @property
+    def received(self) -> LaneCounts:
+        """Of all lanes from the room."""
+        return _total(lane.counts for lane in self.lanes if lane.direction == "in")
+
+    @property
+    def sent(self) -> LaneCounts:
+        """Of all lanes to the room."""
+        return _total(lane.counts for lane in self.lanes if lane.direction == "out")
+
+
+def _total(counts: Any) -> LaneCounts:
+    return sum(counts, start=LaneCounts())
+
+
+def rows_for(place: int, readers: int) -> tuple[int, int]:
+    """The statistics rows (first, count) that one writer may hand out; -1 the application."""
+    share = (SLOTS - IO_ROWS) // (readers + 1)
+    return IO_ROWS + (place + 1) * share, share
+
+
+def configured(
+    provider: str | ProviderSpec, config: TransportConfig | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Keywords, from keywords or from the neutral `TransportConfig`."""
+    if config is None:
+        return options
+    if not isinstance(config, TransportConfig):
+        raise ConfigurationError(
+            f"the second argument is a {type(config).__name__}, expected a TransportConfig; "
+            "other options are keywords"
+        )
+    if not isinstance(provider, str):
+        raise ConfigurationError("a TransportConfig goes with a provider's name, not with a spec")
+    merged = {"sample_rate": config.sample_rate, "channels": config.channels, **config.extra}
+    merged.update({"url": config.url, "token": config.token, **options})
+    return merged
+
+
+class Connection:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        provider: str | ProviderSpec,
+        options: dict[str, Any],
+        io: Where = "process",
+        *,
+        readers: int = 0,
+        route: str = "participant",
+    ) -> None:
+        self.spec, self.options = build(provider, options)
+        self.host, self._own_host = choose_host(io)
+        self.lock = threading.RLock()
+        self.readers = readers
+        self._route = route
+        self.table: StatisticsTable
+        self.session: Session
+        self.outgoing: Outgoing
+
+    def open(self) -> None:
+        """Start the host and ask the session to connect; `session.joined` tells when it did."""
+        spec, descriptors = _handed_over(self.spec, self.options.connect_timeout)
+        blob = pickle_by_value("participants=", (spec, self.options))
+        try:
+            self.table = StatisticsTable.create()
+            link = self.host.open_session()
+        except BaseException:
+            if hasattr(self, "table"):
+                self.table.close()
+            self.close_host()
+            raise
+        self.session = Session(link, self.table, self.options, time.monotonic_ns)
+        self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
+        message = m.Connect(
+            blob=blob,
+            rows_first=0,
+            rows_count=IO_ROWS,
+            readers=self.readers,
+            route=self._route,
+            provider_descriptors=len(descriptors),
+        )
+        self.session.send(message, (self.table.fd, *descriptors))
+        for fd in descriptors:
+            os.close(fd)
+
+    def lane_for(self, frame: Frame, publish: PublishOptions | None = None) -> OutgoingLane:
+        return self.outgoing.lane_for(frame, publish)
+
+    def sounding(self, track: str | None) -> list[OutgoingLane]:
+        """The audio tracks of that name; all of them for None."""
+        lanes = [lane for lane in self.outgoing.lanes if lane.kind is Kind.AUDIO]
+        return [lane for lane in lanes if track is None or lane.name == track]
+
+    def statistics(self) -> Statistics:
+        with self.lock:
+            self.session.pump()
+            return Statistics(lanes=tuple(self.session.statistics()))
+
+    def leave(self) -> None:
+        """Ask the session to close; the link's end tells that it did."""
+        with self.lock:
+            self.session.pump()
+            self.session.send(m.Leave())
+
+    def left(self) -> bool:
+        """Whether the session has closed."""
+        with self.lock:
+            self.session.pump()
+            return self.session.link.closed
+
+    def close(self) -> None:
+        """Idempotent: free all that is ours on this side."""
+        with self.lock:
+            self.session.close()
+            self.outgoing.close()
+            self.table.close()
+        self.close_host()
+
+    def close_host(self) -> None:
+        if self._own_host:
+            self.host.close()
+
+
+def _handed_over(spec: ProviderSpec, seconds: float) -> tuple[ProviderSpec, tuple[int, ...]]:
+    """Call `handover` on a thread with a deadline: a token minter may ask a server."""
+    results: list[tuple[ProviderSpec, tuple[int, ...]]] = []
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            results.append(spec.handover())
+        except BaseException as error:  # noqa: BLE001 (raised again below, on the caller's thread)
+            errors.append(error)
+
+    thread = threading.Thread(target=call, name="ringroom-handover", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise RoomError(f"{spec.name}: the token was not minted within {seconds} s", reason="timeout")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+__all__ = ["Connection", "Statistics", "configured", "rows_for"]

@@ -1,0 +1,267 @@
+"""The writing side of a session: our tracks, each a lane; like the session it never waits.
+
+A track is opened by its first frame, which fixes its rate and channels, or its size. The lane
+exists at once, so frames can be written while the I/O role still publishes. Long sound is cut into
+pieces, so that a flush never has more than one piece under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+
+from ringroom import messages as m
+from ringroom.colour import i420_size
+from ringroom.errors import FrameError, RingroomError
+from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame, check_text
+from ringroom.lanes.lane import ring_capacity
+from ringroom.lanes.live import LiveWriter
+from ringroom.lanes.reliable import ReliableWriter
+from ringroom.lanes.statistics import Count, Row, RowPool
+from ringroom.options import PublishOptions
+from ringroom.resampling import TrackResampler
+from ringroom.session import Session
+
+DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
+PIECE_SECONDS = 0.1
+SPEECH_SECONDS = 1.0
+LIVE_SECONDS = 2.0
+VIDEO_FRAMES = 8
+DATA_RING_BYTES = 1 << 20
+MAX_NAME_BYTES = 256
+
+
+class OutgoingLane:
+    """One track of ours, and the lane of its present generation."""
+
+    def __init__(self, name: str, kind: Kind, publish: PublishOptions) -> None:
+        self.name = name
+        self.kind = kind
+        self.publish = publish
+        self.number = 0
+        self.writer: LiveWriter | ReliableWriter | None = None
+        self.resampler: TrackResampler | None = None
+        self.ready = False
+        self.error: RingroomError | None = None
+
+    def freed_fileno(self) -> int:
+        """Readable when there is room again."""
+        return -1 if self.writer is None else self.writer.freed_fileno()
+
+    @property
+    def sequence(self) -> int:
+        return 0 if self.writer is None else self.writer.sequence
+
+    @property
+    def row(self) -> Row | None:
+        return None if self.writer is None else self.writer.row
+
+
+class Outgoing:
+    """All that one side sends."""
+
+    def __init__(self, session: Session, rows: RowPool) -> None:
+        self._session = session
+        self._rows = rows
+        self._lanes: dict[str, OutgoingLane] = {}
+        self._numbers = 0
+        self._old: dict[int, ReliableWriter | LiveWriter] = {}
+
+    def track_name(self, frame: Frame) -> str:
+        """The name of the outgoing track that the frame belongs on."""
+        if isinstance(frame, DataFrame):
+            return ""
+        if isinstance(frame.track, TrackInfo):
+            return frame.track.reply_name
+        default = DEFAULT_AUDIO if isinstance(frame, AudioFrame) else DEFAULT_VIDEO
+        return frame.track or default
+
+    def lane_for(self, frame: Frame, publish: PublishOptions | None = None) -> OutgoingLane:
+        """The lane of the frame's track, opened by its first frame.
+
+        Raises `FrameError` when the track carries another kind or has a bad name, and whatever
+        made the track fail (`BusyError`, `RoomError`).
+        """
+        self._take_news()
+        kind = _kind(frame)
+        name = self.track_name(frame)
+        lane = self._lanes.get(name)
+        if lane is None:
+            if name:
+                check_text("track name", name, MAX_NAME_BYTES)
+            lane = OutgoingLane(name, kind, publish or self._session.options.publish)
+            self._open(lane, frame)
+            self._lanes[name] = lane
+        if lane.kind is not kind:
+            raise FrameError(f"track {name!r} carries {lane.kind}, this is a frame of {kind}")
+        if lane.error is not None:
+            del self._lanes[name]
+            self._close_writer(lane)
+            raise lane.error
+        if isinstance(frame, VideoFrame):
+            self._grow(lane, frame)
+        return lane
+
+    def pieces(self, lane: OutgoingLane, frame: Frame) -> Iterator[Frame]:
+        """The frame in the track's form, in pieces that a flush can tell apart."""
+        if not isinstance(frame, AudioFrame):
+            yield frame
+            return
+        resampler = lane.resampler
+        assert resampler is not None
+        samples = resampler.convert(frame)
+        step = int(resampler.sample_rate * PIECE_SECONDS)
+        for start in range(0, len(samples), step):
+            piece = samples[start : start + step]
+            yield AudioFrame.received(piece, resampler.sample_rate, lane.name, (0, 0))
+
+    def push_nowait(self, lane: OutgoingLane, piece: Frame) -> bool:
+        """Write one piece; whether it went in (a live lane may drop it, counted).
+
+        Raises `WouldBlock` when a reliable lane is full.
+        """
+        self._session.check_open()
+        self.refresh(lane)
+        now = self._session.clock()
+        if isinstance(lane.writer, ReliableWriter):
+            lane.writer.send_nowait(piece, now)
+            return True
+        assert isinstance(lane.writer, LiveWriter)
+        assert not isinstance(piece, DataFrame)
+        return lane.writer.send(piece, now)
+
+    def refresh(self, lane: OutgoingLane) -> None:
+        """Take note of what the I/O role said; raises what made the track fail."""
+        self._take_news()
+        if lane.error is not None:
+            raise lane.error
+
+    def find(self, name: str | None) -> OutgoingLane | None:
+        """The track of that name; None names the only one, or the default one."""
+        if name is not None:
+            return self._lanes.get(name)
+        named = [lane for lane in self._lanes.values() if lane.kind is not Kind.DATA]
+        return named[0] if len(named) == 1 else self._lanes.get(DEFAULT_AUDIO)
+
+    @property
+    def lanes(self) -> list[OutgoingLane]:
+        return list(self._lanes.values())
+
+    def flush(self, lane: OutgoingLane) -> int:
+        """Ask for all sent so far and not played to be thrown away; the request's number."""
+        if lane.resampler is not None:
+            lane.resampler.tail()
+        request = self._session.request()
+        self._session.send(m.Flush(request=request, lane=lane.number, sequence=lane.sequence))
+        return request
+
+    def drain(self, lane: OutgoingLane) -> int:
+        """Ask to be told when all sent so far is played; the request's number."""
+        request = self._session.request()
+        self._session.send(m.Drain(request=request, lane=lane.number, sequence=lane.sequence))
+        return request
+
+    def tail(self, lane: OutgoingLane) -> AudioFrame | None:
+        """What the track's resampler still holds, as a last piece."""
+        if lane.resampler is None:
+            return None
+        rest = lane.resampler.tail()
+        if not len(rest):
+            return None
+        return AudioFrame.received(rest, lane.resampler.sample_rate, lane.name, (0, 0))
+
+    def played(self, lane: OutgoingLane) -> float:
+        """Seconds of the track's sound that were really played."""
+        row, resampler = lane.row, lane.resampler
+        if row is None or resampler is None:
+            return 0.0
+        accepted = (row.get(Count.PLAYED) - row.get(Count.CLEARED)) / resampler.sample_rate
+        queued = max(0, row.get(Count.PLAYED_UNTIL_NS) - self._session.clock()) / 1e9
+        return max(0.0, accepted - queued)
+
+    def end(self, lane: OutgoingLane) -> None:
+        """Unpublish the track once what was sent is played."""
+        self._lanes.pop(lane.name, None)
+        self._session.send(m.PlayoutClose(lane=lane.number))
+        self._close_writer(lane)
+
+    def close(self) -> None:
+        """Idempotent."""
+        for lane in self.lanes:
+            self._close_writer(lane)
+        self._lanes.clear()
+
+    def _close_writer(self, lane: OutgoingLane) -> None:
+        if lane.writer is not None:
+            lane.writer.close()
+
+    def _take_news(self) -> None:
+        for number, error in self._session.playout_news.items():
+            for lane in self._lanes.values():
+                if lane.number == number:
+                    lane.ready, lane.error = error is None, error
+        self._session.playout_news.clear()
+        for row in self._session.freed_rows:
+            self._rows.release(row)
+        self._session.freed_rows.clear()
+
+    def _grow(self, lane: OutgoingLane, frame: VideoFrame) -> None:
+        """A picture larger than the ring was made for goes on in a larger one."""
+        needed = i420_size(frame.width, frame.height) + 64
+        if lane.writer is not None and needed > lane.writer.max_record:
+            lane.writer.close()
+            self._open(lane, frame)
+
+    def _open(self, lane: OutgoingLane, frame: Frame) -> None:
+        self._session.check_open()
+        live = lane.publish.mode == "live" and lane.kind is not Kind.DATA
+        capacity = _capacity(frame, live)
+        row = self._rows.acquire()
+        try:
+            writer: LiveWriter | ReliableWriter = (
+                LiveWriter(capacity, row) if live else ReliableWriter(capacity, row)
+            )
+        except BaseException:
+            self._rows.release(row.index)
+            raise
+        self._numbers += 1
+        lane.writer, lane.number, lane.ready = writer, self._numbers, False
+        message = m.PlayoutOpen(
+            lane=lane.number,
+            row=row.index,
+            name=lane.name,
+            kind=lane.kind.value,
+            live=live,
+            publish=asdict(lane.publish),
+        )
+        if isinstance(frame, AudioFrame):
+            lane.resampler = TrackResampler(frame.sample_rate, frame.channels)
+            message = replace(message, sample_rate=frame.sample_rate, channels=frame.channels)
+        elif isinstance(frame, VideoFrame):
+            message = replace(message, width=frame.width, height=frame.height)
+        self._session.send(message, writer.descriptors().flat())
+
+
+def _kind(frame: Frame) -> Kind:
+    if isinstance(frame, AudioFrame):
+        return Kind.AUDIO
+    if isinstance(frame, VideoFrame):
+        return Kind.VIDEO
+    if isinstance(frame, DataFrame):
+        return Kind.DATA
+    raise FrameError(
+        f"cannot send a {type(frame).__name__}; expected AudioFrame, VideoFrame or DataFrame "
+        "(for PCM bytes: ringroom.AudioFrame(pcm, sample_rate))"
+    )
+
+
+def _capacity(frame: Frame, live: bool) -> int:
+    if isinstance(frame, AudioFrame):
+        piece = int(frame.sample_rate * PIECE_SECONDS) * frame.channels * 2
+        seconds = LIVE_SECONDS if live else SPEECH_SECONDS
+        # Twice the sound's size: short frames carry as much header as sound.
+        return 2 * ring_capacity(piece, int(seconds / PIECE_SECONDS))
+    if isinstance(frame, VideoFrame):
+        return ring_capacity(i420_size(frame.width, frame.height), VIDEO_FRAMES)
+    return DATA_RING_BYTES
+

@@ -1,0 +1,1 @@
+"""The roles: I/O, worker, and who watches over them."""

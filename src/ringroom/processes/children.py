@@ -1,0 +1,158 @@
+"""Where the I/O role runs: a process of its own, or a thread of the application.
+
+Owns the control link; closing it is what ends the role.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from ringroom import messages as m
+from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
+from ringroom.lanes.memory import raise_descriptor_limit, require_platform
+from ringroom.link import Link, open_links
+from ringroom.processes.spawning import Inherited, reap, spawn
+
+CLOSE_SECONDS = 10.0
+
+
+class IOHost(ABC):
+    """Something that runs the I/O role. Several transports may share one."""
+
+    def __init__(self) -> None:
+        require_platform()
+        raise_descriptor_limit()
+        self._control: Link | None = None
+        self._lock = threading.Lock()
+        self._numbers = 0
+
+    @abstractmethod
+    def _start(self, control: Link) -> None:
+        """Run the role at the other end of the control link, which it takes over."""
+
+    @abstractmethod
+    def _join(self) -> None:
+        """Wait for the end of the role, whose control link is closed."""
+
+    def start(self) -> Self:
+        """Start, if it does not run yet."""
+        with self._lock:
+            if self._control is None:
+                ours, theirs = open_links()
+                try:
+                    self._start(theirs)
+                except BaseException:
+                    ours.close()
+                    theirs.close()
+                    raise
+                self._control = ours
+        return self
+
+    def open_session(self) -> Link:
+        """A link to a new session. Raises `LostProcessError` when the role has died."""
+        self.start()
+        ours, theirs = open_links()
+        try:
+            with self._lock:
+                if self._control is None:
+                    raise ClosedError("the I/O process is closed")
+                self._numbers += 1
+                self._control.send(m.NewSession(number=self._numbers), (theirs.fileno(),))
+        except ClosedError as error:
+            ours.close()
+            raise LostProcessError(f"the I/O process is gone: {error}") from None
+        finally:
+            theirs.close()
+        return ours
+
+    def close(self) -> None:
+        """Idempotent: end all its sessions, then the role, within a deadline."""
+        with self._lock:
+            control, self._control = self._control, None
+        if control is not None:
+            control.close()
+            self._join()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_control", None) is not None:
+            warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
+            self.close()
+
+
+class IOProcess(IOHost):
+    """A process that only does I/O: whatever the application computes, media keeps flowing.
+
+    ``transport(..., io=IOProcess())`` shares it between transports; as a context manager it
+    closes at the end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._process: Any = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, for monitoring; None when it does not run."""
+        return None if self._process is None else self._process.pid
+
+    def _start(self, control: Link) -> None:
+        from ringroom.processes import entry
+
+        fd = Inherited(control.fileno())
+        self._process = spawn("ringroom-io", entry.io_process, fd)
+        control.close()
+
+    def _join(self) -> None:
+        process, self._process = self._process, None
+        reap(process, CLOSE_SECONDS)
+
+
+class IOThread(IOHost):
+    """The I/O role on a thread: starts at once, shares the interpreter. For unit tests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread: threading.Thread | None = None
+
+    def _start(self, control: Link) -> None:
+        from ringroom.processes.io import serve
+
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(serve(control)), name="ringroom-io", daemon=True
+        )
+        self._thread.start()
+
+    def _join(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(CLOSE_SECONDS)
+
+
+Where = Literal["process", "thread"] | IOHost
+
+
+def choose_host(where: Where) -> tuple[IOHost, bool]:
+    """The host, and whether it is ours to close."""
+    if isinstance(where, IOHost):
+        return where, False
+    if where == "process":
+        return IOProcess(), True
+    if where == "thread":
+        return IOThread(), True
+    raise ConfigurationError(f"io is {where!r}, expected 'process', 'thread' or an IOProcess")

@@ -1,0 +1,17 @@
+"""The first thing a child runs: importable by name, and importing only what its role needs."""
+
+from __future__ import annotations
+
+
+def io_process(control_fd: int) -> None:
+    """An I/O process."""
+    from ringroom.processes.io import run_process
+
+    run_process(control_fd)
+
+
+def worker_process(control_fd: int, blob: bytes) -> None:
+    """A worker. It never imports the I/O role, nor the provider's SDK."""
+    from ringroom.processes.worker import run_process
+
+    run_process(control_fd, blob)

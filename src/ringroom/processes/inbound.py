@@ -1,0 +1,198 @@
+"""Inbound tracks in the I/O role: from the provider's calls into the lane of the track's reader.
+
+`InboundTrack` writes live lanes and never waits. `Mailbox` writes a reliable lane (messages, room
+events) and keeps what has no room, up to a bound, because here nobody can wait; beyond the bound
+it drops, counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from ringroom.errors import ClosedError, StartupError, WouldBlock
+from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.lanes import records
+from ringroom.lanes.lane import LaneWriter, ring_capacity
+from ringroom.lanes.live import LiveWriter
+from ringroom.lanes.reliable import ReliableWriter
+from ringroom.lanes.statistics import Count
+from ringroom.options import SessionOptions
+
+AUDIO_SECONDS = 2.0
+VIDEO_FRAMES = 8
+# A lane of pictures gets fewer frames rather than more memory than this.
+MAX_LANE_BYTES = 64 << 20
+MAILBOX_RING_BYTES = 1 << 20
+MAX_BACKLOG_BYTES = 8 << 20
+SETTLE_SECONDS = 0.02
+
+
+class LaneOwner(Protocol):
+    """Where lanes are announced: the reader's side of the room (`rooms.Attachment`)."""
+
+    clock: Callable[[], int]
+    options: SessionOptions
+
+    def open_live(
+        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
+    ) -> tuple[int, LiveWriter]:
+        """Make a lane and tell the reader; its number and writing end."""
+
+    def lane_ending(self, number: int) -> None:
+        """Tell the reader that nothing more will come."""
+
+    def log_problem(self, text: str) -> None:
+        """Say something went wrong, at most once in a while."""
+
+
+class InboundTrack:
+    """One track's `TrackSink`. Its lane is made by the first frame, and made anew when a frame
+    is larger than the ring was made for."""
+
+    def __init__(
+        self,
+        owner: LaneOwner,
+        track: TrackInfo,
+        participant: Participant,
+        on_closed: Callable[[InboundTrack], None],
+    ) -> None:
+        self._owner = owner
+        self._on_closed = on_closed
+        self._track = track
+        self._participant = participant
+        self._number = 0
+        self._writer: LiveWriter | None = None
+        self._sequence = 0
+        self._closed = False
+        if track.kind is Kind.AUDIO:
+            options = owner.options
+            samples = options.sample_rate * options.frame_ms // 1000
+            self._renew(samples * options.channels * 2)
+
+    def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
+        body = samples.cast("B") if samples.format != "B" or samples.ndim != 1 else samples
+        writer = self._writer_for(len(body))
+        if writer is not None:
+            stamp = (self._sequence, self._owner.clock())
+            writer.send_parts(records.audio_head(sample_rate, channels, stamp), body)
+            self._sequence += 1
+
+    def video(
+        self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
+    ) -> None:
+        body = i420.cast("B") if i420.format != "B" or i420.ndim != 1 else i420
+        writer = self._writer_for(len(body))
+        if writer is not None:
+            stamp = (self._sequence, self._owner.clock())
+            writer.send_parts(records.video_head(size, rotation, timestamp_us, stamp), body)
+            self._sequence += 1
+
+    def muted(self, muted: bool) -> None:
+        kind = EventKind.TRACK_MUTED if muted else EventKind.TRACK_UNMUTED
+        if self._writer is None and not self._closed:
+            self._renew(records.HEADER_BYTES)
+        if self._writer is not None:
+            self._writer.event(
+                Event(kind=kind, track=self._track, received_ns=self._owner.clock())
+            )
+
+    def close(self, reason: str = "") -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._on_closed(self)
+        if self._writer is not None:
+            self._writer = None
+            self._owner.lane_ending(self._number)
+
+    def _writer_for(self, nbytes: int) -> LiveWriter | None:
+        if self._closed:
+            return None
+        room = nbytes + records.VIDEO_HEADER_BYTES
+        if self._writer is None or room > self._writer.max_record:
+            self._renew(nbytes)
+        return self._writer
+
+    def _renew(self, nbytes: int) -> None:
+        try:
+            number, writer = self._owner.open_live(
+                self._capacity(nbytes), self._track, self._participant, self._number
+            )
+        except (StartupError, ClosedError) as error:
+            self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
+            return
+        self._number, self._writer = number, writer
+
+    def _capacity(self, nbytes: int) -> int:
+        options = self._owner.options
+        if self._track.kind is Kind.AUDIO:
+            seconds = max(AUDIO_SECONDS, 1.5 * options.max_age)
+            return ring_capacity(nbytes, int(seconds * 1000 / options.frame_ms) + 8)
+        frames = max(4, min(VIDEO_FRAMES, MAX_LANE_BYTES // max(nbytes, 1)))
+        return ring_capacity(nbytes, frames)
+
+
+class Mailbox:
+    """A reliable lane whose writer cannot wait: a bounded backlog stands in."""
+
+    def __init__(self, writer: ReliableWriter, clock: Callable[[], int]) -> None:
+        self.writer = writer
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._backlog: deque[tuple[DataFrame | Event, int, int]] = deque()
+        self._backlog_bytes = 0
+        self._lost = 0
+
+    def post(self, item: DataFrame | Event) -> None:
+        now = self._clock()
+        if not self._backlog and self._write(item, now):
+            return
+        nbytes = 256 + (len(item.payload) if isinstance(item, DataFrame) else 1024)
+        if self._backlog_bytes + nbytes > MAX_BACKLOG_BYTES:
+            self._lost += 1
+            if isinstance(item, DataFrame):
+                self.writer.row.add(Count.SENT)
+                self.writer.row.add(Count.DROPPED_FULL)
+            return
+        if not self._backlog:
+            self._loop.add_reader(self.writer.freed_fileno(), self._drain)
+        self._backlog.append((item, now, nbytes))
+        self._backlog_bytes += nbytes
+
+    def _drain(self) -> None:
+        self.writer.in_use  # noqa: B018 (takes the credit, so that the loop sleeps until more)
+        while self._backlog:
+            item, received_ns, nbytes = self._backlog[0]
+            if not self._write(item, received_ns):
+                return
+            self._backlog.popleft()
+            self._backlog_bytes -= nbytes
+        self._loop.remove_reader(self.writer.freed_fileno())
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self.post(Event(kind=EventKind.EVENTS_LOST, reason=f"{lost} not read in time"))
+
+    def _write(self, item: DataFrame | Event, received_ns: int) -> bool:
+        try:
+            self.writer.send_nowait(item, received_ns)
+        except WouldBlock:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._backlog:
+            self._loop.remove_reader(self.writer.freed_fileno())
+            self._backlog.clear()
+        close_writer(self.writer)
+
+
+def close_writer(writer: LaneWriter) -> None:
+    """Bury a lane: what is in it and was not taken is lost, counted."""
+    lost = writer.row.snapshot().in_flight
+    if lost > 0:
+        writer.row.add(Count.LOST, lost)
+    writer.close()

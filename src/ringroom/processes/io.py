@@ -1,0 +1,68 @@
+"""The I/O role: sessions as the control link asks for them, until that link ends.
+
+It runs in a process of its own (`run_process`) or on a thread of the application (`serve` on a
+loop of its own). The end of the control link, by close or by the application's death, ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+
+from ringroom import messages as m
+from ringroom.lanes.memory import raise_descriptor_limit
+from ringroom.link import Link
+from ringroom.processes.rooms import RoomSession
+from ringroom.processes.wire import LoopLink, close_descriptors
+
+log = logging.getLogger("ringroom.io")
+
+
+class _Server:
+    def __init__(self, control: Link) -> None:
+        self._ended = asyncio.Event()
+        self._sessions: set[RoomSession] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._control = LoopLink(control, self._on_message, self._ended.set)
+
+    def _on_message(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
+        if not isinstance(message, m.NewSession):
+            log.error("the control link takes no %s", type(message).__name__)
+            close_descriptors(descriptors)
+            return
+        session = RoomSession(Link.attach(descriptors[0]), time.monotonic_ns)
+        self._sessions.add(session)
+        task = asyncio.get_running_loop().create_task(self._watch(session))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self, session: RoomSession) -> None:
+        await session.done.wait()
+        self._sessions.discard(session)
+
+    async def run(self) -> None:
+        await self._ended.wait()
+        for session in tuple(self._sessions):
+            session.leave()
+        await asyncio.gather(*self._tasks)
+        self._control.close()
+
+
+async def serve(control: Link) -> None:
+    """Serve until the control link ends, then close every session."""
+    await _Server(control).run()
+
+
+def run_process(control_fd: int) -> None:
+    """The main function of an I/O process."""
+    # Ctrl-C goes to the whole foreground group; the application decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise_descriptor_limit()
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    asyncio.run(serve(Link.attach(control_fd)))
+    # The SDK's native threads may outlive its own shutdown; nothing of ours is left to clean up.
+    logging.shutdown()
+    os._exit(0)

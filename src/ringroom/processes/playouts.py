@@ -1,0 +1,260 @@
+"""One outgoing track in the I/O role: from its lane to the provider, paced by the provider.
+
+Owns the lane's reading end and the provider's playout. One frame at a time is handed to the
+playout, so a flush has at most that one under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ringroom.errors import RingroomError, RoomError, WireError
+from ringroom.frames import AudioFrame, DataFrame, Event, Frame
+from ringroom.lanes.live import LiveReader
+from ringroom.lanes.reliable import ReliableReader
+from ringroom.lanes.statistics import Count
+from ringroom.providers.provider import OutgoingTrack, Playout, Provider
+
+log = logging.getLogger("ringroom.io")
+
+Reader = LiveReader | ReliableReader
+Answer = Callable[[int, float], None]
+# A source plays in steps of 10 ms; what is queued below that is as good as played.
+PLAYED_MARGIN = 0.01
+
+
+@dataclass(slots=True)
+class _Request:
+    number: int
+    sequence: int
+    answer: Answer
+    seconds: float = field(default=0.0)
+
+
+class OutgoingPlayout:
+    """A track of ours, from its first lane to its end; `replace` gives it a larger lane."""
+
+    def __init__(self, track: OutgoingTrack, reader: Reader, clock: Callable[[], int]) -> None:
+        self.track = track
+        self._readers = [reader]
+        self._clock = clock
+        self._playout: Playout | None = None
+        self._loop = asyncio.get_running_loop()
+        self._readable = asyncio.Event()
+        self._closing = False
+        self._next: Frame | None = None
+        self._handled = 0
+        self._flushes: list[_Request] = []
+        self._drains: list[_Request] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop.add_reader(reader.fileno(), self._wake, reader)
+
+    def _wake(self, reader: Reader) -> None:
+        reader.absorb()
+        self._readable.set()
+
+    def replace(self, reader: Reader) -> None:
+        """The writer goes on in this lane; what is in the one before is played first."""
+        self._readers.append(reader)
+        self._loop.add_reader(reader.fileno(), self._wake, reader)
+        self._readable.set()
+
+    def flush(self, number: int, sequence: int, answer: Answer) -> None:
+        """Throw away what was sent before frame ``sequence``; answers the seconds of sound."""
+        request = _Request(number, sequence, answer)
+        if self._playout is not None:
+            request.seconds = self._clear()
+        self._flushes.append(request)
+        self._readable.set()
+
+    def drain(self, number: int, sequence: int, answer: Answer) -> None:
+        """Answer when what was sent before frame ``sequence`` is played."""
+        self._drains.append(_Request(number, sequence, answer))
+        self._readable.set()
+
+    def finish(self) -> None:
+        """Nothing more will be written: end when the lane is empty and played."""
+        self._closing = True
+        self._readable.set()
+
+    async def run(self, provider: Provider, on_ready: Callable[[], None]) -> None:
+        """Publish and play until `finish` or cancellation. Raises `RoomError` of the publishing."""
+        try:
+            playout = await provider.publish(self.track)
+            self._playout = playout
+            on_ready()
+            await self._play_all(playout)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._playout is not None:
+                await self._playout.close()
+
+    async def _play_all(self, playout: Playout) -> None:
+        while True:
+            self._readable.clear()
+            self._serve_flushes()
+            frame = self._take()
+            if frame is not None:
+                await self._play(playout, frame)
+                continue
+            self._serve_drains(playout)
+            if self._closing:
+                await self._until_played(playout)
+                return
+            await self._readable.wait()
+
+    def _take(self) -> Frame | None:
+        frame, self._next = self._next, None
+        while frame is None:
+            item = self._readers[0].receive_nowait()
+            if item is None:
+                if len(self._readers) == 1:
+                    return None
+                self._drop_reader()
+            elif not isinstance(item, Event):
+                frame = item
+        return frame
+
+    def _drop_reader(self) -> None:
+        reader = self._readers.pop(0)
+        self._loop.remove_reader(reader.fileno())
+        reader.close()
+        self._handled = 0
+
+    async def _play(self, playout: Playout, frame: Frame) -> None:
+        assert not isinstance(frame, DataFrame)
+        row = self._readers[0].row
+        try:
+            await playout.play(frame)
+        except RoomError as error:
+            row.add(Count.PROBLEMS)
+            log.warning("track %r: a frame was not played: %s", self.track.name, error)
+        row.add(Count.DONE)
+        if isinstance(frame, AudioFrame):
+            row.add(Count.PLAYED, len(frame.samples))
+            row.set(Count.PLAYED_UNTIL_NS, self._clock() + int(playout.queued() * 1e9))
+        self._handled = frame.sequence + 1
+        for request in self._flushes:
+            request.seconds += self._clear() if frame.sequence < request.sequence else 0.0
+        self._serve_drains(playout)
+
+    def _clear(self) -> float:
+        playout = self._playout
+        if playout is None:
+            return 0.0
+        seconds = playout.clear()
+        row = self._readers[0].row
+        row.add(Count.CLEARED, round(seconds * self.track.sample_rate))
+        row.set(Count.PLAYED_UNTIL_NS, self._clock())
+        return seconds
+
+    def _serve_flushes(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        for request in flushes:
+            while (frame := self._take()) is not None:
+                if frame.sequence >= request.sequence:
+                    self._next = frame
+                    break
+                if isinstance(frame, AudioFrame):
+                    request.seconds += frame.duration
+                self._readers[0].row.add(Count.DROPPED_FLUSHED)
+                self._handled = frame.sequence + 1
+            request.answer(request.number, request.seconds)
+
+    def _serve_drains(self, playout: Playout) -> None:
+        due = [request for request in self._drains if request.sequence <= self._handled]
+        for request in due:
+            self._drains.remove(request)
+            task = self._loop.create_task(self._answer_when_played(playout, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer_when_played(self, playout: Playout, request: _Request) -> None:
+        await self._until_played(playout)
+        request.answer(request.number, 0.0)
+
+    @staticmethod
+    async def _until_played(playout: Playout) -> None:
+        while (queued := playout.queued()) > PLAYED_MARGIN:
+            await asyncio.sleep(queued)
+
+    def close(self) -> None:
+        """Idempotent; after `run` has ended. What was not played is lost, counted."""
+        for reader in self._readers:
+            self._loop.remove_reader(reader.fileno())
+            lost = reader.row.snapshot().in_flight
+            if lost > 0:
+                reader.row.add(Count.LOST, lost)
+            reader.close()
+        self._readers.clear()
+        for request in (*self._flushes, *self._drains):
+            request.answer(request.number, request.seconds)
+        self._flushes.clear()
+        self._drains.clear()
+
+
+class OutgoingData:
+    """The messages that one side sends, in order, to the provider."""
+
+    def __init__(self, reader: ReliableReader, on_failed: Callable[[RingroomError], None]) -> None:
+        self._reader = reader
+        self._on_failed = on_failed
+        self._loop = asyncio.get_running_loop()
+        self._readable = asyncio.Event()
+        self._drains: list[_Request] = []
+        self._handled = 0
+        self._loop.add_reader(reader.fileno(), self._wake)
+
+    def _wake(self) -> None:
+        self._reader.absorb()
+        self._readable.set()
+
+    def drain(self, number: int, sequence: int, answer: Answer) -> None:
+        """Answer when the messages before number ``sequence`` were given to the network."""
+        self._drains.append(_Request(number, sequence, answer))
+        self._readable.set()
+
+    async def run(self, provider: Provider) -> None:
+        """Send until cancelled."""
+        while True:
+            self._readable.clear()
+            self._answer_drains()
+            try:
+                frame = self._reader.receive_nowait()
+            except WireError as error:
+                self._on_failed(error)
+                return
+            if isinstance(frame, DataFrame):
+                await self._send(provider, frame)
+            elif frame is None:
+                await self._readable.wait()
+
+    async def _send(self, provider: Provider, frame: DataFrame) -> None:
+        try:
+            await provider.send_data(frame)
+        except RoomError as error:
+            self._reader.row.add(Count.PROBLEMS)
+            self._on_failed(error)
+        self._reader.row.add(Count.DONE)
+        self._handled = frame.sequence + 1
+
+    def _answer_drains(self) -> None:
+        for request in [r for r in self._drains if r.sequence <= self._handled]:
+            self._drains.remove(request)
+            request.answer(request.number, 0.0)
+
+    def close(self) -> None:
+        """Idempotent; after `run` has ended."""
+        if self._reader.fileno() >= 0:
+            self._loop.remove_reader(self._reader.fileno())
+            lost = self._reader.row.snapshot().in_flight
+            if lost > 0:
+                self._reader.row.add(Count.LOST, lost)
+            self._reader.close()
+        for request in self._drains:
+            request.answer(request.number, 0.0)
+        self._drains.clear()

@@ -1,0 +1,263 @@
+"""One session in the I/O role: a provider, and the readers that its room is spread over.
+
+It is the provider's `Sink`: it decides which reader a track belongs to (sticky: by the sender's
+identity, or by track) and opens lanes; it does not touch each frame (`inbound.InboundTrack` does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Callable
+
+import dill
+
+from ringroom import messages as m
+from ringroom.errors import RingroomError, RoomError
+from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.lanes.statistics import Row, RowPool, StatisticsTable
+from ringroom.link import Link
+from ringroom.options import SessionOptions
+from ringroom.processes.attachments import Attachment
+from ringroom.processes.inbound import InboundTrack
+from ringroom.processes.wire import LoopLink, close_descriptors, error_text
+from ringroom.providers.provider import Provider, ProviderSpec, TrackSink
+
+log = logging.getLogger("ringroom.io")
+APPLICATION = -1
+
+
+class RoomSession:
+    """See the module's docstring. Lives from its link's first message to the link's end."""
+
+    def __init__(self, link: Link, clock: Callable[[], int]) -> None:
+        self.clock = clock
+        self.options = SessionOptions()
+        self.done = asyncio.Event()
+        self._application = Attachment(self, APPLICATION)
+        self._attachments: dict[int, Attachment] = {APPLICATION: self._application}
+        self._owners: dict[str, Attachment] = {}
+        self._row_owners: dict[int, Attachment] = {}
+        self._provider: Provider | None = None
+        self._joined: asyncio.Future[Provider] = asyncio.get_running_loop().create_future()
+        self._joined.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._readers = 0
+        self._route = "participant"
+        self._table: StatisticsTable | None = None
+        self._rows: RowPool | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tracks: set[InboundTrack] = set()
+        self._ended = False
+        self._closing = False
+        self._wire = LoopLink(link, self._on_message, self.leave)
+        self._application.connect(self._wire)
+
+    # What the application says.
+
+    def _on_message(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
+        match message:
+            case m.Connect():
+                self._spawn(self._connect(message, descriptors))
+            case m.Attach(place=place):
+                self._attach(place, descriptors[0])
+            case m.RowFree(row=row):
+                self._row_read(row)
+            case m.Leave():
+                self.leave()
+            case _:
+                self._application.handle(message, descriptors)
+
+    def _attach(self, place: int, fd: int) -> None:
+        attachment = Attachment(self, place)
+
+        def gone() -> None:
+            self._spawn(self._detach(attachment))
+
+        attachment.connect(LoopLink(Link.attach(fd), attachment.handle, gone))
+        self._attachments[place] = attachment
+
+    async def _detach(self, attachment: Attachment) -> None:
+        if self._attachments.get(attachment.place) is attachment:
+            del self._attachments[attachment.place]
+        await attachment.close()
+
+    async def _connect(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
+        self._table = StatisticsTable.attach(descriptors[0])
+        self._rows = RowPool(self._table, message.rows_first, message.rows_count)
+        self._readers, self._route = message.readers, message.route
+        try:
+            spec, self.options = _unpickle(message.blob)
+            for attachment in self._attachments.values():
+                attachment.options = self.options
+            self._provider = spec.open(descriptors[1:])
+        except RingroomError as error:
+            close_descriptors(descriptors[1:])
+            self._fail(error)
+            return
+        try:
+            async with asyncio.timeout(self.options.connect_timeout + 1):
+                joined = await self._provider.connect(self, self.options)
+        except TimeoutError:
+            seconds = self.options.connect_timeout
+            self._fail(RoomError(f"{spec.name}: no connection in {seconds} s", reason="timeout"))
+        except RingroomError as error:
+            self._fail(error)
+        except Exception as error:
+            log.exception("the provider failed to connect")
+            self._fail(RoomError(f"{spec.name}: {error_text(error)}"))
+        else:
+            if not self._joined.done():
+                self._joined.set_result(self._provider)
+            self._application.send(
+                m.Connected(room=joined.room, identity=joined.identity, sid=joined.sid)
+            )
+
+    def _fail(self, error: RingroomError) -> None:
+        if not self._joined.done():
+            self._joined.set_exception(error)
+        self._application.send(m.Failed(error=m.error_to_json(error)))
+
+    def _spawn(self, run: asyncio._CoroutineLike[None]) -> None:
+        task = asyncio.get_running_loop().create_task(run)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("the session failed", exc_info=task.exception())
+            self.leave()
+
+    # What attachments need.
+
+    def acquire_row(self) -> Row:
+        assert self._rows is not None
+        return self._rows.acquire()
+
+    def row(self, index: int) -> Row:
+        assert self._table is not None
+        return self._table.row(index)
+
+    def list_lane(self, listing: m.LaneListed, owner: Attachment | None) -> None:
+        if owner is not None:
+            self._row_owners[listing.row] = owner
+        self._application.send(listing)
+
+    def retire_lane(self, row: int) -> None:
+        self._application.send(m.LaneRetired(row=row))
+
+    def _row_read(self, row: int) -> None:
+        owner = self._row_owners.pop(row, None)
+        if owner is None:
+            assert self._rows is not None
+            self._rows.release(row)
+        else:
+            owner.send(m.RowFree(row=row))
+
+    async def joined_provider(self) -> Provider:
+        return await asyncio.shield(self._joined)
+
+    def claim_track(self, name: str, owner: Attachment) -> bool:
+        return self._owners.setdefault(name, owner) is owner
+
+    def release_track(self, name: str, owner: Attachment) -> None:
+        if self._owners.get(name) is owner:
+            del self._owners[name]
+
+    # The provider's sink.
+
+    def wants(self, track: TrackInfo, participant: Participant) -> bool:
+        if track.kind not in self.options.kinds:
+            return False
+        wanted = self.options.participants
+        if wanted is None:
+            return True
+        if not callable(wanted):
+            return participant.identity in wanted
+        try:
+            return bool(wanted(participant))
+        except Exception:
+            log.exception("participants=: the predicate raised for %r", participant.identity)
+            return False
+
+    def open_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
+        key = track.sid if self._route == "track" else participant.identity
+        sink = InboundTrack(self._attachment(key), track, participant, self._tracks.discard)
+        self._tracks.add(sink)
+        return sink
+
+    def _attachment(self, key: str) -> Attachment:
+        if not self._readers:
+            return self._application
+        place = zlib.crc32(key.encode()) % self._readers
+        return self._attachments.get(place) or self._application
+
+    def data(self, frame: DataFrame) -> None:
+        if self._allowed(frame.participant):
+            self._attachment_of_sender(frame.participant).post(Kind.DATA, frame)
+
+    def _allowed(self, identity: str) -> bool:
+        wanted = self.options.participants
+        return callable(wanted) or wanted is None or identity in wanted
+
+    def _attachment_of_sender(self, identity: str) -> Attachment:
+        if identity:
+            return self._attachment(identity)
+        return self._attachments.get(0 if self._readers else APPLICATION, self._application)
+
+    def event(self, event: Event) -> None:
+        for attachment in tuple(self._attachments.values()):
+            attachment.post(Kind.EVENT, event)
+
+    def ended(self, reason: str, *, error: str = "") -> None:
+        if self._ended or self._closing:
+            return
+        self._ended = True
+        for track in tuple(self._tracks):
+            track.close(reason)
+        self.event(Event(kind=EventKind.DISCONNECTED, reason=reason))
+        for attachment in tuple(self._attachments.values()):
+            attachment.send(m.Ended(reason=reason, error=error))
+
+    # The end.
+
+    def leave(self) -> None:
+        """Close everything; `done` is set afterwards."""
+        if not self._closing:
+            self._closing = True
+            self._closer = asyncio.get_running_loop().create_task(self._close())
+
+    async def _close(self) -> None:
+        try:
+            async with asyncio.timeout(self.options.close_timeout):
+                await self._close_orderly()
+        except TimeoutError:
+            log.warning("closing took longer than %s s", self.options.close_timeout)
+        finally:
+            self._wire.close()
+            if self._table is not None:
+                self._table.close()
+            self.done.set()
+
+    async def _close_orderly(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        if not self._joined.done():
+            self._joined.cancel()
+        for attachment in tuple(self._attachments.values()):
+            if attachment is not self._application:
+                await attachment.close()
+        await self._application.close_lanes()
+        if self._provider is not None:
+            await self._provider.close()
+
+
+def _unpickle(blob: bytes) -> tuple[ProviderSpec, SessionOptions]:
+    """Only what the process that made us has pickled comes here."""
+    try:
+        spec, options = dill.loads(blob)  # noqa: S301
+    except Exception as error:
+        raise RoomError(f"the provider's options do not arrive: {error_text(error)}") from error
+    return spec, options
+

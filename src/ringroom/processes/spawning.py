@@ -1,0 +1,81 @@
+"""Spawned children: fresh interpreters that inherit only the descriptors they are given.
+
+`multiprocess` re-imports the parent's `__main__` in the child, which runs a script without a main
+guard again, and fails for code from standard input. Nothing of ours needs it (a processor is
+pickled by value, see `pickle_by_value`), so the child is told that there is no main module.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import dill
+import multiprocess
+from multiprocess import reduction
+
+from ringroom.errors import ConfigurationError, StartupError
+
+_main_lock = threading.Lock()
+
+
+class Inherited:
+    """A descriptor in a child's arguments: it arrives as the number that is valid there."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __reduce__(self) -> tuple[Callable[[Any], int], tuple[Any]]:
+        return _detach, (reduction.DupFd(self._fd),)
+
+
+def _detach(duplicate: Any) -> int:
+    return int(duplicate.detach())
+
+
+def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
+    """Start a child that calls an importable function; a `multiprocess.Process`, started.
+
+    Raises `StartupError` when the machine refuses a process.
+    """
+    context = multiprocess.get_context("spawn")
+    process = context.Process(target=target, args=arguments, name=name, daemon=True)
+    with _main_lock:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            process.start()
+        except OSError as error:
+            raise StartupError(f"no process for {name}: {error.strerror}") from error
+        finally:
+            sys.modules["__main__"] = main
+    return process
+
+
+def pickle_by_value(what: str, value: object) -> bytes:
+    """Lambdas, closures, and functions of `__main__` with what they refer to.
+
+    Raises `ConfigurationError` that names what cannot travel to another process.
+    """
+    try:
+        return bytes(dill.dumps(value, recurse=True))
+    except Exception as error:
+        raise ConfigurationError(
+            f"{what} cannot be sent to another process: {type(error).__name__}: {error}. Make what "
+            "it holds (files, locks, connections, loaded models) in Processor.start instead"
+        ) from error
+
+
+def reap(process: Any, deadline: float) -> None:
+    """Join, then terminate, then kill, each within its share of the deadline (seconds)."""
+    process.join(deadline)
+    if process.exitcode is None:
+        process.terminate()
+        process.join(deadline / 2)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    process.close()

@@ -1,0 +1,84 @@
+"""A link on an asyncio loop: each message to a callback, the end of file to another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+
+from ringroom import messages as m
+from ringroom.errors import ClosedError, RingroomError, WireError
+from ringroom.link import Link
+
+log = logging.getLogger("ringroom.io")
+
+OnMessage = Callable[[m.Message, tuple[int, ...]], None]
+
+
+class LoopLink:
+    """Owns the link. `on_closed` is called once, when the peer is gone or talks nonsense."""
+
+    def __init__(self, link: Link, on_message: OnMessage, on_closed: Callable[[], None]) -> None:
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._writing = False
+        self._loop.add_reader(link.fileno(), self._readable)
+
+    @property
+    def closed(self) -> bool:
+        return self._link.closed
+
+    def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
+        """Send, now or when the peer takes it; a peer that is gone is told by `on_closed`."""
+        with contextlib.suppress(ClosedError):
+            self._link.send(message, descriptors)
+            if self._link.backlog and not self._writing:
+                self._writing = True
+                self._loop.add_writer(self._link.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        try:
+            done = self._link.flush()
+        except ClosedError:
+            done = True  # the reading side tells of the end
+        if done:
+            self._writing = False
+            self._loop.remove_writer(self._link.fileno())
+
+    def _readable(self) -> None:
+        try:
+            while not self._link.closed and (received := self._link.receive_nowait()) is not None:
+                self._on_message(*received)
+        except ClosedError:
+            self._end()
+        except WireError as error:
+            log.error("a peer sent what is no message of ours: %s", error)
+            self._end()
+
+    def _end(self) -> None:
+        if not self._link.closed:
+            self.close()
+            self._on_closed()
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._link.closed:
+            return
+        self._loop.remove_reader(self._link.fileno())
+        if self._writing:
+            self._loop.remove_writer(self._link.fileno())
+        self._link.close()
+
+
+def close_descriptors(descriptors: tuple[int, ...]) -> None:
+    for fd in descriptors:
+        os.close(fd)
+
+
+def error_text(error: BaseException) -> str:
+    """One line for a log or a message; ours already say all, others are named by their type."""
+    return str(error) if isinstance(error, RingroomError) else f"{type(error).__name__}: {error}"
