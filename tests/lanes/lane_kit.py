@@ -1,0 +1,110 @@
+"""Lanes with both ends in one process, and items to send through them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from ringroom.colour import i420_size
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Event,
+    EventKind,
+    Item,
+    Kind,
+    Participant,
+    TrackInfo,
+    VideoFrame,
+)
+from ringroom.lanes.lane import LaneDescriptors
+from ringroom.lanes.live import LiveReader, LiveWriter
+from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.statistics import ROW_BYTES, Row
+
+TRACK = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann")
+
+
+def plain_row() -> Row:
+    """A row in ordinary memory."""
+    return Row(memoryview(bytearray(ROW_BYTES)).cast("Q"), 0)
+
+
+def duplicate(descriptors: LaneDescriptors) -> LaneDescriptors:
+    """What arrives at the other process when the descriptors were passed."""
+    return LaneDescriptors.from_flat(tuple(os.dup(fd) for fd in descriptors.flat()))
+
+
+@dataclass
+class Clock:
+    """Nanoseconds that pass when told to."""
+
+    now: int = 1_000_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    def pass_ms(self, ms: float) -> None:
+        self.now += int(ms * 1_000_000)
+
+
+def reliable_lane(
+    capacity: int, *, portable: bool = False
+) -> tuple[ReliableWriter, ReliableReader, Row]:
+    row = plain_row()
+    writer = ReliableWriter(capacity, row, portable=portable)
+    return writer, ReliableReader(duplicate(writer.descriptors()), row, TRACK), row
+
+
+def live_lane(
+    capacity: int, clock: Clock, *, max_age_ms: int = 200, portable: bool = False
+) -> tuple[LiveWriter, LiveReader, Row]:
+    row = plain_row()
+    writer = LiveWriter(capacity, row, portable=portable)
+    reader = LiveReader(
+        duplicate(writer.descriptors()),
+        row,
+        TRACK,
+        max_age_ns=max_age_ms * 1_000_000,
+        clock=clock,
+    )
+    return writer, reader, row
+
+
+def noise(nbytes: int, seed: int) -> bytes:
+    """Bytes that differ from place to place and from seed to seed."""
+    return ((np.arange(nbytes, dtype=np.uint32) * 7 + seed * 131) % 253).astype(np.uint8).tobytes()
+
+
+def audio(samples: int, seed: int = 0, channels: int = 1) -> AudioFrame:
+    return AudioFrame(noise(2 * samples * channels, seed), 16_000, channels)
+
+
+def video(width: int, height: int, seed: int = 0) -> VideoFrame:
+    return VideoFrame(noise(i420_size(width, height), seed), width, height, timestamp_us=seed)
+
+
+def message(nbytes: int, seed: int = 0) -> DataFrame:
+    return DataFrame(noise(nbytes, seed), "topic", to=("ann", "bob"))
+
+
+def muted(number: int, *, padding: int = 0) -> Event:
+    participant = Participant(identity="ann", metadata="m" * padding)
+    return Event(
+        kind=EventKind.TRACK_MUTED, participant=participant, track=TRACK, reason=str(number)
+    )
+
+
+def content(item: Item) -> tuple[object, ...]:
+    """What must be the same on the other side."""
+    if isinstance(item, AudioFrame):
+        return ("audio", item.sample_rate, item.samples.shape, item.data)
+    if isinstance(item, VideoFrame):
+        form = (item.width, item.height, item.rotation, item.timestamp_us)
+        return ("video", *form, item.data.tobytes())
+    if isinstance(item, DataFrame):
+        form_of_data = (item.topic, item.participant, item.reliable, item.to)
+        return ("data", item.payload, *form_of_data)
+    return ("event", item.kind, item.participant, item.track, item.reason)
