@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -216,16 +217,14 @@ class Application:
     def picture_log(self, track: str | None = None) -> PictureLog:
         return self._pictures[self._one("video", track, self._pictures)]
 
-    def _one(
-        self, kind: str, track: str | None, logs: dict[str, SoundLog] | dict[str, PictureLog]
-    ) -> str:
-        names = [*logs]
-        if track is None and len(names) == 1:
-            return names[0]
-        if track is not None and track in logs:
+    def _one(self, kind: str, track: str | None, names: Iterable[str]) -> str:
+        known = [*names]
+        if track is None and len(known) == 1:
+            return known[0]
+        if track is not None and track in known:
             return track
         wanted = f"one {kind} track" if track is None else f"the {kind} track {track!r}"
-        raise LookupError(f"expected {wanted} of {self.identity!r}, it has published {names}")
+        raise LookupError(f"expected {wanted} of {self.identity!r}, it has published {known}")
 
     def summary(self) -> str:
         """What it sent, for people."""

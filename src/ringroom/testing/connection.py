@@ -25,6 +25,14 @@ from ringroom.testing.wire import Line
 __all__ = ["Connection"]
 
 
+# What an application is told at its end, in the words of the provider ``livekit``; others are
+# told the server's own word.
+_ENDS = {
+    "participant removed": "removed from the room",
+    "duplicate identity": "another participant joined with the same identity",
+}
+
+
 @dataclass
 class _Announced:
     sid: str
@@ -66,7 +74,7 @@ class Connection:
 
     def hung_up(self, line: Line) -> None:
         if self._member is not None:
-            self._state.put_out(self._member, "connection_timeout")
+            self._state.put_out(self._member, "connection timeout")
 
     def _handle(self, message: messages.Message) -> None:
         handler = self._HANDLERS.get(type(message))
@@ -92,7 +100,7 @@ class Connection:
 
     def _leave(self, message: messages.Leave) -> None:
         assert self._member is not None
-        self._state.put_out(self._member, "client_initiated")
+        self._state.put_out(self._member, "client initiated")
 
     def _publish(self, message: messages.Publish) -> None:
         assert self._member is not None
@@ -205,7 +213,7 @@ class Connection:
             # What the room says does not get through either.
             self._line.cut()
             return
-        self._line.send(messages.Ended(reason=reason))
+        self._line.send(messages.Ended(reason=_ENDS.get(reason, reason)))
         self._line.end()
 
     # Faults.
@@ -223,7 +231,7 @@ class Connection:
             return
         if not resume:
             for publication, announced in self._tracks.items():
-                self._tell_end(publication, announced.sid, "connection_lost")
+                self._tell_end(publication, announced.sid, "connection lost")
             self._tracks.clear()
             self._republish()
         self.lost = False
@@ -240,7 +248,7 @@ class Connection:
     def _republish(self) -> None:
         assert self._member is not None
         for handle, publication in list(self._own.items()):
-            self._state.unpublish(self._member, publication, "connection_lost")
+            self._state.unpublish(self._member, publication, "connection lost")
             self._own[handle] = self._publish_own(publication.info)
 
     def _tell_departures(self) -> None:

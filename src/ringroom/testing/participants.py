@@ -102,7 +102,7 @@ class FakeParticipant:
     def set_name(self, name: str) -> None:
         self._change(name=name)
 
-    def leave(self, reason: str = "client_initiated") -> None:
+    def leave(self, reason: str = "client initiated") -> None:
         """Leaves the room; its tracks end. Idempotent."""
         with self._floor.wire.changed:
             self._fall_silent()
@@ -118,7 +118,7 @@ class FakeParticipant:
                 track.cut_off = True
         if noticed_after is not None:
             wire = self._floor.wire
-            wire.call_at(wire.time() + noticed_after, lambda: self.leave("connection_timeout"))
+            wire.call_at(wire.time() + noticed_after, lambda: self.leave("connection timeout"))
 
     def _info(self, name: str, kind: Kind, source: str) -> TrackInfo:
         return TrackInfo(sid="", name=name, kind=kind, participant=self.identity, source=source)

@@ -268,7 +268,7 @@ class FakeRoom:
         with self._core.wire.changed:
             self._core.state.refused_data = refusal if refuse else None
 
-    def lose_connection(self, identity: str | None = None, reason: str = "network") -> None:
+    def lose_connection(self, identity: str | None = None, reason: str = "") -> None:
         """Nothing gets through to or from the application until `restore_connection`. Media is
         lost; requests wait."""
         with self._core.wire.changed:
@@ -288,14 +288,14 @@ class FakeRoom:
             for connection in self._connections(identity):
                 connection.break_off()
 
-    def remove(self, identity: str, reason: str = "participant_removed") -> None:
+    def remove(self, identity: str, reason: str = "participant removed") -> None:
         """Puts somebody out, an application or a participant. Raises `LookupError`."""
         with self._core.wire.changed:
             if identity not in self._core.state.members:
                 raise LookupError(f"{identity!r} is not there\n  {self._core.summary()}")
             self._core.state.put_out(self._core.state.members[identity], reason)
 
-    def close_room(self, reason: str = "room_closed") -> None:
+    def close_room(self, reason: str = "room closed") -> None:
         """The server closes the room: everybody is put out. What was heard stays, and who joins
         again finds it empty."""
         state = self._core.state

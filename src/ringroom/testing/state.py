@@ -95,7 +95,7 @@ class RoomState:
         """A member with a sid of its own; one of the same identity is put out, as LiveKit does."""
         old = self.members.get(participant.identity)
         if old is not None:
-            self.put_out(old, "duplicate_identity")
+            self.put_out(old, "duplicate identity")
         numbered = dataclasses.replace(participant, sid=self.new_sid("PA"))
         member = self.members[numbered.identity] = Member(numbered, audience)
         self.announce()

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ringroom.errors import RoomError, WireError
+from ringroom.errors import ClosedError, RoomError, WireError
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
@@ -30,6 +32,8 @@ from ringroom.providers.provider import (
 )
 
 __all__ = ["FakeProvider"]
+
+log = logging.getLogger("ringroom.io")
 
 _SOURCES = {Kind.AUDIO: "microphone", Kind.VIDEO: "camera"}
 
@@ -48,7 +52,7 @@ class FakeProvider(Provider):
         self._socket = connection
         self._sink: Sink
         self._options = SessionOptions()
-        self._loop: asyncio.AbstractEventLoop
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stream: MessageStream | None = None
         self._task: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
@@ -56,8 +60,13 @@ class FakeProvider(Provider):
         self._playouts: list[AudioPlayout | VideoPlayout] = []
         self._inbound: dict[str, InboundTrack] = {}
         self._over = ""
+        self._closed = False
 
     async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
+        if self._closed:
+            raise ClosedError("fake: transport is closed")
+        if self._loop is not None:
+            raise RoomError("fake: this connection was used once; open another")
         self._sink, self._options = sink, options
         self._loop = asyncio.get_running_loop()
         self._socket = self._dial()
@@ -75,7 +84,8 @@ class FakeProvider(Provider):
             raise RoomError(f"fake: {answer.text}", reason=answer.reason)
         if not isinstance(answer, messages.Joined):
             raise RoomError("fake: the room hung up", reason="unreachable")
-        self._task = self._loop.create_task(self._receive(), name="fake-room")
+        self._event(EventKind.CONNECTED)
+        self._task = asyncio.create_task(self._receive(), name="fake room")
         return Joined(
             room=answer.room, identity=answer.participant.identity, sid=answer.participant.sid
         )
@@ -117,6 +127,7 @@ class FakeProvider(Provider):
         await self._request(number, message, "data_refused")
 
     async def close(self) -> None:
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -132,7 +143,9 @@ class FakeProvider(Provider):
         self._end_requests("closed")
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        if self._stream is None:
+        if self._closed:
+            raise ClosedError("fake: transport is closed")
+        if self._stream is None or self._loop is None:
             raise RoomError("fake: not connected", reason="disconnected")
         return self._loop
 
@@ -159,23 +172,21 @@ class FakeProvider(Provider):
             del self._requests[number]
 
     async def _receive(self) -> None:
+        """All that the room says, until it, or the connection, ends."""
         assert self._stream is not None
-        reason, error = "failed", "fake: the receiving task failed"
         try:
             while not isinstance(message := await self._stream.receive(), messages.Ended | None):
                 self._handle(message)
+        except WireError as error:
+            self._end("disconnected", f"fake: {error}")
+        except Exception as error:
+            log.exception("the sink failed")
+            self._end("failed", f"fake: {type(error).__name__}: {error}")
+        else:
             if isinstance(message, messages.Ended):
-                reason, error = message.reason, ""
+                self._end(message.reason, "")
             else:
-                reason, error = "disconnected", "fake: the room hung up"
-        except WireError as broken:
-            reason, error = "disconnected", f"fake: {broken}"
-        except asyncio.CancelledError:
-            reason = ""
-            raise
-        finally:
-            if reason:
-                self._end(reason, error)
+                self._end("disconnected", "fake: the room hung up")
 
     def _end(self, reason: str, error: str) -> None:
         self._stop_playouts()
@@ -224,11 +235,19 @@ class FakeProvider(Provider):
     def _event(
         self,
         kind: EventKind,
-        participant: Participant | None,
+        participant: Participant | None = None,
         track: TrackInfo | None = None,
         reason: str = "",
     ) -> None:
-        self._sink.event(Event(kind=kind, participant=participant, track=track, reason=reason))
+        self._sink.event(
+            Event(
+                kind=kind,
+                participant=participant,
+                track=track,
+                reason=reason,
+                received_ns=time.monotonic_ns(),
+            )
+        )
 
     def _published(self, message: messages.TrackPublished) -> None:
         track, participant = message.track, message.participant
@@ -276,7 +295,7 @@ class FakeProvider(Provider):
                 topic=message.topic,
                 participant=message.participant,
                 reliable=message.reliable,
-                to=message.to,
+                received_ns=time.monotonic_ns(),
             )
         )
 

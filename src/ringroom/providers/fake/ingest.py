@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ringroom.frames import Participant, Samples, TrackInfo
+from ringroom.frames import AudioFrame, Participant, Samples, TrackInfo
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.conversion import FrameCutter
@@ -32,8 +32,8 @@ class InboundTrack:
         self._sample_rate, self._channels = options.sample_rate, options.channels
 
     def audio(self, message: messages.Audio) -> None:
-        samples = np.frombuffer(message.payload, "<i2").astype(np.int16, copy=False)
-        self._deliver(self._cutter.push(samples.reshape(-1, message.channels), message.sample_rate))
+        frame = AudioFrame(message.payload, message.sample_rate, message.channels)
+        self._deliver(self._cutter.push(frame))
 
     def pause(self) -> None:
         self._deliver(self._cutter.pause())

@@ -34,7 +34,8 @@ __all__ = ["Decoder", "decode", "encode"]
 
 _PREFIX = struct.Struct("<2sII")
 _MARK = b"rr"
-MAX_HEADER = 1 << 18
+# A message to MAX_DESTINATIONS identities of MAX_IDENTITY_BYTES, each byte escaped.
+MAX_HEADER = 1 << 23
 # The largest picture that a VideoFrame can hold.
 MAX_PAYLOAD = i420_size(MAX_SIDE, MAX_SIDE)
 
