@@ -1,1 +1,148 @@
-"""LiveKit media for CPU-heavy Python."""
+"""LiveKit media for CPU-heavy Python.
+
+A dedicated I/O process owns the connection to the room and exchanges frames with worker processes,
+or with the application itself, through ring buffers in shared memory.
+
+The layers, each importing only from those before it:
+    errors  <  frames, options  <  lanes  <  messages, link, resampling  <  providers, processor
+    <  session, outgoing  <  processes  <  connection  <  client, aio, pool  <  testing  <  cli
+Names are loaded at their first use, so that `import ringroom` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ringroom import aio as aio
+    from ringroom.client import Transport, VoiceTransport, as_voice_transport, transport
+    from ringroom.connection import Statistics
+    from ringroom.errors import (
+        BusyError,
+        ClosedError,
+        ConfigurationError,
+        FrameError,
+        LostProcessError,
+        RingroomError,
+        RoomError,
+        StartupError,
+        UnknownProviderError,
+        WireError,
+        WouldBlock,
+    )
+    from ringroom.frames import (
+        AudioFrame,
+        DataFrame,
+        Event,
+        EventKind,
+        Kind,
+        Participant,
+        TrackInfo,
+        VideoFrame,
+    )
+    from ringroom.options import PublishOptions, SessionOptions, TransportConfig
+    from ringroom.pool import Pool, PoolOptions, run
+    from ringroom.processes.children import IOProcess
+    from ringroom.processor import Context, Problem, Processor, chain
+    from ringroom.providers.fake import Fake
+    from ringroom.providers.livekit import LiveKit
+    from ringroom.providers.registry import names as provider_names
+    from ringroom.providers.registry import register as register_provider
+
+_HOMES = {
+    "ringroom.client": ("Transport", "VoiceTransport", "as_voice_transport", "transport"),
+    "ringroom.connection": ("Statistics",),
+    "ringroom.errors": (
+        "BusyError",
+        "ClosedError",
+        "ConfigurationError",
+        "FrameError",
+        "LostProcessError",
+        "RingroomError",
+        "RoomError",
+        "StartupError",
+        "UnknownProviderError",
+        "WireError",
+        "WouldBlock",
+    ),
+    "ringroom.frames": (
+        "AudioFrame",
+        "DataFrame",
+        "Event",
+        "EventKind",
+        "Kind",
+        "Participant",
+        "TrackInfo",
+        "VideoFrame",
+    ),
+    "ringroom.options": ("PublishOptions", "SessionOptions", "TransportConfig"),
+    "ringroom.pool": ("Pool", "PoolOptions", "run"),
+    "ringroom.processes.children": ("IOProcess",),
+    "ringroom.processor": ("Context", "Problem", "Processor", "chain"),
+    "ringroom.providers.fake": ("Fake",),
+    "ringroom.providers.livekit": ("LiveKit",),
+}
+_RENAMED = {
+    "provider_names": ("ringroom.providers.registry", "names"),
+    "register_provider": ("ringroom.providers.registry", "register"),
+}
+_WHERE = {name: (home, name) for home, names in _HOMES.items() for name in names} | _RENAMED
+
+__all__ = [
+    "AudioFrame",
+    "BusyError",
+    "ClosedError",
+    "ConfigurationError",
+    "Context",
+    "DataFrame",
+    "Event",
+    "EventKind",
+    "Fake",
+    "FrameError",
+    "IOProcess",
+    "Kind",
+    "LiveKit",
+    "LostProcessError",
+    "Participant",
+    "Pool",
+    "PoolOptions",
+    "Problem",
+    "Processor",
+    "PublishOptions",
+    "RingroomError",
+    "RoomError",
+    "SessionOptions",
+    "StartupError",
+    "Statistics",
+    "TrackInfo",
+    "Transport",
+    "TransportConfig",
+    "UnknownProviderError",
+    "VideoFrame",
+    "VoiceTransport",
+    "WireError",
+    "WouldBlock",
+    "aio",
+    "as_voice_transport",
+    "chain",
+    "provider_names",
+    "register_provider",
+    "run",
+    "transport",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "aio":
+        return import_module("ringroom.aio")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'ringroom' has no attribute {name!r}")
+    home, attribute = _WHERE[name]
+    value = getattr(import_module(home), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

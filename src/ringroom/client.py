@@ -25,6 +25,7 @@ from ringroom.errors import (
 )
 from ringroom.frames import AudioFrame, DataFrame, Frame, Item, Kind
 from ringroom.lanes.memory import open_counter
+from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.outgoing import OutgoingLane
 from ringroom.processes.children import Where
@@ -33,7 +34,15 @@ from ringroom.session import Arrival, Inbox, Session
 
 T = TypeVar("T")
 
-__all__ = ["AudioOut", "Receiver", "Transport", "VoiceTransport", "as_voice_transport", "transport"]
+__all__ = [
+    "AudioOut",
+    "Receiver",
+    "Sender",
+    "Transport",
+    "VoiceTransport",
+    "as_voice_transport",
+    "transport",
+]
 
 
 def transport(
@@ -59,12 +68,13 @@ def transport(
 class Waiter:
     """Waits for a change of the session without losing one between a look and the wait."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._counter = open_counter()
 
     def __enter__(self) -> Waiter:
-        self._session.listeners.add(self._wake)
+        with self._connection.lock:
+            self._connection.session.listeners.add(self._wake)
         return self
 
     def _wake(self) -> None:
@@ -81,8 +91,9 @@ class Waiter:
         return bool(ready)
 
     def __exit__(self, *exc: object) -> None:
-        self._session.listeners.discard(self._wake)
-        self._counter.close()
+        with self._connection.lock:
+            self._connection.session.listeners.discard(self._wake)
+            self._counter.close()
 
 
 class Deadline:
@@ -100,31 +111,14 @@ class Deadline:
         return TimeoutError(f"{self._what} within {self._seconds} s")
 
 
-class Transport:
-    """What `transport` gives. A context manager: leaving it normally plays out what was sent,
-    leaving it by an exception does not."""
+class Sender:
+    """All that sends: what a transport and a pool have in common."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sending: set[str] = set()
         self._opened = False
         self._closed = False
-
-    def open(self) -> Self:
-        """Connect; called by `transport`."""
-        connection = self._connection
-        connection.open()
-        self._opened = True
-        try:
-            session = connection.session
-            limit = Deadline(
-                connection.options.connect_timeout + 10, f"{connection.spec.name}: no connection"
-            )
-            self._until(lambda: session.joined, tuple, limit)
-        except BaseException:
-            self.close()
-            raise
-        return self
 
     @property
     def room(self) -> str:
@@ -150,25 +144,13 @@ class Transport:
             ending = self._connection.session.ending
         return None if ending is None else ending.reason
 
-    def recv(
-        self,
-        *,
-        kinds: Collection[str] | None = None,
-        participants: Collection[str] | None = None,
-        timeout: float | None = None,
-    ) -> Receiver:
-        """Frames (and events, if asked for) as they come, until the room ends.
-
-        ``timeout`` is for each item, in seconds; its `TimeoutError` does not end the iteration.
-        Raises `ClosedError` when closed, `BusyError` when another receiver has one of the kinds,
-        `ConfigurationError` for a kind that the transport does not receive.
-        """
-        self._check_open()
-        wanted = wanted_kinds(self._connection, kinds)
-        only = None if participants is None else frozenset(participants)
-        with self._connection.lock:
-            inbox = self._connection.session.open_inbox(wanted, only)
-        return Receiver(self, inbox, timeout)
+    def _connect(self, readers: Sequence[Link] = ()) -> None:
+        connection = self._connection
+        connection.open(readers)
+        self._opened = True
+        seconds = connection.options.connect_timeout + 10
+        limit = Deadline(seconds, f"{connection.spec.name}: no connection")
+        self._until(lambda: connection.session.joined, tuple, limit)
 
     def send(
         self,
@@ -189,7 +171,9 @@ class Transport:
             self._connection.session.pump()
             lane = self._connection.lane_for(frame, publish)
             if lane.name in self._sending:
-                raise BusyError(f"another thread sends on track {lane.name!r}; a track has one writer")
+                raise BusyError(
+                    f"another thread sends on track {lane.name!r}; a track has one writer"
+                )
             self._sending.add(lane.name)
         try:
             if not lane.ready:
@@ -229,7 +213,9 @@ class Transport:
             self._connection.session.pump()
             lane = self._connection.lane_for(frame, publish)
             if lane.name in self._sending:
-                raise BusyError(f"another thread sends on track {lane.name!r}; a track has one writer")
+                raise BusyError(
+                    f"another thread sends on track {lane.name!r}; a track has one writer"
+                )
             for piece in self._connection.outgoing.pieces(lane, frame):
                 self._connection.outgoing.push_nowait(lane, piece)
 
@@ -297,7 +283,7 @@ class Transport:
     ) -> T:
         connection = self._connection
         session = connection.session
-        with Waiter(session) as waiter:
+        with Waiter(connection) as waiter:
             while True:
                 with connection.lock:
                     session.pump()
@@ -313,6 +299,48 @@ class Transport:
         if self._closed:
             raise ClosedError(f"{self._connection.spec.name}: transport is closed")
 
+    def _leave(self) -> None:
+        connection = self._connection
+        connection.leave()
+        end = time.monotonic() + connection.options.close_timeout + 1.0
+        with Waiter(connection) as waiter:
+            while not connection.left() and (remaining := end - time.monotonic()) > 0:
+                waiter.wait((connection.session.fileno(),), remaining)
+
+
+class Transport(Sender):
+    """What `transport` gives. A context manager: leaving it normally plays out what was sent,
+    leaving it by an exception does not."""
+
+    def open(self) -> Self:
+        """Connect; called by `transport`."""
+        try:
+            self._connect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def recv(
+        self,
+        *,
+        kinds: Collection[str] | None = None,
+        participants: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> Receiver:
+        """Frames (and events, if asked for) as they come, until the room ends.
+
+        ``timeout`` is for each item, in seconds; its `TimeoutError` does not end the iteration.
+        Raises `ClosedError` when closed, `BusyError` when another receiver has one of the kinds,
+        `ConfigurationError` for a kind that the transport does not receive.
+        """
+        self._check_open()
+        wanted = wanted_kinds(self._connection, kinds)
+        only = None if participants is None else frozenset(participants)
+        with self._connection.lock:
+            inbox = self._connection.session.open_inbox(wanted, only)
+        return Receiver(self, inbox, timeout)
+
     def close(self) -> None:
         """Leave the room. Idempotent, with a deadline; what was sent and not played is lost
         (`wait_playout` first, or leave the ``with`` block normally)."""
@@ -326,14 +354,6 @@ class Transport:
             self._leave()
         finally:
             connection.close()
-
-    def _leave(self) -> None:
-        connection = self._connection
-        connection.leave()
-        end = time.monotonic() + connection.options.close_timeout + 1.0
-        with Waiter(connection.session) as waiter:
-            while not connection.left() and (remaining := end - time.monotonic()) > 0:
-                waiter.wait((connection.session.fileno(),), remaining)
 
     def __enter__(self) -> Self:
         return self
@@ -407,7 +427,7 @@ class Receiver(Iterator[Any]):
 class AudioOut(io.RawIOBase):
     """A raw PCM stream to one track; see `Transport.audio_out`."""
 
-    def __init__(self, owner: Transport, track: str | None, sample_rate: int | None) -> None:
+    def __init__(self, owner: Sender, track: str | None, sample_rate: int | None) -> None:
         super().__init__()
         self._transport = owner
         self._track = track
@@ -501,13 +521,9 @@ def check_going_on(session: Session) -> None:
         raise ClosedError(f"the room has ended: {session.ending.reason}")
 
 
-def as_message(
-    payload: bytes | str, topic: str, reliable: bool, to: Collection[str]
-) -> DataFrame:
+def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:
     """A data frame from what `send_data` takes."""
     if isinstance(to, str):
         raise FrameError(f"to is {to!r}, expected identities in a list")
     raw = payload.encode() if isinstance(payload, str) else payload
-    return DataFrame(bytes(raw) if isinstance(raw, bytearray | memoryview) else raw, topic,
-                     reliable=reliable, to=tuple(to))
-
+    return DataFrame(raw, topic, reliable=reliable, to=tuple(to))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from ringroom import messages as m
 from ringroom.errors import ConfigurationError, RoomError
 from ringroom.frames import Frame, Kind
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
+from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.children import Where, choose_host
@@ -93,8 +95,9 @@ class Connection:
         self.session: Session
         self.outgoing: Outgoing
 
-    def open(self) -> None:
-        """Start the host and ask the session to connect; `session.joined` tells when it did."""
+    def open(self, readers: Sequence[Link] = ()) -> None:
+        """Start the host and ask the session to connect; `session.joined` tells when it did.
+        ``readers`` are the far ends of the workers' links, by place."""
         spec, descriptors = _handed_over(self.spec, self.options.connect_timeout)
         blob = pickle_by_value("participants=", (spec, self.options))
         try:
@@ -107,6 +110,8 @@ class Connection:
             raise
         self.session = Session(link, self.table, self.options, time.monotonic_ns)
         self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
+        for place, reader in enumerate(readers):
+            self.session.send(m.Attach(place=place), (reader.fileno(),))
         message = m.Connect(
             blob=blob,
             rows_first=0,
@@ -172,7 +177,9 @@ def _handed_over(spec: ProviderSpec, seconds: float) -> tuple[ProviderSpec, tupl
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise RoomError(f"{spec.name}: the token was not minted within {seconds} s", reason="timeout")
+        raise RoomError(
+            f"{spec.name}: the token was not minted within {seconds} s", reason="timeout"
+        )
     if errors:
         raise errors[0]
     return results[0]

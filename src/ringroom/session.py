@@ -369,7 +369,7 @@ class Inbox:
 
     def fileno(self) -> int:
         """Readable when it is worth calling `Session.pump` and `receive_nowait`."""
-        return -1 if self._closed else self._selector.fileno()  # type: ignore[attr-defined,no-any-return]
+        return -1 if self._closed else self._selector.fileno()
 
     def _on_change(self) -> None:
         self._wake.add(1)
@@ -384,6 +384,15 @@ class Inbox:
         self._selector.register(lane.reader.fileno(), selectors.EVENT_READ, lane)
         self._ready.append(lane)
         self._wake.add(1)
+
+    def hold(self, lane: InboundLane) -> None:
+        """Receive nothing of the lane until `release`; meanwhile its frames age."""
+        self.remove(lane)
+
+    def release(self, lane: InboundLane) -> None:
+        """Go on with a lane that was held."""
+        if lane.reader.fileno() >= 0:
+            self.add(lane)
 
     def wake(self, lane: InboundLane) -> None:
         if lane.number in self._lanes and lane not in self._ready:

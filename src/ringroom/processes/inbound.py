@@ -95,9 +95,7 @@ class InboundTrack:
         if self._writer is None and not self._closed:
             self._renew(records.HEADER_BYTES)
         if self._writer is not None:
-            self._writer.event(
-                Event(kind=kind, track=self._track, received_ns=self._owner.clock())
-            )
+            self._writer.event(Event(kind=kind, track=self._track, received_ns=self._owner.clock()))
 
     def close(self, reason: str = "") -> None:
         if self._closed:

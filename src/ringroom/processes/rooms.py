@@ -260,4 +260,3 @@ def _unpickle(blob: bytes) -> tuple[ProviderSpec, SessionOptions]:
     except Exception as error:
         raise RoomError(f"the provider's options do not arrive: {error_text(error)}") from error
     return spec, options
-

@@ -1,0 +1,335 @@
+"""The worker role: the user's processor between inbound lanes and reply tracks.
+
+One thread takes frames, calls the processor and writes replies. It never imports the provider's
+SDK nor asyncio. What a full ``speech`` track does not take waits in a backlog; while it does, the
+lanes whose replies wait there are held (their frames age), and no other is.
+
+Crash at any line: lanes end with the process; what was taken and not done stays "in flight" in the
+statistics until the I/O role buries the lane.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import threading
+import time
+import traceback
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import dill
+import multiprocess
+
+from ringroom import messages as m
+from ringroom.errors import ClosedError, WouldBlock
+from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo
+from ringroom.lanes.memory import open_counter, raise_descriptor_limit
+from ringroom.lanes.statistics import RowPool, StatisticsTable
+from ringroom.link import Link
+from ringroom.options import Mode, SessionOptions
+from ringroom.outgoing import Outgoing, OutgoingLane
+from ringroom.processes.context import WorkerContext
+from ringroom.processor import Processor, Replies, as_frames, of_track
+from ringroom.session import Arrival, Inbox, InboundLane, Session
+
+log = logging.getLogger("ringroom.worker")
+Backlog = deque[Frame]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """Replies that a full track has not taken, and the lanes that are held for it."""
+
+    frames: Backlog = field(default_factory=deque)
+    held: set[InboundLane] = field(default_factory=set)
+
+
+class Worker:
+    """See the module's docstring."""
+
+    def __init__(self, control: Link, processor: Processor, options: SessionOptions) -> None:
+        self.control = control
+        self.lock = threading.RLock()
+        self.place = -1
+        self.session: Session | None = None
+        self.outgoing: Outgoing | None = None
+        self._processor = processor
+        self._options = options
+        self._table: StatisticsTable | None = None
+        self._inbox: Inbox | None = None
+        self._wake = open_counter()
+        self._backlog: dict[OutgoingLane, _Waiting] = {}
+        self._problems: Tally[str] = Tally()
+        self._stopping: float | None = None
+        self._tracks: dict[str, TrackInfo] = {}
+
+    def run(self) -> None:
+        """Until the control link ends, a Stop came, or the room has ended."""
+        context = WorkerContext(self)
+        try:
+            self._processor.start(context)
+        except Exception:
+            self.control.send(m.WorkerFailed(error=traceback.format_exc()))
+            raise SystemExit(1) from None
+        self.control.send(m.WorkerReady(place=0))
+        try:
+            self._loop()
+        except ClosedError:
+            return  # the application is gone
+        self._finish()
+
+    def _loop(self) -> None:
+        while True:
+            self._pump()
+            if self._step():
+                continue
+            if self._stopping is not None or self._room_over():
+                return
+            self._wait()
+
+    def _room_over(self) -> bool:
+        return self.session is not None and self.session.ending is not None
+
+    def _pump(self) -> None:
+        self.control.flush()
+        while (received := self.control.receive_nowait()) is not None:
+            message, descriptors = received
+            if isinstance(message, m.Start):
+                self._begin(message, descriptors)
+            elif isinstance(message, m.Stop):
+                self._stopping = time.monotonic() + message.drain
+        with self.lock:
+            if self.session is not None:
+                self.session.pump()
+
+    def _begin(self, message: m.Start, descriptors: tuple[int, ...]) -> None:
+        with self.lock:
+            self.place = message.place
+            self._table = StatisticsTable.attach(descriptors[1])
+            link = Link.attach(descriptors[0])
+            self.session = Session(link, self._table, self._options, time.monotonic_ns)
+            rows = RowPool(self._table, message.rows_first, message.rows_count)
+            self.outgoing = Outgoing(self.session, rows)
+            self._inbox = self.session.open_inbox({*self._options.kinds, Kind.EVENT}, None)
+
+    def _step(self) -> bool:
+        """Handle one arrival and what waits to be sent; whether there was anything."""
+        with self.lock:
+            self._send_backlog()
+            arrival = None if self._inbox is None else self._inbox.receive_nowait()
+        if arrival is None:
+            return False
+        self._handle(arrival)
+        return True
+
+    def _handle(self, arrival: Arrival) -> None:
+        item = arrival.item
+        if isinstance(item, Event):
+            self._handle_event(item, arrival.lane)
+            return
+        source = None if isinstance(item, DataFrame) else item.track
+        if not self._call("process", lambda: self._processor.process(item), source, arrival.lane):
+            arrival.problem()
+        arrival.done()
+
+    def _handle_event(self, event: Event, lane: InboundLane) -> None:
+        track = event.track
+        if self._processor.wants_events:
+            self._call("event", lambda: self._processor.event(event), track, lane)
+        if track is None or lane.track is None:
+            return
+        if event.kind is EventKind.TRACK_STARTED:
+            self._tracks[track.sid] = track
+            self._call("open", lambda: self._processor.open(track), track, lane)
+        elif event.kind is EventKind.TRACK_ENDED:
+            self._close_track(track)
+
+    def _close_track(self, track: TrackInfo) -> None:
+        if self._tracks.pop(track.sid, None) is None:
+            return
+        self._call("close", lambda: self._processor.close(track), track, None)
+        if any(other.reply_name == track.reply_name for other in self._tracks.values()):
+            return
+        with self.lock:
+            outgoing = self.outgoing
+            lane = None if outgoing is None else outgoing.find(track.reply_name)
+            if outgoing is not None and lane is not None and lane not in self._backlog:
+                outgoing.end(lane)
+
+    def _call(
+        self,
+        where: str,
+        function: Callable[[], Replies],
+        source: TrackInfo | str | None,
+        lane: InboundLane | None,
+    ) -> bool:
+        """Call user code and send what it returns; False, and counted, when it raised."""
+        try:
+            frames = as_frames(function())
+        except Exception as error:
+            self._tell_problem(where, error)
+            return False
+        try:
+            for frame in frames:
+                self.reply(of_track(frame, source), self._processor.mode, lane)
+        except Exception as error:
+            self._tell_problem("reply", error)
+            return False
+        return True
+
+    def reply(self, frame: Frame, mode: Mode, source: InboundLane | None = None) -> None:
+        """Send, or keep what a full track does not take; its source is then held."""
+        with self.lock:
+            if self.outgoing is None or self.session is None:
+                raise ClosedError("the worker is not connected yet; send from open() or process()")
+            publish = self._options.publish
+            if publish.mode != mode:
+                from dataclasses import replace
+
+                publish = replace(publish, mode=mode)
+            lane = self.outgoing.lane_for(frame, publish)
+            waiting = self._backlog.get(lane)
+            for piece in self.outgoing.pieces(lane, frame):
+                if waiting is None:
+                    try:
+                        self.outgoing.push_nowait(lane, piece)
+                        continue
+                    except WouldBlock:
+                        waiting = self._backlog[lane] = _Waiting()
+                        self._wake.add(1)
+                waiting.frames.append(piece)
+            if waiting is not None and source is not None and self._inbox is not None:
+                waiting.held.add(source)
+                self._inbox.hold(source)
+
+    def _send_backlog(self) -> None:
+        for lane, waiting in tuple(self._backlog.items()):
+            assert self.outgoing is not None
+            try:
+                while waiting.frames:
+                    self.outgoing.push_nowait(lane, waiting.frames[0])
+                    waiting.frames.popleft()
+            except WouldBlock:
+                continue
+            except Exception as error:
+                waiting.frames.clear()
+                self._tell_problem("reply", error)
+            self._release(lane)
+
+    def _release(self, lane: OutgoingLane) -> None:
+        waiting = self._backlog.pop(lane)
+        for held in waiting.held:
+            if self._inbox is not None and not any(
+                held in other.held for other in self._backlog.values()
+            ):
+                self._inbox.release(held)
+
+    def forget_backlog(self, lane: OutgoingLane) -> float:
+        """Drop what waits for a track (a flush); the seconds of sound dropped."""
+        if lane not in self._backlog:
+            return 0.0
+        frames = self._backlog[lane].frames
+        seconds = sum(getattr(frame, "duration", 0.0) for frame in frames)
+        frames.clear()
+        self._release(lane)
+        return seconds
+
+    def _tell_problem(self, where: str, error: Exception) -> None:
+        summary = f"{type(error).__name__}: {error}"
+        key = f"{where} {type(error).__name__} {_last_line(error)}"
+        self._problems[key] += 1
+        count = self._problems[key]
+        text = traceback.format_exc() if count == 1 else ""
+        self.control.send(
+            m.Problem(
+                place=self.place, where=where, summary=summary[:2000], traceback=text, count=count
+            )
+        )
+
+    def _wait(self, seconds: float | None = None) -> None:
+        poller = select.poll()
+        fds = [self.control.fileno(), self._wake.fileno()]
+        with self.lock:
+            if self.session is not None and self._inbox is not None:
+                fds += [self.session.fileno(), self._inbox.fileno()]
+            fds += [lane.freed_fileno() for lane in self._backlog]
+        for fd in fds:
+            if fd >= 0:
+                poller.register(fd, select.POLLIN)
+        poller.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        self._wake.take()
+
+    def _finish(self) -> None:
+        """Close the tracks in good order and play out, within the time that Stop gave."""
+        end = self._stopping if self._stopping is not None else time.monotonic() + 5.0
+        for track in tuple(self._tracks.values()):
+            self._close_track(track)
+        while self._backlog and time.monotonic() < end and not self._room_over():
+            self._wait(end - time.monotonic())
+            self._pump()
+            with self.lock:
+                self._send_backlog()
+        self._play_out(end)
+        self._call("stop", lambda: self._processor.stop(), None, None)
+        with self.lock:
+            if self.outgoing is not None:
+                self.outgoing.close()
+            if self.session is not None:
+                self.session.close()
+            if self._table is not None:
+                self._table.close()
+        self._wake.close()
+        self.control.send(m.WorkerDone(place=self.place))
+
+    def _play_out(self, end: float) -> None:
+        if self.session is None or self.outgoing is None or self._room_over():
+            return
+        speech = [lane for lane in self.outgoing.lanes if lane.kind is Kind.AUDIO]
+        requests = {self.outgoing.drain(lane) for lane in speech}
+        while requests and time.monotonic() < end and not self._room_over():
+            self._wait(end - time.monotonic())
+            self._pump()
+            requests -= set(self.session.replies)
+
+
+def _last_line(error: Exception) -> str:
+    """Where it was raised: one kind of problem is one place in the code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _die_with_parent() -> None:
+    """A worker deep in the user's code does not look at its links; the thread does."""
+    parent = multiprocess.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="ringroom-parent", daemon=True).start()
+
+
+def run_process(control_fd: int, blob: bytes) -> None:
+    """The main function of a worker process."""
+    # Ctrl-C goes to the whole foreground group; the application decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise_descriptor_limit()
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    control = Link.attach(control_fd)
+    _die_with_parent()
+    try:
+        processor, options = dill.loads(blob)  # noqa: S301 (from the process that made us)
+    except Exception:
+        control.send(m.WorkerFailed(error=traceback.format_exc()))
+        raise SystemExit(1) from None
+    try:
+        Worker(control, processor, options).run()
+    finally:
+        control.close()

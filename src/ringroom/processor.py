@@ -1,0 +1,220 @@
+"""What the user writes: a function of a frame, or a `Processor` with a state for each track."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeAlias
+
+from ringroom.errors import ConfigurationError
+from ringroom.frames import AudioFrame, DataFrame, Event, Frame, TrackInfo, VideoFrame
+from ringroom.options import Mode
+
+__all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
+
+Replies: TypeAlias = Frame | Iterable[Frame] | None
+"""A frame, several, or none."""
+
+
+class Context(Protocol):
+    """What a processor may do without being asked: given to `Processor.start`.
+
+    Its methods may be called from any thread of the worker.
+    """
+
+    @property
+    def worker(self) -> int:
+        """The worker's place in the pool, from 0."""
+
+    def send(self, frame: Frame, *, mode: Mode | None = None) -> None:
+        """Send a frame on the track it names. Does not wait: what a full track does not take is
+        kept and sent when it does (``speech``), or dropped, counted (``live``)."""
+
+    def send_data(
+        self,
+        payload: bytes | str,
+        *,
+        topic: str = "",
+        reliable: bool = True,
+        to: Collection[str] = (),
+    ) -> None:
+        """Send a message (text as UTF-8) to everyone, or to the identities in ``to``."""
+
+    def flush(self, track: str | TrackInfo | None = None) -> float:
+        """Throw away sound sent on the track and not yet played; the seconds thrown away. A
+        `TrackInfo` names the track that answers it, None all tracks of this worker."""
+
+    def played(self, track: str | TrackInfo | None = None) -> float:
+        """Seconds of the track's sound that were really played."""
+
+
+class Processor:
+    """Override what you need. One instance lives in each worker process.
+
+    ``kinds``: what is received; nothing else is subscribed. ``mode``: how replies are published,
+    ``"speech"`` (nothing dropped) or ``"live"`` (newest wins).
+    """
+
+    kinds: ClassVar[Sequence[str]] = ("audio",)
+    mode: ClassVar[Mode] = "speech"
+
+    def start(self, context: Context) -> None:
+        """Once for each worker process, before it gets tracks: load models here."""
+
+    def open(self, track: TrackInfo) -> None:
+        """A track arrives."""
+
+    def process(self, frame: Frame) -> Replies:
+        """A frame; what is returned is sent. Replies that name no track answer the frame's."""
+        return None
+
+    def event(self, event: Event) -> Replies:
+        """Something happened in the room or to a track. Only called if it is overridden."""
+        return None
+
+    def close(self, track: TrackInfo) -> Replies:
+        """A track has ended; what is returned is sent before its reply track ends."""
+        return None
+
+    def stop(self) -> None:
+        """Before the worker ends in good order."""
+
+    @property
+    def wants_events(self) -> bool:
+        """Whether `event` is overridden."""
+        return type(self).event is not Processor.event
+
+
+class _Function(Processor):
+    """A function as a processor: replies are live, as befits a transform of what comes in."""
+
+    mode: ClassVar[Mode] = "live"
+
+    def __init__(self, function: Callable[[Frame], Replies]) -> None:
+        self._function = function
+
+    def process(self, frame: Frame) -> Replies:
+        return self._function(frame)
+
+
+class _Chain(Processor):
+    """Processors one after the other, in one worker."""
+
+    def __init__(self, processors: Sequence[Processor]) -> None:
+        self._processors = tuple(processors)
+
+    def start(self, context: Context) -> None:
+        for processor in self._processors:
+            processor.start(context)
+
+    def open(self, track: TrackInfo) -> None:
+        for processor in self._processors:
+            processor.open(track)
+
+    def process(self, frame: Frame) -> Replies:
+        return self._through([frame], 0)
+
+    def event(self, event: Event) -> Replies:
+        replies: list[Frame] = []
+        for index, processor in enumerate(self._processors):
+            replies += self._through(as_frames(processor.event(event)), index + 1)
+        return replies
+
+    def close(self, track: TrackInfo) -> Replies:
+        """What one returns at the end still passes through those behind it."""
+        replies: list[Frame] = []
+        for index, processor in enumerate(self._processors):
+            last = [of_track(frame, track) for frame in as_frames(processor.close(track))]
+            replies += self._through(last, index + 1)
+        return replies
+
+    def stop(self) -> None:
+        for processor in self._processors:
+            processor.stop()
+
+    def _through(self, frames: list[Frame], start: int) -> list[Frame]:
+        for processor in self._processors[start:]:
+            following: list[Frame] = []
+            for frame in frames:
+                for reply in as_frames(processor.process(frame)):
+                    source = None if isinstance(frame, DataFrame) else frame.track
+                    following.append(of_track(reply, source))
+            frames = following
+        return frames
+
+    @property
+    def wants_events(self) -> bool:
+        return any(processor.wants_events for processor in self._processors)
+
+
+ProcessorLike: TypeAlias = Processor | type[Processor] | Callable[..., Replies]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """User code raised in a worker. ``traceback`` is given the first time, empty afterwards."""
+
+    worker: int
+    where: str
+    """``process``, ``open``, ``close``, ``event``, ``stop`` or ``reply``."""
+    summary: str
+    traceback: str
+    count: int
+
+
+def chain(*processors: ProcessorLike) -> Processor:
+    """Processors one after the other in one worker: what the first returns goes to the second.
+
+    Receives what the first one wants; replies are published as the last one says.
+    """
+    if not processors:
+        raise ConfigurationError("chain() of no processors; give at least one")
+    made = [as_processor(processor) for processor in processors]
+    chained = _Chain(made)
+    # Class attributes everywhere else; here they come from the members.
+    chained.__dict__["kinds"] = tuple(made[0].kinds)
+    chained.__dict__["mode"] = made[-1].mode
+    return chained
+
+
+def as_processor(processor: ProcessorLike) -> Processor:
+    """A processor from an instance, a class (made without arguments) or a function."""
+    if isinstance(processor, Processor):
+        return processor
+    if isinstance(processor, type):
+        if issubclass(processor, Processor):
+            return processor()
+        raise ConfigurationError(
+            f"{processor.__name__} is a class but no ringroom.Processor; derive from it"
+        )
+    if callable(processor):
+        return _Function(processor)
+    raise ConfigurationError(
+        f"the processor is a {type(processor).__name__}, expected a function of a frame, or a "
+        "ringroom.Processor (class or instance)"
+    )
+
+
+def as_frames(replies: Replies) -> list[Frame]:
+    """What a processor returned, as a list. Raises `TypeError` for what is no frame."""
+    if replies is None:
+        return []
+    if isinstance(replies, AudioFrame | VideoFrame | DataFrame):
+        return [replies]
+    try:
+        frames = list(replies)
+    except TypeError:
+        raise TypeError(
+            f"a processor returned {type(replies).__name__}; expected a frame, several, or None"
+        ) from None
+    for frame in frames:
+        if not isinstance(frame, AudioFrame | VideoFrame | DataFrame):
+            raise TypeError(f"a processor returned {type(frame).__name__} among its frames")
+    return frames
+
+
+def of_track(frame: Frame, track: TrackInfo | str | None) -> Frame:
+    """A reply that names no track answers the given one."""
+    if not isinstance(frame, DataFrame) and frame.track is None:
+        frame.track = track
+    return frame
