@@ -237,10 +237,14 @@ class Peer:
         self._tasks.add(task)
 
     async def leave(self) -> None:
+        await self._stop()
+        await self.room.disconnect()
+        await self._stop()  # a track may have come in the meantime
+
+    async def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.room.disconnect()
 
 
 @contextlib.asynccontextmanager

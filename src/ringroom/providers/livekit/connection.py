@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Coroutine, Iterable
 
 from livekit import rtc
@@ -273,7 +274,12 @@ def _data_refused(why: str) -> RoomError:
 
 def _stop_listening(room: rtc.Room | None) -> None:
     """The SDK's task for room events ends with the room; if the room did not leave in time, the
-    task would outlive it. Private to the SDK, so only if it is there."""
+    task would outlive it. And its subscription to native events, once a connect is cancelled,
+    outlives everything (livekit 1.1.21). Private to the SDK, so only if it is there."""
     listening = getattr(room, "_task", None)
     if isinstance(listening, asyncio.Task) and not listening.done():
         listening.cancel()
+    subscription = getattr(room, "_ffi_queue", None)
+    client = getattr(sys.modules.get("livekit.rtc._ffi_client"), "FfiClient", None)
+    if subscription is not None and client is not None:
+        client.instance.queue.unsubscribe(subscription)
