@@ -194,9 +194,11 @@ class LaneReader:
         return self._ring.pending
 
     def _take(self) -> Slot | None:
-        if not self._ring.pending:
+        slot = self._ring.take()
+        if slot is None:  # also when all that was absorbed was a skip
             self.absorb()
-        return self._ring.take()
+            slot = self._ring.take()
+        return slot
 
     def _deliver(self, slot: Slot) -> Item:
         """Decode and hand over, by view or by copy."""
