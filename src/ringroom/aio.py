@@ -180,9 +180,7 @@ class Transport:
         """Counts of every lane so far. Also after close."""
         return self._connection.statistics()
 
-    async def _until(
-        self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]]
-    ) -> T:
+    async def _until(self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]]) -> T:
         loop = asyncio.get_running_loop()
         session = self._connection.session
         changed = asyncio.Event()

@@ -264,4 +264,3 @@ def _capacity(frame: Frame, live: bool) -> int:
     if isinstance(frame, VideoFrame):
         return ring_capacity(i420_size(frame.width, frame.height), VIDEO_FRAMES)
     return DATA_RING_BYTES
-

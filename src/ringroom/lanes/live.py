@@ -106,7 +106,11 @@ class LiveReader(LaneReader):
         skipping = False
         while (slot := self._next()) is not None:
             head = records.peek(slot.payload)
-            if head.kind == records.EVENT or self._is_wanted(head, skipping):
+            if head.kind == records.EVENT:
+                return self._deliver(slot)
+            age = self._clock() - head.received_ns
+            if self._is_wanted(head.kind, age, skipping):
+                self._note_age(age)
                 return self._deliver(slot)
             skipping = True
             self.row.add(Count.DROPPED_STALE)
@@ -114,11 +118,15 @@ class LiveReader(LaneReader):
         self.settle()
         return None
 
-    def _is_wanted(self, head: records.Head, skipping: bool) -> bool:
-        age = self._clock() - head.received_ns
+    def _note_age(self, age: int) -> None:
+        self.row.add(Count.WAITED_NS, max(0, age))
+        if age > self.row.get(Count.OLDEST_NS):
+            self.row.set(Count.OLDEST_NS, age)
+
+    def _is_wanted(self, kind: int, age: int, skipping: bool) -> bool:
         if not skipping:
             return age <= self._max_age_ns
-        if head.kind == records.VIDEO:
+        if kind == records.VIDEO:
             return age <= self._max_age_ns and not self._is_superseded()
         return age <= self._max_age_ns * LOW_MARK
 

@@ -14,7 +14,7 @@ stays "in flight" until whoever buries the lane counts it as lost.
 from __future__ import annotations
 
 import mmap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Self
 
@@ -39,6 +39,8 @@ class Count(IntEnum):
     PLAYED_UNTIL_NS = 9  # playout: when the last accepted sample will have been played
     CLEARED = 10  # playout: accepted samples that a flush took back
     PROBLEMS = 11  # reader: frames whose processing or playing raised
+    WAITED_NS = 12  # reader of a live lane: the ages of all taken frames, added up
+    OLDEST_NS = 13  # reader of a live lane: the age of the oldest frame that was taken
 
 
 FIELDS = 16
@@ -58,6 +60,10 @@ class LaneCounts:
     dropped_flushed: int = 0
     lost: int = 0
     problems: int = 0
+    waited_ns: int = 0
+    """How old the taken frames of a live lane were when they were handed on, added up."""
+    oldest_ns: int = 0
+    """How old the oldest of them was."""
 
     @property
     def dropped(self) -> int:
@@ -69,7 +75,8 @@ class LaneCounts:
         return self.sent - self.done - self.dropped - self.lost
 
     def __add__(self, other: LaneCounts) -> LaneCounts:
-        return LaneCounts(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        total = LaneCounts(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        return replace(total, oldest_ns=max(self.oldest_ns, other.oldest_ns))
 
 
 class Row:
@@ -111,6 +118,8 @@ class Row:
             dropped_flushed=flushed,
             lost=lost,
             problems=problems,
+            waited_ns=self.get(Count.WAITED_NS),
+            oldest_ns=self.get(Count.OLDEST_NS),
         )
 
 
