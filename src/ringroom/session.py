@@ -311,7 +311,8 @@ class Session:
         if before is not None:
             now = _merged(before, now)
         self._retired[key] = now
-        self.send(m.RowFree(row=index))
+        if not self.closed:
+            self.send(m.RowFree(row=index))
 
     @staticmethod
     def _statistics(listed: _Listed) -> LaneStatistics:
@@ -345,6 +346,8 @@ class Session:
         for lane in self._inbound.lanes.values():
             lane.reader.close()
         self._inbound.lanes.clear()
+        for row in tuple(self._listed):
+            self._retire(row)
         self.link.close()
 
 

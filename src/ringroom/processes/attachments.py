@@ -307,6 +307,7 @@ class Attachment:
         for mailbox in self._mailboxes.values():
             mailbox.close()
             self._room.retire_lane(mailbox.writer.row.index)
+        self._mailboxes.clear()
         for number in tuple(self._writers):
             self._bury(number)
 
