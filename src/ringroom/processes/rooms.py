@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from collections.abc import Callable
 
 import dill
@@ -21,6 +20,7 @@ from ringroom.link import Link
 from ringroom.options import SessionOptions
 from ringroom.processes.attachments import Attachment
 from ringroom.processes.inbound import InboundTrack
+from ringroom.processes.routing import Routing
 from ringroom.processes.wire import LoopLink, close_descriptors, error_text
 from ringroom.providers.provider import Provider, ProviderSpec, TrackSink
 
@@ -42,7 +42,7 @@ class RoomSession:
         self._provider: Provider | None = None
         self._joined: asyncio.Future[Provider] = asyncio.get_running_loop().create_future()
         self._joined.add_done_callback(lambda future: future.cancelled() or future.exception())
-        self._readers = 0
+        self._routing: Routing | None = None
         self._route = "participant"
         self._table: StatisticsTable | None = None
         self._rows: RowPool | None = None
@@ -85,7 +85,8 @@ class RoomSession:
     async def _connect(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
         self._table = StatisticsTable.attach(descriptors[0])
         self._rows = RowPool(self._table, message.rows_first, message.rows_count)
-        self._readers, self._route = message.readers, message.route
+        self._route = message.route
+        self._routing = Routing(message.readers) if message.readers else None
         try:
             spec, self.options = _unpickle(message.blob)
             for attachment in self._attachments.values():
@@ -183,28 +184,32 @@ class RoomSession:
 
     def open_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
         key = track.sid if self._route == "track" else participant.identity
-        sink = InboundTrack(self._attachment(key), track, participant, self._tracks.discard)
+        place = APPLICATION if self._routing is None else self._routing.opened(key)
+
+        def closed(sink: InboundTrack) -> None:
+            self._tracks.discard(sink)
+            if self._routing is not None:
+                self._routing.closed(key)
+
+        sink = InboundTrack(self._at(place), track, participant, closed)
         self._tracks.add(sink)
         return sink
 
-    def _attachment(self, key: str) -> Attachment:
-        if not self._readers:
-            return self._application
-        place = zlib.crc32(key.encode()) % self._readers
-        return self._attachments.get(place) or self._application
+    def _at(self, place: int) -> Attachment:
+        return self._attachments.get(place, self._application)
 
     def data(self, frame: DataFrame) -> None:
         if self._allowed(frame.participant):
-            self._attachment_of_sender(frame.participant).post(Kind.DATA, frame)
+            self._reader_of(frame.participant).post(Kind.DATA, frame)
 
     def _allowed(self, identity: str) -> bool:
         wanted = self.options.participants
         return callable(wanted) or wanted is None or identity in wanted
 
-    def _attachment_of_sender(self, identity: str) -> Attachment:
-        if identity:
-            return self._attachment(identity)
-        return self._attachments.get(0 if self._readers else APPLICATION, self._application)
+    def _reader_of(self, sender: str) -> Attachment:
+        if self._routing is None:
+            return self._application
+        return self._at(self._routing.place(sender) if sender else 0)
 
     def event(self, event: Event) -> None:
         for attachment in tuple(self._attachments.values()):
@@ -249,6 +254,8 @@ class RoomSession:
             if attachment is not self._application:
                 await attachment.close()
         await self._application.close_lanes()
+        for track in tuple(self._tracks):
+            track.close()
         if self._provider is not None:
             await self._provider.close()
 

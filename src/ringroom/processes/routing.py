@@ -1,0 +1,58 @@
+"""Which worker a track belongs to: sticky, and spread evenly. Free of I/O.
+
+A key (a participant's identity, or a track's sid) keeps its place for as long as the session
+remembers it. A new key goes to the place with the fewest open tracks, then with the fewest keys, so
+that four speakers never share one worker while another idles, as a hash would have it one time in
+eight.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+# Remembered keys: beyond it the longest unused without an open track are forgotten.
+MAX_KEYS = 10_000
+
+
+class Routing:
+    """The places of one session's keys."""
+
+    def __init__(self, places: int) -> None:
+        self._places = range(places)
+        self._place_of: dict[str, int] = {}
+        self._open: Counter[str] = Counter()
+        self._open_at: Counter[int] = Counter()
+        self._keys_at: Counter[int] = Counter()
+
+    def place(self, key: str) -> int:
+        """The key's place, chosen now if it is new."""
+        place = self._place_of.pop(key, None)
+        if place is None:
+            place = min(self._places, key=lambda p: (self._open_at[p], self._keys_at[p], p))
+            self._keys_at[place] += 1
+            self._forget()
+        self._place_of[key] = place  # last in order: the most lately used
+        return place
+
+    def opened(self, key: str) -> int:
+        """A track of the key begins to flow; its place."""
+        place = self.place(key)
+        self._open[key] += 1
+        self._open_at[place] += 1
+        return place
+
+    def closed(self, key: str) -> None:
+        """A track of the key has ended."""
+        if self._open[key] <= 1:
+            del self._open[key]
+        else:
+            self._open[key] -= 1
+        self._open_at[self._place_of[key]] -= 1
+
+    def _forget(self) -> None:
+        if len(self._place_of) < MAX_KEYS:
+            return
+        for key in self._place_of:
+            if not self._open[key]:
+                self._keys_at[self._place_of.pop(key)] -= 1
+                return
