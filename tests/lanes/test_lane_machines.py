@@ -396,7 +396,7 @@ class PortableLive(Live):
 
 
 QUICK = settings(
-    max_examples=60,
+    max_examples=150,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -1,4 +1,4 @@
-"""Lanes at the edges that a machine rarely meets: full, closed, out of descriptors, two processes."""
+"""Lanes at the edges that a machine rarely meets: full, closed, refused, two processes."""
 
 from __future__ import annotations
 
@@ -71,6 +71,16 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def fill(writer: ReliableWriter) -> int:
+    """Send until it is full; how many frames went in."""
+    for number in range(1_000):
+        try:
+            writer.send_nowait(audio(480, number), 0)
+        except WouldBlock:
+            return number
+    raise AssertionError("it is never full")
+
+
 def picture_ring(pictures: int) -> int:
     return ring_capacity(PICTURE[0] * PICTURE[1] * 3 // 2, pictures)
 
@@ -86,7 +96,7 @@ def test_large_frames_are_lent_and_small_ones_copied(ends: ExitStack, portable: 
     assert isinstance(copied, AudioFrame)
     assert reader.receive_nowait() is None
     assert writer.in_use > 70_000, "its slot is held while the frame lives"
-    with pytest.raises(ValueError, match="read-only|WRITEABLE"):
+    with pytest.raises(ValueError, match="WRITEABLE"):
         lent.data.flags.writeable = True
     del lent
     reader.settle()
@@ -156,7 +166,7 @@ def test_mappings_of_kept_frames_are_bounded(
     assert mapped <= MAX_EVACUATED + 1
     del kept
     before = mapped
-    kept = stream(8)
+    stream(8)
     assert mapped > before, "lent again"
 
 
@@ -264,10 +274,7 @@ def test_a_full_reliable_lane_says_would_block_until_there_is_room(ends: ExitSta
     writer, reader, row = reliable_lane(ring_capacity(2_000, 4))
     ends.callback(writer.close)
     ends.callback(reader.close)
-    sent = 0
-    with pytest.raises(WouldBlock):
-        for sent in range(1_000):  # noqa: B007
-            writer.send_nowait(audio(480, sent), 0)
+    sent = fill(writer)
     assert row.snapshot().sent == sent == writer.sequence, "a refused frame is not counted"
     assert reader.discard() == sent
     writer.send_nowait(audio(480), 0)
@@ -585,7 +592,6 @@ def test_an_end_that_is_forgotten_warns_and_closes() -> None:
     writer = ReliableWriter(8_192, plain_row(), portable=False)
     with pytest.warns(ResourceWarning, match="never closed") as seen:
         del writer
-        gc.collect()
     assert len(seen) == 3
     assert open_descriptors() == before
 
@@ -765,9 +771,7 @@ def test_a_dead_readers_room_is_not_given_back(portable: bool) -> None:
         writer.send_nowait(audio(480), 0)
         assert reader.receive_nowait() is not None
         reader.close()
-        with pytest.raises(WouldBlock):
-            for number in range(100):
-                writer.send_nowait(audio(480, number), 0)
+        fill(writer)
         counts = row.snapshot()
         assert counts.in_flight == counts.sent
         row.add(Count.LOST, counts.in_flight)

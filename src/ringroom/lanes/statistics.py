@@ -13,12 +13,11 @@ stays "in flight" until whoever buries the lane counts it as lost.
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Self
 
-from ringroom.errors import RingroomError, StartupError, WireError
+from ringroom.errors import ClosedError, RingroomError, StartupError, WireError
 from ringroom.lanes.memory import Segment
 
 SLOTS = 8_192
@@ -131,11 +130,10 @@ class StatisticsTable:
         try:
             if segment.size != SLOTS * ROW_BYTES:
                 raise WireError(f"a statistics table of {segment.size} bytes")
-            self._mapping: mmap.mmap = segment.map_shared()
+            self._cells: memoryview | None = memoryview(segment.map_shared()).cast("Q")
         except RingroomError:
             segment.close()
             raise
-        self._cells = memoryview(self._mapping).cast("Q")
 
     @classmethod
     def create(cls) -> Self:
@@ -152,11 +150,14 @@ class StatisticsTable:
     def row(self, index: int) -> Row:
         if not 0 <= index < SLOTS:
             raise StartupError(f"no statistics row {index}: {SLOTS} lanes at most")
+        if self._cells is None:
+            raise ClosedError("the statistics table is closed")
         return Row(self._cells, index)
 
     def close(self) -> None:
-        """Idempotent. Rows that are still held keep the memory mapped, not the descriptor."""
+        """Idempotent. Rows that are still held keep the memory mapped."""
         self._segment.close()
+        self._cells = None
 
 
 class RowPool:

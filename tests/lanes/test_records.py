@@ -1,0 +1,255 @@
+"""The codec's law: any bytes decode to a value or raise `WireError`."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lane_kit import TRACK, audio, content, message, muted, video
+
+from ringroom.colour import i420_size
+from ringroom.errors import WireError
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Event,
+    EventKind,
+    Item,
+    Kind,
+    Participant,
+    TrackInfo,
+    VideoFrame,
+)
+from ringroom.lanes import records
+
+STAMP = (7, 123_456_789)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+KINDS: dict[str, Item] = {
+    "mono": audio(5, 1),
+    "stereo": audio(5, 2, 2),
+    "video": video(4, 3, 9),
+    "data": DataFrame(b"payload", "topic", "ann", reliable=False, to=("bob", "zoë")),
+    "empty data": DataFrame(b""),
+    "event": muted(3, padding=5),
+    "bare event": Event(kind=EventKind.DISCONNECTED),
+}
+
+
+def whole(item: Item) -> bytes:
+    head, body = records.encode(item, STAMP)
+    return head + bytes(body)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_whole(name: str) -> None:
+    item = KINDS[name]
+    got = records.decode(whole(item), TRACK)
+    assert content(got) == content(item)
+    assert got.received_ns == STAMP[1]
+    if not isinstance(got, Event):
+        assert got.sequence == STAMP[0]
+    if isinstance(got, AudioFrame | VideoFrame):
+        assert got.track is TRACK
+    assert records.peek(whole(item)).received_ns == STAMP[1]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_truncated_at_every_byte(name: str) -> None:
+    """An equal value only when whole."""
+    item, raw = KINDS[name], whole(KINDS[name])
+    for length in range(len(raw)):
+        try:
+            got = records.decode(raw[:length], TRACK)
+        except WireError:
+            continue
+        assert isinstance(got, AudioFrame), "only samples have no length of their own"
+        assert content(got) != content(item)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("trailing", [b"\0", b"xy", b"\0" * 40])
+def test_trailing_bytes(name: str, trailing: bytes) -> None:
+    item = KINDS[name]
+    try:
+        got = records.decode(whole(item) + trailing, TRACK)
+    except WireError:
+        return
+    assert isinstance(got, AudioFrame)
+    assert content(got) != content(item)
+
+
+def test_the_clock_of_the_source_and_the_rotation_travel() -> None:
+    frame = VideoFrame(bytes(12 + 2 * 4), 4, 3, rotation=270, timestamp_us=-(1 << 63))
+    assert content(records.decode(whole(frame))) == content(frame)
+
+
+def test_stereo_is_interleaved_little_endian() -> None:
+    frame = AudioFrame(np.array([[1, -2], [300, -32768]], np.int16), 48_000)
+    assert whole(frame)[records.HEADER_BYTES :] == b"\x01\x00\xfe\xff\x2c\x01\x00\x80"
+
+
+def test_views_of_a_record_are_not_copies() -> None:
+    raw = bytearray(whole(audio(50, 1)))
+    frame = records.decode(memoryview(raw).toreadonly())
+    assert isinstance(frame, AudioFrame)
+    raw[records.HEADER_BYTES] ^= 0xFF
+    assert frame.samples[0, 0] != audio(50, 1).samples[0, 0]
+    assert not frame.samples.flags.writeable
+
+
+@given(
+    payload=st.binary(max_size=200),
+    topic=TEXT,
+    sender=TEXT,
+    reliable=st.booleans(),
+    to=st.lists(TEXT, max_size=5).map(tuple),
+)
+@settings(deadline=None)
+def test_any_message_comes_back(
+    payload: bytes, topic: str, sender: str, reliable: bool, to: tuple[str, ...]
+) -> None:
+    frame = DataFrame(payload, topic, sender, reliable, to)
+    assert content(records.decode(whole(frame))) == content(frame)
+
+
+@given(
+    kind=st.sampled_from(EventKind),
+    participant=st.none()
+    | st.builds(
+        Participant,
+        identity=TEXT,
+        sid=TEXT,
+        name=TEXT,
+        metadata=TEXT,
+        attributes=st.dictionaries(TEXT, TEXT, max_size=3),
+    ),
+    track=st.none()
+    | st.builds(
+        TrackInfo,
+        sid=TEXT,
+        name=TEXT,
+        kind=st.sampled_from(["audio", "video"]).map(Kind),
+        participant=TEXT,
+        source=TEXT,
+    ),
+    reason=st.text(max_size=20),
+)
+@settings(deadline=None)
+def test_any_event_comes_back(
+    kind: EventKind, participant: Participant | None, track: TrackInfo | None, reason: str
+) -> None:
+    event = Event(
+        kind=kind, participant=participant, track=track, reason=reason, received_ns=STAMP[1]
+    )
+    assert records.decode(whole(event)) == event
+
+
+@given(raw=st.binary(max_size=120))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_decode_or_are_wire_errors(raw: bytes) -> None:
+    for kind in (None, 1, 2, 3, 4):
+        record = raw if kind is None or not raw else bytes([kind]) + raw[1:]
+        decodes_or_refuses(record)
+
+
+def test_twenty_thousand_mutations() -> None:
+    """In bulk: bits flipped, bytes replaced, cut, and joined, from whole records."""
+    dice = random.Random(20_240_601)
+    samples = [whole(item) for item in KINDS.values()] + [whole(message(30))]
+    decoded = 0
+    for _ in range(20_000):
+        raw = bytearray(dice.choice(samples))
+        for _ in range(dice.randint(1, 4)):
+            place = dice.randrange(len(raw)) if raw else 0
+            match dice.randrange(5):
+                case 0 if raw:
+                    raw[place] ^= 1 << dice.randrange(8)
+                case 1 if raw:
+                    raw[place] = dice.choice((0, 1, 2, 127, 128, 255))
+                case 2:
+                    del raw[place:]
+                case 3:
+                    raw[place:place] = dice.randbytes(dice.randint(1, 8))
+                case _:
+                    raw += dice.choice(samples)[place:]
+        decoded += decodes_or_refuses(bytes(raw))
+    assert 500 < decoded < 19_500, "the fuzz reaches both outcomes"
+
+
+def decodes_or_refuses(raw: bytes) -> bool:
+    try:
+        item = records.decode(raw, TRACK)
+    except WireError:
+        return False
+    again = records.decode(whole_again(item), TRACK)
+    assert content(again) == content(item)
+    return True
+
+
+def whole_again(item: Item) -> bytes:
+    head, body = records.encode(item, (0, item.received_ns))
+    return head + bytes(body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"kind": 5}',
+        b'{"kind": "no such"}',
+        b'{"kind": "connected", "participant": 5}',
+        b'{"kind": "connected", "participant": {"attributes": {"a": 1}}}',
+        b'{"kind": "connected", "participant": {"attributes": 7}}',
+        b'{"kind": "connected", "participant": {"identity": null}}',
+        b'{"kind": "connected", "track": {"kind": "smell"}}',
+        b'{"kind": "connected", "track": []}',
+        b'{"kind": "connected", "reason": ["x"]}',
+        b'{"kind": "connected"',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b"9" * 5_000,
+    ],
+)
+def test_events_of_wrong_json_are_wire_errors(text: bytes) -> None:
+    raw = records._HEADER.pack(records.EVENT, 0, 0, len(text), 0, 0) + text
+    with pytest.raises(WireError):
+        records.decode(raw)
+
+
+@pytest.mark.parametrize("kind", [0, 5, 255])
+def test_unknown_kinds_are_wire_errors(kind: int) -> None:
+    with pytest.raises(WireError, match="unknown kind"):
+        records.decode(bytes([kind]) + bytes(40))
+
+
+@pytest.mark.parametrize(
+    ("channels", "rate", "nbytes"),
+    [
+        (0, 16_000, 4),
+        (3, 16_000, 6),
+        (1, 0, 4),
+        (1, 7_999, 4),
+        (1, 16_000, 3),
+        (2, 16_000, 6),
+        (1, 16_000, 0),
+    ],
+)
+def test_impossible_audio_is_a_wire_error(channels: int, rate: int, nbytes: int) -> None:
+    with pytest.raises(WireError):
+        records.decode(records.audio_head(rate, channels, STAMP) + bytes(nbytes))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "rotation"), [(0, 4, 0), (4, 1, 0), (8_193, 2, 0), (4, 4, 45)]
+)
+def test_impossible_video_is_a_wire_error(width: int, height: int, rotation: int) -> None:
+    nbytes = i420_size(width, height)
+    raw = records.video_head((width, height), rotation, 0, STAMP) + bytes(nbytes)
+    with pytest.raises(WireError):
+        records.decode(raw)

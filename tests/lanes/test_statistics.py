@@ -1,0 +1,95 @@
+"""The counts that outlive a process."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from ringroom.errors import ClosedError, StartupError, WireError
+from ringroom.lanes.memory import Segment
+from ringroom.lanes.statistics import (
+    FIELDS,
+    SLOTS,
+    Count,
+    LaneCounts,
+    RowPool,
+    StatisticsTable,
+)
+
+
+@pytest.fixture
+def table() -> Iterator[StatisticsTable]:
+    with closing(StatisticsTable.create()) as made:
+        yield made
+
+
+def test_both_sides_see_the_counts(table: StatisticsTable) -> None:
+    with closing(StatisticsTable.attach(os.dup(table.fd))) as other:
+        table.row(5).add(Count.SENT, 3)
+        other.row(5).add(Count.DONE)
+        assert table.row(5).snapshot() == LaneCounts(sent=3, done=1)
+        assert other.row(5).snapshot().in_flight == 2
+        assert table.row(4).snapshot() == table.row(6).snapshot() == LaneCounts()
+
+
+def test_every_cell_is_its_own(table: StatisticsTable) -> None:
+    row = table.row(SLOTS - 1)
+    for count in Count:
+        row.set(count, 100 + count)
+    assert [row.get(count) for count in Count] == [100 + count for count in Count]
+    assert len(Count) <= FIELDS
+    assert table.row(SLOTS - 2).snapshot() == LaneCounts()
+    row.clear()
+    assert not any(row.get(count) for count in Count)
+
+
+def test_the_law() -> None:
+    counts = LaneCounts(
+        sent=100, taken=50, done=40, dropped_full=1, dropped_stale=2, dropped_flushed=3, lost=4
+    )
+    assert counts.dropped == 6
+    assert counts.in_flight == 50
+    total = counts + counts
+    assert total.sent == 200
+    assert total.in_flight == 100
+
+
+@pytest.mark.parametrize("index", [-1, SLOTS])
+def test_there_is_an_end_to_rows(index: int, table: StatisticsTable) -> None:
+    with pytest.raises(StartupError, match="8192 lanes at most"):
+        table.row(index)
+
+
+def test_rows_are_lent_and_come_back_clean(table: StatisticsTable) -> None:
+    pool = RowPool(table, 10, 2)
+    first, second = pool.acquire(), pool.acquire()
+    assert (first.index, second.index) == (10, 11)
+    with pytest.raises(StartupError, match="too many tracks"):
+        pool.acquire()
+    first.add(Count.SENT)
+    pool.release(first.index)
+    assert pool.acquire().snapshot() == LaneCounts()
+
+
+def test_a_row_outlives_its_table() -> None:
+    """The memory stays while somebody counts."""
+    table = StatisticsTable.create()
+    row = table.row(0)
+    table.close()
+    table.close()
+    with pytest.raises(ClosedError):
+        table.row(0)
+    row.add(Count.SENT)
+    assert row.snapshot().sent == 1
+
+
+def test_another_segment_is_no_table() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with closing(Segment.create(4_096)) as segment, pytest.raises(WireError, match="4096"):
+        StatisticsTable.attach(os.dup(segment.fd))
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
