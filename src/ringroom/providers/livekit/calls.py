@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ class Calls:
     """The requests of one connection that are under way."""
 
     def __init__(self) -> None:
-        self._left: set[asyncio.Task[Any]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def run(
         self,
@@ -39,7 +40,7 @@ class Calls:
         done (some requests are never answered then). After these two, or if the caller is
         cancelled, the request is carried on and what it achieves is undone.
         """
-        task = asyncio.ensure_future(request)
+        task = self._keep(request)
         waited: set[asyncio.Future[Any]] = {task} if gone is None else {task, gone}
         try:
             await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -53,21 +54,27 @@ class Calls:
             raise ConnectionError("the connection ended")
         raise TimeoutError
 
+    def _keep(self, work: Coroutine[Any, Any, _Answer]) -> asyncio.Task[_Answer]:
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
     def _leave(self, task: asyncio.Task[_Answer], undo: Undo[_Answer] | None) -> None:
-        cleaner = asyncio.ensure_future(_undone(task, undo))
-        for left in (task, cleaner):
-            self._left.add(left)
-            left.add_done_callback(self._left.discard)
+        self._keep(_undone(task, undo))
 
     async def settle(self, timeout: float) -> None:
-        """Wait for what is still under way, then cancel it."""
-        if self._left:
-            await asyncio.wait(set(self._left), timeout=timeout)
-        rest = set(self._left)
+        """Wait for all that is under way, then cancel it."""
+        deadline = time.monotonic() + timeout
+        # In rounds: an answer that comes now may still have to be undone.
+        while self._under_way and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(set(self._under_way), timeout=left)
+            await asyncio.sleep(0)
+        rest = set(self._under_way)
         for task in rest:
             task.cancel()
         if rest:
-            _log.warning("livekit: %d requests to the SDK were never answered", len(rest))
+            _log.warning("livekit: %d requests to the SDK were not answered in time", len(rest))
             await asyncio.wait(rest, timeout=1.0)
 
 

@@ -6,6 +6,7 @@ Owns the SDK's room and everything that is published in it. All of the SDK's exc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Coroutine, Iterable
@@ -58,9 +59,13 @@ class LiveKitProvider(Provider):
         self._ending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def failures(self) -> int:
+        """How often an event of the room was not handled, or a track was given up. For tests."""
+        return self._roster.failures if self._roster is not None else 0
+
     async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
-        if self._closing is not None:
-            raise ClosedError("livekit: transport is closed")
+        self._check_open()
         if self._room is not None:
             raise RoomError("livekit: this connection was used once; open another")
         scrub_logs()
@@ -72,12 +77,14 @@ class LiveKitProvider(Provider):
         roster.on("reconnected", self._on_reconnected)
         roster.on("disconnected", lambda reason: self._on_disconnected(reason, sink))
         try:
-            return await self._calls.run(
+            joined = await self._calls.run(
                 self._join(room, roster),
                 options.connect_timeout,
                 gone=self._line.gone,
                 undo=lambda _: room.disconnect(),
             )
+            self._check_open()
+            return joined
         except BaseException as error:
             roster.close()
             self._line.end()
@@ -157,9 +164,12 @@ class LiveKitProvider(Provider):
             roster.sync()
         return Joined(room=room.name, identity=local.identity, sid=local.sid)
 
-    def _joined(self) -> tuple[rtc.Room, Line]:
+    def _check_open(self) -> None:
         if self._closing is not None:
             raise ClosedError("livekit: transport is closed")
+
+    def _joined(self) -> tuple[rtc.Room, Line]:
+        self._check_open()
         if self._room is None or self._line is None:
             raise RoomError("livekit: not connected", reason="disconnected")
         self._line.check()
@@ -208,16 +218,20 @@ class LiveKitProvider(Provider):
             sink.ended(reason, error=error)
 
     async def _close(self) -> None:
+        timeout = self._options.close_timeout
         try:
-            async with asyncio.timeout(self._options.close_timeout):
+            async with asyncio.timeout(timeout):
                 await self._leave()
         except TimeoutError:
-            _log.warning(
-                "livekit: leaving the room took longer than %s s", self._options.close_timeout
-            )
+            _log.warning("livekit: leaving the room took longer than %s s", timeout)
         await self._calls.settle(1.0)
-        _stop_listening(self._room)
-        self._room = self._roster = None
+        room, self._room, self._roster = self._room, None, None
+        if room is not None and room.isconnected():
+            # Joined while it was being closed.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await room.disconnect()
+        _stop_listening(room)
 
     async def _leave(self) -> None:
         if self._line is not None:
@@ -229,7 +243,7 @@ class LiveKitProvider(Provider):
         if self._roster is not None:
             await self._roster.end_tracks("closed")
             self._roster.close()
-        if self._room is not None:
+        if self._room is not None and self._room.isconnected():
             await self._room.disconnect()
 
 

@@ -1,0 +1,627 @@
+"""Joining, publishing, sending and leaving, over a room that behaves as the SDK's does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+from livekit.rtc.participant import PublishDataError, PublishTrackError  # noqa: E402
+from livekit.rtc.room import ConnectError  # noqa: E402
+
+from ringroom.errors import ClosedError, RoomError  # noqa: E402
+from ringroom.frames import DataFrame, Event, EventKind, Kind  # noqa: E402
+from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
+from ringroom.providers.livekit import connection, mapping, roster  # noqa: E402
+from ringroom.providers.livekit.calls import Calls  # noqa: E402
+from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
+from ringroom.providers.provider import OutgoingTrack  # noqa: E402
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhcHAifQ.c2lnbmF0dXJl"
+VOICE = OutgoingTrack(
+    name="answer", kind=Kind.AUDIO, options=PublishOptions(), sample_rate=16_000, channels=1
+)
+
+
+class Publication(SimpleNamespace):
+    __hash__ = object.__hash__
+
+    def __init__(self, sid: str, kind: int = 1, **fields: Any) -> None:
+        defaults = {"name": "voice", "source": 2, "muted": False, "subscribed": False}
+        super().__init__(sid=sid, kind=kind, asked=0, **{**defaults, **fields})
+
+    def set_subscribed(self, subscribed: bool) -> None:
+        self.asked += 1
+
+
+def someone(identity: str, *publications: Publication) -> Any:
+    return SimpleNamespace(
+        identity=identity,
+        sid="PA",
+        name=identity.title(),
+        metadata="",
+        attributes={},
+        disconnect_reason=None,
+        track_publications={p.sid: p for p in publications},
+    )
+
+
+class Local(SimpleNamespace):
+    def __init__(self) -> None:
+        allowed = SimpleNamespace(can_publish=True, can_publish_data=True, can_publish_sources=[])
+        super().__init__(identity="app", sid="PA_app", permissions=allowed, log=[])
+        self.answer: Callable[[], Any] = lambda: Publication("TR_own", name="answer")
+        self.wait: asyncio.Future[None] | None = None
+
+    async def publish_track(self, track: Any, options: Any) -> Any:
+        if self.wait is not None:
+            await self.wait
+        self.log.append("published")
+        return self.answer()
+
+    async def unpublish_track(self, sid: str) -> None:
+        self.log.append(f"unpublished {sid}")
+
+    async def publish_data(self, payload: bytes, **fields: Any) -> None:
+        self.log.append((payload, fields))
+        self.answer()
+
+
+class Room:
+    """The SDK's room: an emitter, and a connect that a cancellation does not stop."""
+
+    name = "voice-room"
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+        self.local_participant = Local()
+        self.remote_participants: dict[str, Any] = {}
+        self.failure: Exception | None = None
+        self.wait: asyncio.Future[None] | None = None
+        self.connected: Any = None
+        self.alive = False
+        self.disconnects = 0
+
+    def on(self, name: str, handler: Any) -> None:
+        self.handlers[name] = handler
+
+    def emit(self, name: str, *arguments: Any) -> None:
+        self.handlers[name](*arguments)
+
+    async def connect(self, url: str, token: str, options: Any) -> None:
+        if self.wait is not None:
+            await self.wait
+        if self.failure is not None:
+            raise self.failure
+        self.connected = (url, token, options)
+        self.alive = True
+
+    def isconnected(self) -> bool:
+        return self.alive
+
+    async def disconnect(self) -> None:
+        self.disconnects += 1
+        if self.alive:
+            self.alive = False
+            self.emit("disconnected", rtc.DisconnectReason.CLIENT_INITIATED)
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.messages: list[DataFrame] = []
+        self.log: list[Any] = []
+        self.wanted = True
+
+    def wants(self, track: Any, participant: Any) -> bool:
+        return self.wanted
+
+    def open_track(self, track: Any, participant: Any) -> Any:
+        raise NotImplementedError
+
+    def data(self, frame: DataFrame) -> None:
+        self.messages.append(frame)
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def ended(self, reason: str, *, error: str = "") -> None:
+        self.log.append(("ended", reason, error))
+
+    def kinds(self) -> list[EventKind]:
+        return [event.kind for event in self.events]
+
+
+class Ingest:
+    """Stands in for the reading of a track: it ends when it is told to."""
+
+    made: list[Ingest] = []  # noqa: RUF012
+
+    def __init__(self, sink: Sink, track: Any, participant: Any) -> None:
+        self.sink, self.track, self.participant = sink, track, participant
+        self.muted: Any = None
+        self.after: Any = None
+        self.over = asyncio.get_running_loop().create_future()
+        self.made.append(self)
+
+    def start(self, remote: Any, options: Any, after: Any = None) -> asyncio.Task[None]:
+        self.after = after
+        return asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        await self.over
+
+    def mute(self, muted: bool) -> None:
+        self.muted = muted
+
+    async def end(self, reason: str) -> None:
+        await asyncio.sleep(0)
+        if not self.over.done():
+            self.sink.log.append((self.track.sid, reason))
+            self.over.set_result(None)
+
+
+class Source:
+    def __init__(self, *arguments: Any, **fields: Any) -> None:
+        self.arguments = arguments
+
+    def clear_queue(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Room:
+    made = Room()
+    tracks = SimpleNamespace(create_audio_track=lambda name, source: name)
+    monkeypatch.setattr(connection.rtc, "Room", lambda: made)
+    monkeypatch.setattr(connection.rtc, "AudioSource", Source)
+    monkeypatch.setattr(connection.rtc, "LocalAudioTrack", tracks)
+    monkeypatch.setattr(roster, "Ingest", Ingest)
+    Ingest.made.clear()
+    return made
+
+
+def provider() -> LiveKitProvider:
+    return LiveKitProvider(url="ws://host", token=TOKEN, e2ee_key=b"key")
+
+
+async def turns(count: int = 12) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def run(scenario: Any) -> None:
+    async def alone() -> None:
+        await scenario
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left
+
+    asyncio.run(alone())
+
+
+def test_joining_tells_who_is_there(room: Room) -> None:
+    async def scenario() -> None:
+        sink, voice = Sink(), Publication("TR_1")
+        room.remote_participants["ann"] = someone("ann", voice)
+        app = provider()
+        joined = await app.connect(sink, SessionOptions(connect_timeout=7))  # type: ignore[arg-type]
+        assert (joined.room, joined.identity) == ("voice-room", "app")
+        url, token, options = room.connected
+        assert (url, token) == ("ws://host", TOKEN)
+        assert options.auto_subscribe is False
+        assert options.connect_timeout == 7
+        assert options.encryption.key_provider_options.shared_key == b"key"
+        assert sink.kinds() == [
+            EventKind.CONNECTED,
+            EventKind.PARTICIPANT_JOINED,
+            EventKind.TRACK_PUBLISHED,
+        ]
+        assert voice.asked == 1
+        with pytest.raises(RoomError, match="used once"):
+            await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        await asyncio.gather(app.close(), app.close())
+        await app.close()
+        assert room.disconnects == 1
+        assert not sink.log, "no end is told for a close of our own"
+        with pytest.raises(ClosedError):
+            await app.send_data(DataFrame(b"x"))
+        with pytest.raises(ClosedError):
+            await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"engine: signal failure: client error: 401 Unauthorized - invalid token: {TOKEN}", "una"),
+        ("engine: signal failure: client error: 403 Forbidden - ", "unauthorized"),
+        ("engine: signal failure: transport connection error: refused (os error 111)", "unr"),
+        ("engine: signal failure: client error: 404 Not Found - 404 page not found\n", "unr"),
+        ("engine: connection error: wait_pc_connection timed out", "timeout"),
+    ],
+)
+def test_why_joining_failed(room: Room, text: str, reason: str) -> None:
+    async def scenario() -> None:
+        room.failure = ConnectError(text)
+        app = provider()
+        with pytest.raises(RoomError) as caught:
+            await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        assert caught.value.reason.startswith(reason)
+        assert str(caught.value).startswith("livekit: ")
+        assert TOKEN not in str(caught.value)
+        assert caught.value.__cause__ is None
+        with pytest.raises(RoomError):
+            await app.publish(VOICE)
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_room_joined_too_late_is_left(room: Room) -> None:
+    async def scenario() -> None:
+        room.wait = asyncio.get_running_loop().create_future()
+        sink, app = Sink(), provider()
+        with pytest.raises(RoomError) as caught:
+            await app.connect(sink, SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        assert caught.value.reason == "timeout"
+        room.wait.set_result(None)
+        await turns()
+        assert room.disconnects == 1, "nobody would ever leave it"
+        assert not sink.events
+        await app.close()
+
+    run(scenario())
+
+
+def test_closed_while_joining(room: Room) -> None:
+    async def scenario() -> None:
+        room.wait = asyncio.get_running_loop().create_future()
+        app = provider()
+        joining = asyncio.create_task(app.connect(Sink(), SessionOptions()))  # type: ignore[arg-type]
+        await turns()
+        closing = asyncio.create_task(app.close())
+        await turns()
+        room.wait.set_result(None)
+        with pytest.raises((RoomError, ClosedError)):
+            await joining
+        await closing
+        assert room.disconnects == 1
+        assert not room.alive
+
+    run(scenario())
+
+
+REASONS = {
+    "ROOM_DELETED": "",
+    "ROOM_CLOSED": "",
+    "PARTICIPANT_REMOVED": "",
+    "DUPLICATE_IDENTITY": "",
+    "SERVER_SHUTDOWN": "server shutdown",
+    "SIGNAL_CLOSE": "signal close",
+    "JOIN_FAILURE": "join failure",
+    "CONNECTION_TIMEOUT": "connection timeout",
+    "MEDIA_FAILURE": "media failure",
+    "STATE_MISMATCH": "state mismatch",
+    "CLIENT_INITIATED": "client initiated",
+    "UNKNOWN_REASON": "unknown reason",
+}
+
+
+@pytest.mark.parametrize(("name", "word"), REASONS.items())
+def test_how_the_room_ended(name: str, word: str) -> None:
+    reason, error = mapping.end_of_room(rtc.DisconnectReason.Value(name))
+    assert reason
+    assert error == (f"livekit: connection to the room was lost: {word}" if word else "")
+
+
+def test_a_reason_of_a_newer_sdk() -> None:
+    assert mapping.end_of_room(99) == (
+        "reason 99",
+        "livekit: connection to the room was lost: reason 99",
+    )
+
+
+def test_tracks_end_before_the_room(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        voice = Publication("TR_1", muted=True)
+        room.emit("track_subscribed", object(), voice, someone("ann", voice))
+        assert Ingest.made[0].muted is True
+        playout = await app.publish(VOICE)
+        room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+        room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+        await turns()
+        reason = "room closed: it was deleted"
+        assert sink.log == [("TR_1", reason), ("ended", reason, "")]
+        for refused in (app.publish(VOICE), app.send_data(DataFrame(b"x"))):
+            with pytest.raises(RoomError) as caught:
+                await refused
+            assert caught.value.reason == "disconnected"
+        await playout.close()
+        await app.close()
+        assert len(sink.log) == 2
+
+    run(scenario())
+
+
+def test_tracks_come_go_and_come_back(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        one, two = Publication("TR_1"), Publication("TR_2", name="second")
+        ann = someone("ann", one, two)
+        room.remote_participants["ann"] = ann
+        room.emit("participant_connected", ann)
+        room.emit("track_published", one, ann)
+        assert sink.kinds().count(EventKind.TRACK_PUBLISHED) == 2
+        for publication in (one, two):
+            room.emit("track_subscribed", object(), publication, ann)
+        room.emit("track_muted", ann, two)
+        assert [i.muted for i in Ingest.made] == [False, True]
+        room.emit("track_unsubscribed", object(), one, ann)
+        room.emit("track_subscribed", object(), one, ann)
+        assert Ingest.made[2].after is Ingest.made[0]
+        await turns()
+        assert sink.log == [("TR_1", "unsubscribed")]
+        room.emit("track_unpublished", one, ann)
+        room.emit("track_unpublished", one, ann)
+        await turns()
+        assert sink.log[1:] == [("TR_1", "unpublished")]
+        assert sink.kinds().count(EventKind.TRACK_UNPUBLISHED) == 1
+        room.emit("participant_disconnected", ann)
+        await turns()
+        assert sink.log[2:] == [("TR_2", "the participant left")]
+        assert sink.kinds()[-1] is EventKind.PARTICIPANT_LEFT
+        await app.close()
+
+    run(scenario())
+
+
+def test_what_is_not_wanted_is_not_subscribed(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        sink.wanted = False
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        voice = Publication("TR_1")
+        room.emit("track_published", voice, someone("ann", voice))
+        room.emit("track_published", Publication("TR_2", kind=0), someone("ann"))
+        assert voice.asked == 0
+        assert sink.kinds() == [EventKind.CONNECTED, EventKind.TRACK_PUBLISHED]
+        await app.close()
+
+    run(scenario())
+
+
+def test_reconnection_takes_up_what_it_missed(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        room.emit("reconnecting")
+        voice = Publication("TR_1")
+        room.remote_participants["ann"] = someone("ann", voice)
+        room.emit("reconnected")
+        assert sink.kinds() == [
+            EventKind.CONNECTED,
+            EventKind.CONNECTION_LOST,
+            EventKind.CONNECTION_BACK,
+            EventKind.PARTICIPANT_JOINED,
+            EventKind.TRACK_PUBLISHED,
+        ]
+        assert voice.asked == 1
+        await app.close()
+
+    run(scenario())
+
+
+def test_the_rooms_other_news(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        ann = someone("ann")
+        room.emit("participant_name_changed", ann, "old", "new")
+        room.emit("participant_connected", ann)
+        ann.attributes = {"mood": "good"}
+        room.emit("participant_attributes_changed", {"mood": "good"}, ann)
+        room.emit("participant_metadata_changed", ann, "old", "new")
+        room.emit("track_subscription_failed", ann, "TR_9", "no permission")
+        for state in ("OK", "DECRYPTION_FAILED", "DECRYPTION_FAILED"):
+            room.emit("e2ee_state_changed", ann, rtc.EncryptionState.Value(state))
+        assert sink.kinds()[2:] == [
+            EventKind.PARTICIPANT_CHANGED,
+            EventKind.PARTICIPANT_CHANGED,
+            EventKind.TRACK_FAILED,
+            EventKind.TRACK_FAILED,
+        ]
+        assert dict(sink.events[2].participant.attributes) == {"mood": "good"}  # type: ignore[union-attr]
+        packet = rtc.DataPacket(data=b"x", kind=1, participant=ann, topic="t")
+        room.emit("data_received", packet)
+        room.emit("data_received", rtc.DataPacket(data=b"y", kind=0, participant=None))
+        found = [(m.payload, m.topic, m.participant, m.reliable) for m in sink.messages]
+        assert found == [(b"x", "t", "ann", True), (b"y", "", "", False)]
+        await app.close()
+        room.emit("data_received", packet)
+        assert len(sink.messages) == 2
+
+    run(scenario())
+
+
+def test_a_handler_that_fails_is_counted(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        too_large = rtc.DataPacket(data=bytes(70_000), kind=1, participant=None)
+        room.emit("data_received", too_large)
+        room.emit("data_received", None)
+        assert app.failures == 2
+        Ingest.made.clear()
+        room.emit("track_subscribed", object(), Publication("TR_1"), someone("ann"))
+        Ingest.made[0].over.set_exception(ValueError("sink"))
+        await turns()
+        assert sink.events[-1].kind is EventKind.TRACK_FAILED
+        assert app.failures == 3
+        await app.close()
+
+    run(scenario())
+    assert "data_received was not handled" in caplog.text
+
+
+def test_publishing(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        with pytest.raises(RoomError, match="not connected"):
+            await app.publish(VOICE)
+        await app.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        local = room.local_participant
+        playout = await app.publish(VOICE)
+        await playout.close()
+        await playout.close()
+        assert local.log == ["published", "unpublished TR_own"]
+        local.permissions.can_publish_sources = [rtc.TrackSource.SOURCE_CAMERA]
+        with pytest.raises(RoomError, match="source microphone") as caught:
+            await app.publish(VOICE)
+        assert caught.value.reason == "publish_refused"
+        local.permissions.can_publish_sources = []
+        local.permissions.can_publish = False
+        with pytest.raises(RoomError, match="canPublish"):
+            await app.publish(VOICE)
+        local.permissions.can_publish = True
+        local.answer = _raise(PublishTrackError(f"no {TOKEN}"))
+        with pytest.raises(RoomError, match=r"answer.*no .token.") as caught:
+            await app.publish(VOICE)
+        assert caught.value.reason == "publish_refused"
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_track_published_too_late_is_taken_back(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        local = room.local_participant
+        local.wait = asyncio.get_running_loop().create_future()
+        with pytest.raises(RoomError, match="did not answer"):
+            await app.publish(VOICE)
+        local.wait.set_result(None)
+        await turns()
+        assert local.log == ["published", "unpublished TR_own"]
+        local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+        with pytest.raises(RoomError, match="ended"):
+            await publishing
+        local.wait.set_result(None)
+        await app.close()
+
+    run(scenario())
+
+
+def test_sending_data(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        await app.send_data(DataFrame(b"x", topic="t", reliable=False, to=("ann",)))
+        fields = {"reliable": False, "destination_identities": ["ann"], "topic": "t"}
+        assert local.log == [(b"x", fields)]
+        local.answer = _raise(PublishDataError("too large"))
+        with pytest.raises(RoomError, match="too large") as caught:
+            await app.send_data(DataFrame(b"x"))
+        assert caught.value.reason == "data_refused"
+        local.permissions.can_publish_data = False
+        with pytest.raises(RoomError, match="canPublishData"):
+            await app.send_data(DataFrame(b"x"))
+        await app.close()
+
+    run(scenario())
+
+
+def _raise(error: Exception) -> Callable[[], Any]:
+    def answer() -> Any:
+        raise error
+
+    return answer
+
+
+def test_calls_are_carried_on_and_undone() -> None:
+    async def scenario() -> None:
+        calls, undone = Calls(), []
+
+        async def undo(answer: str) -> None:
+            undone.append(answer)
+
+        async def answered(answer: asyncio.Future[str]) -> str:
+            return await answer
+
+        loop = asyncio.get_running_loop()
+        late, cut = loop.create_future(), loop.create_future()
+        with pytest.raises(TimeoutError):
+            await calls.run(answered(late), 0.0, undo=undo)
+        waiting = asyncio.create_task(calls.run(answered(cut), 5.0, undo=undo))
+        await turns()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        late.set_result("late")
+        cut.set_result("cut")
+        await calls.settle(1.0)
+        assert undone == ["late", "cut"]
+        broken = loop.create_future()
+        with pytest.raises(TimeoutError):
+            await calls.run(answered(broken), 0.0, undo=undo)
+        broken.set_exception(ConnectError("late failure"))
+        never = loop.create_future()
+        gone = loop.create_future()
+        gone.set_result(None)
+        with pytest.raises(ConnectionError):
+            await calls.run(answered(never), 5.0, gone=gone, undo=undo)
+        await calls.settle(0.0)
+        assert never.cancelled()
+        assert undone == ["late", "cut"]
+
+    run(scenario())
+
+
+def test_tokens_stay_out_of_the_sdks_log(caplog: pytest.LogCaptureFixture) -> None:
+    mapping.scrub_logs()
+    mapping.scrub_logs()
+    sdk = logging.getLogger("livekit")
+    assert sum(type(f).__name__ == "_Scrubber" for f in sdk.filters) == 1
+    with caplog.at_level(logging.DEBUG, logger="livekit"):
+        sdk.warning("%s - %s", "refused", f"invalid token: {TOKEN}, expired")
+        sdk.warning("wss://host/rtc?access_token=secret-value&auto=1")
+        sdk.warning("plain %d", 5)
+    assert caplog.messages == [
+        "refused - invalid token: (token), expired",
+        "wss://host/rtc?access_token=(token)&auto=1",
+        "plain 5",
+    ]
+
+
+def test_publish_options() -> None:
+    ours = PublishOptions(dtx=True, red=False, audio_bitrate=32_000, source="screen_share_audio")
+    theirs = mapping.publish_options(
+        OutgoingTrack(name="a", kind=Kind.AUDIO, options=ours, sample_rate=16_000, channels=1)
+    )
+    assert (theirs.dtx, theirs.red, theirs.audio_encoding.max_bitrate) == (True, False, 32_000)
+    assert theirs.source == rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO
+    assert not mapping.publish_options(VOICE).HasField("audio_encoding")
+    assert mapping.publish_options(VOICE).source == rtc.TrackSource.SOURCE_MICROPHONE
+    ours = PublishOptions(video_codec="av1", simulcast=True, video_fps=15)
+    theirs = mapping.publish_options(
+        OutgoingTrack(name="v", kind=Kind.VIDEO, options=ours, width=1280, height=720)
+    )
+    assert (theirs.video_codec, theirs.simulcast) == (rtc.VideoCodec.AV1, True)
+    assert theirs.source == rtc.TrackSource.SOURCE_CAMERA
+    assert theirs.video_encoding.max_framerate == 15
+    assert 1_100_000 < theirs.video_encoding.max_bitrate < 1_300_000

@@ -1,0 +1,320 @@
+"""The way out, over a source that does what the native one does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+from ringroom.errors import ClosedError, FrameError, RoomError  # noqa: E402
+from ringroom.frames import AudioFrame, Kind, VideoFrame  # noqa: E402
+from ringroom.options import PublishOptions  # noqa: E402
+from ringroom.providers.livekit import playout as module  # noqa: E402
+from ringroom.providers.livekit.line import Line  # noqa: E402
+from ringroom.providers.livekit.playout import (  # noqa: E402
+    AudioPlayout,
+    VideoPlayout,
+    borrowed,
+    queue_size_ms,
+)
+from ringroom.providers.provider import OutgoingTrack  # noqa: E402
+
+RATE = 16_000
+REFUSED = "an RtcError occurred: InvalidState - failed to capture frame"
+
+
+class Source:
+    """Refuses a second capture under way, as the native source does."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.held = held
+        self.pieces: list[np.ndarray] = []
+        self.refuse: list[str] = []
+        self.under_way: asyncio.Future[None] | None = None
+        self.cancelled = 0
+        self.log: list[str] = []
+
+    async def capture_frame(self, frame: Any) -> None:
+        assert "closed" not in self.log, "captured into a closed source"
+        if self.refuse:
+            raise Exception(self.refuse.pop(0))
+        if self.under_way is not None:
+            raise Exception(REFUSED)
+        self.pieces.append(np.frombuffer(frame.data, np.int16).copy())
+        if not self.held:
+            return
+        self.under_way = asyncio.get_running_loop().create_future()
+        try:
+            await self.under_way
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    def take(self) -> None:
+        """The native queue has room again."""
+        done, self.under_way = self.under_way, None
+        assert done is not None
+        done.set_result(None)
+
+    def clear_queue(self) -> None:
+        self.log.append("cleared")
+        if self.under_way is not None:
+            self.take()
+
+    async def aclose(self) -> None:
+        assert self.under_way is None, "closed under a capture"
+        self.log.append("closed")
+
+    def sound(self) -> np.ndarray:
+        return np.concatenate([np.zeros(0, np.int16), *self.pieces])
+
+
+def speech(count: int, start: int = 0) -> AudioFrame:
+    return AudioFrame(np.arange(start, start + count).astype(np.int16), RATE)
+
+
+class Rig:
+    def __init__(self, source: Source, **options: Any) -> None:
+        self.source = source
+        self.line = Line()
+        self.line.set(True)
+        track = OutgoingTrack(
+            name="answer",
+            kind=Kind.AUDIO,
+            options=PublishOptions(**options),
+            sample_rate=RATE,
+            channels=1,
+        )
+        self.playout = AudioPlayout(track, source, self.line, self._unpublish)  # type: ignore[arg-type]
+
+    async def _unpublish(self) -> None:
+        self.source.log.append("unpublished")
+
+    def begin(self, frame: AudioFrame) -> asyncio.Task[None]:
+        return asyncio.create_task(self.playout.play(frame))
+
+
+async def turns(count: int = 10) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def run(scenario: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(scenario, 5))
+
+
+def test_long_sound_goes_in_pieces_one_at_a_time() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        await rig.playout.play(speech(RATE + 7))
+        assert [len(piece) for piece in rig.source.pieces] == [800] * 20 + [7]
+        assert np.array_equal(rig.source.sound(), np.arange(RATE + 7).astype(np.int16))
+        assert 0.9 < rig.playout.queued() < 1.001
+        await rig.playout.play(speech(320))
+        assert len(rig.source.pieces[-1]) == 320
+        assert rig.playout.retries == 0
+
+    run(scenario())
+
+
+def test_the_callers_memory_is_free_after_a_cancellation() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source(held=True))
+        frame = speech(1_600)
+        expected = frame.samples[:, 0].copy()
+        playing = rig.begin(frame)
+        await turns()
+        playing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await playing
+        frame.samples[:] = 0
+        following = rig.begin(speech(320, 5_000))
+        await turns()
+        assert len(rig.source.pieces) == 1, "the frame under way comes first"
+        rig.source.take()
+        await turns()
+        rig.source.take()
+        await turns()
+        rig.source.take()
+        await following
+        whole = np.concatenate([expected, speech(320, 5_000).samples[:, 0]])
+        assert np.array_equal(rig.source.sound(), whole), "never half"
+        assert rig.source.cancelled == 0
+        assert rig.playout.retries == 0
+
+    run(scenario())
+
+
+def test_clear_throws_away_what_is_under_way() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source(held=True))
+        playing = rig.begin(speech(RATE))
+        await turns()
+        assert 0.99 < rig.playout.queued() <= 1.0
+        assert 0.99 < rig.playout.clear() <= 1.0
+        await playing
+        assert len(rig.source.pieces) == 1
+        assert rig.playout.queued() == 0.0
+        rig.source.held = False
+        await rig.playout.play(speech(320))
+        assert 0.0 < rig.playout.queued() <= 0.02
+
+    run(scenario())
+
+
+def test_a_refusal_is_tried_again_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_AFTER", 0)
+
+    async def scenario() -> None:
+        rig = Rig(Source())
+        rig.source.refuse = [REFUSED, REFUSED]
+        await rig.playout.play(speech(1_600))
+        assert np.array_equal(rig.source.sound(), speech(1_600).samples[:, 0])
+        assert rig.playout.retries == 2
+        assert 0.09 < rig.playout.queued() <= 0.1
+
+    run(scenario())
+
+
+def test_a_source_that_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", -10.0)
+
+    async def scenario() -> None:
+        hanging = Rig(Source(held=True))
+        with pytest.raises(RoomError, match="took no sound"):
+            await hanging.playout.play(speech(320))
+        refusing = Rig(Source())
+        refusing.source.refuse = [REFUSED] * 3
+        with pytest.raises(RoomError, match=r"refused sound|took no sound"):
+            await refusing.playout.play(speech(320))
+        assert len(refusing.source.pieces) == 0
+
+    run(scenario())
+
+
+def test_another_error_is_not_tried_again() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        for text in ("InvalidState - sample_rate and num_channels don't match", "broken"):
+            rig.source.refuse = [text]
+            with pytest.raises(RoomError, match="answer"):
+                await rig.playout.play(speech(320))
+        assert rig.playout.retries == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("mode", ["speech", "live"])
+def test_speech_waits_while_the_connection_is_lost(mode: str) -> None:
+    async def scenario() -> None:
+        rig = Rig(Source(), mode=mode)
+        rig.line.set(False)
+        playing = rig.begin(speech(1_600))
+        await turns(20)
+        assert playing.done() is (mode == "live")
+        rig.line.set(True)
+        await playing
+        assert len(rig.source.sound()) == 1_600
+        rig.line.set(False)
+        playing = rig.begin(speech(1_600))
+        await turns(20)
+        rig.line.end()
+        if mode == "speech":
+            with pytest.raises(RoomError) as caught:
+                await playing
+            assert caught.value.reason == "disconnected"
+        with pytest.raises(RoomError):
+            await rig.playout.play(speech(320))
+
+    run(scenario())
+
+
+def test_close_waits_for_the_capture_under_way() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source(held=True))
+        playing = rig.begin(speech(RATE))
+        await turns()
+        await asyncio.gather(rig.playout.close(), rig.playout.close())
+        await playing
+        assert rig.source.log == ["cleared", "unpublished", "closed"]
+        assert rig.source.cancelled == 0
+        with pytest.raises(ClosedError):
+            await rig.playout.play(speech(320))
+        assert rig.playout.clear() == 0.0
+
+    run(scenario())
+
+
+def test_frames_that_do_not_fit_the_track() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        black = VideoFrame.from_gray(np.zeros((4, 4), np.uint8))
+        stereo = AudioFrame(np.zeros((160, 2), np.int16), RATE)
+        for frame in (black, stereo, AudioFrame(np.zeros(160, np.int16), 8_000)):
+            with pytest.raises(FrameError):
+                await rig.playout.play(frame)
+        video = VideoPlayout(rig.playout.track, Pictures(), rig.line, rig._unpublish)  # type: ignore[arg-type]
+        with pytest.raises(FrameError):
+            await video.play(speech(320))
+
+    run(scenario())
+
+
+class Pictures:
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+
+    def capture_frame(self, frame: Any, *, timestamp_us: int, rotation: int) -> None:
+        address = np.frombuffer(frame.data, np.uint8).__array_interface__["data"][0]
+        self.log.append((address, frame.width, frame.height, timestamp_us, rotation))
+
+    async def aclose(self) -> None:
+        self.log.append("closed")
+
+
+def test_pictures_go_by_reference_with_a_clock_that_goes_on() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        source = Pictures()
+        playout = VideoPlayout(rig.playout.track, source, rig.line, rig._unpublish)  # type: ignore[arg-type]
+        ring = np.zeros(1_000, np.uint8)
+        for time_us, rotation in ((5, 0), (5, 90), (4, 180), (9, 270)):
+            data = ring[100 : 100 + 15 + 12]
+            data.setflags(write=False)
+            frame = VideoFrame(data, 5, 3, rotation=rotation, timestamp_us=time_us)
+            await playout.play(frame)
+        start = ring.__array_interface__["data"][0] + 100
+        assert source.log == [(start, 5, 3, t, r) for t, r in ((5, 0), (0, 1), (0, 2), (9, 3))]
+        assert (playout.queued(), playout.clear()) == (0.0, 0.0)
+        await playout.close()
+        await playout.close()
+        assert source.log[-1] == "closed"
+        with pytest.raises(ClosedError):
+            await playout.play(frame)
+
+    run(scenario())
+
+
+def test_borrowed_bytes_are_not_copied_by_the_sdk() -> None:
+    ring = np.arange(64, dtype=np.uint8)
+    part = ring[8:40]
+    part.setflags(write=False)
+    frame = rtc.VideoFrame(4, 4, rtc.VideoBufferType.I420, borrowed(part))
+    ring[8] = 77
+    assert frame.data[0] == 77
+    assert frame._proto_info().data_ptr == part.__array_interface__["data"][0]
+
+
+def test_queue_sizes_that_do_not_abort_the_native_library() -> None:
+    assert [queue_size_ms(n) for n in (20, 21, 25, 30, 999, 1_000)] == [
+        20,
+        30,
+        30,
+        30,
+        1_000,
+        1_000,
+    ]
