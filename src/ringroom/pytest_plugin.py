@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ringroom.testing import FakeRoom
     from ringroom.testing.server import LiveKitRoom, LiveKitServer
 
-LOG_LINES = 80  # of the server's log, in the report of a test that failed
+# How much of the server's log the report of a failed test shows; some lines are very long.
+LOG_LINES = 80
+LOG_COLUMNS = 300
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -88,4 +90,4 @@ def _log_of(server: LiveKitServer) -> str:
         lines = server.logs().splitlines()
     except Exception as error:  # noqa: BLE001 - the test's own failure is what must be shown
         return f"not available: {error}"
-    return "\n".join(lines[-LOG_LINES:])
+    return "\n".join(line[:LOG_COLUMNS] for line in lines[-LOG_LINES:])

@@ -149,7 +149,7 @@ func (c *client) join(cmd command) error {
 		r := newReceived(track, pub.Name(), p.Identity(), c.folder, len(c.received))
 		c.received = append(c.received, r)
 		c.lock.Unlock()
-		say(event{"event": "subscribed", "participant": p.Identity(), "track": pub.Name(), "kind": track.Kind().String()})
+		say(event{"event": "subscribed", "participant": p.Identity(), "track": pub.Name(), "kind": track.Kind().String(), "codec": track.Codec().MimeType})
 		go r.read()
 	}
 	callback.OnTrackUnsubscribed = func(

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/pion/webrtc/v4"
-	"github.com/pion/webrtc/v4/pkg/media/oggwriter"
 )
 
 // received is one track of somebody else's, counted and, if it is sound, written to a file.
@@ -35,13 +34,13 @@ func newReceived(track *webrtc.TrackRemote, name, participant, folder string, nu
 // read ends with the track.
 func (r *received) read() {
 	defer close(r.ended)
-	var writer *oggwriter.OggWriter
+	var writer *oggWriter
 	if r.file != "" {
 		var err error
-		if writer, err = oggwriter.New(r.file, 48000, 2); err != nil {
+		if writer, err = newOggWriter(r.file); err != nil {
 			say(event{"event": "error", "do": "write", "message": err.Error()})
 		} else {
-			defer writer.Close()
+			defer writer.close()
 		}
 	}
 	var sequence uint16
@@ -63,15 +62,16 @@ func (r *received) read() {
 				r.lost--
 			}
 		}
-		if r.packets == 0 || int16(packet.SequenceNumber-sequence) > 0 {
+		newest := r.packets == 0 || int16(packet.SequenceNumber-sequence) > 0
+		if newest {
 			sequence = packet.SequenceNumber
 		}
 		r.packets++
 		r.bytes += len(packet.Payload)
 		r.last = now
 		r.lock.Unlock()
-		if writer != nil && len(packet.Payload) > 0 {
-			_ = writer.WriteRTP(packet)
+		if writer != nil && newest && len(packet.Payload) > 0 {
+			_ = writer.write(packet.Payload, packet.Timestamp)
 		}
 	}
 }

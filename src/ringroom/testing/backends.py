@@ -36,6 +36,7 @@ __all__ = [
     "ServerUnavailable",
     "compose_command",
     "compose_file",
+    "explained",
     "is_ready",
     "remove_orphans",
 ]
@@ -160,7 +161,7 @@ class ComposeProject:
         try:
             self._compose("up", "-d")
         except StartupError as error:
-            raise _explained(str(error)) from None
+            raise explained(str(error)) from None
 
     def down(self) -> None:
         self._compose("down", "-v", "--timeout", "1")
@@ -322,7 +323,7 @@ def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def _explained(output: str) -> StartupError:
+def explained(output: str) -> StartupError:
     """The error that tells the user what to do about a failed ``up``."""
     text = output.lower()
     if "already allocated" in text or "already in use" in text:

@@ -1,0 +1,195 @@
+"""A real server and real clients.
+
+pytest-docker brings the server up; ``LiveKitServer`` is the handle that the tests hold, the same
+one that the ``livekit_server`` fixture of the package's plugin gives to everybody else. The clients
+are processes: ``go_client("ann")`` and ``browser("ben")`` join the test's ``livekit_room``.
+
+What a client needs and this machine lacks (Go, Node, Chromium, opus-tools) skips the test with the
+reason, or fails it under ``--livekit=required``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import pytest
+
+from clients import tones
+from clients.client import Client
+from ringroom.testing import backends
+from ringroom.testing.backends import ComposeProject, ServerUnavailable
+from ringroom.testing.server import LiveKitRoom, LiveKitServer
+
+CLIENTS = Path(__file__).parent / "clients"
+
+
+class Joins(Protocol):
+    """Starts a client, joins a room (the test's own unless told), and leaves after the test."""
+
+    def __call__(self, identity: str, room: LiveKitRoom | None = None) -> Client: ...
+
+
+def unavailable(request: pytest.FixtureRequest, reason: str) -> NoReturn:
+    if request.config.getoption("--livekit") == "required":
+        pytest.fail(f"--livekit=required: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def tool(request: pytest.FixtureRequest, *names: str) -> str:
+    """The path of the first of the programs that is there."""
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    unavailable(request, f"{' or '.join(names)} is not installed")
+
+
+# The server
+
+
+@pytest.fixture(scope="session")
+def compose_project(request: pytest.FixtureRequest) -> ComposeProject:
+    """The compose project of this run, on free ports, before anything is started."""
+    try:
+        return ComposeProject()
+    except ServerUnavailable as error:
+        unavailable(request, str(error))
+
+
+@pytest.fixture(scope="session")
+def docker_compose_command(compose_project: ComposeProject) -> str:
+    return compose_project.shell_command
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file(compose_project: ComposeProject) -> str:
+    return str(compose_project.file)
+
+
+@pytest.fixture(scope="session")
+def docker_compose_project_name(compose_project: ComposeProject) -> str:
+    backends.remove_orphans()
+    return compose_project.name
+
+
+@pytest.fixture(scope="session")
+def docker_setup() -> list[str]:
+    return ["up -d"]  # no --wait: docker-compose 1.29 does not know it
+
+
+@pytest.fixture(scope="session")
+def docker_cleanup() -> list[str]:
+    return ["down -v --timeout 1"]
+
+
+@pytest.fixture(scope="session")
+def livekit_server(request: pytest.FixtureRequest) -> Iterator[LiveKitServer]:
+    """The server that ``LIVEKIT_URL`` names, or else the one that pytest-docker brings up."""
+    if request.config.getoption("--livekit") == "off":
+        pytest.skip("a LiveKit server is needed, and --livekit=off")
+    if os.environ.get("LIVEKIT_URL"):
+        with LiveKitServer() as server:
+            yield server
+        return
+    project = request.getfixturevalue("compose_project")
+    try:
+        services = request.getfixturevalue("docker_services")
+    except Exception as error:
+        explained = backends.explained(str(error))
+        if isinstance(explained, ServerUnavailable):
+            unavailable(request, str(explained))
+        raise
+    services.wait_until_responsive(lambda: backends.is_ready(project.url), timeout=30, pause=0.05)
+    with LiveKitServer(project) as server:
+        yield server
+
+
+# The clients
+
+
+@pytest.fixture(scope="session")
+def go_binary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Go client, built once (a minute the first time, seconds from Go's cache)."""
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    if go is None:
+        unavailable(request, "go is not installed")
+    binary = tmp_path_factory.mktemp("go") / "client"
+    environment = os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "auto"}
+    _run([go, "build", "-o", str(binary), "."], CLIENTS / "go", environment)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def browser_command(request: pytest.FixtureRequest) -> tuple[list[str], dict[str, str]]:
+    """What starts the browser's driver; its packages are installed once, as the lock file says."""
+    folder = CLIENTS / "browser"
+    node = tool(request, "node")
+    npm = tool(request, "npm")
+    chromium = os.environ.get("CHROMIUM") or tool(request, "chromium", "chromium-browser")
+    installed, lock = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        _run([npm, "ci", "--no-audit", "--no-fund"], folder)
+    return [node, str(folder / "driver.mjs")], {"CHROMIUM": chromium}
+
+
+@pytest.fixture
+def go_client(go_binary: Path, livekit_room: LiveKitRoom, tmp_path: Path) -> Iterator[Joins]:
+    """Go's SDK; ``publish("a", file=opus("a", 440), loop=True)``, ``received()``, ``leave()``."""
+    with contextlib.ExitStack() as clients:
+
+        def join(identity: str, room: LiveKitRoom | None = None) -> Client:
+            client = clients.enter_context(Client([go_binary]))
+            folder = tmp_path / f"heard-by-{identity}"
+            folder.mkdir(exist_ok=True)
+            where = room or livekit_room
+            client.join(where.url, where.token(identity), folder=str(folder))
+            return client
+
+        yield join
+
+
+@pytest.fixture
+def browser(
+    browser_command: tuple[list[str], dict[str, str]], livekit_room: LiveKitRoom
+) -> Iterator[Joins]:
+    """Chromium; ``publish("mic", source="microphone")``, ``measure(seconds)``, ``leave()``."""
+    with contextlib.ExitStack() as clients:
+
+        def join(identity: str, room: LiveKitRoom | None = None) -> Client:
+            client = clients.enter_context(Client(*browser_command))
+            client.wait_for("ready", timeout=60)
+            where = room or livekit_room
+            client.join(where.url, where.token(identity))
+            return client
+
+        yield join
+
+
+@pytest.fixture(scope="session")
+def opus(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., str]:
+    """``opus(440)``: the path of an Ogg Opus file with that tone, for the Go client."""
+    tool(request, "opusenc")
+    folder = tmp_path_factory.mktemp("opus")
+
+    def tone(frequency: float, seconds: float = 10.0, amplitude: float = 0.3) -> str:
+        path = folder / f"{frequency:g}-{seconds:g}-{amplitude:g}.ogg"
+        if not path.exists():
+            tones.encoded(path, tones.sine(frequency, seconds, amplitude))
+        return str(path)
+
+    return tone
+
+
+def _run(command: list[str], folder: Path, environment: Any = None) -> None:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,104 @@
+"""``LiveKitServer`` with a real engine: it comes up, goes down, and leaves no container behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from clients.client import ClientError
+from conftest import Joins
+from ringroom.testing.backends import is_ready, remove_orphans
+from ringroom.testing.server import LiveKitServer
+
+SCRIPT = """
+    import time
+    from ringroom.testing.server import LiveKitServer
+    with LiveKitServer() as server:
+        print(server.url, flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def server(livekit_server: LiveKitServer) -> LiveKitServer:
+    """The server of the whole run: that there is one means that another can be had."""
+    if os.environ.get("LIVEKIT_URL"):
+        pytest.skip("the server that LIVEKIT_URL names is not ours to stop")
+    return livekit_server
+
+
+def containers() -> set[str]:
+    """The ids of the containers of this package's servers, running or not."""
+    command = ["docker", "ps", "-aq", "--filter", "label=ringroom.owner"]
+    return set(subprocess.check_output(command, text=True).split())
+
+
+def test_servers_live_side_by_side_and_are_gone_at_the_end(server: LiveKitServer) -> None:
+    before = containers()
+    with LiveKitServer() as one, LiveKitServer() as other:
+        assert len({server.url, one.url, other.url}) == 3
+        assert is_ready(one.url)
+        assert is_ready(other.url)
+        assert "starting LiveKit server" in one.logs()
+        assert len(containers() - before) == 2
+    assert containers() <= before
+
+
+@pytest.mark.usefixtures("server")
+def test_a_server_that_stops_in_mid_call_is_noticed_and_comes_back(go_client: Joins) -> None:
+    with LiveKitServer() as own:
+        room = own.room()
+        ann = go_client("ann", room)
+        own.stop()
+        assert not is_ready(own.url)
+        ann.wait_for("reconnecting")
+        own.start()
+        assert go_client("ben", room).wait_for("joined", participant="ben")
+
+
+@pytest.mark.usefixtures("server")
+def test_a_server_that_pauses_answers_again(go_client: Joins) -> None:
+    with LiveKitServer() as own:
+        own.pause()
+        assert not is_ready(own.url)
+        own.resume()
+        assert is_ready(own.url)
+        assert go_client("ann", own.room()).wait_for("joined")
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
+def test_nothing_is_left_of_a_test_run_that_was_ended(number: signal.Signals) -> None:
+    before = containers()
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdout is not None
+    url = child.stdout.readline().strip()
+    assert is_ready(url)
+    child.send_signal(number)
+    child.communicate(timeout=30)
+    if number == signal.SIGKILL:
+        assert containers() - before  # nobody can catch it: the next run cleans up
+        remove_orphans()
+    assert containers() <= before
+    assert not is_ready(url)
+
+
+def test_a_wrong_token_is_refused(server: LiveKitServer, go_client: Joins) -> None:
+    class Stranger:
+        url = server.url
+
+        def token(self, identity: str) -> str:
+            return LiveKitServer().token(identity, "room")[:-4] + "AAAA"
+
+    with pytest.raises(ClientError, match="join"):
+        go_client("eve", Stranger())  # type: ignore[arg-type]
