@@ -1,0 +1,416 @@
+"""Frames: everything a user may hand in, right and wrong."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from ringroom.errors import FrameError
+from ringroom.frames import (
+    MAX_DATA_BYTES,
+    MAX_DESTINATIONS,
+    AudioFrame,
+    DataFrame,
+    Event,
+    EventKind,
+    Kind,
+    Participant,
+    TrackInfo,
+    VideoFrame,
+)
+
+TRACK = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann")
+PCM = np.array([0, 1, -1, 256, 32767, -32768], np.int16)
+
+
+def samples(*args: Any, **kwargs: Any) -> list[list[int]]:
+    found: list[list[int]] = AudioFrame(*args, **kwargs).samples.tolist()
+    return found
+
+
+# Audio, right.
+
+
+@pytest.mark.parametrize(
+    "given_samples",
+    [
+        PCM,
+        PCM.reshape(-1, 1),
+        PCM.tobytes(),
+        bytearray(PCM.tobytes()),
+        memoryview(PCM.tobytes()),
+        memoryview(PCM),
+        PCM.astype(">i2"),
+        PCM.astype("<i2"),
+        np.repeat(PCM, 2)[::2],
+        PCM[::-1][::-1],
+        np.asfortranarray(PCM.reshape(-1, 1)),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_mono_in_every_form(given_samples: Any) -> None:
+    frame = AudioFrame(given_samples, 16_000)
+    assert frame.samples.dtype == np.int16
+    assert frame.samples.dtype.isnative
+    assert frame.samples.flags.c_contiguous
+    assert frame.samples.shape == (6, 1)
+    assert frame.samples[:, 0].tolist() == PCM.tolist()
+    assert frame.data == PCM.tobytes()
+    assert frame.channels == 1
+    assert frame.duration == 6 / 16_000
+
+
+@pytest.mark.parametrize(
+    "given_samples",
+    [
+        PCM,
+        PCM.tobytes(),
+        PCM.reshape(3, 2),
+        PCM.reshape(3, 2).astype(">i2"),
+        np.asfortranarray(PCM.reshape(3, 2)),
+        memoryview(PCM.reshape(3, 2)),
+    ],
+)
+def test_stereo_is_interleaved(given_samples: Any) -> None:
+    frame = AudioFrame(given_samples, 48_000, 2)
+    assert frame.samples.tolist() == [[0, 1], [-1, 256], [32767, -32768]]
+    assert frame.data == b"\x00\x00\x01\x00\xff\xff\x00\x01\xff\x7f\x00\x80"
+    assert frame.channels == 2
+    assert frame.duration == 3 / 48_000
+
+
+def test_stereo_needs_no_channels_when_the_shape_says_it() -> None:
+    assert AudioFrame(PCM.reshape(3, 2), 16_000).channels == 2
+
+
+def test_an_array_of_the_right_form_is_not_copied() -> None:
+    array = PCM.reshape(-1, 1).copy()
+    assert np.shares_memory(AudioFrame(array, 16_000).samples, array)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_buffer_that_may_be_refilled_is_copied(kind: type) -> None:
+    buffer = bytearray(PCM.tobytes())
+    frame = AudioFrame(kind(buffer), 16_000)
+    buffer[:] = bytes(len(buffer))
+    assert frame.samples[:, 0].tolist() == PCM.tolist()
+
+
+def test_read_only_arrays_are_taken() -> None:
+    array = PCM.copy()
+    array.flags.writeable = False
+    frame = AudioFrame(array, 16_000)
+    assert frame.gain(0.5).samples[4, 0] == 16_384
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble, ">f4"])
+def test_floats_are_scaled_and_clipped(dtype: Any) -> None:
+    given_samples = np.array([0, 1, -1, 0.5, 1.5, -7], dtype)
+    assert samples(given_samples, 16_000) == [
+        [0], [32767], [-32767], [16384], [32767], [-32767]
+    ]  # fmt: skip
+
+
+def test_floats_in_a_list_and_in_a_memoryview() -> None:
+    assert samples([0.0, 1.0], 16_000) == [[0], [32767]]
+    view = memoryview(np.array([0.0, -1.0], np.float32))
+    assert samples(view, 16_000) == [[0], [-32767]], "a view of floats is not PCM"
+
+
+@given(
+    array=arrays.arrays(
+        np.float32, st.integers(1, 50), elements=st.floats(-4, 4, width=32, allow_nan=False)
+    )
+)
+@settings(deadline=None)
+def test_any_float_comes_near(array: Any) -> None:
+    got = AudioFrame(array, 16_000).samples[:, 0] / 32767
+    assert np.abs(got - np.clip(array, -1, 1)).max() <= 0.51 / 32767
+
+
+def test_to_float_and_back_is_off_by_one_at_most() -> None:
+    frame = AudioFrame(np.arange(-32768, 32768, dtype=np.int16), 16_000)
+    floats = frame.as_float()
+    assert floats.dtype == np.float32
+    assert floats.shape == (65_536, 1)
+    assert np.abs(floats).max() <= 1
+    again = AudioFrame(floats, 16_000).samples.astype(int)
+    assert np.abs(again - frame.samples.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("factor", "expected"),
+    [
+        (0, [0, 0, 0, 0, 0, 0]),
+        (1, PCM.tolist()),
+        (-1, [0, -1, 1, -256, -32767, 32767]),
+        (2, [0, 2, -2, 512, 32767, -32768]),
+        (0.5, [0, 0, 0, 128, 16384, -16384]),
+        (1e308, [0, 32767, -32768, 32767, 32767, -32768]),
+        (np.float32(2), [0, 2, -2, 512, 32767, -32768]),
+    ],
+)
+def test_gain_clips_instead_of_wrapping(factor: float, expected: list[int]) -> None:
+    frame = AudioFrame(PCM, 16_000, track=TRACK)
+    frame.sequence, frame.received_ns = 3, 4
+    louder = frame.gain(factor)
+    assert louder.samples[:, 0].tolist() == expected
+    assert (louder.track, louder.sequence, louder.received_ns) == (TRACK, 3, 4)
+    assert frame.samples[:, 0].tolist() == PCM.tolist()
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), float("-inf")])
+def test_gain_is_finite(factor: float) -> None:
+    with pytest.raises(FrameError, match="gain"):
+        AudioFrame(PCM, 16_000).gain(factor)
+
+
+def test_replace_keeps_the_rest() -> None:
+    frame = AudioFrame(PCM, 24_000, 2, track=TRACK)
+    other = frame.replace(samples=np.zeros((5, 2), np.int16), track="reply")
+    assert (other.samples.shape, other.track, other.sample_rate) == ((5, 2), "reply", 24_000)
+    assert frame.replace().track is TRACK
+    with pytest.raises(FrameError):
+        frame.replace(samples=np.zeros((5, 1), np.int16))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, np.int64(44_100), 192_000])
+def test_rates(rate: int) -> None:
+    frame = AudioFrame(PCM, rate)
+    assert frame.sample_rate == rate
+    assert type(frame.sample_rate) is int
+
+
+# Audio, wrong.
+
+
+@pytest.mark.parametrize(
+    ("given_samples", "channels", "match"),
+    [
+        (None, None, "dtype object"),
+        ("text", None, "dtype"),
+        (5, None, "dtype int64"),
+        (np.int16(5), None, "shape ()"),
+        ({"a": 1}, None, "dtype object"),
+        ([1, 2, 3], None, "astype"),
+        ([[1.0, 2.0], [3.0]], None, "do not form an array"),
+        (np.zeros(4, np.uint16), None, "uint16"),
+        (np.zeros(4, np.int32), None, "int32"),
+        (np.zeros(4, np.int8), None, "int8"),
+        (np.zeros(4, np.uint8), None, "uint8"),
+        (np.zeros(4, bool), None, "bool"),
+        (np.zeros(4, complex), None, "complex"),
+        (memoryview(np.zeros(4, np.int32)), None, "int32"),
+        (np.zeros((2, 160), np.int16), None, r"shape \(2, 160\)"),
+        (np.zeros((4, 3), np.int16), None, r"shape \(4, 3\)"),
+        (np.zeros((4, 1, 1), np.int16), None, "shape"),
+        (np.zeros((4, 0), np.int16), None, "shape"),
+        (np.zeros((4, 2), np.int16), 1, "has not the 1 channels"),
+        (np.zeros((4, 1), np.int16), 2, "has not the 2 channels"),
+        (np.zeros(3, np.int16), 2, "do not divide"),
+        (b"\x00\x00" * 3, 2, "do not divide"),
+        (b"\x00\x00\x00", None, "one is missing"),
+        (bytearray(1), None, "one is missing"),
+        (memoryview(b"abc"), None, "one is missing"),
+        (b"", None, "without samples"),
+        (np.zeros(0, np.int16), None, "without samples"),
+        (np.zeros((0, 2), np.int16), None, "without samples"),
+        (np.zeros(0, np.float32), None, "without samples"),
+        ([], None, "without samples"),
+        ([0.0, float("nan")], None, "NaN"),
+        (np.array([np.inf], np.float32), None, "infinite"),
+        (PCM, 0, "channels is 0"),
+        (PCM, 3, "channels is 3"),
+        (PCM, -1, "channels is -1"),
+        (PCM, "2", "channels is '2'"),
+        (PCM, 2.0, "channels is 2.0"),
+        (PCM, True, "channels is True"),
+        (PCM.reshape(-1, 1), True, "channels is True"),
+    ],
+)
+def test_wrong_samples(given_samples: Any, channels: Any, match: str) -> None:
+    with pytest.raises(FrameError, match=match):
+        AudioFrame(given_samples, 16_000, channels)
+
+
+@pytest.mark.parametrize(
+    "rate", [0, -1, 7_999, 192_001, 16_000.0, "16000", None, True, float("nan"), [16_000]]
+)
+def test_wrong_rates(rate: Any) -> None:
+    with pytest.raises(FrameError, match="sample rate is"):
+        AudioFrame(PCM, rate)
+
+
+# Video.
+
+
+def i420(width: int, height: int) -> bytes:
+    size = width * height + 2 * ((width + 1) // 2) * ((height + 1) // 2)
+    return bytes(value % 256 for value in range(size))
+
+
+@pytest.mark.parametrize(("width", "height"), [(2, 2), (3, 3), (4, 5), (7, 2), (64, 48)])
+def test_pictures_and_their_planes(width: int, height: int) -> None:
+    raw = i420(width, height)
+    for form in (raw, bytearray(raw), memoryview(raw), np.frombuffer(raw, np.uint8)):
+        frame = VideoFrame(form, width, height, rotation=90, timestamp_us=5, track=TRACK)
+        luma, blue, red = frame.planes()
+        assert luma.shape == (height, width)
+        assert blue.shape == red.shape == ((height + 1) // 2, (width + 1) // 2)
+        assert luma.tobytes() + blue.tobytes() + red.tobytes() == raw
+        assert (frame.rotation, frame.timestamp_us, frame.participant) == (90, 5, "ann")
+
+
+def test_pictures_of_any_array_form() -> None:
+    tall = np.zeros((6, 4), np.uint8)  # OpenCV's shape of I420: height * 3 / 2 rows
+    assert VideoFrame(tall, 4, 4).data.shape == (24,)
+    spread = np.zeros(48, np.uint8)[::2]
+    assert VideoFrame(spread, np.int64(4), np.int64(4)).data.flags.c_contiguous
+    assert type(VideoFrame(spread, np.int64(4), np.int64(4)).width) is int
+
+
+@pytest.mark.parametrize(
+    ("data", "width", "height", "match"),
+    [
+        (bytes(24), 4, 5, "takes 32"),
+        (bytes(23), 4, 4, "takes 24"),
+        (bytes(25), 4, 4, "from_rgb"),
+        (b"", 4, 4, "takes 24"),
+        (np.zeros(24, np.int8), 4, 4, "int8"),
+        (np.zeros(24, float), 4, 4, "float64"),
+        ([0] * 24, 4, 4, "type list"),
+        (None, 4, 4, "type NoneType"),
+        ("x" * 24, 4, 4, "type str"),
+        (bytes(24), 0, 4, "width is 0"),
+        (bytes(24), 4, 1, "height is 1"),
+        (bytes(24), -4, 4, "width is -4"),
+        (bytes(24), 4, 8_193, "height is 8193"),
+        (bytes(24), 4.0, 4, "width is 4.0"),
+        (bytes(24), 4, "4", "height is '4'"),
+        (bytes(24), True, 4, "width is True"),
+        (bytes(24), None, 4, "width is None"),
+    ],
+)
+def test_wrong_pictures(data: Any, width: Any, height: Any, match: str) -> None:
+    with pytest.raises(FrameError, match=match):
+        VideoFrame(data, width, height)
+
+
+@pytest.mark.parametrize("rotation", [1, 45, -90, 360, 90.0, "90", None, False])
+def test_wrong_rotations(rotation: Any) -> None:
+    with pytest.raises(FrameError, match="rotation is"):
+        VideoFrame(bytes(24), 4, 4, rotation=rotation)
+
+
+@pytest.mark.parametrize("timestamp", [1.5, "1", None, 1 << 63, -(1 << 63) - 1, True])
+def test_wrong_timestamps(timestamp: Any) -> None:
+    with pytest.raises(FrameError, match="timestamp_us is"):
+        VideoFrame(bytes(24), 4, 4, timestamp_us=timestamp)
+
+
+@pytest.mark.parametrize("make", [VideoFrame.from_rgb, VideoFrame.from_bgr, VideoFrame.from_gray])
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4,), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4), np.int16),
+        np.zeros((1, 4, 3), np.uint8),
+        np.zeros((4, 0), np.uint8),
+        bytes(48),
+        None,
+        [[0, 0], [0, 0]],
+    ],
+)
+def test_wrong_pixels(make: Any, pixels: Any) -> None:
+    with pytest.raises(FrameError):
+        make(pixels)
+
+
+def test_pixels_of_the_other_depth() -> None:
+    with pytest.raises(FrameError, match="height, width, 3"):
+        VideoFrame.from_rgb(np.zeros((4, 4), np.uint8))
+    with pytest.raises(FrameError, match="pixels of shape"):
+        VideoFrame.from_gray(np.zeros((4, 4, 3), np.uint8))
+
+
+# Data.
+
+
+def test_messages() -> None:
+    frame = DataFrame(b"x" * MAX_DATA_BYTES, "t" * 1_024, to=("a", "b"))
+    assert frame.data is frame.payload
+    assert DataFrame(b"x", to=["a", "b"]).to == ("a", "b")  # type: ignore[arg-type]
+    assert DataFrame(b"") == DataFrame(b"")
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"payload": "text"}, "encode text first"),
+        ({"payload": bytearray(b"x")}, "bytes, not bytearray"),
+        ({"payload": None}, "NoneType"),
+        ({"payload": b"x" * (MAX_DATA_BYTES + 1)}, "split it"),
+        ({"topic": b"t"}, "topic is of type bytes"),
+        ({"topic": "t" * 1_025}, "topic has 1025 bytes"),
+        ({"topic": "ü" * 513}, "topic has 1026 bytes"),
+        ({"topic": "\ud800"}, "not valid Unicode"),
+        ({"participant": 5}, "sender's identity is of type int"),
+        ({"participant": "p" * 2_000}, "sender's identity has 2000 bytes"),
+        ({"to": "bob"}, "tuple of identities"),
+        ({"to": None}, "tuple of identities"),
+        ({"to": 5}, "tuple of identities"),
+        ({"to": ("bob", 5)}, "destination identity is of type int"),
+        ({"to": ("b" * 2_000,)}, "destination identity has 2000 bytes"),
+        ({"to": ("b",) * (MAX_DESTINATIONS + 1)}, "destinations, at most"),
+    ],
+)
+def test_wrong_messages(fields: dict[str, Any], match: str) -> None:
+    with pytest.raises(FrameError, match=match):
+        DataFrame(**{"payload": b"", **fields})
+
+
+# What all have in common.
+
+
+@pytest.mark.parametrize(
+    "again", [lambda x: pickle.loads(pickle.dumps(x)), copy.copy, copy.deepcopy]
+)
+def test_items_pickle_and_copy(again: Any) -> None:
+    frame = again(AudioFrame(PCM, 16_000, 2, track=TRACK))
+    assert (frame.data, frame.channels, frame.track) == (PCM.tobytes(), 2, TRACK)
+    picture = again(VideoFrame(i420(4, 4), 4, 4, rotation=180))
+    assert (picture.data.tobytes(), picture.rotation) == (i420(4, 4), 180)
+    person = Participant(identity="ann", attributes={"a": "b"})
+    event = Event(kind=EventKind.TRACK_MUTED, participant=person, track=TRACK)
+    for value in (event, TRACK, person, Participant(identity="bob"), DataFrame(b"x", to=("a",))):
+        assert again(value) == value
+
+
+def test_who_it_is_from() -> None:
+    assert AudioFrame(PCM, 16_000).participant == ""
+    assert AudioFrame(PCM, 16_000, track="mine").participant == ""
+    assert AudioFrame(PCM, 16_000, track=TRACK).participant == "ann"
+    assert TRACK.reply_name == "ann/mic"
+    unnamed = TrackInfo(sid="TR_2", name="", kind=Kind.VIDEO, participant="bob")
+    assert unnamed.reply_name == "bob/TR_2"
+
+
+def test_reprs_are_short() -> None:
+    assert repr(AudioFrame(PCM, 16_000, track=TRACK)) == (
+        "AudioFrame(6 samples, 16000 Hz, 1 ch, track='ann/mic')"
+    )
+    assert repr(VideoFrame(i420(4, 4), 4, 4)) == "VideoFrame(4x4, track=None)"
+
+
+def test_default_attributes_are_read_only() -> None:
+    with pytest.raises(TypeError):
+        Participant(identity="ann").attributes["x"] = "y"  # type: ignore[index]

@@ -1,0 +1,146 @@
+"""Options are checked when they are made, and each refusal names what was expected."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from typing import Any
+
+import pytest
+
+from ringroom.errors import ConfigurationError
+from ringroom.frames import Kind, Participant
+from ringroom.options import PublishOptions, SessionOptions, TransportConfig
+
+NAN = float("nan")
+
+
+def test_defaults() -> None:
+    options = SessionOptions()
+    assert (options.sample_rate, options.channels, options.frame_ms) == (16_000, 1, 20)
+    assert options.kinds == (Kind.AUDIO,)
+    assert options.max_age == 0.2
+    assert options.publish == PublishOptions()
+    assert options.publish.mode == "speech"
+
+
+@pytest.mark.parametrize("group", [SessionOptions, PublishOptions, TransportConfig])
+def test_groups_are_frozen_keyword_only_and_cross_processes(group: type[Any]) -> None:
+    made = group()
+    field = dataclasses.fields(group)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, field, 1)
+    with pytest.raises(TypeError):
+        group(16_000)
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"sample_rate": 7_999}, "expected 8000"),
+        ({"sample_rate": 48_001}, "at most 48000"),
+        ({"sample_rate": 16_000.0}, "whole number of Hz"),
+        ({"sample_rate": "16000"}, "whole number of Hz"),
+        ({"sample_rate": True}, "whole number of Hz"),
+        ({"sample_rate": None}, "whole number of Hz"),
+        ({"channels": 0}, "expected 1 .mono. or 2"),
+        ({"channels": 3}, "expected 1 .mono. or 2"),
+        ({"channels": True}, "expected 1 .mono. or 2"),
+        ({"channels": 1.0}, "expected 1 .mono. or 2"),
+        ({"kinds": "audio"}, r"\('audio', 'video'\)"),
+        ({"kinds": None}, r"\('audio', 'video'\)"),
+        ({"kinds": 5}, r"\('audio', 'video'\)"),
+        ({"kinds": ("audio", "smell")}, "'smell', expected some of: audio, video, data, event"),
+        ({"kinds": (5,)}, "kinds has 5"),
+        ({"participants": "ann"}, "a list of identities"),
+        ({"participants": 5}, "a list of identities"),
+        ({"participants": ["ann", ""]}, "empty or not text"),
+        ({"participants": [5]}, "empty or not text"),
+        ({"participants": [["ann"]]}, "empty or not text"),
+        ({"frame_ms": 0}, "expected 10 to 1000"),
+        ({"frame_ms": 1_010}, "expected 10 to 1000"),
+        ({"frame_ms": 25}, "multiple of 10"),
+        ({"frame_ms": 20.0}, "whole number"),
+        ({"frame_ms": "20"}, "a number from 10"),
+        ({"frame_ms": True}, "a number from 10"),
+        ({"max_age": 0}, "max_age is 0, expected 0.02 to 60"),
+        ({"max_age": -1}, "max_age"),
+        ({"max_age": NAN}, "max_age is nan"),
+        ({"max_age": float("inf")}, "max_age is inf"),
+        ({"max_age": "1"}, "max_age is '1', expected a number"),
+        ({"connect_timeout": 0}, "connect_timeout"),
+        ({"close_timeout": 601}, "close_timeout"),
+        ({"close_timeout": None}, "close_timeout is None"),
+        ({"publish": {"mode": "live"}}, "PublishOptions"),
+        ({"publish": None}, "PublishOptions"),
+    ],
+)
+def test_wrong_session_options(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigurationError, match=match):
+        SessionOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"mode": "loud"}, "'loud', expected 'speech' or 'live'"),
+        ({"mode": None}, "expected 'speech' or 'live'"),
+        ({"queue_ms": 19}, "expected 20 to 1000"),
+        ({"queue_ms": 1_001}, "expected 20 to 1000"),
+        ({"queue_ms": 20.5}, "whole number"),
+        ({"queue_ms": True}, "a number from"),
+        ({"audio_bitrate": 999}, "audio_bitrate is 999"),
+        ({"audio_bitrate": 32_000.0}, "whole number"),
+        ({"video_bitrate": "1M"}, "video_bitrate is '1M'"),
+        ({"video_bitrate": 100_000_001}, "expected 1000 to 100000000"),
+        ({"video_fps": 0}, "video_fps"),
+        ({"video_fps": NAN}, "video_fps"),
+        ({"video_fps": 241}, "video_fps"),
+        ({"video_codec": "mpeg"}, "vp8, vp9, h264"),
+        ({"source": "kitchen"}, "microphone"),
+    ],
+)
+def test_wrong_publish_options(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigurationError, match=match):
+        PublishOptions(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sample_rate": 8_000},
+        {"sample_rate": 48_000, "channels": 2},
+        {"frame_ms": 10},
+        {"frame_ms": 1_000},
+        {"max_age": 0.02},
+        {"max_age": 60},
+        {"kinds": ()},
+        {"participants": []},
+    ],
+)
+def test_the_limits_themselves_are_allowed(options: dict[str, Any]) -> None:
+    SessionOptions(**options)
+
+
+def test_kinds_become_kinds_once_each_in_order() -> None:
+    options = SessionOptions(kinds=["video", Kind.AUDIO, "video"])  # type: ignore[arg-type]
+    assert options.kinds == (Kind.VIDEO, Kind.AUDIO)
+    assert all(isinstance(kind, Kind) for kind in options.kinds)
+
+
+def test_participants() -> None:
+    def who(participant: Participant) -> bool:
+        return participant.identity != "bot"
+
+    assert SessionOptions(participants=who).participants is who
+    assert SessionOptions().participants is None
+    listed = SessionOptions(participants=["ann", "bob", "ann"])  # type: ignore[arg-type]
+    assert listed.participants == frozenset({"ann", "bob"})
+
+
+def test_the_neutral_form_hides_secrets() -> None:
+    config = TransportConfig(url="ws://x", token="secret-token", extra={"e2ee_key": "secret-key"})
+    assert "secret" not in repr(config)
+    with pytest.raises(ConfigurationError, match="expected a mapping"):
+        TransportConfig(extra=[("room", "x")])  # type: ignore[arg-type]
