@@ -353,6 +353,17 @@ def test_tracks_end_before_the_room(room: Room) -> None:
     run(scenario())
 
 
+def test_an_end_that_our_close_overtakes_is_not_told(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+        await app.close()
+        assert not sink.log
+
+    run(scenario())
+
+
 def test_tracks_come_go_and_come_back(room: Room) -> None:
     async def scenario() -> None:
         sink, app = Sink(), provider()
