@@ -72,6 +72,9 @@ class FakeRoom:
     ``clock`` gives the time for paced speech (`Clock`), by default the machine's; deadlines are
     always in real time. ``kept_pictures`` bounds the pictures kept of each track.
 
+    The room runs on a thread of this process: code that holds the GIL holds its speakers up too.
+    What it heard is stamped where it was played, in the I/O role, so gaps are true all the same.
+
     A context manager; a room that is collected open warns with `ResourceWarning`.
     """
 

@@ -80,6 +80,8 @@ class FakeProvider(Provider):
                 f"fake: the room did not answer within {options.connect_timeout} s",
                 reason="timeout",
             ) from None
+        except WireError as error:
+            raise RoomError(f"fake: {error}", reason="unreachable") from None
         if isinstance(answer, messages.Refused):
             raise RoomError(f"fake: {answer.text}", reason=answer.reason)
         if not isinstance(answer, messages.Joined):

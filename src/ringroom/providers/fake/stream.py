@@ -7,7 +7,7 @@ import socket
 from collections import deque
 from typing import Self
 
-from ringroom.errors import RoomError
+from ringroom.errors import RoomError, WireError
 from ringroom.providers.fake import messages, wire
 
 __all__ = ["MessageStream"]
@@ -26,6 +26,7 @@ class MessageStream:
         self._writer = writer
         self._decoder = wire.Decoder()
         self._received: deque[messages.Message] = deque()
+        self._error: WireError | None = None
 
     @classmethod
     async def open(cls, connection: socket.socket) -> Self:
@@ -37,13 +38,19 @@ class MessageStream:
     async def receive(self) -> messages.Message | None:
         """The next message, None at the end of the stream. Raises `WireError`."""
         while not self._received:
+            if self._error is not None:
+                raise self._error
             try:
                 data = await self._reader.read(_READ_BYTES)
             except ConnectionError:
                 return None
             if not data:
                 return None
-            self._received.extend(self._decoder.feed(data))
+            try:
+                self._received.extend(self._decoder.feed(data))
+            except WireError as error:
+                # The messages before it still count.
+                self._error = error
         return self._received.popleft()
 
     def send(self, message: messages.Message) -> None:
@@ -69,8 +76,11 @@ class MessageStream:
     async def close(self, deadline: float) -> None:
         """Sends what waits, for at most ``deadline`` seconds, and closes the socket."""
         self._writer.close()
+        closing = asyncio.ensure_future(self._writer.wait_closed())
         try:
-            async with asyncio.timeout(deadline):
-                await self._writer.wait_closed()
-        except (TimeoutError, ConnectionError):
+            await asyncio.wait([closing], timeout=deadline)
+        finally:
             self._writer.transport.abort()
+        await asyncio.wait([closing])
+        if not isinstance(error := closing.exception(), ConnectionError | None):
+            raise error
