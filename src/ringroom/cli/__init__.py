@@ -1,0 +1,179 @@
+"""The command line: ``ringroom demo``, ``run``, ``token``, ``providers``.
+
+Exit codes: 0 all went well (also after SIGTERM, which ends a run in good order); 1 it failed, with
+one line on standard error that says why; 2 the command is wrong; 130 Ctrl-C.
+It composes the public names and does nothing else. It alone reads environment variables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ringroom.errors import RingroomError
+
+__all__ = ["main"]
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code. Raises `SystemExit` (0 or 2) as argparse does."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    try:
+        return int(asked.command(asked))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has gone. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (RingroomError, TimeoutError, OSError) as error:
+        _complain(f"error: {error}")
+        return FAILED
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"ringroom: {text}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ringroom", description="LiveKit media for CPU-heavy Python."
+    )
+    version = importlib.metadata.version("ringroom")
+    parser.add_argument("--version", action="version", version=f"ringroom {version}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo(commands.add_parser("demo", help="hear and see it work: no server, no keys"))
+    _add_run(commands.add_parser("run", help="run a processor of yours over a room"))
+    _add_token(commands.add_parser("token", help="print an access token for a room"))
+    providers = commands.add_parser("providers", help="list the providers that are installed")
+    providers.set_defaults(command=_providers)
+    return parser
+
+
+def _positive(kind: Callable[[str], float], most: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value <= most:
+            raise argparse.ArgumentTypeError(f"{text}: expected more than 0 and at most {most:g}")
+        return value
+
+    number.__name__ = "number"
+    return number
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_demo)
+    add = parser.add_argument
+    add("--wav", type=Path, help="what the people say: a 16-bit PCM WAV file, not synthesised")
+    add("--seconds", type=_positive(float, 3600), default=10.0, help="how long (10)")
+    add("--workers", type=_positive(int, 64), default=2, help="worker processes (2)")
+    add(
+        "--burn-ms",
+        type=_positive(float, 1000),
+        default=6.0,
+        help="milliseconds for which each frame holds the GIL of its worker (6)",
+    )
+    add("--out", type=Path, default=Path("ringroom-demo.wav"), help="where what was heard goes")
+    add("--livekit", action="store_true", help="on a real LiveKit server, started for it")
+    add("--no-comparison", action="store_true", help="leave the asyncio loop out")
+
+
+def _demo(asked: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ringroom.cli.demo import Demo, demo
+
+    wanted = Demo(
+        seconds=asked.seconds,
+        workers=asked.workers,
+        burn_ms=asked.burn_ms,
+        wav=asked.wav,
+        out=asked.out,
+        livekit=asked.livekit,
+        compare=not asked.no_comparison,
+    )
+    return demo(wanted, Console())
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_run)
+    parser.description = (
+        "Runs a processor (a function of a frame, or a ringroom.Processor) over a LiveKit room "
+        "until the room ends, Ctrl-C or SIGTERM. Access: a token (--token-file or LIVEKIT_TOKEN), "
+        "or a key and secret, with which a fresh token is minted for --room and --identity."
+    )
+    add = parser.add_argument
+    add("processor", metavar="MODULE:NAME", help="found from the current folder too")
+    _add_access(parser)
+    add("--url", help="of the LiveKit server; else LIVEKIT_URL")
+    add("--room", default="", help="its name; needed where a token is minted")
+    add("--identity", help="who we are, where a token is minted (ringroom)")
+    add("--token-file", type=Path, help="a file that holds the token; else LIVEKIT_TOKEN")
+    add("--token", help="the token itself; it shows in `ps`, so rather use --token-file")
+    add("--workers", type=_positive(int, 256), default=2, help="worker processes (2)")
+    add("--kinds", type=_names, help="audio,video,data,event; else what the processor names")
+    add("--participants", type=_names, help="only these identities, with commas between")
+    add("--sample-rate", type=int, default=16_000, help="Hz of the received audio (16000)")
+    add("--channels", type=int, default=1, help="1 or 2 (1)")
+    add("--frame-ms", type=int, default=20, help="sound in a received frame (20)")
+    add("--max-age", type=float, default=0.2, help="seconds after which a frame is stale (0.2)")
+    add("--route", choices=("participant", "track"), default="participant")
+    add("--mode", choices=("speech", "live"), help="how replies are published")
+
+
+def _run(asked: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ringroom.cli.running import run
+
+    return run(asked, Console())
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--key-file", type=Path, help="a file that holds the API key")
+    add("--secret-file", type=Path, help="a file that holds the API secret")
+    add("--key", help="the API key; else LIVEKIT_API_KEY")
+    add("--secret", help="the API secret; it shows in `ps`, so rather use LIVEKIT_API_SECRET")
+
+
+def _add_token(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_token)
+    add = parser.add_argument
+    _add_access(parser)
+    add("--room", required=True)
+    add("--identity", required=True)
+    add("--name", default="", help="the name for people")
+    add("--ttl", type=_positive(float, 10 * 365 * 86_400), default=6 * 3600.0, help="s (21600)")
+
+
+def _token(asked: argparse.Namespace) -> int:
+    from ringroom.cli.access import minter
+    from ringroom.cli.view import says
+
+    says(minter(asked, asked.room, asked.identity)())
+    return 0
+
+
+def _providers(asked: argparse.Namespace) -> int:
+    from ringroom import provider_names
+    from ringroom.cli.view import says
+
+    for name in provider_names():
+        says(name)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,81 @@
+"""Where the command line gets its URL, token, key and secret: options, files, the environment.
+
+The one place that reads environment variables. What is given as an option wins; a secret given as
+an option works, with a warning, because every user of the machine can read it in the process list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ringroom.errors import ConfigurationError
+from ringroom.providers.livekit.tokens import mint
+
+__all__ = ["minter", "token", "url"]
+
+
+def url(asked: argparse.Namespace) -> str:
+    """The server's; empty when nobody names one."""
+    return str(asked.url or os.environ.get("LIVEKIT_URL", ""))
+
+
+def token(asked: argparse.Namespace) -> str | Callable[[], str]:
+    """The token, or what mints one; empty when there is neither.
+
+    Raises `ConfigurationError` when something is said twice, or half.
+    """
+    if asked.token and asked.token_file:
+        raise ConfigurationError("--token and --token-file: give one of them")
+    given = _secret(asked.token, "--token", asked.token_file) or ""
+    has_keys = any((asked.key, asked.secret, asked.key_file, asked.secret_file))
+    if given and has_keys:
+        raise ConfigurationError("a token and a key or secret: give one or the other")
+    if not given and not has_keys:
+        given = os.environ.get("LIVEKIT_TOKEN", "")
+    if given:
+        if asked.identity:
+            raise ConfigurationError("--identity: the token says who we are; leave one of them out")
+        return given
+    if not has_keys and not os.environ.get("LIVEKIT_API_KEY"):
+        return ""
+    if not asked.room:
+        raise ConfigurationError("--room is required where a token is minted")
+    return minter(asked, asked.room, asked.identity or "ringroom")
+
+
+def minter(asked: argparse.Namespace, room: str, identity: str) -> Callable[[], str]:
+    """Mints a fresh token at each call. Raises `ConfigurationError` without key or secret."""
+    key = _secret(asked.key, "", asked.key_file) or os.environ.get("LIVEKIT_API_KEY", "")
+    secret = _secret(asked.secret, "--secret", asked.secret_file)
+    secret = secret or os.environ.get("LIVEKIT_API_SECRET", "")
+    if not key:
+        raise ConfigurationError("no API key: set LIVEKIT_API_KEY, or give --key or --key-file")
+    if not secret:
+        raise ConfigurationError("no API secret: set LIVEKIT_API_SECRET, or give --secret-file")
+    name, ttl = getattr(asked, "name", ""), getattr(asked, "ttl", 6 * 3600.0)
+    return lambda: mint(key, secret, room=room, identity=identity, name=name, ttl=ttl)
+
+
+def _secret(given: str | None, option: str, file: Path | None) -> str | None:
+    if given:
+        if option:
+            sys.stderr.write(
+                f"ringroom: warning: {option} shows in the process list; use a file or the "
+                "environment\n"
+            )
+        return given
+    if file is None:
+        return None
+    try:
+        text = file.read_text().strip()
+    except (OSError, UnicodeError) as error:
+        # The decoder's message may quote what is in the file.
+        why = error.strerror if isinstance(error, OSError) else "not a text"
+        raise ConfigurationError(f"{file}: {why}") from None
+    if not text:
+        raise ConfigurationError(f"{file}: empty")
+    return text

@@ -1,0 +1,142 @@
+"""`ringroom run`: a processor of the user's, over a LiveKit room, with a live table."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+import ringroom
+from ringroom.cli import access
+from ringroom.cli.view import Processes, View, says
+from ringroom.errors import ConfigurationError
+
+__all__ = ["find_processor", "run"]
+
+
+class Terminated(Exception):
+    """SIGTERM came."""
+
+
+def run(asked: argparse.Namespace, console: Console) -> int:
+    """Until the room ends (0), SIGTERM (0) or Ctrl-C (130); raises what else ended it."""
+    _log_to(console)
+    processor = find_processor(asked.processor)
+    options: dict[str, Any] = {
+        "url": access.url(asked),
+        "token": access.token(asked),
+        "room": asked.room,
+        "participants": asked.participants,
+        "sample_rate": asked.sample_rate,
+        "channels": asked.channels,
+        "frame_ms": asked.frame_ms,
+        "max_age": asked.max_age,
+        "workers": asked.workers,
+        "route": asked.route,
+        "mode": asked.mode,
+    }
+    if asked.kinds is not None:
+        options["kinds"] = asked.kinds
+    with _terminated_by_sigterm(), ringroom.IOProcess() as io:
+        pool = ringroom.Pool(processor, "livekit", io=io, **options)
+        code = _serve(pool, io, console, asked.processor)
+    _summary(pool.stats())
+    return code
+
+
+def _serve(pool: ringroom.Pool, io: ringroom.IOProcess, console: Console, title: str) -> int:
+    code = 0
+    with pool:
+        says(f"in room {pool.room!r} as {pool.identity!r}; Ctrl-C ends it")
+        processes = Processes(lambda: {} if io.pid is None else {io.pid: "I/O"})
+        try:
+            with View(title, pool.stats, processes, console) as view:
+                _watch(pool, view)
+        except KeyboardInterrupt:
+            code = 130
+        except Terminated:
+            pass
+        says("finishing what waits ...")
+        pool.drain()
+    return code
+
+
+def _watch(pool: ringroom.Pool, view: View) -> None:
+    while True:
+        try:
+            says(f"the room has ended: {pool.wait(0.1)}")
+            return
+        except TimeoutError:
+            view.tick()
+
+
+def find_processor(target: str) -> Any:
+    """What ``module:name`` names; the current folder is searched first.
+
+    Raises `ConfigurationError` when there is none, or its import fails (then with its traceback).
+    """
+    module_name, _, name = target.partition(":")
+    if not module_name or not name:
+        raise ConfigurationError(f"{target!r}: expected MODULE:NAME, for example app:Transcriber")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and module_name.split(".")[: error.name.count(".") + 1] == (
+            error.name.split(".")
+        ):
+            raise ConfigurationError(f"no module {error.name!r} in {folder} or installed") from None
+        raise ConfigurationError(f"{module_name} does not import: {error}") from None
+    except Exception as error:  # noqa: BLE001 (whatever the user's module raises)
+        traceback.print_exc()
+        raise ConfigurationError(f"{module_name} does not import: {error}") from None
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ConfigurationError(f"{module_name} has no {name!r}")
+        found = getattr(found, part)
+    return found
+
+
+def _log_to(console: Console) -> None:
+    handler: logging.Handler = logging.StreamHandler()
+    if console.is_terminal:
+        # Anything else would be written into the middle of the table.
+        handler = RichHandler(console=console, show_path=False)
+    logging.basicConfig(handlers=[handler], format="%(name)s %(levelname)s %(message)s")
+
+
+def _summary(statistics: ringroom.Statistics) -> None:
+    into, out = statistics.received, statistics.sent
+    says(
+        f"received {into.sent}: {into.done} processed, {into.dropped} dropped, {into.lost} lost, "
+        f"{into.problems} raised; oldest {into.oldest_ns / 1e6:.0f} ms"
+    )
+    says(f"sent {out.sent}: {out.done} played, {out.dropped} dropped, {out.lost} lost")
+
+
+@contextlib.contextmanager
+def _terminated_by_sigterm() -> Iterator[None]:
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except Terminated:
+        # It came while the pool was starting or ending; all that was open has been closed.
+        return
+    finally:
+        signal.signal(signal.SIGTERM, before)
