@@ -36,6 +36,8 @@ from ringroom.options import MEDIA, SessionOptions
 
 # Track events that wait for a reader of events, when frames have another reader.
 MAX_LOOSE_EVENTS = 10_000
+# Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
+MAX_UNREAD_ENDED = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +63,10 @@ class InboundLane:
     reader: LiveReader | ReliableReader
     track: TrackInfo | None
     participant: Participant | None
-    started: bool = False
     ending: bool = False
     successor: InboundLane | None = None
+    fresh: bool = False
+    """Follows another lane, but as a new beginning of the track and not as its continuation."""
 
     def track_event(self, kind: EventKind) -> Event:
         return Event(kind=kind, track=self.track, participant=self.participant)
@@ -103,7 +106,7 @@ class Ending:
 @dataclass(slots=True)
 class _Inbound:
     lanes: dict[int, InboundLane] = field(default_factory=dict)
-    loose: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_LOOSE_EVENTS))
+    loose: deque[Arrival] = field(default_factory=lambda: deque(maxlen=MAX_LOOSE_EVENTS))
 
 
 class Session:
@@ -200,10 +203,7 @@ class Session:
                 self._open_lane(message, descriptors)
                 descriptors = ()
             case m.LaneEnding(lane=number):
-                lane = self._inbound.lanes.get(number)
-                if lane is not None:
-                    lane.ending = True
-                    self._wake_inboxes(lane)
+                self._lane_ending(number)
             case m.Reply(request=request, value=value):
                 self.replies[request] = value
             case m.PlayoutReady(lane=number):
@@ -244,14 +244,50 @@ class Session:
         else:
             reader = ReliableReader(handles, row, track)
         lane = InboundLane(message.lane, Kind(message.kind), reader, track, who)
-        self._inbound.lanes[lane.number] = lane
         before = self._inbound.lanes.get(message.follows)
+        if before is None and (before := self._ended_before(track)) is not None:
+            lane.fresh = True
+        self._inbound.lanes[lane.number] = lane
         if before is not None:
-            lane.started = True
             before.successor, before.ending = lane, True
             self._wake_inboxes(before)
         else:
-            self._show(lane)
+            self._begin(lane)
+
+    def _ended_before(self, track: TrackInfo | None) -> InboundLane | None:
+        """The ended lane of the same track that is not drained yet (a reconnect ends a track and
+        opens it again): it goes first."""
+        for lane in self._inbound.lanes.values():
+            if track and lane.track and lane.track.sid == track.sid and lane.successor is None:
+                return lane
+        return None
+
+    def _begin(self, lane: InboundLane) -> None:
+        if lane.track is not None:
+            self.tell(lane.track_event(EventKind.TRACK_STARTED), lane)
+        self._show(lane)
+
+    def tell(self, event: Event, lane: InboundLane) -> None:
+        """An event of a track for whoever reads events, also when nobody reads the track."""
+        readable = Kind.EVENT in self.options.kinds
+        if readable or any(Kind.EVENT in inbox.kinds for inbox in self._inboxes):
+            self._inbound.loose.append(Arrival(event, lane))
+
+    def _lane_ending(self, number: int) -> None:
+        lane = self._inbound.lanes.get(number)
+        if lane is None:
+            return
+        lane.ending = True
+        self._wake_inboxes(lane)
+        unread = [
+            other
+            for other in self._inbound.lanes.values()
+            if other.ending and not any(inbox.reads(other) for inbox in self._inboxes)
+        ]
+        for other in unread[:-MAX_UNREAD_ENDED]:
+            self.tell(other.track_event(EventKind.TRACK_ENDED), other)
+            other.reader.discard()
+            self.finish_lane(other)
 
     def _show(self, lane: InboundLane) -> None:
         for inbox in self._inboxes:
@@ -268,7 +304,9 @@ class Session:
         lane.reader.close()
         self._inbound.lanes.pop(lane.number, None)
         self.send(m.LaneDone(lane=lane.number))
-        if lane.successor is not None:
+        if lane.successor is not None and lane.successor.fresh:
+            self._begin(lane.successor)
+        elif lane.successor is not None:
             self._show(lane.successor)
 
     def open_inbox(self, kinds: Iterable[Kind], participants: frozenset[str] | None) -> Inbox:
@@ -292,8 +330,8 @@ class Session:
             self._inboxes.remove(inbox)
 
     @property
-    def loose_events(self) -> deque[Event]:
-        """Events of tracks whose frames another inbox reads."""
+    def loose_events(self) -> deque[Arrival]:
+        """Events of tracks that do not come through a lane that their reader reads."""
         return self._inbound.loose
 
     @property
@@ -388,6 +426,9 @@ class Inbox:
         self._ready.append(lane)
         self._wake.add(1)
 
+    def reads(self, lane: InboundLane) -> bool:
+        return lane.number in self._lanes
+
     def hold(self, lane: InboundLane) -> None:
         """Receive nothing of the lane until `release`; meanwhile its frames age."""
         self.remove(lane)
@@ -412,6 +453,8 @@ class Inbox:
         """The next item of any lane, in turn; None when nothing waits."""
         if self._closed:
             raise ClosedError("transport is closed")
+        if (arrival := self._loose()) is not None:
+            return arrival
         if not self._ready:
             self._look()
         while self._ready:
@@ -423,7 +466,7 @@ class Inbox:
                     return arrival
             elif lane.number in self._lanes and lane.ending and not lane.reader.pending:
                 return self._finish(lane)
-        return self._loose()
+        return None
 
     def _look(self) -> None:
         self._wake.take()
@@ -433,10 +476,6 @@ class Inbox:
                 self._ready.append(key.data)
 
     def _take(self, lane: InboundLane) -> Item | None:
-        if not lane.started:
-            lane.started = True
-            if lane.track is not None:
-                return lane.track_event(EventKind.TRACK_STARTED)
         try:
             return lane.reader.receive_nowait()
         except WireError:
@@ -449,7 +488,7 @@ class Inbox:
         if isinstance(item, Event):
             if Kind.EVENT not in self.kinds:
                 if lane.kind in MEDIA and Kind.EVENT in self._session.options.kinds:
-                    self._session.loose_events.append(item)
+                    self._session.tell(item, lane)
                     self._session.notify()
                 return None
             if item.track is not None and item.participant is None and lane.participant is not None:
@@ -466,7 +505,7 @@ class Inbox:
         return Arrival(item, lane)
 
     def _finish(self, lane: InboundLane) -> Arrival | None:
-        over = lane.successor is None
+        over = lane.successor is None or lane.successor.fresh
         self._session.finish_lane(lane)
         if over and lane.track is not None:
             event = lane.track_event(EventKind.TRACK_ENDED)
@@ -477,9 +516,11 @@ class Inbox:
 
     def _loose(self) -> Arrival | None:
         loose = self._session.loose_events
-        if Kind.EVENT in self.kinds and loose:
-            event = loose.popleft()
-            return Arrival(event, _NO_LANE)
+        while Kind.EVENT in self.kinds and loose:
+            arrival = loose.popleft()
+            track = arrival.lane.track
+            if self._participants is None or not track or track.participant in self._participants:
+                return arrival
         return None
 
     def close(self) -> None:
@@ -504,6 +545,3 @@ def _merged(first: LaneStatistics, then: LaneStatistics) -> LaneStatistics:
         place=then.place,
         counts=first.counts + then.counts,
     )
-
-
-_NO_LANE = InboundLane(0, Kind.EVENT, None, None, None)  # type: ignore[arg-type]
