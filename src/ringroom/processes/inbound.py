@@ -35,6 +35,8 @@ class LaneOwner(Protocol):
 
     clock: Callable[[], int]
     options: SessionOptions
+    closed: bool
+    """The reader is gone: no lane is opened for it any more."""
 
     def open_live(
         self, capacity: int, track: TrackInfo, participant: Participant, follows: int
@@ -92,7 +94,7 @@ class InboundTrack:
 
     def muted(self, muted: bool) -> None:
         kind = EventKind.TRACK_MUTED if muted else EventKind.TRACK_UNMUTED
-        if self._writer is None and not self._closed:
+        if self._writer is None and not self._closed and not self._owner.closed:
             self._renew(records.HEADER_BYTES)
         if self._writer is not None:
             self._writer.event(Event(kind=kind, track=self._track, received_ns=self._owner.clock()))
@@ -107,7 +109,7 @@ class InboundTrack:
             self._owner.lane_ending(self._number)
 
     def _writer_for(self, nbytes: int) -> LiveWriter | None:
-        if self._closed:
+        if self._closed or self._owner.closed:
             return None
         room = nbytes + records.VIDEO_HEADER_BYTES
         if self._writer is None or room > self._writer.max_record:

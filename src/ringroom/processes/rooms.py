@@ -47,6 +47,7 @@ class RoomSession:
         self._table: StatisticsTable | None = None
         self._rows: RowPool | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._detaching: set[asyncio.Task[None]] = set()
         self._tracks: set[InboundTrack] = set()
         self._ended = False
         self._closing = False
@@ -72,7 +73,9 @@ class RoomSession:
         attachment = Attachment(self, place)
 
         def gone() -> None:
-            self._spawn(self._detach(attachment))
+            task = self._spawn(self._detach(attachment))
+            self._detaching.add(task)
+            task.add_done_callback(self._detaching.discard)
 
         attachment.connect(LoopLink(Link.attach(fd), attachment.handle, gone))
         self._attachments[place] = attachment
@@ -119,10 +122,11 @@ class RoomSession:
             self._joined.set_exception(error)
         self._application.send(m.Failed(error=m.error_to_json(error)))
 
-    def _spawn(self, run: asyncio._CoroutineLike[None]) -> None:
+    def _spawn(self, run: asyncio._CoroutineLike[None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(run)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -246,10 +250,12 @@ class RoomSession:
             self.done.set()
 
     async def _close_orderly(self) -> None:
-        for task in tuple(self._tasks):
+        for task in self._tasks - self._detaching:
             task.cancel()
         if not self._joined.done():
             self._joined.cancel()
+        # A worker that has just gone: its lanes are being buried, and what is lost is counted.
+        await asyncio.gather(*self._detaching)
         for attachment in tuple(self._attachments.values()):
             if attachment is not self._application:
                 await attachment.close()
