@@ -39,8 +39,9 @@ def sine(frequency: float, seconds: float = 10.0, amplitude: float = 0.3) -> Sam
 
 
 def write_wav(path: Path, samples: Samples) -> Path:
+    """Mono from a one-dimensional array, stereo from one of shape (samples, 2)."""
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(samples.ndim)
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes((samples.clip(-1, 1) * 32767).astype("<i2").tobytes())

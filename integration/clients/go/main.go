@@ -6,7 +6,7 @@
 // Commands, each answered by {"event":"done","do":...} or {"event":"error","do":...,"message":...}:
 //
 //	{"do":"join","url":U,"token":T,"folder":F}    received tracks are written below F; no F, no files
-//	{"do":"publish","name":N,"file":O,"loop":B}   one Opus packet per Ogg page, 20 ms each
+//	{"do":"publish","name":N,"file":O,"loop":B,"stereo":B}   one Opus packet per Ogg page, 20 ms each
 //	{"do":"mute","name":N,"muted":B}              {"do":"unpublish","name":N}
 //	{"do":"data","payload":BASE64,"topic":T,"reliable":B,"to":[IDENTITY]}
 //	{"do":"received"}                             answers with one "track" event for each track
@@ -32,7 +32,7 @@ type command struct {
 	Do, URL, Token, Folder, Name, File, Topic string
 	Payload                                   []byte
 	To                                        []string
-	Loop, Muted, Reliable                     bool
+	Loop, Muted, Reliable, Stereo                     bool
 }
 
 type event map[string]any
@@ -83,7 +83,7 @@ func (c *client) run(cmd command) error {
 	case "join":
 		return c.join(cmd)
 	case "publish":
-		p, err := publish(c.room, cmd.Name, cmd.File, cmd.Loop)
+		p, err := publish(c.room, cmd.Name, cmd.File, cmd.Loop, cmd.Stereo)
 		if err == nil {
 			c.published[cmd.Name] = p
 		}

@@ -26,7 +26,7 @@ type published struct {
 func (p *published) stop() { p.once.Do(func() { close(p.stopped) }) }
 
 // publish returns once the server knows the track; the sound starts when it is bound.
-func publish(room *lksdk.Room, name, file string, loop bool) (*published, error) {
+func publish(room *lksdk.Room, name, file string, loop, stereo bool) (*published, error) {
 	packets, err := readOpus(file)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func publish(room *lksdk.Room, name, file string, loop bool) (*published, error)
 	var once sync.Once
 	track.OnBind(func() { once.Do(func() { close(bound) }) })
 	p.publication, err = room.LocalParticipant.PublishTrack(track, &lksdk.TrackPublicationOptions{
-		Name: name, Source: livekit.TrackSource_MICROPHONE, DisableDTX: true,
+		Name: name, Source: livekit.TrackSource_MICROPHONE, DisableDTX: true, Stereo: stereo,
 	})
 	if err != nil {
 		return nil, err
