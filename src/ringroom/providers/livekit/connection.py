@@ -114,6 +114,9 @@ class LiveKitProvider(Provider):
             raise _publish_refused(track, str(error) or "the server did not answer") from None
         playout: AudioPlayout | VideoPlayout
         if isinstance(source, rtc.AudioSource):
+            if track.channels == 2:
+                # rust-sdks #1018: it never tells the server that a track is stereo.
+                log.warning("track %r: the SDK sends the mean of both sides", track.name)
             playout = AudioPlayout(track, source, line, self._unpublisher(publication))
         else:
             playout = VideoPlayout(track, source, line, self._unpublisher(publication))
