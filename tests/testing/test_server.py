@@ -97,6 +97,23 @@ class TestCompose:
         output = subprocess.check_output(f"{command} up -d", shell=True, env=env, text=True)
         assert output == "3 up -d\n"
 
+    def test_a_borrowed_project_is_neither_brought_up_nor_taken_down(
+        self, path: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = tmp_path / "log"
+        path.shell("docker-compose", f'echo "$5 $RINGROOM_LIVEKIT_PORT" >>{log}')
+        monkeypatch.setattr("ringroom.testing.server.is_ready", lambda url: True)
+        project = ComposeProject(ports=Ports(http=7, tcp=8, udp=9))
+        with LiveKitServer(project) as server:
+            assert server.url == "ws://127.0.0.1:7"
+            server.stop()
+            server.start()
+            server.pause()
+            server.resume()
+            server.logs()
+        done = [line.split() for line in log.read_text().splitlines()]
+        assert done == [[do, "7"] for do in ("kill", "start", "pause", "unpause", "logs")]
+
     def test_two_projects_have_nothing_in_common(self, path: Programs) -> None:
         path.shell("docker-compose", "exit 0")
         one, other = ComposeProject(), ComposeProject()
