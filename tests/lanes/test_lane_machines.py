@@ -229,6 +229,15 @@ class Reliable(Lane):
     def send_audio(self, samples: int, channels: int) -> None:
         self.send(audio(samples, self.seed(), channels))
 
+    @precondition(lambda self: self.reads and self.writes)
+    @rule(samples=SIZES, count=st.integers(1, 12))
+    def stream(self, samples: int, count: int) -> None:
+        """Many in a row, so that the ring wraps beneath what is kept."""
+        for _ in range(count):
+            self.send_audio(samples, 1)
+            self.receive("")
+            self.settle()
+
     @rule(width=SIDES, height=SIDES)
     def send_video(self, width: int, height: int) -> None:
         self.send(video(width, height, self.seed()))
@@ -309,6 +318,15 @@ class Live(Lane):
     @rule(samples=SIZES, late_ms=st.sampled_from([0, 0, 30, 150, 250]))
     def send_audio(self, samples: int, late_ms: int) -> None:
         self.offer(audio(samples, self.seed()), late_ms)
+
+    @precondition(lambda self: self.reads and self.writes)
+    @rule(samples=SIZES, count=st.integers(1, 12))
+    def stream(self, samples: int, count: int) -> None:
+        """Many in a row, so that the ring wraps beneath what is kept."""
+        for _ in range(count):
+            self.send_audio(samples, 0)
+            self.receive("")
+            self.settle()
 
     @rule(width=SIDES, height=SIDES, late_ms=st.sampled_from([0, 0, 150, 250]))
     def send_video(self, width: int, height: int, late_ms: int) -> None:
@@ -396,7 +414,7 @@ class PortableLive(Live):
 
 
 QUICK = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

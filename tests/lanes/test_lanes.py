@@ -119,6 +119,23 @@ def test_a_slice_holds_the_slot_as_well(ends: ExitStack) -> None:
     assert writer.in_use == 0
 
 
+def test_a_slice_of_sound_holds_the_slot_as_well(ends: ExitStack) -> None:
+    """Its samples are a view of a view; the finalizer sits on the root."""
+    writer, reader, _ = reliable_lane(ring_capacity(80_000, 8))
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    writer.send_nowait(audio(20_000, 1, 2), 0)
+    frame = reader.receive_nowait()
+    assert isinstance(frame, AudioFrame)
+    part = frame.samples[5:9]
+    del frame
+    reader.settle()
+    assert writer.in_use > 70_000
+    del part
+    reader.settle()
+    assert writer.in_use == 0
+
+
 def test_kept_frames_are_evacuated_and_never_change(ends: ExitStack, portable: bool) -> None:
     """I6, I7: all frames of a long stream are kept, and the writer never waits for them."""
     writer, reader, row = reliable_lane(picture_ring(4), portable=portable)

@@ -219,6 +219,27 @@ def test_a_skip_that_a_full_ring_made_is_announced_alone() -> None:
     assert writer.in_use == 112
 
 
+def test_a_full_ring_has_no_room_for_a_skip_either() -> None:
+    """I1, I2: at the ring's end, with not a byte free, nothing is written."""
+    writer, reader = ring(128)
+    for _ in range(7):
+        assert push(writer, b"12345678")
+    reader.announce(writer.announce())
+    while (slot := reader.take()) is not None:
+        slot.released = True
+    writer.credit(reader.collect())
+    for _ in range(8):
+        assert push(writer, b"abcdefgh")
+    assert writer.in_use == 128
+    assert writer.reserve(24) is None
+    assert writer.in_use == 128
+    reader.announce(writer.announce())
+    for _ in range(8):
+        slot = reader.take()
+        assert slot is not None
+        assert bytes(slot.payload) == b"abcdefgh"
+
+
 def test_an_empty_record_is_a_record() -> None:
     writer, reader = ring(64)
     assert push(writer, b"")
