@@ -35,6 +35,7 @@ class LiveWriter(LaneWriter):
     def __init__(self, capacity: int, row: Row, *, portable: bool | None = None) -> None:
         super().__init__(capacity, row, portable=portable)
         self._owed: deque[Event] = deque()
+        self._reserved = 0
 
     def send(self, frame: AudioFrame | VideoFrame, received_ns: int) -> bool:
         """Offer a frame; whether it went in (else it is counted as dropped)."""
@@ -43,19 +44,44 @@ class LiveWriter(LaneWriter):
 
     def send_parts(self, head: bytes, body: records.Buffer) -> bool:
         """Offer a record made by `records.audio_head` or `video_head` with `sequence`."""
-        nbytes = len(head) + len(body)
-        if nbytes > self.max_record and self._mapping is not None:
-            raise FrameError(f"{nbytes} bytes in one record, the lane takes {self.max_record}")
+        view = self.reserve(head, len(body))
+        if view is None:
+            return False
+        view[:] = body
+        self.commit()
+        return True
+
+    def reserve(self, head: bytes, nbytes: int) -> memoryview | None:
+        """Offer a frame whose body is filled in place: a writable view of it, to be published by
+        `commit`, or None when there is no room (counted as dropped). A reservation that is not
+        committed is given up by the next one, and never seen by the reader."""
+        size = len(head) + nbytes
+        if size > self.max_record and self._mapping is not None:
+            raise FrameError(f"{size} bytes in one record, the lane takes {self.max_record}")
+        self._reserved = 0
+        view = None
+        if self.settle() and self._has_room_beside_events(size):
+            view = self._room(size)
+        if view is None:
+            self._count_offer()
+            self.row.add(Count.DROPPED_FULL)
+            return None
+        view[: len(head)] = head
+        self._reserved = size
+        return view[len(head) :]
+
+    def commit(self) -> None:
+        """Publish what `reserve` gave. Raises `ValueError` when nothing is reserved."""
+        if not self._reserved:
+            raise ValueError("nothing is reserved")
+        self._count_offer()
+        self._commit(self._reserved)
+        self._reserved = 0
+        self.settle()
+
+    def _count_offer(self) -> None:
         self._sequence += 1
         self.row.add(Count.SENT)
-        view = None
-        if self.settle() and self._has_room_beside_events(nbytes):
-            view = self._room(nbytes)
-        if view is None:
-            self.row.add(Count.DROPPED_FULL)
-            return False
-        self._write(view, head, body)
-        return True
 
     def _has_room_beside_events(self, nbytes: int) -> bool:
         ring = self._ring
@@ -73,7 +99,7 @@ class LiveWriter(LaneWriter):
 
     def settle(self) -> bool:
         """Write the events that had no room; whether none is owed any more."""
-        while self._owed:
+        while self._owed and not self._reserved:
             event = self._owed[0]
             head, body = records.encode(event, (self._sequence, event.received_ns))
             view = self._room(len(head) + len(body))
@@ -81,7 +107,7 @@ class LiveWriter(LaneWriter):
                 return False
             self._write(view, head, body)
             self._owed.popleft()
-        return True
+        return not self._owed
 
 
 class LiveReader(LaneReader):
