@@ -116,7 +116,7 @@ class LiveKitProvider(Provider):
         if isinstance(source, rtc.AudioSource):
             if track.channels == 2:
                 # rust-sdks #1018: it never tells the server that a track is stereo.
-                log.warning("track %r: the SDK sends the mean of both sides", track.name)
+                _log.warning("track %r: the SDK sends the mean of both sides", track.name)
             playout = AudioPlayout(track, source, line, self._unpublisher(publication))
         else:
             playout = VideoPlayout(track, source, line, self._unpublisher(publication))
