@@ -6,20 +6,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import warnings
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from ringroom import messages as m
 from ringroom.client import as_message, check_going_on, take_arrival, wanted_kinds
 from ringroom.connection import Connection, Statistics, configured
-from ringroom.errors import BusyError, ClosedError, WouldBlock
+from ringroom.errors import BusyError, ClosedError
 from ringroom.frames import Frame, Item
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.outgoing import OutgoingLane
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
-from ringroom.session import Inbox
+from ringroom.session import Arrival, Inbox
 
 T = TypeVar("T")
 
@@ -53,11 +55,11 @@ class Transport:
     async def open(self) -> Self:
         """Connect. Raises as `ringroom.transport` does."""
         loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._connection.open)
-        self._opened = True
+        await self._start()
         session = self._connection.session
         self._watched = session.fileno()
         loop.add_reader(self._watched, self._pump)
+        session.listeners.add(self._unwatch_closed)
         try:
             async with asyncio.timeout(self._connection.options.connect_timeout + 10):
                 await self._until(lambda: session.joined, tuple)
@@ -66,11 +68,30 @@ class Transport:
             raise
         return self
 
+    async def _start(self) -> None:
+        """Open on a thread, for a token minter may take its time. Cancelled, what was started is
+        ended before the cancellation goes on."""
+        if self._opened or self._closed:
+            raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
+        starting = asyncio.ensure_future(asyncio.to_thread(self._connection.open))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            self._closed = True
+            await asyncio.wait([starting])
+            if starting.exception() is None:
+                await asyncio.to_thread(self._connection.close)
+            raise
+        self._opened = True
+
     def _pump(self) -> None:
         with self._connection.lock:
             self._connection.session.pump()
-            if self._connection.session.link.closed:
-                self._unwatch()
+
+    def _unwatch_closed(self) -> None:
+        """At once when the link is closed: its number may name something else any moment."""
+        if self._connection.session.link.closed:
+            self._unwatch()
 
     def _unwatch(self) -> None:
         fd, self._watched = self._watched, -1
@@ -80,20 +101,25 @@ class Transport:
     @property
     def room(self) -> str:
         """The room's name, as the provider reports it."""
-        joined = self._connection.session.joined
-        assert joined is not None
-        return joined.room
+        return self._joined.room
 
     @property
     def identity(self) -> str:
         """Who we are in the room."""
-        joined = self._connection.session.joined
-        assert joined is not None
-        return joined.identity
+        return self._joined.identity
+
+    @property
+    def _joined(self) -> m.Connected:
+        joined = self._connection.session.joined if self._opened else None
+        if joined is None:
+            raise ClosedError(f"{self._connection.spec.name}: not connected")
+        return joined
 
     @property
     def ended(self) -> str | None:
         """Why the room ended; None while it goes on."""
+        if not self._opened:
+            return None
         ending = self._connection.session.ending
         return None if ending is None else ending.reason
 
@@ -109,32 +135,40 @@ class Transport:
     async def send(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `ringroom.client.Transport.send`. Cancelled, part of a long sound may be taken."""
         self._check_open()
-        lane = self._connection.lane_for(frame, publish)
-        if lane.name in self._sending:
-            raise BusyError(f"another task sends on track {lane.name!r}; a track has one writer")
+        connection, session = self._connection, self._connection.session
+        name = connection.outgoing.track_name(frame)
+        if name in self._sending:
+            raise BusyError(f"another task sends on track {name!r}; a track has one writer")
+        session.check_open()
+        if session.ending is not None:
+            if session.has_inboxes:
+                return  # a loop that answers what it receives ends by its receiver
+            check_going_on(session)
+        lane = connection.lane_for(frame, publish)
         self._sending.add(lane.name)
         try:
             if not lane.ready:
                 await self._until(lambda: self._is_ready(lane), tuple)
-            for piece in self._connection.outgoing.pieces(lane, frame):
-                await self._push(lane, piece)
+            lane.unsent.extend(connection.outgoing.pieces(lane, frame))
+            await self._push_all(lane)
+        except ClosedError:
+            self._check_open()
+            if not session.has_inboxes:
+                raise
         finally:
+            lane.unsent.clear()
             self._sending.discard(lane.name)
 
     def _is_ready(self, lane: OutgoingLane) -> bool | None:
         self._connection.outgoing.refresh(lane)
         return lane.ready or None
 
-    async def _push(self, lane: OutgoingLane, piece: Frame) -> None:
-        def attempt() -> bool | None:
-            try:
-                self._connection.outgoing.push_nowait(lane, piece)
-            except WouldBlock:
-                return None
-            return True
-
-        if not attempt():
-            await self._until(attempt, lambda: (lane.freed_fileno(),))
+    async def _push_all(self, lane: OutgoingLane) -> None:
+        outgoing = self._connection.outgoing
+        if not outgoing.push_unsent(lane):
+            await self._until(
+                lambda: outgoing.push_unsent(lane) or None, lambda: (lane.freed_fileno(),)
+            )
 
     async def send_data(
         self,
@@ -151,8 +185,11 @@ class Transport:
         """As `ringroom.client.Transport.flush`."""
         self._check_open()
         outgoing = self._connection.outgoing
-        requests = [outgoing.flush(lane) for lane in self._connection.sounding(track)]
-        return sum([await self._answer(request) for request in requests])
+        lanes = self._connection.sounding(track)
+        seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
+        requests = [outgoing.flush(lane) for lane in lanes]
+        self._connection.session.notify()
+        return seconds + sum([await self._answer(request) for request in requests])
 
     def played(self, track: str | None = None) -> float:
         """Seconds of the track's sound that were really played (None: the default track)."""
@@ -161,13 +198,14 @@ class Transport:
         return 0.0 if lane is None else self._connection.outgoing.played(lane)
 
     async def wait_playout(self, track: str | None = None) -> None:
-        """Until all that was sent on the track (None: on all) is played."""
+        """Until all that was sent on the track (None: all that was sent at all, messages too) is
+        played."""
         self._check_open()
         requests: list[int] = []
-        for lane in self._connection.sounding(track):
-            rest = self._connection.outgoing.tail(lane)
-            if rest is not None:
-                await self._push(lane, rest)
+        for lane in self._connection.outgoing.named(track):
+            if lane.name not in self._sending:
+                lane.unsent.extend(self._connection.outgoing.tail(lane))
+            await self._push_all(lane)
             requests.append(self._connection.outgoing.drain(lane))
         for request in requests:
             await self._answer(request)
@@ -188,6 +226,7 @@ class Transport:
         watched: Sequence[int] = ()
         try:
             while True:
+                self._check_open()
                 changed.clear()
                 session.pump()
                 result = ready()
@@ -208,6 +247,8 @@ class Transport:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"{self._connection.spec.name}: transport is closed")
+        if not self._opened:
+            raise ClosedError(f"{self._connection.spec.name}: not connected; use `async with`")
 
     async def close(self) -> None:
         """As `ringroom.client.Transport.close`."""
@@ -217,6 +258,7 @@ class Transport:
         if not self._opened:
             return
         connection = self._connection
+        connection.session.notify()  # who waits need not wait for the leaving
         try:
             connection.leave()
             async with asyncio.timeout(connection.options.close_timeout + 1):
@@ -250,8 +292,10 @@ class Transport:
     ) -> None:
         try:
             if exc_type is None and not self._closed and self.ended is None:
-                async with asyncio.timeout(self._connection.options.close_timeout):
-                    await self.wait_playout()
+                # Closed by another task, or the room has ended: nothing plays any more.
+                with contextlib.suppress(ClosedError):
+                    async with asyncio.timeout(self._connection.options.close_timeout):
+                        await self.wait_playout()
         finally:
             await self.close()
 
@@ -273,27 +317,34 @@ class Receiver(AsyncIterator[Any]):
         return self
 
     async def __anext__(self) -> Item:
-        connection = self._owner._connection
+        session = self._owner._connection.session
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
-        while True:
-            self._owner._check_open()
-            arrival = take_arrival(connection.session, self._inbox)
-            if arrival is not None:
-                return arrival.item
-            fd = self._inbox.fileno()
-            if fd < 0:
-                raise StopAsyncIteration
-            loop.add_reader(fd, changed.set)
-            try:
-                await changed.wait()
-            finally:
-                loop.remove_reader(fd)
-            changed.clear()
+        session.listeners.add(changed.set)
+        try:
+            while (arrival := self._look()) is None:
+                fd = self._inbox.fileno()
+                loop.add_reader(fd, changed.set)
+                try:
+                    await changed.wait()
+                finally:
+                    loop.remove_reader(fd)
+                changed.clear()
+        finally:
+            session.listeners.discard(changed.set)
+        return arrival.item
+
+    def _look(self) -> Arrival | None:
+        self._owner._check_open()
+        arrival = take_arrival(self._owner._connection.session, self._inbox)
+        if arrival is None and self._inbox.closed:
+            raise StopAsyncIteration
+        return arrival
 
     async def aclose(self) -> None:
-        """Idempotent."""
+        """Idempotent. Who waits for the next item gets `StopAsyncIteration`."""
         self._inbox.close()
+        self._owner._connection.session.notify()
 
     def __del__(self) -> None:
         if hasattr(self, "_inbox"):

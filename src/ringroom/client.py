@@ -6,6 +6,7 @@ frame has one reader and a track one writer at a time (`BusyError` tells), waits
 
 from __future__ import annotations
 
+import contextlib
 import io
 import select
 import time
@@ -21,7 +22,6 @@ from ringroom.errors import (
     ClosedError,
     ConfigurationError,
     FrameError,
-    WouldBlock,
 )
 from ringroom.frames import AudioFrame, DataFrame, Frame, Item, Kind
 from ringroom.lanes.memory import open_counter
@@ -72,7 +72,7 @@ class Waiter:
         self._connection = connection
         self._counter = open_counter()
 
-    def __enter__(self) -> Waiter:
+    def __enter__(self) -> Self:
         with self._connection.lock:
             self._connection.session.listeners.add(self._wake)
         return self
@@ -132,13 +132,16 @@ class Sender:
 
     @property
     def _joined(self) -> m.Connected:
-        joined = self._connection.session.joined
-        assert joined is not None
+        joined = self._connection.session.joined if self._opened else None
+        if joined is None:
+            raise ClosedError(f"{self._connection.spec.name}: not connected")
         return joined
 
     @property
     def ended(self) -> str | None:
         """Why the room ended, in a word or two; None while it goes on."""
+        if not self._opened:
+            return None
         with self._connection.lock:
             self._connection.session.pump()
             ending = self._connection.session.ending
@@ -168,54 +171,63 @@ class Sender:
         self._check_open()
         limit = Deadline(timeout, "the frame was not taken")
         with self._connection.lock:
-            self._connection.session.pump()
-            lane = self._connection.lane_for(frame, publish)
-            if lane.name in self._sending:
-                raise BusyError(
-                    f"another thread sends on track {lane.name!r}; a track has one writer"
-                )
+            lane = self._lane_for(frame, publish)
+            if lane is None:
+                return
             self._sending.add(lane.name)
         try:
             if not lane.ready:
                 self._until(lambda: self._is_ready(lane), tuple, limit)
-            for piece in self._connection.outgoing.pieces(lane, frame):
-                self._push(lane, piece, limit)
+            with self._connection.lock:
+                lane.unsent.extend(self._connection.outgoing.pieces(lane, frame))
+            self._push_all(lane, limit)
+        except ClosedError:
+            self._check_open()
+            if not self._connection.session.has_inboxes:
+                raise
         finally:
-            self._sending.discard(lane.name)
+            with self._connection.lock:
+                lane.unsent.clear()
+                self._sending.discard(lane.name)
+
+    def _lane_for(self, frame: Frame, publish: PublishOptions | None) -> OutgoingLane | None:
+        """The frame's lane; None once the room has ended and a receiver is still to learn it: a
+        loop that answers what it receives ends by its receiver, not by an error."""
+        connection = self._connection
+        connection.session.pump()
+        name = connection.outgoing.track_name(frame)
+        if name in self._sending:
+            raise BusyError(f"another thread sends on track {name!r}; a track has one writer")
+        connection.session.check_open()
+        if connection.session.ending is not None:
+            if connection.session.has_inboxes:
+                return None
+            check_going_on(connection.session)
+        return connection.lane_for(frame, publish)
 
     def _is_ready(self, lane: OutgoingLane) -> bool | None:
         self._connection.outgoing.refresh(lane)
         return lane.ready or None
 
-    def _push(self, lane: OutgoingLane, piece: Frame, limit: Deadline) -> None:
-        try:
-            with self._connection.lock:
-                self._connection.session.pump()
-                self._connection.outgoing.push_nowait(lane, piece)
-            return
-        except WouldBlock:
-            pass
-
-        def try_again() -> bool | None:
-            try:
-                self._connection.outgoing.push_nowait(lane, piece)
-            except WouldBlock:
-                return None
-            return True
-
-        self._until(try_again, lambda: (lane.freed_fileno(),), limit)
+    def _push_all(self, lane: OutgoingLane, limit: Deadline) -> None:
+        with self._connection.lock:
+            self._connection.session.pump()
+            if self._connection.outgoing.push_unsent(lane):
+                return
+        self._until(
+            lambda: self._connection.outgoing.push_unsent(lane) or None,
+            lambda: (lane.freed_fileno(),),
+            limit,
+        )
 
     def send_nowait(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `send`, but raises `WouldBlock` where that would wait; then nothing was taken, or,
         of sound longer than 0.1 s, the beginning."""
         self._check_open()
         with self._connection.lock:
-            self._connection.session.pump()
-            lane = self._connection.lane_for(frame, publish)
-            if lane.name in self._sending:
-                raise BusyError(
-                    f"another thread sends on track {lane.name!r}; a track has one writer"
-                )
+            lane = self._lane_for(frame, publish)
+            if lane is None:
+                return
             for piece in self._connection.outgoing.pieces(lane, frame):
                 self._connection.outgoing.push_nowait(lane, piece)
 
@@ -239,13 +251,17 @@ class Sender:
 
     def flush(self, track: str | None = None, *, timeout: float | None = 5.0) -> float:
         """Throw away sound that was sent up to this call and not yet played (of one track, or of
-        all); later sends survive. The seconds thrown away."""
+        all), and the rest of what another thread is sending; later sends survive. The seconds
+        thrown away."""
         self._check_open()
         limit = Deadline(timeout, "no answer to flush")
         with self._connection.lock:
             outgoing = self._connection.outgoing
-            requests = [outgoing.flush(lane) for lane in self._connection.sounding(track)]
-        return sum(self._answer(request, limit) for request in requests)
+            lanes = self._connection.sounding(track)
+            seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
+            requests = [outgoing.flush(lane) for lane in lanes]
+            self._connection.session.notify()
+        return seconds + sum(self._answer(request, limit) for request in requests)
 
     def played(self, track: str | None = None) -> float:
         """Seconds of the track's sound that were really played (None: the default track)."""
@@ -255,16 +271,18 @@ class Sender:
             return 0.0 if lane is None else self._connection.outgoing.played(lane)
 
     def wait_playout(self, track: str | None = None, timeout: float | None = None) -> None:
-        """Until all that was sent on the track (None: on all) is played."""
+        """Until all that was sent on the track (None: all that was sent at all, messages too) is
+        played."""
         self._check_open()
         limit = Deadline(timeout, "not played out")
         with self._connection.lock:
-            lanes = self._connection.sounding(track)
+            lanes = self._connection.outgoing.named(track)
         requests: list[int] = []
         for lane in lanes:
-            rest = self._connection.outgoing.tail(lane)
-            if rest is not None:
-                self._push(lane, rest, limit)
+            with self._connection.lock:
+                if lane.name not in self._sending:
+                    lane.unsent.extend(self._connection.outgoing.tail(lane))
+            self._push_all(lane, limit)
             with self._connection.lock:
                 requests.append(self._connection.outgoing.drain(lane))
         for request in requests:
@@ -285,6 +303,7 @@ class Sender:
         session = connection.session
         with Waiter(connection) as waiter:
             while True:
+                self._check_open()
                 with connection.lock:
                     session.pump()
                     result = ready()
@@ -298,9 +317,13 @@ class Sender:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"{self._connection.spec.name}: transport is closed")
+        if not self._opened:
+            raise ClosedError(f"{self._connection.spec.name}: not connected; use `with`")
 
     def _leave(self) -> None:
         connection = self._connection
+        with connection.lock:
+            connection.session.notify()  # who waits need not wait for the leaving
         connection.leave()
         end = time.monotonic() + connection.options.close_timeout + 1.0
         with Waiter(connection) as waiter:
@@ -366,7 +389,9 @@ class Transport(Sender):
     ) -> None:
         try:
             if exc_type is None and not self._closed and self.ended is None:
-                self.wait_playout(timeout=self._connection.options.close_timeout)
+                # Closed by another thread, or the room has ended: nothing plays any more.
+                with contextlib.suppress(ClosedError):
+                    self.wait_playout(timeout=self._connection.options.close_timeout)
         finally:
             self.close()
 
@@ -397,27 +422,31 @@ class Receiver(Iterator[Any]):
         return self
 
     def __next__(self) -> Item:
-        connection = self._owner._connection
+        arrival = self._look()
+        if arrival is not None:
+            return arrival.item
         limit = Deadline(self._timeout, "nothing received")
-        waiting = select.poll()
-        while True:
-            self._owner._check_open()
-            with connection.lock:
-                arrival = take_arrival(connection.session, self._inbox)
-                fd = self._inbox.fileno()
-            if arrival is not None:
-                return arrival.item
-            if fd < 0:
-                raise StopIteration
-            waiting.register(fd, select.POLLIN)
-            remaining = limit.remaining()
-            if not waiting.poll(None if remaining is None else remaining * 1000):
-                raise limit.expired()
+        # The waiter's counter is ours: whoever closes the inbox while we wait cannot close it.
+        with Waiter(self._owner._connection) as waiter:
+            while (arrival := self._look()) is None:
+                if not waiter.wait((self._inbox.fileno(),), limit.remaining()):
+                    raise limit.expired()
+        return arrival.item
+
+    def _look(self) -> Arrival | None:
+        connection = self._owner._connection
+        self._owner._check_open()
+        with connection.lock:
+            arrival = take_arrival(connection.session, self._inbox)
+        if arrival is None and self._inbox.closed:
+            raise StopIteration
+        return arrival
 
     def close(self) -> None:
-        """Idempotent."""
+        """Idempotent. Who waits for the next item gets `StopIteration`."""
         with self._owner._connection.lock:
             self._inbox.close()
+            self._owner._connection.session.notify()
 
     def __del__(self) -> None:
         if hasattr(self, "_inbox"):
@@ -474,11 +503,16 @@ class VoiceTransport:
         """Close the transport."""
         self._transport.close()
 
-    def __enter__(self) -> VoiceTransport:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: Any) -> None:
-        self._transport.__exit__(*exc)
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._transport.__exit__(exc_type, exc, traceback)
 
 
 def as_voice_transport(wrapped: Transport) -> VoiceTransport:
@@ -501,6 +535,8 @@ def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> froze
 
 def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
     """The next arrival, counted as done; closes the inbox when the room has ended by itself."""
+    if inbox.closed:
+        return None
     arrival = inbox.receive_nowait()
     if arrival is None and session.pump():
         arrival = inbox.receive_nowait()

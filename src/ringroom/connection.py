@@ -91,6 +91,8 @@ class Connection:
         self.lock = threading.RLock()
         self.readers = readers
         self._route = route
+        # Before anything is started: a predicate may refer to what cannot travel.
+        pickle_by_value("participants=", self.options)
         self.table: StatisticsTable
         self.session: Session
         self.outgoing: Outgoing
@@ -99,15 +101,23 @@ class Connection:
         """Start the host and ask the session to connect; `session.joined` tells when it did.
         ``readers`` are the far ends of the workers' links, by place."""
         spec, descriptors = _handed_over(self.spec, self.options.connect_timeout)
-        blob = pickle_by_value("participants=", (spec, self.options))
         try:
-            self.table = StatisticsTable.create()
-            link = self.host.open_session()
+            self._open(readers, spec, descriptors)
         except BaseException:
             if hasattr(self, "table"):
                 self.table.close()
             self.close_host()
             raise
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+
+    def _open(
+        self, readers: Sequence[Link], spec: ProviderSpec, descriptors: tuple[int, ...]
+    ) -> None:
+        blob = pickle_by_value("the provider's options", (spec, self.options))
+        self.table = StatisticsTable.create()
+        link = self.host.open_session()
         self.session = Session(link, self.table, self.options, time.monotonic_ns)
         self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
         for place, reader in enumerate(readers):
@@ -121,8 +131,6 @@ class Connection:
             provider_descriptors=len(descriptors),
         )
         self.session.send(message, (self.table.fd, *descriptors))
-        for fd in descriptors:
-            os.close(fd)
 
     def lane_for(self, frame: Frame, publish: PublishOptions | None = None) -> OutgoingLane:
         return self.outgoing.lane_for(frame, publish)

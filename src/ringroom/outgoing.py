@@ -7,12 +7,13 @@ pieces, so that a flush never has more than one piece under way.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from ringroom import messages as m
 from ringroom.colour import i420_size
-from ringroom.errors import FrameError, RingroomError
+from ringroom.errors import FrameError, RingroomError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame, check_text
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveWriter
@@ -43,6 +44,8 @@ class OutgoingLane:
         self.resampler: TrackResampler | None = None
         self.ready = False
         self.error: RingroomError | None = None
+        self.unsent: deque[Frame] = deque()
+        """What the one who sends has still to write; a flush empties it."""
 
     def freed_fileno(self) -> int:
         """Readable when there is room again."""
@@ -65,10 +68,11 @@ class Outgoing:
         self._rows = rows
         self._lanes: dict[str, OutgoingLane] = {}
         self._numbers = 0
-        self._old: dict[int, ReliableWriter | LiveWriter] = {}
 
     def track_name(self, frame: Frame) -> str:
-        """The name of the outgoing track that the frame belongs on."""
+        """The name of the outgoing track that the frame belongs on. Raises `FrameError` for what
+        is no frame."""
+        _kind(frame)
         if isinstance(frame, DataFrame):
             return ""
         if isinstance(frame.track, TrackInfo):
@@ -130,6 +134,23 @@ class Outgoing:
         assert not isinstance(piece, DataFrame)
         return lane.writer.send(piece, now)
 
+    def push_unsent(self, lane: OutgoingLane) -> bool:
+        """Write what is unsent of a lane; whether all is written."""
+        self._session.check_open()
+        while lane.unsent:
+            try:
+                self.push_nowait(lane, lane.unsent[0])
+            except WouldBlock:
+                return False
+            lane.unsent.popleft()
+        return True
+
+    def forget_unsent(self, lane: OutgoingLane) -> float:
+        """Throw away what is unsent; the seconds of sound."""
+        seconds = sum(piece.duration for piece in lane.unsent if isinstance(piece, AudioFrame))
+        lane.unsent.clear()
+        return seconds
+
     def refresh(self, lane: OutgoingLane) -> None:
         """Take note of what the I/O role said; raises what made the track fail."""
         self._take_news()
@@ -137,11 +158,15 @@ class Outgoing:
             raise lane.error
 
     def find(self, name: str | None) -> OutgoingLane | None:
-        """The track of that name; None names the only one, or the default one."""
+        """The track of that name; None names the only one with sound, or the default one."""
         if name is not None:
             return self._lanes.get(name)
-        named = [lane for lane in self._lanes.values() if lane.kind is not Kind.DATA]
-        return named[0] if len(named) == 1 else self._lanes.get(DEFAULT_AUDIO)
+        sounding = [lane for lane in self._lanes.values() if lane.kind is Kind.AUDIO]
+        return sounding[0] if len(sounding) == 1 else self._lanes.get(DEFAULT_AUDIO)
+
+    def named(self, name: str | None) -> list[OutgoingLane]:
+        """The lane of that name; all, that of the messages too, for None."""
+        return [lane for lane in self._lanes.values() if name is None or lane.name == name]
 
     @property
     def lanes(self) -> list[OutgoingLane]:
@@ -161,14 +186,14 @@ class Outgoing:
         self._session.send(m.Drain(request=request, lane=lane.number, sequence=lane.sequence))
         return request
 
-    def tail(self, lane: OutgoingLane) -> AudioFrame | None:
-        """What the track's resampler still holds, as a last piece."""
+    def tail(self, lane: OutgoingLane) -> list[Frame]:
+        """What the track's resampler still holds: a last piece, or none."""
         if lane.resampler is None:
-            return None
+            return []
         rest = lane.resampler.tail()
         if not len(rest):
-            return None
-        return AudioFrame.received(rest, lane.resampler.sample_rate, lane.name, (0, 0))
+            return []
+        return [AudioFrame.received(rest, lane.resampler.sample_rate, lane.name, (0, 0))]
 
     def played(self, lane: OutgoingLane) -> float:
         """Seconds of the track's sound that were really played."""

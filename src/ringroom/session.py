@@ -5,7 +5,7 @@ The faces (client, aio, worker) wait on what `Inbox.fileno`, `OutgoingLane.freed
 lock of its own around each call and waits outside of it. So that no wake-up is lost between a
 look and the wait that follows it, every change is also told to `listeners`.
 
-Ownership: of each inbound lane the reading end, of each outgoing lane the writing end, and the link.
+Ownership: of each inbound lane the reading end, of each outgoing lane the writing end; the link.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Session:
                 )
             )
 
-    def _handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
+    def _handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:  # noqa: C901
         match message:
             case m.LaneOpened():
                 self._open_lane(message, descriptors)
@@ -330,6 +330,11 @@ class Session:
             self._inboxes.remove(inbox)
 
     @property
+    def has_inboxes(self) -> bool:
+        """Whether somebody receives, who has not been told yet that the session is over."""
+        return bool(self._inboxes)
+
+    @property
     def loose_events(self) -> deque[Arrival]:
         """Events of tracks that do not come through a lane that their reader reads."""
         return self._inbound.loose
@@ -364,6 +369,13 @@ class Session:
             counts=listed.row.snapshot(),
         )
 
+    def _bury_lanes(self) -> None:
+        """The other side is gone and did not count what was under way: it is lost."""
+        for listed in self._listed.values():
+            in_flight = listed.row.snapshot().in_flight
+            if in_flight > 0:
+                listed.row.add(Count.LOST, in_flight)
+
     def statistics(self) -> list[LaneStatistics]:
         """Of every lane since the beginning; a track's successive lanes are one."""
         merged = dict(self._retired)
@@ -379,6 +391,8 @@ class Session:
             return
         self.closed = True
         self.notify()
+        if self.link.closed:
+            self._bury_lanes()
         for inbox in tuple(self._inboxes):
             inbox.close()
         for lane in self._inbound.lanes.values():
@@ -411,6 +425,10 @@ class Inbox:
     def fileno(self) -> int:
         """Readable when it is worth calling `Session.pump` and `receive_nowait`."""
         return -1 if self._closed else self._selector.fileno()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def _on_change(self) -> None:
         self._wake.add(1)

@@ -284,7 +284,7 @@ class Attachment:
                     self._room.retire_lane(row)
 
     def _data_failed(self, error: RingroomError) -> None:
-        log.warning("a message was not sent: %s", error)
+        log.warning("a message was not sent: %s", str(error))
         self._room.event(Event(kind=EventKind.DATA_FAILED, reason=str(error)))
 
     async def close(self) -> None:

@@ -30,6 +30,7 @@ class IOHost(ABC):
         self._control: Link | None = None
         self._lock = threading.Lock()
         self._numbers = 0
+        self._closed = False
 
     @abstractmethod
     def _start(self, control: Link) -> None:
@@ -40,8 +41,10 @@ class IOHost(ABC):
         """Wait for the end of the role, whose control link is closed."""
 
     def start(self) -> Self:
-        """Start, if it does not run yet."""
+        """Start, if it does not run yet. Raises `ClosedError` after `close`."""
         with self._lock:
+            if self._closed:
+                raise ClosedError(f"the {type(self).__name__} is closed")
             if self._control is None:
                 ours, theirs = open_links()
                 try:
@@ -60,7 +63,7 @@ class IOHost(ABC):
         try:
             with self._lock:
                 if self._control is None:
-                    raise ClosedError("the I/O process is closed")
+                    raise ClosedError("it was closed")
                 self._numbers += 1
                 self._control.send(m.NewSession(number=self._numbers), (theirs.fileno(),))
         except ClosedError as error:
@@ -74,6 +77,7 @@ class IOHost(ABC):
         """Idempotent: end all its sessions, then the role, within a deadline."""
         with self._lock:
             control, self._control = self._control, None
+            self._closed = True
         if control is not None:
             control.close()
             self._join()

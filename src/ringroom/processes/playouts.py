@@ -45,6 +45,7 @@ class OutgoingPlayout:
         self._loop = asyncio.get_running_loop()
         self._readable = asyncio.Event()
         self._closing = False
+        self._told = False
         self._next: Frame | None = None
         self._handled = 0
         self._flushes: list[_Request] = []
@@ -132,7 +133,10 @@ class OutgoingPlayout:
             await playout.play(frame)
         except RoomError as error:
             row.add(Count.PROBLEMS)
-            log.warning("track %r: a frame was not played: %s", self.track.name, error)
+            if not self._told:
+                # The text, not the error: a record that is kept would keep the error's frames.
+                log.warning("track %r: a frame was not played: %s", self.track.name, str(error))
+                self._told = True
         row.add(Count.DONE)
         if isinstance(frame, AudioFrame):
             row.add(Count.PLAYED, len(frame.samples))
@@ -140,7 +144,8 @@ class OutgoingPlayout:
         self._handled = frame.sequence + 1
         for request in self._flushes:
             request.seconds += self._clear() if frame.sequence < request.sequence else 0.0
-        self._serve_drains(playout)
+        if len(self._readers) == 1:  # numbers begin anew in the lane that follows
+            self._serve_drains(playout, self._handled)
 
     def _clear(self) -> float:
         playout = self._playout
@@ -165,8 +170,10 @@ class OutgoingPlayout:
                 self._handled = frame.sequence + 1
             request.answer(request.number, request.seconds)
 
-    def _serve_drains(self, playout: Playout) -> None:
-        due = [request for request in self._drains if request.sequence <= self._handled]
+    def _serve_drains(self, playout: Playout, handled: int | None = None) -> None:
+        """Of those that wait for frames below ``handled``; of all when the lane is empty, where
+        frames that a live lane has dropped leave numbers out."""
+        due = [r for r in self._drains if handled is None or r.sequence <= handled]
         for request in due:
             self._drains.remove(request)
             task = self._loop.create_task(self._answer_when_played(playout, request))

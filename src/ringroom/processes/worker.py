@@ -35,7 +35,7 @@ from ringroom.options import Mode, SessionOptions
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.context import WorkerContext
 from ringroom.processor import Processor, Replies, as_frames, of_track
-from ringroom.session import Arrival, Inbox, InboundLane, Session
+from ringroom.session import Arrival, InboundLane, Inbox, Session
 
 log = logging.getLogger("ringroom.worker")
 Backlog = deque[Frame]
@@ -73,7 +73,7 @@ class Worker:
         context = WorkerContext(self)
         try:
             self._processor.start(context)
-        except Exception:
+        except Exception:  # noqa: BLE001 (told to the pool)
             self.control.send(m.WorkerFailed(error=traceback.format_exc()))
             raise SystemExit(1) from None
         self.control.send(m.WorkerReady(place=0))
@@ -171,13 +171,13 @@ class Worker:
         """Call user code and send what it returns; False, and counted, when it raised."""
         try:
             frames = as_frames(function())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (told to the pool)
             self._tell_problem(where, error)
             return False
         try:
             for frame in frames:
                 self.reply(of_track(frame, source), self._processor.mode, lane)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (told to the pool)
             self._tell_problem("reply", error)
             return False
         return True
@@ -216,7 +216,7 @@ class Worker:
                     waiting.frames.popleft()
             except WouldBlock:
                 continue
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (told to the pool)
                 waiting.frames.clear()
                 self._tell_problem("reply", error)
             self._release(lane)
@@ -326,7 +326,7 @@ def run_process(control_fd: int, blob: bytes) -> None:
     _die_with_parent()
     try:
         processor, options = dill.loads(blob)  # noqa: S301 (from the process that made us)
-    except Exception:
+    except Exception:  # noqa: BLE001 (told to the pool)
         control.send(m.WorkerFailed(error=traceback.format_exc()))
         raise SystemExit(1) from None
     try:

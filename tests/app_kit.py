@@ -1,0 +1,120 @@
+"""What the tests of the application's faces share: waits with a deadline, calls on threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+import ringroom
+from ringroom.client import Transport
+from ringroom.frames import AudioFrame, Samples
+from ringroom.testing import FakeRoom, Microphone, sources
+
+T = TypeVar("T")
+PATIENCE = 10.0
+RATE = 16_000
+
+
+def until(condition: Callable[[], T], what: str = "the condition", timeout: float = PATIENCE) -> T:
+    """The first true value of the condition."""
+    end = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {timeout} s for {what}"
+        time.sleep(0.002)
+    return value
+
+
+class Call(Generic[T]):
+    """A call on a thread of its own; `result` gives what it returned, or raises what it raised."""
+
+    def __init__(self, function: Callable[..., T], *arguments: Any, **options: Any) -> None:
+        self._outcome: list[T] = []
+        self._error: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                self._outcome.append(function(*arguments, **options))
+            except BaseException as error:  # noqa: BLE001 (raised again by `result`)
+                self._error.append(error)
+
+        self._thread = threading.Thread(target=run, name="call", daemon=True)
+        self._thread.start()
+
+    @property
+    def over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def result(self, timeout: float = PATIENCE) -> T:
+        self._thread.join(timeout)
+        assert self.over, f"the call has not come back within {timeout} s"
+        if self._error:
+            raise self._error[0]
+        return self._outcome[0]
+
+
+@contextlib.contextmanager
+def opened(room: FakeRoom, **options: Any) -> Iterator[Transport]:
+    """A transport that nothing is too old for, closed at the end without playing out."""
+    options = {"io": "thread", "max_age": 20.0, **options}
+    transport = ringroom.transport("fake", room=room, **options)
+    try:
+        yield transport
+    finally:
+        transport.close()
+
+
+def noise(seconds: float, seed: int = 0, channels: int = 1, rate: int = RATE) -> Samples:
+    return sources.noise(seconds, rate, channels, seed=seed)
+
+
+def sound(seconds: float, seed: int = 0, *, track: Any = None, rate: int = RATE) -> AudioFrame:
+    return AudioFrame(noise(seconds, seed, rate=rate), rate, track=track)
+
+
+def microphone(room: FakeRoom, identity: str = "alice", name: str = "mic") -> Microphone:
+    return room.join(identity).publish_audio(name, sample_rate=RATE)
+
+
+def say(mic: Microphone, seconds: float = 0.1, seed: int = 0) -> Samples:
+    """Speak at once; what was spoken."""
+    spoken = noise(seconds, seed)
+    mic.speak(spoken, realtime=False)
+    return spoken
+
+
+def take(receiver: Any, samples: int) -> Samples:
+    """Receive that many samples of audio."""
+    parts: list[Samples] = []
+    while sum(map(len, parts)) < samples:
+        parts.append(next(receiver).samples)
+    return np.concatenate(parts)
+
+
+def same(left: Any, right: Any) -> bool:
+    return bool(np.array_equal(left, right))
+
+
+def children() -> set[int]:
+    """The pids of this process's children."""
+    listed = Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text()
+    return {int(pid) for pid in listed.split()}
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def check_law(transport: Any) -> None:
+    """sent = done + dropped + lost + in flight for each lane."""
+    for lane in transport.stats().lanes:
+        counts = lane.counts
+        assert counts.in_flight >= 0, lane
+        parts = counts.done + counts.dropped + counts.lost + counts.in_flight
+        assert counts.sent == parts, lane
