@@ -22,6 +22,7 @@ import pytest
 
 from clients import tones
 from clients.client import Client
+from ringroom.errors import StartupError
 from ringroom.testing import backends
 from ringroom.testing.backends import ComposeProject, ServerUnavailable
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
@@ -100,6 +101,10 @@ def livekit_server(request: pytest.FixtureRequest) -> Iterator[LiveKitServer]:
     try:
         services = request.getfixturevalue("docker_services")
     except Exception as error:
+        # Pytest-docker raises nothing narrower, and takes down only what has come up: a container
+        # that was made and not started would stay.
+        with contextlib.suppress(StartupError):
+            project.down()
         explained = backends.explained(str(error))
         if isinstance(explained, ServerUnavailable):
             unavailable(request, str(explained))
