@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import pytest
+from lane_kit import TRACK, Clock, live_lane
 
-from ringroom.frames import Event, EventKind, Kind, TrackInfo, VideoFrame
+from ringroom.frames import Event, EventKind, VideoFrame
 from ringroom.lanes import records
-from ringroom.lanes.lane import LaneDescriptors, ring_capacity
+from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveReader, LiveWriter
-from ringroom.lanes.statistics import RowPool, StatisticsTable
 
 SIZE = (64, 48)
 BODY = 64 * 48 * 3 // 2
-TRACK = TrackInfo(sid="T", name="camera", kind=Kind.VIDEO, participant="ann")
+
+
+Lane = tuple[LiveWriter, LiveReader]
 
 
 @pytest.fixture
-def lane() -> Iterator[tuple[LiveWriter, LiveReader]]:
-    table = StatisticsTable.create()
-    row = RowPool(table, 0, 1).acquire()
-    writer = LiveWriter(ring_capacity(BODY, 4), row)
-    copies = tuple(os.dup(fd) for fd in writer.descriptors().flat())
-    reader = LiveReader(
-        LaneDescriptors.from_flat(copies), row, TRACK, max_age_ns=10**9, clock=lambda: 0
-    )
-    yield writer, reader
-    reader.close()
-    writer.close()
-    table.close()
+def lane() -> Iterator[Lane]:
+    writer, reader, _ = live_lane(ring_capacity(BODY, 4), Clock(0), max_age_ms=1_000)
+    with closing(writer), closing(reader):
+        yield writer, reader
 
 
 def head(writer: LiveWriter) -> bytes:
     return records.video_head(SIZE, 0, 0, (writer.sequence, 0))
 
 
-def test_what_is_filled_in_place_arrives(lane: tuple[LiveWriter, LiveReader]) -> None:
+def test_what_is_filled_in_place_arrives(lane: Lane) -> None:
     writer, reader = lane
     for value in range(20):
         view = writer.reserve(head(writer), BODY)
@@ -53,7 +47,7 @@ def test_what_is_filled_in_place_arrives(lane: tuple[LiveWriter, LiveReader]) ->
     assert writer.row.snapshot().sent == 20
 
 
-def test_a_reservation_that_is_given_up_is_never_seen(lane: tuple[LiveWriter, LiveReader]) -> None:
+def test_a_reservation_that_is_given_up_is_never_seen(lane: Lane) -> None:
     writer, reader = lane
     assert writer.reserve(head(writer), BODY) is not None
     view = writer.reserve(head(writer), BODY)
@@ -70,7 +64,7 @@ def test_a_reservation_that_is_given_up_is_never_seen(lane: tuple[LiveWriter, Li
 
 
 def test_an_event_waits_for_the_commit_and_keeps_its_place(
-    lane: tuple[LiveWriter, LiveReader],
+    lane: Lane,
 ) -> None:
     writer, reader = lane
     view = writer.reserve(head(writer), BODY)
@@ -86,7 +80,7 @@ def test_an_event_waits_for_the_commit_and_keeps_its_place(
     assert event.kind is EventKind.TRACK_MUTED
 
 
-def test_no_room_is_a_counted_drop(lane: tuple[LiveWriter, LiveReader]) -> None:
+def test_no_room_is_a_counted_drop(lane: Lane) -> None:
     writer, _ = lane
     taken = 0
     while (view := writer.reserve(head(writer), BODY)) is not None:
