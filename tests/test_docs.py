@@ -12,10 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import docs_kit
 import pytest
-from docs_kit import ROOT, Block, block_id, blocks
 
+import docs_kit
+from docs_kit import ROOT, Block, block_id, blocks
 from ringroom.cli import _parser
 
 TOKEN = "header.claims.signature"

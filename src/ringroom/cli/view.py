@@ -62,7 +62,7 @@ class Processes:
         before, self._before = self._before, seconds
         names = self._names(list(seconds))
         return [
-            (names[pid], (value - before[pid]) / since)
+            (names[pid], (value - before[pid]) / max(since, 1e-9))
             for pid, value in seconds.items()
             if pid in before and names.get(pid)
         ]
