@@ -8,13 +8,14 @@ problems, and stops everything in order; the application's own threads are free 
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import select
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import FrameType, TracebackType
 from typing import Any, Self, get_args
@@ -53,7 +54,7 @@ class PoolOptions:
     drain_timeout: float = 5.0
     """Seconds for finishing what waits, when the pool stops in good order."""
     on_event: Callable[[Event], None] | None = None
-    on_problem: Callable[[Problem], None] | None = None
+    on_error: Callable[[Problem], None] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int):
@@ -68,7 +69,7 @@ class PoolOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise ConfigurationError(f"{name} is {value!r}, expected seconds")
-        for name in ("on_event", "on_problem"):
+        for name in ("on_event", "on_error"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise ConfigurationError(f"{name} is not callable")
 
@@ -105,8 +106,9 @@ class Pool(Sender):
         rest = {name: value for name, value in options.items() if name not in pool_names}
         self.options = PoolOptions(**own)
         made = as_processor(processor)
-        rest.setdefault("kinds", self._kinds(made))
+        rest["kinds"] = self._kinds(made, rest.get("kinds", made.kinds))
         if self.options.mode is not None:
+            made = copy.copy(made)  # the caller's own stays as it is
             made.__dict__["mode"] = self.options.mode
         connection = Connection(
             provider,
@@ -125,14 +127,19 @@ class Pool(Sender):
         self._over = threading.Event()
         self._failure: Exception | None = None
         self._stopping = False
+        self._drain = 0.0
 
-    def _kinds(self, processor: Processor) -> tuple[str, ...]:
-        kinds = tuple(processor.kinds)
-        if self.options.on_event is not None or processor.wants_events:
-            kinds = (*kinds, Kind.EVENT)
-        return kinds
+    def _kinds(self, processor: Processor, asked: Any) -> Any:
+        """What is asked for, and events for who listens to them; wrong ones are refused later."""
+        if self.options.on_event is None and not processor.wants_events:
+            return asked
+        return (
+            (*asked, Kind.EVENT) if isinstance(asked, Sequence) and asked != str(asked) else asked
+        )
 
     def __enter__(self) -> Self:
+        if self._closed or self._children:
+            raise ClosedError(f"{self._connection.spec.name}: a pool runs once; make another")
         try:
             self._start_workers()
             self._connect_workers()
@@ -193,6 +200,15 @@ class Pool(Sender):
     # The supervision thread.
 
     def _supervise(self) -> None:
+        try:
+            self._watch()
+        except Exception as error:
+            log.exception("the supervision of the pool failed")
+            self._failure = self._failure or error
+        finally:
+            self._over.set()
+
+    def _watch(self) -> None:
         session = self._connection.session
         with Waiter(self._connection) as waiter:
             while not self._stopping:
@@ -209,7 +225,6 @@ class Pool(Sender):
                 if self._inbox is not None:
                     fds.append(self._inbox.fileno())
                 waiter.wait(fds, None)
-        self._over.set()
 
     def _tell_events(self) -> None:
         while self._inbox is not None:
@@ -260,14 +275,14 @@ class Pool(Sender):
                 self._on_problem(message)
 
     def _on_problem(self, message: m.Problem) -> None:
-        if message.traceback:
+        if message.count == 1:
             log.error(
-                "worker %s: %s() raised (said once, counted from now on)\n%s",
+                "worker %s: %s failed (said once, counted from now on)\n%s",
                 message.place,
                 message.where,
-                message.traceback,
+                message.traceback or message.summary,
             )
-        if self.options.on_problem is not None:
+        if self.options.on_error is not None:
             problem = Problem(
                 worker=message.place,
                 where=message.where,
@@ -275,7 +290,7 @@ class Pool(Sender):
                 traceback=message.traceback,
                 count=message.count,
             )
-            self._call_back(self.options.on_problem, problem)
+            self._call_back(self.options.on_error, problem)
 
     def _apply(self, child: _Child, happening: Happening) -> None:
         for action in child.life.on(happening):
@@ -283,7 +298,7 @@ class Pool(Sender):
                 self._failure = self._why(child)
             elif action is Action.SEND_STOP:
                 with contextlib.suppress(ClosedError):
-                    child.control.send(m.Stop(drain=self.options.drain_timeout))
+                    child.control.send(m.Stop(drain=self._drain))
 
     def _why(self, child: _Child) -> Exception:
         if child.error:
@@ -300,6 +315,8 @@ class Pool(Sender):
     def wait(self, timeout: float | None = None) -> str:
         """Until the room ends; the reason. Raises what ended it otherwise (`LostProcessError`,
         `RoomError`), `TimeoutError` when the time is up and the pool goes on."""
+        if not self._children and not self._closed:
+            raise ClosedError(f"{self._connection.spec.name}: the pool does not run; use `with`")
         if not self._over.wait(timeout):
             raise TimeoutError(f"the room has not ended within {timeout} s")
         if self._failure is not None:
@@ -312,11 +329,11 @@ class Pool(Sender):
         self.close()
 
     def _stop_workers(self, drain: float) -> None:
-        self._stopping = True
+        self._stopping, self._drain = True, drain
         if self._opened:
             with self._connection.lock:
                 self._connection.session.notify()
-        if self._thread is not None:
+        if self._thread not in (None, threading.current_thread()):
             self._thread.join()
         for child in self._children:
             self._apply(child, Happening.STOP)
@@ -331,7 +348,7 @@ class Pool(Sender):
         """Idempotent, with a deadline: what was not processed is dropped, counted."""
         if self._closed:
             return
-        self._stop_workers(0.0 if not self._opened else self.options.drain_timeout)
+        self._stop_workers(0.0)
         self._closed = True
         for child in self._children:
             child.control.close()
@@ -397,4 +414,5 @@ def _interrupted_by_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # None: it was set by other means than Python's.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

@@ -20,7 +20,7 @@ import traceback
 from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import dill
 import multiprocess
@@ -47,6 +47,8 @@ class _Waiting:
 
     frames: Backlog = field(default_factory=deque)
     held: set[InboundLane] = field(default_factory=set)
+    ending: bool = False
+    """The track ends once all is sent."""
 
 
 class Worker:
@@ -66,6 +68,7 @@ class Worker:
         self._backlog: dict[OutgoingLane, _Waiting] = {}
         self._problems: Tally[str] = Tally()
         self._stopping: float | None = None
+        self._stopped_ns = 0
         self._tracks: dict[str, TrackInfo] = {}
 
     def run(self) -> None:
@@ -86,6 +89,8 @@ class Worker:
     def _loop(self) -> None:
         while True:
             self._pump()
+            if self._stopping is not None and time.monotonic() >= self._stopping:
+                return
             if self._step():
                 continue
             if self._stopping is not None or self._room_over():
@@ -103,6 +108,7 @@ class Worker:
                 self._begin(message, descriptors)
             elif isinstance(message, m.Stop):
                 self._stopping = time.monotonic() + message.drain
+                self._stopped_ns = time.monotonic_ns()
         with self.lock:
             if self.session is not None:
                 self.session.pump()
@@ -124,6 +130,12 @@ class Worker:
             arrival = None if self._inbox is None else self._inbox.receive_nowait()
         if arrival is None:
             return False
+        if self._stopping is not None and arrival.item.received_ns > self._stopped_ns:
+            # It came after the end was called: in a room that talks on there is always more.
+            with self.lock:
+                assert self._inbox is not None
+                self._inbox.hold(arrival.lane)
+            return True
         self._handle(arrival)
         return True
 
@@ -146,20 +158,27 @@ class Worker:
         if event.kind is EventKind.TRACK_STARTED:
             self._tracks[track.sid] = track
             self._call("open", lambda: self._processor.open(track), track, lane)
-        elif event.kind is EventKind.TRACK_ENDED:
-            self._close_track(track)
+        elif event.kind is EventKind.TRACK_ENDED and self._close_track(track):
+            self._end_reply(track)
 
-    def _close_track(self, track: TrackInfo) -> None:
+    def _close_track(self, track: TrackInfo) -> bool:
+        """Let the processor close it; whether it was open."""
         if self._tracks.pop(track.sid, None) is None:
-            return
+            return False
         self._call("close", lambda: self._processor.close(track), track, None)
+        return True
+
+    def _end_reply(self, track: TrackInfo) -> None:
+        """Nothing answers the track any more: its reply track ends when it has played."""
         if any(other.reply_name == track.reply_name for other in self._tracks.values()):
             return
         with self.lock:
-            outgoing = self.outgoing
-            lane = None if outgoing is None else outgoing.find(track.reply_name)
-            if outgoing is not None and lane is not None and lane not in self._backlog:
-                outgoing.end(lane)
+            assert self.outgoing is not None
+            lane = self.outgoing.find(track.reply_name)
+            if lane in self._backlog:
+                self._backlog[lane].ending = True
+            elif lane is not None:
+                self.outgoing.end(lane)
 
     def _call(
         self,
@@ -189,20 +208,23 @@ class Worker:
                 raise ClosedError("the worker is not connected yet; send from open() or process()")
             publish = self._options.publish
             if publish.mode != mode:
-                from dataclasses import replace
-
                 publish = replace(publish, mode=mode)
             lane = self.outgoing.lane_for(frame, publish)
             waiting = self._backlog.get(lane)
+            if waiting is not None:
+                waiting.ending = False  # the track it answers is back
+            cut = 0
             for piece in self.outgoing.pieces(lane, frame):
                 if waiting is None:
                     try:
-                        self.outgoing.push_nowait(lane, piece)
+                        cut += not self.outgoing.push_nowait(lane, piece)
                         continue
                     except WouldBlock:
                         waiting = self._backlog[lane] = _Waiting()
                         self._wake.add(1)
                 waiting.frames.append(piece)
+            if cut:
+                self._tell_cut(lane)
             if waiting is not None and source is not None and self._inbox is not None:
                 waiting.held.add(source)
                 self._inbox.hold(source)
@@ -223,6 +245,8 @@ class Worker:
 
     def _release(self, lane: OutgoingLane) -> None:
         waiting = self._backlog.pop(lane)
+        if waiting.ending and self.outgoing is not None:
+            self.outgoing.end(lane)
         for held in waiting.held:
             if self._inbox is not None and not any(
                 held in other.held for other in self._backlog.values()
@@ -239,15 +263,32 @@ class Worker:
         self._release(lane)
         return seconds
 
+    def _tell_cut(self, lane: OutgoingLane) -> None:
+        """A live track has dropped what did not fit: said once, with the cure."""
+        self._tell(
+            "reply",
+            f"track {lane.name!r} is live and had no room for all that was sent at once; part of "
+            "it is dropped, counted. Send it in real time, or publish it with mode='speech'",
+            "",
+            lane.name,
+        )
+
     def _tell_problem(self, where: str, error: Exception) -> None:
         summary = f"{type(error).__name__}: {error}"
-        key = f"{where} {type(error).__name__} {_last_line(error)}"
+        key = f"{where} {type(error).__name__} {_place(error)}"
+        self._tell(where, summary, traceback.format_exc(), key)
+
+    def _tell(self, where: str, summary: str, text: str, key: str) -> None:
+        """Tell the application; the whole text with the first of a kind only."""
         self._problems[key] += 1
         count = self._problems[key]
-        text = traceback.format_exc() if count == 1 else ""
         self.control.send(
             m.Problem(
-                place=self.place, where=where, summary=summary[:2000], traceback=text, count=count
+                place=self.place,
+                where=where,
+                summary=summary[:2000],
+                traceback=text if count == 1 else "",
+                count=count,
             )
         )
 
@@ -289,15 +330,15 @@ class Worker:
     def _play_out(self, end: float) -> None:
         if self.session is None or self.outgoing is None or self._room_over():
             return
-        speech = [lane for lane in self.outgoing.lanes if lane.kind is Kind.AUDIO]
-        requests = {self.outgoing.drain(lane) for lane in speech}
+        with self.lock:
+            requests = {self.outgoing.drain(lane) for lane in self.outgoing.lanes}
         while requests and time.monotonic() < end and not self._room_over():
             self._wait(end - time.monotonic())
             self._pump()
             requests -= set(self.session.replies)
 
 
-def _last_line(error: Exception) -> str:
+def _place(error: Exception) -> str:
     """Where it was raised: one kind of problem is one place in the code."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
