@@ -136,6 +136,10 @@ class TestCompose:
             "no Docker engine answers",
         ),
         ("Cannot connect to the Docker daemon. Is the docker daemon running?", "no Docker engine"),
+        (
+            "docker.errors.DockerException: Error while fetching server API version",
+            "no Docker engine",
+        ),
         ("Pulling livekit ... dial tcp: lookup registry: no such host", "build-livekit-image"),
         ("Error response from daemon: pull access denied", "build-livekit-image"),
     ],

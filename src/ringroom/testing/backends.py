@@ -328,16 +328,25 @@ def explained(output: str) -> StartupError:
     text = output.lower()
     if "already allocated" in text or "already in use" in text:
         return PortTaken(output)
-    if "daemon" in text and ("connect" in text or "running" in text) and "pull" not in text:
+    # The words of `docker compose`, of docker-compose, and of docker-compose without a socket.
+    signs = ("connect to the docker daemon", "connect to docker daemon", "server api version")
+    if any(sign in text for sign in signs):
         return ServerUnavailable(
-            f"no Docker engine answers: start one (dockerd), then try again. {output}"
+            f"no Docker engine answers: start one (dockerd), then try again. {_last_line(output)}"
         )
     if any(sign in text for sign in ("pull", "registry", "manifest", "no such image", "hung")):
         return ServerUnavailable(
             "the LiveKit image is not on this machine and cannot be pulled: `docker pull` it where "
-            f"there is a registry, or run scripts/build-livekit-image of the source tree. {output}"
+            "there is a registry, or run scripts/build-livekit-image of the source tree. "
+            + _last_line(output)
         )
     return StartupError(output)
+
+
+def _last_line(output: str) -> str:
+    """Where both commands say what is wrong; before it docker-compose prints a traceback."""
+    lines = [line for line in output.splitlines() if line.strip(' ".')]
+    return lines[-1] if lines else ""
 
 
 def _variables(ports: Ports) -> dict[str, str]:
