@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 import ringroom
+from ringroom.checks import Samples
 from ringroom.client import Transport
-from ringroom.frames import AudioFrame, Samples
+from ringroom.frames import AudioFrame
 from ringroom.testing import FakeRoom, Microphone, sources
 
 T = TypeVar("T")

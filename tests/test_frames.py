@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from ringroom.checks import MAX_DATA_BYTES, MAX_DESTINATIONS
 from ringroom.errors import FrameError
 from ringroom.frames import (
-    MAX_DATA_BYTES,
-    MAX_DESTINATIONS,
     AudioFrame,
     DataFrame,
     Event,

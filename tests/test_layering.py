@@ -19,7 +19,8 @@ ROOT = Path(ringroom.__file__).parent
 
 # From the bottom up; a module may import its own layer and those above it in this list.
 LAYERS = (
-    ("errors", "colour"),
+    ("errors", "colour", "checks"),
+    ("checks",),
     ("options", "frames"),
     ("lanes",),
     ("messages", "link", "recording", "resampling"),

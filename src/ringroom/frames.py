@@ -8,16 +8,17 @@ all processes of one machine share). A frame to send carries a track *name*, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ringroom import colour
+from ringroom import checks, colour
+from ringroom.checks import Samples
 from ringroom.errors import FrameError
 
 __all__ = [
@@ -32,20 +33,6 @@ __all__ = [
     "TrackInfo",
     "VideoFrame",
 ]
-
-# LiveKit encodes Opus, which takes 8 to 48 kHz; sources up to 192 kHz are resampled by WebRTC.
-MIN_SAMPLE_RATE = 8_000
-MAX_SAMPLE_RATE = 192_000
-MAX_CHANNELS = 2
-# WebRTC encodes nothing wider than 8K UHD.
-MAX_SIDE = 8_192
-# The packet size that livekit-server 1.13 negotiates for data messages.
-MAX_DATA_BYTES = 64_000
-MAX_TOPIC_BYTES = 1_024
-MAX_IDENTITY_BYTES = 1_024
-MAX_DESTINATIONS = 1_000
-
-Samples: TypeAlias = NDArray[np.int16]
 
 
 class Kind(StrEnum):
@@ -158,8 +145,8 @@ class AudioFrame:
         *,
         track: TrackInfo | str | None = None,
     ) -> None:
-        self.sample_rate = check_rate(sample_rate)
-        self.samples = _as_samples(samples, channels)
+        self.sample_rate = checks.check_rate(sample_rate)
+        self.samples = checks.as_samples(samples, channels)
         self.track = track
         self.sequence = 0
         self.received_ns = 0
@@ -213,7 +200,7 @@ class AudioFrame:
     ) -> AudioFrame:
         """A copy with other samples or for another track; the rest stays."""
         return AudioFrame.received(
-            self.samples if samples is None else _as_samples(samples, self.channels),
+            self.samples if samples is None else checks.as_samples(samples, self.channels),
             self.sample_rate,
             self.track if track is None else track,
             (self.sequence, self.received_ns),
@@ -266,12 +253,12 @@ class VideoFrame:
         timestamp_us: int = 0,
         track: TrackInfo | str | None = None,
     ) -> None:
-        check_size(width, height)
-        if not _is_whole(rotation) or rotation not in (0, 90, 180, 270):
+        checks.check_size(width, height)
+        if not checks.is_whole(rotation) or rotation not in (0, 90, 180, 270):
             raise FrameError(f"rotation is {rotation!r}, expected 0, 90, 180 or 270")
-        if not _is_whole(timestamp_us) or not -(1 << 63) <= timestamp_us < 1 << 63:
+        if not checks.is_whole(timestamp_us) or not -(1 << 63) <= timestamp_us < 1 << 63:
             raise FrameError(f"timestamp_us is {timestamp_us!r}, expected microseconds in 64 bits")
-        self.data = _as_i420(data, width, height)
+        self.data = checks.as_i420(data, width, height)
         self.width = int(width)
         self.height = int(height)
         self.rotation = int(rotation)
@@ -304,19 +291,19 @@ class VideoFrame:
     @classmethod
     def from_rgb(cls, pixels: NDArray[np.uint8], *, track: str | None = None) -> VideoFrame:
         """From an array of shape (height, width, 3), red first. BT.601, limited range."""
-        height, width = _pixel_size(pixels, 3)
+        height, width = checks.pixel_size(pixels, 3)
         return cls(colour.rgb_to_i420(pixels), width, height, track=track)
 
     @classmethod
     def from_bgr(cls, pixels: NDArray[np.uint8], *, track: str | None = None) -> VideoFrame:
         """From an array of shape (height, width, 3), blue first (OpenCV's order)."""
-        height, width = _pixel_size(pixels, 3)
+        height, width = checks.pixel_size(pixels, 3)
         return cls(colour.rgb_to_i420(pixels[..., ::-1]), width, height, track=track)
 
     @classmethod
     def from_gray(cls, pixels: NDArray[np.uint8], *, track: str | None = None) -> VideoFrame:
         """From an array of shape (height, width): 0 black, 255 white."""
-        height, width = _pixel_size(pixels, 1)
+        height, width = checks.pixel_size(pixels, 1)
         return cls(colour.gray_to_i420(pixels), width, height, track=track)
 
     def planes(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
@@ -365,14 +352,14 @@ class DataFrame:
         if not isinstance(payload, bytes):
             kind = type(payload).__name__
             raise FrameError(f"a data payload is bytes, not {kind}; encode text first")
-        if len(self.payload) > MAX_DATA_BYTES:
+        if len(self.payload) > checks.MAX_DATA_BYTES:
             raise FrameError(
                 f"a data payload has {len(self.payload)} bytes, the server takes at most "
-                f"{MAX_DATA_BYTES}; split it"
+                f"{checks.MAX_DATA_BYTES}; split it"
             )
-        check_text("topic", self.topic, MAX_TOPIC_BYTES)
-        check_text("sender's identity", self.participant, MAX_IDENTITY_BYTES)
-        object.__setattr__(self, "to", _as_destinations(self.to))
+        checks.check_text("topic", self.topic, checks.MAX_TOPIC_BYTES)
+        checks.check_text("sender's identity", self.participant, checks.MAX_IDENTITY_BYTES)
+        object.__setattr__(self, "to", checks.as_destinations(self.to))
 
     @property
     def data(self) -> bytes:
@@ -383,142 +370,6 @@ Stamp: TypeAlias = tuple[int, int]
 """(sequence, received_ns)."""
 Frame: TypeAlias = AudioFrame | VideoFrame | DataFrame
 Item: TypeAlias = Frame | Event
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def check_rate(sample_rate: int) -> int:
-    if not _is_whole(sample_rate):
-        raise FrameError(f"the sample rate is {sample_rate!r}, expected a whole number of Hz")
-    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
-        raise FrameError(
-            f"the sample rate is {sample_rate} Hz, expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
-        )
-    return int(sample_rate)
-
-
-def check_channels(channels: int) -> int:
-    if not _is_whole(channels) or channels not in (1, 2):
-        raise FrameError(f"channels is {channels!r}, expected 1 (mono) or 2 (stereo)")
-    return int(channels)
-
-
-def check_size(width: int, height: int) -> None:
-    for name, value in (("width", width), ("height", height)):
-        if not _is_whole(value):
-            raise FrameError(f"the {name} is {value!r}, expected a whole number of pixels")
-        if not 2 <= value <= MAX_SIDE:
-            raise FrameError(f"the {name} is {value} pixels, expected 2 to {MAX_SIDE}")
-
-
-def check_text(what: str, text: str, limit: int) -> str:
-    if not isinstance(text, str):
-        raise FrameError(f"the {what} is of type {type(text).__name__}, expected text")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise FrameError(f"the {what} is not valid Unicode text ({error.reason})") from None
-    if size > limit:
-        raise FrameError(f"the {what} has {size} bytes, at most {limit} are allowed")
-    return text
-
-
-def _as_destinations(to: Any) -> tuple[str, ...]:
-    if isinstance(to, str) or not isinstance(to, Iterable):
-        raise FrameError(f"the destinations are {to!r}, expected a tuple of identities")
-    identities = tuple(check_text("destination identity", each, MAX_IDENTITY_BYTES) for each in to)
-    if len(identities) > MAX_DESTINATIONS:
-        raise FrameError(f"{len(identities)} destinations, at most {MAX_DESTINATIONS} are allowed")
-    return identities
-
-
-def _as_samples(samples: Any, channels: int | None) -> Samples:
-    if channels is not None:
-        check_channels(channels)
-    if isinstance(samples, bytes | bytearray):
-        array = _from_pcm(samples)
-    elif isinstance(samples, memoryview):
-        # A view of bytes is PCM; a view of shorts or floats says itself what it holds.
-        array = _from_pcm(samples) if samples.itemsize == 1 else _from_array(np.array(samples))
-    else:
-        array = _from_array(samples)
-    if array.ndim == 1:
-        wanted = channels or 1
-        if array.size % wanted:
-            raise FrameError(
-                f"{array.size} samples do not divide into {wanted} channels; "
-                "a sample of each channel must be there"
-            )
-        array = array.reshape(-1, wanted)
-    if array.ndim != 2 or array.shape[1] not in (1, 2):
-        raise FrameError(
-            f"audio of shape {array.shape}, expected (samples per channel, channels) "
-            "with 1 or 2 channels"
-        )
-    if channels is not None and array.shape[1] != channels:
-        raise FrameError(f"audio of shape {array.shape} has not the {channels} channels asked for")
-    if not array.size:
-        raise FrameError("an audio frame without samples; send nothing instead")
-    return np.ascontiguousarray(array)
-
-
-def _from_pcm(pcm: bytes | bytearray | memoryview) -> Samples:
-    size = pcm.nbytes if isinstance(pcm, memoryview) else len(pcm)
-    if size % 2:
-        raise FrameError(f"{size} bytes of PCM: int16 samples take two bytes each, one is missing")
-    # A mutable buffer is copied: the caller may refill it while the frame is under way.
-    return np.frombuffer(bytes(pcm), "<i2").astype(np.int16, copy=False)
-
-
-def _from_array(samples: Any) -> Samples:
-    try:
-        array = np.asarray(samples)
-    except (ValueError, TypeError) as error:
-        raise FrameError(f"audio samples do not form an array: {error}") from None
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise FrameError("float audio holds NaN or infinite samples; expected [-1, 1]")
-        # 32767 has no place in 16 bits of float; it would become 32768 and wrap.
-        wide = array.astype(np.float32) if array.dtype.itemsize < 4 else array
-        scaled: Samples = np.rint(np.clip(wide, -1.0, 1.0) * 32767.0).astype(np.int16)
-        return scaled
-    if array.dtype.kind == "i" and array.dtype.itemsize == 2:
-        return array.astype(np.int16, copy=False)
-    raise FrameError(
-        f"audio samples of dtype {array.dtype}, expected int16, or floats in [-1, 1]; "
-        "convert with .astype(numpy.int16)"
-    )
-
-
-def _as_i420(data: Any, width: int, height: int) -> NDArray[np.uint8]:
-    if isinstance(data, np.ndarray):
-        if data.dtype != np.uint8:
-            raise FrameError(f"I420 of dtype {data.dtype}, expected uint8")
-        array = np.ascontiguousarray(data).reshape(-1)
-    elif isinstance(data, bytes | bytearray | memoryview):
-        array = np.frombuffer(bytes(data), np.uint8)
-    else:
-        raise FrameError(f"a picture of type {type(data).__name__}, expected bytes or an array")
-    expected = colour.i420_size(width, height)
-    if array.size != expected:
-        raise FrameError(
-            f"I420 of {array.size} bytes, but {width}x{height} takes {expected}; "
-            "use VideoFrame.from_rgb for RGB pixels"
-        )
-    return array
-
-
-def _pixel_size(pixels: NDArray[np.uint8], depth: int) -> tuple[int, int]:
-    wanted = "(height, width)" if depth == 1 else "(height, width, 3)"
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
-        found = getattr(pixels, "dtype", type(pixels).__name__)
-        raise FrameError(f"pixels of {found}, expected a uint8 array of shape {wanted}")
-    if pixels.ndim != (2 if depth == 1 else 3) or (depth == 3 and pixels.shape[2] != 3):
-        raise FrameError(f"pixels of shape {pixels.shape}, expected {wanted}")
-    check_size(pixels.shape[1], pixels.shape[0])
-    return int(pixels.shape[0]), int(pixels.shape[1])
 
 
 def _track_label(track: TrackInfo | str | None) -> str | None:

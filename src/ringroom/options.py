@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
+from ringroom.checks import check_channels, check_rate
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.frames import Kind, Participant, check_channels, check_rate
+from ringroom.frames import Kind, Participant
 
 __all__ = ["MEDIA", "Participants", "PublishOptions", "SessionOptions", "TransportConfig"]
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from ringroom import messages as m
+from ringroom.checks import check_text
 from ringroom.colour import i420_size
 from ringroom.errors import FrameError, RingroomError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame, check_text
+from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter

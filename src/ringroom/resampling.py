@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ringroom.frames import AudioFrame, Samples
+from ringroom.checks import Samples
+from ringroom.frames import AudioFrame
 
 if TYPE_CHECKING:
     import soxr

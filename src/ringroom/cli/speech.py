@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ringroom.checks import Samples
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.frames import AudioFrame, Samples
+from ringroom.frames import AudioFrame
 from ringroom.testing.sources import read_wav
 
 __all__ = ["RATE", "Heard", "chord", "longest_silence", "mixed", "voice", "voices", "write_wav"]

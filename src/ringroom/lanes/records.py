@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ringroom import colour
+from ringroom.checks import check_channels, check_rate, check_size
 from ringroom.errors import FrameError, WireError
 from ringroom.frames import (
     AudioFrame,
@@ -34,9 +35,6 @@ from ringroom.frames import (
     Stamp,
     TrackInfo,
     VideoFrame,
-    check_channels,
-    check_rate,
-    check_size,
 )
 
 Buffer: TypeAlias = bytes | memoryview

@@ -15,7 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ringroom.frames import AudioFrame, DataFrame, Kind, Samples, TrackInfo, VideoFrame
+from ringroom.checks import Samples
+from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo, VideoFrame
 from ringroom.providers.fake import messages
 from ringroom.testing.wire import Line
 

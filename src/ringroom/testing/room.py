@@ -14,8 +14,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Self, TypeVar
 
+from ringroom.checks import MAX_IDENTITY_BYTES, check_text
 from ringroom.errors import ClosedError, FrameError
-from ringroom.frames import MAX_IDENTITY_BYTES, DataFrame, Participant, TrackInfo, check_text
+from ringroom.frames import DataFrame, Participant, TrackInfo
 from ringroom.providers.fake import rooms
 from ringroom.testing.application import Application, Footage, Recording
 from ringroom.testing.connection import Connection

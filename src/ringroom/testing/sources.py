@@ -12,9 +12,10 @@ import wave
 import numpy as np
 from numpy.typing import NDArray
 
+from ringroom.checks import Samples
 from ringroom.colour import i420_size, planes
 from ringroom.errors import FrameError
-from ringroom.frames import AudioFrame, Samples, VideoFrame
+from ringroom.frames import AudioFrame, VideoFrame
 
 __all__ = ["noise", "picture", "picture_number", "read_wav", "silence", "tone"]
 

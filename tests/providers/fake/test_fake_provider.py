@@ -16,8 +16,9 @@ from fake_kit import (
     video_track,
 )
 
+from ringroom.checks import MAX_DATA_BYTES
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import MAX_DATA_BYTES, AudioFrame, DataFrame, EventKind, Kind
+from ringroom.frames import AudioFrame, DataFrame, EventKind, Kind
 from ringroom.options import SessionOptions
 from ringroom.testing import FakeRoom, sources
 

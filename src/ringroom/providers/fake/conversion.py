@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ringroom.frames import AudioFrame, Samples
+from ringroom.checks import Samples
+from ringroom.frames import AudioFrame
 from ringroom.resampling import TrackResampler
 
 __all__ = ["FrameCutter"]

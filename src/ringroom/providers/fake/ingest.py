@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ringroom.frames import AudioFrame, Participant, Samples, TrackInfo
+from ringroom.checks import Samples
+from ringroom.frames import AudioFrame, Participant, TrackInfo
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.conversion import FrameCutter

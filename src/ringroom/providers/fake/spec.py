@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from ringroom.checks import MAX_IDENTITY_BYTES, check_text
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.frames import MAX_IDENTITY_BYTES, check_text
 from ringroom.providers.fake import rooms
 from ringroom.providers.provider import Provider, ProviderSpec
 

@@ -15,19 +15,10 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
+from ringroom.checks import MAX_SIDE, check_channels, check_rate, check_size
 from ringroom.colour import i420_size
 from ringroom.errors import FrameError, WireError
-from ringroom.frames import (
-    MAX_SIDE,
-    DataFrame,
-    EventKind,
-    Kind,
-    Participant,
-    TrackInfo,
-    check_channels,
-    check_rate,
-    check_size,
-)
+from ringroom.frames import DataFrame, EventKind, Kind, Participant, TrackInfo
 from ringroom.providers.fake.messages import Audio, Data, Message, Video
 
 __all__ = ["Decoder", "decode", "encode"]

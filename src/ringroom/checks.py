@@ -1,0 +1,165 @@
+"""What may be sent: the limits of rates, sizes and texts, and arrays in their one right form.
+
+Everything here raises `FrameError`, which says what was wrong, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ringroom import colour
+from ringroom.errors import FrameError
+
+# LiveKit encodes Opus, which takes 8 to 48 kHz; sources up to 192 kHz are resampled by WebRTC.
+MIN_SAMPLE_RATE = 8_000
+MAX_SAMPLE_RATE = 192_000
+MAX_CHANNELS = 2
+# WebRTC encodes nothing wider than 8K UHD.
+MAX_SIDE = 8_192
+# The packet size that livekit-server 1.13 negotiates for data messages.
+MAX_DATA_BYTES = 64_000
+MAX_TOPIC_BYTES = 1_024
+MAX_IDENTITY_BYTES = 1_024
+MAX_DESTINATIONS = 1_000
+
+Samples: TypeAlias = NDArray[np.int16]
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_rate(sample_rate: int) -> int:
+    if not is_whole(sample_rate):
+        raise FrameError(f"the sample rate is {sample_rate!r}, expected a whole number of Hz")
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise FrameError(
+            f"the sample rate is {sample_rate} Hz, expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+        )
+    return int(sample_rate)
+
+
+def check_channels(channels: int) -> int:
+    if not is_whole(channels) or channels not in (1, 2):
+        raise FrameError(f"channels is {channels!r}, expected 1 (mono) or 2 (stereo)")
+    return int(channels)
+
+
+def check_size(width: int, height: int) -> None:
+    for name, value in (("width", width), ("height", height)):
+        if not is_whole(value):
+            raise FrameError(f"the {name} is {value!r}, expected a whole number of pixels")
+        if not 2 <= value <= MAX_SIDE:
+            raise FrameError(f"the {name} is {value} pixels, expected 2 to {MAX_SIDE}")
+
+
+def check_text(what: str, text: str, limit: int) -> str:
+    if not isinstance(text, str):
+        raise FrameError(f"the {what} is of type {type(text).__name__}, expected text")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise FrameError(f"the {what} is not valid Unicode text ({error.reason})") from None
+    if size > limit:
+        raise FrameError(f"the {what} has {size} bytes, at most {limit} are allowed")
+    return text
+
+
+def as_destinations(to: Any) -> tuple[str, ...]:
+    if isinstance(to, str) or not isinstance(to, Iterable):
+        raise FrameError(f"the destinations are {to!r}, expected a tuple of identities")
+    identities = tuple(check_text("destination identity", each, MAX_IDENTITY_BYTES) for each in to)
+    if len(identities) > MAX_DESTINATIONS:
+        raise FrameError(f"{len(identities)} destinations, at most {MAX_DESTINATIONS} are allowed")
+    return identities
+
+
+def as_samples(samples: Any, channels: int | None) -> Samples:
+    if channels is not None:
+        check_channels(channels)
+    if isinstance(samples, bytes | bytearray):
+        array = from_pcm(samples)
+    elif isinstance(samples, memoryview):
+        # A view of bytes is PCM; a view of shorts or floats says itself what it holds.
+        array = from_pcm(samples) if samples.itemsize == 1 else from_array(np.array(samples))
+    else:
+        array = from_array(samples)
+    if array.ndim == 1:
+        wanted = channels or 1
+        if array.size % wanted:
+            raise FrameError(
+                f"{array.size} samples do not divide into {wanted} channels; "
+                "a sample of each channel must be there"
+            )
+        array = array.reshape(-1, wanted)
+    if array.ndim != 2 or array.shape[1] not in (1, 2):
+        raise FrameError(
+            f"audio of shape {array.shape}, expected (samples per channel, channels) "
+            "with 1 or 2 channels"
+        )
+    if channels is not None and array.shape[1] != channels:
+        raise FrameError(f"audio of shape {array.shape} has not the {channels} channels asked for")
+    if not array.size:
+        raise FrameError("an audio frame without samples; send nothing instead")
+    return np.ascontiguousarray(array)
+
+
+def from_pcm(pcm: bytes | bytearray | memoryview) -> Samples:
+    size = pcm.nbytes if isinstance(pcm, memoryview) else len(pcm)
+    if size % 2:
+        raise FrameError(f"{size} bytes of PCM: int16 samples take two bytes each, one is missing")
+    # A mutable buffer is copied: the caller may refill it while the frame is under way.
+    return np.frombuffer(bytes(pcm), "<i2").astype(np.int16, copy=False)
+
+
+def from_array(samples: Any) -> Samples:
+    try:
+        array = np.asarray(samples)
+    except (ValueError, TypeError) as error:
+        raise FrameError(f"audio samples do not form an array: {error}") from None
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise FrameError("float audio holds NaN or infinite samples; expected [-1, 1]")
+        # 32767 has no place in 16 bits of float; it would become 32768 and wrap.
+        wide = array.astype(np.float32) if array.dtype.itemsize < 4 else array
+        scaled: Samples = np.rint(np.clip(wide, -1.0, 1.0) * 32767.0).astype(np.int16)
+        return scaled
+    if array.dtype.kind == "i" and array.dtype.itemsize == 2:
+        return array.astype(np.int16, copy=False)
+    raise FrameError(
+        f"audio samples of dtype {array.dtype}, expected int16, or floats in [-1, 1]; "
+        "convert with .astype(numpy.int16)"
+    )
+
+
+def as_i420(data: Any, width: int, height: int) -> NDArray[np.uint8]:
+    if isinstance(data, np.ndarray):
+        if data.dtype != np.uint8:
+            raise FrameError(f"I420 of dtype {data.dtype}, expected uint8")
+        array = np.ascontiguousarray(data).reshape(-1)
+    elif isinstance(data, bytes | bytearray | memoryview):
+        array = np.frombuffer(bytes(data), np.uint8)
+    else:
+        raise FrameError(f"a picture of type {type(data).__name__}, expected bytes or an array")
+    expected = colour.i420_size(width, height)
+    if array.size != expected:
+        raise FrameError(
+            f"I420 of {array.size} bytes, but {width}x{height} takes {expected}; "
+            "use VideoFrame.from_rgb for RGB pixels"
+        )
+    return array
+
+
+def pixel_size(pixels: NDArray[np.uint8], depth: int) -> tuple[int, int]:
+    wanted = "(height, width)" if depth == 1 else "(height, width, 3)"
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        found = getattr(pixels, "dtype", type(pixels).__name__)
+        raise FrameError(f"pixels of {found}, expected a uint8 array of shape {wanted}")
+    if pixels.ndim != (2 if depth == 1 else 3) or (depth == 3 and pixels.shape[2] != 3):
+        raise FrameError(f"pixels of shape {pixels.shape}, expected {wanted}")
+    check_size(pixels.shape[1], pixels.shape[0])
+    return int(pixels.shape[0]), int(pixels.shape[1])
