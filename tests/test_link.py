@@ -279,6 +279,22 @@ def test_a_peer_that_does_not_read_never_makes_us_wait() -> None:
     assert open_descriptors() == before
 
 
+def test_a_message_larger_than_the_socket_goes_in_pieces(links: tuple[Link, Link]) -> None:
+    ours, theirs = links
+    long = m.WorkerFailed(error="".join(chr(97 + i % 26) for i in range(2_000_000)))
+    ours.send(long)
+    ours.send(m.Leave())
+    assert ours.backlog == 2
+    got: list[m.Message] = []
+    while len(got) < 2:
+        received = theirs.receive_nowait()
+        if received is None:
+            ours.flush()
+            continue
+        got.append(received[0])
+    assert got == [long, m.Leave()]
+
+
 def test_a_backlog_is_bounded_and_closes_with_its_descriptors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -371,6 +371,7 @@ def test_age_at_the_limit_is_still_fresh(ends: ExitStack, clock: Clock) -> None:
     assert writer.send(audio(320), clock.now)
     clock.now += 200_000_001
     assert reader.receive_nowait() is None
+    assert writer.in_use == 0, "what is skipped gives its room back"
     assert row.snapshot().dropped_stale == 1
 
 
@@ -517,7 +518,10 @@ def test_a_flush_counts_frames_and_gives_all_room_back(
     writer.event(muted(1))
     assert reader.discard() == 5
     assert writer.in_use == 0
-    assert row.snapshot().dropped_flushed == 5
+    assert writer.send(audio(48), clock.now)
+    assert reader.discard() == 1
+    assert writer.in_use == 0, "a single frame's room as well"
+    assert row.snapshot().dropped_flushed == 6
     assert reader.discard() == 0
 
 
