@@ -174,7 +174,8 @@ def verdict(asked: Demo, result: Result) -> list[str]:
         f"{counts.sent} frames came in from {len(PEOPLE)} people, each took "
         f"{asked.burn_ms:g} ms of Python:",
         f"  {counts.done} processed, {counts.dropped} dropped as too old or too many, "
-        f"{counts.lost} lost" + (", and all are accounted for" if result.balanced else ""),
+        f"{counts.lost} lost (under way at the end)"
+        + (", and all are accounted for" if result.balanced else ""),
         f"  when its processing started a frame was {_mean_ms(result):.1f} ms old on average, "
         f"the oldest {counts.oldest_ns / 1e6:.0f} ms",
     ]

@@ -51,9 +51,10 @@ class _Ears:
         for (participant, track), frames in tuple(self._frames.items()):
             if participant != identity or not frames:
                 continue
+            sounding = _trimmed(tuple(frames)) if track == OWN_TRACK else frames
             begin, position = frames[0].received_ns, 0
             pieces = []
-            for frame in tuple(frames):
+            for frame in tuple(sounding):
                 pieces.append((begin + round(position * 1e9 / frame.sample_rate), frame.samples))
                 position += len(frame.samples)
             # WebRTC fills holes with silence, so only in the chord, which has none, can they show.
@@ -64,6 +65,12 @@ class _Ears:
                 Heard(track=track, sample_rate=rate, pieces=tuple(pieces), longest_gap=hole)
             )
         return found
+
+
+def _trimmed(frames: tuple[AudioFrame, ...]) -> tuple[AudioFrame, ...]:
+    """Without the silence that WebRTC fills in before the first sound and after the last."""
+    loud = [index for index, frame in enumerate(frames) if abs(frame.samples).max() > 100]
+    return frames[loud[0] : loud[-1] + 1] if loud else frames[:1]
 
 
 class _LiveKitScene:

@@ -18,7 +18,6 @@ from ringroom.testing import FakeRoom
 
 __all__ = ["FPS", "OWN_TRACK", "PEOPLE", "PICTURE", "Scene", "burn", "fake_scene"]
 
-# These spread evenly over two and over four workers (a worker is chosen by identity).
 PEOPLE = ("ann", "bob", "cho", "fay")
 OWN_TRACK = "chord"
 FPS = 10.0
