@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias
@@ -214,7 +215,10 @@ def as_frames(replies: Replies) -> list[Frame]:
 
 
 def of_track(frame: Frame, track: TrackInfo | str | None) -> Frame:
-    """A reply that names no track answers the given one."""
-    if not isinstance(frame, DataFrame) and frame.track is None:
-        frame.track = track
-    return frame
+    """A reply that names no track answers the given one. A copy: the processor may keep the
+    frame, and return it for another track."""
+    if isinstance(frame, DataFrame) or frame.track is not None or track is None:
+        return frame
+    reply = copy.copy(frame)
+    reply.track = track
+    return reply

@@ -206,21 +206,25 @@ class Attachment:
             data = OutgoingData(reader, self._data_failed)
             self._start(message, data, self._run_data(message, data))
             return
+        ending: asyncio.Task[None] | None = None
         for number, playing in self._playing.items():
             if playing.name == message.name and isinstance(playing.playout, OutgoingPlayout):
+                if playing.playout.closing:
+                    ending = playing.task  # the last of that name, if there are several
+                    continue
                 playing.playout.replace(reader)
                 playing.rows.append(message.row)
                 self._playing[message.lane] = self._playing.pop(number)
                 self.send(m.PlayoutReady(lane=message.lane))
                 return
-        if not self._room.claim_track(message.name, self):
-            reader.close()
-            self._room.retire_lane(message.row)
-            error = BusyError(
-                f"track {message.name!r} is sent by somebody else already; a track has one writer"
-            )
-            self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
-            return
+        if ending is None:
+            try:
+                self._claim(message.name)
+            except BusyError as error:
+                reader.close()
+                self._room.retire_lane(message.row)
+                self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
+                return
         track = OutgoingTrack(
             name=message.name,
             kind=Kind(message.kind),
@@ -231,7 +235,13 @@ class Attachment:
             height=message.height,
         )
         playout = OutgoingPlayout(track, reader, self.clock)
-        self._start(message, playout, self._run_playout(message, playout))
+        self._start(message, playout, self._run_playout(message, playout, ending))
+
+    def _claim(self, name: str) -> None:
+        if not self._room.claim_track(name, self):
+            raise BusyError(
+                f"track {name!r} is sent by somebody else already; a track has one writer"
+            )
 
     def _reader(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> Reader:
         handles = LaneDescriptors.from_flat(descriptors)
@@ -250,11 +260,20 @@ class Attachment:
         task = self._loop.create_task(run)
         self._playing[message.lane] = _Playing(playout, task, [message.row], message.name)
 
-    async def _run_playout(self, message: m.PlayoutOpen, playout: OutgoingPlayout) -> None:
+    async def _run_playout(
+        self,
+        message: m.PlayoutOpen,
+        playout: OutgoingPlayout,
+        ending: asyncio.Task[None] | None,
+    ) -> None:
         def ready() -> None:
             self.send(m.PlayoutReady(lane=message.lane))
 
         try:
+            if ending is not None:
+                # The track of that name before it plays out first.
+                await asyncio.wait([ending])
+                self._claim(message.name)
             provider = await self._room.joined_provider()
             await playout.run(provider, ready)
         except RingroomError as error:

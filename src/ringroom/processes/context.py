@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import time
 from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import DataFrame, Frame, Kind, TrackInfo
+from ringroom.lanes.memory import open_counter
 from ringroom.options import Mode
 
 if TYPE_CHECKING:
     from ringroom.outgoing import OutgoingLane
     from ringroom.processes.worker import Worker
+    from ringroom.session import Session
 
 FLUSH_SECONDS = 5.0
 
@@ -53,21 +57,36 @@ class WorkerContext:
             lanes = self._lanes(track)
             seconds = sum(worker.forget_backlog(lane) for lane in lanes)
             requests = {outgoing.flush(lane) for lane in lanes}
+        return seconds + self._answers(session, requests)
+
+    def _answers(self, session: Session, requests: set[int]) -> float:
+        worker = self._worker
+        seconds = 0.0
         end = time.monotonic() + FLUSH_SECONDS
-        while requests:
+        # The worker's own thread may take the answer off the link; listeners are told.
+        with contextlib.closing(open_counter()) as changed:
+            listener = partial(changed.add, 1)
             with worker.lock:
-                session.pump()
-                session.check_open()
-                answered = requests & session.replies.keys()
-                seconds += sum(session.replies.pop(request) for request in answered)
-                requests -= answered
-                fd = session.fileno()
-            if requests:
-                poller = select.poll()
-                poller.register(fd, select.POLLIN)
-                if not poller.poll(max(0.0, end - time.monotonic()) * 1000):
-                    raise TimeoutError(f"no answer to flush within {FLUSH_SECONDS} s")
-        return seconds
+                session.listeners.add(listener)
+            try:
+                while True:
+                    with worker.lock:
+                        session.pump()
+                        answered = requests & session.replies.keys()
+                        seconds += sum(session.replies.pop(request) for request in answered)
+                        requests -= answered
+                        if not requests:
+                            return seconds
+                        session.check_open()
+                        if session.ending is not None:
+                            return seconds  # the room is over, and nothing plays any more
+                        fds = (session.fileno(), changed.fileno())
+                    if not _wait_for(fds, end - time.monotonic()):
+                        raise TimeoutError(f"no answer to flush within {FLUSH_SECONDS} s")
+                    changed.take()
+            finally:
+                with worker.lock:
+                    session.listeners.discard(listener)
 
     def played(self, track: str | TrackInfo | None = None) -> float:
         with self._worker.lock:
@@ -82,3 +101,11 @@ class WorkerContext:
         assert outgoing is not None
         lanes = [lane for lane in outgoing.lanes if lane.kind is Kind.AUDIO]
         return [lane for lane in lanes if name is None or lane.name == name]
+
+
+def _wait_for(fds: Collection[int], seconds: float) -> bool:
+    poller = select.poll()
+    for fd in fds:
+        if fd >= 0:
+            poller.register(fd, select.POLLIN)
+    return bool(poller.poll(max(0.0, seconds) * 1000))

@@ -71,6 +71,11 @@ class OutgoingPlayout:
         self._flushes.append(request)
         self._readable.set()
 
+    @property
+    def closing(self) -> bool:
+        """Whether `finish` was called: it takes no other lane."""
+        return self._closing
+
     def drain(self, number: int, sequence: int, answer: Answer) -> None:
         """Answer when what was sent before frame ``sequence`` is played."""
         self._drains.append(_Request(number, sequence, answer))

@@ -1,0 +1,271 @@
+"""Processors for the tests of the pool. A worker imports this, so it loads no more than it must."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+import ringroom
+from ringroom import AudioFrame, DataFrame, Event, Processor, TrackInfo
+
+
+def echo(frame: Any) -> Any:
+    return frame
+
+
+def quieter(frame: AudioFrame) -> AudioFrame:
+    return frame.gain(0.5)
+
+
+def tell(context: Any, text: str, topic: str = "told") -> None:
+    context.send_data(text, topic=topic)
+
+
+class Echo(Processor):
+    def process(self, frame: Any) -> Any:
+        return frame
+
+
+class Teller(Processor):
+    """Tells over the room what is called, with which worker."""
+
+    def start(self, context: Any) -> None:
+        self.context = context
+        self.counts: dict[str, int] = {}
+
+    def open(self, track: TrackInfo) -> None:
+        self.counts[track.sid] = 0
+        tell(self.context, f"open {track.reply_name} {self.context.worker}", "life")
+
+    def process(self, frame: Any) -> None:
+        self.counts[frame.track.sid] += 1
+
+    def close(self, track: TrackInfo) -> None:
+        count = self.counts.pop(track.sid)
+        tell(self.context, f"close {track.reply_name} {count}", "life")
+
+    def stop(self) -> None:
+        tell(self.context, f"stop {self.context.worker}", "life")
+
+
+class Events(Processor):
+    kinds = ()
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def event(self, event: Event) -> Any:
+        who = event.participant.identity if event.participant else ""
+        return DataFrame(f"{event.kind} {who}".encode(), "event")
+
+
+class Words(Processor):
+    """Answers commands that come as messages."""
+
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: DataFrame) -> Any:
+        command, _, rest = frame.payload.decode().partition(" ")
+        return getattr(self, command)(rest)
+
+    def say(self, seconds: str) -> None:
+        samples = np.full(int(16_000 * float(seconds)), 1_000, np.int16)
+        self.context.send(AudioFrame(samples, 16_000, track="voice"))
+
+    def live(self, seconds: str) -> None:
+        samples = np.full(int(16_000 * float(seconds)), 1_000, np.int16)
+        self.context.send(AudioFrame(samples, 16_000, track="live"), mode="live")
+
+    def flush(self, track: str) -> DataFrame:
+        return DataFrame(str(self.context.flush(track or None)).encode(), "flushed")
+
+    def flush_elsewhere(self, track: str) -> None:
+        def run() -> None:
+            tell(self.context, str(self.context.flush(track or None)), "flushed")
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def played(self, track: str) -> DataFrame:
+        return DataFrame(str(self.context.played(track or None)).encode(), "played")
+
+    def rubbish(self, _: str) -> Any:
+        return 7
+
+    def rubbish_in_list(self, _: str) -> Any:
+        return [DataFrame(b"x"), b"x"]
+
+    def fail(self, text: str) -> None:
+        raise ValueError(text)
+
+    def worker(self, _: str) -> DataFrame:
+        return DataFrame(f"{self.context.worker} {os.getpid()}".encode(), "worker")
+
+    def nothing(self, _: str) -> None:
+        return None
+
+    def several(self, text: str) -> Any:
+        return (DataFrame(word.encode(), "several") for word in text.split())
+
+    def hang(self, seconds: str) -> None:
+        tell(self.context, "hanging")
+        time.sleep(float(seconds))
+
+
+class Named(Processor):
+    """Replies on tracks of its own choice; keeps one frame for all."""
+
+    def start(self, context: Any) -> None:
+        self.beep = AudioFrame(np.full(320, 2_000, np.int16), 16_000)
+
+    def process(self, frame: AudioFrame) -> Any:
+        return [self.beep, frame.replace(track="extra")]
+
+
+class Longer(Processor):
+    """Returns far more sound than it receives for one participant."""
+
+    def process(self, frame: AudioFrame) -> Any:
+        if frame.participant == "alice":
+            return AudioFrame(np.tile(frame.samples, (200, 1)), frame.sample_rate)
+        return frame
+
+
+class Goodbye(Processor):
+    """Says something when a track ends, and when it stops."""
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def close(self, track: TrackInfo) -> Any:
+        return [AudioFrame(np.full(8_000, 3_000, np.int16), 16_000), DataFrame(b"bye", "bye")]
+
+    def stop(self) -> None:
+        tell(self.context, "stopped", "bye")
+
+
+class Slow(Processor):
+    """Takes longer for a frame than the frame lasts."""
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: AudioFrame) -> None:
+        time.sleep(0.05)
+
+    def stop(self) -> None:
+        tell(self.context, "stopped", "bye")
+
+
+class Once(Processor):
+    """Tells once that it has begun, and takes its time."""
+
+    def start(self, context: Any) -> None:
+        self.context = context
+        self.count = 0
+
+    def process(self, frame: AudioFrame) -> None:
+        if not self.count:
+            tell(self.context, "begun")
+        self.count += 1
+        time.sleep(0.02)
+
+    def stop(self) -> None:
+        tell(self.context, str(self.count), "bye")
+
+
+class Failing(Processor):
+    def start(self, context: Any) -> None:
+        raise OSError("no model here")
+
+
+class Slowly(Processor):
+    def start(self, context: Any) -> None:
+        time.sleep(30)
+
+
+class SendsTooEarly(Processor):
+    def start(self, context: Any) -> None:
+        context.send_data("x")
+
+
+class Odd(Processor):
+    """Raises for every second frame, in everything else always."""
+
+    def start(self, context: Any) -> None:
+        self.count = 0
+
+    def open(self, track: TrackInfo) -> None:
+        raise RuntimeError("open")
+
+    def process(self, frame: AudioFrame) -> Any:
+        self.count += 1
+        if self.count % 2:
+            raise ValueError(f"number {self.count}")
+        return frame
+
+    def event(self, event: Event) -> None:
+        if event.kind == "track_ended":
+            raise RuntimeError("event")
+
+    def close(self, track: TrackInfo) -> None:
+        raise RuntimeError("close")
+
+    def stop(self) -> None:
+        raise RuntimeError("stop")
+
+
+class Suicide(Processor):
+    kinds = ("data",)
+
+    def process(self, frame: DataFrame) -> None:
+        os.kill(os.getpid(), getattr(signal, frame.payload.decode()))
+
+
+class Add(Processor):
+    """For chains: adds, and tells in which order it is called."""
+
+    def __init__(self, name: str, amount: int) -> None:
+        self.name, self.amount = name, amount
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def open(self, track: TrackInfo) -> None:
+        tell(self.context, f"open {self.name}", "order")
+
+    def process(self, frame: AudioFrame) -> AudioFrame:
+        return AudioFrame((frame.samples * 2 + self.amount).astype(np.int16), frame.sample_rate)
+
+    def close(self, track: TrackInfo) -> Any:
+        tell(self.context, f"close {self.name}", "order")
+        return AudioFrame(np.full(320, self.amount, np.int16), 16_000)
+
+    def stop(self) -> None:
+        tell(self.context, f"stop {self.name}", "order")
+
+
+class Video(Processor):
+    kinds = ("video",)
+
+    def process(self, frame: Any) -> Any:
+        return ringroom.VideoFrame(255 - frame.data, frame.width, frame.height)
+
+
+class Imports(Processor):
+    """Tells which heavy modules its worker has loaded."""
+
+    kinds = ("data",)
+
+    def process(self, frame: DataFrame) -> DataFrame:
+        import sys
+
+        heavy = [name for name in ("livekit", "asyncio.base_events") if name in sys.modules]
+        return DataFrame(",".join(heavy).encode(), "imports")

@@ -1,0 +1,427 @@
+"""The asyncio face, over a room in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ringroom
+from app_kit import PATIENCE, RATE, check_law, descriptors, microphone, noise, same, say, sound
+from ringroom.errors import (
+    BusyError,
+    ClosedError,
+    ConfigurationError,
+    FrameError,
+    LostProcessError,
+    RoomError,
+)
+from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.testing import FakeRoom, sources
+
+
+@contextlib.asynccontextmanager
+async def opened(room: FakeRoom, **options: Any) -> AsyncIterator[ringroom.aio.Transport]:
+    options = {"io": "thread", "max_age": 20.0, **options}
+    transport = ringroom.aio.transport("fake", room=room, **options)
+    await transport.open()
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+async def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    async with asyncio.timeout(PATIENCE):
+        while not (value := condition()):
+            await asyncio.sleep(0.002)
+    assert value, what
+    return value
+
+
+async def soon(awaitable: Any) -> Any:
+    async with asyncio.timeout(PATIENCE):
+        return await awaitable
+
+
+async def take(receiver: Any, samples: int) -> Any:
+    parts = []
+    while sum(map(len, parts)) < samples:
+        parts.append((await soon(anext(receiver))).samples)
+    return np.concatenate(parts)
+
+
+def readers() -> int:
+    selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+    return len(selector.get_map())
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(task)
+
+
+@pytest.mark.parametrize("io", ["thread", "process"])
+def test_frames_both_ways(fake_room: FakeRoom, io: str) -> None:
+    async def main() -> None:
+        mic = microphone(fake_room)
+        async with ringroom.aio.transport("fake", room=fake_room, io=io, max_age=20.0) as t:
+            assert (t.room, t.identity, t.ended) == (fake_room.name, "app", None)
+            await asyncio.to_thread(mic.wait_for_subscriber)
+            spoken = say(mic, 0.2)
+            receiver = t.recv()
+            frames = [await soon(anext(receiver)) for _ in range(10)]
+            assert b"".join(frame.data for frame in frames) == spoken.tobytes()
+            for frame in frames:
+                await t.send(frame)
+            await t.send(sound(0.5, 4, track="own"))
+            await t.send_data("hi", topic="t")
+        app = fake_room.application
+        assert same(app.heard("alice/mic").samples, spoken)
+        assert same(app.heard("own").samples, noise(0.5, 4))
+        assert app.messages[0].payload == b"hi"
+        check_law(t)
+        assert t.stats().sent.in_flight == 0
+
+    asyncio.run(main())
+
+
+def test_errors_come_before_anything_is_started(fake_room: FakeRoom) -> None:
+    before = descriptors(), threading.active_count()
+    with pytest.raises(ConfigurationError):
+        ringroom.aio.transport("fake", room=fake_room, kinds="audio")
+    with pytest.raises(ConfigurationError, match="livekit: URL is required"):
+        ringroom.aio.transport("livekit")
+    transport = ringroom.aio.transport("fake", room=fake_room)
+    for call in (transport.recv, transport.played):
+        with pytest.raises(ClosedError, match="not connected"):
+            call()
+    with pytest.raises(ClosedError, match="not connected"):
+        asyncio.run(transport.send(sound(0.02)))
+    with pytest.raises(ClosedError, match="not connected"):
+        assert transport.room
+    assert transport.ended is None
+    asyncio.run(transport.close())
+    del transport
+    gc.collect()
+    assert (descriptors(), threading.active_count()) == before
+
+
+def test_a_refused_connection(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        fake_room.refuse_connects()
+        with pytest.raises(RoomError) as refused:
+            await ringroom.aio.transport("fake", room=fake_room, io="thread").open()
+        assert refused.value.reason == "unauthorized"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.1])
+def test_cancelled_while_it_opens(fake_room: FakeRoom, delay: float) -> None:
+    async def main() -> None:
+        fake_room.refuse_connects("timeout")
+        transport = ringroom.aio.transport("fake", room=fake_room)
+        opening = asyncio.create_task(transport.open())
+        await asyncio.sleep(delay)
+        await cancelled(opening)
+        with pytest.raises(ClosedError):
+            transport.recv()
+
+    asyncio.run(main())
+
+
+def test_opened_once(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            with pytest.raises(ClosedError, match="opens once"):
+                await transport.open()
+        with pytest.raises(ClosedError, match="opens once"):
+            await transport.open()
+
+    asyncio.run(main())
+
+
+def test_cancelled_receiving_loses_nothing(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        mic = microphone(fake_room)
+        async with opened(fake_room) as transport:
+            await asyncio.to_thread(mic.wait_for_subscriber)
+            receiver = transport.recv()
+            before = readers()
+            spoken = noise(1.0)
+            mic.speak(spoken)
+            heard: list[Any] = []
+            while sum(map(len, heard)) < RATE:
+                try:
+                    async with asyncio.timeout(0.007):
+                        heard.append((await anext(receiver)).samples)
+                except TimeoutError:
+                    assert readers() == before
+            assert same(np.concatenate(heard), spoken)
+            assert readers() == before
+            assert len(transport._connection.session.listeners) == 2
+
+    asyncio.run(main())
+
+
+def test_cancelled_sending_keeps_what_was_taken(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            sending = asyncio.create_task(transport.send(sound(20.0)))
+            await until(lambda: transport.stats().sent.sent > 10)
+            await asyncio.sleep(0)
+            listeners = len(transport._connection.session.listeners)
+            await cancelled(sending)
+            assert len(transport._connection.session.listeners) == listeners - 1
+            taken = transport.stats().sent.sent
+            flushed = await soon(transport.flush())
+            assert flushed + fake_room.heard().duration == pytest.approx(taken / 10, abs=0.03)
+            await soon(transport.send(sound(0.1, 9)))
+            waiting = asyncio.create_task(transport.wait_playout())
+            await asyncio.sleep(0.01)
+            before = readers()
+            await cancelled(waiting)
+            assert readers() <= before
+            await soon(transport.wait_playout())
+            assert same(fake_room.heard().samples[-1_600:], noise(0.1, 9))
+            flushing = asyncio.create_task(transport.flush())
+            flushing.cancel()
+            await asyncio.wait([flushing])
+            assert await soon(transport.flush()) == 0.0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("io", ["thread", "process"])
+def test_close_wakes_everybody(fake_room: FakeRoom, io: str) -> None:
+    async def main() -> None:
+        async with opened(fake_room, kinds=("audio", "data"), io=io) as transport:
+            tasks = [
+                asyncio.create_task(anext(transport.recv(kinds=("audio",)))),  # type: ignore[arg-type]
+                asyncio.create_task(anext(transport.recv(kinds=("data",)))),  # type: ignore[arg-type]
+                asyncio.create_task(transport.send(sound(20.0))),
+            ]
+            await until(lambda: transport.stats().sent.sent > 10)
+            tasks.append(asyncio.create_task(transport.wait_playout()))
+            await asyncio.sleep(0.01)
+            await asyncio.gather(transport.close(), transport.close())
+            for task in tasks:
+                with pytest.raises(ClosedError, match="fake: transport is closed"):
+                    await soon(task)
+            with pytest.raises(ClosedError, match="fake: transport is closed"):
+                await transport.send(sound(0.02))
+            with pytest.raises(ClosedError, match="fake: transport is closed"):
+                transport.recv()
+            await transport.close()
+        check_law(transport)
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_close_still_closes(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            closing = asyncio.create_task(transport.close())
+            await asyncio.sleep(0)
+            await cancelled(closing)
+        await until(lambda: not fake_room.participants)
+
+    asyncio.run(main())
+
+
+def test_two_tasks(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room, kinds=("audio", "data")) as transport:
+            person = fake_room.join("alice")
+            mic = person.publish_audio(sample_rate=RATE)
+            await asyncio.to_thread(mic.wait_for_subscriber)
+
+            async def sounds() -> Any:
+                return await take(transport.recv(kinds=("audio",)), 1_600)
+
+            async def words() -> Any:
+                return await soon(anext(transport.recv(kinds=("data",))))
+
+            both = asyncio.gather(sounds(), words())
+            await asyncio.sleep(0)
+            with pytest.raises(BusyError):
+                transport.recv()
+            person.send_data(b"word")
+            spoken = say(mic, 0.1)
+            heard, word = await both
+            assert same(heard, spoken)
+            assert isinstance(word, DataFrame)
+            first = asyncio.create_task(transport.send(sound(20.0)))
+            await until(lambda: transport.stats().sent.sent > 10)
+            with pytest.raises(BusyError, match="another task sends on track 'audio'"):
+                await transport.send(sound(0.1))
+            seconds = await soon(transport.flush())
+            await soon(first)
+            assert seconds > 15
+
+    asyncio.run(main())
+
+
+def test_the_rooms_end_ends_the_loop(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        mic = microphone(fake_room)
+        async with ringroom.aio.transport("fake", room=fake_room, io="thread", max_age=20.0) as t:
+            await asyncio.to_thread(mic.wait_for_subscriber)
+            spoken = say(mic, 0.1)
+            heard = []
+            receiver = t.recv()
+            async for frame in receiver:
+                if not heard:
+                    fake_room.close_room()
+                    await until(lambda: t.ended)
+                heard.append(frame.samples)
+                await t.send(frame)
+            assert same(np.concatenate(heard), spoken)
+            with pytest.raises(StopAsyncIteration):
+                await anext(receiver)
+            with pytest.raises(ClosedError, match="the room has ended: room closed"):
+                await t.send(sound(0.02))
+
+    asyncio.run(main())
+
+
+def test_closing_a_receiver(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            receiver = transport.recv()
+            waiting = asyncio.create_task(anext(receiver, None))  # type: ignore[arg-type]
+            await asyncio.sleep(0.01)
+            await receiver.aclose()
+            await receiver.aclose()
+            assert await soon(waiting) is None
+            await transport.recv().aclose()
+
+    asyncio.run(main())
+
+
+def test_connection_lost_and_process_killed(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            waiting = asyncio.create_task(anext(transport.recv()))  # type: ignore[arg-type]
+            await asyncio.sleep(0)
+            fake_room.break_connection()
+            with pytest.raises(RoomError, match="hung up"):
+                await soon(waiting)
+        shared = ringroom.IOProcess()
+        with shared:
+            async with opened(fake_room, io=shared) as transport:
+                tasks = [
+                    asyncio.create_task(anext(transport.recv())),  # type: ignore[arg-type]
+                    asyncio.create_task(transport.send(sound(20.0))),
+                ]
+                await until(lambda: transport.stats().sent.sent > 10)
+                assert shared.pid is not None
+                os.kill(shared.pid, signal.SIGKILL)
+                for task in tasks:
+                    with pytest.raises(LostProcessError):
+                        await soon(task)
+                started = time.monotonic()
+            assert time.monotonic() - started < 2
+            check_law(transport)
+
+    asyncio.run(main())
+
+
+def test_pictures_and_events(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        camera = fake_room.join("alice").publish_video(width=64, height=64)
+        async with opened(fake_room, kinds=("video", "event")) as transport:
+            await asyncio.to_thread(camera.wait_for_subscriber)
+            camera.show(sources.picture(3, 64, 64))
+            camera.show(sources.picture(4, 640, 480))
+            numbers: list[int] = []
+            kinds: list[EventKind] = []
+            async for item in transport.recv():
+                if isinstance(item, ringroom.Event):
+                    kinds.append(item.kind)
+                    continue
+                numbers.append(sources.picture_number(item))
+                await transport.send(item)
+                if len(numbers) == 2:
+                    break
+            assert numbers == [3, 4]
+            assert EventKind.TRACK_STARTED in kinds
+            footage = await asyncio.to_thread(fake_room.wait_for_video, "alice/camera", 2)
+            assert [frame.width for frame in footage.frames] == [64, 640]
+
+    asyncio.run(main())
+
+
+def test_what_the_resampler_holds_and_what_was_played(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            await transport.send(sound(0.02))
+            await transport.send(AudioFrame(noise(0.1, rate=48_000), 48_000))
+            await soon(transport.wait_playout())
+            assert fake_room.heard().duration == pytest.approx(0.12, abs=0.0002)
+            assert transport.played() == pytest.approx(0.12, abs=0.011)
+            with pytest.raises(FrameError, match="cannot send a bytes"):
+                await transport.send(b"\0\0")  # type: ignore[arg-type]
+
+    asyncio.run(main())
+
+
+def test_leaving_by_an_exception_does_not_play_out(fake_room: FakeRoom) -> None:
+    async def speak_and_raise(transport: ringroom.aio.Transport) -> None:
+        async with transport:
+            await transport.send(sound(1.5))
+            raise KeyError
+
+    async def main() -> None:
+        started = time.monotonic()
+        transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
+        with pytest.raises(KeyError):
+            await speak_and_raise(transport)
+        assert time.monotonic() - started < 1.2
+        assert transport.stats().sent.lost > 0
+        check_law(transport)
+
+    asyncio.run(main())
+
+
+def test_forgotten_transports_say_so(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        await ringroom.aio.transport("fake", room=fake_room, io="thread").open()
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        asyncio.run(main())  # the loop watches the transport: it is collected after it
+        gc.collect()
+    assert "transport never closed" in [str(warning.message) for warning in told]
+    fake_room.wait_for_app_gone()
+
+
+def test_many_cycles_leave_nothing(fake_room: FakeRoom) -> None:
+    from ringroom.processes.children import IOThread
+
+    async def main() -> None:
+        with IOThread() as shared:
+
+            async def cycle() -> None:
+                async with ringroom.aio.transport("fake", room=fake_room, io=shared) as transport:
+                    await transport.send_data(b"x")
+
+            await cycle()
+            before = descriptors()
+            for _ in range(40):
+                await cycle()
+            await until(lambda: descriptors() == before)
+
+    asyncio.run(main())
