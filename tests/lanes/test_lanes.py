@@ -456,6 +456,23 @@ def test_a_full_live_lane_drops_the_new_frame_and_keeps_events(
     assert writer.send(audio(1), clock.now)
 
 
+def test_no_frame_overtakes_an_event(ends: ExitStack, clock: Clock) -> None:
+    """The room that came back belongs to the events that wait for it."""
+    writer, reader, _ = live_lane(ring_capacity(2_000, 8), clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    count = 0
+    while writer.settle():
+        writer.event(muted(count))
+        count += 1
+    assert sum(1 for _ in iter(reader.receive_nowait, None)) == count - 1
+    assert writer.send(audio(1), clock.now)
+    last, frame = reader.receive_nowait(), reader.receive_nowait()
+    assert isinstance(last, Event)
+    assert last.reason == str(count - 1)
+    assert isinstance(frame, AudioFrame)
+
+
 @pytest.mark.parametrize("pages", [1, 2, 4])
 def test_the_smallest_live_lane_takes_its_largest_frame(
     pages: int, ends: ExitStack, clock: Clock
