@@ -90,3 +90,12 @@ def test_no_room_is_a_counted_drop(lane: Lane) -> None:
     counts = writer.row.snapshot()
     assert counts.dropped_full == 1
     assert counts.sent == taken + 1
+
+
+def test_closing_gives_up_what_was_reserved(lane: Lane) -> None:
+    writer, _ = lane
+    assert writer.reserve(head(writer), BODY) is not None
+    writer.close()
+    with pytest.raises(ValueError, match="nothing is reserved"):
+        writer.commit()
+    assert writer.row.snapshot().sent == 0

@@ -109,6 +109,10 @@ class LiveWriter(LaneWriter):
             self._owed.popleft()
         return not self._owed
 
+    def close(self) -> None:
+        self._reserved = 0
+        super().close()
+
 
 class LiveReader(LaneReader):
     """The reading end."""
