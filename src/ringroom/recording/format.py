@@ -1,0 +1,82 @@
+"""What is in the file: MCAP, with our own records (`ringroom.lanes.records`) as its messages.
+
+  header    profile ``ringroom``
+  metadata  ``ringroom``: what to take from a log time to get `time.monotonic_ns` of the recorder
+  channels  one for each track (metadata: its `TrackInfo`), one for messages, one for events
+  messages  log time: `received_ns` on the wall clock; data: the record, `received_ns` as it was
+
+Chunks are not compressed, so that of a chunk that is cut in two the first part can be read.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from ringroom.errors import ConfigurationError
+from ringroom.frames import AudioFrame, DataFrame, Item, Kind, TrackInfo, VideoFrame
+from ringroom.lanes.records import track_from_json, track_to_json
+
+__all__ = [
+    "ENCODING",
+    "MAGIC",
+    "OFFSET",
+    "PROFILE",
+    "SCHEMA",
+    "Source",
+    "described",
+    "require_mcap",
+    "source_from",
+    "source_of",
+]
+
+PROFILE = "ringroom"
+# The last part is the version of the records' layout; another layout is another encoding.
+ENCODING = "ringroom.record.v1"
+MAGIC = b"\x89MCAP0\r\n"
+OFFSET = "log_time_minus_monotonic_ns"
+SCHEMA = b"""Little-endian. A header: kind u8, flags u8, u16, u32, sequence u64, received_ns u64.
+kind 1, audio: u16 channels, u32 sample rate; then samples, interleaved int16
+kind 2, video: u16 rotation; then width u32, height u32, timestamp_us i64, the picture as I420
+kind 3, data: flags bit 0 reliable, u32 payload length; then the lengths of topic and sender u16,
+  the count of destinations u16, topic, sender, each destination with its length u16, the payload
+kind 4, event: u32 length; then JSON
+received_ns is the recording machine's monotonic clock, as the message's log time is its wall clock.
+"""
+
+Source: TypeAlias = tuple[Kind, TrackInfo | str | None]
+"""What shares a channel: the kind, and the track (a name for a track of our own)."""
+
+
+def require_mcap() -> None:
+    """Raises `ConfigurationError` when the package is missing."""
+    if importlib.util.find_spec("mcap") is None:
+        raise ConfigurationError("recordings need the package mcap: install ringroom[recording]")
+
+
+def source_of(item: Item) -> Source:
+    """The channel that the item belongs to."""
+    if isinstance(item, AudioFrame):
+        return Kind.AUDIO, item.track
+    if isinstance(item, VideoFrame):
+        return Kind.VIDEO, item.track
+    return (Kind.DATA if isinstance(item, DataFrame) else Kind.EVENT), None
+
+
+def described(source: Source) -> tuple[str, dict[str, str]]:
+    """A channel's topic and metadata."""
+    kind, track = source
+    if isinstance(track, TrackInfo):
+        return track.reply_name, {**track_to_json(track), "record": kind.value}
+    metadata = {"record": kind.value}
+    if track is not None:
+        metadata["name"] = track
+    return track or kind.value, metadata
+
+
+def source_from(metadata: Mapping[str, str]) -> TrackInfo | str | None:
+    """The track of a channel with that metadata. Raises `ValueError` for an unknown kind."""
+    if "sid" in metadata:
+        return track_from_json(dict(metadata))
+    return metadata.get("name")

@@ -1,0 +1,275 @@
+"""The way into the file: a bounded queue, and a thread of its own that writes.
+
+Promises: who records is neither held up nor stopped. `Recorder.add` copies the frame and returns;
+what cannot be recorded (a full disk, or one that is too slow) is counted in `missed` and told once
+in the log. Memory is bounded: the queue, one chunk, and some 500 bytes for each chunk written.
+The file is whole up to a moment ago: what was added reaches it within `FLUSH_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import AsyncIterable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Self, TypeVar, overload
+
+from ringroom.errors import ConfigurationError
+from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
+from ringroom.lanes import records
+from ringroom.recording import format as layout
+from ringroom.recording.tap import AsyncTap, Tap
+
+if TYPE_CHECKING:
+    from mcap.writer import Writer
+
+__all__ = ["Recorder"]
+
+T = TypeVar("T")
+log = logging.getLogger("ringroom")
+
+CHUNK_BYTES = 1 << 20
+FLUSH_SECONDS = 0.5
+CLOSE_SECONDS = 30.0
+_ENTRY_BYTES = 256  # what a small record costs beside its bytes
+_MAX_U64 = (1 << 64) - 1
+
+
+class Recorder:
+    """Writes what it is given into a new file at ``path``; a context manager. Thread-safe.
+
+    ``queue_bytes`` is how much may wait for the disk. Raises `ConfigurationError` when the file
+    cannot be made or the package mcap is missing.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, queue_bytes: int = 64 << 20) -> None:
+        layout.require_mcap()
+        self.path = Path(path)
+        try:
+            stream = self.path.open("wb")
+        except OSError as error:
+            raise ConfigurationError(f"{path}: cannot be written ({error.strerror})") from None
+        self._tape = _Tape(str(path), queue_bytes)
+        self._thread = threading.Thread(
+            target=_write, args=(self._tape, stream), name="ringroom-recorder", daemon=True
+        )
+        self._thread.start()
+
+    @overload
+    def tap(self, receiver: AsyncIterable[T]) -> AsyncTap[T]: ...
+    @overload
+    def tap(self, receiver: Iterable[T]) -> Tap[T]: ...
+    def tap(self, receiver: AsyncIterable[T] | Iterable[T]) -> AsyncTap[T] | Tap[T]:
+        """What the receiver gives (``transport.recv()``, of either face), recorded on its way."""
+        if isinstance(receiver, AsyncIterable):
+            return AsyncTap(aiter(receiver), self.add)
+        if isinstance(receiver, Iterable):
+            return Tap(iter(receiver), self.add)
+        raise ConfigurationError(
+            f"a tap on a {type(receiver).__name__}, expected what recv() gives: "
+            "recorder.tap(transport.recv())"
+        )
+
+    def add(self, item: Item) -> None:
+        """Record one frame or event. Never raises and never waits for the disk."""
+        try:
+            entry = _entry(item)
+        except Exception as error:  # noqa: BLE001 (whatever it is: the receiving goes on)
+            self._tape.miss(f"a {type(item).__name__} cannot be recorded: {error}")
+        else:
+            self._tape.put(entry)
+
+    @property
+    def recorded(self) -> int:
+        """Frames and events that are in the file."""
+        return self._tape.recorded
+
+    @property
+    def missed(self) -> int:
+        """Frames and events that are not in the file and will not be."""
+        return self._tape.missed
+
+    @property
+    def problem(self) -> str:
+        """Why something was missed first; empty when nothing was."""
+        return self._tape.problem
+
+    def close(self) -> None:
+        """Write what waits, and the index. Idempotent; never raises for the disk."""
+        self._tape.close()
+        self._thread.join(CLOSE_SECONDS)
+        if self._thread.is_alive():
+            self._tape.miss(f"the disk took longer than {CLOSE_SECONDS:.0f} s", 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_thread") and not self._tape.closing:
+            warnings.warn("Recorder never closed", ResourceWarning, 2)
+            self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    source: layout.Source
+    monotonic_ns: int
+    sequence: int
+    record: bytes
+
+    @property
+    def cost(self) -> int:
+        return len(self.record) + _ENTRY_BYTES
+
+
+def _entry(item: Item) -> _Entry:
+    sequence = item.sequence if isinstance(item, AudioFrame | VideoFrame | DataFrame) else 0
+    head, body = records.encode(item, (sequence, item.received_ns))
+    record = b"".join((head, body))
+    # Some events, and frames that were made and not received, carry no time.
+    when = item.received_ns or time.monotonic_ns()
+    return _Entry(layout.source_of(item), when, sequence, record)
+
+
+class _Tape:
+    """What waits to be written; the one thing that the recorder and its thread share."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        self.closing = False
+        self.recorded = 0
+        self.missed = 0
+        self.problem = ""
+        self._name = name
+        self._limit = limit
+        self._bytes = 0
+        self._broken = False
+        self._waiting: deque[_Entry] = deque()
+        self._changed = threading.Condition()
+
+    def put(self, entry: _Entry) -> None:
+        with self._changed:
+            if self.closing or self._broken:
+                problem = self.problem or "the recorder is closed"
+            elif self._bytes and self._bytes + entry.cost > self._limit:
+                problem = f"the disk is behind by {self._bytes >> 20} MiB"
+            else:
+                self._bytes += entry.cost
+                self._waiting.append(entry)
+                self._changed.notify()
+                return
+        self.miss(problem)
+
+    def miss(self, problem: str, count: int = 1) -> None:
+        with self._changed:
+            first, self.missed = not self.problem, self.missed + count
+            self.problem = self.problem or problem
+        if first:
+            log.warning("%s: the recording is not complete: %s", self._name, problem)
+
+    def take(self, seconds: float | None) -> _Entry | None:
+        """The next entry; None when none came in time, or none will come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self.closing, seconds)
+            return self._waiting.popleft() if self._waiting else None
+
+    def written(self, entry: _Entry) -> None:
+        with self._changed:
+            self._bytes -= entry.cost
+
+    def reached_the_file(self, count: int) -> None:
+        with self._changed:
+            self.recorded += count
+
+    def broke(self, problem: str, count: int) -> None:
+        """Nothing can be written any more; ``count`` entries were under way."""
+        with self._changed:
+            self._broken = True
+            count += len(self._waiting)
+            self._waiting.clear()
+            self._bytes = 0
+        self.miss(problem, count)
+
+    def close(self) -> None:
+        with self._changed:
+            self.closing = True
+            self._changed.notify()
+
+
+def _write(tape: _Tape, stream: IO[bytes]) -> None:
+    """The thread."""
+    file = _File(stream)
+    pending = 0
+    try:
+        file.start()
+        due = 0.0
+        while True:
+            entry = tape.take(max(0.0, due - time.monotonic()) if pending else None)
+            if entry is not None:
+                due = due if pending else time.monotonic() + FLUSH_SECONDS
+                pending += 1
+                file.add(entry)
+                tape.written(entry)
+            elif not pending and tape.closing:
+                break
+            if pending and (entry is None or time.monotonic() >= due):
+                file.flush()
+                tape.reached_the_file(pending)
+                pending = 0
+        file.finish()
+    except Exception as error:  # noqa: BLE001 (a full disk, or what the library does not take)
+        # After half a record nothing more is written: what stands before it is still readable.
+        tape.broke(f"{type(error).__name__}: {error}", pending)
+    finally:
+        with contextlib.suppress(OSError):  # it writes what it still holds once more
+            stream.close()
+
+
+class _File:
+    """The writer of the library, and the channels that it knows so far."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        from mcap.writer import CompressionType, Writer
+
+        self._writer: Writer = Writer(
+            stream, chunk_size=CHUNK_BYTES, compression=CompressionType.NONE
+        )
+        self._offset = time.time_ns() - time.monotonic_ns()
+        self._schema = 0
+        self._channels: dict[layout.Source, int] = {}
+
+    def start(self) -> None:
+        self._writer.start(layout.PROFILE)
+        self._writer.add_metadata("ringroom", {layout.OFFSET: str(self._offset)})
+        self._schema = self._writer.register_schema(layout.ENCODING, "text/plain", layout.SCHEMA)
+        self._writer.flush()  # type: ignore[no-untyped-call]
+
+    def add(self, entry: _Entry) -> None:
+        channel = self._channels.get(entry.source)
+        if channel is None:
+            topic, metadata = layout.described(entry.source)
+            channel = self._writer.register_channel(topic, layout.ENCODING, self._schema, metadata)
+            self._channels[entry.source] = channel
+        when = min(max(0, entry.monotonic_ns + self._offset), _MAX_U64)
+        # MCAP's own sequence number has 32 bits; the record holds all of ours.
+        self._writer.add_message(channel, when, entry.record, when, entry.sequence & 0xFFFF_FFFF)
+
+    def flush(self) -> None:
+        self._writer.flush()  # type: ignore[no-untyped-call]
+
+    def finish(self) -> None:
+        self._writer.finish()  # type: ignore[no-untyped-call]
