@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ringroom import messages as m
 from ringroom.errors import BusyError, ConfigurationError, FrameError, RingroomError, RoomError
@@ -32,6 +32,12 @@ from ringroom.processes.wire import LoopLink, close_descriptors
 from ringroom.providers.provider import OutgoingTrack, Provider
 
 log = logging.getLogger("ringroom.io")
+W = TypeVar("W", LiveWriter, ReliableWriter)
+
+# A reader gives up lanes that have ended and that it does not read, beyond a number of its own
+# (`session.MAX_UNREAD_ENDED`); who waits for it stays well below.
+MAX_UNREAD_ENDED = 32
+STALL_SECONDS = 10.0
 
 
 class Room(Protocol):
@@ -72,6 +78,10 @@ class Attachment:
         self._numbers = 0
         self._writers: dict[int, LiveWriter] = {}
         self._mailboxes: dict[Kind, Mailbox] = {}
+        self._patient: dict[int, Mailbox] = {}
+        self._ended: set[int] = set()
+        self._progress = asyncio.Event()
+        self._told = False
         self._playing: dict[int, _Playing] = {}
         self._settling: asyncio.TimerHandle | None = None
 
@@ -88,20 +98,38 @@ class Attachment:
     def open_live(
         self, capacity: int, track: TrackInfo, participant: Participant, follows: int
     ) -> tuple[int, LiveWriter]:
+        number, writer = self._open(LiveWriter, capacity, track, participant, follows)
+        self._writers[number] = writer
+        return number, writer
+
+    def open_patient(
+        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
+    ) -> tuple[int, Mailbox]:
+        number, writer = self._open(ReliableWriter, capacity, track, participant, follows)
+        mailbox = self._patient[number] = Mailbox(writer, self.clock)
+        return number, mailbox
+
+    def _open(
+        self,
+        made: type[W],
+        capacity: int,
+        track: TrackInfo,
+        participant: Participant,
+        follows: int,
+    ) -> tuple[int, W]:
         row = self._room.acquire_row()
         try:
-            writer = LiveWriter(capacity, row)
+            writer = made(capacity, row)
         except BaseException:
             self._room.retire_lane(row.index)
             raise
         self._numbers += 1
-        self._writers[self._numbers] = writer
         self._list(row, "in", track.name or track.sid, track.kind, track.participant)
         message = m.LaneOpened(
             lane=self._numbers,
             row=row.index,
             kind=track.kind.value,
-            live=True,
+            live=isinstance(writer, LiveWriter),
             track=track_to_json(track),
             participant=participant_to_json(participant),
             follows=follows,
@@ -110,8 +138,32 @@ class Attachment:
         return self._numbers, writer
 
     def lane_ending(self, number: int) -> None:
+        if number in self._patient:
+            self._ended.add(number)
         self.send(m.LaneEnding(lane=number))
         self._settle()
+
+    async def caught_up(self) -> None:
+        """Until nothing waits for room in its lanes, and few that ended wait to be read."""
+        for mailbox in (*self._mailboxes.values(), *self._patient.values()):
+            if not mailbox.emptied.is_set():
+                await self._wait(mailbox.emptied)
+        while len(self._ended) > MAX_UNREAD_ENDED:
+            self._progress.clear()
+            await self._wait(self._progress)
+
+    async def _wait(self, event: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await event.wait()
+        except TimeoutError:
+            if not self._told:
+                self._told = True
+                self.log_problem(
+                    "the source waits for a reader: of what is asked for by kinds= and "
+                    "participants= something is not received"
+                )
+            await event.wait()
 
     def log_problem(self, text: str) -> None:
         log.warning("%s", text)
@@ -197,6 +249,12 @@ class Attachment:
             row = writer.row.index
             close_writer(writer)
             self._room.retire_lane(row)
+        mailbox = self._patient.pop(number, None)
+        if mailbox is not None:
+            mailbox.close()
+            self._room.retire_lane(mailbox.writer.row.index)
+            self._ended.discard(number)
+            self._progress.set()
 
     def _open_playout(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
         reader = self._reader(message, descriptors)
@@ -327,7 +385,7 @@ class Attachment:
             mailbox.close()
             self._room.retire_lane(mailbox.writer.row.index)
         self._mailboxes.clear()
-        for number in tuple(self._writers):
+        for number in (*self._writers, *self._patient):
             self._bury(number)
 
 

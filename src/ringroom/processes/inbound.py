@@ -13,7 +13,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ringroom.errors import ClosedError, StartupError, WouldBlock
-from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Event,
+    EventKind,
+    Item,
+    Kind,
+    Participant,
+    TrackInfo,
+    VideoFrame,
+)
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneWriter, ring_capacity
 from ringroom.lanes.live import LiveWriter
@@ -119,20 +129,24 @@ class InboundTrack:
     def _renew(self, nbytes: int) -> None:
         try:
             number, writer = self._owner.open_live(
-                self._capacity(nbytes), self._track, self._participant, self._number
+                lane_capacity(self._owner.options, self._track.kind, nbytes),
+                self._track,
+                self._participant,
+                self._number,
             )
         except (StartupError, ClosedError) as error:
             self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
             return
         self._number, self._writer = number, writer
 
-    def _capacity(self, nbytes: int) -> int:
-        options = self._owner.options
-        if self._track.kind is Kind.AUDIO:
-            seconds = max(AUDIO_SECONDS, 1.5 * options.max_age)
-            return ring_capacity(nbytes, int(seconds * 1000 / options.frame_ms) + 8)
-        frames = max(4, min(VIDEO_FRAMES, MAX_LANE_BYTES // max(nbytes, 1)))
-        return ring_capacity(nbytes, frames)
+
+def lane_capacity(options: SessionOptions, kind: Kind, nbytes: int) -> int:
+    """Bytes of the ring of a track's lane, for frames of that size."""
+    if kind is Kind.AUDIO:
+        seconds = max(AUDIO_SECONDS, 1.5 * options.max_age)
+        return ring_capacity(nbytes, int(seconds * 1000 / options.frame_ms) + 8)
+    frames = max(4, min(VIDEO_FRAMES, MAX_LANE_BYTES // max(nbytes, 1)))
+    return ring_capacity(nbytes, frames)
 
 
 class Mailbox:
@@ -140,24 +154,28 @@ class Mailbox:
 
     def __init__(self, writer: ReliableWriter, clock: Callable[[], int]) -> None:
         self.writer = writer
+        self.emptied = asyncio.Event()
+        """Set while nothing waits for room."""
+        self.emptied.set()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._backlog: deque[tuple[DataFrame | Event, int, int]] = deque()
+        self._backlog: deque[tuple[Item, int, int]] = deque()
         self._backlog_bytes = 0
         self._lost = 0
 
-    def post(self, item: DataFrame | Event) -> None:
+    def post(self, item: Item) -> None:
         now = self._clock()
         if not self._backlog and self._write(item, now):
             return
-        nbytes = 256 + (len(item.payload) if isinstance(item, DataFrame) else 1024)
-        if self._backlog_bytes + nbytes > MAX_BACKLOG_BYTES:
+        nbytes = _held_bytes(item)
+        if self._backlog and self._backlog_bytes + nbytes > MAX_BACKLOG_BYTES:
             self._lost += 1
-            if isinstance(item, DataFrame):
+            if not isinstance(item, Event):
                 self.writer.row.add(Count.SENT)
                 self.writer.row.add(Count.DROPPED_FULL)
             return
         if not self._backlog:
+            self.emptied.clear()
             self._loop.add_reader(self.writer.freed_fileno(), self._drain)
         self._backlog.append((item, now, nbytes))
         self._backlog_bytes += nbytes
@@ -171,11 +189,12 @@ class Mailbox:
             self._backlog.popleft()
             self._backlog_bytes -= nbytes
         self._loop.remove_reader(self.writer.freed_fileno())
+        self.emptied.set()
         if self._lost:
             lost, self._lost = self._lost, 0
             self.post(Event(kind=EventKind.EVENTS_LOST, reason=f"{lost} not read in time"))
 
-    def _write(self, item: DataFrame | Event, received_ns: int) -> bool:
+    def _write(self, item: Item, received_ns: int) -> bool:
         try:
             self.writer.send_nowait(item, received_ns)
         except WouldBlock:
@@ -187,7 +206,16 @@ class Mailbox:
         if self._backlog:
             self._loop.remove_reader(self.writer.freed_fileno())
             self._backlog.clear()
+            self.emptied.set()
         close_writer(self.writer)
+
+
+def _held_bytes(item: Item) -> int:
+    if isinstance(item, AudioFrame):
+        return 256 + item.samples.nbytes
+    if isinstance(item, VideoFrame):
+        return 256 + item.data.nbytes
+    return 256 + (len(item.payload) if isinstance(item, DataFrame) else 1024)
 
 
 def close_writer(writer: LaneWriter) -> None:

@@ -20,6 +20,7 @@ from ringroom.link import Link
 from ringroom.options import SessionOptions
 from ringroom.processes.attachments import Attachment
 from ringroom.processes.inbound import InboundTrack
+from ringroom.processes.patient import PatientTrack
 from ringroom.processes.routing import Routing
 from ringroom.processes.wire import LoopLink, close_descriptors, error_text
 from ringroom.providers.provider import Provider, ProviderSpec, TrackSink
@@ -48,7 +49,7 @@ class RoomSession:
         self._rows: RowPool | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._detaching: set[asyncio.Task[None]] = set()
-        self._tracks: set[InboundTrack] = set()
+        self._tracks: set[InboundTrack | PatientTrack] = set()
         self._ended = False
         self._closing = False
         self._wire = LoopLink(link, self._on_message, self.leave)
@@ -187,17 +188,32 @@ class RoomSession:
             return False
 
     def open_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
+        return self._open(InboundTrack, track, participant)
+
+    def open_patient_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
+        return self._open(PatientTrack, track, participant)
+
+    def _open(
+        self,
+        made: type[InboundTrack | PatientTrack],
+        track: TrackInfo,
+        participant: Participant,
+    ) -> TrackSink:
         key = track.sid if self._route == "track" else participant.identity
         place = APPLICATION if self._routing is None else self._routing.opened(key)
 
-        def closed(sink: InboundTrack) -> None:
+        def closed(sink: InboundTrack | PatientTrack) -> None:
             self._tracks.discard(sink)
             if self._routing is not None:
                 self._routing.closed(key)
 
-        sink = InboundTrack(self._at(place), track, participant, closed)
+        sink = made(self._at(place), track, participant, closed)
         self._tracks.add(sink)
         return sink
+
+    async def caught_up(self) -> None:
+        for attachment in tuple(self._attachments.values()):
+            await attachment.caught_up()
 
     def _at(self, place: int) -> Attachment:
         return self._attachments.get(place, self._application)

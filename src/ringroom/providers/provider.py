@@ -12,12 +12,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from ringroom.frames import AudioFrame, DataFrame, Event, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
 
-__all__ = ["Joined", "OutgoingTrack", "Playout", "Provider", "ProviderSpec", "Sink", "TrackSink"]
+__all__ = [
+    "Joined",
+    "OutgoingTrack",
+    "PatientSink",
+    "Playout",
+    "Provider",
+    "ProviderSpec",
+    "Sink",
+    "TrackSink",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +88,19 @@ class Sink(Protocol):
         """The room is over for us: by its own end (room closed, we were removed), or, when
         ``error`` is given, by a loss that did not heal. Called at most once, and never for a
         `Provider.close` of our own."""
+
+
+@runtime_checkable
+class PatientSink(Sink, Protocol):
+    """A sink that a source which can be held back may wait for. What is no such source never needs
+    it; what is, looks with `isinstance` whether its sink is one."""
+
+    def open_patient_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
+        """As `open_track`, but the track's reader is waited for: nothing is dropped for its age or
+        for want of room, as long as `caught_up` is awaited after each call of the track."""
+
+    async def caught_up(self) -> None:
+        """Until all that was delivered, messages and events too, has its place at its reader."""
 
 
 class Playout(ABC):

@@ -1,0 +1,112 @@
+"""An inbound track whose reader is waited for, for providers that can hold their source back.
+
+A replay as fast as the reader drops nothing, neither for age nor for want of room: its lanes are
+reliable, and the provider awaits `PatientSink.caught_up` between frames. What has no room meanwhile
+waits here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ringroom.errors import ClosedError, StartupError
+from ringroom.frames import (
+    AudioFrame,
+    Event,
+    EventKind,
+    Item,
+    Kind,
+    Participant,
+    TrackInfo,
+    VideoFrame,
+)
+from ringroom.lanes import records
+from ringroom.processes.inbound import LaneOwner, Mailbox, lane_capacity
+
+__all__ = ["PatientOwner", "PatientTrack"]
+
+# The lane and the frame make the stamp.
+_NO_STAMP = (0, 0)
+
+
+class PatientOwner(LaneOwner, Protocol):
+    """Where such lanes are announced (`attachments.Attachment`)."""
+
+    def open_patient(
+        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
+    ) -> tuple[int, Mailbox]:
+        """Make a reliable lane of a track and tell the reader."""
+
+
+class PatientTrack:
+    """One track's `TrackSink`. Its lane is made by what comes first, and made anew when a frame
+    is larger than the ring was made for."""
+
+    def __init__(
+        self,
+        owner: PatientOwner,
+        track: TrackInfo,
+        participant: Participant,
+        on_closed: Callable[[PatientTrack], None],
+    ) -> None:
+        self._owner = owner
+        self._track = track
+        self._participant = participant
+        self._on_closed = on_closed
+        self._number = 0
+        self._mailbox: Mailbox | None = None
+        self._closed = False
+        if track.kind is Kind.AUDIO:
+            options = owner.options
+            samples = options.sample_rate * options.frame_ms // 1000
+            self._renew(samples * options.channels * 2)
+
+    def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
+        # A copy: it may have to wait, and the caller's memory does not.
+        pcm = np.frombuffer(bytes(samples), np.int16).reshape(-1, channels)
+        self._post(AudioFrame.received(pcm, sample_rate, self._track, _NO_STAMP), pcm.nbytes)
+
+    def video(
+        self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
+    ) -> None:
+        data = np.frombuffer(bytes(i420), np.uint8)
+        origin = (rotation, timestamp_us)
+        self._post(VideoFrame.received(data, size, origin, self._track, _NO_STAMP), data.nbytes)
+
+    def muted(self, muted: bool) -> None:
+        kind = EventKind.TRACK_MUTED if muted else EventKind.TRACK_UNMUTED
+        event = Event(kind=kind, track=self._track, received_ns=self._owner.clock())
+        self._post(event, records.HEADER_BYTES)
+
+    def close(self, reason: str = "") -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._on_closed(self)
+        if self._mailbox is not None:
+            self._mailbox = None
+            self._owner.lane_ending(self._number)
+
+    def _post(self, item: Item, nbytes: int) -> None:
+        if self._closed or self._owner.closed:
+            return
+        room = nbytes + records.VIDEO_HEADER_BYTES
+        if self._mailbox is None or room > self._mailbox.writer.max_record:
+            self._renew(nbytes)
+        if self._mailbox is not None:
+            try:
+                self._mailbox.post(item)
+            except ClosedError:
+                self._mailbox = None  # its reader has given this lane up
+
+    def _renew(self, nbytes: int) -> None:
+        capacity = lane_capacity(self._owner.options, self._track.kind, nbytes)
+        try:
+            self._number, self._mailbox = self._owner.open_patient(
+                capacity, self._track, self._participant, self._number
+            )
+        except (StartupError, ClosedError) as error:
+            self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
