@@ -98,5 +98,5 @@ def test_an_example_runs_on_a_real_server(
             output, _ = program.communicate(timeout=30)
         finally:
             program.kill()
-            program.wait()
+            program.communicate()
     assert program.returncode == 0, output

@@ -173,7 +173,3 @@ def _providers(asked: argparse.Namespace) -> int:
     for name in provider_names():
         says(name)
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
