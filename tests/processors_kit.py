@@ -134,7 +134,7 @@ class Longer(Processor):
 
     def process(self, frame: AudioFrame) -> Any:
         if frame.participant == "alice":
-            return AudioFrame(np.tile(frame.samples, (200, 1)), frame.sample_rate)
+            return AudioFrame(np.tile(frame.samples, (125, 1)), frame.sample_rate)
         return frame
 
 

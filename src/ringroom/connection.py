@@ -149,7 +149,7 @@ class Connection:
         """Ask the session to close; the link's end tells that it did."""
         with self.lock:
             self.session.pump()
-            self.session.send(m.Leave())
+            self.session.leave()
 
     def left(self) -> bool:
         """Whether the session has closed."""

@@ -135,6 +135,7 @@ class Session:
         self._listed: dict[int, _Listed] = {}
         self._retired: dict[str, LaneStatistics] = {}
         self._requests = 0
+        self._leaving = False
 
     def fileno(self) -> int:
         """The link's: readable when `pump` has something to do."""
@@ -187,9 +188,17 @@ class Session:
         if self.ending is not None and self.ending.error is not None:
             raise self.ending.error
 
+    def leave(self) -> None:
+        """Ask the other side to end; the link's end tells that it did."""
+        self._leaving = True
+        self.send(m.Leave())
+
     def _lost(self) -> None:
         self.link.close()
-        if self.ending is None and not self.closed:
+        if self.ending is None and self._leaving:
+            self.ending = Ending("closed")
+            self.notify()
+        elif self.ending is None and not self.closed:
             self.fail(
                 LostProcessError(
                     "the I/O process died; what was under way is lost. Its standard error tells "

@@ -68,6 +68,8 @@ class IOHost(ABC):
                 self._control.send(m.NewSession(number=self._numbers), (theirs.fileno(),))
         except ClosedError as error:
             ours.close()
+            if self._control is not None:
+                self._control.close()  # with what it could not send
             raise LostProcessError(f"the I/O process is gone: {error}") from None
         finally:
             theirs.close()

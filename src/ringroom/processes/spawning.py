@@ -7,9 +7,11 @@ pickled by value, see `pickle_by_value`), so the child is told that there is no 
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -56,17 +58,30 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
 
 
 def pickle_by_value(what: str, value: object) -> bytes:
-    """Lambdas, closures, and functions of `__main__` with what they refer to.
+    """Lambdas, closures, and functions of `__main__` with what they refer to. Modules that they
+    refer to are imported by name in the other process, like everything that modules hold.
 
     Raises `ConfigurationError` that names what cannot travel to another process.
     """
+    file = io.BytesIO()
     try:
-        return bytes(dill.dumps(value, recurse=True))
+        _Pickler(file, recurse=True).dump(value)
     except Exception as error:
         raise ConfigurationError(
             f"{what} cannot be sent to another process: {type(error).__name__}: {error}. Make what "
             "it holds (files, locks, connections, loaded models) in Processor.start instead"
         ) from error
+    return file.getvalue()
+
+
+class _Pickler(dill.Pickler):  # type: ignore[misc]
+    """dill takes along all that a module holds, unless it lies in the environment's own folders:
+    of a module beside the script that would be its locks, files and models too."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, ModuleType) and value.__name__ != "__main__":
+            return import_module, (value.__name__,)
+        return NotImplemented
 
 
 def reap(process: Any, deadline: float) -> None:

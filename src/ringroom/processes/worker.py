@@ -310,13 +310,13 @@ class Worker:
         end = self._stopping if self._stopping is not None else time.monotonic() + 5.0
         for track in tuple(self._tracks.values()):
             self._close_track(track)
+        self._call("stop", lambda: self._processor.stop(), None, None)
         while self._backlog and time.monotonic() < end and not self._room_over():
             self._wait(end - time.monotonic())
             self._pump()
             with self.lock:
                 self._send_backlog()
         self._play_out(end)
-        self._call("stop", lambda: self._processor.stop(), None, None)
         with self.lock:
             if self.outgoing is not None:
                 self.outgoing.close()

@@ -1,0 +1,144 @@
+"""Children, what travels to them, and what they load."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import dill
+import pytest
+
+from app_kit import PATIENCE, children, descriptors, until
+from ringroom.errors import ConfigurationError, LostProcessError
+from ringroom.processes.children import IOProcess, IOThread, choose_host
+from ringroom.processes.spawning import Inherited, pickle_by_value, reap, spawn
+
+NUMBER = 40
+
+
+def helper(number: int) -> int:
+    return number + NUMBER
+
+
+def loaded(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module", ["ringroom", "ringroom.processes.worker", "ringroom.processes.entry"]
+)
+def test_a_worker_loads_neither_the_sdk_nor_asyncio(module: str) -> None:
+    names = loaded(module)
+    heavy = ("livekit", "soxr", "rich", "pytest", "asyncio.events", "asyncio.base_events")
+    assert [name for name in heavy if name in names] == []
+    assert [name for name in names if name.startswith("ringroom.providers.")] == []
+
+
+def test_closures_travel_with_what_they_refer_to() -> None:
+    offset = 2
+
+    def closure(number: int) -> int:
+        return helper(number) + offset
+
+    assert dill.loads(pickle_by_value("it", closure))(0) == 42
+    assert dill.loads(pickle_by_value("it", lambda: os.getpid()))() == os.getpid()
+
+
+def test_what_cannot_travel_says_what_and_what_to_do() -> None:
+    with pytest.raises(ConfigurationError, match=r"the thing cannot be sent.*Processor\.start"):
+        pickle_by_value("the thing", (number for number in range(3)))
+
+
+def echo_child(fd: int, text: str) -> None:
+    os.write(fd, text.encode())
+
+
+def forever(fd: int) -> None:
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.write(fd, b"!")
+    signal.pause()
+
+
+def test_a_child_inherits_what_it_is_given() -> None:
+    main = sys.modules["__main__"]
+    reading, writing = os.pipe()
+    try:
+        process = spawn("child", echo_child, Inherited(writing), "hello")
+        assert sys.modules["__main__"] is main
+        assert os.read(reading, 10) == b"hello"
+        reap(process, PATIENCE)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_child_that_does_not_want_to_end_is_killed() -> None:
+    reading, writing = os.pipe()
+    try:
+        process = spawn("child", forever, Inherited(writing))
+        assert os.read(reading, 1) == b"!"
+        reap(process, 0.1)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_spawning_from_many_threads() -> None:
+    before = children()
+    hosts = [IOProcess() for _ in range(3)]
+    threads = [threading.Thread(target=host.start) for host in hosts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({host.pid for host in hosts}) == 3
+    for host in hosts:
+        host.close()
+    until(lambda: children() - before <= _tracker())
+
+
+def _tracker() -> set[int]:
+    from multiprocess import resource_tracker
+
+    return {resource_tracker._resource_tracker._pid}
+
+
+def test_hosts() -> None:
+    host, own = choose_host("thread")
+    assert isinstance(host, IOThread)
+    assert own
+    assert choose_host(host) == (host, False)
+    with pytest.raises(ConfigurationError, match="expected 'process', 'thread' or an IOProcess"):
+        choose_host("elsewhere")  # type: ignore[arg-type]
+
+
+def test_a_forgotten_host_says_so() -> None:
+    host: Any = IOThread().start()
+    assert host
+    with pytest.warns(ResourceWarning, match="IOThread never closed"):
+        host = None
+
+
+def test_a_dead_process_is_told_at_the_next_session() -> None:
+    with IOProcess() as host:
+        assert host.pid is not None
+        os.kill(host.pid, 9)
+        until(lambda: _refused(host))
+        before = descriptors()
+        assert _refused(host)
+        assert descriptors() == before
+
+
+def _refused(host: IOProcess) -> bool:
+    try:
+        host.open_session().close()
+    except LostProcessError:
+        return True
+    return False

@@ -1,0 +1,115 @@
+"""What the faces share: options from both forms, the hand-over, shares of statistics rows."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pytest
+
+from app_kit import descriptors, until
+from ringroom.connection import IO_ROWS, Connection, Statistics, configured, rows_for
+from ringroom.errors import ClosedError, ConfigurationError, RoomError
+from ringroom.frames import Kind
+from ringroom.lanes.statistics import SLOTS, LaneCounts
+from ringroom.options import TransportConfig
+from ringroom.processes.children import IOThread
+from ringroom.providers.provider import Provider, ProviderSpec
+from ringroom.session import LaneStatistics
+from ringroom.testing import FakeRoom
+
+
+def test_keywords_win_over_the_config() -> None:
+    config = TransportConfig(url="u", token="t", sample_rate=8_000, extra={"room": "r"})
+    assert configured("fake", None, {"a": 1}) == {"a": 1}
+    assert configured("fake", config, {"channels": 2, "url": "mine"}) == {
+        "url": "mine",
+        "token": "t",
+        "sample_rate": 8_000,
+        "channels": 2,
+        "room": "r",
+    }
+    assert "t" not in repr(config).replace("TransportConfig", "").split("url")[0]
+
+
+@pytest.mark.parametrize("readers", [0, 1, 2, 7, 256])
+def test_rows_are_shared_without_overlap(readers: int) -> None:
+    taken: set[int] = set(range(IO_ROWS))
+    for place in range(-1, readers):
+        first, count = rows_for(place, readers)
+        rows = set(range(first, first + count))
+        assert count > 10
+        assert not rows & taken
+        taken |= rows
+    assert max(taken) < SLOTS
+
+
+def test_totals() -> None:
+    def lane(direction: str, sent: int, oldest: int) -> LaneStatistics:
+        return LaneStatistics(
+            direction=direction,
+            kind=Kind.AUDIO,
+            track="",
+            participant="",
+            place=0,
+            counts=LaneCounts(sent=sent, done=sent, oldest_ns=oldest),
+        )
+
+    statistics = Statistics(lanes=(lane("in", 1, 5), lane("in", 2, 3), lane("out", 4, 0)))
+    assert (statistics.received.sent, statistics.received.oldest_ns) == (3, 5)
+    assert statistics.sent.done == 4
+    assert Statistics(lanes=()).sent == LaneCounts()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd(ProviderSpec):
+    """Its hand-over does what the test says."""
+
+    name = "odd"
+    does: Any = None
+
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        raise NotImplementedError
+
+    def handover(self) -> tuple[Self, tuple[int, ...]]:
+        return self, self.does() or ()
+
+
+def test_a_hand_over_that_raises() -> None:
+    def mint() -> None:
+        raise RoomError("no token today", reason="unauthorized")
+
+    connection = Connection(Odd(does=mint), {}, "thread")
+    with pytest.raises(RoomError, match="no token today"):
+        connection.open()
+
+
+def test_a_hand_over_that_takes_too_long() -> None:
+    release = threading.Event()
+    connection = Connection(Odd(does=release.wait), {"connect_timeout": 0.1}, "thread")
+    with pytest.raises(RoomError, match=r"not minted within 0\.1 s") as late:
+        connection.open()
+    assert late.value.reason == "timeout"
+    release.set()
+
+
+def test_what_cannot_travel_gives_its_descriptors_back() -> None:
+    before = descriptors()
+    numbers = (number for number in range(3))
+    connection = Connection(Odd(does=lambda: (os.dup(0), next(numbers))[:1]), {}, "thread")
+    with pytest.raises(ConfigurationError, match="the provider's options cannot be sent"):
+        connection.open()
+    assert descriptors() == before
+
+
+def test_a_host_that_is_closed_gives_everything_back(fake_room: FakeRoom) -> None:
+    host = IOThread()
+    host.start()
+    host.close()
+    host.close()
+    connection = Connection("fake", {"room": fake_room}, host)
+    with pytest.raises(ClosedError, match="the IOThread is closed"):
+        connection.open()
+    until(lambda: not fake_room.participants)

@@ -1,0 +1,262 @@
+"""Programs of every form run a pool: scripts without a guard, standard input, ``-c``, a notebook;
+and they end as they should by signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app_kit import until
+
+TESTS = Path(__file__).parent
+
+# The room lives in the program; the processor tells what it can reach.
+PROLOGUE = """
+import threading
+import ringroom
+from ringroom.testing import FakeRoom
+room = FakeRoom().__enter__()
+"""
+EPILOGUE = """
+with room, ringroom.Pool(PROCESSOR, "fake", room=room, workers=1, kinds=("data",)) as pool:
+    room.join("alice").send_data(b"2")
+    print("answer", room.wait_for_data("answer", timeout=20)[0].payload.decode(), flush=True)
+    pool.drain()
+print("end", flush=True)
+"""
+HELPERS = """
+import json
+FACTOR = 20
+
+def helper(number):
+    return json.dumps(number * FACTOR)
+
+def closure(offset):
+    def process(frame):
+        return ringroom.DataFrame(str(int(helper(int(frame.payload))) + offset).encode(), "answer")
+    return process
+
+def function(frame):
+    return ringroom.DataFrame(str(int(helper(int(frame.payload))) + 2).encode(), "answer")
+
+class OfMain(ringroom.Processor):
+    kinds = ("data",)
+    def process(self, frame):
+        return function(frame)
+
+class Base(OfMain):
+    def start(self, context):
+        super().start(context)
+
+class Derived(Base):
+    def process(self, frame):
+        return super().process(frame)
+"""
+
+
+def program(processor: str, helpers: str = HELPERS) -> str:
+    return PROLOGUE + helpers + EPILOGUE.replace("PROCESSOR", processor)
+
+
+def finish(process: subprocess.Popen[str], stdin: str | None = None) -> str:
+    try:
+        out, err = process.communicate(stdin, timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert "Traceback" not in err, err
+    return out
+
+
+def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "error"}
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+EXPECTED = "answer 42\nend\n"
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        "function",
+        "closure(2)",
+        "lambda frame: function(frame)",
+        "OfMain",
+        "Derived()",
+        "ringroom.chain(Derived, lambda frame: frame)",
+    ],
+)
+def test_a_script_without_a_guard(tmp_path: Path, processor: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("print('once')\n" + program(processor))
+    with start(str(script)) as process:
+        assert finish(process) == "once\n" + EXPECTED
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    with start("-", cwd=tmp_path) as process:
+        assert finish(process, program("closure(2)")) == EXPECTED
+
+
+def test_an_argument() -> None:
+    with start("-c", program("function")) as process:
+        assert finish(process) == EXPECTED
+
+
+def test_a_notebook() -> None:
+    """Cells run in a `__main__` that has no file, as a kernel has it."""
+    cells = [PROLOGUE, HELPERS, EPILOGUE.replace("PROCESSOR", "Derived")]
+    kernel = f"""
+        import code, sys, types
+        main = types.ModuleType("__main__")
+        sys.modules["__main__"] = main
+        shell = code.InteractiveInterpreter(main.__dict__)
+        for number, cell in enumerate({cells!r}):
+            shell.runcode(compile(cell, f"<cell {{number}}>", "exec"))
+    """
+    with start("-c", textwrap.dedent(kernel)) as process:
+        assert finish(process) == EXPECTED
+
+
+def test_a_processor_of_a_module(tmp_path: Path) -> None:
+    (tmp_path / "my_processor.py").write_text("import ringroom\n" + HELPERS)
+    script = tmp_path / "script.py"
+    script.write_text(program("my_processor.Derived", "import my_processor\n"))
+    with start(str(script)) as process:
+        assert finish(process) == EXPECTED
+
+
+def test_modules_beside_the_script_are_imported_not_copied(tmp_path: Path) -> None:
+    holder = "numbers = (number for number in range(3))\ndef double(number): return 21 * number\n"
+    (tmp_path / "holder.py").write_text(holder)
+    script = tmp_path / "script.py"
+    helpers = """
+import holder
+def function(frame):
+    return ringroom.DataFrame(str(holder.double(int(frame.payload))).encode(), "answer")
+"""
+    script.write_text(program("function", helpers))
+    with start(str(script)) as process:
+        assert finish(process) == EXPECTED
+
+
+# Signals.
+
+RUNNING = """
+from processors_kit import *
+import os, threading
+def announce():
+    import time
+    person = room.join("alice")
+    while not any(who.identity == "app" for who in room.participants):
+        time.sleep(0.005)
+    ON_START
+    print("running", flush=True)
+threading.Thread(target=announce, daemon=True).start()
+with room:
+    stats = ringroom.run(PROCESSOR, "fake", room=room, workers=2, OPTIONS)
+    print("stopped", *[m.payload.decode() for m in room.application.messages], flush=True)
+"""
+TALK = "person.publish_audio().tone(seconds=60)"
+
+
+@contextlib.contextmanager
+def running(
+    processor: str, options: str = "", on_start: str = TALK
+) -> Iterator[tuple[subprocess.Popen[str], set[int]]]:
+    code = RUNNING.replace("PROCESSOR", processor).replace("OPTIONS", options)
+    code = PROLOGUE + code.replace("ON_START", on_start)
+    with start("-c", code, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line == "running\n", process.stderr and process.stderr.read()
+            yield process, descendants(process.pid)
+        finally:
+            process.kill()
+
+
+def descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found |= {int(child)} | descendants(int(child))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def all_gone(pids: set[int]) -> None:
+    until(lambda: not any(map(alive, pids)), f"the end of {pids}", 8)
+
+
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)],
+)
+def test_a_signal_ends_run_in_good_order(number: signal.Signals, group: bool) -> None:
+    with running("Goodbye") as (process, children):
+        assert len(children) >= 3
+        (os.killpg if group else os.kill)(process.pid, number)
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 0, err
+        assert "Traceback" not in err
+        assert out == "stopped bye stopped stopped\n" or out == "stopped stopped bye stopped\n"
+        all_gone(children)
+
+
+def test_a_second_interrupt_does_not_wait() -> None:
+    options = "drain_timeout=30"
+    talk = "person.send_data(b'say 60'); room.wait_for_audio('voice', 0.1)"
+    with running("Words", options, talk) as (process, children):
+        started = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):  # it plays out
+            process.wait(0.5)
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert time.monotonic() - started < 6
+        assert "KeyboardInterrupt" in err
+        assert process.returncode == -signal.SIGINT
+        all_gone(children)
+
+
+def test_a_killed_application_takes_its_children_along() -> None:
+    with running("Words", "", "person.send_data(b'hang 60')") as (process, children):
+        assert len(children) >= 3
+        process.kill()
+        all_gone(children)
+
+
+def test_a_killed_transport_takes_its_process_along() -> None:
+    code = PROLOGUE + 'ringroom.transport("fake", room=room)\nprint("open", flush=True)\ninput()'
+    code = code.replace("ringroom.transport", "t = ringroom.transport")
+    with start("-c", code) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        children = descendants(process.pid)
+        process.kill()
+        all_gone(children)

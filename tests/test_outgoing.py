@@ -1,0 +1,238 @@
+"""The writing side, against a link and lanes that the test reads."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from app_kit import noise, same, sound
+from ringroom import messages as m
+from ringroom.errors import BusyError, FrameError, StartupError, WouldBlock
+from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo
+from ringroom.lanes.lane import LaneDescriptors
+from ringroom.lanes.reliable import ReliableReader
+from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
+from ringroom.link import Link, open_links
+from ringroom.options import PublishOptions, SessionOptions
+from ringroom.outgoing import Outgoing
+from ringroom.session import Session
+from ringroom.testing import sources
+
+LIVE = PublishOptions(mode="live")
+
+
+class Bench:
+    """An `Outgoing`, and the far end of its link."""
+
+    def __init__(self, rows: int = 8) -> None:
+        ours, self.link = open_links()
+        self.table = StatisticsTable.create()
+        self.now = 10**9
+        self.session = Session(ours, self.table, SessionOptions(), lambda: self.now)
+        self.outgoing = Outgoing(self.session, RowPool(self.table, 0, rows))
+        self.readers: list[ReliableReader] = []
+
+    def received(self) -> list[m.Message]:
+        found = []
+        while (received := self.link.receive_nowait()) is not None:
+            message, descriptors = received
+            found.append(message)
+            if isinstance(message, m.PlayoutOpen) and not message.live:
+                row = self.table.row(message.row)
+                self.readers.append(ReliableReader(LaneDescriptors.from_flat(descriptors), row))
+            else:
+                for fd in descriptors:
+                    os.close(fd)
+        return found
+
+    def tell(self, message: m.Message) -> None:
+        self.link.send(message)
+        self.session.pump()
+
+    def close(self) -> None:
+        self.outgoing.close()
+        self.outgoing.close()
+        self.session.close()
+        for reader in self.readers:
+            reader.close()
+        self.readers.clear()  # pytest keeps the fixture's value a little longer
+        self.link.close()
+        self.table.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+def push(bench: Bench, frame: AudioFrame | DataFrame) -> None:
+    lane = bench.outgoing.lane_for(frame)
+    for piece in bench.outgoing.pieces(lane, frame):
+        bench.outgoing.push_nowait(lane, piece)
+
+
+def test_the_first_frame_opens_the_track_in_its_form(bench: Bench) -> None:
+    push(bench, AudioFrame(noise(0.02, channels=2, rate=48_000), 48_000))
+    push(bench, AudioFrame(noise(0.02, rate=8_000), 8_000))
+    (opened,) = bench.received()
+    assert isinstance(opened, m.PlayoutOpen)
+    assert (opened.name, opened.sample_rate, opened.channels) == ("audio", 48_000, 2)
+    item = bench.readers[0].receive_nowait()
+    assert isinstance(item, AudioFrame)
+    assert (item.sample_rate, item.channels) == (48_000, 2)
+
+
+def test_names(bench: Bench) -> None:
+    track = TrackInfo(sid="TR", name="", kind=Kind.AUDIO, participant="alice")
+    name = bench.outgoing.track_name
+    assert name(sound(0.02)) == "audio"
+    assert name(sound(0.02, track="x")) == "x"
+    assert name(sound(0.02, track=track)) == "alice/TR"
+    assert name(sources.picture(0, 64, 64)) == "video"
+    assert name(DataFrame(b"x")) == ""
+    with pytest.raises(FrameError, match="cannot send a str"):
+        name("x")  # type: ignore[arg-type]
+
+
+def test_long_sound_goes_in_pieces_and_nothing_is_missing(bench: Bench) -> None:
+    frame = sound(0.55)
+    lane = bench.outgoing.lane_for(frame)
+    pieces = list(bench.outgoing.pieces(lane, frame))
+    assert [len(piece.samples) for piece in pieces] == [1_600] * 5 + [800]  # type: ignore[union-attr]
+    assert same(np.concatenate([piece.samples for piece in pieces]), frame.samples)  # type: ignore[union-attr]
+
+
+def test_unsent_goes_in_as_far_as_there_is_room(bench: Bench) -> None:
+    frame = sound(30.0)
+    lane = bench.outgoing.lane_for(frame)
+    lane.unsent.extend(bench.outgoing.pieces(lane, frame))
+    assert not bench.outgoing.push_unsent(lane)
+    written = lane.sequence
+    assert written + len(lane.unsent) == 300
+    with pytest.raises(WouldBlock):
+        bench.outgoing.push_nowait(lane, sound(0.1))
+    assert bench.outgoing.forget_unsent(lane) == pytest.approx(30 - written / 10)
+    assert bench.outgoing.push_unsent(lane)
+    assert lane.sequence == written
+
+
+def test_requests_are_numbered_and_name_the_place_in_the_track(bench: Bench) -> None:
+    push(bench, sound(0.35))
+    lane = bench.outgoing.lane_for(sound(0.02))
+    numbers = [bench.outgoing.flush(lane), bench.outgoing.drain(lane)]
+    _, flush, drain = bench.received()
+    assert flush == m.Flush(request=numbers[0], lane=lane.number, sequence=4)
+    assert drain == m.Drain(request=numbers[1], lane=lane.number, sequence=4)
+    assert numbers[0] != numbers[1]
+
+
+def test_a_flush_forgets_what_the_resampler_holds(bench: Bench) -> None:
+    push(bench, sound(0.02))
+    push(bench, sound(0.02, rate=48_000))
+    lane = bench.outgoing.lane_for(sound(0.02))
+    bench.outgoing.flush(lane)
+    assert bench.outgoing.tail(lane) == []
+    push(bench, sound(0.02, rate=48_000))
+    assert len(bench.outgoing.tail(lane)) == 1
+
+
+def test_news_of_a_track(bench: Bench) -> None:
+    push(bench, sound(0.02))
+    lane = bench.outgoing.lane_for(sound(0.02))
+    assert not lane.ready
+    bench.tell(m.PlayoutReady(lane=lane.number))
+    bench.outgoing.refresh(lane)
+    assert lane.ready
+    error = m.error_to_json(BusyError("somebody"))
+    bench.tell(m.PlayoutFailed(lane=lane.number, error=error))
+    with pytest.raises(BusyError, match="somebody"):
+        bench.outgoing.refresh(lane)
+    with pytest.raises(BusyError, match="somebody"):
+        bench.outgoing.lane_for(sound(0.02))
+    again = bench.outgoing.lane_for(sound(0.02))
+    assert again is not lane
+    assert again.number != lane.number
+
+
+def test_rows_run_out_and_come_back() -> None:
+    bench = Bench(rows=2)
+    try:
+        push(bench, sound(0.02, track="a"))
+        push(bench, sound(0.02, track="b"))
+        with pytest.raises(StartupError, match="too many tracks"):
+            push(bench, sound(0.02, track="c"))
+        lane = bench.outgoing.find("a")
+        assert lane is not None
+        assert lane.row is not None
+        bench.outgoing.end(lane)
+        bench.tell(m.RowFree(row=lane.row.index))
+        push(bench, sound(0.02, track="c"))
+        assert [lane.name for lane in bench.outgoing.lanes] == ["b", "c"]
+        bench.received()
+    finally:
+        bench.close()
+
+
+def test_which_track_is_meant(bench: Bench) -> None:
+    assert bench.outgoing.find(None) is None
+    push(bench, sound(0.02, track="x"))
+    bench.outgoing.lane_for(sources.picture(0, 64, 64))
+    found = bench.outgoing.find(None)
+    assert found is not None
+    assert found.name == "x"
+    push(bench, sound(0.02))
+    push(bench, DataFrame(b"x"))
+    found = bench.outgoing.find(None)
+    assert found is not None
+    assert found.name == "audio"
+    assert [lane.name for lane in bench.outgoing.named(None)] == ["x", "video", "audio", ""]
+    assert bench.outgoing.named("no") == []
+    bench.received()
+
+
+def test_played_is_what_was_accepted_less_what_waits(bench: Bench) -> None:
+    push(bench, sound(0.02))
+    lane = bench.outgoing.lane_for(sound(0.02))
+    assert lane.row is not None
+    assert bench.outgoing.played(lane) == 0.0
+    lane.row.add(Count.PLAYED, 16_000)
+    lane.row.set(Count.PLAYED_UNTIL_NS, bench.now + 250_000_000)
+    assert bench.outgoing.played(lane) == pytest.approx(0.75)
+    bench.now += 10**9
+    assert bench.outgoing.played(lane) == pytest.approx(1.0)
+    lane.row.add(Count.CLEARED, 8_000)
+    assert bench.outgoing.played(lane) == pytest.approx(0.5)
+
+
+def test_a_live_track_never_blocks(bench: Bench) -> None:
+    frame = sound(0.1)
+    lane = bench.outgoing.lane_for(frame, LIVE)
+    went_in = [bench.outgoing.push_nowait(lane, frame) for _ in range(100)]
+    assert went_in[0]
+    assert not went_in[-1]
+    bench.received()
+
+
+def test_a_picture_that_grows_gets_a_larger_lane(bench: Bench) -> None:
+    lane = bench.outgoing.lane_for(sources.picture(0, 64, 64))
+    first = lane.number
+    for side in (640, 320, 64):
+        assert bench.outgoing.lane_for(sources.picture(0, side, side)) is lane
+        assert lane.number == first + 1
+    opened = [message.width for message in bench.received() if isinstance(message, m.PlayoutOpen)]
+    assert opened == [64, 640]
+
+
+def test_a_lost_link_is_told(bench: Bench) -> None:
+    bench.session.fail(StartupError("gone"))
+    with pytest.raises(StartupError, match="gone"):
+        bench.outgoing.lane_for(sound(0.02))
+    assert isinstance(bench.link, Link)
+    assert bench.outgoing.lanes == []
+    assert time.monotonic_ns() > bench.now

@@ -1,0 +1,118 @@
+"""What the user writes, without any process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ringroom
+from app_kit import sound
+from ringroom.errors import ConfigurationError
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, TrackInfo
+from ringroom.processor import Processor, as_frames, as_processor, chain, of_track
+from ringroom.testing import sources
+
+TRACK = TrackInfo(sid="TR", name="mic", kind=Kind.AUDIO, participant="alice")
+
+
+def test_what_is_a_processor() -> None:
+    assert isinstance(as_processor(Processor), Processor)
+    mine = Processor()
+    assert as_processor(mine) is mine
+    made = as_processor(lambda frame: frame)
+    assert (made.mode, tuple(made.kinds), made.wants_events) == ("live", ("audio",), False)
+    for wrong in (3, None, int, "echo"):
+        with pytest.raises(ConfigurationError):
+            as_processor(wrong)  # type: ignore[arg-type]
+
+
+def test_a_processor_that_overrides_nothing() -> None:
+    bare = Processor()
+    assert bare.process(sound(0.02)) is None
+    assert bare.event(Event(kind=EventKind.CONNECTED)) is None
+    assert bare.close(TRACK) is None
+    bare.open(TRACK)
+    bare.stop()
+    assert not bare.wants_events
+
+
+def test_replies_as_a_list() -> None:
+    frame, message = sound(0.02), DataFrame(b"x")
+    assert as_frames(None) == []
+    assert as_frames(frame) == [frame]
+    assert as_frames((frame, message)) == [frame, message]
+    assert as_frames(one for one in [message]) == [message]
+    for wrong in (3, b"x", "x", [frame, None], [[frame]], np.zeros(3)):
+        with pytest.raises(TypeError, match="a processor returned"):
+            as_frames(wrong)  # type: ignore[arg-type]
+
+
+def test_a_reply_without_a_track_answers_and_stays_the_processors() -> None:
+    for frame in (sound(0.02), sources.picture(0, 64, 64)):
+        reply: Any = of_track(frame, TRACK)
+        assert reply.track is TRACK
+        assert frame.track is None
+        assert type(reply) is type(frame)
+        assert of_track(reply, "other") is reply
+        assert of_track(frame, None) is frame
+    message = DataFrame(b"x")
+    assert of_track(message, TRACK) is message
+
+
+class Split(Processor):
+    """Each frame twice, and a note."""
+
+    def process(self, frame: Any) -> Any:
+        return [frame, frame, DataFrame(b"note")] if isinstance(frame, AudioFrame) else frame
+
+    def close(self, track: TrackInfo) -> Any:
+        return sound(0.02)
+
+
+class Tracks(Processor):
+    def start(self, context: Any) -> None:
+        self.seen: list[Any] = []
+
+    def process(self, frame: Any) -> Any:
+        self.seen.append(getattr(frame, "track", None))
+        return frame
+
+    def event(self, event: Event) -> Any:
+        return sound(0.02, track="own")
+
+
+def test_a_chain_passes_on_and_remembers_the_track() -> None:
+    second = Tracks()
+    chained = chain(Split, second)
+    chained.start(None)  # type: ignore[arg-type]
+    chained.open(TRACK)
+    frame = sound(0.02, track=TRACK)
+    replies = as_frames(chained.process(frame))
+    assert [type(reply).__name__ for reply in replies] == ["AudioFrame", "AudioFrame", "DataFrame"]
+    last = as_frames(chained.close(TRACK))
+    assert [reply.track for reply in last] == [TRACK]  # type: ignore[union-attr]
+    assert second.seen == [TRACK, TRACK, None, TRACK]
+    assert chained.wants_events
+    assert len(as_frames(chained.event(Event(kind=EventKind.CONNECTED)))) == 1
+    chained.stop()
+
+
+def test_a_chain_is_pickled_with_what_it_says() -> None:
+    import dill
+
+    class Video(Processor):
+        kinds = ("video",)
+        mode = "live"
+
+    chained = dill.loads(dill.dumps(chain(Video, lambda frame: frame), recurse=True))
+    assert (chained.kinds, chained.mode) == (("video",), "live")
+
+
+def test_the_public_names_are_there() -> None:
+    for name in ringroom.__all__:
+        assert getattr(ringroom, name) is not None
+    assert dir(ringroom) == sorted(ringroom.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        ringroom.nothing  # noqa: B018

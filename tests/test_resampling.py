@@ -1,0 +1,104 @@
+"""Any sound to one track's form: no sample lost, no matter how it is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app_kit import noise, same
+from ringroom.frames import AudioFrame, Samples
+from ringroom.resampling import TrackResampler
+from ringroom.testing import sources
+
+RATES = st.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
+
+
+def through(resampler: TrackResampler, frames: list[AudioFrame]) -> Samples:
+    parts = [resampler.convert(frame) for frame in frames]
+    return np.concatenate([*parts, resampler.tail()])
+
+
+def cut(samples: Samples, rate: int, lengths: list[int]) -> list[AudioFrame]:
+    frames, start = [], 0
+    for length in lengths:
+        if start < len(samples):
+            frames.append(AudioFrame(samples[start : start + length], rate))
+        start += length
+    if start < len(samples):
+        frames.append(AudioFrame(samples[start:], rate))
+    return frames
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    source=RATES,
+    target=RATES,
+    channels=st.integers(1, 2),
+    lengths=st.lists(st.integers(1, 3_000), max_size=12),
+    seed=st.integers(0, 5),
+)
+def test_any_cutting_gives_the_same_sound(
+    source: int, target: int, channels: int, lengths: list[int], seed: int
+) -> None:
+    samples = noise(0.25, seed, channels, source)
+    whole = through(TrackResampler(target, channels), [AudioFrame(samples, source)])
+    pieces = through(TrackResampler(target, channels), cut(samples, source, lengths))
+    assert abs(len(whole) - 0.25 * target) <= 2
+    assert whole.shape == pieces.shape
+    # soxr dithers what it rounds: at most the last bit differs.
+    assert np.abs(whole.astype(int) - pieces).max(initial=0) <= 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    target=st.sampled_from([8_000, 16_000, 48_000]),
+    channels=st.integers(1, 2),
+    frames=st.lists(
+        st.tuples(RATES, st.integers(1, 2), st.integers(10, 100)), min_size=1, max_size=8
+    ),
+)
+def test_no_sound_is_lost_when_forms_change(
+    target: int, channels: int, frames: list[tuple[int, int, int]]
+) -> None:
+    sounds = [AudioFrame(noise(ms / 1000, ms, there, rate), rate) for rate, there, ms in frames]
+    got = through(TrackResampler(target, channels), sounds)
+    seconds = sum(sound.duration for sound in sounds)
+    assert got.dtype == np.int16
+    assert got.shape[1] == channels
+    # Each stretch of one rate is rounded to whole samples on its own.
+    assert abs(len(got) - seconds * target) <= 2 * len(frames)
+
+
+def test_the_same_form_passes_untouched() -> None:
+    samples = noise(0.1, channels=2)
+    resampler = TrackResampler(16_000, 2)
+    assert same(resampler.convert(AudioFrame(samples, 16_000)), samples)
+    assert len(resampler.tail()) == 0
+
+
+def test_mono_and_stereo() -> None:
+    left_right = np.array([[100, 200], [-100, -101], [32767, 32767], [-32768, -32768]], np.int16)
+    mono = TrackResampler(16_000, 1).convert(AudioFrame(left_right, 16_000))
+    assert mono.ravel().tolist() == [150, -100, 32767, -32768]
+    both = TrackResampler(16_000, 2).convert(AudioFrame(mono, 16_000))
+    assert same(both[:, 0], both[:, 1])
+
+
+@pytest.mark.parametrize("target", [16_000, 48_000])
+def test_a_tone_stays_the_tone(target: int) -> None:
+    frames = cut(sources.tone(1_000, 0.5, 44_100), 44_100, [441] * 50)
+    got = through(TrackResampler(target, 1), frames).ravel().astype(float)
+    spectrum = np.abs(np.fft.rfft(got * np.hanning(len(got))))
+    peak = int(spectrum.argmax()) * target / len(got)
+    assert peak == pytest.approx(1_000, abs=5)
+    near = slice(int(spectrum.argmax()) - 5, int(spectrum.argmax()) + 6)
+    assert np.square(spectrum[near]).sum() > 0.999 * np.square(spectrum).sum()
+
+
+def test_after_the_tail_it_starts_afresh() -> None:
+    resampler = TrackResampler(16_000, 1)
+    frames = [AudioFrame(noise(0.1, 1, rate=48_000), 48_000)]
+    first, second = through(resampler, frames), through(resampler, frames)
+    assert np.abs(first.astype(int) - second).max() <= 2

@@ -1,0 +1,299 @@
+"""One end of a connection, driven by hand-made lanes and messages."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from app_kit import same, sound
+from ringroom import messages as m
+from ringroom.errors import BusyError, ClosedError, LostProcessError, RoomError, WireError
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.lanes.lane import ring_capacity
+from ringroom.lanes.live import LiveWriter
+from ringroom.lanes.records import participant_to_json, track_to_json
+from ringroom.lanes.reliable import ReliableWriter
+from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
+from ringroom.link import Link, open_links
+from ringroom.options import SessionOptions
+from ringroom.session import Inbox, Session
+
+ALL = (Kind.AUDIO, Kind.VIDEO, Kind.DATA, Kind.EVENT)
+
+
+@dataclass
+class Far:
+    """The other side: it writes lanes and messages."""
+
+    link: Link
+    table: StatisticsTable
+    session: Session
+    rows: RowPool
+    writers: list[Any]
+
+    def open(self, who: str, number: int, follows: int = 0, row: Any = None) -> LiveWriter:
+        track = TrackInfo(sid=f"T{number}", name="mic", kind=Kind.AUDIO, participant=who)
+        row = row or self.rows.acquire()
+        writer = LiveWriter(ring_capacity(2_000, 50), row)
+        self.writers.append(writer)
+        self.link.send(
+            m.LaneListed(
+                row=row.index, direction="in", track="mic", kind="audio", participant=who, place=-1
+            )
+        )
+        self.link.send(
+            m.LaneOpened(
+                lane=number,
+                row=row.index,
+                kind="audio",
+                live=True,
+                track=track_to_json(track),
+                participant=participant_to_json(Participant(identity=who)),
+                follows=follows,
+            ),
+            writer.descriptors().flat(),
+        )
+        self.session.pump()
+        return writer
+
+    def open_mailbox(self, kind: Kind, number: int) -> ReliableWriter:
+        row = self.rows.acquire()
+        writer = ReliableWriter(1 << 16, row)
+        self.writers.append(writer)
+        self.link.send(
+            m.LaneOpened(
+                lane=number,
+                row=row.index,
+                kind=kind.value,
+                live=False,
+                track={},
+                participant={},
+                follows=0,
+            ),
+            writer.descriptors().flat(),
+        )
+        self.session.pump()
+        return writer
+
+    def tell(self, message: m.Message) -> None:
+        self.link.send(message)
+        self.session.pump()
+
+    def heard(self) -> list[m.Message]:
+        found = []
+        while (received := self.link.receive_nowait()) is not None:
+            found.append(received[0])
+        return found
+
+
+@pytest.fixture
+def far() -> Iterator[Far]:
+    ours, theirs = open_links()
+    table = StatisticsTable.create()
+    options = SessionOptions(kinds=ALL, max_age=60)
+    session = Session(ours, table, options, time.monotonic_ns)
+    far = Far(theirs, table, session, RowPool(table, 0, 100), [])
+    yield far
+    session.close()
+    for writer in far.writers:
+        writer.close()
+    far.writers.clear()  # pytest keeps the fixture's value a little longer
+    theirs.close()
+    table.close()
+
+
+def send(writer: LiveWriter, seed: int = 0) -> AudioFrame:
+    frame = sound(0.02, seed)
+    assert writer.send(frame, time.monotonic_ns())
+    return frame
+
+
+def everything(inbox: Inbox) -> list[Any]:
+    found = []
+    while (arrival := inbox.receive_nowait()) is not None:
+        arrival.done()
+        item = arrival.item
+        found.append(item.kind if isinstance(item, Event) else item)
+    return found
+
+
+def readable(fd: int) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def test_each_lane_in_its_turn(far: Far) -> None:
+    writers = [far.open(who, number) for number, who in enumerate("ab", 1)]
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    for writer in writers:
+        for seed in range(3):
+            send(writer, seed)
+    frames = everything(inbox)
+    assert [frame.participant for frame in frames] == ["a", "b"] * 3
+    assert everything(inbox) == []
+    assert not readable(inbox.fileno())
+    send(writers[0])
+    assert readable(inbox.fileno())
+    assert len(everything(inbox)) == 1
+
+
+def test_a_life_in_order_and_a_lane_that_follows(far: Far) -> None:
+    first = far.open("a", 1)
+    inbox = far.session.open_inbox(ALL, None)
+    send(first, 1)
+    second = far.open("a", 2, follows=1)
+    last = send(second, 2)
+    send(first, 3)
+    found = everything(inbox)
+    assert found[0] is EventKind.TRACK_STARTED
+    assert len(found) == 4
+    assert same(found[-1].samples, last.samples)
+    assert [type(message) for message in far.heard()] == [m.LaneDone]
+    far.tell(m.LaneEnding(lane=2))
+    assert everything(inbox) == [EventKind.TRACK_ENDED]
+    assert far.session.tracks == []
+    assert everything(inbox) == []
+
+
+def test_frames_and_an_end_wait_for_who_comes_later(far: Far) -> None:
+    writer = far.open("a", 1)
+    send(writer)
+    far.tell(m.LaneEnding(lane=1))
+    inbox = far.session.open_inbox(ALL, None)
+    found = everything(inbox)
+    assert [found[0], found[2]] == [EventKind.TRACK_STARTED, EventKind.TRACK_ENDED]
+
+
+def test_events_of_a_track_for_another_reader(far: Far) -> None:
+    writer = far.open("a", 1)
+    sounds = far.session.open_inbox((Kind.AUDIO,), None)
+    events = far.session.open_inbox((Kind.EVENT,), None)
+    writer.event(Event(kind=EventKind.TRACK_MUTED))
+    send(writer)
+    assert len(everything(sounds)) == 1
+    assert readable(events.fileno())
+    assert everything(events) == [EventKind.TRACK_STARTED, EventKind.TRACK_MUTED]
+
+
+def test_only_the_participants_that_are_asked_for(far: Far) -> None:
+    for number, who in enumerate("ab", 1):
+        send(far.open(who, number))
+    words = far.open_mailbox(Kind.DATA, 3)
+    for who in "abab":
+        words.send_nowait(DataFrame(who.encode(), participant=who), 1)
+    inbox = far.session.open_inbox((Kind.AUDIO, Kind.DATA), frozenset("b"))
+    found = everything(inbox)
+    assert sorted(type(item).__name__ for item in found) == ["AudioFrame", "DataFrame", "DataFrame"]
+    assert {item.participant for item in found} == {"b"}
+    assert words.row.get(Count.DONE) == 4
+
+
+def test_a_held_lane_waits_alone(far: Far) -> None:
+    writers = [far.open(who, number) for number, who in enumerate("ab", 1)]
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    for writer in writers:
+        send(writer)
+    arrival = inbox.receive_nowait()
+    assert arrival is not None
+    inbox.hold(arrival.lane)
+    for writer in writers:
+        send(writer)
+    far.tell(m.LaneEnding(lane=1))
+    assert {item.participant for item in everything(inbox)} == {"b"}
+    assert far.heard() == []
+    inbox.release(arrival.lane)
+    assert [item.participant for item in everything(inbox)] == ["a"]
+    assert [type(message) for message in far.heard()] == [m.LaneDone]
+    inbox.release(arrival.lane)  # it is over
+    assert everything(inbox) == []
+
+
+def test_one_reader_for_each_kind(far: Far) -> None:
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    with pytest.raises(BusyError, match="already receives audio"):
+        far.session.open_inbox(ALL, None)
+    inbox.close()
+    inbox.close()
+    assert inbox.fileno() == -1
+    with pytest.raises(ClosedError):
+        inbox.receive_nowait()
+    far.session.open_inbox(ALL, None).close()
+    assert not far.session.has_inboxes
+
+
+def test_garbage_in_a_lane_ends_the_lane(far: Far) -> None:
+    writer = far.open("a", 1)
+    good = far.open("b", 2)
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    writer.send_parts(b"\xff" * 64, b"")
+    send(good)
+    with pytest.raises(WireError):
+        everything(inbox)
+    assert [item.participant for item in everything(inbox)] == ["b"]
+
+
+def test_the_ends(far: Far) -> None:
+    far.session.check_open()
+    woken: list[int] = []
+    far.session.listeners.add(lambda: woken.append(1))
+    far.tell(m.Ended(reason="room closed", error=""))
+    assert woken
+    assert far.session.ending is not None
+    assert far.session.ending.reason == "room closed"
+    far.session.check_open()
+    far.tell(m.Ended(reason="other", error="late"))
+    assert far.session.ending.error is None
+    far.session.close()
+    with pytest.raises(ClosedError):
+        far.session.check_open()
+    assert not far.session.pump()
+
+
+def test_a_loss_is_an_error(far: Far) -> None:
+    far.tell(m.Ended(reason="disconnected", error="it broke"))
+    with pytest.raises(RoomError, match="it broke"):
+        far.session.check_open()
+
+
+def test_the_other_sides_death_and_what_was_under_way(far: Far) -> None:
+    writer = far.open("a", 1)
+    send(writer)
+    far.link.close()
+    assert far.session.pump()
+    with pytest.raises(LostProcessError, match="the I/O process died"):
+        far.session.check_open()
+    far.session.send(m.Leave())  # noted, not raised
+    far.session.close()
+    (lane,) = far.session.statistics()
+    assert (lane.counts.sent, lane.counts.lost, lane.counts.in_flight) == (1, 1, 0)
+
+
+def test_an_end_that_was_asked_for_is_no_loss(far: Far) -> None:
+    far.session.leave()
+    assert [type(message) for message in far.heard()] == [m.Leave]
+    far.link.close()
+    far.session.pump()
+    assert far.session.ending is not None
+    assert (far.session.ending.reason, far.session.ending.error) == ("closed", None)
+
+
+def test_counts_of_successive_lanes_are_one(far: Far) -> None:
+    first = far.open("a", 1)
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    send(first)
+    everything(inbox)
+    far.tell(m.LaneRetired(row=first.row.index))
+    assert m.RowFree(row=first.row.index) in far.heard()
+    second = far.open("a", 2)
+    send(second)
+    everything(inbox)
+    (lane,) = far.session.statistics()
+    assert (lane.counts.sent, lane.counts.done, lane.participant) == (2, 2, "a")
+    far.tell(m.LaneRetired(row=77))
+    assert len(far.session.statistics()) == 1
