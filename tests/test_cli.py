@@ -322,6 +322,34 @@ def test_the_demo_refuses_a_file_that_is_no_wav(
     assert "no 16-bit PCM WAV file" in capsys.readouterr().err
 
 
+def test_ctrl_c_ends_the_demo_without_a_trace(tmp_path: Path) -> None:
+    words = ["demo", "--no-comparison", "--burn-ms", "1", "--out", str(tmp_path / "heard.wav")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ringroom", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "processed" in line:
+                break
+        os.killpg(demo.pid, signal.SIGINT)
+        _, errors = demo.communicate(timeout=30)
+    assert demo.returncode == 130
+    assert not errors
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "no" / "such.wav")
+    assert refused(capsys, "demo", "--out", out) == (
+        f"{out}: cannot be written (No such file or directory)"
+    )
+
+
 def lane(direction: str, counts: LaneCounts, participant: str = "ann") -> LaneStatistics:
     return LaneStatistics(
         direction=direction,

@@ -21,7 +21,7 @@ import ringroom
 from ringroom.cli.inline import IDENTITY as INLINE
 from ringroom.cli.inline import Comparison, Outcome
 from ringroom.cli.scene import OWN_TRACK, PEOPLE, Scene, burn, fake_scene
-from ringroom.cli.speech import RATE, Heard, chord, mixed, voices, write_wav
+from ringroom.cli.speech import RATE, Heard, check_writable, chord, mixed, voices, write_wav
 from ringroom.cli.view import Processes, View, machine_seconds, says
 from ringroom.connection import Statistics
 from ringroom.frames import AudioFrame, Frame, VideoFrame
@@ -84,6 +84,7 @@ class Result:
 
 def demo(asked: Demo, console: Console) -> int:
     """Runs it and says what was seen; the exit code."""
+    check_writable(asked.out)
     with _scene(asked.livekit) as scene:
         outcome, gap = _compare(asked, scene) if asked.compare else (None, 0.0)
         before, began = machine_seconds(), time.monotonic()
@@ -161,8 +162,10 @@ def _run(asked: Demo, scene: Scene, console: Console) -> Statistics:
 def _sing(pool: ringroom.Pool, seconds: float) -> None:
     """The application's own track, sent beside the workers' replies."""
     samples, step = chord(seconds), RATE // 50
-    for start in range(0, len(samples), step):
-        pool.send(AudioFrame(samples[start : start + step], RATE, track=OWN_TRACK))
+    # Ctrl-C closes the pool under it.
+    with contextlib.suppress(ringroom.ClosedError):
+        for start in range(0, len(samples), step):
+            pool.send(AudioFrame(samples[start : start + step], RATE, track=OWN_TRACK))
 
 
 def verdict(asked: Demo, result: Result) -> list[str]:

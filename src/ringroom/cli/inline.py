@@ -8,6 +8,7 @@ replies and the application's own track: no I/O process, no shared memory, no wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pickle
@@ -51,6 +52,7 @@ class Comparison:
     """The child: connected when made; `result` after the people have spoken."""
 
     def __init__(self, spec: ProviderSpec, seconds: float, burn_ms: float) -> None:
+        self._told = False
         travels, descriptors = spec.handover()
         try:
             self._child = subprocess.Popen(
@@ -58,6 +60,8 @@ class Comparison:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=descriptors,
+                # Out of the terminal's reach: Ctrl-C is the command's, which then ends the child.
+                process_group=0,
             )
         finally:
             for fd in descriptors:
@@ -81,16 +85,17 @@ class Comparison:
 
     def result(self) -> Outcome:
         """Waits for it. Raises `StartupError` when the child failed."""
-        return Outcome(**json.loads(self._line()))
+        outcome = Outcome(**json.loads(self._line()))
+        self._told = True
+        return outcome
 
     def close(self) -> None:
-        """Idempotent."""
+        """Idempotent; a child that has no outcome yet is not waited for."""
         assert self._child.stdout is not None
-        try:
-            self._child.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(_GRACE_SECONDS if self._told else 0.0)
+        self._child.kill()
+        self._child.wait()
         self._child.stdout.close()
 
 

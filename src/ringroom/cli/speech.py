@@ -18,7 +18,17 @@ from ringroom.errors import ConfigurationError, FrameError
 from ringroom.frames import AudioFrame
 from ringroom.testing.sources import read_wav
 
-__all__ = ["RATE", "Heard", "chord", "longest_silence", "mixed", "voice", "voices", "write_wav"]
+__all__ = [
+    "RATE",
+    "Heard",
+    "check_writable",
+    "chord",
+    "longest_silence",
+    "mixed",
+    "voice",
+    "voices",
+    "write_wav",
+]
 
 RATE = 16_000
 # The first two formants of some vowels, in Hz.
@@ -128,6 +138,14 @@ def mixed(heard: Iterable[Heard]) -> Samples:
         mix[start : start + len(mono)] += mono
     peak = float(np.abs(mix).max(initial=0.0)) / 32767
     return _as_samples(mix / 32767 / max(1.0, peak))
+
+
+def check_writable(path: Path) -> None:
+    """Before the work rather than after it. Raises `ConfigurationError`."""
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def write_wav(path: Path, samples: Samples) -> None:
