@@ -4,8 +4,8 @@ A dedicated I/O process owns the connection to the room and exchanges frames wit
 or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from those before it:
-    errors, colour  <  checks  <  frames, options  <  lanes  <  messages, link, resampling
-    <  providers, processor  <  session, outgoing  <  processes  <  connection
+    errors, colour  <  checks  <  frames, options  <  lanes  <  messages, link, resampling,
+    recording  <  providers, processor  <  session, outgoing  <  processes  <  connection
     <  client, aio, pool  <  testing  <  cli
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ringroom import aio as aio
+    from ringroom import recording as recording
     from ringroom.client import Transport, VoiceTransport, as_voice_transport, transport
     from ringroom.connection import Statistics
     from ringroom.errors import (
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from ringroom.providers.livekit import LiveKit
     from ringroom.providers.registry import names as provider_names
     from ringroom.providers.registry import register as register_provider
+    from ringroom.providers.replay import Replay
+    from ringroom.recording import Recorder
 
 _HOMES = {
     "ringroom.client": ("Transport", "VoiceTransport", "as_voice_transport", "transport"),
@@ -83,6 +86,8 @@ _HOMES = {
     "ringroom.processor": ("Context", "Problem", "Processor", "chain"),
     "ringroom.providers.fake": ("Fake",),
     "ringroom.providers.livekit": ("LiveKit",),
+    "ringroom.providers.replay": ("Replay",),
+    "ringroom.recording": ("Recorder",),
 }
 _RENAMED = {
     "provider_names": ("ringroom.providers.registry", "names"),
@@ -111,6 +116,8 @@ __all__ = [
     "Problem",
     "Processor",
     "PublishOptions",
+    "Recorder",
+    "Replay",
     "RingroomError",
     "RoomError",
     "SessionOptions",
@@ -128,6 +135,7 @@ __all__ = [
     "as_voice_transport",
     "chain",
     "provider_names",
+    "recording",
     "register_provider",
     "run",
     "transport",
@@ -135,8 +143,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "aio":
-        return import_module("ringroom.aio")
+    if name in ("aio", "recording"):
+        return import_module(f"ringroom.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'ringroom' has no attribute {name!r}")
     home, attribute = _WHERE[name]

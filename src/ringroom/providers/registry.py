@@ -20,6 +20,7 @@ GROUP = "ringroom.providers"
 _BUILT_IN = {
     "fake": "ringroom.providers.fake:Fake",
     "livekit": "ringroom.providers.livekit:LiveKit",
+    "replay": "ringroom.providers.replay:Replay",
 }
 _registered: dict[str, type[ProviderSpec]] = {}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -68,7 +68,7 @@ class Reader:
         for batch in self.batches():
             yield from batch
 
-    def batches(self) -> Iterator[list[Entry]]:
+    def batches(self) -> Generator[list[Entry], None, None]:
         """Entries by chunk, as they are read from the disk."""
         self.cut = ""
         try:
@@ -101,7 +101,7 @@ class _Scan:
         self._ours = False
         self._tracks: dict[int, TrackInfo | str | None] = {}
 
-    def batches(self) -> Iterator[list[Entry]]:
+    def batches(self) -> Generator[list[Entry], None, None]:
         magic = self._stream.read(len(layout.MAGIC))
         if not layout.MAGIC.startswith(magic):
             raise ConfigurationError(f"{self._name}: is not an MCAP file")

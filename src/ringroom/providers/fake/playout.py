@@ -14,6 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, VideoFrame
@@ -28,6 +29,15 @@ _PIECE_SECONDS = 0.01
 _SAME = 1e-9
 
 
+class Clock(Protocol):
+    """What is needed of an event loop, or of one whose time goes faster."""
+
+    def time(self) -> float: ...
+    def call_at(self, when: float, callback: Callable[[], None], /) -> asyncio.TimerHandle: ...
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> asyncio.TimerHandle: ...
+    def create_future(self) -> asyncio.Future[None]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outlet:
     """What a playout needs of its connection."""
@@ -37,7 +47,7 @@ class Outlet:
     """Queues a message; never waits, never raises for load. Raises `RoomError` when closed."""
     drain: Callable[[], Awaitable[None]]
     """Waits until the connection takes more. Raises `RoomError` when closed."""
-    loop: asyncio.AbstractEventLoop
+    loop: Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,72 @@
+"""What an application names to have a recording played: `Replay`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ringroom.errors import ConfigurationError
+from ringroom.providers.provider import Provider, ProviderSpec
+
+__all__ = ["Replay"]
+
+_MAX_SPEED = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay(ProviderSpec):
+    """The recording at ``path``, made by `ringroom.Recorder` or ``ringroom record``.
+
+    ``speed`` 1.0 plays in real time, 4.0 four times as fast, and so on; None plays as fast as the
+    application receives, and then nothing is dropped. ``loop`` begins again at the end. ``url``,
+    ``token`` and ``e2ee_key`` are accepted and ignored, so that code written for ``livekit`` runs
+    unchanged; ``room`` and ``identity`` are what the transport reports.
+
+    Raises `ConfigurationError` for a file that is missing, no MCAP file or no recording of ours.
+    """
+
+    name = "replay"
+
+    path: str | os.PathLike[str]
+    speed: float | None = 1.0
+    loop: bool = False
+    room: str = ""
+    identity: str = "app"
+    url: str = ""
+    token: str | Callable[[], str] = field(default="", repr=False, compare=False)
+    e2ee_key: Any = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.path or not isinstance(self.path, str | os.PathLike):
+            raise ConfigurationError(f"replay: path is {self.path!r}, expected that of a recording")
+        speed = self.speed
+        if speed is not None and (
+            isinstance(speed, bool)
+            or not isinstance(speed, int | float)
+            or not math.isfinite(speed)
+            or not 0 < speed <= _MAX_SPEED
+        ):
+            raise ConfigurationError(
+                f"replay: speed is {speed!r}, expected a number up to {_MAX_SPEED}, or None for as "
+                "fast as the application receives"
+            )
+        # The I/O process need not be in our folder.
+        object.__setattr__(self, "path", os.path.abspath(os.fspath(self.path)))
+        self._look()
+
+    def _look(self) -> None:
+        from ringroom.recording.reader import Reader
+
+        try:
+            Reader(self.path)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"replay: {error}") from None
+
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        # The provider needs asyncio; who only names a recording should not load it.
+        from ringroom.providers.replay.connection import ReplayProvider
+
+        return ReplayProvider(self)

@@ -1,0 +1,177 @@
+"""From recorded items to what a provider tells its sink.
+
+A recording may begin in the middle of a call, hold no events, or tell of a participant only after
+the first frame. So who is heard is introduced first, once: joined, published, started. What the
+recorded session told of itself (connected, disconnected, its own failures) is not told again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ringroom.checks import Samples
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Event,
+    EventKind,
+    Item,
+    Kind,
+    Participant,
+    TrackInfo,
+    VideoFrame,
+)
+from ringroom.options import SessionOptions
+from ringroom.providers.fake.conversion import FrameCutter
+from ringroom.providers.provider import PatientSink, Sink, TrackSink
+
+__all__ = ["Stage"]
+
+_NOT_TOLD = (
+    EventKind.CONNECTED,
+    EventKind.DISCONNECTED,
+    EventKind.PUBLISH_FAILED,
+    EventKind.DATA_FAILED,
+    EventKind.EVENTS_LOST,
+)
+# Frames that were recorded without a track's description: somebody has to have sent them.
+_NOBODY = "recording"
+
+
+@dataclass(slots=True)
+class _Track:
+    sink: TrackSink | None
+    """None: it is not wanted."""
+    cutter: FrameCutter
+
+
+class Stage:
+    """Shows items to a sink; with ``patient``, waits for its readers after each."""
+
+    def __init__(self, sink: Sink, options: SessionOptions, *, patient: bool) -> None:
+        self._sink = sink
+        self._options = options
+        self._patient = sink if patient and isinstance(sink, PatientSink) else None
+        self._settled: Callable[[], Awaitable[None]] = (
+            _at_once if self._patient is None else self._patient.caught_up
+        )
+        self._present: dict[str, Participant] = {}
+        self._published: set[str] = set()
+        self._tracks: dict[str, _Track] = {}
+        self._over: set[str] = set()
+
+    async def show(self, item: Item) -> None:
+        if isinstance(item, AudioFrame | VideoFrame):
+            track = self._track_of(item)
+            if track.sink is not None and isinstance(item, AudioFrame):
+                self._deliver(track.sink, track.cutter.push(item))
+            elif track.sink is not None and isinstance(item, VideoFrame):
+                size = (item.width, item.height)
+                track.sink.video(item.data.data, size, item.rotation, item.timestamp_us)
+        elif isinstance(item, DataFrame):
+            self._sink.data(replace(item, sequence=0, received_ns=time.monotonic_ns()))
+        elif item.kind not in _NOT_TOLD:
+            await self._event(item)
+        await self._settled()
+
+    async def clear(self, reason: str) -> None:
+        """All tracks end."""
+        for sid in tuple(self._tracks):
+            await self._end(sid, reason)
+
+    def _track_of(self, frame: AudioFrame | VideoFrame) -> _Track:
+        info = frame.track
+        if not isinstance(info, TrackInfo):
+            kind = Kind.AUDIO if isinstance(frame, AudioFrame) else Kind.VIDEO
+            name = info or kind.value
+            info = TrackInfo(sid=f"TR_{name}", name=name, kind=kind, participant=_NOBODY)
+        return self._open(info, None)
+
+    def _open(self, info: TrackInfo, participant: Participant | None) -> _Track:
+        track = self._tracks.get(info.sid)
+        if track is not None:
+            return track
+        who = self._introduced(info.participant, participant)
+        self._publish(info, who)
+        self._over.discard(info.sid)
+        sink: TrackSink | None = None
+        if self._sink.wants(info, who):
+            opening = self._patient.open_patient_track if self._patient else self._sink.open_track
+            sink = opening(info, who)
+        options = self._options
+        cutter = FrameCutter(options.sample_rate, options.channels, options.frame_ms)
+        track = self._tracks[info.sid] = _Track(sink, cutter)
+        return track
+
+    def _introduced(self, identity: str, participant: Participant | None) -> Participant:
+        if identity not in self._present:
+            who = participant or Participant(identity=identity)
+            self._present[identity] = who
+            self._tell(Event(kind=EventKind.PARTICIPANT_JOINED, participant=who))
+        return self._present[identity]
+
+    def _publish(self, info: TrackInfo, who: Participant) -> None:
+        if info.sid not in self._published:
+            self._published.add(info.sid)
+            self._tell(Event(kind=EventKind.TRACK_PUBLISHED, participant=who, track=info))
+
+    def _tell(self, event: Event) -> None:
+        self._sink.event(replace(event, received_ns=time.monotonic_ns()))
+
+    def _deliver(self, sink: TrackSink, frames: Iterable[Samples]) -> None:
+        for frame in frames:
+            pcm = np.ascontiguousarray(frame).reshape(-1).data
+            sink.audio(pcm, self._options.sample_rate, self._options.channels)
+
+    async def _event(self, event: Event) -> None:
+        who, info = event.participant, event.track
+        match event.kind:
+            case EventKind.PARTICIPANT_JOINED if who is not None:
+                self._introduced(who.identity, who)
+            case EventKind.TRACK_PUBLISHED if info is not None:
+                self._publish(info, self._introduced(info.participant, who))
+            case EventKind.TRACK_STARTED if info is not None:
+                self._open(info, who)
+            case EventKind.TRACK_MUTED | EventKind.TRACK_UNMUTED if info is not None:
+                await self._mute(info, who, event.kind is EventKind.TRACK_MUTED)
+            case EventKind.TRACK_ENDED if info is not None:
+                await self._end(info.sid, event.reason)
+            case _:
+                self._note(event)
+                self._tell(event)
+
+    def _note(self, event: Event) -> None:
+        who, info = event.participant, event.track
+        if event.kind is EventKind.TRACK_UNPUBLISHED and info is not None:
+            # Its last frames may stand behind this in the recording: `TRACK_ENDED` ends it.
+            self._published.discard(info.sid)
+        elif event.kind is EventKind.PARTICIPANT_LEFT and who is not None:
+            self._present.pop(who.identity, None)
+        elif event.kind is EventKind.PARTICIPANT_CHANGED and who is not None:
+            self._present[who.identity] = who
+
+    async def _mute(self, info: TrackInfo, who: Participant | None, muted: bool) -> None:
+        if info.sid in self._over:
+            return
+        track = self._open(info, who)
+        if track.sink is not None:
+            self._deliver(track.sink, track.cutter.pause())
+            await self._settled()
+            track.sink.muted(muted)
+
+    async def _end(self, sid: str, reason: str) -> None:
+        track = self._tracks.pop(sid, None)
+        self._over.add(sid)
+        if track is not None and track.sink is not None:
+            self._deliver(track.sink, track.cutter.pause())
+            await self._settled()
+            track.sink.close(reason)
+            await self._settled()
+
+
+async def _at_once() -> None:
+    pass
