@@ -131,6 +131,11 @@ class Sender:
         return self._joined.identity
 
     @property
+    def io_pid(self) -> int | None:
+        """The I/O process's number, for monitoring; None when it does not run, or is a thread."""
+        return self._connection.host.pid
+
+    @property
     def _joined(self) -> m.Connected:
         joined = self._connection.session.joined if self._opened else None
         if joined is None:

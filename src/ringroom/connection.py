@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +117,7 @@ class Connection:
         blob = pickle_by_value("the provider's options", (spec, self.options))
         self.table = StatisticsTable.create()
         link = self.host.open_session()
-        self.session = Session(link, self.table, self.options, time.monotonic_ns)
+        self.session = Session(link, self.table, self.options, self.host.clock)
         self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
         for place, reader in enumerate(readers):
             self.session.send(m.Attach(place=place), (reader.fileno(),))

@@ -137,6 +137,11 @@ class Pool(Sender):
             (*asked, Kind.EVENT) if isinstance(asked, Sequence) and asked != str(asked) else asked
         )
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The workers' process numbers by place, for monitoring; empty when it does not run."""
+        return () if self._closed else tuple(child.process.pid for child in self._children)
+
     def __enter__(self) -> Self:
         if self._closed or self._children:
             raise ClosedError(f"{self._connection.spec.name}: a pool runs once; make another")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -24,13 +26,20 @@ CLOSE_SECONDS = 10.0
 class IOHost(ABC):
     """Something that runs the I/O role. Several transports may share one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         require_platform()
         raise_descriptor_limit()
+        self.clock = clock
+        """What stamps arrivals and tells ages, in nanoseconds."""
         self._control: Link | None = None
         self._lock = threading.Lock()
         self._numbers = 0
         self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, for monitoring; None when it does not run, or is a thread."""
+        return None
 
     @abstractmethod
     def _start(self, control: Link) -> None:
@@ -130,17 +139,18 @@ class IOProcess(IOHost):
 
 
 class IOThread(IOHost):
-    """The I/O role on a thread: starts at once, shares the interpreter. For unit tests."""
+    """The I/O role on a thread: starts at once, shares the interpreter. For unit tests, which may
+    set its ``clock`` (no other process shares it)."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        super().__init__(clock)
         self._thread: threading.Thread | None = None
 
     def _start(self, control: Link) -> None:
         from ringroom.processes.io import serve
 
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(serve(control)), name="ringroom-io", daemon=True
+            target=lambda: asyncio.run(serve(control, self.clock)), name="ringroom-io", daemon=True
         )
         self._thread.start()
 

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 
 from ringroom import messages as m
 from ringroom.lanes.memory import raise_descriptor_limit
@@ -22,7 +23,8 @@ log = logging.getLogger("ringroom.io")
 
 
 class _Server:
-    def __init__(self, control: Link) -> None:
+    def __init__(self, control: Link, clock: Callable[[], int]) -> None:
+        self._clock = clock
         self._ended = asyncio.Event()
         self._sessions: set[RoomSession] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -33,7 +35,7 @@ class _Server:
             log.error("the control link takes no %s", type(message).__name__)
             close_descriptors(descriptors)
             return
-        session = RoomSession(Link.attach(descriptors[0]), time.monotonic_ns)
+        session = RoomSession(Link.attach(descriptors[0]), self._clock)
         self._sessions.add(session)
         task = asyncio.get_running_loop().create_task(self._watch(session))
         self._tasks.add(task)
@@ -51,9 +53,9 @@ class _Server:
         self._control.close()
 
 
-async def serve(control: Link) -> None:
+async def serve(control: Link, clock: Callable[[], int] = time.monotonic_ns) -> None:
     """Serve until the control link ends, then close every session."""
-    await _Server(control).run()
+    await _Server(control, clock).run()
 
 
 def run_process(control_fd: int) -> None:
