@@ -1,4 +1,4 @@
-"""The command line: ``ringroom demo``, ``run``, ``token``, ``providers``.
+"""The command line: ``ringroom demo``, ``run``, ``record``, ``token``, ``providers``.
 
 Exit codes: 0 all went well (also after SIGTERM, which ends a run in good order); 1 it failed, with
 one line on standard error that says why; 2 the command is wrong; 130 Ctrl-C.
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_demo(commands.add_parser("demo", help="hear and see it work: no server, no keys"))
     _add_run(commands.add_parser("run", help="run a processor of yours over a room"))
+    _add_record(commands.add_parser("record", help="record what comes in from a room"))
     _add_token(commands.add_parser("token", help="print an access token for a room"))
     providers = commands.add_parser("providers", help="list the providers that are installed")
     providers.set_defaults(command=_providers)
@@ -115,18 +116,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("processor", metavar="MODULE:NAME", help="found from the current folder too")
-    _add_access(parser)
-    add("--url", help="of the LiveKit server; else LIVEKIT_URL")
-    add("--room", default="", help="its name; needed where a token is minted")
-    add("--identity", help="who we are, where a token is minted (ringroom)")
-    add("--token-file", type=Path, help="a file that holds the token; else LIVEKIT_TOKEN")
-    add("--token", help="the token itself; it shows in `ps`, so rather use --token-file")
+    _add_joining(parser)
     add("--workers", type=_positive(int, 256), default=2, help="worker processes (2)")
     add("--kinds", type=_names, help="audio,video,data,event; else what the processor names")
-    add("--participants", type=_names, help="only these identities, with commas between")
-    add("--sample-rate", type=int, default=16_000, help="Hz of the received audio (16000)")
-    add("--channels", type=int, default=1, help="1 or 2 (1)")
-    add("--frame-ms", type=int, default=20, help="sound in a received frame (20)")
     add("--max-age", type=float, default=0.2, help="seconds after which a frame is stale (0.2)")
     add("--route", choices=("participant", "track"), default="participant")
     add("--mode", choices=("speech", "live"), help="how replies are published")
@@ -138,6 +130,49 @@ def _run(asked: argparse.Namespace) -> int:
     from ringroom.cli.running import run
 
     return run(asked, Console())
+
+
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_record)
+    parser.description = (
+        "Writes what comes in from a LiveKit room, with its times, to an MCAP file until the room "
+        "ends, Ctrl-C or SIGTERM; the provider `replay` plays it. Access: as for `ringroom run`."
+    )
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT.mcap", help="the file to write")
+    _add_joining(parser)
+    add("--overwrite", action="store_true", help="replace the file if it is there")
+    add("--seconds", type=_positive(float, 10 * 365 * 86_400), help="how long; else until the end")
+    add(
+        "--kinds",
+        type=_names,
+        default=("audio", "data", "event"),
+        help="audio,video,data,event (all but video: a picture takes 1.4 MB at 1280x720)",
+    )
+    add("--max-age", type=float, default=5.0, help="seconds after which a frame is lost (5)")
+
+
+def _record(asked: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ringroom.cli.recording import record
+
+    return record(asked, Console())
+
+
+def _add_joining(parser: argparse.ArgumentParser) -> None:
+    """Which room, as whom, and what is heard there."""
+    _add_access(parser)
+    add = parser.add_argument
+    add("--url", help="of the LiveKit server; else LIVEKIT_URL")
+    add("--room", default="", help="its name; needed where a token is minted")
+    add("--identity", help="who we are, where a token is minted (ringroom)")
+    add("--token-file", type=Path, help="a file that holds the token; else LIVEKIT_TOKEN")
+    add("--token", help="the token itself; it shows in `ps`, so rather use --token-file")
+    add("--participants", type=_names, help="only these identities, with commas between")
+    add("--sample-rate", type=int, default=16_000, help="Hz of the received audio (16000)")
+    add("--channels", type=int, default=1, help="1 or 2 (1)")
+    add("--frame-ms", type=int, default=20, help="sound in a received frame (20)")
 
 
 def _add_access(parser: argparse.ArgumentParser) -> None:

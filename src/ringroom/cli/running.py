@@ -22,7 +22,7 @@ from ringroom.cli import access
 from ringroom.cli.view import Processes, View, says
 from ringroom.errors import ConfigurationError
 
-__all__ = ["find_processor", "run"]
+__all__ = ["Terminated", "find_processor", "run", "terminated_by_sigterm"]
 
 
 class Terminated(Exception):
@@ -48,7 +48,7 @@ def run(asked: argparse.Namespace, console: Console) -> int:
     }
     if asked.kinds is not None:
         options["kinds"] = asked.kinds
-    with _terminated_by_sigterm(), ringroom.IOProcess() as io:
+    with terminated_by_sigterm(), ringroom.IOProcess() as io:
         pool = ringroom.Pool(processor, "livekit", io=io, **options)
         code = _serve(pool, io, console, asked.processor)
     _summary(pool.stats())
@@ -128,7 +128,7 @@ def _summary(statistics: ringroom.Statistics) -> None:
 
 
 @contextlib.contextmanager
-def _terminated_by_sigterm() -> Iterator[None]:
+def terminated_by_sigterm() -> Iterator[None]:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 

@@ -1,0 +1,112 @@
+"""`ringroom record`: what comes in from a LiveKit room, into an MCAP file."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+import ringroom
+from ringroom.cli import access
+from ringroom.cli.running import Terminated, terminated_by_sigterm
+from ringroom.cli.view import says
+from ringroom.errors import ConfigurationError, RingroomError
+from ringroom.frames import DataFrame, Event
+
+__all__ = ["record"]
+
+_TICK_SECONDS = 0.25
+_PLAIN_SECONDS = 2.0
+
+
+def record(asked: argparse.Namespace, console: Console) -> int:
+    """Until the room ends, ``--seconds`` are over or SIGTERM (0), or Ctrl-C (130). The file is
+    whole in each case. Raises `RingroomError` when something is missing in it."""
+    if asked.out.exists() and not asked.overwrite:
+        raise ConfigurationError(f"{asked.out} is there already; --overwrite replaces it")
+    options: dict[str, Any] = {
+        "url": access.url(asked),
+        "token": access.token(asked),
+        "room": asked.room,
+        "kinds": asked.kinds,
+        "participants": asked.participants,
+        "sample_rate": asked.sample_rate,
+        "channels": asked.channels,
+        "frame_ms": asked.frame_ms,
+        "max_age": asked.max_age,
+    }
+    code = 0
+    with terminated_by_sigterm(), ringroom.transport("livekit", **options) as transport:
+        # Not before the room is joined: where there is nothing to record, no file is left.
+        with ringroom.Recorder(asked.out) as recorder:
+            says(f"in room {transport.room!r} as {transport.identity!r}; Ctrl-C ends it")
+            try:
+                _receive(transport, _Progress(recorder, console), asked.seconds)
+            except KeyboardInterrupt:
+                code = 130
+            except Terminated:
+                pass
+        dropped = transport.stats().received.dropped
+    if recorder.missed or dropped:
+        why = recorder.problem or "they were too old when it was their turn"
+        raise RingroomError(
+            f"{asked.out} has {recorder.recorded} frames and events; {recorder.missed + dropped} "
+            f"are missing: {why}"
+        )
+    says(f"{asked.out}: {recorder.recorded} frames and events")
+    return code
+
+
+def _receive(transport: ringroom.Transport, progress: _Progress, seconds: float | None) -> None:
+    end = None if seconds is None else time.monotonic() + seconds
+    received = progress.recorder.tap(transport.recv(timeout=_TICK_SECONDS))
+    with progress.live:
+        while end is None or time.monotonic() < end:
+            try:
+                progress.count(next(received))
+            except StopIteration:
+                says(f"the room has ended: {transport.ended}")
+                return
+            except TimeoutError:
+                pass
+            progress.tick()
+
+
+class _Progress:
+    """One line, drawn in place on a terminal, and now and then elsewhere."""
+
+    def __init__(self, recorder: ringroom.Recorder, console: Console) -> None:
+        self.recorder = recorder
+        self.live = Live(console=console, auto_refresh=False, transient=True)
+        self._in_place = console.is_terminal
+        self._began = self._told = time.monotonic()
+        self._counts: Counter[str] = Counter()
+        self._tracks: set[str] = set()
+
+    def count(self, item: Any) -> None:
+        self._counts["events" if isinstance(item, Event) else "frames"] += 1
+        track = None if isinstance(item, DataFrame) else item.track
+        if isinstance(track, ringroom.TrackInfo):
+            self._tracks.add(track.sid)
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if now - self._told < (_TICK_SECONDS if self._in_place else _PLAIN_SECONDS):
+            return
+        self._told = now
+        if self._in_place:
+            self.live.update(Text(self._line(now)), refresh=True)
+        else:
+            says(self._line(now))
+
+    def _line(self, now: float) -> str:
+        size = self.recorder.path.stat().st_size
+        return (
+            f"{now - self._began:6.1f} s  tracks {len(self._tracks)}  frames "
+            f"{self._counts['frames']}  events {self._counts['events']}  {size / 1e6:.1f} MB"
+        )
