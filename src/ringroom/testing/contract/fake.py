@@ -1,0 +1,150 @@
+"""The contract's driver for `FakeRoom`, and the subject that it makes of the provider ``fake``.
+
+It is also the model for a driver of your own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.processes.children import Where
+from ringroom.testing.contract.subject import Capabilities, Refused, Room, Subject
+from ringroom.testing.participants import Camera, FakeParticipant, Microphone
+from ringroom.testing.room import FakeRoom
+
+__all__ = ["FAKE", "FakeDriver", "fake_rooms", "fake_subject"]
+
+FAKE = Capabilities(
+    audio_in=True,
+    audio_out=True,
+    video_in=True,
+    video_out=True,
+    data_in=True,
+    data_out=True,
+    topics=True,
+    addressing=True,
+    events=True,
+    unpublish=True,
+    mute=True,
+    several_people=True,
+    several_tracks=True,
+    people=True,
+    room_end=True,
+    removal=True,
+    broken_connection=True,
+    connection_loss=True,
+    refusals=True,
+    pacing=True,
+    conversion=True,
+    stereo=True,
+    lossless_audio=True,
+    exact_video=True,
+    rotation=True,
+)
+"""All there is."""
+APP = "app"
+
+
+class FakeDriver:
+    """The people of a `FakeRoom`; the application in it is called "app"."""
+
+    def __init__(self, room: FakeRoom) -> None:
+        self._room = room
+        self._people: dict[str, FakeParticipant] = {}
+        self._tracks: dict[tuple[str, str], Microphone | Camera] = {}
+
+    def join(self, who: str) -> None:
+        self._people[who] = self._room.join(who)
+
+    def leave(self, who: str) -> None:
+        self._people[who].leave()
+
+    def people(self) -> Collection[str]:
+        return {one.identity for one in self._room.participants}
+
+    def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
+        self._tracks[who, track] = self._people[who].publish_audio(track, sample_rate, channels)
+
+    def publish_video(self, who: str, track: str) -> None:
+        self._tracks[who, track] = self._people[who].publish_video(track)
+
+    def unpublish(self, who: str, track: str) -> None:
+        self._tracks[who, track].unpublish()
+
+    def mute(self, who: str, track: str, muted: bool) -> None:
+        one = self._tracks[who, track]
+        (one.mute if muted else one.unmute)()
+
+    def speak(self, who: str, track: str, sound: AudioFrame) -> None:
+        microphone = self._tracks[who, track]
+        assert isinstance(microphone, Microphone)
+        microphone.speak(sound, realtime=False)
+
+    def show(self, who: str, track: str, picture: VideoFrame) -> None:
+        camera = self._tracks[who, track]
+        assert isinstance(camera, Camera)
+        camera.show(picture)
+
+    def send_data(self, who: str, payload: bytes, topic: str, to: tuple[str, ...]) -> None:
+        self._people[who].send_data(payload, topic=topic, to=to)
+
+    def heard(self, track: str) -> AudioFrame | None:
+        with contextlib.suppress(LookupError):
+            recording = self._room.heard(track)
+            if recording.frames:
+                samples = np.concatenate([frame.samples for frame in recording.frames])
+                return AudioFrame(samples, recording.sample_rate)
+        return None
+
+    def seen(self, track: str) -> Sequence[VideoFrame]:
+        with contextlib.suppress(LookupError):
+            return self._room.seen(track).frames
+        return ()
+
+    def received(self, who: str) -> Sequence[DataFrame]:
+        return self._people[who].received
+
+    def tracks(self) -> Collection[str]:
+        applications = self._room.applications
+        return applications[APP].tracks.keys() if APP in applications else ()
+
+    def close_room(self) -> None:
+        self._room.close_room()
+
+    def remove(self) -> None:
+        self._room.remove(APP)
+
+    def break_connection(self) -> None:
+        self._room.break_connection()
+
+    def lose_connection(self) -> None:
+        self._room.lose_connection()
+
+    def restore_connection(self) -> None:
+        self._room.restore_connection()
+
+    def refuse(self, what: Refused) -> None:
+        if what == "connect":
+            self._room.refuse_connects()
+        elif what == "publish":
+            self._room.refuse_publish()
+        else:
+            self._room.refuse_data()
+
+
+@contextlib.contextmanager
+def fake_rooms() -> Iterator[Room]:
+    """A fresh room in memory."""
+    with FakeRoom() as room:
+        options = {"room": room, "identity": APP}
+        yield Room(provider="fake", options=options, driver=FakeDriver(room))
+
+
+def fake_subject(io: Where = "thread") -> Subject:
+    """The provider ``fake``, which claims everything."""
+    name = "fake/thread" if io == "thread" else "fake/process"
+    return Subject(name=name, rooms=fake_rooms, capabilities=FAKE, io=io)

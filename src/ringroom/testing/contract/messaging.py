@@ -1,0 +1,241 @@
+"""Promises about messages, in both directions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from ringroom.errors import FrameError
+from ringroom.frames import DataFrame, EventKind
+from ringroom.testing.contract.hearing import collect, following
+from ringroom.testing.contract.promise import broken, expect, expect_error, promise
+from ringroom.testing.contract.subject import Stage, Subject
+
+COUNT = 20
+EVERY_BYTE = bytes(range(256))
+# More than any pipe on the way holds by itself, in small messages.
+MANY = 300
+
+
+def ann_sends(subject: Subject, payloads: Sequence[bytes], topic: str = "") -> list[DataFrame]:
+    """What we receive of the messages that Ann sends, in which the last one is sent once."""
+    with subject.opened(kinds=("data",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        for payload in payloads:
+            stage.driver.send_data("ann", payload, topic, ())
+
+        def enough(items: list[Any]) -> bool:
+            return bool(items) and items[-1].payload == payloads[-1]
+
+        messages: list[DataFrame] = collect(receiver, enough, 2 * stage.patience)[0]
+        expect(messages, "not one message arrived")
+        return messages
+
+
+def we_send(subject: Subject, payloads: Sequence[bytes], topic: str = "") -> Sequence[DataFrame]:
+    """What Ann receives of the messages that we send."""
+    with subject.opened(kinds=()) as (transport, stage):
+        for payload in payloads:
+            transport.send_data(payload, topic=topic, timeout=stage.patience)
+        return received(stage, payloads[-1])
+
+
+def received(stage: Stage, last: bytes) -> Sequence[DataFrame]:
+    """Ann's messages until that one came, or nothing more in time."""
+
+    def came() -> bool:
+        return any(message.payload == last for message in stage.driver.received("ann"))
+
+    try:
+        stage.until(came, "the message")
+    except AssertionError:
+        if not stage.driver.received("ann"):
+            broken("not one message of ours was received")
+    return stage.driver.received("ann")
+
+
+def numbered(count: int = COUNT) -> list[bytes]:
+    return [b"%d" % number for number in range(count)]
+
+
+def digest(payload: bytes) -> str:
+    return f"{len(payload)} bytes, {payload[:12]!r}..." if len(payload) > 12 else repr(payload)
+
+
+def expect_order(messages: Sequence[DataFrame]) -> None:
+    found = [int(message.payload) for message in messages]
+    expect(found == sorted(found), f"messages came in the order {found}")
+
+
+def expect_once(messages: Sequence[DataFrame]) -> None:
+    found = [int(message.payload) for message in messages]
+    twice = sorted({number for number in found if found.count(number) > 1})
+    expect(not twice, f"messages {twice} came more than once")
+
+
+def expect_none_lost(messages: Sequence[DataFrame], count: int) -> None:
+    lost = sorted(set(range(count)) - {int(message.payload) for message in messages})
+    expect(not lost, f"{len(lost)} of {count} messages never came, the first is {lost[:1]}")
+
+
+def expect_unchanged(messages: Sequence[DataFrame], payloads: Sequence[bytes]) -> None:
+    for message, payload in zip(messages, payloads, strict=False):
+        expect(
+            message.payload == payload,
+            f"a message of {digest(payload)} arrived as {digest(message.payload)}",
+        )
+
+
+@promise("data_in")
+def messages_arrive_in_order(subject: Subject) -> None:
+    """Messages of one sender arrive in the order in which they were sent."""
+    expect_order(ann_sends(subject, numbered()))
+
+
+@promise("data_in")
+def no_message_arrives_twice(subject: Subject) -> None:
+    """No message arrives twice."""
+    expect_once(ann_sends(subject, numbered()))
+
+
+@promise("data_in")
+def no_message_is_lost_on_the_way_in(subject: Subject) -> None:
+    """Every message arrives."""
+    expect_none_lost(ann_sends(subject, numbered()), COUNT)
+
+
+@promise("data_in")
+def a_message_arrives_byte_for_byte(subject: Subject) -> None:
+    """Any bytes arrive as they are; nothing takes them for text."""
+    payloads = [EVERY_BYTE, b"\0", b"\xff\xfe", b"end"]
+    expect_unchanged(ann_sends(subject, payloads), payloads)
+
+
+@promise("data_in")
+def the_largest_message_arrives(subject: Subject) -> None:
+    """A message of the claimed size arrives whole."""
+    payloads = [random.Random(1).randbytes(subject.capabilities.max_data), b"end"]  # noqa: S311
+    expect_unchanged(ann_sends(subject, payloads), payloads)
+
+
+@promise("data_in")
+def messages_wait_for_a_slow_reader(subject: Subject) -> None:
+    """Nobody reads for a while: no message is dropped, however old it becomes."""
+    with subject.opened(kinds=("data",), max_age=0.02) as (transport, stage):
+        for payload in numbered(MANY):
+            stage.driver.send_data("ann", payload, "", ())
+        stage.until(lambda: transport.stats().received.sent, "messages coming in")
+        receiver = transport.recv(timeout=stage.patience)
+        messages, _ = collect(receiver, lambda got: len(got) == MANY, 2 * stage.patience)
+        expect_none_lost(messages, MANY)
+
+
+@promise("data_in", "topics")
+def a_message_keeps_its_topic(subject: Subject) -> None:
+    """The topic arrives with the message."""
+    topic = ann_sends(subject, [b"x"], "weather/münchen")[0].topic
+    expect(topic == "weather/münchen", f"the topic 'weather/münchen' arrived as {topic!r}")
+
+
+@promise("data_in")
+def a_message_names_its_sender(subject: Subject) -> None:
+    """A received message tells who sent it."""
+    who = ann_sends(subject, [b"x"])[0].participant
+    expect(who == "ann", f"'ann' sent the message, it is said to be of {who!r}")
+
+
+@promise("data_out")
+def messages_of_ours_arrive_in_order(subject: Subject) -> None:
+    """What we send first is received first."""
+    expect_order(we_send(subject, numbered()))
+
+
+@promise("data_out")
+def no_message_of_ours_arrives_twice(subject: Subject) -> None:
+    """No message that we send is received twice."""
+    expect_once(we_send(subject, numbered()))
+
+
+@promise("data_out")
+def no_message_is_lost_on_the_way_out(subject: Subject) -> None:
+    """Every message that we send is received."""
+    expect_none_lost(we_send(subject, numbered()), COUNT)
+
+
+@promise("data_out")
+def a_message_of_ours_arrives_byte_for_byte(subject: Subject) -> None:
+    """Any bytes that we send are received as they are."""
+    payloads = [EVERY_BYTE, b"\0", b"\xff\xfe", b"end"]
+    expect_unchanged(we_send(subject, payloads), payloads)
+
+
+@promise("data_out")
+def the_largest_message_of_ours_arrives(subject: Subject) -> None:
+    """A message of the claimed size is received whole."""
+    payloads = [random.Random(2).randbytes(subject.capabilities.max_data), b"end"]  # noqa: S311
+    expect_unchanged(we_send(subject, payloads), payloads)
+
+
+@promise("data_out")
+def a_message_that_is_too_large_is_refused(subject: Subject) -> None:
+    """More than a message can hold raises `FrameError`; the next one is received."""
+    with subject.opened(kinds=()) as (transport, stage):
+        expect_error(
+            FrameError, lambda: transport.send_data(b"x" * 70_000), "sending 70,000 bytes at once"
+        )
+        transport.send_data(b"end", timeout=stage.patience)
+        first = received(stage, b"end")[0]
+        expect(first.payload == b"end", f"the refused message was sent: {digest(first.payload)}")
+
+
+@promise("data_out", "topics")
+def a_message_of_ours_keeps_its_topic(subject: Subject) -> None:
+    """The topic that we give is received."""
+    topic = we_send(subject, [b"x"], "weather/münchen")[0].topic
+    expect(topic == "weather/münchen", f"the topic 'weather/münchen' was received as {topic!r}")
+
+
+@promise("data_out", "addressing", "several_people")
+def a_message_reaches_whom_it_is_for(subject: Subject) -> None:
+    """A message with ``to=`` reaches those it names and nobody else."""
+    with subject.opened(kinds=()) as (transport, stage):
+        stage.driver.join("ben")
+        transport.send_data(b"secret", to=["ben"], timeout=stage.patience)
+        transport.send_data(b"end", timeout=stage.patience)
+
+        def payloads(who: str) -> list[bytes]:
+            return [message.payload for message in stage.driver.received(who)]
+
+        for who in ("ann", "ben"):
+            stage.until(lambda who=who: b"end" in payloads(who), f"{who} receiving")  # type: ignore[misc]
+        expect(b"secret" in payloads("ben"), "the message to 'ben' did not reach him")
+        expect(b"secret" not in payloads("ann"), "the message to 'ben' reached 'ann' too")
+
+
+@promise("data_in", "data_out")
+def we_do_not_hear_ourselves(subject: Subject) -> None:
+    """A message of ours does not come back to us."""
+    with subject.opened(kinds=("data",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        transport.send_data(b"ours", timeout=stage.patience)
+        received(stage, b"ours")
+        stage.driver.send_data("ann", b"hers", "", ())
+        got = following(receiver).payload
+        expect(got == b"hers", f"the first message to arrive is {got!r}, which we sent ourselves")
+
+
+@promise("data_out", "refusals", "events")
+def a_refused_message_is_told(subject: Subject) -> None:
+    """A message that the room refuses is told as an event, for sending does not wait for it."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        stage.driver.refuse("data")
+        receiver = transport.recv(timeout=stage.patience)
+        transport.send_data(b"x", timeout=stage.patience)
+        events, _ = collect(
+            receiver,
+            lambda got: bool(got) and got[-1].kind is EventKind.DATA_FAILED,
+            2 * stage.patience,
+        )
+        kinds = [str(event.kind) for event in events]
+        expect("data_failed" in kinds, f"a refused message was not told; the events are {kinds}")

@@ -1,0 +1,171 @@
+"""Promises about pictures, in both directions."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from ringroom.frames import VideoFrame
+from ringroom.testing import sources
+from ringroom.testing.contract.hearing import HEIGHT, WIDTH, following, picture, pictures_until
+from ringroom.testing.contract.promise import expect, pause, promise
+from ringroom.testing.contract.subject import Stage, Subject
+
+COUNT = 6
+
+
+def ann_shows(subject: Subject) -> list[VideoFrame]:
+    """What we receive of the pictures 0 to COUNT that Ann shows."""
+    with subject.opened(kinds=("video",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        stage.driver.publish_video("ann", "camera")
+        for number in range(COUNT + 1):
+            stage.driver.show("ann", "camera", picture(number))
+        return pictures_until(receiver, COUNT, stage)
+
+
+def we_show(subject: Subject) -> Sequence[VideoFrame]:
+    """What the others see of the pictures 0 to COUNT that we send."""
+    with subject.opened(kinds=()) as (transport, stage):
+        for number in range(COUNT + 1):
+            transport.send(picture(number), timeout=stage.patience)
+        return seen(stage, COUNT)
+
+
+def seen(stage: Stage, last: int) -> Sequence[VideoFrame]:
+    """The others' pictures until that number came."""
+    stage.until(lambda: stage.driver.seen("video"), "a picture of ours to be seen")
+    end = time.monotonic() + stage.patience
+    while time.monotonic() < end:
+        pictures = stage.driver.seen("video")
+        if numbers(pictures)[-1] == last:
+            break
+        time.sleep(0.005)
+    return stage.driver.seen("video")
+
+
+def numbers(pictures: Sequence[VideoFrame]) -> list[int]:
+    return [sources.picture_number(one) for one in pictures]
+
+
+def expect_in_order(pictures: Sequence[VideoFrame]) -> None:
+    found = numbers(pictures)
+    expect(found == sorted(found), f"pictures came in the order {found}")
+    twice = sorted({n for n in found if found.count(n) > 1})
+    expect(not twice, f"pictures {twice} came more than once: {found}")
+
+
+def expect_all(pictures: Sequence[VideoFrame]) -> None:
+    lost = sorted(set(range(COUNT + 1)) - set(numbers(pictures)))
+    expect(not lost, f"pictures {lost} never came, though the reader kept up")
+
+
+def expect_same(pictures: Sequence[VideoFrame]) -> None:
+    for got in pictures:
+        number = sources.picture_number(got)
+        expect((got.width, got.height) == (WIDTH, HEIGHT), f"a picture is {got!r}")
+        wrong = np.flatnonzero(got.data != picture(number).data)
+        expect(not len(wrong), f"{len(wrong)} bytes of picture {number} are not as they were shown")
+
+
+@promise("video_in")
+def pictures_arrive_in_order_and_once(subject: Subject) -> None:
+    """Pictures arrive in the order in which they were shown, none of them twice."""
+    expect_in_order(ann_shows(subject))
+
+
+@promise("video_in", "exact_video")
+def pictures_arrive_byte_for_byte(subject: Subject) -> None:
+    """A picture arrives as it was shown."""
+    expect_same(ann_shows(subject))
+
+
+@promise("video_in", "exact_video")
+def no_picture_is_lost_on_the_way_in(subject: Subject) -> None:
+    """Every picture arrives at a reader that keeps up."""
+    expect_all(ann_shows(subject))
+
+
+@promise("video_in")
+def pictures_name_their_track_and_count(subject: Subject) -> None:
+    """A picture tells whose it is, and pictures count up by one."""
+    pictures = ann_shows(subject)
+    owners = {one.participant for one in pictures}
+    expect(owners == {"ann"}, f"the pictures are said to be of {sorted(owners)}, shown by 'ann'")
+    steps = {b.sequence - a.sequence for a, b in itertools.pairwise(pictures)}
+    expect(steps <= {1}, f"the pictures' numbers step by {sorted(steps)}, expected 1")
+
+
+@promise("video_in", "exact_video")
+def a_picture_may_grow(subject: Subject) -> None:
+    """A track whose pictures become larger goes on."""
+    sizes = [(64, 48), (320, 240), (640, 480), (64, 48)]
+    with subject.opened(kinds=("video",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        stage.driver.publish_video("ann", "camera")
+        for number, size in enumerate(sizes):
+            stage.driver.show("ann", "camera", picture(number, *size))
+        pictures = pictures_until(receiver, len(sizes) - 1, stage)
+        got = [(one.width, one.height) for one in pictures]
+        expect(got == sizes, f"pictures of {got} arrived, shown were {sizes}")
+
+
+@promise("video_in", "rotation")
+def a_picture_keeps_its_rotation(subject: Subject) -> None:
+    """The rotation of a picture arrives with it."""
+    with subject.opened(kinds=("video",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        stage.driver.publish_video("ann", "camera")
+        shown = VideoFrame(picture(0).data, WIDTH, HEIGHT, rotation=90)
+        stage.driver.show("ann", "camera", shown)
+        got = following(receiver).rotation
+        expect(got == 90, f"a picture shown with rotation 90 arrived with {got}")
+
+
+@promise("video_in", "exact_video")
+def after_a_stall_the_newest_picture_comes(subject: Subject) -> None:
+    """A reader that was busy for longer than ``max_age`` goes on with the newest picture."""
+    with subject.opened(kinds=("video",), max_age=0.1) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        stage.driver.publish_video("ann", "camera")
+        for number in range(3):
+            stage.driver.show("ann", "camera", picture(number))
+        stage.until(lambda: transport.stats().received.sent == 3, "three pictures coming in")
+        pause(0.2)  # the stall that this is about
+        for number in (3, 4):
+            stage.driver.show("ann", "camera", picture(number))
+        stage.until(lambda: transport.stats().received.sent == 5, "five pictures coming in")
+        found = sources.picture_number(following(receiver))
+        expect(found == 4, f"picture {found} came after the stall, the newest is 4")
+
+
+@promise("video_out")
+def pictures_are_seen_in_order_and_once(subject: Subject) -> None:
+    """What we show is seen in order, no picture twice."""
+    expect_in_order(we_show(subject))
+
+
+@promise("video_out", "exact_video")
+def pictures_are_seen_byte_for_byte(subject: Subject) -> None:
+    """What we show is seen as it was."""
+    expect_same(we_show(subject))
+
+
+@promise("video_out", "exact_video")
+def no_picture_is_lost_on_the_way_out(subject: Subject) -> None:
+    """Every picture that we show in ``speech`` mode is seen."""
+    expect_all(we_show(subject))
+
+
+@promise("video_out", "exact_video")
+def a_picture_of_ours_may_grow(subject: Subject) -> None:
+    """A track of ours whose pictures become larger goes on."""
+    sizes = [(64, 48), (320, 240), (640, 480)]
+    with subject.opened(kinds=()) as (transport, stage):
+        for number, size in enumerate(sizes):
+            transport.send(picture(number, *size), timeout=stage.patience)
+        got = [(one.width, one.height) for one in seen(stage, len(sizes) - 1)]
+        expect(got == sizes, f"pictures of {got} were seen, sent were {sizes}")

@@ -1,0 +1,258 @@
+"""What the contract is checked on: a `Subject`, its `Capabilities`, and the `Driver` that plays the
+people on the other side.
+
+The author of a provider writes a driver and one function that yields a `Room`; the promises open
+their transports themselves, because many of them are about opening and closing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from ringroom import aio, client
+from ringroom.client import Transport
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.processes.children import Where
+from ringroom.providers.provider import ProviderSpec
+from ringroom.testing.contract.promise import broken
+
+__all__ = ["Capabilities", "Driver", "Refused", "Room", "Stage", "Subject"]
+
+T = TypeVar("T")
+Refused = Literal["connect", "publish", "data"]
+# Between two looks at something that has no way to tell that it changed.
+LOOK_SECONDS = 0.002
+# Nothing of a promise is stale because the machine is slow, unless the promise is about age.
+PATIENT_AGE = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a provider claims. What is not claimed is reported, and never passes.
+
+    Each field names the methods of the `Driver` that its promises call.
+    """
+
+    audio_in: bool = False
+    """Sound of others is received (``publish_audio``, ``speak``)."""
+    audio_out: bool = False
+    """Sound is sent (``heard``, ``tracks``)."""
+    video_in: bool = False
+    """Pictures of others are received (``publish_video``, ``show``)."""
+    video_out: bool = False
+    """Pictures are sent (``seen``, ``tracks``)."""
+    data_in: bool = False
+    """Messages are received (``send_data``)."""
+    data_out: bool = False
+    """Messages are sent (``received``)."""
+    topics: bool = False
+    """Messages carry a topic."""
+    addressing: bool = False
+    """Messages can be meant for some of the people only."""
+    events: bool = False
+    """What happens in the room is told: who comes and goes, tracks, the connection (``leave``)."""
+    unpublish: bool = False
+    """A track of others ends while its participant stays (``unpublish``)."""
+    mute: bool = False
+    """Muting is told (``mute``)."""
+    several_people: bool = False
+    """More than one of the others can be in the room (``join`` again)."""
+    several_tracks: bool = False
+    """One participant, and the application, can have several tracks at a time."""
+    people: bool = False
+    """The driver knows who is in the room (``people``)."""
+    room_end: bool = False
+    """The room can end by itself (``close_room``)."""
+    removal: bool = False
+    """The application can be put out (``remove``)."""
+    broken_connection: bool = False
+    """A loss that does not heal is an error (``break_connection``)."""
+    connection_loss: bool = False
+    """A connection that is lost comes back (``lose_connection``, ``restore_connection``)."""
+    refusals: bool = False
+    """The room can refuse connections, tracks and messages (``refuse``)."""
+    pacing: bool = False
+    """Sound that is sent is played in real time, so that a sender waits."""
+    conversion: bool = False
+    """Tracks of others in another rate or number of channels are converted."""
+    stereo: bool = False
+    """Two channels stay two, in both directions."""
+    lossless_audio: bool = False
+    """Sound arrives sample for sample; otherwise it is judged by pitch and level."""
+    exact_video: bool = False
+    """Pictures arrive byte for byte; otherwise by the number that is written into them."""
+    rotation: bool = False
+    """Pictures carry a rotation."""
+    max_data: int = 64_000
+    """Bytes of the largest message."""
+    level_tolerance: float = 0.3
+    """By how much, relatively, the level of sound may differ; for codecs."""
+    patience: float = 5.0
+    """Seconds to wait for what must come."""
+    close_seconds: float = 1.0
+    """Seconds that leaving the room may take."""
+
+    def claims(self, name: str) -> bool:
+        return bool(getattr(self, name))
+
+
+class Driver(Protocol):
+    """The other side: the people in the room, and the room itself, played by the contract.
+
+    Write the methods that the claimed capabilities need. All are called from plain code (one
+    thread at a time) and return when what they do is under way. ``who`` is an identity that was
+    given to ``join``, ``track`` a name that was given to ``publish_audio`` or ``publish_video``.
+    """
+
+    def join(self, who: str) -> None:
+        """Somebody comes in. "ann" comes in before the application, once in each room."""
+
+    def leave(self, who: str) -> None:
+        """Somebody goes."""
+
+    def people(self) -> Collection[str]:
+        """The identities of all who are in the room, the application's too."""
+
+    def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
+        """A track of sound begins."""
+
+    def publish_video(self, who: str, track: str) -> None:
+        """A track of pictures begins."""
+
+    def unpublish(self, who: str, track: str) -> None:
+        """A track ends, after what was spoken on it."""
+
+    def mute(self, who: str, track: str, muted: bool) -> None:
+        """A track is muted or unmuted."""
+
+    def speak(self, who: str, track: str, sound: AudioFrame) -> None:
+        """Say it, in the track's own form, following what was said before. At once or in real
+        time, as the room does it."""
+
+    def show(self, who: str, track: str, picture: VideoFrame) -> None:
+        """Show one picture."""
+
+    def send_data(self, who: str, payload: bytes, topic: str, to: tuple[str, ...]) -> None:
+        """Send a message, to everybody or to the identities in ``to``."""
+
+    def heard(self, track: str) -> AudioFrame | None:
+        """All sound of the application's track of that name so far; None if there was none."""
+
+    def seen(self, track: str) -> Sequence[VideoFrame]:
+        """The pictures of the application's track of that name so far."""
+
+    def received(self, who: str) -> Sequence[DataFrame]:
+        """The messages that reached somebody, oldest first."""
+
+    def tracks(self) -> Collection[str]:
+        """The names of the tracks that the application publishes now."""
+
+    def close_room(self) -> None:
+        """The room ends for everybody."""
+
+    def remove(self) -> None:
+        """The application is put out of the room."""
+
+    def break_connection(self) -> None:
+        """The application's connection is lost for good."""
+
+    def lose_connection(self) -> None:
+        """The application's connection is lost."""
+
+    def restore_connection(self) -> None:
+        """It comes back."""
+
+    def refuse(self, what: Refused) -> None:
+        """From now on such requests of the application are refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """A fresh room: how the application reaches it, and who plays the others in it."""
+
+    provider: str | ProviderSpec
+    driver: Any
+    """A `Driver`, as far as the claimed capabilities reach."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The provider's own: url, token, ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A room under a promise: ``driver`` for the other side, `open` for ours."""
+
+    room: Room
+    subject: Subject
+
+    @property
+    def driver(self) -> Driver:
+        driver: Driver = self.room.driver
+        return driver
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.subject.capabilities
+
+    @property
+    def patience(self) -> float:
+        return self.subject.capabilities.patience
+
+    def _options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        common = {"io": self.subject.io, "max_age": PATIENT_AGE}
+        return {**common, **self.room.options, **options}
+
+    def open(self, **options: Any) -> Transport:
+        """A transport of the synchronous face, joined."""
+        return self.subject.transport(self.room.provider, **self._options(options))
+
+    def open_aio(self, **options: Any) -> aio.Transport:
+        """A transport of the asyncio face; it joins on ``async with``."""
+        return self.subject.aio_transport(self.room.provider, **self._options(options))
+
+    def until(self, condition: Callable[[], T], what: str, seconds: float = 0.0) -> T:
+        """The first true value of the condition; the promise is broken when it does not come."""
+        limit = seconds or self.patience
+        end = time.monotonic() + limit
+        while not (value := condition()):
+            if time.monotonic() > end:
+                broken(f"{what}: not within {limit:g} s")
+            time.sleep(LOOK_SECONDS)
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A provider under the contract: a name for reports, a factory of rooms, and its claims."""
+
+    name: str
+    rooms: Callable[[], AbstractContextManager[Room]]
+    """Makes a fresh room that nobody is in. A promise calls it once."""
+    capabilities: Capabilities
+    io: Where = "thread"
+    """Where the provider runs; an `IOProcess` is shared by all promises."""
+    transport: Callable[..., Transport] = client.transport
+    aio_transport: Callable[..., aio.Transport] = aio.transport
+    deadline: float = 60.0
+    """Seconds after which a promise hangs, whatever it waits for."""
+
+    @contextlib.contextmanager
+    def staged(self) -> Iterator[Stage]:
+        """A fresh room with "ann" in it; the application is still to come."""
+        with self.rooms() as room:
+            room.driver.join("ann")
+            yield Stage(room=room, subject=self)
+
+    @contextlib.contextmanager
+    def opened(self, **options: Any) -> Iterator[tuple[Transport, Stage]]:
+        """A transport in a fresh room, with "ann" in it; closed at the end, not played out."""
+        with self.staged() as stage:
+            transport = stage.open(**options)
+            try:
+                yield transport, stage
+            finally:
+                transport.close()
