@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import docs_kit
-import ringroom
 from docs_kit import ROOT, Block, block_id, blocks
 from ringroom.cli import _parser
 
@@ -68,10 +67,3 @@ def test_links_lead_somewhere(file: str) -> None:
         target = match["target"].partition("#")[0]
         if target and "://" not in target:
             assert ((ROOT / file).parent / target).exists(), target
-
-
-def test_the_design_tells_the_layers_as_they_are() -> None:
-    """tests/test_layering.py holds the code to the package's docstring."""
-    layers = re.search(r"(    errors.*?cli)\n", ringroom.__doc__ or "", re.DOTALL)
-    assert layers is not None
-    assert layers[1] in (ROOT / "docs" / "design.md").read_text()
