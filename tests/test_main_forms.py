@@ -98,8 +98,6 @@ EXPECTED = "answer 42\nend\n"
     [
         "function",
         "closure(2)",
-        "lambda frame: function(frame)",
-        "OfMain",
         "Derived()",
         "ringroom.chain(Derived, lambda frame: frame)",
     ],
@@ -238,7 +236,7 @@ def test_a_second_interrupt_does_not_wait() -> None:
             process.wait(0.5)
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=20)
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 3
         assert "KeyboardInterrupt" in err
         assert process.returncode == -signal.SIGINT
         all_gone(children)

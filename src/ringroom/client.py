@@ -550,8 +550,7 @@ def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
         return arrival
     if session.ending is not None:
         inbox.close()
-        if session.ending.error is not None:
-            raise session.ending.error
+        session.check_open()
     return None
 
 

@@ -30,7 +30,7 @@ from ringroom.options import Mode, Route, TransportConfig
 from ringroom.processes.children import Where
 from ringroom.processes.entry import worker_process
 from ringroom.processes.spawning import Inherited, pickle_by_value, reap, spawn
-from ringroom.processes.supervision import Action, Happening, WorkerLife
+from ringroom.processes.supervision import Action, Happening, State, WorkerLife
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.session import Inbox
@@ -38,6 +38,8 @@ from ringroom.session import Inbox
 __all__ = ["Pool", "PoolOptions", "run"]
 
 log = logging.getLogger("ringroom")
+# Seconds that a worker has for ending once it was told to, beside what it may drain.
+STOP_GRACE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,7 @@ class Pool(Sender):
         self._failure: Exception | None = None
         self._stopping = False
         self._drain = 0.0
+        self._closing = threading.Lock()
 
     def _kinds(self, processor: Processor, asked: Any) -> Any:
         """What is asked for, and events for who listens to them; wrong ones are refused later."""
@@ -302,8 +305,11 @@ class Pool(Sender):
             if action is Action.FAIL_POOL and self._failure is None:
                 self._failure = self._why(child)
             elif action is Action.SEND_STOP:
-                with contextlib.suppress(ClosedError):
-                    child.control.send(m.Stop(drain=self._drain))
+                self._send_stop(child)
+
+    def _send_stop(self, child: _Child) -> None:
+        with contextlib.suppress(ClosedError):
+            child.control.send(m.Stop(drain=self._drain))
 
     def _why(self, child: _Child) -> Exception:
         if child.error:
@@ -341,8 +347,10 @@ class Pool(Sender):
         if self._thread not in (None, threading.current_thread()):
             self._thread.join()
         for child in self._children:
+            if child.life.state is State.STOPPING:
+                self._send_stop(child)  # sooner than it was told before
             self._apply(child, Happening.STOP)
-        end = time.monotonic() + drain + 2.0
+        end = time.monotonic() + drain + STOP_GRACE
         while any(not c.control.closed for c in self._children) and time.monotonic() < end:
             if self._opened:
                 with self._connection.lock:
@@ -351,7 +359,7 @@ class Pool(Sender):
 
     def close(self) -> None:
         """Idempotent, with a deadline: what was not processed is dropped, counted."""
-        if self._closed:
+        if self._closed or not self._closing.acquire(blocking=False):
             return
         self._stop_workers(0.0)
         self._closed = True

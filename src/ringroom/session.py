@@ -10,6 +10,7 @@ Ownership: of each inbound lane the reading end, of each outgoing lane the writi
 
 from __future__ import annotations
 
+import copy
 import os
 import selectors
 from collections import deque
@@ -186,7 +187,8 @@ class Session:
         if self.closed:
             raise ClosedError("transport is closed")
         if self.ending is not None and self.ending.error is not None:
-            raise self.ending.error
+            # A copy for each call: an error that is raised again and again keeps all its frames.
+            raise copy.copy(self.ending.error)
 
     def leave(self) -> None:
         """Ask the other side to end; the link's end tells that it did."""
@@ -407,6 +409,7 @@ class Session:
         for lane in self._inbound.lanes.values():
             lane.reader.close()
         self._inbound.lanes.clear()
+        self._inbound.loose.clear()
         for row in tuple(self._listed):
             self._retire(row)
         self.link.close()

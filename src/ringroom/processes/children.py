@@ -149,8 +149,9 @@ class IOThread(IOHost):
     def _start(self, control: Link) -> None:
         from ringroom.processes.io import serve
 
+        clock = self.clock  # the thread must not keep a forgotten host from its warning
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(serve(control, self.clock)), name="ringroom-io", daemon=True
+            target=lambda: asyncio.run(serve(control, clock)), name="ringroom-io", daemon=True
         )
         self._thread.start()
 

@@ -307,16 +307,17 @@ class Worker:
 
     def _finish(self) -> None:
         """Close the tracks in good order and play out, within the time that Stop gave."""
-        end = self._stopping if self._stopping is not None else time.monotonic() + 5.0
+        if self._stopping is None:
+            self._stopping = time.monotonic() + 5.0
         for track in tuple(self._tracks.values()):
             self._close_track(track)
         self._call("stop", lambda: self._processor.stop(), None, None)
-        while self._backlog and time.monotonic() < end and not self._room_over():
-            self._wait(end - time.monotonic())
+        while self._backlog and self._may_wait():
+            self._wait(self._stopping - time.monotonic())
             self._pump()
             with self.lock:
                 self._send_backlog()
-        self._play_out(end)
+        self._play_out()
         with self.lock:
             if self.outgoing is not None:
                 self.outgoing.close()
@@ -327,13 +328,17 @@ class Worker:
         self._wake.close()
         self.control.send(m.WorkerDone(place=self.place))
 
-    def _play_out(self, end: float) -> None:
+    def _may_wait(self) -> bool:
+        """Whether there is time left; another Stop may have shortened it."""
+        return (self._stopping or 0.0) > time.monotonic() and not self._room_over()
+
+    def _play_out(self) -> None:
         if self.session is None or self.outgoing is None or self._room_over():
             return
         with self.lock:
             requests = {self.outgoing.drain(lane) for lane in self.outgoing.lanes}
-        while requests and time.monotonic() < end and not self._room_over():
-            self._wait(end - time.monotonic())
+        while requests and self._may_wait():
+            self._wait((self._stopping or 0.0) - time.monotonic())
             self._pump()
             requests -= set(self.session.replies)
 
