@@ -636,3 +636,19 @@ def test_publish_options() -> None:
     assert theirs.source == rtc.TrackSource.SOURCE_CAMERA
     assert theirs.video_encoding.max_framerate == 15
     assert 1_100_000 < theirs.video_encoding.max_bitrate < 1_300_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "livekit_ffi::room_apis::server - Attempted to drop unknown FFI handle: 9",
+        'failed to negotiate the publisher: Rtc("Called in wrong state: closed")',
+    ],
+)
+def test_what_the_sdk_says_of_an_orderly_end_is_for_debugging(text: str) -> None:
+    scrubber = mapping._Scrubber()
+    record = logging.LogRecord("livekit", logging.ERROR, "", 0, text, (), None)
+    assert not scrubber.filter(record)
+    other = logging.LogRecord("livekit", logging.ERROR, "", 0, "the track is gone", (), None)
+    assert scrubber.filter(other)
+    assert other.levelno == logging.ERROR
