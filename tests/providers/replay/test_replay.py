@@ -1,0 +1,382 @@
+"""The provider replay, as an application meets it: in a thread and in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from replay_kit import (
+    ANN,
+    BASE,
+    CAMERA,
+    EVERYTHING,
+    MIC,
+    RATE,
+    a_call,
+    audio,
+    content,
+    event,
+    message,
+    only,
+    recorded,
+    video,
+)
+
+import ringroom
+from ringroom import AudioFrame, ConfigurationError, DataFrame, Event, Replay, VideoFrame
+from ringroom.frames import EventKind, Item, Participant
+from ringroom.processes import attachments
+
+IO = pytest.mark.parametrize("io", ["thread", "process"])
+
+
+def check_nothing_dropped(statistics: ringroom.Statistics) -> None:
+    for lane in statistics.lanes:
+        if lane.direction == "in":
+            assert (lane.counts.dropped, lane.counts.lost) == (0, 0), lane
+            assert lane.counts.sent == lane.counts.done, lane
+
+
+def played(path: Path, **options: Any) -> list[Item]:
+    """All of a recording."""
+    options = {"io": "thread", "speed": None, "kinds": EVERYTHING, **options}
+    with ringroom.transport("replay", path=path, **options) as transport:
+        items = list(transport.recv())
+        assert transport.ended == "recording ended"
+    if options["speed"] is None:
+        check_nothing_dropped(transport.stats())
+    return items
+
+
+# As fast as the reader.
+
+
+@IO
+def test_a_slow_reader_gets_everything_in_order(tmp_path: Path, io: str) -> None:
+    """Far slower than max_age allows, and far more than the lanes hold."""
+    items: list[Item] = []
+    for number in range(300):
+        items.append(audio(number))
+        if number % 3 == 0:
+            items.append(video(number, size=(160, 120)))
+            items.append(message(number, nbytes=20_000))
+    path = recorded(tmp_path / "call.mcap", items)
+    back: list[Item] = []
+    options = {"kinds": EVERYTHING, "max_age": 0.02, "io": io}
+    with ringroom.transport("replay", path=path, speed=None, **options) as transport:
+        time.sleep(0.2)
+        for number, item in enumerate(transport.recv()):
+            back.append(item)
+            if number % 20 == 0:
+                time.sleep(0.05)
+    for kind in (AudioFrame, VideoFrame, DataFrame):
+        assert only(back, kind) == only(items, kind)
+    check_nothing_dropped(transport.stats())
+
+
+@IO
+def test_a_call_comes_back(tmp_path: Path, io: str) -> None:
+    call = a_call()
+    before = time.monotonic_ns()
+    back = played(recorded(tmp_path / "call.mcap", call), io=io)
+    for kind in (AudioFrame, VideoFrame, DataFrame):
+        assert only(back, kind) == only(call, kind)
+    assert all(item.received_ns >= before for item in back if not isinstance(item, Event))
+    # Events of the room are in order, and so are those of a track with its frames.
+    track = [i for i in back if getattr(i, "track", None) == MIC and not is_room_event(i)]
+    names = [i.kind.value if isinstance(i, Event) else "frame" for i in track]
+    half = ["frame"] * 25
+    assert names == ["track_started", *half, "track_muted", "track_unmuted", *half, "track_ended"]
+    room = [content(item) for item in back if is_room_event(item)]
+    bob = {"participant": Participant(identity="bob")}
+    assert room == [
+        content(event(EventKind.CONNECTED)),
+        content(event(EventKind.PARTICIPANT_JOINED, participant=ANN)),
+        content(event(EventKind.TRACK_PUBLISHED, participant=ANN, track=MIC)),
+        content(event(EventKind.PARTICIPANT_JOINED, **bob)),
+        content(event(EventKind.TRACK_PUBLISHED, **bob, track=CAMERA)),
+        content(event(EventKind.TRACK_UNPUBLISHED, participant=ANN, track=MIC)),
+        content(event(EventKind.PARTICIPANT_LEFT, participant=ANN)),
+        content(event(EventKind.DISCONNECTED, reason="recording ended")),
+    ]
+
+
+def is_room_event(item: Item) -> bool:
+    tracks = (
+        EventKind.TRACK_STARTED,
+        EventKind.TRACK_ENDED,
+        EventKind.TRACK_MUTED,
+        EventKind.TRACK_UNMUTED,
+    )
+    return isinstance(item, Event) and item.kind not in tracks
+
+
+def test_a_replay_that_is_recorded_is_the_same(tmp_path: Path) -> None:
+    first = played(recorded(tmp_path / "call.mcap", a_call()))
+    second = played(recorded(tmp_path / "again.mcap", first))
+    for kind in (AudioFrame, VideoFrame, DataFrame):
+        assert only(first, kind) == only(second, kind)
+    assert Counter(map(repr, only(first, Event))) == Counter(map(repr, only(second, Event)))
+
+
+def test_more_tracks_than_a_reader_keeps_unread(tmp_path: Path) -> None:
+    """All of them are over before the first is read."""
+    items: list[Item] = []
+    for number in range(100):
+        track = ringroom.TrackInfo(
+            sid=f"TR_{number}", name="mic", kind=ringroom.Kind.AUDIO, participant=f"p{number}"
+        )
+        items.append(audio(number, track=track))
+        items.append(event(EventKind.TRACK_ENDED, track=track))
+    path = recorded(tmp_path / "call.mcap", items)
+    with ringroom.transport("replay", path=path, speed=None, io="thread") as transport:
+        time.sleep(0.3)
+        back = list(transport.recv())
+    assert sorted(only(back, AudioFrame)) == sorted(only(items, AudioFrame))
+    check_nothing_dropped(transport.stats())
+
+
+def test_frames_that_grow(tmp_path: Path) -> None:
+    sizes = [(64, 48), (64, 48), (640, 480), (1280, 720), (64, 48), (1920, 1080)]
+    items: list[Item] = [video(n, size=size) for n, size in enumerate(sizes)]
+    back = played(recorded(tmp_path / "call.mcap", items))
+    assert only(back, VideoFrame) == only(items, VideoFrame)
+    started = [i for i in back if isinstance(i, Event) and i.kind is EventKind.TRACK_STARTED]
+    assert len(started) == 1
+
+
+@IO
+def test_answers_do_not_hold_up_the_reader(tmp_path: Path, io: str) -> None:
+    """Ten seconds of sound, answered frame by frame."""
+    path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(500)])
+    began = time.monotonic()
+    with ringroom.transport("replay", path=path, speed=None, io=io) as transport:
+        for frame in transport.recv():
+            transport.send(frame)
+            transport.send_data("heard")
+    assert time.monotonic() - began < 8
+    check_nothing_dropped(transport.stats())
+
+
+def test_a_kind_that_nobody_receives_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(attachments, "STALL_SECONDS", 0.1)
+    items: list[Item] = [audio(0), *(video(n, size=(640, 480)) for n in range(40)), audio(1)]
+    path = recorded(tmp_path / "call.mcap", items)
+    options: dict[str, Any] = {"speed": None, "kinds": ("audio", "video"), "io": "thread"}
+    with ringroom.transport("replay", path=path, **options) as transport:
+        receiver = transport.recv(kinds=("audio",), timeout=0.5)
+        next(receiver)
+        with pytest.raises(TimeoutError):
+            next(receiver)
+    assert "something is not received" in caplog.text
+
+
+def test_the_asyncio_face(tmp_path: Path) -> None:
+    call = a_call()
+    path = recorded(tmp_path / "call.mcap", call)
+
+    async def main() -> list[Item]:
+        transport = ringroom.aio.transport("replay", path=path, speed=None, io="thread")
+        async with transport as t:
+            return [frame async for frame in t.recv()]
+
+    assert only(asyncio.run(main()), AudioFrame) == only(call, AudioFrame)
+
+
+class Collected(ringroom.Processor):
+    """Writes what it saw to a file: it runs in another process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen = 0
+
+    def process(self, frame: Any) -> Any:
+        time.sleep(0.002)
+        self.seen += 1
+        return frame
+
+    def stop(self) -> None:
+        self.path.write_text(str(self.seen))
+
+
+def test_a_pool_gets_everything(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(250)])
+    ringroom.run(Collected(tmp_path / "seen"), "replay", path=path, speed=None, workers=1)
+    assert (tmp_path / "seen").read_text() == "250"
+
+
+# In time.
+
+
+@IO
+def test_at_a_factor(tmp_path: Path, io: str) -> None:
+    call = a_call(100)
+    path = recorded(tmp_path / "call.mcap", call)
+    with ringroom.transport("replay", path=path, speed=4.0, io=io, max_age=5.0) as transport:
+        back = list(transport.recv())
+    assert only(back, AudioFrame) == only(call, AudioFrame)
+    seconds = (back[-1].received_ns - back[0].received_ns) / 1e9
+    assert 0.4 < seconds < 1.0  # 99 steps of 20 ms at four times the speed: 0.495
+
+
+def test_in_real_time_by_default(tmp_path: Path) -> None:
+    items = [audio(0, at_ms=0), audio(1, at_ms=300), audio(2, at_ms=320)]
+    path = recorded(tmp_path / "call.mcap", items)
+    with ringroom.transport("replay", path=path, io="thread") as transport:
+        back = list(transport.recv())
+    first, second, third = (frame.received_ns / 1e6 for frame in back)
+    assert 290 < second - first < 400
+    assert 10 < third - second < 100
+
+
+def test_in_time_the_newest_wins(tmp_path: Path) -> None:
+    """As in the room itself."""
+    path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(50)])
+    options = {"speed": 2.0, "io": "thread", "max_age": 0.1}
+    with ringroom.transport("replay", path=path, **options) as transport:
+        receiver = transport.recv()
+        next(receiver)
+        time.sleep(0.4)
+        assert len(list(receiver)) < 45
+    assert transport.stats().received.dropped_stale > 0
+
+
+@pytest.mark.parametrize(("speed", "least", "most"), [(1.0, 0.9, 2.0), (4.0, 0.2, 0.6)])
+def test_answers_play_at_the_pace_of_the_replay(
+    tmp_path: Path, speed: float, least: float, most: float
+) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(0), audio(1, at_ms=20_000)])
+    with ringroom.transport("replay", path=path, speed=speed, io="thread") as transport:
+        began = time.monotonic()
+        transport.send(AudioFrame(np.ones((RATE, 1), np.int16), RATE))
+        transport.wait_playout(timeout=10)
+        assert least < time.monotonic() - began < most
+
+
+def test_flush_throws_away_what_was_not_played(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(0), audio(1, at_ms=20_000)])
+    with ringroom.transport("replay", path=path, io="thread") as transport:
+        transport.send(AudioFrame(np.ones((RATE, 1), np.int16), RATE))
+        assert transport.flush() > 0.5
+        transport.send(VideoFrame(bytes(64 * 48 * 3 // 2), 64, 48))
+        transport.send_data("to nobody")
+        transport.wait_playout(timeout=10)
+
+
+# What is asked for.
+
+
+def test_only_what_is_asked_for(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "call.mcap", a_call())
+    assert {type(item) for item in played(path, kinds=("audio",))} == {AudioFrame}
+    assert {type(item) for item in played(path, participants=["bob"])} == {VideoFrame, Event}
+    named = played(path, kinds=("audio", "video"), participants=lambda p: p.metadata == "guest")
+    assert {type(item) for item in named} == {AudioFrame}
+
+
+def test_sound_comes_as_it_is_asked_for(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(50)])
+    options = {"sample_rate": 48_000, "channels": 2, "frame_ms": 50, "kinds": ("audio",)}
+    back = [item for item in played(path, **options) if isinstance(item, AudioFrame)]
+    assert {(len(f.samples), f.channels, f.sample_rate) for f in back} == {(2400, 2, 48_000)}
+    assert sum(frame.duration for frame in back) == pytest.approx(1.0, abs=0.051)
+
+
+def test_frames_without_a_track_come_from_somebody(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(0, track=None), audio(1, track="voice")])
+    back = played(path, kinds=("audio",))
+    assert [
+        (f.track.name, f.participant) for f in back if isinstance(f, AudioFrame) and f.track
+    ] == [
+        ("audio", "recording"),
+        ("voice", "recording"),
+    ]
+
+
+# Ends.
+
+
+def test_a_loop_begins_again(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(5)])
+    options = {"speed": None, "loop": True, "io": "thread"}
+    with ringroom.transport("replay", path=path, **options) as transport:
+        receiver = transport.recv()
+        numbers = [int(next(receiver).samples[0, 0]) // 7 for _ in range(12)]
+    assert numbers == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+
+
+def test_a_loop_over_nothing_ends(tmp_path: Path) -> None:
+    assert played(recorded(tmp_path / "call.mcap", []), loop=True, kinds=("audio",)) == []
+
+
+@pytest.mark.parametrize("speed", [None, 1.0])
+@IO
+def test_closing_in_the_middle(tmp_path: Path, speed: float | None, io: str) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(1_000)])
+    with ringroom.transport("replay", path=path, speed=speed, io=io) as transport:
+        next(transport.recv())
+
+
+def test_a_cut_recording_is_played_up_to_the_cut(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(50)])
+    raw = path.read_bytes()
+    path.write_bytes(raw[: len(raw) // 2])
+    with caplog.at_level(logging.WARNING):
+        assert 15 < len(played(path, kinds=("audio",))) < 35
+    assert "cut off at byte" in caplog.text
+
+
+# The spec.
+
+
+def test_by_name_and_by_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = recorded(tmp_path / "monday.mcap", [audio(0)])
+    monkeypatch.chdir(tmp_path)
+    spec = Replay(path="monday.mcap", speed=None, url="ws://x", token="secret", e2ee_key=b"k")
+    assert "secret" not in repr(spec)
+    assert spec == Replay(path=path, speed=None, url="ws://x")
+    monkeypatch.chdir("/")
+    assert pickle.loads(pickle.dumps(spec)) == spec
+    with ringroom.transport(spec, io="thread") as transport:
+        assert (transport.room, transport.identity) == ("monday", "app")
+        assert len(list(transport.recv())) == 1
+    assert "replay" in ringroom.provider_names()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"speed": 0}, "speed is 0, expected a number up to 1000, or None"),
+        ({"speed": -1.0}, "speed is -1.0"),
+        ({"speed": True}, "speed is True"),
+        ({"speed": "fast"}, "speed is 'fast'"),
+        ({"speed": float("nan")}, "speed is nan"),
+        ({"path": ""}, "path is '', expected that of a recording"),
+        ({"path": 5}, "path is 5"),
+        ({"path": "none.mcap"}, r"replay: .*none\.mcap: cannot be read \(No such file"),
+        ({"path": __file__}, r"replay: .*test_replay\.py: is not an MCAP file"),
+        ({"pth": "x"}, "replay: unknown option pth"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(0)])
+    with pytest.raises(ConfigurationError, match=message):
+        ringroom.transport("replay", **{"path": path, **options})
+
+
+def test_a_recording_that_is_gone_when_it_is_played(tmp_path: Path) -> None:
+    spec = Replay(path=recorded(tmp_path / "call.mcap", [audio(0, at_ms=BASE / 1e9)]))
+    (tmp_path / "call.mcap").unlink()
+    with pytest.raises(ringroom.RingroomError, match="cannot be read"):
+        ringroom.transport(spec, io="thread")
