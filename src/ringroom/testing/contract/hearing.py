@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ringroom.checks import Samples
 from ringroom.client import Receiver
-from ringroom.frames import AudioFrame, Samples, VideoFrame
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.testing import sources
 from ringroom.testing.contract.promise import broken, expect
 from ringroom.testing.contract.score import RATE, Score
