@@ -10,14 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Generator
-from pathlib import Path
 
 from ringroom.errors import ClosedError, RoomError
 from ringroom.frames import DataFrame, Event, EventKind
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, Sink
 from ringroom.providers.replay.playout import Discarding, discarding
-from ringroom.providers.replay.spec import Replay
 from ringroom.providers.replay.stage import Stage
 from ringroom.recording.reader import Entry, Reader
 
@@ -31,8 +29,11 @@ ENDED = "recording ended"
 class ReplayProvider(Provider):
     """See the module's docstring."""
 
-    def __init__(self, spec: Replay) -> None:
-        self._spec = spec
+    def __init__(self, path: str, joined: Joined, *, speed: float | None, loop: bool) -> None:
+        self._path = path
+        self._joined = joined
+        self._speed = speed
+        self._loop = loop
         self._task: asyncio.Task[None] | None = None
         self._playouts: list[Discarding] = []
         self._messages = 0
@@ -42,16 +43,15 @@ class ReplayProvider(Provider):
     async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
         if self._closed:
             raise ClosedError("replay: transport is closed")
-        reader = await asyncio.to_thread(Reader, self._spec.path)
-        stage = Stage(sink, options, patient=self._spec.speed is None)
+        reader = await asyncio.to_thread(Reader, self._path)
+        stage = Stage(sink, options, patient=self._speed is None)
         sink.event(Event(kind=EventKind.CONNECTED, received_ns=time.monotonic_ns()))
         self._task = asyncio.create_task(self._run(reader, stage, sink), name="replay")
-        room = self._spec.room or Path(self._spec.path).stem
-        return Joined(room=room, identity=self._spec.identity)
+        return self._joined
 
     async def publish(self, track: OutgoingTrack) -> Playout:
         self._check_going_on()
-        playout = discarding(track, self._spec.speed)
+        playout = discarding(track, self._speed)
         self._playouts.append(playout)
         return playout
 
@@ -86,7 +86,7 @@ class ReplayProvider(Provider):
     async def _run(self, reader: Reader, stage: Stage, sink: Sink) -> None:
         error = ""
         try:
-            while await self._play(reader, stage) and self._spec.loop:
+            while await self._play(reader, stage) and self._loop:
                 pass
         except Exception as failure:
             log.exception("the replay failed")
@@ -96,7 +96,7 @@ class ReplayProvider(Provider):
 
     async def _play(self, reader: Reader, stage: Stage) -> bool:
         """The recording once; whether there was anything in it."""
-        pace = _Pace(self._spec.speed)
+        pace = _Pace(self._speed)
         empty = True
         batches = reader.batches()
         try:

@@ -6,10 +6,11 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ringroom.errors import ConfigurationError
-from ringroom.providers.provider import Provider, ProviderSpec
+from ringroom.providers.provider import Joined, Provider, ProviderSpec
 
 __all__ = ["Replay"]
 
@@ -69,4 +70,6 @@ class Replay(ProviderSpec):
         # The provider needs asyncio; who only names a recording should not load it.
         from ringroom.providers.replay.connection import ReplayProvider
 
-        return ReplayProvider(self)
+        path = os.fspath(self.path)
+        joined = Joined(room=self.room or Path(path).stem, identity=self.identity)
+        return ReplayProvider(path, joined, speed=self.speed, loop=self.loop)
