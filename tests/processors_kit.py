@@ -151,6 +151,13 @@ class Goodbye(Processor):
         tell(self.context, "stopped", "bye")
 
 
+class LongGoodbye(Processor):
+    """Says more at the end than its track takes at once."""
+
+    def close(self, track: TrackInfo) -> AudioFrame:
+        return AudioFrame(np.full(41_600, 3_000, np.int16), 16_000)
+
+
 class Slow(Processor):
     """Takes longer for a frame than the frame lasts."""
 

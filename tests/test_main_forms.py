@@ -78,7 +78,8 @@ def finish(process: subprocess.Popen[str], stdin: str | None = None) -> str:
 
 
 def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONWARNINGS": "error"}
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error"}
     return subprocess.Popen(
         [sys.executable, *arguments],
         text=True,
@@ -230,13 +231,13 @@ def test_a_second_interrupt_does_not_wait() -> None:
     options = "drain_timeout=30"
     talk = "person.send_data(b'say 60'); room.wait_for_audio('voice', 0.1)"
     with running("Words", options, talk) as (process, children):
-        started = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):  # it plays out
             process.wait(0.5)
+        started = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=20)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 1.8
         assert "KeyboardInterrupt" in err
         assert process.returncode == -signal.SIGINT
         all_gone(children)
