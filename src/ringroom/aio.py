@@ -49,12 +49,13 @@ class Transport:
         self._connection = connection
         self._sending: set[str] = set()
         self._watched = -1
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._opened = False
         self._closed = False
 
     async def open(self) -> Self:
         """Connect. Raises as `ringroom.transport` does."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         await self._start()
         session = self._connection.session
         self._watched = session.fileno()
@@ -95,8 +96,8 @@ class Transport:
 
     def _unwatch(self) -> None:
         fd, self._watched = self._watched, -1
-        if fd >= 0:
-            asyncio.get_running_loop().remove_reader(fd)
+        if fd >= 0 and self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(fd)
 
     @property
     def room(self) -> str:
