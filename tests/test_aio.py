@@ -265,7 +265,7 @@ def test_two_tasks(fake_room: FakeRoom) -> None:
             assert isinstance(word, DataFrame)
             first = asyncio.create_task(transport.send(sound(20.0)))
             await until(lambda: transport.stats().sent.sent > 10)
-            with pytest.raises(BusyError, match="another task sends on track 'audio'"):
+            with pytest.raises(BusyError, match="sends on track 'audio'"):
                 await transport.send(sound(0.1))
             seconds = await soon(transport.flush())
             await soon(first)
@@ -407,7 +407,7 @@ def test_forgotten_transports_say_so(fake_room: FakeRoom) -> None:
         until_gone = time.monotonic() + PATIENCE
         while not told and time.monotonic() < until_gone:
             gc.collect()
-    assert "transport never closed" in [str(warning.message) for warning in told]
+    assert any("ransport never closed" in str(warning.message) for warning in told)
     fake_room.wait_for_app_gone()
 
 
