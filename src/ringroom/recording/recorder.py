@@ -9,23 +9,20 @@ The file is whole up to a moment ago: what was added reaches it within `FLUSH_SE
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import AsyncIterable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self, TypeVar, overload
 
 from ringroom.errors import ConfigurationError
-from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
-from ringroom.lanes import records
+from ringroom.frames import Item
 from ringroom.recording import format as layout
 from ringroom.recording.tap import AsyncTap, Tap
+from ringroom.recording.tape import Entry, Tape, entry_of
 
 if TYPE_CHECKING:
     from mcap.writer import Writer
@@ -33,12 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 T = TypeVar("T")
-log = logging.getLogger("ringroom")
 
 CHUNK_BYTES = 1 << 20
 FLUSH_SECONDS = 0.5
 CLOSE_SECONDS = 30.0
-_ENTRY_BYTES = 256  # what a small record costs beside its bytes
 _MAX_U64 = (1 << 64) - 1
 
 
@@ -56,7 +51,7 @@ class Recorder:
             stream = self.path.open("wb")
         except OSError as error:
             raise ConfigurationError(f"{path}: cannot be written ({error.strerror})") from None
-        self._tape = _Tape(str(path), queue_bytes)
+        self._tape = Tape(str(path), queue_bytes)
         self._thread = threading.Thread(
             target=_write, args=(self._tape, stream), name="ringroom-recorder", daemon=True
         )
@@ -80,7 +75,7 @@ class Recorder:
     def add(self, item: Item) -> None:
         """Record one frame or event. Never raises and never waits for the disk."""
         try:
-            entry = _entry(item)
+            entry = entry_of(item)
         except Exception as error:  # noqa: BLE001 (whatever it is: the receiving goes on)
             self._tape.miss(f"a {type(item).__name__} cannot be recorded: {error}")
         else:
@@ -125,92 +120,7 @@ class Recorder:
             self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    source: layout.Source
-    monotonic_ns: int
-    sequence: int
-    record: bytes
-
-    @property
-    def cost(self) -> int:
-        return len(self.record) + _ENTRY_BYTES
-
-
-def _entry(item: Item) -> _Entry:
-    sequence = item.sequence if isinstance(item, AudioFrame | VideoFrame | DataFrame) else 0
-    head, body = records.encode(item, (sequence, item.received_ns))
-    record = b"".join((head, body))
-    # Some events, and frames that were made and not received, carry no time.
-    when = item.received_ns or time.monotonic_ns()
-    return _Entry(layout.source_of(item), when, sequence, record)
-
-
-class _Tape:
-    """What waits to be written; the one thing that the recorder and its thread share."""
-
-    def __init__(self, name: str, limit: int) -> None:
-        self.closing = False
-        self.recorded = 0
-        self.missed = 0
-        self.problem = ""
-        self._name = name
-        self._limit = limit
-        self._bytes = 0
-        self._broken = False
-        self._waiting: deque[_Entry] = deque()
-        self._changed = threading.Condition()
-
-    def put(self, entry: _Entry) -> None:
-        with self._changed:
-            if self.closing or self._broken:
-                problem = self.problem or "the recorder is closed"
-            elif self._bytes and self._bytes + entry.cost > self._limit:
-                problem = f"the disk is behind by {self._bytes >> 20} MiB"
-            else:
-                self._bytes += entry.cost
-                self._waiting.append(entry)
-                self._changed.notify()
-                return
-        self.miss(problem)
-
-    def miss(self, problem: str, count: int = 1) -> None:
-        with self._changed:
-            first, self.missed = not self.problem, self.missed + count
-            self.problem = self.problem or problem
-        if first:
-            log.warning("%s: the recording is not complete: %s", self._name, problem)
-
-    def take(self, seconds: float | None) -> _Entry | None:
-        """The next entry; None when none came in time, or none will come."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self.closing, seconds)
-            return self._waiting.popleft() if self._waiting else None
-
-    def written(self, entry: _Entry) -> None:
-        with self._changed:
-            self._bytes -= entry.cost
-
-    def reached_the_file(self, count: int) -> None:
-        with self._changed:
-            self.recorded += count
-
-    def broke(self, problem: str, count: int) -> None:
-        """Nothing can be written any more; ``count`` entries were under way."""
-        with self._changed:
-            self._broken = True
-            count += len(self._waiting)
-            self._waiting.clear()
-            self._bytes = 0
-        self.miss(problem, count)
-
-    def close(self) -> None:
-        with self._changed:
-            self.closing = True
-            self._changed.notify()
-
-
-def _write(tape: _Tape, stream: IO[bytes]) -> None:
+def _write(tape: Tape, stream: IO[bytes]) -> None:
     """The thread."""
     file = _File(stream)
     pending = 0
@@ -258,7 +168,7 @@ class _File:
         self._schema = self._writer.register_schema(layout.ENCODING, "text/plain", layout.SCHEMA)
         self._writer.flush()  # type: ignore[no-untyped-call]
 
-    def add(self, entry: _Entry) -> None:
+    def add(self, entry: Entry) -> None:
         channel = self._channels.get(entry.source)
         if channel is None:
             topic, metadata = layout.described(entry.source)

@@ -126,6 +126,18 @@ def test_a_replay_that_is_recorded_is_the_same(tmp_path: Path) -> None:
     assert Counter(map(repr, only(first, Event))) == Counter(map(repr, only(second, Event)))
 
 
+def test_events_that_stand_before_the_frames_they_follow(tmp_path: Path) -> None:
+    """The room's events and the tracks come by different lanes: no order holds between them."""
+    call = a_call()
+    last = (EventKind.TRACK_UNPUBLISHED, EventKind.PARTICIPANT_LEFT)
+    early = [item for item in call if isinstance(item, Event) and item.kind in last]
+    rest = [item for item in call if item not in early]
+    back = played(recorded(tmp_path / "call.mcap", [*rest[:3], *early, *rest[3:]]))
+    assert only(back, AudioFrame) == only(call, AudioFrame)
+    kinds = Counter(item.kind for item in back if isinstance(item, Event))
+    assert kinds[EventKind.PARTICIPANT_JOINED] == kinds[EventKind.TRACK_PUBLISHED] == 2
+
+
 def test_more_tracks_than_a_reader_keeps_unread(tmp_path: Path) -> None:
     """All of them are over before the first is read."""
     items: list[Item] = []

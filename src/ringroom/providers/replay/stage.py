@@ -1,8 +1,10 @@
 """From recorded items to what a provider tells its sink.
 
 A recording may begin in the middle of a call, hold no events, or tell of a participant only after
-the first frame. So who is heard is introduced first, once: joined, published, started. What the
-recorded session told of itself (connected, disconnected, its own failures) is not told again.
+the first frame, and of the leaving before the last one: there is no order between tracks and the
+room's events. So who is heard and was never heard of is introduced first, and is not introduced
+again when the recording comes to it; tracks end by their own end. What the recorded session told
+of itself (connected, disconnected, its own failures) is not told again.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class Stage:
         self._settled: Callable[[], Awaitable[None]] = (
             _at_once if self._patient is None else self._patient.caught_up
         )
-        self._present: dict[str, Participant] = {}
+        self._people: dict[str, Participant] = {}
+        self._present: set[str] = set()
+        self._known: set[str] = set()
         self._published: set[str] = set()
         self._tracks: dict[str, _Track] = {}
         self._over: set[str] = set()
@@ -95,8 +99,11 @@ class Stage:
         track = self._tracks.get(info.sid)
         if track is not None:
             return track
-        who = self._introduced(info.participant, participant)
-        self._publish(info, who)
+        if info.participant not in self._people:
+            self._join(participant or Participant(identity=info.participant))
+        who = self._people[info.participant]
+        if info.sid not in self._known:
+            self._publish(info, who)
         self._over.discard(info.sid)
         sink: TrackSink | None = None
         if self._sink.wants(info, who):
@@ -107,14 +114,16 @@ class Stage:
         track = self._tracks[info.sid] = _Track(sink, cutter)
         return track
 
-    def _introduced(self, identity: str, participant: Participant | None) -> Participant:
-        if identity not in self._present:
-            who = participant or Participant(identity=identity)
-            self._present[identity] = who
+    def _join(self, who: Participant) -> None:
+        before, self._people[who.identity] = self._people.get(who.identity), who
+        if who.identity not in self._present:
+            self._present.add(who.identity)
             self._tell(Event(kind=EventKind.PARTICIPANT_JOINED, participant=who))
-        return self._present[identity]
+        elif who != before:  # introduced by identity alone; now there is more to tell
+            self._tell(Event(kind=EventKind.PARTICIPANT_CHANGED, participant=who))
 
     def _publish(self, info: TrackInfo, who: Participant) -> None:
+        self._known.add(info.sid)
         if info.sid not in self._published:
             self._published.add(info.sid)
             self._tell(Event(kind=EventKind.TRACK_PUBLISHED, participant=who, track=info))
@@ -131,9 +140,10 @@ class Stage:
         who, info = event.participant, event.track
         match event.kind:
             case EventKind.PARTICIPANT_JOINED if who is not None:
-                self._introduced(who.identity, who)
+                self._join(who)
             case EventKind.TRACK_PUBLISHED if info is not None:
-                self._publish(info, self._introduced(info.participant, who))
+                who = who or self._people.get(info.participant)
+                self._publish(info, who or Participant(identity=info.participant))
             case EventKind.TRACK_STARTED if info is not None:
                 self._open(info, who)
             case EventKind.TRACK_MUTED | EventKind.TRACK_UNMUTED if info is not None:
@@ -147,12 +157,11 @@ class Stage:
     def _note(self, event: Event) -> None:
         who, info = event.participant, event.track
         if event.kind is EventKind.TRACK_UNPUBLISHED and info is not None:
-            # Its last frames may stand behind this in the recording: `TRACK_ENDED` ends it.
             self._published.discard(info.sid)
         elif event.kind is EventKind.PARTICIPANT_LEFT and who is not None:
-            self._present.pop(who.identity, None)
+            self._present.discard(who.identity)
         elif event.kind is EventKind.PARTICIPANT_CHANGED and who is not None:
-            self._present[who.identity] = who
+            self._people[who.identity] = who
 
     async def _mute(self, info: TrackInfo, who: Participant | None, muted: bool) -> None:
         if info.sid in self._over:
