@@ -21,6 +21,7 @@ import pytest
 from rich.console import Console
 
 import ringroom
+from ringroom.accounts import LaneStatistics
 from ringroom.cli import _parser, access, main, speech
 from ringroom.cli.demo import Demo, Result, verdict
 from ringroom.cli.inline import Outcome
@@ -31,7 +32,6 @@ from ringroom.connection import Statistics
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Kind
 from ringroom.lanes.statistics import LaneCounts
-from ringroom.session import LaneStatistics
 
 SECRET = "a-secret-of-thirty-two-characters-or-more"
 NAMES = (

@@ -10,6 +10,7 @@ from typing import Any, Self
 import pytest
 
 from app_kit import descriptors, until
+from ringroom.accounts import LaneStatistics
 from ringroom.connection import IO_ROWS, Connection, Statistics, configured, rows_for
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
 from ringroom.frames import Kind
@@ -17,7 +18,6 @@ from ringroom.lanes.statistics import SLOTS, LaneCounts
 from ringroom.options import TransportConfig
 from ringroom.processes.children import IOThread
 from ringroom.providers.provider import Provider, ProviderSpec
-from ringroom.session import LaneStatistics
 from ringroom.testing import FakeRoom
 
 

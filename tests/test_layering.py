@@ -24,9 +24,9 @@ LAYERS = (
     ("options", "frames"),
     ("lanes",),
     ("messages", "link", "recording", "resampling"),
-    ("providers", "processor", "session", "outgoing"),
+    ("providers", "processor", "accounts", "inbox", "session", "outgoing"),
     ("processes",),
-    ("connection", "client", "aio", "pool"),
+    ("connection", "waiting", "face", "client", "aio", "pool"),
     ("testing", "adapters"),
     ("cli", "pytest_plugin", "__main__"),
 )

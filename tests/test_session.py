@@ -14,6 +14,7 @@ from app_kit import same, sound
 from ringroom import messages as m
 from ringroom.errors import BusyError, ClosedError, LostProcessError, RoomError, WireError
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.inbox import Inbox
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
@@ -21,7 +22,7 @@ from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
-from ringroom.session import Inbox, Session
+from ringroom.session import Session
 
 ALL = (Kind.AUDIO, Kind.VIDEO, Kind.DATA, Kind.EVENT)
 

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import warnings
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom import messages as m
-from ringroom.client import as_message, check_going_on, take_arrival, wanted_kinds
-from ringroom.connection import Connection, Statistics, configured
-from ringroom.errors import BusyError, ClosedError
+from ringroom.connection import Connection, configured
+from ringroom.errors import ClosedError
+from ringroom.face import Face, as_message, check_going_on, take_arrival, wanted_kinds
 from ringroom.frames import Frame, Item
+from ringroom.inbox import Arrival, Inbox
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.outgoing import OutgoingLane
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
-from ringroom.session import Arrival, Inbox
 
 T = TypeVar("T")
 
@@ -42,7 +40,7 @@ def transport(
     return Transport(Connection(provider, configured(provider, config, options), io))
 
 
-class Transport:
+class Transport(Face):
     """What `transport` gives. For one event loop's thread."""
 
     def __init__(self, connection: Connection) -> None:
@@ -99,31 +97,6 @@ class Transport:
         if fd >= 0 and self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(fd)
 
-    @property
-    def room(self) -> str:
-        """The room's name, as the provider reports it."""
-        return self._joined.room
-
-    @property
-    def identity(self) -> str:
-        """Who we are in the room."""
-        return self._joined.identity
-
-    @property
-    def _joined(self) -> m.Connected:
-        joined = self._connection.session.joined if self._opened else None
-        if joined is None:
-            raise ClosedError(f"{self._connection.spec.name}: not connected")
-        return joined
-
-    @property
-    def ended(self) -> str | None:
-        """Why the room ended; None while it goes on."""
-        if not self._opened:
-            return None
-        ending = self._connection.session.ending
-        return None if ending is None else ending.reason
-
     def recv(
         self, *, kinds: Collection[str] | None = None, participants: Collection[str] | None = None
     ) -> Receiver:
@@ -137,15 +110,9 @@ class Transport:
         """As `ringroom.client.Transport.send`. Cancelled, part of a long sound may be taken."""
         self._check_open()
         connection, session = self._connection, self._connection.session
-        name = connection.outgoing.track_name(frame)
-        if name in self._sending:
-            raise BusyError(f"another task sends on track {name!r}; a track has one writer")
-        session.check_open()
-        if session.ending is not None:
-            if session.has_inboxes:
-                return  # a loop that answers what it receives ends by its receiver
-            check_going_on(session)
-        lane = connection.lane_for(frame, publish)
+        lane = self._lane_for(frame, publish)
+        if lane is None:
+            return
         self._sending.add(lane.name)
         try:
             if not lane.ready:
@@ -159,10 +126,6 @@ class Transport:
         finally:
             lane.unsent.clear()
             self._sending.discard(lane.name)
-
-    def _is_ready(self, lane: OutgoingLane) -> bool | None:
-        self._connection.outgoing.refresh(lane)
-        return lane.ready or None
 
     async def _push_all(self, lane: OutgoingLane) -> None:
         outgoing = self._connection.outgoing
@@ -192,12 +155,6 @@ class Transport:
         self._connection.session.notify()
         return seconds + sum([await self._answer(request) for request in requests])
 
-    def played(self, track: str | None = None) -> float:
-        """Seconds of the track's sound that were really played (None: the default track)."""
-        self._check_open()
-        lane = self._connection.outgoing.find(track)
-        return 0.0 if lane is None else self._connection.outgoing.played(lane)
-
     async def wait_playout(self, track: str | None = None) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
         played."""
@@ -214,10 +171,6 @@ class Transport:
     async def _answer(self, request: int) -> float:
         replies = self._connection.session.replies
         return await self._until(lambda: replies.pop(request, None), tuple)
-
-    def stats(self) -> Statistics:
-        """Counts of every lane so far. Also after close."""
-        return self._connection.statistics()
 
     async def _until(self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]]) -> T:
         loop = asyncio.get_running_loop()
@@ -244,12 +197,6 @@ class Transport:
             session.listeners.discard(changed.set)
             for fd in watched:
                 loop.remove_reader(fd)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"{self._connection.spec.name}: transport is closed")
-        if not self._opened:
-            raise ClosedError(f"{self._connection.spec.name}: not connected; use `async with`")
 
     async def close(self) -> None:
         """As `ringroom.client.Transport.close`."""
@@ -299,12 +246,6 @@ class Transport:
                         await self.wait_playout()
         finally:
             await self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_opened", False) and not self._closed:
-            warnings.warn("transport never closed", ResourceWarning, 2)
-            self._closed = True
-            self._connection.close()
 
 
 class Receiver(AsyncIterator[Any]):

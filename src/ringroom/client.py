@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import io
-import select
 import time
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom import messages as m
-from ringroom.connection import Connection, Statistics, configured
+from ringroom.connection import Connection, configured
 from ringroom.errors import (
-    BusyError,
     ClosedError,
-    ConfigurationError,
     FrameError,
 )
-from ringroom.frames import AudioFrame, DataFrame, Frame, Item, Kind
-from ringroom.lanes.memory import open_counter
+from ringroom.face import Face, as_message, check_going_on, take_arrival, wanted_kinds
+from ringroom.frames import AudioFrame, Frame, Item, Kind
+from ringroom.inbox import Arrival, Inbox
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.outgoing import OutgoingLane
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
-from ringroom.session import Arrival, Inbox, Session
+from ringroom.waiting import Deadline, Waiter
 
 T = TypeVar("T")
 
@@ -65,92 +61,8 @@ def transport(
     return Transport(Connection(provider, configured(provider, config, options), io)).open()
 
 
-class Waiter:
-    """Waits for a change of the session without losing one between a look and the wait."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._counter = open_counter()
-
-    def __enter__(self) -> Self:
-        with self._connection.lock:
-            self._connection.session.listeners.add(self._wake)
-        return self
-
-    def _wake(self) -> None:
-        self._counter.add(1)
-
-    def wait(self, fds: Iterable[int], seconds: float | None) -> bool:
-        """Until a descriptor is readable or the session changed; False when the time is up."""
-        poller = select.poll()
-        for fd in (self._counter.fileno(), *fds):
-            if fd >= 0:
-                poller.register(fd, select.POLLIN)
-        ready = poller.poll(None if seconds is None else max(0.0, seconds) * 1000)
-        self._counter.take()
-        return bool(ready)
-
-    def __exit__(self, *exc: object) -> None:
-        with self._connection.lock:
-            self._connection.session.listeners.discard(self._wake)
-            self._counter.close()
-
-
-class Deadline:
-    """A time limit that several waits share; None waits for ever."""
-
-    def __init__(self, seconds: float | None, what: str) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
-        self._seconds = seconds
-        self._what = what
-
-    def remaining(self) -> float | None:
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
-
-    def expired(self) -> TimeoutError:
-        return TimeoutError(f"{self._what} within {self._seconds} s")
-
-
-class Sender:
+class Sender(Face):
     """All that sends: what a transport and a pool have in common."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._sending: set[str] = set()
-        self._opened = False
-        self._closed = False
-
-    @property
-    def room(self) -> str:
-        """The room's name, as the provider reports it."""
-        return self._joined.room
-
-    @property
-    def identity(self) -> str:
-        """Who we are in the room."""
-        return self._joined.identity
-
-    @property
-    def io_pid(self) -> int | None:
-        """The I/O process's number, for monitoring; None when it does not run, or is a thread."""
-        return self._connection.host.pid
-
-    @property
-    def _joined(self) -> m.Connected:
-        joined = self._connection.session.joined if self._opened else None
-        if joined is None:
-            raise ClosedError(f"{self._connection.spec.name}: not connected")
-        return joined
-
-    @property
-    def ended(self) -> str | None:
-        """Why the room ended, in a word or two; None while it goes on."""
-        if not self._opened:
-            return None
-        with self._connection.lock:
-            self._connection.session.pump()
-            ending = self._connection.session.ending
-        return None if ending is None else ending.reason
 
     def _connect(self, readers: Sequence[Link] = ()) -> None:
         connection = self._connection
@@ -194,25 +106,6 @@ class Sender:
             with self._connection.lock:
                 lane.unsent.clear()
                 self._sending.discard(lane.name)
-
-    def _lane_for(self, frame: Frame, publish: PublishOptions | None) -> OutgoingLane | None:
-        """The frame's lane; None once the room has ended and a receiver is still to learn it: a
-        loop that answers what it receives ends by its receiver, not by an error."""
-        connection = self._connection
-        connection.session.pump()
-        name = connection.outgoing.track_name(frame)
-        if name in self._sending:
-            raise BusyError(f"another thread sends on track {name!r}; a track has one writer")
-        connection.session.check_open()
-        if connection.session.ending is not None:
-            if connection.session.has_inboxes:
-                return None
-            check_going_on(connection.session)
-        return connection.lane_for(frame, publish)
-
-    def _is_ready(self, lane: OutgoingLane) -> bool | None:
-        self._connection.outgoing.refresh(lane)
-        return lane.ready or None
 
     def _push_all(self, lane: OutgoingLane, limit: Deadline) -> None:
         with self._connection.lock:
@@ -268,13 +161,6 @@ class Sender:
             self._connection.session.notify()
         return seconds + sum(self._answer(request, limit) for request in requests)
 
-    def played(self, track: str | None = None) -> float:
-        """Seconds of the track's sound that were really played (None: the default track)."""
-        self._check_open()
-        with self._connection.lock:
-            lane = self._connection.outgoing.find(track)
-            return 0.0 if lane is None else self._connection.outgoing.played(lane)
-
     def wait_playout(self, track: str | None = None, timeout: float | None = None) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
         played."""
@@ -297,10 +183,6 @@ class Sender:
         replies = self._connection.session.replies
         return self._until(lambda: replies.pop(request, None), tuple, limit)
 
-    def stats(self) -> Statistics:
-        """Counts of every lane so far. Also after close."""
-        return self._connection.statistics()
-
     def _until(
         self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]], limit: Deadline
     ) -> T:
@@ -318,12 +200,6 @@ class Sender:
                     numbers = (session.fileno(), *fds())
                 if not waiter.wait(numbers, limit.remaining()):
                     raise limit.expired()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"{self._connection.spec.name}: transport is closed")
-        if not self._opened:
-            raise ClosedError(f"{self._connection.spec.name}: not connected; use `with`")
 
     def _leave(self) -> None:
         connection = self._connection
@@ -399,16 +275,6 @@ class Transport(Sender):
                     self.wait_playout(timeout=self._connection.options.close_timeout)
         finally:
             self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_opened", False) and not self._closed:
-            warnings.warn("transport never closed", ResourceWarning, 2)
-            self._closed = True
-            self._connection.close()
-
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else f"in {self.room!r} as {self.identity!r}"
-        return f"<Transport {self._connection.spec.name} {state}>"
 
 
 class Receiver(Iterator[Any]):
@@ -523,47 +389,3 @@ class VoiceTransport:
 def as_voice_transport(wrapped: Transport) -> VoiceTransport:
     """Narrow a transport to recv / send / close."""
     return VoiceTransport(wrapped)
-
-
-def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> frozenset[Kind]:
-    """The kinds to receive. Raises `ConfigurationError` for one that was not asked for."""
-    asked = connection.options.kinds
-    if kinds is None:
-        return frozenset(asked)
-    missing = [str(kind) for kind in kinds if kind not in asked]
-    if missing or isinstance(kinds, str):
-        raise ConfigurationError(
-            f"recv of {kinds!r}, but the transport was opened with kinds={tuple(map(str, asked))}"
-        )
-    return frozenset(Kind(kind) for kind in kinds)
-
-
-def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
-    """The next arrival, counted as done; closes the inbox when the room has ended by itself."""
-    if inbox.closed:
-        return None
-    arrival = inbox.receive_nowait()
-    if arrival is None and session.pump():
-        arrival = inbox.receive_nowait()
-    if arrival is not None:
-        arrival.done()
-        return arrival
-    if session.ending is not None:
-        inbox.close()
-        session.check_open()
-    return None
-
-
-def check_going_on(session: Session) -> None:
-    """Raises what a wait must end with when the session is over."""
-    session.check_open()
-    if session.ending is not None:
-        raise ClosedError(f"the room has ended: {session.ending.reason}")
-
-
-def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:
-    """A data frame from what `send_data` takes."""
-    if isinstance(to, str):
-        raise FrameError(f"to is {to!r}, expected identities in a list")
-    raw = payload.encode() if isinstance(payload, str) else payload
-    return DataFrame(raw, topic, reliable=reliable, to=tuple(to))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringroom import messages as m
+from ringroom.accounts import LaneStatistics
 from ringroom.errors import ConfigurationError, RoomError
 from ringroom.frames import Frame, Kind
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
@@ -23,7 +24,7 @@ from ringroom.processes.children import Where, choose_host
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.providers.provider import ProviderSpec
 from ringroom.providers.registry import build
-from ringroom.session import LaneStatistics, Session
+from ringroom.session import Session
 
 IO_ROWS = SLOTS // 2
 

@@ -21,10 +21,11 @@ from types import FrameType, TracebackType
 from typing import Any, Self, get_args
 
 from ringroom import messages as m
-from ringroom.client import Deadline, Sender, Waiter
+from ringroom.client import Sender
 from ringroom.connection import Connection, Statistics, configured, rows_for
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, StartupError
 from ringroom.frames import Event, Kind
+from ringroom.inbox import Inbox
 from ringroom.link import Link, open_links
 from ringroom.options import Mode, Route, TransportConfig
 from ringroom.processes.children import Where
@@ -33,7 +34,7 @@ from ringroom.processes.spawning import Inherited, pickle_by_value, reap, spawn
 from ringroom.processes.supervision import Action, Happening, State, WorkerLife
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
-from ringroom.session import Inbox
+from ringroom.waiting import Deadline, Waiter
 
 __all__ = ["Pool", "PoolOptions", "run"]
 
@@ -388,8 +389,11 @@ class Pool(Sender):
 
     def __del__(self) -> None:
         if getattr(self, "_children", None) and not self._closed:
-            warnings.warn("pool never closed", ResourceWarning, 2)
-            self.close()
+            try:
+                self.close()
+            finally:
+                # Last: where warnings are errors, nothing comes after it.
+                warnings.warn("pool never closed", ResourceWarning, 2)
 
 
 def run(

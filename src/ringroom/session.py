@@ -12,88 +12,32 @@ from __future__ import annotations
 
 import copy
 import os
-import selectors
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ringroom import messages as m
+from ringroom.accounts import Accounts, LaneStatistics
 from ringroom.errors import (
     BusyError,
     ClosedError,
     LostProcessError,
     RingroomError,
-    WireError,
 )
-from ringroom.frames import Event, EventKind, Item, Kind, Participant, TrackInfo
+from ringroom.frames import Event, EventKind, Kind, TrackInfo
+from ringroom.inbox import Arrival, InboundLane, Inbox
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
-from ringroom.lanes.memory import open_counter
 from ringroom.lanes.records import participant_from_json, track_from_json
 from ringroom.lanes.reliable import ReliableReader
-from ringroom.lanes.statistics import Count, LaneCounts, Row, StatisticsTable
+from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link
-from ringroom.options import MEDIA, SessionOptions
+from ringroom.options import SessionOptions
 
 # Track events that wait for a reader of events, when frames have another reader.
 MAX_LOOSE_EVENTS = 10_000
 # Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
 MAX_UNREAD_ENDED = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneStatistics:
-    """A lane's counts and what it is."""
-
-    direction: str
-    """``in`` from the room, ``out`` to it."""
-    kind: Kind
-    track: str
-    participant: str
-    place: int
-    """Which worker; -1 the application."""
-    counts: LaneCounts
-
-
-@dataclass(slots=True, eq=False)
-class InboundLane:
-    """An inbound lane and where it is in its life."""
-
-    number: int
-    kind: Kind
-    reader: LiveReader | ReliableReader
-    track: TrackInfo | None
-    participant: Participant | None
-    ending: bool = False
-    successor: InboundLane | None = None
-    fresh: bool = False
-    """Follows another lane, but as a new beginning of the track and not as its continuation."""
-
-    def track_event(self, kind: EventKind) -> Event:
-        return Event(kind=kind, track=self.track, participant=self.participant)
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An item, the lane it came through, and the row in which its handling counts."""
-
-    item: Item
-    lane: InboundLane
-
-    def done(self) -> None:
-        """The item has been processed (or given to whoever asked)."""
-        if not isinstance(self.item, Event):
-            self.lane.reader.row.add(Count.DONE)
-
-    def problem(self) -> None:
-        """Processing it raised."""
-        self.lane.reader.row.add(Count.PROBLEMS)
-
-
-@dataclass(slots=True)
-class _Listed:
-    row: Row
-    listing: m.LaneListed
 
 
 @dataclass(slots=True)
@@ -133,8 +77,7 @@ class Session:
         self._table = table
         self._inbound = _Inbound()
         self._inboxes: list[Inbox] = []
-        self._listed: dict[int, _Listed] = {}
-        self._retired: dict[str, LaneStatistics] = {}
+        self._accounts = Accounts(table)
         self._requests = 0
         self._leaving = False
 
@@ -224,9 +167,10 @@ class Session:
             case m.RowFree(row=row):
                 self.freed_rows.append(row)
             case m.LaneListed():
-                self._listed[message.row] = _Listed(self._table.row(message.row), message)
+                self._accounts.listed(message)
             case m.LaneRetired(row=row):
-                self._retire(row)
+                if self._accounts.retire(row):
+                    self.send(m.RowFree(row=row))
             case m.Connected():
                 self.joined = message
             case m.Failed(error=error):
@@ -355,46 +299,9 @@ class Session:
         """The tracks that flow to us now."""
         return [lane.track for lane in self._inbound.lanes.values() if lane.track is not None]
 
-    def _retire(self, index: int) -> None:
-        listed = self._listed.pop(index, None)
-        if listed is None:
-            return
-        now = self._statistics(listed)
-        key = f"{now.direction} {now.kind} {now.participant} {now.track}"
-        before = self._retired.get(key)
-        if before is not None:
-            now = _merged(before, now)
-        self._retired[key] = now
-        if not self.closed:
-            self.send(m.RowFree(row=index))
-
-    @staticmethod
-    def _statistics(listed: _Listed) -> LaneStatistics:
-        listing = listed.listing
-        return LaneStatistics(
-            direction=listing.direction,
-            kind=Kind(listing.kind),
-            track=listing.track,
-            participant=listing.participant,
-            place=listing.place,
-            counts=listed.row.snapshot(),
-        )
-
-    def _bury_lanes(self) -> None:
-        """The other side is gone and did not count what was under way: it is lost."""
-        for listed in self._listed.values():
-            in_flight = listed.row.snapshot().in_flight
-            if in_flight > 0:
-                listed.row.add(Count.LOST, in_flight)
-
     def statistics(self) -> list[LaneStatistics]:
         """Of every lane since the beginning; a track's successive lanes are one."""
-        merged = dict(self._retired)
-        for listed in self._listed.values():
-            now = self._statistics(listed)
-            key = f"{now.direction} {now.kind} {now.participant} {now.track}"
-            merged[key] = _merged(merged[key], now) if key in merged else now
-        return list(merged.values())
+        return self._accounts.statistics()
 
     def close(self) -> None:
         """Idempotent. Closes every lane and the link; who waits wakes."""
@@ -403,175 +310,12 @@ class Session:
         self.closed = True
         self.notify()
         if self.link.closed:
-            self._bury_lanes()
+            self._accounts.bury()
         for inbox in tuple(self._inboxes):
             inbox.close()
         for lane in self._inbound.lanes.values():
             lane.reader.close()
         self._inbound.lanes.clear()
         self._inbound.loose.clear()
-        for row in tuple(self._listed):
-            self._retire(row)
+        self._accounts.retire_all()
         self.link.close()
-
-
-class Inbox:
-    """What one reader of some kinds receives, fairly from all their lanes."""
-
-    def __init__(
-        self, session: Session, kinds: frozenset[Kind], participants: frozenset[str] | None
-    ) -> None:
-        self.kinds = kinds
-        self._session = session
-        self._participants = participants
-        self._wake = open_counter()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake.fileno(), selectors.EVENT_READ, None)
-        if session.link.fileno() >= 0:
-            self._selector.register(session.link.fileno(), selectors.EVENT_READ, None)
-        self._lanes: dict[int, InboundLane] = {}
-        self._ready: deque[InboundLane] = deque()
-        self._closed = False
-        session.listeners.add(self._on_change)
-
-    def fileno(self) -> int:
-        """Readable when it is worth calling `Session.pump` and `receive_nowait`."""
-        return -1 if self._closed else self._selector.fileno()
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    def _on_change(self) -> None:
-        self._wake.add(1)
-
-    def add(self, lane: InboundLane) -> None:
-        if lane.kind not in self.kinds or lane.number in self._lanes:
-            return
-        track = lane.track
-        if self._participants is not None and track and track.participant not in self._participants:
-            return
-        self._lanes[lane.number] = lane
-        self._selector.register(lane.reader.fileno(), selectors.EVENT_READ, lane)
-        self._ready.append(lane)
-        self._wake.add(1)
-
-    def reads(self, lane: InboundLane) -> bool:
-        return lane.number in self._lanes
-
-    def hold(self, lane: InboundLane) -> None:
-        """Receive nothing of the lane until `release`; meanwhile its frames age."""
-        self.remove(lane)
-
-    def release(self, lane: InboundLane) -> None:
-        """Go on with a lane that was held."""
-        if lane.reader.fileno() >= 0:
-            self.add(lane)
-
-    def wake(self, lane: InboundLane) -> None:
-        if lane.number in self._lanes and lane not in self._ready:
-            self._ready.append(lane)
-            self._wake.add(1)
-
-    def remove(self, lane: InboundLane) -> None:
-        if self._lanes.pop(lane.number, None) is not None:
-            self._selector.unregister(lane.reader.fileno())
-            if lane in self._ready:
-                self._ready.remove(lane)
-
-    def receive_nowait(self) -> Arrival | None:
-        """The next item of any lane, in turn; None when nothing waits."""
-        if self._closed:
-            raise ClosedError("transport is closed")
-        if (arrival := self._loose()) is not None:
-            return arrival
-        if not self._ready:
-            self._look()
-        while self._ready:
-            lane = self._ready.popleft()
-            item = self._take(lane)
-            if item is not None:
-                self._ready.append(lane)
-                if (arrival := self._admit(item, lane)) is not None:
-                    return arrival
-            elif lane.number in self._lanes and lane.ending and not lane.reader.pending:
-                return self._finish(lane)
-        return None
-
-    def _look(self) -> None:
-        self._wake.take()
-        for key, _ in self._selector.select(0):
-            if key.data is not None:
-                key.data.reader.absorb()
-                self._ready.append(key.data)
-
-    def _take(self, lane: InboundLane) -> Item | None:
-        try:
-            return lane.reader.receive_nowait()
-        except WireError:
-            # What the other side wrote cannot be read on: the lane is over, what is in it is lost.
-            lane.ending = True
-            self._session.finish_lane(lane)
-            raise
-
-    def _admit(self, item: Item, lane: InboundLane) -> Arrival | None:
-        if isinstance(item, Event):
-            if Kind.EVENT not in self.kinds:
-                if lane.kind in MEDIA and Kind.EVENT in self._session.options.kinds:
-                    self._session.tell(item, lane)
-                    self._session.notify()
-                return None
-            if item.track is not None and item.participant is None and lane.participant is not None:
-                item = Event(
-                    kind=item.kind,
-                    track=item.track,
-                    participant=lane.participant,
-                    reason=item.reason,
-                    received_ns=item.received_ns,
-                )
-        elif self._participants is not None and item.participant not in self._participants:
-            Arrival(item, lane).done()
-            return None
-        return Arrival(item, lane)
-
-    def _finish(self, lane: InboundLane) -> Arrival | None:
-        over = lane.successor is None or lane.successor.fresh
-        self._session.finish_lane(lane)
-        if over and lane.track is not None:
-            event = lane.track_event(EventKind.TRACK_ENDED)
-            arrival = self._admit(event, lane)
-            if arrival is not None:
-                return arrival
-        return self.receive_nowait()
-
-    def _loose(self) -> Arrival | None:
-        loose = self._session.loose_events
-        while Kind.EVENT in self.kinds and loose:
-            arrival = loose.popleft()
-            track = arrival.lane.track
-            if self._participants is None or not track or track.participant in self._participants:
-                return arrival
-        return None
-
-    def close(self) -> None:
-        """Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        self._session.listeners.discard(self._on_change)
-        self._session.close_inbox(self)
-        self._selector.close()
-        self._wake.close()
-        self._lanes.clear()
-        self._ready.clear()
-
-
-def _merged(first: LaneStatistics, then: LaneStatistics) -> LaneStatistics:
-    return LaneStatistics(
-        direction=then.direction,
-        kind=then.kind,
-        track=then.track,
-        participant=then.participant,
-        place=then.place,
-        counts=first.counts + then.counts,
-    )

@@ -18,8 +18,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ringroom.accounts import LaneStatistics
 from ringroom.connection import Statistics
-from ringroom.session import LaneStatistics
 
 __all__ = ["Processes", "View", "machine_seconds", "says"]
 

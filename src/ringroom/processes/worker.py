@@ -28,6 +28,7 @@ import multiprocess
 from ringroom import messages as m
 from ringroom.errors import ClosedError, WouldBlock
 from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo
+from ringroom.inbox import Arrival, InboundLane, Inbox
 from ringroom.lanes.memory import open_counter, raise_descriptor_limit
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import Link
@@ -35,7 +36,7 @@ from ringroom.options import Mode, SessionOptions
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.context import WorkerContext
 from ringroom.processor import Processor, Replies, as_frames, of_track
-from ringroom.session import Arrival, InboundLane, Inbox, Session
+from ringroom.session import Session
 
 log = logging.getLogger("ringroom.worker")
 Backlog = deque[Frame]

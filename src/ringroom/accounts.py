@@ -1,0 +1,87 @@
+"""What a session's lanes have counted, from their first to their last.
+
+Ownership: rows belong to whoever made them; here they are only read, except that what was under
+way when the other side died is counted as lost, for nobody else is left to do it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ringroom import messages as m
+from ringroom.frames import Kind
+from ringroom.lanes.statistics import Count, LaneCounts, Row, StatisticsTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneStatistics:
+    """A lane's counts and what it is."""
+
+    direction: str
+    """``in`` from the room, ``out`` to it."""
+    kind: Kind
+    track: str
+    participant: str
+    place: int
+    """Which worker; -1 the application."""
+    counts: LaneCounts
+
+
+class Accounts:
+    """The lanes that count now, and what those before them have counted."""
+
+    def __init__(self, table: StatisticsTable) -> None:
+        self._table = table
+        self._listed: dict[int, tuple[Row, m.LaneListed]] = {}
+        self._retired: dict[tuple[str, ...], LaneStatistics] = {}
+
+    def listed(self, listing: m.LaneListed) -> None:
+        """A lane begins to count in a row."""
+        self._listed[listing.row] = (self._table.row(listing.row), listing)
+
+    def retire(self, index: int) -> bool:
+        """The counts of the row are final: keep them; whether the row was known."""
+        if index not in self._listed:
+            return False
+        now = _statistics(*self._listed.pop(index))
+        self._retired[_key(now)] = _sum(self._retired.get(_key(now)), now)
+        return True
+
+    def retire_all(self) -> None:
+        """No row is looked at from here on."""
+        for index in tuple(self._listed):
+            self.retire(index)
+
+    def bury(self) -> None:
+        """The other side is gone and did not count what was under way: it is lost."""
+        for row, _ in self._listed.values():
+            in_flight = row.snapshot().in_flight
+            if in_flight > 0:
+                row.add(Count.LOST, in_flight)
+
+    def statistics(self) -> list[LaneStatistics]:
+        """Of every lane since the beginning; a track's successive lanes are one."""
+        sums = dict(self._retired)
+        for row, listing in self._listed.values():
+            now = _statistics(row, listing)
+            sums[_key(now)] = _sum(sums.get(_key(now)), now)
+        return list(sums.values())
+
+
+def _key(lane: LaneStatistics) -> tuple[str, ...]:
+    return (lane.direction, lane.kind, lane.participant, lane.track)
+
+
+def _sum(before: LaneStatistics | None, now: LaneStatistics) -> LaneStatistics:
+    return now if before is None else replace(now, counts=before.counts + now.counts)
+
+
+def _statistics(row: Row, listing: m.LaneListed) -> LaneStatistics:
+    return LaneStatistics(
+        direction=listing.direction,
+        kind=Kind(listing.kind),
+        track=listing.track,
+        participant=listing.participant,
+        place=listing.place,
+        counts=row.snapshot(),
+    )

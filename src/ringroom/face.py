@@ -1,0 +1,154 @@
+"""What the synchronous and the asyncio face share: all that does not wait.
+
+Each call that touches the session is made under the connection's lock, which a face for one
+event loop's thread takes without ever finding it taken.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+
+from ringroom import messages as m
+from ringroom.connection import Connection, Statistics
+from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError
+from ringroom.frames import DataFrame, Frame, Kind
+from ringroom.inbox import Arrival, Inbox
+from ringroom.options import PublishOptions
+from ringroom.outgoing import OutgoingLane
+from ringroom.session import Session
+
+
+class Face:
+    """An application's side of a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending: set[str] = set()
+        self._opened = False
+        self._closed = False
+
+    @property
+    def room(self) -> str:
+        """The room's name, as the provider reports it."""
+        return self._joined.room
+
+    @property
+    def identity(self) -> str:
+        """Who we are in the room."""
+        return self._joined.identity
+
+    @property
+    def io_pid(self) -> int | None:
+        """The I/O process's number, for monitoring; None when it does not run, or is a thread."""
+        return self._connection.host.pid
+
+    @property
+    def _joined(self) -> m.Connected:
+        joined = self._connection.session.joined if self._opened else None
+        if joined is None:
+            raise ClosedError(f"{self._connection.spec.name}: not connected")
+        return joined
+
+    @property
+    def ended(self) -> str | None:
+        """Why the room ended, in a word or two; None while it goes on."""
+        if not self._opened:
+            return None
+        with self._connection.lock:
+            self._connection.session.pump()
+            ending = self._connection.session.ending
+        return None if ending is None else ending.reason
+
+    def _lane_for(self, frame: Frame, publish: PublishOptions | None) -> OutgoingLane | None:
+        """The frame's lane; None once the room has ended and a receiver is still to learn it: a
+        loop that answers what it receives ends by its receiver, not by an error."""
+        connection = self._connection
+        connection.session.pump()
+        name = connection.outgoing.track_name(frame)
+        if name in self._sending:
+            raise BusyError(f"somebody else sends on track {name!r}; a track has one writer")
+        connection.session.check_open()
+        if connection.session.ending is not None:
+            if connection.session.has_inboxes:
+                return None
+            check_going_on(connection.session)
+        return connection.lane_for(frame, publish)
+
+    def _is_ready(self, lane: OutgoingLane) -> bool | None:
+        self._connection.outgoing.refresh(lane)
+        return lane.ready or None
+
+    def played(self, track: str | None = None) -> float:
+        """Seconds of the track's sound that were really played (None: the default track)."""
+        self._check_open()
+        with self._connection.lock:
+            lane = self._connection.outgoing.find(track)
+            return 0.0 if lane is None else self._connection.outgoing.played(lane)
+
+    def stats(self) -> Statistics:
+        """Counts of every lane so far. Also after close."""
+        return self._connection.statistics()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self._connection.spec.name}: transport is closed")
+        if not self._opened:
+            raise ClosedError(f"{self._connection.spec.name}: not connected; use `with`")
+
+    def __del__(self) -> None:
+        if getattr(self, "_opened", False) and not self._closed:
+            self._closed = True
+            try:
+                self._connection.close()
+            finally:
+                # Last: where warnings are errors, nothing comes after it.
+                warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"in {self.room!r} as {self.identity!r}"
+        return f"<{type(self).__name__} {self._connection.spec.name} {state}>"
+
+
+def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> frozenset[Kind]:
+    """The kinds to receive. Raises `ConfigurationError` for one that was not asked for."""
+    asked = connection.options.kinds
+    if kinds is None:
+        return frozenset(asked)
+    missing = [str(kind) for kind in kinds if kind not in asked]
+    if missing or isinstance(kinds, str):
+        raise ConfigurationError(
+            f"recv of {kinds!r}, but the transport was opened with kinds={tuple(map(str, asked))}"
+        )
+    return frozenset(Kind(kind) for kind in kinds)
+
+
+def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
+    """The next arrival, counted as done; closes the inbox when the room has ended by itself."""
+    if inbox.closed:
+        return None
+    arrival = inbox.receive_nowait()
+    if arrival is None and session.pump():
+        arrival = inbox.receive_nowait()
+    if arrival is not None:
+        arrival.done()
+        return arrival
+    if session.ending is not None:
+        inbox.close()
+        session.check_open()
+    return None
+
+
+def check_going_on(session: Session) -> None:
+    """Raises what a wait must end with when the session is over."""
+    session.check_open()
+    if session.ending is not None:
+        raise ClosedError(f"the room has ended: {session.ending.reason}")
+
+
+def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:
+    """A data frame from what `send_data` takes."""
+    if isinstance(to, str):
+        raise FrameError(f"to is {to!r}, expected identities in a list")
+    raw = payload.encode() if isinstance(payload, str) else payload
+    return DataFrame(raw, topic, reliable=reliable, to=tuple(to))

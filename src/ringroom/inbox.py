@@ -1,0 +1,215 @@
+"""What one reader of some kinds receives, fairly from all the lanes of these kinds.
+
+An inbox never waits; `Inbox.fileno` tells when it is worth looking again. The lanes belong to the
+session, which shows them here and takes them away.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ringroom.errors import ClosedError, WireError
+from ringroom.frames import Event, EventKind, Item, Kind, Participant, TrackInfo
+from ringroom.lanes.live import LiveReader
+from ringroom.lanes.memory import open_counter
+from ringroom.lanes.reliable import ReliableReader
+from ringroom.lanes.statistics import Count
+from ringroom.options import MEDIA
+
+
+@dataclass(slots=True, eq=False)
+class InboundLane:
+    """An inbound lane and where it is in its life."""
+
+    number: int
+    kind: Kind
+    reader: LiveReader | ReliableReader
+    track: TrackInfo | None
+    participant: Participant | None
+    ending: bool = False
+    successor: InboundLane | None = None
+    fresh: bool = False
+    """Follows another lane, but as a new beginning of the track and not as its continuation."""
+
+    def track_event(self, kind: EventKind) -> Event:
+        return Event(kind=kind, track=self.track, participant=self.participant)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An item, the lane it came through, and the row in which its handling counts."""
+
+    item: Item
+    lane: InboundLane
+
+    def done(self) -> None:
+        """The item has been processed (or given to whoever asked)."""
+        if not isinstance(self.item, Event):
+            self.lane.reader.row.add(Count.DONE)
+
+    def problem(self) -> None:
+        """Processing it raised."""
+        self.lane.reader.row.add(Count.PROBLEMS)
+
+
+class Owner(Protocol):
+    """What an inbox needs of the session that it belongs to."""
+
+    listeners: set[Callable[[], None]]
+
+    @property
+    def loose_events(self) -> deque[Arrival]: ...
+    def fileno(self) -> int: ...
+    def tell(self, event: Event, lane: InboundLane) -> None: ...
+    def notify(self) -> None: ...
+    def finish_lane(self, lane: InboundLane) -> None: ...
+    def close_inbox(self, inbox: Inbox) -> None: ...
+
+
+class Inbox:
+    """What one reader of some kinds receives, fairly from all their lanes."""
+
+    def __init__(
+        self, session: Owner, kinds: frozenset[Kind], participants: frozenset[str] | None
+    ) -> None:
+        self.kinds = kinds
+        self._session = session
+        self._participants = participants
+        self._wake = open_counter()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake.fileno(), selectors.EVENT_READ, None)
+        if session.fileno() >= 0:
+            self._selector.register(session.fileno(), selectors.EVENT_READ, None)
+        self._lanes: dict[int, InboundLane] = {}
+        self._ready: deque[InboundLane] = deque()
+        self._closed = False
+        session.listeners.add(self._on_change)
+
+    def fileno(self) -> int:
+        """Readable when it is worth calling `Session.pump` and `receive_nowait`."""
+        return -1 if self._closed else self._selector.fileno()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def _on_change(self) -> None:
+        self._wake.add(1)
+
+    def add(self, lane: InboundLane) -> None:
+        if lane.kind not in self.kinds or lane.number in self._lanes:
+            return
+        track = lane.track
+        if self._participants is not None and track and track.participant not in self._participants:
+            return
+        self._lanes[lane.number] = lane
+        self._selector.register(lane.reader.fileno(), selectors.EVENT_READ, lane)
+        self._ready.append(lane)
+        self._wake.add(1)
+
+    def reads(self, lane: InboundLane) -> bool:
+        return lane.number in self._lanes
+
+    def hold(self, lane: InboundLane) -> None:
+        """Receive nothing of the lane until `release`; meanwhile its frames age."""
+        self.remove(lane)
+
+    def release(self, lane: InboundLane) -> None:
+        """Go on with a lane that was held."""
+        if lane.reader.fileno() >= 0:
+            self.add(lane)
+
+    def wake(self, lane: InboundLane) -> None:
+        if lane.number in self._lanes and lane not in self._ready:
+            self._ready.append(lane)
+            self._wake.add(1)
+
+    def remove(self, lane: InboundLane) -> None:
+        if self._lanes.pop(lane.number, None) is not None:
+            self._selector.unregister(lane.reader.fileno())
+            if lane in self._ready:
+                self._ready.remove(lane)
+
+    def receive_nowait(self) -> Arrival | None:
+        """The next item of any lane, in turn; None when nothing waits."""
+        if self._closed:
+            raise ClosedError("transport is closed")
+        if (arrival := self._loose()) is not None:
+            return arrival
+        if not self._ready:
+            self._look()
+        while self._ready:
+            lane = self._ready.popleft()
+            item = self._take(lane)
+            if item is not None:
+                self._ready.append(lane)
+                if (arrival := self._admit(item, lane)) is not None:
+                    return arrival
+            elif lane.number in self._lanes and lane.ending and not lane.reader.pending:
+                return self._finish(lane)
+        return None
+
+    def _look(self) -> None:
+        self._wake.take()
+        for key, _ in self._selector.select(0):
+            if key.data is not None:
+                key.data.reader.absorb()
+                self._ready.append(key.data)
+
+    def _take(self, lane: InboundLane) -> Item | None:
+        try:
+            return lane.reader.receive_nowait()
+        except WireError:
+            # What the other side wrote cannot be read on: the lane is over, what is in it is lost.
+            lane.ending = True
+            self._session.finish_lane(lane)
+            raise
+
+    def _admit(self, item: Item, lane: InboundLane) -> Arrival | None:
+        if isinstance(item, Event):
+            if Kind.EVENT not in self.kinds:
+                if lane.kind in MEDIA:
+                    self._session.tell(item, lane)
+                    self._session.notify()
+                return None
+            if item.track is not None and item.participant is None and lane.participant is not None:
+                item = replace(item, participant=lane.participant)
+        elif self._participants is not None and item.participant not in self._participants:
+            Arrival(item, lane).done()
+            return None
+        return Arrival(item, lane)
+
+    def _finish(self, lane: InboundLane) -> Arrival | None:
+        over = lane.successor is None or lane.successor.fresh
+        self._session.finish_lane(lane)
+        if over and lane.track is not None:
+            event = lane.track_event(EventKind.TRACK_ENDED)
+            arrival = self._admit(event, lane)
+            if arrival is not None:
+                return arrival
+        return self.receive_nowait()
+
+    def _loose(self) -> Arrival | None:
+        loose = self._session.loose_events
+        while Kind.EVENT in self.kinds and loose:
+            arrival = loose.popleft()
+            track = arrival.lane.track
+            if self._participants is None or not track or track.participant in self._participants:
+                return arrival
+        return None
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._session.listeners.discard(self._on_change)
+        self._session.close_inbox(self)
+        self._selector.close()
+        self._wake.close()
+        self._lanes.clear()
+        self._ready.clear()

@@ -1,0 +1,57 @@
+"""Waiting on a thread: for descriptors, for a change of the session, and until a deadline."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterable
+from typing import Self
+
+from ringroom.connection import Connection
+from ringroom.lanes.memory import open_counter
+
+
+class Waiter:
+    """Waits for a change of the session without losing one between a look and the wait."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._counter = open_counter()
+
+    def __enter__(self) -> Self:
+        with self._connection.lock:
+            self._connection.session.listeners.add(self._wake)
+        return self
+
+    def _wake(self) -> None:
+        self._counter.add(1)
+
+    def wait(self, fds: Iterable[int], seconds: float | None) -> bool:
+        """Until a descriptor is readable or the session changed; False when the time is up."""
+        poller = select.poll()
+        for fd in (self._counter.fileno(), *fds):
+            if fd >= 0:
+                poller.register(fd, select.POLLIN)
+        ready = poller.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        self._counter.take()
+        return bool(ready)
+
+    def __exit__(self, *exc: object) -> None:
+        with self._connection.lock:
+            self._connection.session.listeners.discard(self._wake)
+            self._counter.close()
+
+
+class Deadline:
+    """A time limit that several waits share; None waits for ever."""
+
+    def __init__(self, seconds: float | None, what: str) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._seconds = seconds
+        self._what = what
+
+    def remaining(self) -> float | None:
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def expired(self) -> TimeoutError:
+        return TimeoutError(f"{self._what} within {self._seconds} s")
