@@ -28,7 +28,7 @@ from ringroom.processes.inbound import (
     close_writer,
 )
 from ringroom.processes.playouts import OutgoingData, OutgoingPlayout, Reader
-from ringroom.processes.wire import LoopLink, close_descriptors
+from ringroom.processes.wire import LoopLink, as_ours, close_descriptors
 from ringroom.providers.provider import OutgoingTrack, Provider
 
 log = logging.getLogger("ringroom.io")
@@ -334,9 +334,12 @@ class Attachment:
                 self._claim(message.name)
             provider = await self._room.joined_provider()
             await playout.run(provider, ready)
-        except RingroomError as error:
-            self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
-            self._room.event(Event(kind=EventKind.PUBLISH_FAILED, reason=str(error)))
+        except Exception as error:
+            if not isinstance(error, RingroomError):
+                log.exception("the provider failed to publish %r", message.name)
+            failed = as_ours(error)
+            self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(failed)))
+            self._room.event(Event(kind=EventKind.PUBLISH_FAILED, reason=str(failed)))
         finally:
             playout.close()
             self._room.release_track(message.name, self)

@@ -11,11 +11,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ringroom.errors import RingroomError, RoomError, WireError
+from ringroom.errors import RingroomError, WireError
 from ringroom.frames import AudioFrame, DataFrame, Event, Frame
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count
+from ringroom.processes.wire import as_ours, error_text
 from ringroom.providers.provider import OutgoingTrack, Playout, Provider
 
 log = logging.getLogger("ringroom.io")
@@ -136,11 +137,11 @@ class OutgoingPlayout:
         row = self._readers[0].row
         try:
             await playout.play(frame)
-        except RoomError as error:
+        except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is counted)
             row.add(Count.PROBLEMS)
             if not self._told:
                 # The text, not the error: a record that is kept would keep the error's frames.
-                log.warning("track %r: a frame was not played: %s", self.track.name, str(error))
+                log.warning("track %r: not played: %s", self.track.name, error_text(error))
                 self._told = True
         row.add(Count.DONE)
         if isinstance(frame, AudioFrame):
@@ -248,9 +249,9 @@ class OutgoingData:
     async def _send(self, provider: Provider, frame: DataFrame) -> None:
         try:
             await provider.send_data(frame)
-        except RoomError as error:
+        except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is told)
             self._reader.row.add(Count.PROBLEMS)
-            self._on_failed(error)
+            self._on_failed(as_ours(error))
         self._reader.row.add(Count.DONE)
         self._handled = frame.sequence + 1
 

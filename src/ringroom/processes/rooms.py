@@ -259,6 +259,8 @@ class RoomSession:
                 await self._close_orderly()
         except TimeoutError:
             log.warning("closing took longer than %s s", self.options.close_timeout)
+        except Exception:
+            log.exception("the provider failed to close")
         finally:
             self._wire.close()
             if self._table is not None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, RingroomError, WireError
+from ringroom.errors import ClosedError, RingroomError, RoomError, WireError
 from ringroom.link import Link
 
 log = logging.getLogger("ringroom.io")
@@ -77,6 +77,11 @@ class LoopLink:
 def close_descriptors(descriptors: tuple[int, ...]) -> None:
     for fd in descriptors:
         os.close(fd)
+
+
+def as_ours(error: Exception) -> RingroomError:
+    """The error itself, or what stands for one that a provider should not have raised."""
+    return error if isinstance(error, RingroomError) else RoomError(error_text(error))
 
 
 def error_text(error: BaseException) -> str:
