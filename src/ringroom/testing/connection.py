@@ -22,7 +22,7 @@ from ringroom.testing.application import PictureLog, SoundLog
 from ringroom.testing.state import Media, Member, Publication, Refusal, RoomState
 from ringroom.testing.wire import Line
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "connections"]
 
 
 # What an application is told at its end, in the words of the provider ``livekit``; others are
@@ -53,6 +53,8 @@ class Connection:
         self._told_before: set[Publication] = set()
         self._own: dict[str, Publication] = {}
         self._held: deque[messages.Message] = deque()
+        self._waiting = False
+        self._known_orders: set[int] = set()
         self.lost = False
 
     @property
@@ -64,10 +66,8 @@ class Connection:
     def received(self, line: Line, message: messages.Message) -> None:
         self._line = line
         if self._member is None:
-            if not isinstance(message, messages.Join):
-                raise WireError(f"{type(message).__name__} before Join")
-            self._join(message)
-        elif not self.lost or isinstance(message, messages.Leave):
+            self._arrive(message)
+        elif not self.lost or isinstance(message, messages.Leave | messages.Done):
             self._handle(message)
         elif not isinstance(message, Media):
             self._held.append(message)
@@ -82,18 +82,38 @@ class Connection:
             raise WireError(f"the application sent {type(message).__name__}, which is ours to send")
         handler(self, message)
 
+    def _arrive(self, message: messages.Message) -> None:
+        if self._waiting and isinstance(message, messages.Leave):
+            self._line.end()  # it gave up before it was let in
+            return
+        if self._waiting or not isinstance(message, messages.Join):
+            raise WireError(f"{type(message).__name__} before Join")
+        self._waiting = True
+
+        def admit() -> None:
+            if not self._line.ending:
+                self._join(message)
+
+        self._state.entrance.value(admit)
+
     def _join(self, message: messages.Join) -> None:
-        refusal = self._state.refused_connects
+        refusal = self._state.refused_connects.value
         if refusal is not None:
             # A timeout is what the application makes of no answer at all.
             if refusal.reason != "timeout":
                 self._refuse(0, refusal)
                 self._line.end()
             return
+        if "connect" in self._state.raising:
+            self._line.send(messages.Misbehave(request=0, where="connect", on=True))
+            self._line.end()
+            return
         self._member = self._state.enter(Participant(identity=message.identity), self)
         self._line.send(
             messages.Joined(room=self._state.name, participant=self._member.participant)
         )
+        for where in self._state.raising:
+            self.make_raise(where, True, 0)
         self._state.application(message.identity).enter(self._line)
         self._state.audience.append(self)
         self.catch_up()
@@ -104,8 +124,8 @@ class Connection:
 
     def _publish(self, message: messages.Publish) -> None:
         assert self._member is not None
-        if self._state.refused_publish is not None:
-            self._refuse(message.request, self._state.refused_publish)
+        if (refusal := self._state.refused_publish.value) is not None:
+            self._refuse(message.request, refusal)
             return
         if message.track in self._own:
             raise WireError(f"track {message.track!r} is published already")
@@ -158,8 +178,8 @@ class Connection:
         self._state.media(publication, message)
 
     def _data(self, message: messages.Data) -> None:
-        if self._state.refused_data is not None:
-            self._refuse(message.request, self._state.refused_data)
+        if (refusal := self._state.refused_data.value) is not None:
+            self._refuse(message.request, refusal)
             return
         frame = DataFrame(
             message.payload,
@@ -241,6 +261,20 @@ class Connection:
         while self._held:
             self._handle(self._held.popleft())
 
+    def make_raise(self, where: str, on: bool, order: int) -> bool:
+        """The provider is to raise there from now on, or no more; whether it will answer."""
+        if self._line.ending:
+            return False
+        self._line.send(messages.Misbehave(request=order, where=where, on=on))
+        return where != "receive"
+
+    def knows(self, order: int) -> bool:
+        """Whether the provider has heard of that order, or never will."""
+        return order in self._known_orders or self._line.ending
+
+    def _obey(self, message: messages.Done) -> None:
+        self._known_orders.add(message.request)
+
     def break_off(self) -> None:
         """Hangs up without a word."""
         self._line.cut()
@@ -303,6 +337,7 @@ class Connection:
 
     _HANDLERS: ClassVar[dict[type[Any], Callable[[Connection, Any], None]]] = {
         messages.Leave: _leave,
+        messages.Done: _obey,
         messages.Publish: _publish,
         messages.Unpublish: _unpublish,
         messages.Subscription: _subscription,
@@ -311,3 +346,16 @@ class Connection:
         messages.Video: _media,
         messages.Data: _data,
     }
+
+
+def connections(state: RoomState, identity: str | None = None) -> list[Connection]:
+    """The applications in the room, or the one of that identity. Raises `LookupError`."""
+    found = [
+        one
+        for one in state.audience
+        if isinstance(one, Connection) and identity in (None, one.identity)
+    ]
+    if identity is not None and not found:
+        there = ", ".join(map(repr, state.members)) or "nobody"
+        raise LookupError(f"no application {identity!r}; in the room: {there}")
+    return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from ringroom.errors import ConfigurationError
-from ringroom.testing.state import Media
+from ringroom.testing.media_path import Media, SourceClock
 from ringroom.testing.wire import Wire
 
 __all__ = ["Pace", "Pacer", "Performance"]
@@ -46,11 +46,16 @@ class Pacer:
     """One source's queue of performances, one after the other."""
 
     def __init__(
-        self, wire: Wire, send: Callable[[Media], None], pause: Callable[[], None]
+        self,
+        wire: Wire,
+        send: Callable[[Media], None],
+        pause: Callable[[], None],
+        clock: SourceClock,
     ) -> None:
         self._wire = wire
         self._send = send
         self._pause = pause
+        self._clock = clock
         self._queue: deque[Performance] = deque()
         self._due = 0.0
         self._running = False
@@ -91,5 +96,5 @@ class Pacer:
                 continue
             media, seconds = piece
             self._send(media)
-            self._due += seconds / performance.speed
+            self._due += seconds / performance.speed / self._clock.rate
         self._wire.call_at(self._due, self._advance)

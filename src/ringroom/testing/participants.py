@@ -158,7 +158,7 @@ class _Track:
             if member.gone:
                 raise ClosedError(f"{member.identity!r} has left the room ({member.reason})")
             self._publication: Publication = floor.state.publish(member, info)
-        self._pacer = Pacer(floor.wire, self._send, self._pause)
+        self._pacer = Pacer(floor.wire, self._send, self._pause, floor.state.source_clock)
         self.cut_off = False
 
     @property
@@ -330,13 +330,14 @@ class Camera(_Track):
             yield self._message(picture), 1 / fps
 
     def _message(self, picture: VideoFrame) -> messages.Video:
-        time_ns = round(self._floor.wire.time() * 1e9)
+        now = self._floor.wire.time()
         return messages.Video(
             track="",
             width=picture.width,
             height=picture.height,
             rotation=picture.rotation,
-            timestamp_us=picture.timestamp_us or time_ns // 1000,
-            time_ns=time_ns,
+            timestamp_us=picture.timestamp_us
+            or int(self._floor.state.source_clock.read(now) * 1e6),
+            time_ns=round(now * 1e9),
             payload=picture.data.tobytes(),
         )

@@ -19,8 +19,9 @@ from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import DataFrame, Participant, TrackInfo
 from ringroom.providers.fake import rooms
 from ringroom.testing.application import Application, Footage, Recording
-from ringroom.testing.connection import Connection
+from ringroom.testing.connection import Connection, connections
 from ringroom.testing.participants import FakeParticipant
+from ringroom.testing.room_faults import RoomFaults
 from ringroom.testing.state import Refusal, RoomState
 from ringroom.testing.wire import Clock, Wire
 
@@ -84,6 +85,7 @@ class FakeRoom:
     ) -> None:
         self._closed = True
         self._core = _Core(name, clock, kept_pictures)
+        self._faults = RoomFaults(self._core)
         self._closed = False
         rooms.announce(self)
 
@@ -247,49 +249,54 @@ class FakeRoom:
         what = f"{count} messages" + ("" if topic is None else f" of topic {topic!r}")
         return _known(self.wait_until(received, what, timeout))
 
-    # Faults, and the room's own end. ``identity`` None: every application.
+    # Faults as calls, and the room's own end. ``identity`` None: every application.
+
+    @property
+    def faults(self) -> RoomFaults:
+        """Everything that can go wrong, as ``with`` blocks: see `RoomFaults`."""
+        return self._faults
 
     def refuse_connects(self, reason: str = "unauthorized") -> None:
         """Applications that join are refused with `RoomError` of that reason, until
         `accept_connects`; with ``timeout`` they get no answer."""
         refusal = Refusal(reason=reason, text=f"the room refuses to let anybody in ({reason})")
         with self._core.wire.changed:
-            self._core.state.refused_connects = refusal
+            self._core.state.refused_connects.base = refusal
 
     def accept_connects(self) -> None:
         with self._core.wire.changed:
-            self._core.state.refused_connects = None
+            self._core.state.refused_connects.base = None
 
     def refuse_publish(self, refuse: bool = True) -> None:
         """Tracks that applications publish are refused."""
         refusal = Refusal(reason="publish_refused", text="the room refuses the track")
         with self._core.wire.changed:
-            self._core.state.refused_publish = refusal if refuse else None
+            self._core.state.refused_publish.base = refusal if refuse else None
 
     def refuse_data(self, refuse: bool = True) -> None:
         """Messages that applications send are refused."""
         refusal = Refusal(reason="data_refused", text="the room refuses the message")
         with self._core.wire.changed:
-            self._core.state.refused_data = refusal if refuse else None
+            self._core.state.refused_data.base = refusal if refuse else None
 
     def lose_connection(self, identity: str | None = None, reason: str = "") -> None:
         """Nothing gets through to or from the application until `restore_connection`. Media is
         lost; requests wait."""
         with self._core.wire.changed:
-            for connection in self._connections(identity):
+            for connection in connections(self._core.state, identity):
                 connection.lose(reason)
 
     def restore_connection(self, identity: str | None = None, *, resume: bool = False) -> None:
         """The connection is back; what changed meanwhile is told. All tracks start anew with new
         sids, as in a full reconnect, unless it resumes."""
         with self._core.wire.changed:
-            for connection in self._connections(identity):
+            for connection in connections(self._core.state, identity):
                 connection.restore(resume=resume)
 
     def break_connection(self, identity: str | None = None) -> None:
         """Hangs up without a word: a loss that does not heal."""
         with self._core.wire.changed:
-            for connection in self._connections(identity):
+            for connection in connections(self._core.state, identity):
                 connection.break_off()
 
     def remove(self, identity: str, reason: str = "participant removed") -> None:
@@ -302,10 +309,8 @@ class FakeRoom:
     def close_room(self, reason: str = "room closed") -> None:
         """The server closes the room: everybody is put out. What was heard stays, and who joins
         again finds it empty."""
-        state = self._core.state
         with self._core.wire.changed:
-            for member in list(state.members.values()):
-                state.put_out(member, reason)
+            self._core.state.put_all_out(reason)
 
     # The other end: a `rooms.Reachable`.
 
@@ -346,16 +351,6 @@ class FakeRoom:
         for application in self._core.state.applications.values():
             if identity is None or application.identity == identity:
                 yield application
-
-    def _connections(self, identity: str | None) -> list[Connection]:
-        found = [
-            one
-            for one in self._core.state.audience
-            if isinstance(one, Connection) and identity in (None, one.identity)
-        ]
-        if identity is not None and not found:
-            raise LookupError(f"no application {identity!r}\n  {self._core.summary()}")
-        return found
 
     def _check_open(self) -> None:
         if self._closed:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from ringroom.frames import DataFrame, Participant, TrackInfo
-from ringroom.providers.fake import messages
 from ringroom.testing.application import Application, PictureLog, SoundLog
+from ringroom.testing.media_path import Layers, Media, MediaPath, SourceClock
 
 __all__ = ["Audience", "Media", "Member", "Publication", "Refusal", "RoomState"]
-
-Media: TypeAlias = messages.Audio | messages.AudioPause | messages.Video
 
 
 class Publication:
@@ -81,9 +80,15 @@ class RoomState:
         self.members: dict[str, Member] = {}
         self.audience: list[Audience] = []
         self.applications: dict[str, Application] = {}
-        self.refused_connects: Refusal | None = None
-        self.refused_publish: Refusal | None = None
-        self.refused_data: Refusal | None = None
+        self.refused_connects = Layers[Refusal | None](None)
+        self.refused_publish = Layers[Refusal | None](None)
+        self.refused_data = Layers[Refusal | None](None)
+        self.entrance = Layers[Callable[[Callable[[], None]], None]](lambda admit: admit())
+        """Calls what it is given when it is time to answer who wants to join."""
+        self.raising: list[str] = []
+        """Where the provider is ordered to raise."""
+        self.source_clock = SourceClock()
+        self.path = MediaPath(self._deliver)
         self._changed = changed
         self._kept_pictures = kept_pictures
         self._numbers = itertools.count(1)
@@ -112,6 +117,10 @@ class RoomState:
         if member.audience is not None:
             member.audience.end(reason)
         self.announce()
+
+    def put_all_out(self, reason: str) -> None:
+        for member in list(self.members.values()):
+            self.put_out(member, reason)
 
     def publish(
         self, member: Member, track: TrackInfo, log: SoundLog | PictureLog | None = None
@@ -142,8 +151,10 @@ class RoomState:
 
     def media(self, publication: Publication, message: Media) -> None:
         """Passes sound or a picture on to those who want the track."""
-        if publication.muted or publication.ended:
-            return
+        if not publication.muted and not publication.ended:
+            self.path.carry(publication, message)
+
+    def _deliver(self, publication: Publication, message: Media) -> None:
         for audience in self.audience:
             audience.pass_media(publication, message)
 

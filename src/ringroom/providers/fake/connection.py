@@ -14,7 +14,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from ringroom.errors import ClosedError, RoomError, WireError
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
@@ -59,6 +59,7 @@ class FakeProvider(Provider):
         self._requests: dict[int, asyncio.Future[None]] = {}
         self._playouts: list[AudioPlayout | VideoPlayout] = []
         self._inbound: dict[str, InboundTrack] = {}
+        self._raising: set[str] = set()
         self._over = ""
         self._closed = False
 
@@ -82,6 +83,8 @@ class FakeProvider(Provider):
             ) from None
         except WireError as error:
             raise RoomError(f"fake: {error}", reason="unreachable") from None
+        if isinstance(answer, messages.Misbehave):
+            self._ordered_to_raise(answer.where)
         if isinstance(answer, messages.Refused):
             raise RoomError(f"fake: {answer.text}", reason=answer.reason)
         if not isinstance(answer, messages.Joined):
@@ -94,7 +97,14 @@ class FakeProvider(Provider):
 
     async def publish(self, track: OutgoingTrack) -> Playout:
         handle = str(next(self._numbers))
-        outlet = Outlet(handle=handle, send=self._send, drain=self._drain, loop=self._running())
+        outlet = Outlet(
+            handle=handle,
+            send=self._send,
+            drain=self._drain,
+            loop=self._running(),
+            ordered=lambda: self._raise_if_ordered("play"),
+        )
+        self._raise_if_ordered("publish")
         number = next(self._numbers)
         request = messages.Publish(
             request=number,
@@ -117,6 +127,7 @@ class FakeProvider(Provider):
         return playout
 
     async def send_data(self, frame: DataFrame) -> None:
+        self._raise_if_ordered("send_data")
         number = next(self._numbers)
         message = messages.Data(
             request=number,
@@ -143,6 +154,19 @@ class FakeProvider(Provider):
             self._socket.close()
         self._socket = None
         self._end_requests("closed")
+        self._raise_if_ordered("close")
+
+    def _misbehave(self, message: messages.Misbehave) -> None:
+        (self._raising.add if message.on else self._raising.discard)(message.where)
+        self._raise_if_ordered("receive")
+        self._send(messages.Done(request=message.request))
+
+    def _raise_if_ordered(self, where: str) -> None:
+        if where in self._raising:
+            self._ordered_to_raise(where)
+
+    def _ordered_to_raise(self, where: str) -> NoReturn:
+        raise RuntimeError(f"ordered to raise in {where}")
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._closed:
@@ -303,6 +327,7 @@ class FakeProvider(Provider):
 
     _HANDLERS: ClassVar[dict[type[Any], Callable[[FakeProvider, Any], None]]] = {
         messages.Done: _done,
+        messages.Misbehave: _misbehave,
         messages.Refused: _refused,
         messages.Happened: _happened,
         messages.TrackPublished: _published,

@@ -22,6 +22,7 @@ __all__ = [
     "Joined",
     "Leave",
     "Message",
+    "Misbehave",
     "Publish",
     "Refused",
     "Subscription",
@@ -122,6 +123,16 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Misbehave:
+    """The provider is to raise what no provider should, from now on or no more. It answers `Done`
+    (except for ``connect`` and ``receive``, where it raises at once)."""
+
+    request: int
+    where: str
+    on: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
     room: str
     participant: Participant
@@ -138,7 +149,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """The request was granted."""
+    """The request was granted. From the application: the order is known."""
 
     request: int
 
@@ -195,5 +206,6 @@ Message: TypeAlias = (
     | TrackPublished
     | TrackUnpublished
     | TrackMuted
+    | Misbehave
     | Ended
 )

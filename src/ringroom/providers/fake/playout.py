@@ -48,6 +48,8 @@ class Outlet:
     drain: Callable[[], Awaitable[None]]
     """Waits until the connection takes more. Raises `RoomError` when closed."""
     loop: Clock
+    ordered: Callable[[], None] = lambda: None
+    """Raises if the room has ordered `Playout.play` to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class AudioPlayout(Playout):
         self._reason = ""
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
+        self._outlet.ordered()
         if not isinstance(frame, AudioFrame):
             raise self._refusal("a picture", "audio")
         form = (frame.sample_rate, frame.channels)
@@ -193,6 +196,7 @@ class VideoPlayout(Playout):
         self._reason = ""
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
+        self._outlet.ordered()
         if not isinstance(frame, VideoFrame):
             raise RoomError(f"track {self._track.name!r} takes pictures, not audio")
         if self.closed:

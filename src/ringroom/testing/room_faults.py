@@ -1,0 +1,288 @@
+"""The faults of a fake room, all of one form: `FakeRoom.faults`.
+
+A fault begins with the call. It ends with its ``with`` block, whatever the block raises, or with
+`Fault.end`, or by itself after `Fault.lasting`; then the room is as it was before. Faults may
+overlap: of one kind the newest counts, and those of the media's way act one after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, Protocol, Self
+
+from ringroom.errors import ConfigurationError
+from ringroom.testing.connection import Connection, connections
+from ringroom.testing.media_path import Bursts, Late, OutOfOrder, Stage
+from ringroom.testing.state import Refusal, RoomState
+from ringroom.testing.wire import Wire
+
+__all__ = ["Fault", "RoomFaults"]
+
+# Where the provider `fake` can be made to raise.
+PLACES = ("connect", "publish", "play", "send_data", "receive", "close")
+_ANSWER_SECONDS = 5.0
+_MOST_PPM = 500_000
+
+
+class Ground(Protocol):
+    """What faults need of their room."""
+
+    wire: Wire
+    state: RoomState
+
+    def wait_until(self, condition: Callable[[], Any], what: str, timeout: float) -> Any:
+        """The first true value of ``condition``. Raises `DeadlinePassed`."""
+
+
+class Fault:
+    """A fault that has begun; a context manager."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        text: str,
+        undo: Callable[[], None] | None = None,
+        settle: Callable[[], None] | None = None,
+    ) -> None:
+        self._wire = wire
+        self._text = text
+        self._undo = undo
+        self._settle = settle
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended; always true of what happens in a moment."""
+        return self._undo is None
+
+    def end(self) -> None:
+        """Ends it. Idempotent."""
+        self._end()
+        settle, self._settle = self._settle, None
+        if settle is not None:
+            settle()
+
+    def _end(self) -> None:
+        with self._wire.changed:
+            undo, self._undo = self._undo, None
+            if undo is not None:
+                undo()
+                self._wire.changed.notify_all()
+
+    def lasting(self, seconds: float) -> Self:
+        """Ends it after that many seconds of the room's clock; returns itself at once."""
+        self._wire.call_at(self._wire.time() + seconds, self._end)
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def __repr__(self) -> str:
+        return f"<fault {self._text}, {'over' if self.over else 'lasting'}>"
+
+
+class RoomFaults:
+    """``app`` names one of several applications, ``participant`` one of several sources; None:
+    all of them."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._numbers = itertools.count(1)
+
+    # Connecting.
+
+    def connects_refused(self, reason: str = "unauthorized") -> Fault:
+        """Who joins is refused: `RoomError` of that reason."""
+        refusal = Refusal(reason=reason, text=f"the room refuses to let anybody in ({reason})")
+        return self._begin(
+            f"connects refused ({reason})",
+            lambda: self._ground.state.refused_connects.lay(refusal),
+        )
+
+    def slow_connect(self, seconds: float) -> Fault:
+        """Who joins waits that long for the room's answer."""
+        _check_positive("seconds", seconds)
+        wire = self._ground.wire
+
+        def later(admit: Callable[[], None]) -> None:
+            wire.call_at(wire.time() + seconds, admit)
+
+        return self._begin(
+            f"slow connect ({seconds} s)", lambda: self._ground.state.entrance.lay(later)
+        )
+
+    def hanging_connect(self) -> Fault:
+        """Who joins gets no answer while it lasts; who still waits at its end is let in."""
+        entrance = self._ground.state.entrance
+        waiting: list[Callable[[], None]] = []
+
+        def begin() -> Callable[[], None]:
+            take_away = entrance.lay(waiting.append)
+
+            def end() -> None:
+                take_away()
+                for admit in waiting:
+                    entrance.value(admit)
+
+            return end
+
+        return self._begin("hanging connect", begin)
+
+    # The connection.
+
+    def connection_lost(
+        self, app: str | None = None, *, resume: bool = False, reason: str = ""
+    ) -> Fault:
+        """Nothing gets through, in either direction: media is lost, requests wait. At its end the
+        connection is back, with every track published anew under a new sid, unless it resumes.
+
+        Raises `LookupError` when that application is not in the room.
+        """
+        state = self._ground.state
+
+        def begin() -> Callable[[], None]:
+            lost = [one for one in connections(state, app) if not one.lost]
+            for connection in lost:
+                connection.lose(reason)
+
+            def end() -> None:
+                for connection in lost:
+                    if connection in state.audience:
+                        connection.restore(resume=resume)
+
+            return end
+
+        return self._begin("connection lost", begin)
+
+    def connection_broken(self, app: str | None = None) -> Fault:
+        """Hangs up without a word, in a moment: a loss that does not heal."""
+        with self._ground.wire.changed:
+            for connection in connections(self._ground.state, app):
+                connection.break_off()
+        return Fault(self._ground.wire, "connection broken")
+
+    def room_closed(self, reason: str = "room closed") -> Fault:
+        """The server closes the room: everybody is put out, and nobody gets in while it lasts
+        (``unreachable``)."""
+        state = self._ground.state
+        refusal = Refusal(reason="unreachable", text=f"the room is not there ({reason})")
+
+        def begin() -> Callable[[], None]:
+            state.put_all_out(reason)
+            return state.refused_connects.lay(refusal)
+
+        return self._begin(f"room closed ({reason})", begin)
+
+    # Requests.
+
+    def publish_refused(self) -> Fault:
+        """Tracks that applications publish are refused."""
+        refusal = Refusal(reason="publish_refused", text="the room refuses the track")
+        return self._begin(
+            "publish refused", lambda: self._ground.state.refused_publish.lay(refusal)
+        )
+
+    def data_refused(self) -> Fault:
+        """Messages that applications send are refused."""
+        refusal = Refusal(reason="data_refused", text="the room refuses the message")
+        return self._begin("data refused", lambda: self._ground.state.refused_data.lay(refusal))
+
+    def provider_raises(self, where: str) -> Fault:
+        """The provider raises what no provider should, a `RuntimeError`, in its ``connect``,
+        ``publish``, ``play`` (a frame on a track), ``send_data``, ``receive`` (at once, in the
+        task that reads what the room says) or ``close``.
+
+        Begins and ends once the provider of every application that is there knows.
+        """
+        if where not in PLACES:
+            raise ConfigurationError(f"where is {where!r}, expected one of {', '.join(PLACES)}")
+        ground = self._ground
+        waiting: dict[Connection, int] = {}
+
+        def order(on: bool) -> None:
+            for connection in connections(ground.state):
+                number = next(self._numbers)
+                if connection.make_raise(where, on, number):
+                    waiting[connection] = number
+
+        def begin() -> Callable[[], None]:
+            ground.state.raising.append(where)
+            order(True)
+
+            def end() -> None:
+                ground.state.raising.remove(where)
+                if where not in ground.state.raising:
+                    order(False)
+
+            return end
+
+        def settle() -> None:
+            def known() -> bool:
+                return all(one.knows(number) for one, number in waiting.items())
+
+            # Who is frozen, say, does not answer: it will know before it does anything else.
+            with contextlib.suppress(TimeoutError):
+                ground.wait_until(known, "the provider's answer", _ANSWER_SECONDS)
+
+        fault = self._begin(f"provider raises in {where}", begin, settle)
+        settle()
+        return fault
+
+    # Media on its way to the applications.
+
+    def late(self, seconds: float, participant: str | None = None) -> Fault:
+        """Sound and pictures arrive that much later; what is under way at its end, at once."""
+        _check_positive("seconds", seconds)
+        return self._on_the_way(
+            f"late ({seconds} s)", Late(participant, self._ground.wire, seconds)
+        )
+
+    def bursts(self, seconds: float = 0.2, participant: str | None = None) -> Fault:
+        """Nothing arrives for that long, then all of it at once, and so on."""
+        _check_positive("seconds", seconds)
+        return self._on_the_way(
+            f"bursts ({seconds} s)", Bursts(participant, self._ground.wire, seconds)
+        )
+
+    def out_of_order(self, every: int = 2, participant: str | None = None) -> Fault:
+        """Of each ``every`` pieces of a track (20 ms of sound, or a picture) the last two change
+        places."""
+        if every < 2:
+            raise ConfigurationError(f"every is {every}, expected 2 or more")
+        return self._on_the_way("out of order", OutOfOrder(participant, every))
+
+    def drift(self, ppm: float) -> Fault:
+        """The clock of all sources runs faster than the room's by so many millionths: that much
+        more sound in a second, and the same in the pictures' timestamps. Negative: slower."""
+        if not abs(ppm) <= _MOST_PPM:
+            raise ConfigurationError(f"ppm is {ppm}, expected -{_MOST_PPM} to {_MOST_PPM}")
+        wire, clock = self._ground.wire, self._ground.state.source_clock
+
+        def begin() -> Callable[[], None]:
+            before = clock.rate
+            clock.set_rate(before * (1 + ppm / 1e6), wire.time())
+            return lambda: clock.set_rate(clock.rate / (1 + ppm / 1e6), wire.time())
+
+        return self._begin(f"drift ({ppm} ppm)", begin)
+
+    def _on_the_way(self, text: str, stage: Stage) -> Fault:
+        return self._begin(text, lambda: self._ground.state.path.add(stage))
+
+    def _begin(
+        self,
+        text: str,
+        begin: Callable[[], Callable[[], None]],
+        settle: Callable[[], None] | None = None,
+    ) -> Fault:
+        with self._ground.wire.changed:
+            return Fault(self._ground.wire, text, begin(), settle)
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigurationError(f"{name} is {value}, expected more than 0")
