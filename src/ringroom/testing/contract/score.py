@@ -13,11 +13,22 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ringroom.frames import AudioFrame, Samples
+from ringroom.checks import Samples
+from ringroom.frames import AudioFrame
 from ringroom.testing import sources
 from ringroom.testing.contract.subject import Capabilities
 
-__all__ = ["FOREIGN", "RATE", "Score", "level", "pitch"]
+__all__ = [
+    "FOREIGN",
+    "RATE",
+    "Score",
+    "disordered",
+    "level",
+    "missing",
+    "pitch",
+    "repeated",
+    "tone_seconds",
+]
 
 RATE = 16_000
 FOREIGN = -1
@@ -25,6 +36,11 @@ FOREIGN = -1
 NOISE_SECONDS, TONE_SECONDS, WINDOW_SECONDS = 0.02, 0.24, 0.04
 LOWEST, STEP, NEAR = 400.0, 175.0, 40.0
 AUDIBLE = 0.02
+
+
+def tone_seconds(capabilities: Capabilities) -> float:
+    """How long a tone must be to be judged: a codec takes its time to begin."""
+    return 0.3 if capabilities.lossless_audio else 0.6
 
 
 class Score:

@@ -107,7 +107,9 @@ def a_transport_that_failed_to_open_can_be_tried_again(subject: Subject) -> None
     """A wrong option raises `ConfigurationError` before anything is started; the next opens."""
     with subject.staged() as stage:
         begun = time.monotonic()
-        expect_error(ConfigurationError, lambda: stage.open(sample_rate=1), "a sample rate of 1 Hz")
+        expect_error(
+            ConfigurationError, lambda: stage.open(sample_rate=1).close(), "a sample rate of 1 Hz"
+        )
         took = time.monotonic() - begun
         expect(took < 0.5, f"a wrong option was found only after {took:.2f} s")
         stage.open().close()

@@ -1,0 +1,46 @@
+"""The provider ``fake`` keeps every promise, on a thread and in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+import ringroom
+from ringroom.testing import contract
+
+
+@contract.parametrize(contract.fake_subject())
+def test_on_a_thread(case: contract.Case) -> None:
+    case()
+
+
+@pytest.fixture(scope="module")
+def io_process() -> Iterator[ringroom.IOProcess]:
+    """One process for all promises: to start it takes longer than to keep them."""
+    with ringroom.IOProcess() as process:
+        yield process
+
+
+@pytest.mark.parametrize("promise", contract.PROMISES, ids=lambda promise: promise.name)
+def test_in_a_process(promise: contract.Promise, io_process: ringroom.IOProcess) -> None:
+    subject = contract.fake_subject(io_process)
+    assert not promise.unclaimed(subject), "the fake claims everything"
+    contract.Case(subject=subject, promise=promise)()
+
+
+def test_a_process_that_is_frozen_breaks_a_promise_and_does_not_hang_the_report() -> None:
+    """A promise that would wait for ever ends at the subject's deadline, and tells where."""
+
+    def waits_for_ever(subject: contract.Subject) -> None:
+        with subject.opened(kinds=("audio",)) as (transport, _):
+            opened.append(transport)
+            next(transport.recv())
+
+    opened: list[ringroom.Transport] = []
+    slow = replace(contract.PROMISES[0], function=waits_for_ever)
+    subject = replace(contract.fake_subject(), deadline=0.2)
+    report = contract.check(subject, [slow])
+    opened[0].close()
+    assert "hangs for 0.2 s" in report.broken[0].cause

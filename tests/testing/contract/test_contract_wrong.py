@@ -1,0 +1,74 @@
+"""Every promise can be broken: for each there is something wrong that it finds, and names.
+
+A check that nothing can fail would be a defect of the contract.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+import wrong_core
+import wrong_inbound
+import wrong_outbound
+from wrong_kit import EVERY, Twist, Wrong, WrongCore
+
+from ringroom.testing import contract
+
+BY_NAME = {promise.name: promise for promise in contract.PROMISES}
+CASES = [(wrong, name) for wrong in EVERY for name in wrong.broken]
+
+
+def case_id(case: tuple[type[Wrong], str]) -> str:
+    return f"{case[0].__name__}-{case[1]}"
+
+
+@pytest.fixture
+def _tidied() -> Iterator[None]:
+    """What is left behind on purpose goes after the test."""
+    yield
+    for transport in WrongCore.opened:
+        transport._closed = True
+        transport._connection.close()
+    WrongCore.opened.clear()
+    for fd in wrong_outbound.LeaksADescriptor.leaked:
+        os.close(fd)
+    wrong_outbound.LeaksADescriptor.leaked.clear()
+    wrong_core.KnowsItsGuests.guests.clear()
+
+
+@pytest.mark.usefixtures("_tidied")
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_what_is_wrong_is_found_and_named(case: tuple[type[Wrong], str]) -> None:
+    wrong, name = case
+    report = contract.check(wrong.subject(), [BY_NAME[name]])
+    [outcome] = report.outcomes
+    assert outcome.state == "broken", f"{wrong.__name__} was not noticed by {name}"
+    assert re.search(wrong.broken[name], outcome.cause), outcome.cause
+    assert name in str(report)
+    assert outcome.promise.says in str(report)
+
+
+def test_every_promise_is_broken_by_something() -> None:
+    broken = {name for _, name in CASES}
+    assert broken <= BY_NAME.keys()
+    assert not [name for name in BY_NAME if name not in broken]
+
+
+def test_there_are_enough_promises_and_each_says_what_it_promises() -> None:
+    assert len(BY_NAME) == len(contract.PROMISES) >= 60
+    for promise in contract.PROMISES:
+        assert promise.says.endswith("."), promise
+        for need in promise.needs:
+            assert isinstance(getattr(contract.FAKE, need), bool), need
+
+
+def test_a_twist_that_does_nothing_is_right() -> None:
+    chosen = [BY_NAME["sound_arrives_in_order"], BY_NAME["sound_is_heard_in_order"]]
+    report = contract.check(Twist.subject(), chosen)
+    assert report.ok, str(report)
+
+
+assert wrong_inbound.Counting  # its classes are found by being defined
