@@ -20,6 +20,7 @@ from collections import deque
 
 from ringroom import messages
 from ringroom.errors import ClosedError, StartupError, WireError
+from ringroom.lanes.memory import why
 from ringroom.messages import MAX_MESSAGE_BYTES, Message
 
 _HEADER = struct.Struct("!II")
@@ -31,8 +32,11 @@ Received = tuple[Message, tuple[int, ...]]
 
 
 def open_links() -> tuple[Link, Link]:
-    """The two ends of a new link."""
-    ours, theirs = socket.socketpair()
+    """The two ends of a new link. Raises `StartupError` when the machine refuses."""
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise StartupError(f"no link between processes: {why(error)}") from error
     return Link(ours), Link(theirs)
 
 

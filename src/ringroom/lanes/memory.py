@@ -68,7 +68,7 @@ class Segment:
         try:
             fd = _unlinked_file() if portable else _memfd()
         except OSError as error:
-            raise StartupError(f"no shared memory segment: {_why(error)}") from error
+            raise StartupError(f"no shared memory segment: {why(error)}") from error
         segment = cls(fd, size)
         try:
             if hasattr(os, "posix_fallocate"):
@@ -80,7 +80,7 @@ class Segment:
         except OSError as error:
             segment.close()
             raise StartupError(
-                f"no shared memory of {size} bytes: {_why(error)}; free memory, raise the limit of "
+                f"no shared memory of {size} bytes: {why(error)}; free memory, raise the limit of "
                 "the container (--shm-size, memory), or lower the number or size of tracks"
             ) from error
         return segment
@@ -107,7 +107,7 @@ class Segment:
             return mmap.mmap(self.fd, self.size, flags)
         except OSError as error:
             raise StartupError(
-                f"shared memory of {self.size} bytes cannot be mapped: {_why(error)}"
+                f"shared memory of {self.size} bytes cannot be mapped: {why(error)}"
             ) from error
 
     def close(self) -> None:
@@ -238,7 +238,7 @@ def open_counter(*, portable: bool = not hasattr(os, "eventfd")) -> Counter:
     try:
         return PipeCounter() if portable else EventCounter()
     except OSError as error:
-        raise StartupError(f"no counter for shared memory: {_why(error)}") from error
+        raise StartupError(f"no counter for shared memory: {why(error)}") from error
 
 
 def attach_counter(descriptors: tuple[int, ...]) -> Counter:
@@ -288,7 +288,8 @@ def _seal(fd: int) -> None:
             )
 
 
-def _why(error: OSError) -> str:
+def why(error: OSError) -> str:
+    """The system's refusal in words, with what to do about it."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "no descriptors left (raise `ulimit -n`; a track takes about four per process)"
     return os.strerror(error.errno) if error.errno else str(error)

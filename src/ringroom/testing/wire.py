@@ -22,7 +22,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from ringroom.errors import RoomError, WireError
+from ringroom.errors import RoomError, StartupError, WireError
+from ringroom.lanes.memory import why
 from ringroom.providers.fake import messages, wire
 
 __all__ = ["Clock", "Line", "LineReader", "Wire"]
@@ -162,11 +163,15 @@ class Wire:
         self._wake()
 
     def dial(self, reader: LineReader) -> socket.socket:
-        """A fresh connection: the peer's end, while this end is served. Raises `RoomError`."""
+        """A fresh connection: the peer's end, while this end is served. Raises `RoomError`,
+        `StartupError`."""
         with self.changed:
             if self._closing is not None:
                 raise RoomError("fake: the room is closed", reason="unreachable")
-            ours, theirs = socket.socketpair()
+            try:
+                ours, theirs = socket.socketpair()
+            except OSError as error:
+                raise StartupError(f"fake: no socket to the room: {why(error)}") from error
             line = Line(ours, reader, self._wake)
             self._lines.add(line)
             self._selector.register(ours, selectors.EVENT_READ, line)
