@@ -268,10 +268,15 @@ class RoomSession:
             self.done.set()
 
     async def _close_orderly(self) -> None:
-        for task in self._tasks - self._detaching:
+        connecting = self._tasks - self._detaching
+        for task in connecting:
             task.cancel()
         if not self._joined.done():
             self._joined.cancel()
+        if connecting:
+            # A provider is not closed while it still connects; one that does not let itself be
+            # cancelled is closed all the same.
+            await asyncio.wait(connecting, timeout=self.options.close_timeout / 2)
         # A worker that has just gone: its lanes are being buried, and what is lost is counted.
         await asyncio.gather(*self._detaching)
         for attachment in tuple(self._attachments.values()):
