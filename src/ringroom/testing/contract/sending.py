@@ -36,6 +36,8 @@ from ringroom.testing.contract.subject import LOOK_SECONDS, Stage, Subject
 
 # A lane of speech holds a second of sound, and the source what `queue_ms` says; more must wait.
 MORE_THAN_FITS = 4.0
+# Sound goes to the source in pieces of 0.1 s; the one that plays is neither here nor there.
+ONE_PIECE = 0.15
 
 
 @promise("audio_out", "lossless_audio")
@@ -246,22 +248,24 @@ def played_never_runs_ahead(subject: Subject) -> None:
 def flush_tells_what_it_threw_away(subject: Subject) -> None:
     """What was sent is played or flushed: the two add up, and flushed sound is not heard."""
     seconds = 1.0
+    # More than one piece waits at the source: what is lost there shows beside the one that plays.
+    publish = PublishOptions(queue_ms=400)
     with subject.opened(kinds=()) as (transport, stage):
-        transport.send(long_speech(seconds), timeout=stage.patience)
+        transport.send(long_speech(seconds), publish=publish, timeout=stage.patience)
         stage.until(lambda: transport.played() > 0.05, "sound being played")
         flushed = transport.flush()
         expect(flushed > 0.3, f"1 s was sent in no time, and flush threw away {flushed:.2f} s")
         played = transport.played()
         total = played + flushed
         expect(
-            abs(total - seconds) < 0.08,
+            abs(total - seconds) < ONE_PIECE,
             f"{seconds:g} s were sent: {played:.2f} s played + {flushed:.2f} s flushed",
         )
         transport.wait_playout(timeout=stage.patience)
         if stage.capabilities.lossless_audio:
-            heard = heard_duration(stage, played - 0.08)
+            heard = heard_duration(stage, played - ONE_PIECE)
             expect(
-                abs(heard - played) < 0.08,
+                abs(heard - played) < ONE_PIECE,
                 f"{heard:.2f} s were heard, {played:.2f} s are said to be played before the flush",
             )
 
