@@ -1,0 +1,239 @@
+"""The contract of a provider, kept by ``livekit`` on a real server.
+
+The people in the room are plain clients of LiveKit's SDK, which knows nothing of ringroom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ringroom
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.testing import contract
+from ringroom.testing.server import LiveKitRoom, LiveKitServer
+
+api = pytest.importorskip("livekit.api")
+rtc = pytest.importorskip("livekit.rtc")
+
+APP = "app"
+RATE = 48_000
+CLAIMS = contract.Capabilities(
+    audio_in=True,
+    audio_out=True,
+    video_in=True,
+    video_out=True,
+    data_in=True,
+    data_out=True,
+    topics=True,
+    addressing=True,
+    events=True,
+    unpublish=True,
+    mute=True,
+    several_people=True,
+    several_tracks=True,
+    people=True,
+    room_end=True,
+    removal=True,
+    pacing=True,
+    conversion=True,
+    patience=8.0,
+    close_seconds=3.0,
+)
+
+
+class LiveKitDriver:
+    """The people of one room, on an event loop of their own. The first who joins listens."""
+
+    def __init__(self, room: LiveKitRoom) -> None:
+        self._room = room
+        self._rooms: dict[str, Any] = {}
+        self._tracks: dict[tuple[str, str], tuple[Any, Any]] = {}
+        self._sounds: dict[str, list[np.ndarray]] = defaultdict(list)
+        self._pictures: dict[str, list[VideoFrame]] = defaultdict(list)
+        self._messages: dict[str, list[DataFrame]] = defaultdict(list)
+        self._listening: list[asyncio.Task[None]] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Coroutine[Any, Any, Any], seconds: float = 20.0) -> Any:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result(seconds)
+
+    # People
+
+    def join(self, who: str) -> None:
+        self._run(self._join(who))
+
+    async def _join(self, who: str) -> None:
+        room = self._rooms[who] = rtc.Room(loop=self._loop)
+
+        def subscribed(track: Any, publication: Any, participant: Any) -> None:
+            if participant.identity == APP and room is next(iter(self._rooms.values())):
+                listen = self._hear if track.kind == rtc.TrackKind.KIND_AUDIO else self._see
+                self._listening.append(self._loop.create_task(listen(track, publication.name)))
+
+        def received(packet: Any) -> None:
+            sender = packet.participant.identity if packet.participant else ""
+            frame = DataFrame(bytes(packet.data), topic=packet.topic or "", participant=sender)
+            self._messages[who].append(frame)
+
+        room.on("track_subscribed", subscribed)
+        room.on("data_received", received)
+        await room.connect(self._room.url, self._room.token(who))
+
+    def leave(self, who: str) -> None:
+        self._run(self._rooms[who].disconnect())
+
+    def people(self) -> set[str]:
+        ann = next(iter(self._rooms.values()))
+        return {ann.local_participant.identity, *ann.remote_participants}
+
+    # What they say and show
+
+    def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
+        source = rtc.AudioSource(sample_rate, channels, queue_size_ms=200, loop=self._loop)
+        self._run(self._publish(who, track, source, rtc.LocalAudioTrack.create_audio_track))
+
+    def publish_video(self, who: str, track: str) -> None:
+        source = rtc.VideoSource(64, 48)
+        self._run(self._publish(who, track, source, rtc.LocalVideoTrack.create_video_track))
+
+    async def _publish(self, who: str, track: str, source: Any, make: Callable[..., Any]) -> None:
+        person = self._rooms[who].local_participant
+        publication = await person.publish_track(make(track, source), rtc.TrackPublishOptions())
+        self._tracks[who, track] = (publication, source)
+        # Who does not want the track never subscribes to it.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(publication.wait_for_subscription(), 1.0)
+
+    def unpublish(self, who: str, track: str) -> None:
+        publication, _ = self._tracks[who, track]
+        self._run(self._rooms[who].local_participant.unpublish_track(publication.sid))
+
+    def mute(self, who: str, track: str, muted: bool) -> None:
+        publication, _ = self._tracks[who, track]
+        (publication.track.mute if muted else publication.track.unmute)()
+
+    def speak(self, who: str, track: str, sound: AudioFrame) -> None:
+        _, source = self._tracks[who, track]
+        self._run(self._speak(source, sound), 20 + sound.duration)
+
+    async def _speak(self, source: Any, sound: AudioFrame) -> None:
+        step = sound.sample_rate // 100
+        for start in range(0, len(sound.samples), step):
+            piece = np.ascontiguousarray(sound.samples[start : start + step])
+            frame = rtc.AudioFrame(piece.tobytes(), sound.sample_rate, sound.channels, len(piece))
+            await source.capture_frame(frame)
+
+    def show(self, who: str, track: str, picture: VideoFrame) -> None:
+        _, source = self._tracks[who, track]
+        size = (picture.width, picture.height)
+        frame = rtc.VideoFrame(*size, rtc.VideoBufferType.I420, picture.data.tobytes())
+
+        async def capture() -> None:
+            source.capture_frame(frame)
+            # An encoder drops what comes faster than pictures do.
+            await asyncio.sleep(0.1)
+
+        self._run(capture())
+
+    def send_data(self, who: str, payload: bytes, topic: str, to: tuple[str, ...]) -> None:
+        person = self._rooms[who].local_participant
+        self._run(
+            person.publish_data(
+                payload, reliable=True, destination_identities=list(to), topic=topic
+            )
+        )
+
+    # What they hear and see of the application
+
+    async def _hear(self, track: Any, name: str) -> None:
+        async for event in rtc.AudioStream(track, sample_rate=RATE, num_channels=1):
+            self._sounds[name].append(np.frombuffer(event.frame.data, np.int16).copy())
+
+    async def _see(self, track: Any, name: str) -> None:
+        async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.I420):
+            frame = event.frame
+            self._pictures[name].append(VideoFrame(bytes(frame.data), frame.width, frame.height))
+
+    def heard(self, track: str) -> AudioFrame | None:
+        parts = list(self._sounds[track])
+        return AudioFrame(np.concatenate(parts), RATE) if parts else None
+
+    def seen(self, track: str) -> Sequence[VideoFrame]:
+        return list(self._pictures[track])
+
+    def received(self, who: str) -> Sequence[DataFrame]:
+        return list(self._messages[who])
+
+    def tracks(self) -> set[str]:
+        ann = next(iter(self._rooms.values()))
+        app = ann.remote_participants.get(APP)
+        return set() if app is None else {one.name for one in app.track_publications.values()}
+
+    # The room itself
+
+    async def _ask_server(self, call: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
+        server = self._room.server
+        url = server.url.replace("ws", "http", 1)
+        async with api.LiveKitAPI(url, server.api_key, server.api_secret) as admin:
+            await call(admin.room)
+
+    def close_room(self) -> None:
+        request = api.DeleteRoomRequest(room=self._room.name)
+        self._run(self._ask_server(lambda rooms: rooms.delete_room(request)))
+
+    def remove(self) -> None:
+        request = api.RoomParticipantIdentity(room=self._room.name, identity=APP)
+        self._run(self._ask_server(lambda rooms: rooms.remove_participant(request)))
+
+    def close(self) -> None:
+        async def stop() -> None:
+            for task in self._listening:
+                task.cancel()
+            await asyncio.gather(*self._listening, return_exceptions=True)
+            for room in self._rooms.values():
+                with contextlib.suppress(Exception):
+                    await room.disconnect()
+
+        self._run(stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+
+@pytest.fixture(scope="module")
+def io_process() -> Iterator[ringroom.IOProcess]:
+    """One process for all: to load the SDK takes longer than most promises."""
+    with ringroom.IOProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def subject(livekit_server: LiveKitServer, io_process: ringroom.IOProcess) -> contract.Subject:
+    @contextlib.contextmanager
+    def rooms() -> Iterator[contract.Room]:
+        room = livekit_server.room("contract")
+        driver = LiveKitDriver(room)
+        try:
+            options = {"url": room.url, "token": room.token(APP)}
+            yield contract.Room(provider="livekit", options=options, driver=driver)
+        finally:
+            driver.close()
+
+    return contract.Subject(name="livekit", rooms=rooms, capabilities=CLAIMS, io=io_process)
+
+
+# What parametrises is only the list of promises: the server is not there yet.
+@contract.parametrize(replace(contract.fake_subject(), name="livekit", capabilities=CLAIMS))
+def test_livekit(case: contract.Case, subject: contract.Subject) -> None:
+    replace(case, subject=subject)()
