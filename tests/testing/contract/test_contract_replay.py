@@ -1,0 +1,105 @@
+"""The provider ``replay`` keeps the promises about what comes in.
+
+Nobody can speak into a recording. So each promise is played twice: first on a `FakeRoom`, which is
+recorded, then on the recording, with a driver whose people do nothing, for it has all happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ringroom
+from ringroom.testing import contract
+from ringroom.testing.contract.fake import APP, FakeDriver
+
+pytest.importorskip("mcap")
+
+CLAIMS = contract.Capabilities(
+    audio_in=True,
+    video_in=True,
+    data_in=True,
+    topics=True,
+    events=True,
+    unpublish=True,
+    mute=True,
+    several_people=True,
+    several_tracks=True,
+    room_end=True,
+    lossless_audio=True,
+    exact_video=True,
+    rotation=True,
+    patience=3.0,
+)
+# What these are about is not in a recording: the application's own time and its own doing.
+LIVE_ONLY = {
+    "no_frame_is_older_than_max_age": "a replay as fast as it is received has no stalls",
+    "after_a_stall_the_newest_picture_comes": "a replay as fast as it is received has no stalls",
+    "what_is_dropped_is_counted": "a replay as fast as it is received drops nothing",
+    "a_timeout_does_not_end_the_loop": "a replay keeps no silence before the first word",
+    "a_track_that_was_there_before_us_is_heard": "says it again and again until it is heard",
+    "the_end_of_the_room_ends_the_loop": "a recording of nothing is over at once",
+}
+ALL_KINDS = ("audio", "video", "data", "event")
+
+
+class Nobody:
+    """A driver whose every call does nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: None
+
+
+def recorded(path: Path) -> contract.Subject:
+    """The fake, with a second application in each room that records it."""
+
+    @contextlib.contextmanager
+    def rooms() -> Iterator[contract.Room]:
+        with ringroom.testing.FakeRoom() as room:
+            options = {"kinds": ALL_KINDS, "max_age": 20.0, "io": "thread"}
+            with (
+                ringroom.transport("fake", room=room, identity="recorder", **options) as transport,
+                ringroom.Recorder(path) as recorder,
+            ):
+                received = recorder.tap(transport.recv())
+                thread = threading.Thread(target=lambda: [*received])
+                thread.start()
+                yield contract.Room(
+                    provider="fake",
+                    options={"room": room, "identity": APP},
+                    driver=FakeDriver(room),
+                )
+                room.close_room()
+                thread.join(5)
+
+    return contract.Subject(name="recorded", rooms=rooms, capabilities=CLAIMS)
+
+
+def replayed(path: Path) -> contract.Subject:
+    @contextlib.contextmanager
+    def rooms() -> Iterator[contract.Room]:
+        options = {"path": path, "speed": None}
+        yield contract.Room(provider="replay", options=options, driver=Nobody())
+
+    return contract.Subject(name="replay", rooms=rooms, capabilities=CLAIMS)
+
+
+@contract.parametrize(replace(contract.fake_subject(), name="replay", capabilities=CLAIMS))
+def test_replay(case: contract.Case, tmp_path: Path) -> None:
+    if (
+        "audio_in" not in case.promise.needs
+        and "data_in" not in case.promise.needs
+        and not ({"video_in", "events"} & {*case.promise.needs})
+    ):
+        pytest.skip("not about what comes in")
+    if case.promise.name in LIVE_ONLY:
+        pytest.skip(LIVE_ONLY[case.promise.name])
+    path = tmp_path / "call.mcap"
+    replace(case, subject=recorded(path))()
+    replace(case, subject=replayed(path))()
