@@ -165,6 +165,7 @@ class AudioFrame:
 
     @property
     def channels(self) -> int:
+        """1 (mono) or 2 (stereo)."""
         return int(self.samples.shape[1])
 
     @property
@@ -363,6 +364,7 @@ class DataFrame:
 
     @property
     def data(self) -> bytes:
+        """The payload, under the name that all frames give their bytes."""
         return self.payload
 
 

@@ -213,9 +213,11 @@ class Application:
             return self.picture_log(track).snapshot()
 
     def sound_log(self, track: str | None = None) -> SoundLog:
+        """What is heard on the track; `LookupError` when there is none."""
         return self._sounds[self._one("audio", track, self._sounds)]
 
     def picture_log(self, track: str | None = None) -> PictureLog:
+        """What is seen on the track; `LookupError` when there is none."""
         return self._pictures[self._one("video", track, self._pictures)]
 
     def _one(self, kind: str, track: str | None, names: Iterable[str]) -> str:
@@ -250,14 +252,17 @@ class Application:
     # What its connections enter here.
 
     def enter(self, line: Line) -> None:
+        """The application has joined over the line."""
         self.joined, self.left = True, ""
         self.joins += 1
         self._lines.append(line)
 
     def leave(self, reason: str) -> None:
+        """The application is gone."""
         self.joined, self.left = False, reason
 
     def add_data(self, frame: DataFrame) -> None:
+        """The application has sent a message."""
         self._messages.append(frame)
 
     def open_log(self, track: TrackInfo) -> SoundLog | PictureLog:
@@ -267,6 +272,7 @@ class Application:
         return log
 
     def note_track(self, track: TrackInfo) -> None:
+        """The application has published a track."""
         self._tracks[track.name] = track
 
     def _continued(self, track: TrackInfo) -> SoundLog | PictureLog:

@@ -48,6 +48,7 @@ class FakeParticipant:
 
     @property
     def identity(self) -> str:
+        """Unique in the room."""
         return self._member.identity
 
     @property
@@ -97,9 +98,11 @@ class FakeParticipant:
         self._change(attributes={key: value for key, value in merged.items() if value})
 
     def set_metadata(self, metadata: str) -> None:
+        """Change what the application is told of us."""
         self._change(metadata=metadata)
 
     def set_name(self, name: str) -> None:
+        """Change the name that people see."""
         self._change(name=name)
 
     def leave(self, reason: str = "client initiated") -> None:
@@ -163,6 +166,7 @@ class _Track:
 
     @property
     def info(self) -> TrackInfo:
+        """The track as the application is told of it; the sid is new after a full reconnect."""
         return self._publication.info
 
     @property
@@ -184,6 +188,7 @@ class _Track:
         self._set_muted(True)
 
     def unmute(self) -> None:
+        """Go on after `mute`."""
         self._set_muted(False)
 
     def unpublish(self) -> None:

@@ -93,6 +93,7 @@ class FakeRoom:
 
     @property
     def name(self) -> str:
+        """The room's name, as the application is told it."""
         return self._core.state.name
 
     def join(
@@ -264,6 +265,7 @@ class FakeRoom:
             self._core.state.refused_connects.base = refusal
 
     def accept_connects(self) -> None:
+        """The end of `refuse_connects`."""
         with self._core.wire.changed:
             self._core.state.refused_connects.base = None
 
