@@ -282,7 +282,7 @@ class TellsTwice(Twist):
         super().event(sink, event)
 
 
-@breaks({"who_comes_and_goes_is_told_in_order": "'participant_left of eve' was never told"})
+@breaks({"who_comes_and_goes_is_told_in_order": "'participant_left of ben' was never told"})
 class TellsNobodyLeft(Twist):
     def event(self, sink: Any, event: Event) -> None:
         if event.kind is not EventKind.PARTICIPANT_LEFT:

@@ -10,7 +10,7 @@ from ringroom.testing import sources
 from ringroom.testing.contract.hearing import say
 from ringroom.testing.contract.promise import broken, expect, expect_error, promise
 from ringroom.testing.contract.score import RATE, Score
-from ringroom.testing.contract.subject import Subject
+from ringroom.testing.contract.subject import LOOK_SECONDS, Subject
 
 
 @promise()
@@ -20,11 +20,13 @@ def who_opens_is_in_a_room(subject: Subject) -> None:
         expect(transport.room, "the provider does not tell the room's name")
         expect(transport.identity, "the provider does not tell who we are in the room")
         if stage.capabilities.people:
-            people = stage.driver.people()
-            expect(
-                transport.identity in people,
-                f"we are said to be {transport.identity!r}; in the room are {sorted(people)}",
-            )
+            end = time.monotonic() + stage.patience
+            while transport.identity not in (people := stage.driver.people()):
+                expect(
+                    time.monotonic() < end,
+                    f"we are said to be {transport.identity!r}; in the room are {sorted(people)}",
+                )
+                time.sleep(LOOK_SECONDS)
 
 
 @promise("refusals")
