@@ -56,6 +56,8 @@ class Connection:
         self._waiting = False
         self._known_orders: set[int] = set()
         self.lost = False
+        self.losses = 0
+        """How often it was lost."""
 
     @property
     def identity(self) -> str:
@@ -242,6 +244,7 @@ class Connection:
         """Nothing gets through from here on, in either direction."""
         if not self.lost:
             self._happened(EventKind.CONNECTION_LOST, None, reason)
+            self.losses += 1
         self.lost = True
 
     def restore(self, *, resume: bool) -> None:

@@ -1,0 +1,453 @@
+"""What may happen in a room, step by step, as code: a `Step`'s repr is the line that does it.
+
+So a history that was found at random and one that was written by hand are the same thing:
+`Script` plays steps as the code that they show, and prints them as a test that can be pasted.
+Nothing depends on real time: a `StillClock` moves only when a step says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+import ringroom
+from ringroom.client import Receiver, Transport
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, TrackInfo, VideoFrame
+from ringroom.processes.children import IOThread
+from ringroom.testing import sources
+from ringroom.testing.connection import connections
+from ringroom.testing.room import FakeRoom
+
+__all__ = [
+    "Check",
+    "Delay",
+    "Join",
+    "Leave",
+    "Listener",
+    "Lose",
+    "Mute",
+    "Publish",
+    "Read",
+    "Return",
+    "Script",
+    "SendData",
+    "Show",
+    "Speak",
+    "Step",
+    "StillClock",
+    "Track",
+    "Undelay",
+    "Unmute",
+    "Unpublish",
+    "Wait",
+]
+
+RATE = 16_000
+PIECE = 320  # samples of one frame
+_FENCE = "fence"
+_PATIENCE = 10.0
+
+
+class StillClock:
+    """A room's and a transport's clock that stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000_000_000
+        self._calls: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def time(self) -> float:
+        return self.now_ns / 1e9
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> None:
+        self._calls.append((when, callback))
+
+    def advance(self, seconds: float) -> None:
+        """Lets that much time pass."""
+        self.now_ns += round(seconds * 1e9)
+        due = [call for call in self._calls if call[0] <= self.time()]
+        self._calls = [call for call in self._calls if call not in due]
+        for _, callback in due:
+            callback()
+
+
+class Listener:
+    """An application that receives everything, and reads when it is told.
+
+    A context manager. Frames are told as small values: the first sample of sound, the number of a
+    test picture, the text of a message.
+    """
+
+    def __init__(self, room: FakeRoom, clock: StillClock, max_age: float = 0.2) -> None:
+        self.people: set[str] = set()
+        """Who is in the room, as far as it was told."""
+        self._room = room
+        self._clock = clock
+        self._max_age = max_age
+        self._host = IOThread(clock)
+        self._fences = self._passed = 0
+        self._losses = 0
+        self._messages: list[str] = []
+        self._transport: Transport
+        self._media: Receiver
+
+    def __enter__(self) -> Self:
+        kinds = ("audio", "video", "data", "event")
+        self._transport = ringroom.transport(
+            "fake",
+            room=self._room,
+            identity="app",
+            io=self._host,
+            kinds=kinds,
+            max_age=self._max_age,
+        )
+        self._media = self._transport.recv(kinds=("audio", "video"), timeout=0.0)
+        self._guard = self._room.join(_FENCE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._transport.close()
+        self._host.close()
+
+    def settle(self) -> None:
+        """Waits until all that the room has sent so far is there; reads no media."""
+        connection = connections(self._room._core.state, "app")[0]
+        if connection.lost:
+            self._hear(lambda: self._losses == connection.losses)
+            return
+        self._fences += 1
+        self._guard.send_data(str(self._fences).encode(), topic=_FENCE)
+        self._hear(lambda: self._passed == self._fences)
+
+    def _hear(self, enough: Callable[[], bool]) -> None:
+        """Messages and events until it is enough, and then what else is there: there is no order
+        between the two."""
+        for patience in (_PATIENCE, 0.0):
+            news = self._transport.recv(kinds=("data", "event"), timeout=patience)
+            try:
+                while not patience or not enough():
+                    self._note(next(news))
+            except TimeoutError:
+                if patience:
+                    raise
+            finally:
+                news.close()
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass in which nothing is read."""
+        self.settle()
+        self._clock.advance(seconds)
+        ran = threading.Event()
+        # Timers run in order: when this one has, all that were due have.
+        self._room._core.wire.call_at(self._clock.time(), ran.set)
+        assert ran.wait(_PATIENCE)
+
+    def read(self) -> dict[str, list[int | str]]:
+        """Reads all that waits: values by track, and those of messages under ``data``."""
+        self.settle()
+        found: dict[TrackInfo, list[int | str]] = {}
+        last: dict[TrackInfo, int] = {}
+        while True:
+            try:
+                frame = next(self._media)
+            except TimeoutError:
+                break
+            assert isinstance(frame, AudioFrame | VideoFrame)
+            track = frame.track
+            assert isinstance(track, TrackInfo)
+            assert frame.sequence > last.get(track, -1), f"{frame} came out of order"
+            last[track] = frame.sequence
+            found.setdefault(track, []).append(_value(frame))
+        values: dict[str, list[int | str]] = {}
+        # A track that was published again under its name follows the one before it.
+        for track in sorted(found, key=lambda track: int(track.sid.partition("_")[2])):
+            values.setdefault(track.reply_name, []).extend(found[track])
+        if self._messages:
+            values["data"] = list(self._messages)
+            self._messages.clear()
+        return values
+
+    def counts(self) -> dict[str, int]:
+        """Of all media so far: sent into its lanes, done, dropped, lost."""
+        lanes = [lane.counts for lane in self._transport.stats().lanes if lane.participant]
+        return {
+            name: sum(getattr(counts, name) for counts in lanes)
+            for name in ("sent", "done", "dropped", "lost")
+        }
+
+    def check(self) -> None:
+        """What holds at every moment: the law of conservation, and the bound of age."""
+        for lane in self._transport.stats().lanes:
+            counts = lane.counts
+            assert counts.in_flight >= 0, lane
+            assert counts.done <= counts.taken <= counts.sent, lane
+            assert counts.oldest_ns <= self._max_age * 1e9, f"older than max_age: {lane}"
+
+    def _note(self, item: object) -> None:
+        if isinstance(item, DataFrame):
+            if item.topic == _FENCE:
+                self._passed = int(item.payload)
+            else:
+                self._messages.append(item.payload.decode())
+            return
+        assert isinstance(item, Event)
+        who = "" if item.participant is None else item.participant.identity
+        match item.kind:
+            case EventKind.PARTICIPANT_JOINED if who != _FENCE:
+                self.people.add(who)
+            case EventKind.PARTICIPANT_LEFT:
+                self.people.discard(who)
+            case EventKind.CONNECTION_LOST:
+                self._losses += 1
+            case _:
+                pass
+
+
+def _value(frame: AudioFrame | VideoFrame) -> int:
+    if isinstance(frame, AudioFrame):
+        return int(frame.samples[0, 0])
+    return sources.picture_number(frame)
+
+
+class Step:
+    """Something that happens. Its repr is the code that makes it happen, for a `room` and a
+    listening `app`; participants and tracks are variables of their names."""
+
+    def __repr__(self) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """A track of a history; ``variable`` holds its microphone or camera."""
+
+    owner: str
+    name: str
+    is_video: bool = False
+
+    @property
+    def variable(self) -> str:
+        return f"{self.owner}_{self.name}"
+
+    @property
+    def reply_name(self) -> str:
+        return f"{self.owner}/{self.name}"
+
+
+@dataclass(frozen=True, repr=False)
+class Join(Step):
+    who: str
+
+    def __repr__(self) -> str:
+        return f'{self.who} = room.join("{self.who}")'
+
+
+@dataclass(frozen=True, repr=False)
+class Leave(Step):
+    who: str
+
+    def __repr__(self) -> str:
+        return f"{self.who}.leave()"
+
+
+@dataclass(frozen=True, repr=False)
+class Publish(Step):
+    track: Track
+
+    def __repr__(self) -> str:
+        track = self.track
+        form = "video" if track.is_video else "audio"
+        size = "32, 32" if track.is_video else f"sample_rate={RATE}"
+        return f'{track.variable} = {track.owner}.publish_{form}("{track.name}", {size})'
+
+
+@dataclass(frozen=True, repr=False)
+class _OfTrack(Step):
+    track: Track
+
+    def __repr__(self) -> str:
+        return f"{self.track.variable}.{type(self).__name__.lower()}()"
+
+
+class Unpublish(_OfTrack):
+    """The track ends."""
+
+
+class Mute(_OfTrack):
+    """What is spoken from here on is lost."""
+
+
+class Unmute(_OfTrack):
+    """And from here on it is heard again."""
+
+
+@dataclass(frozen=True, repr=False)
+class Speak(Step):
+    """Pieces of 20 ms that hold nothing but the value, at once."""
+
+    track: Track
+    pieces: int
+    value: int
+    channels: int = 1
+
+    def __repr__(self) -> str:
+        length = self.pieces * PIECE
+        if self.channels == 1:
+            sound = f"np.full({length}, {self.value}, np.int16)"
+        else:
+            array = f"np.full(({length}, {self.channels}), {self.value}, np.int16)"
+            sound = f"AudioFrame({array}, {RATE})"
+        return f"{self.track.variable}.speak({sound}, realtime=False)"
+
+
+@dataclass(frozen=True, repr=False)
+class Show(Step):
+    """One test picture."""
+
+    track: Track
+    number: int
+    width: int = 32
+    height: int = 32
+
+    def __repr__(self) -> str:
+        picture = f"sources.picture({self.number}, {self.width}, {self.height})"
+        return f"{self.track.variable}.show({picture})"
+
+
+@dataclass(frozen=True, repr=False)
+class SendData(Step):
+    who: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"{self.who}.send_data({self.text.encode()!r})"
+
+
+@dataclass(frozen=True, repr=False)
+class Lose(Step):
+    """The connection is lost, until `Return`."""
+
+    resume: bool = False
+
+    def __repr__(self) -> str:
+        return f"lost = room.faults.connection_lost({'resume=True' if self.resume else ''})"
+
+
+@dataclass(frozen=True, repr=False)
+class Return(Step):
+    def __repr__(self) -> str:
+        return "lost.end()"
+
+
+@dataclass(frozen=True, repr=False)
+class Delay(Step):
+    """Media comes late, until `Undelay`."""
+
+    seconds: float
+
+    def __repr__(self) -> str:
+        return f"late = room.faults.late({self.seconds})"
+
+
+@dataclass(frozen=True, repr=False)
+class Undelay(Step):
+    def __repr__(self) -> str:
+        return "late.end()"
+
+
+@dataclass(frozen=True, repr=False)
+class Wait(Step):
+    """The application does not read for that long."""
+
+    seconds: float
+
+    def __repr__(self) -> str:
+        return f"app.wait({self.seconds})"
+
+
+@dataclass(frozen=True, repr=False)
+class Read(Step):
+    """The application reads all that waits; what that must be, if it is known."""
+
+    expected: dict[str, list[int | str]] | None = None
+
+    def __repr__(self) -> str:
+        return "app.read()" if self.expected is None else f"assert app.read() == {self.expected}"
+
+
+@dataclass(frozen=True, repr=False)
+class Check(Step):
+    """The laws hold; and what else must, as an expression."""
+
+    condition: str = ""
+
+    def __repr__(self) -> str:
+        return f"assert {self.condition}" if self.condition else "app.check()"
+
+
+_HEAD = """\
+import numpy as np
+
+from ringroom import AudioFrame
+from ringroom.testing import FakeRoom, sources
+from ringroom.testing.histories import Listener, StillClock
+
+
+def test_history():
+    clock = StillClock()
+    with FakeRoom(clock=clock) as room, Listener(room, clock) as app:
+"""
+
+
+@dataclass
+class Script:
+    """Plays steps one by one; printed, it is a test that does the same.
+
+    A context manager: the room and the application live as long. The laws are checked after every
+    step. An error has the script so far as a note.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        clock = StillClock()
+        self._room = FakeRoom("history", clock)
+        try:
+            self._app = Listener(self._room, clock).__enter__()
+        except BaseException:
+            self._room.close()
+            raise
+        self._names: dict[str, Any] = {
+            "room": self._room,
+            "app": self._app,
+            "np": np,
+            "AudioFrame": AudioFrame,
+            "sources": sources,
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._names.clear()
+        self._app.__exit__()
+        self._room.close()
+
+    def play(self, step: Step) -> None:
+        """Runs what the step shows."""
+        for one in (step, Check()):
+            self.steps.append(one)
+            try:
+                exec(repr(one), self._names)  # noqa: S102 (it is the point: what is shown is run)
+            except BaseException as error:
+                error.add_note(f"As a test:\n\n{self}")
+                raise
+
+    def __str__(self) -> str:
+        last = len(self.steps) - 1
+        shown = [step for place, step in enumerate(self.steps) if step != Check() or place == last]
+        return _HEAD + "".join(f"        {step!r}\n" for step in shown or [Check()])
