@@ -22,7 +22,7 @@ from ringroom.processes.attachments import Attachment
 from ringroom.processes.inbound import InboundTrack
 from ringroom.processes.patient import PatientTrack
 from ringroom.processes.routing import Routing
-from ringroom.processes.wire import LoopLink, close_descriptors, error_text
+from ringroom.processes.wire import LoopLink, as_ours, close_descriptors, error_text
 from ringroom.providers.provider import Provider, ProviderSpec, TrackSink
 
 log = logging.getLogger("ringroom.io")
@@ -60,7 +60,7 @@ class RoomSession:
     def _on_message(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
         match message:
             case m.Connect():
-                self._spawn(self._connect(message, descriptors))
+                self._open_provider(message, descriptors)
             case m.Attach(place=place):
                 self._attach(place, descriptors[0])
             case m.RowFree(row=row):
@@ -86,7 +86,8 @@ class RoomSession:
             del self._attachments[attachment.place]
         await attachment.close()
 
-    async def _connect(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
+    def _open_provider(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
+        """At once: a task that is cancelled before it begins would own descriptors, and nobody."""
         self._table = StatisticsTable.attach(descriptors[0])
         self._rows = RowPool(self._table, message.rows_first, message.rows_count)
         self._route = message.route
@@ -96,24 +97,29 @@ class RoomSession:
             for attachment in self._attachments.values():
                 attachment.options = self.options
             self._provider = spec.open(descriptors[1:])
-        except RingroomError as error:
+        except Exception as error:
+            if not isinstance(error, RingroomError):
+                log.exception("the provider failed to open")
             close_descriptors(descriptors[1:])
-            self._fail(error)
+            self._fail(as_ours(error))
             return
+        self._spawn(self._connect(self._provider, spec.name))
+
+    async def _connect(self, provider: Provider, name: str) -> None:
         try:
             async with asyncio.timeout(self.options.connect_timeout + 1):
-                joined = await self._provider.connect(self, self.options)
+                joined = await provider.connect(self, self.options)
         except TimeoutError:
             seconds = self.options.connect_timeout
-            self._fail(RoomError(f"{spec.name}: no connection in {seconds} s", reason="timeout"))
+            self._fail(RoomError(f"{name}: no connection in {seconds} s", reason="timeout"))
         except RingroomError as error:
             self._fail(error)
         except Exception as error:
             log.exception("the provider failed to connect")
-            self._fail(RoomError(f"{spec.name}: {error_text(error)}"))
+            self._fail(RoomError(f"{name}: {error_text(error)}"))
         else:
             if not self._joined.done():
-                self._joined.set_result(self._provider)
+                self._joined.set_result(provider)
             self._application.send(
                 m.Connected(room=joined.room, identity=joined.identity, sid=joined.sid)
             )
