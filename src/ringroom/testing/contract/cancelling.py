@@ -14,6 +14,7 @@ from typing import Any
 
 from ringroom.frames import AudioFrame
 from ringroom.testing import sources
+from ringroom.testing.contract.ending import belongings
 from ringroom.testing.contract.hearing import heard_from_us, say
 from ringroom.testing.contract.promise import Broken, broken, expect, promise
 from ringroom.testing.contract.score import RATE, Score, disordered, missing, repeated
@@ -26,6 +27,10 @@ def run(subject: Subject, play: Callable[[Stage], Coroutine[Any, Any, None]]) ->
     """Play it in a fresh room on an event loop of its own."""
     with subject.staged() as stage:
         asyncio.run(play(stage))
+
+
+def descriptors() -> set[str]:
+    return {one for one in belongings() if one.startswith("descriptor")}
 
 
 async def cancelled_after(steps: int, call: Awaitable[object], patience: float) -> None:
@@ -159,12 +164,16 @@ def a_cancelled_open_leaves_nothing_running(subject: Subject) -> None:
     """Cancel an opening at any step: it ends in time, and the next one succeeds."""
 
     async def play(stage: Stage) -> None:
+        before = descriptors()
         for steps in range(0, 2 * STEPS, 3):
             begun = time.monotonic()
             await cancelled_after(steps, stage.open_aio().open(), 2 * stage.patience + 2)
             took = time.monotonic() - begun
             limit = stage.capabilities.close_seconds + stage.patience
             expect(took <= limit, f"a cancelled opening took {took:.2f} s to end")
+        await happens(
+            lambda: descriptors() <= before, "giving back the descriptors", stage.patience
+        )
         async with asyncio.timeout(stage.patience + 10), stage.open_aio() as transport:
             expect(transport.identity, "after cancelled openings a transport opened without a room")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -295,8 +296,11 @@ def _is_free(stage: Stage) -> bool:
 
 def belongings() -> set[str]:
     """Threads and descriptors of this process."""
-    threads = {f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
-    return threads | {f"descriptor {number}" for number in os.listdir("/proc/self/fd")[:-1]}
+    found = {f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
+    for number in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        with contextlib.suppress(OSError):  # the one that listed the folder is gone
+            found.add(f"descriptor {number} ({os.readlink(f'/proc/self/fd/{number}')})")
+    return found
 
 
 @promise("audio_in")

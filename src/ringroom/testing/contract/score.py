@@ -47,7 +47,7 @@ class Score:
     """``count`` pieces and the end's; scores of other seeds have other pieces."""
 
     def __init__(
-        self, capabilities: Capabilities, count: int = 10, *, seed: int = 0, rate: int = RATE
+        self, capabilities: Capabilities, count: int = 6, *, seed: int = 0, rate: int = RATE
     ) -> None:
         self.lossless = capabilities.lossless_audio
         # Tones far enough apart to be told apart are few.

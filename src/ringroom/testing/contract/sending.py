@@ -50,7 +50,7 @@ def sound_is_heard_sample_for_sample(subject: Subject) -> None:
 @promise("audio_out")
 def sound_is_heard_in_order(subject: Subject) -> None:
     """What we send first is heard first."""
-    wrong = disordered(we_say(subject, Score(subject.capabilities)).numbers)
+    wrong = disordered(we_say(subject, Score(subject.capabilities, 10)).numbers)
     expect(not wrong, f"heard out of order: piece {wrong[:1]} (the later before the earlier)")
 
 
