@@ -45,7 +45,6 @@ CLAIMS = contract.Capabilities(
     removal=True,
     pacing=True,
     conversion=True,
-    max_data=63_000,  # the limit of 64,000 is that of the packet, envelope and topic included
     patience=8.0,
     close_seconds=3.0,
 )

@@ -32,6 +32,7 @@ from app_kit import (
     take,
     until,
 )
+from ringroom.checks import MAX_DATA_BYTES
 from ringroom.errors import (
     BusyError,
     ClosedError,
@@ -766,9 +767,9 @@ def test_messages_to_all_and_to_some(fake_room: FakeRoom) -> None:
         assert (messages[1].to, messages[1].reliable) == ((), False)
         assert [m.payload for m in alice.received] == [messages[0].payload, b"\x00\xff"]
         assert [m.payload for m in bob.received] == [b"\x00\xff"]
-        transport.send_data(b"x" * 64_000)
-        with pytest.raises(FrameError, match="64000"):
-            transport.send_data(b"x" * 64_001)
+        transport.send_data(b"x" * MAX_DATA_BYTES)
+        with pytest.raises(FrameError, match=str(MAX_DATA_BYTES)):
+            transport.send_data(b"x" * (MAX_DATA_BYTES + 1))
         with pytest.raises(FrameError, match="expected identities in a list"):
             transport.send_data(b"x", to="alice")
 
@@ -973,7 +974,8 @@ def test_many_cycles_leave_nothing(fake_room: FakeRoom) -> None:
         before = descriptors(), threading.active_count()
         for number in range(200):
             cycle(number)
-        until(lambda: (descriptors(), threading.active_count()) == before)
+        # Not equal: what earlier tests left to the collector may go meanwhile.
+        until(lambda: descriptors() <= before[0] and threading.active_count() <= before[1])
 
 
 def test_many_processes_leave_nothing(fake_room: FakeRoom) -> None:

@@ -20,8 +20,8 @@ MAX_SAMPLE_RATE = 192_000
 MAX_CHANNELS = 2
 # WebRTC encodes nothing wider than 8K UHD.
 MAX_SIDE = 8_192
-# The packet size that livekit-server 1.13 negotiates for data messages.
-MAX_DATA_BYTES = 64_000
+# livekit-server 1.13 negotiates packets of 64,000 bytes; topic, names and envelope are in them too.
+MAX_DATA_BYTES = 62_000
 MAX_TOPIC_BYTES = 1_024
 MAX_IDENTITY_BYTES = 1_024
 MAX_DESTINATIONS = 1_000

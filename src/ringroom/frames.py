@@ -334,7 +334,7 @@ class VideoFrame:
 
 @dataclass(frozen=True, slots=True)
 class DataFrame:
-    """A message: up to 64,000 bytes, to everyone or to the identities named in ``to``.
+    """A message: up to 62,000 bytes, to everyone or to the identities named in ``to``.
 
     ``participant`` is the identity of who sent it, empty when the server's API did.
     Raises `FrameError` for a payload that is not bytes or too large, or bad names.

@@ -638,7 +638,7 @@ def test_data_events_and_large_data_pass(ends: ExitStack, portable: bool) -> Non
     writer, reader, row = reliable_lane(ring_capacity(64_000, 8), portable=portable)
     ends.callback(writer.close)
     ends.callback(reader.close)
-    items = [message(64_000, 1), muted(2), message(0, 3), audio(20_000, 4, 2), muted(5)]
+    items = [message(62_000, 1), muted(2), message(0, 3), audio(20_000, 4, 2), muted(5)]
     for item in items:
         writer.send_nowait(item, 7)
     assert [content(item) for item in iter(reader.receive_nowait, None)] == [

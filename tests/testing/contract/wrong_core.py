@@ -194,7 +194,7 @@ class SwallowsAWrongFrame(WrongCore):
 class CutsWhatIsTooLarge(WrongCore):
     class Transport(Sync):
         def send_data(self, payload: Any, **options: Any) -> None:
-            super().send_data(payload[:64_000], **options)
+            super().send_data(payload[:62_000], **options)
 
 
 # Ends

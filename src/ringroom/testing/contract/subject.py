@@ -88,7 +88,7 @@ class Capabilities:
     """Pictures arrive byte for byte; otherwise by the number that is written into them."""
     rotation: bool = False
     """Pictures carry a rotation."""
-    max_data: int = 64_000
+    max_data: int = 62_000
     """Bytes of the largest message."""
     level_tolerance: float = 0.3
     """By how much, relatively, the level of sound may differ; for codecs."""
