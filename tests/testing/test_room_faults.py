@@ -295,6 +295,12 @@ def test_who_joins_later_is_told_to_raise_too(fake_room: FakeRoom) -> None:
         pytest.raises(RoomError, match="ordered"),
     ):
         transport.send(sound(0.02), timeout=PATIENCE)
+    with (
+        fake_room.faults.provider_raises("receive"),
+        opened(fake_room, identity="deaf") as transport,
+        pytest.raises(RoomError, match="ordered"),
+    ):
+        next(transport.recv(timeout=PATIENCE))
 
 
 # Media on its way, by a clock that the test sets.

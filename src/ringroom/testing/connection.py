@@ -111,11 +111,11 @@ class Connection:
             self._line.end()
             return
         self._member = self._state.enter(Participant(identity=message.identity), self)
+        for where in self._state.raising:
+            self.make_raise(where, True, 0)
         self._line.send(
             messages.Joined(room=self._state.name, participant=self._member.participant)
         )
-        for where in self._state.raising:
-            self.make_raise(where, True, 0)
         self._state.application(message.identity).enter(self._line)
         self._state.audience.append(self)
         self.catch_up()

@@ -14,7 +14,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from ringroom.errors import ClosedError, RoomError, WireError
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
@@ -75,7 +75,9 @@ class FakeProvider(Provider):
             async with asyncio.timeout(options.connect_timeout):
                 self._stream = await MessageStream.open(self._socket)
                 self._stream.send(messages.Join(identity=self._identity))
-                answer = await self._stream.receive()
+                while isinstance(answer := await self._stream.receive(), messages.Misbehave):
+                    self._raising.add(answer.where)
+                    self._raise_if_ordered("connect")
         except TimeoutError:
             raise RoomError(
                 f"fake: the room did not answer within {options.connect_timeout} s",
@@ -83,8 +85,6 @@ class FakeProvider(Provider):
             ) from None
         except WireError as error:
             raise RoomError(f"fake: {error}", reason="unreachable") from None
-        if isinstance(answer, messages.Misbehave):
-            self._ordered_to_raise(answer.where)
         if isinstance(answer, messages.Refused):
             raise RoomError(f"fake: {answer.text}", reason=answer.reason)
         if not isinstance(answer, messages.Joined):
@@ -163,10 +163,7 @@ class FakeProvider(Provider):
 
     def _raise_if_ordered(self, where: str) -> None:
         if where in self._raising:
-            self._ordered_to_raise(where)
-
-    def _ordered_to_raise(self, where: str) -> NoReturn:
-        raise RuntimeError(f"ordered to raise in {where}")
+            raise RuntimeError(f"ordered to raise in {where}")
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._closed:
@@ -201,6 +198,7 @@ class FakeProvider(Provider):
         """All that the room says, until it, or the connection, ends."""
         assert self._stream is not None
         try:
+            self._raise_if_ordered("receive")
             while not isinstance(message := await self._stream.receive(), messages.Ended | None):
                 self._handle(message)
         except WireError as error:
