@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -313,8 +314,8 @@ def spoken_into(clock: ManualClock) -> Iterator[tuple[FakeRoom, Any, Any]]:
 
 
 def say(mic: Any, *values: int) -> None:
-    """A piece of 20 ms for each value, at once."""
-    mic.speak(np.repeat(np.array(values, np.int16), 160), realtime=False)
+    """A piece of 20 ms for each value, at once; all are on their way when it returns."""
+    mic.speak(np.repeat(np.array(values, np.int16), 160), realtime=False, wait=True)
 
 
 def heard(app: Any, count: int) -> list[int]:
@@ -345,6 +346,9 @@ def test_late_media_comes_whole_and_in_order() -> None:
 
 def fence(room: FakeRoom, app: Any) -> None:
     """All that the application was sent so far is control messages, or was heard."""
+    wire, settled = room._core.wire, threading.Event()
+    wire.call_at(wire.time(), settled.set)  # after all else that is due by now
+    assert settled.wait(5)
     people = len(room.participants)
     room.join(f"fence {people}")
     while not isinstance(message := app.hear(), messages.Happened):
@@ -388,6 +392,7 @@ def test_faults_of_the_way_act_one_after_the_other() -> None:
         room.faults.late(0.1),
     ):
         say(mic, 1, 2)
+        fence(room, app)  # what is said is on its way: only then may time pass
         clock.advance(0.1)
         fence(room, app)
         clock.advance(0.1)

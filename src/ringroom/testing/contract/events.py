@@ -220,14 +220,16 @@ def sound_goes_on_after_a_loss(subject: Subject) -> None:
         expect(again(heard), "what was said after the connection was back never arrived")
 
 
-@promise("audio_out", "connection_loss")
+@promise("audio_out", "events", "connection_loss")
 def our_sound_goes_on_after_a_loss(subject: Subject) -> None:
     """When the connection is back, what we send on the same track is heard again."""
-    with subject.opened(kinds=()) as (transport, stage):
+    with subject.opened(kinds=("event",)) as (transport, stage):
         silence = AudioFrame(sources.silence(0.02, RATE), RATE)
         transport.send(silence, timeout=stage.patience)
+        receiver = transport.recv(timeout=stage.patience)
         stage.driver.lose_connection()
         stage.driver.restore_connection()
+        events_until(receiver, ("connection_back", ""), stage)
         score = Score(stage.capabilities)
         transport.send(score.frame, timeout=stage.patience)
         end = score.end
