@@ -230,6 +230,22 @@ def test_close_wakes_everybody(fake_room: FakeRoom, io: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_a_close_that_is_cancelled_as_the_loop_ends_still_closes(
+    fake_room: FakeRoom, steps: int
+) -> None:
+    async def main() -> None:
+        transport = await ringroom.aio.transport("fake", room=fake_room, io="thread").open()
+        closing = asyncio.ensure_future(transport.close())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        # The loop ends in the very step that follows.
+
+    asyncio.run(main())
+    fake_room.wait_for_app_gone()
+
+
 def test_a_cancelled_close_still_closes(fake_room: FakeRoom) -> None:
     async def main() -> None:
         async with opened(fake_room) as transport:

@@ -132,6 +132,16 @@ def test_requests_are_numbered_and_name_the_place_in_the_track(bench: Bench) -> 
     assert numbers[0] != numbers[1]
 
 
+def test_what_is_sent_waits_for_the_answer_to_a_flush(bench: Bench) -> None:
+    frame = AudioFrame(np.ones(160, np.int16), 16_000)
+    lane = bench.outgoing.lane_for(frame)
+    request = bench.outgoing.flush(lane)
+    with pytest.raises(WouldBlock, match="flush"):
+        bench.outgoing.push_nowait(lane, frame)
+    bench.tell(m.Reply(request=request, value=0.0))
+    assert bench.outgoing.push_nowait(lane, frame)
+
+
 def test_a_flush_forgets_what_the_resampler_holds(bench: Bench) -> None:
     push(bench, sound(0.02))
     push(bench, sound(0.02, rate=48_000))

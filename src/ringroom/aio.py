@@ -47,6 +47,7 @@ class Transport(Face):
         self._connection = connection
         self._sending: set[str] = set()
         self._watched = -1
+        self._closing: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened = False
         self._closed = False
@@ -201,6 +202,8 @@ class Transport(Face):
     async def close(self) -> None:
         """As `ringroom.client.Transport.close`."""
         if self._closed:
+            if self._closing is not None:
+                await asyncio.shield(self._closing)
             return
         self._closed = True
         if not self._opened:
@@ -215,8 +218,11 @@ class Transport(Face):
             pass
         finally:
             self._unwatch()
-            # Waits for the I/O process's end, which takes its own time.
-            await asyncio.shield(asyncio.to_thread(connection.close))
+            # Waits for the I/O process's end, which takes its own time. Not a task: one that has
+            # not begun is cancelled with the loop's end, and nothing would be closed.
+            loop = asyncio.get_running_loop()
+            self._closing = loop.run_in_executor(None, connection.close)
+            await asyncio.shield(self._closing)
 
     async def _left(self) -> None:
         session = self._connection.session

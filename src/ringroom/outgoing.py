@@ -44,6 +44,8 @@ class OutgoingLane:
         self.writer: LiveWriter | ReliableWriter | None = None
         self.resampler: TrackResampler | None = None
         self.ready = False
+        self.flush = 0
+        """The request of the last flush."""
         self.error: RingroomError | None = None
         self.unsent: deque[Frame] = deque()
         """What the one who sends has still to write; a flush empties it."""
@@ -123,10 +125,13 @@ class Outgoing:
     def push_nowait(self, lane: OutgoingLane, piece: Frame) -> bool:
         """Write one piece; whether it went in (a live lane may drop it, counted).
 
-        Raises `WouldBlock` when a reliable lane is full.
+        Raises `WouldBlock` when a reliable lane is full, and while a flush is not answered: the
+        lane and the link have no order between them, and what is sent now must survive.
         """
         self._session.check_open()
         self.refresh(lane)
+        if lane.flush in self._session.unanswered:
+            raise WouldBlock("a flush of the track is under way")
         now = self._session.clock()
         if isinstance(lane.writer, ReliableWriter):
             lane.writer.send_nowait(piece, now)
@@ -177,7 +182,7 @@ class Outgoing:
         """Ask for all sent so far and not played to be thrown away; the request's number."""
         if lane.resampler is not None:
             lane.resampler.tail()
-        request = self._session.request()
+        request = lane.flush = self._session.request()
         self._session.send(m.Flush(request=request, lane=lane.number, sequence=lane.sequence))
         return request
 

@@ -72,6 +72,7 @@ class Session:
         self.closed = False
         self.listeners: set[Callable[[], None]] = set()
         self.replies: dict[int, float] = {}
+        self.unanswered: set[int] = set()
         self.playout_news: dict[int, RingroomError | None] = {}
         self.freed_rows: list[int] = []
         self._table = table
@@ -88,6 +89,7 @@ class Session:
     def request(self) -> int:
         """A number for a request whose answer will stand in `replies`."""
         self._requests += 1
+        self.unanswered.add(self._requests)
         return self._requests
 
     def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
@@ -159,6 +161,7 @@ class Session:
             case m.LaneEnding(lane=number):
                 self._lane_ending(number)
             case m.Reply(request=request, value=value):
+                self.unanswered.discard(request)
                 self.replies[request] = value
             case m.PlayoutReady(lane=number):
                 self.playout_news[number] = None
