@@ -119,6 +119,7 @@ class Connection:
         self.table = StatisticsTable.create()
         link = self.host.open_session()
         self.session = Session(link, self.table, self.options, self.host.clock)
+        self.session.name = self.spec.name
         self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
         for place, reader in enumerate(readers):
             self.session.send(m.Attach(place=place), (reader.fileno(),))

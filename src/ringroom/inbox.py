@@ -137,7 +137,7 @@ class Inbox:
     def receive_nowait(self) -> Arrival | None:
         """The next item of any lane, in turn; None when nothing waits."""
         if self._closed:
-            raise ClosedError("transport is closed")
+            raise ClosedError("the receiver is closed")
         if (arrival := self._loose()) is not None:
             return arrival
         if not self._ready:

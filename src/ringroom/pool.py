@@ -132,6 +132,8 @@ class Pool(Sender):
         self._stopping = False
         self._drain = 0.0
         self._closing = threading.Lock()
+        # A link takes one caller at a time, and `close` may overtake `drain` from another thread.
+        self._controls = threading.RLock()
 
     def _kinds(self, processor: Processor, asked: Any) -> Any:
         """What is asked for, and events for who listens to them; wrong ones are refused later."""
@@ -257,19 +259,21 @@ class Pool(Sender):
 
     def _watch_children(self, seconds: float | None) -> None:
         poller = select.poll()
-        children = {c.control.fileno(): c for c in self._children if not c.control.closed}
+        with self._controls:
+            children = {c.control.fileno(): c for c in self._children if not c.control.closed}
         for fd in children:
             poller.register(fd, select.POLLIN)
         for fd, _ in poller.poll(None if seconds is None else seconds * 1000):
             self._hear(children[fd])
 
     def _hear(self, child: _Child) -> None:
-        try:
-            while (received := child.control.receive_nowait()) is not None:
-                self._on_message(child, received[0])
-        except ClosedError:
-            child.control.close()
-            self._apply(child, Happening.EXITED)
+        with self._controls:
+            try:
+                while (received := child.control.receive_nowait()) is not None:
+                    self._on_message(child, received[0])
+            except ClosedError:
+                child.control.close()
+                self._apply(child, Happening.EXITED)
 
     def _on_message(self, child: _Child, message: m.Message) -> None:
         match message:
@@ -347,10 +351,11 @@ class Pool(Sender):
                 self._connection.session.notify()
         if self._thread not in (None, threading.current_thread()):
             self._thread.join()
-        for child in self._children:
-            if child.life.state is State.STOPPING:
-                self._send_stop(child)  # sooner than it was told before
-            self._apply(child, Happening.STOP)
+        with self._controls:
+            for child in self._children:
+                if child.life.state is State.STOPPING:
+                    self._send_stop(child)  # sooner than it was told before
+                self._apply(child, Happening.STOP)
         end = time.monotonic() + drain + STOP_GRACE
         while any(not c.control.closed for c in self._children) and time.monotonic() < end:
             if self._opened:
@@ -364,8 +369,10 @@ class Pool(Sender):
             return
         self._stop_workers(0.0)
         self._closed = True
+        with self._controls:
+            for child in self._children:
+                child.control.close()
         for child in self._children:
-            child.control.close()
             reap(child.process, 1.0)
         try:
             if self._opened:

@@ -70,6 +70,8 @@ class Session:
         self.joined: m.Connected | None = None
         self.ending: Ending | None = None
         self.closed = False
+        self.name = ""
+        """What error messages begin with: the provider's name."""
         self.listeners: set[Callable[[], None]] = set()
         self.replies: dict[int, float] = {}
         self.unanswered: set[int] = set()
@@ -130,7 +132,7 @@ class Session:
     def check_open(self) -> None:
         """Raises what a call after the end must raise."""
         if self.closed:
-            raise ClosedError("transport is closed")
+            raise ClosedError(f"{self.name}: transport is closed" if self.name else "closed")
         if self.ending is not None and self.ending.error is not None:
             # A copy for each call: an error that is raised again and again keeps all its frames.
             raise copy.copy(self.ending.error)
