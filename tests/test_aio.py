@@ -438,9 +438,12 @@ def test_many_cycles_leave_nothing(fake_room: FakeRoom) -> None:
                     await transport.send_data(b"x")
 
             await cycle()
+            # The role lets go of the last of a session after it has said goodbye.
+            await until(lambda: not fake_room.participants)
             before = descriptors()
             for _ in range(40):
                 await cycle()
-            await until(lambda: descriptors() == before)
+            # Not equal: what the first cycle still held may go meanwhile.
+            await until(lambda: descriptors() <= before)
 
     asyncio.run(main())

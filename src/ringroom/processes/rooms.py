@@ -180,7 +180,7 @@ class RoomSession:
     # The provider's sink.
 
     def wants(self, track: TrackInfo, participant: Participant) -> bool:
-        if track.kind not in self.options.kinds:
+        if self._ended or track.kind not in self.options.kinds:
             return False
         wanted = self.options.participants
         if wanted is None:
