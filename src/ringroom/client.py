@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -69,7 +68,7 @@ class Sender(Face):
         connection.open(readers)
         self._opened = True
         seconds = connection.options.connect_timeout + 10
-        limit = Deadline(seconds, f"{connection.spec.name}: no connection")
+        limit = Deadline(connection.machine, seconds, f"{connection.spec.name}: no connection")
         self._until(lambda: connection.session.joined, tuple, limit)
 
     def send(
@@ -86,7 +85,7 @@ class Sender(Face):
         `FrameError`, `RoomError` (publish_refused), `TimeoutError` (part may have been taken).
         """
         self._check_open()
-        limit = Deadline(timeout, "the frame was not taken")
+        limit = Deadline(self._connection.machine, timeout, "the frame was not taken")
         with self._connection.lock:
             lane = self._lane_for(frame, publish)
             if lane is None:
@@ -152,7 +151,7 @@ class Sender(Face):
         all), and the rest of what another thread is sending; later sends survive. The seconds
         thrown away."""
         self._check_open()
-        limit = Deadline(timeout, "no answer to flush")
+        limit = Deadline(self._connection.machine, timeout, "no answer to flush")
         with self._connection.lock:
             outgoing = self._connection.outgoing
             lanes = self._connection.sounding(track)
@@ -165,7 +164,7 @@ class Sender(Face):
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
         played."""
         self._check_open()
-        limit = Deadline(timeout, "not played out")
+        limit = Deadline(self._connection.machine, timeout, "not played out")
         with self._connection.lock:
             lanes = self._connection.outgoing.named(track)
         requests: list[int] = []
@@ -206,9 +205,9 @@ class Sender(Face):
         with connection.lock:
             connection.session.notify()  # who waits need not wait for the leaving
         connection.leave()
-        end = time.monotonic() + connection.options.close_timeout + 1.0
+        limit = Deadline(connection.machine, connection.options.close_timeout + 1.0, "not left")
         with Waiter(connection) as waiter:
-            while not connection.left() and (remaining := end - time.monotonic()) > 0:
+            while not connection.left() and (remaining := limit.remaining()):
                 waiter.wait((connection.session.fileno(),), remaining)
 
 
@@ -296,7 +295,7 @@ class Receiver(Iterator[Any]):
         arrival = self._look()
         if arrival is not None:
             return arrival.item
-        limit = Deadline(self._timeout, "nothing received")
+        limit = Deadline(self._owner._connection.machine, self._timeout, "nothing received")
         # The waiter's counter is ours: whoever closes the inbox while we wait cannot close it.
         with Waiter(self._owner._connection) as waiter:
             while (arrival := self._look()) is None:

@@ -21,6 +21,7 @@ from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.children import Where, choose_host
+from ringroom.processes.machine import Machine
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.providers.provider import ProviderSpec
 from ringroom.providers.registry import build
@@ -88,6 +89,7 @@ class Connection:
     ) -> None:
         self.spec, self.options = build(provider, options)
         self.host, self._own_host = choose_host(io)
+        self.machine = self.host.machine
         self.lock = threading.RLock()
         self.readers = readers
         self._route = route
@@ -100,7 +102,7 @@ class Connection:
     def open(self, readers: Sequence[Link] = ()) -> None:
         """Start the host and ask the session to connect; `session.joined` tells when it did.
         ``readers`` are the far ends of the workers' links, by place."""
-        spec, descriptors = _handed_over(self.spec, self.options.connect_timeout)
+        spec, descriptors = _handed_over(self.machine, self.spec, self.options.connect_timeout)
         try:
             self._open(readers, spec, descriptors)
         except BaseException:
@@ -171,7 +173,9 @@ class Connection:
             self.host.close()
 
 
-def _handed_over(spec: ProviderSpec, seconds: float) -> tuple[ProviderSpec, tuple[int, ...]]:
+def _handed_over(
+    machine: Machine, spec: ProviderSpec, seconds: float
+) -> tuple[ProviderSpec, tuple[int, ...]]:
     """Call `handover` on a thread with a deadline: a token minter may ask a server."""
     results: list[tuple[ProviderSpec, tuple[int, ...]]] = []
     errors: list[BaseException] = []
@@ -182,8 +186,7 @@ def _handed_over(spec: ProviderSpec, seconds: float) -> tuple[ProviderSpec, tupl
         except BaseException as error:  # noqa: BLE001 (raised again below, on the caller's thread)
             errors.append(error)
 
-    thread = threading.Thread(target=call, name="ringroom-handover", daemon=True)
-    thread.start()
+    thread = machine.start_thread("ringroom-handover", call)
     thread.join(seconds)
     if thread.is_alive():
         raise RoomError(

@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import select
 import signal
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +26,8 @@ from ringroom.frames import Event, Kind
 from ringroom.inbox import Inbox
 from ringroom.link import Link, open_links
 from ringroom.options import Mode, Route, TransportConfig
-from ringroom.processes.children import Where
-from ringroom.processes.entry import worker_process
-from ringroom.processes.spawning import Inherited, pickle_by_value, reap, spawn
+from ringroom.processes.children import Child, Where
+from ringroom.processes.spawning import pickle_by_value, reap
 from ringroom.processes.supervision import Action, Happening, State, WorkerLife
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
@@ -82,7 +79,7 @@ class _Child:
     """A worker as the pool sees it."""
 
     place: int
-    process: Any
+    process: Child
     control: Link
     life: WorkerLife
     error: str = ""
@@ -127,7 +124,9 @@ class Pool(Sender):
         self._children: list[_Child] = []
         self._inbox: Inbox | None = None
         self._thread: threading.Thread | None = None
-        self._over = threading.Event()
+        self._machine = connection.machine
+        self._changed = self._machine.condition()
+        self._over = False
         self._failure: Exception | None = None
         self._stopping = False
         self._drain = 0.0
@@ -146,7 +145,7 @@ class Pool(Sender):
     @property
     def pids(self) -> tuple[int, ...]:
         """The workers' process numbers by place, for monitoring; empty when it does not run."""
-        return () if self._closed else tuple(child.process.pid for child in self._children)
+        return () if self._closed else tuple(child.process.pid or 0 for child in self._children)
 
     def __enter__(self) -> Self:
         if self._closed or self._children:
@@ -157,8 +156,7 @@ class Pool(Sender):
         except BaseException:
             self.close()
             raise
-        self._thread = threading.Thread(target=self._supervise, name="ringroom-pool", daemon=True)
-        self._thread.start()
+        self._thread = self._machine.start_thread("ringroom-pool", self._supervise)
         return self
 
     def _start_workers(self) -> None:
@@ -166,19 +164,14 @@ class Pool(Sender):
         for place in range(self.options.workers):
             ours, theirs = open_links()
             try:
-                process = spawn(
-                    f"ringroom-worker-{place}",
-                    worker_process,
-                    Inherited(theirs.fileno()),
-                    self._blob,
-                )
+                process = self._connection.host.start_worker(place, theirs, self._blob)
             except BaseException:
                 ours.close()
                 raise
             finally:
                 theirs.close()
             self._children.append(_Child(place, process, ours, WorkerLife()))
-        limit = Deadline(self.options.start_timeout, "the workers did not start")
+        limit = Deadline(self._machine, self.options.start_timeout, "the workers did not start")
         while any(child.life.state == "starting" for child in self._children):
             self._watch_children(limit.remaining())
             if self._failure is not None:
@@ -217,7 +210,13 @@ class Pool(Sender):
             log.exception("the supervision of the pool failed")
             self._failure = self._failure or error
         finally:
-            self._over.set()
+            self._end()
+
+    def _end(self) -> None:
+        """Whoever waits for the end need not wait any longer."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
 
     def _watch(self) -> None:
         session = self._connection.session
@@ -258,12 +257,9 @@ class Pool(Sender):
             log.exception("a callback of the pool raised")
 
     def _watch_children(self, seconds: float | None) -> None:
-        poller = select.poll()
         with self._controls:
             children = {c.control.fileno(): c for c in self._children if not c.control.closed}
-        for fd in children:
-            poller.register(fd, select.POLLIN)
-        for fd, _ in poller.poll(None if seconds is None else seconds * 1000):
+        for fd in self._machine.wait(children, seconds):
             self._hear(children[fd])
 
     def _hear(self, child: _Child) -> None:
@@ -333,8 +329,9 @@ class Pool(Sender):
         `RoomError`), `TimeoutError` when the time is up and the pool goes on."""
         if not self._children and not self._closed:
             raise ClosedError(f"{self._connection.spec.name}: the pool does not run; use `with`")
-        if not self._over.wait(timeout):
-            raise TimeoutError(f"the room has not ended within {timeout} s")
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._over, timeout):
+                raise TimeoutError(f"the room has not ended within {timeout} s")
         if self._failure is not None:
             raise self._failure
         return self.ended or "closed"
@@ -356,12 +353,12 @@ class Pool(Sender):
                 if child.life.state is State.STOPPING:
                     self._send_stop(child)  # sooner than it was told before
                 self._apply(child, Happening.STOP)
-        end = time.monotonic() + drain + STOP_GRACE
-        while any(not c.control.closed for c in self._children) and time.monotonic() < end:
+        limit = Deadline(self._machine, drain + STOP_GRACE, "the workers did not end")
+        while any(not c.control.closed for c in self._children) and limit.remaining():
             if self._opened:
                 with self._connection.lock:
                     self._connection.session.pump()
-            self._watch_children(min(0.05, max(0.0, end - time.monotonic())))
+            self._watch_children(min(0.05, limit.remaining() or 0.0))
 
     def close(self) -> None:
         """Idempotent, with a deadline: what was not processed is dropped, counted."""
@@ -384,7 +381,7 @@ class Pool(Sender):
                 self._connection.close()
             else:
                 self._connection.close_host()
-            self._over.set()
+            self._end()
 
     def __exit__(
         self,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import select
-import time
 from collections.abc import Iterable
 from typing import Self
 
 from ringroom.connection import Connection
 from ringroom.lanes.memory import open_counter
+from ringroom.processes.machine import Machine
 
 
 class Waiter:
@@ -28,11 +27,7 @@ class Waiter:
 
     def wait(self, fds: Iterable[int], seconds: float | None) -> bool:
         """Until a descriptor is readable or the session changed; False when the time is up."""
-        poller = select.poll()
-        for fd in (self._counter.fileno(), *fds):
-            if fd >= 0:
-                poller.register(fd, select.POLLIN)
-        ready = poller.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        ready = self._connection.machine.wait((self._counter.fileno(), *fds), seconds)
         self._counter.take()
         return bool(ready)
 
@@ -45,13 +40,14 @@ class Waiter:
 class Deadline:
     """A time limit that several waits share; None waits for ever."""
 
-    def __init__(self, seconds: float | None, what: str) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
+    def __init__(self, machine: Machine, seconds: float | None, what: str) -> None:
+        self._machine = machine
+        self._end = None if seconds is None else machine.now() + seconds
         self._seconds = seconds
         self._what = what
 
     def remaining(self) -> float | None:
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
+        return None if self._end is None else max(0.0, self._end - self._machine.now())
 
     def expired(self) -> TimeoutError:
         return TimeoutError(f"{self._what} within {self._seconds} s")

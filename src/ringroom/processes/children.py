@@ -1,35 +1,50 @@
-"""Where the I/O role runs: a process of its own, or a thread of the application.
+"""Where the other roles run: processes of their own, or, of the I/O role, a thread.
 
 Owns the control link; closing it is what ends the role.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
 from ringroom.lanes.memory import raise_descriptor_limit, require_platform
 from ringroom.link import Link, open_links
+from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.spawning import Inherited, reap, spawn
 
 CLOSE_SECONDS = 10.0
 
 
-class IOHost(ABC):
-    """Something that runs the I/O role. Several transports may share one."""
+class Child(Protocol):
+    """A process that was started, as `multiprocess.Process` is one."""
 
-    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def exitcode(self) -> int | None: ...
+    def join(self, timeout: float | None = None) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class IOHost(ABC):
+    """Something that runs the I/O role, and starts the workers that belong to it. Several
+    transports may share one."""
+
+    def __init__(self, clock: Callable[[], int] | None = None, machine: Machine = MACHINE) -> None:
         require_platform()
         raise_descriptor_limit()
-        self.clock = clock
+        self.machine = machine
+        """Where the application waits."""
+        self.clock = clock or machine.now_ns
         """What stamps arrivals and tells ages, in nanoseconds."""
         self._control: Link | None = None
         self._lock = threading.Lock()
@@ -64,6 +79,15 @@ class IOHost(ABC):
                     raise
                 self._control = ours
         return self
+
+    def start_worker(self, place: int, control: Link, blob: bytes) -> Child:
+        """A worker in a process of its own, which gets a copy of its end of the control link.
+        Raises `StartupError`."""
+        from ringroom.processes import entry
+
+        fd = Inherited(control.fileno())
+        child: Child = spawn(f"ringroom-worker-{place}", entry.worker_process, fd, blob)
+        return child
 
     def open_session(self) -> Link:
         """A link to a new session. Raises `LostProcessError` when the role has died."""
@@ -140,20 +164,20 @@ class IOProcess(IOHost):
 
 class IOThread(IOHost):
     """The I/O role on a thread: starts at once, shares the interpreter. For unit tests, which may
-    set its ``clock`` (no other process shares it)."""
+    set its ``clock``, or its ``machine`` (no other process shares it)."""
 
-    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        super().__init__(clock)
+    def __init__(self, clock: Callable[[], int] | None = None, machine: Machine = MACHINE) -> None:
+        super().__init__(clock, machine)
         self._thread: threading.Thread | None = None
 
     def _start(self, control: Link) -> None:
         from ringroom.processes.io import serve
 
-        clock = self.clock  # the thread must not keep a forgotten host from its warning
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(serve(control, clock)), name="ringroom-io", daemon=True
+        # The thread must not keep a forgotten host from its warning.
+        clock, machine = self.clock, self.machine
+        self._thread = machine.start_thread(
+            "ringroom-io", lambda: machine.run(serve(control, clock))
         )
-        self._thread.start()
 
     def _join(self) -> None:
         thread, self._thread = self._thread, None

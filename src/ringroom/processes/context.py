@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
-import time
 from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
@@ -62,7 +60,7 @@ class WorkerContext:
     def _answers(self, session: Session, requests: set[int]) -> float:
         worker = self._worker
         seconds = 0.0
-        end = time.monotonic() + FLUSH_SECONDS
+        end = worker.machine.now() + FLUSH_SECONDS
         # The worker's own thread may take the answer off the link; listeners are told.
         with contextlib.closing(open_counter()) as changed:
             listener = partial(changed.add, 1)
@@ -81,7 +79,7 @@ class WorkerContext:
                         if session.ending is not None:
                             return seconds  # the room is over, and nothing plays any more
                         fds = (session.fileno(), changed.fileno())
-                    if not _wait_for(fds, end - time.monotonic()):
+                    if not worker.machine.wait(fds, end - worker.machine.now()):
                         raise TimeoutError(f"no answer to flush within {FLUSH_SECONDS} s")
                     changed.take()
             finally:
@@ -101,11 +99,3 @@ class WorkerContext:
         assert outgoing is not None
         lanes = [lane for lane in outgoing.lanes if lane.kind is Kind.AUDIO]
         return [lane for lane in lanes if name is None or lane.name == name]
-
-
-def _wait_for(fds: Collection[int], seconds: float) -> bool:
-    poller = select.poll()
-    for fd in fds:
-        if fd >= 0:
-            poller.register(fd, select.POLLIN)
-    return bool(poller.poll(max(0.0, seconds) * 1000))

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import threading
-import time
 import traceback
 from collections import Counter as Tally
 from collections import deque
@@ -35,6 +33,7 @@ from ringroom.link import Link
 from ringroom.options import Mode, SessionOptions
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.context import WorkerContext
+from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processor import Processor, Replies, as_frames, of_track
 from ringroom.session import Session
 
@@ -55,8 +54,15 @@ class _Waiting:
 class Worker:
     """See the module's docstring."""
 
-    def __init__(self, control: Link, processor: Processor, options: SessionOptions) -> None:
+    def __init__(
+        self,
+        control: Link,
+        processor: Processor,
+        options: SessionOptions,
+        machine: Machine = MACHINE,
+    ) -> None:
         self.control = control
+        self.machine = machine
         self.lock = threading.RLock()
         self.place = -1
         self.session: Session | None = None
@@ -76,21 +82,26 @@ class Worker:
         """Until the control link ends, a Stop came, or the room has ended."""
         context = WorkerContext(self)
         try:
+            self._start(context)
+            self._loop()
+            self._finish()
+        except ClosedError:
+            return  # the application is gone
+        finally:
+            self._close()
+
+    def _start(self, context: WorkerContext) -> None:
+        try:
             self._processor.start(context)
         except Exception:  # noqa: BLE001 (told to the pool)
             self.control.send(m.WorkerFailed(error=traceback.format_exc()))
             raise SystemExit(1) from None
         self.control.send(m.WorkerReady(place=0))
-        try:
-            self._loop()
-        except ClosedError:
-            return  # the application is gone
-        self._finish()
 
     def _loop(self) -> None:
         while True:
             self._pump()
-            if self._stopping is not None and time.monotonic() >= self._stopping:
+            if self._stopping is not None and self.machine.now() >= self._stopping:
                 return
             if self._step():
                 continue
@@ -108,8 +119,8 @@ class Worker:
             if isinstance(message, m.Start):
                 self._begin(message, descriptors)
             elif isinstance(message, m.Stop):
-                self._stopping = time.monotonic() + message.drain
-                self._stopped_ns = time.monotonic_ns()
+                self._stopping = self.machine.now() + message.drain
+                self._stopped_ns = self.machine.now_ns()
         with self.lock:
             if self.session is not None:
                 self.session.pump()
@@ -119,7 +130,7 @@ class Worker:
             self.place = message.place
             self._table = StatisticsTable.attach(descriptors[1])
             link = Link.attach(descriptors[0])
-            self.session = Session(link, self._table, self._options, time.monotonic_ns)
+            self.session = Session(link, self._table, self._options, self.machine.now_ns)
             rows = RowPool(self._table, message.rows_first, message.rows_count)
             self.outgoing = Outgoing(self.session, rows)
             self._inbox = self.session.open_inbox({*self._options.kinds, Kind.EVENT}, None)
@@ -294,31 +305,32 @@ class Worker:
         )
 
     def _wait(self, seconds: float | None = None) -> None:
-        poller = select.poll()
         fds = [self.control.fileno(), self._wake.fileno()]
         with self.lock:
             if self.session is not None and self._inbox is not None:
                 fds += [self.session.fileno(), self._inbox.fileno()]
             fds += [lane.freed_fileno() for lane in self._backlog]
-        for fd in fds:
-            if fd >= 0:
-                poller.register(fd, select.POLLIN)
-        poller.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        self.machine.wait(fds, seconds)
         self._wake.take()
 
     def _finish(self) -> None:
         """Close the tracks in good order and play out, within the time that Stop gave."""
         if self._stopping is None:
-            self._stopping = time.monotonic() + 5.0
+            self._stopping = self.machine.now() + 5.0
         for track in tuple(self._tracks.values()):
             self._close_track(track)
         self._call("stop", lambda: self._processor.stop(), None, None)
         while self._backlog and self._may_wait():
-            self._wait(self._stopping - time.monotonic())
+            self._wait(self._stopping - self.machine.now())
             self._pump()
             with self.lock:
                 self._send_backlog()
         self._play_out()
+        self._close()
+        self.control.send(m.WorkerDone(place=self.place))
+
+    def _close(self) -> None:
+        """Idempotent."""
         with self.lock:
             if self.outgoing is not None:
                 self.outgoing.close()
@@ -327,11 +339,10 @@ class Worker:
             if self._table is not None:
                 self._table.close()
         self._wake.close()
-        self.control.send(m.WorkerDone(place=self.place))
 
     def _may_wait(self) -> bool:
         """Whether there is time left; another Stop may have shortened it."""
-        return (self._stopping or 0.0) > time.monotonic() and not self._room_over()
+        return (self._stopping or 0.0) > self.machine.now() and not self._room_over()
 
     def _play_out(self) -> None:
         if self.session is None or self.outgoing is None or self._room_over():
@@ -339,7 +350,7 @@ class Worker:
         with self.lock:
             requests = {self.outgoing.drain(lane) for lane in self.outgoing.lanes}
         while requests and self._may_wait():
-            self._wait((self._stopping or 0.0) - time.monotonic())
+            self._wait((self._stopping or 0.0) - self.machine.now())
             self._pump()
             requests -= set(self.session.replies)
 
@@ -363,6 +374,25 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, name="ringroom-parent", daemon=True).start()
 
 
+def run_role(control: Link, blob: bytes, machine: Machine = MACHINE) -> None:
+    """A worker at the other end of the link, which it owns."""
+    try:
+        processor, options = _unpickle(control, blob)
+        Worker(control, processor, options, machine).run()
+    finally:
+        control.close()
+
+
+def _unpickle(control: Link, blob: bytes) -> tuple[Processor, SessionOptions]:
+    """Only what the process that made us has pickled comes here."""
+    try:
+        processor, options = dill.loads(blob)  # noqa: S301
+    except Exception:  # noqa: BLE001 (told to the pool)
+        control.send(m.WorkerFailed(error=traceback.format_exc()))
+        raise SystemExit(1) from None
+    return processor, options
+
+
 def run_process(control_fd: int, blob: bytes) -> None:
     """The main function of a worker process."""
     # Ctrl-C goes to the whole foreground group; the application decides what it means.
@@ -371,12 +401,4 @@ def run_process(control_fd: int, blob: bytes) -> None:
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     control = Link.attach(control_fd)
     _die_with_parent()
-    try:
-        processor, options = dill.loads(blob)  # noqa: S301 (from the process that made us)
-    except Exception:  # noqa: BLE001 (told to the pool)
-        control.send(m.WorkerFailed(error=traceback.format_exc()))
-        raise SystemExit(1) from None
-    try:
-        Worker(control, processor, options).run()
-    finally:
-        control.close()
+    run_role(control, blob)

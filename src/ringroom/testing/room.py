@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Self, TypeVar
@@ -17,6 +16,7 @@ from typing import Self, TypeVar
 from ringroom.checks import MAX_IDENTITY_BYTES, check_text
 from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import DataFrame, Participant, TrackInfo
+from ringroom.processes.machine import Machine
 from ringroom.providers.fake import rooms
 from ringroom.testing.application import Application, Footage, Recording
 from ringroom.testing.connection import Connection, connections
@@ -41,22 +41,18 @@ class _Core:
     """What participants hold of a room, so that they do not keep a forgotten one from its
     warning."""
 
-    def __init__(self, name: str, clock: Clock | None, kept_pictures: int) -> None:
+    def __init__(self, name: str, clock: Clock | Machine | None, kept_pictures: int) -> None:
         self.wire = Wire(name, clock)
         self.state = RoomState(name, self.wire.changed, kept_pictures)
 
     def wait_until(self, condition: Callable[[], _Found], what: str, timeout: float) -> _Found:
         """The first true value of ``condition``."""
-        started = time.monotonic()
-        with self.wire.changed:
-            while not (found := condition()):
-                left = started + timeout - time.monotonic()
-                if left <= 0:
-                    raise DeadlinePassed(
-                        f"waited {timeout} s for {what}, which did not come\n  {self.summary()}"
-                    )
-                self.wire.changed.wait(left)
-            return found
+        found = self.wire.wait_until(condition, timeout)
+        if not found:
+            raise DeadlinePassed(
+                f"waited {timeout} s for {what}, which did not come\n  {self.summary()}"
+            )
+        return found
 
     def summary(self) -> str:
         with self.wire.changed:
@@ -81,7 +77,11 @@ class FakeRoom:
     """
 
     def __init__(
-        self, name: str = "room", clock: Clock | None = None, *, kept_pictures: int = 100
+        self,
+        name: str = "room",
+        clock: Clock | Machine | None = None,
+        *,
+        kept_pictures: int = 100,
     ) -> None:
         self._closed = True
         self._core = _Core(name, clock, kept_pictures)

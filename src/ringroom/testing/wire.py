@@ -17,13 +17,13 @@ import itertools
 import selectors
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ringroom.errors import RoomError, StartupError, WireError
 from ringroom.lanes.memory import why
+from ringroom.processes.machine import MACHINE, Machine
 from ringroom.providers.fake import messages, wire
 
 __all__ = ["Clock", "Line", "LineReader", "Wire"]
@@ -31,6 +31,7 @@ __all__ = ["Clock", "Line", "LineReader", "Wire"]
 MAX_MEDIA_BYTES = 1 << 26
 MAX_EVENTS = 20_000
 _READ_BYTES = 1 << 18
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -137,22 +138,22 @@ class Line:
 class Wire:
     """The thread, its timers, and the lines it serves."""
 
-    def __init__(self, name: str, clock: Clock | None = None) -> None:
-        self.changed = threading.Condition()
-        self._clock = clock
+    def __init__(self, name: str, clock: Clock | Machine | None = None) -> None:
+        self._machine = clock if isinstance(clock, Machine) else MACHINE
+        self._clock = None if isinstance(clock, Machine) else clock
+        self.changed = self._machine.condition()
         self._selector = selectors.DefaultSelector()
         self._wake = _Wake()
         self._selector.register(self._wake, selectors.EVENT_READ)
-        self._lines: set[Line] = set()
+        self._lines: dict[Line, None] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._closing: float | None = None
-        self._thread = threading.Thread(target=self._run, name=f"fake room {name}", daemon=True)
-        self._thread.start()
+        self._thread = self._machine.start_thread(f"fake room {name}", self._run)
 
     def time(self) -> float:
         """Seconds by the room's clock."""
-        return time.monotonic() if self._clock is None else self._clock.time()
+        return self._machine.now() if self._clock is None else self._clock.time()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
         """Calls back on the thread, under `changed`, once ``when`` has come."""
@@ -161,6 +162,12 @@ class Wire:
         if self._clock is not None:
             self._clock.call_at(when, self._wake)
         self._wake()
+
+    def wait_until(self, condition: Callable[[], T], timeout: float) -> T:
+        """The first true value of ``condition``, which is asked whenever something happens; what
+        it says at last when the time is up."""
+        with self.changed:
+            return self.changed.wait_for(condition, timeout)
 
     def dial(self, reader: LineReader) -> socket.socket:
         """A fresh connection: the peer's end, while this end is served. Raises `RoomError`,
@@ -173,7 +180,7 @@ class Wire:
             except OSError as error:
                 raise StartupError(f"fake: no socket to the room: {why(error)}") from error
             line = Line(ours, reader, self._wake)
-            self._lines.add(line)
+            self._lines[line] = None
             self._selector.register(ours, selectors.EVENT_READ, line)
         self._wake()
         return theirs
@@ -188,7 +195,7 @@ class Wire:
         """The same, without waiting for it."""
         with self.changed:
             if self._closing is None:
-                self._closing = time.monotonic() + grace
+                self._closing = self._machine.now() + grace
             for line in self._lines:
                 # Who never said a word is not told that it is over.
                 (line.end if line.heard else line.cut)()
@@ -196,7 +203,8 @@ class Wire:
 
     def _run(self) -> None:
         while not self._is_over():
-            ready = self._selector.select(self._patience())
+            self._machine.wait((self._selector.fileno(),), self._patience())
+            ready = self._selector.select(0)
             with self.changed:
                 for key, _ in ready:
                     if isinstance(key.data, Line):
@@ -213,7 +221,7 @@ class Wire:
         with self.changed:
             if self._closing is None:
                 return False
-            if time.monotonic() >= self._closing:
+            if self._machine.now() >= self._closing:
                 for line in list(self._lines):
                     self._hang_up(line)
             return not self._lines
@@ -223,9 +231,9 @@ class Wire:
         with self.changed:
             moments = []
             if self._closing is not None:
-                moments.append(self._closing - time.monotonic())
+                moments.append(self._closing - self._machine.now())
             if self._timers and self._clock is None:
-                moments.append(self._timers[0][0] - time.monotonic())
+                moments.append(self._timers[0][0] - self._machine.now())
             return max(0.0, min(moments)) if moments else None
 
     def _run_timers(self) -> None:
@@ -265,7 +273,7 @@ class Wire:
     def _hang_up(self, line: Line) -> None:
         if line not in self._lines:
             return
-        self._lines.discard(line)
+        del self._lines[line]
         self._selector.unregister(line.socket)
         line.socket.close()
         line.ending = True

@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import logging
 import socket
-import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -165,6 +164,11 @@ class FakeProvider(Provider):
         if where in self._raising:
             raise RuntimeError(f"ordered to raise in {where}")
 
+    def _now_ns(self) -> int:
+        """By the loop's clock, which is the one that all processes share."""
+        assert self._loop is not None
+        return round(self._loop.time() * 1e9)
+
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._closed:
             raise ClosedError("fake: transport is closed")
@@ -269,7 +273,7 @@ class FakeProvider(Provider):
                 participant=participant,
                 track=track,
                 reason=reason,
-                received_ns=time.monotonic_ns(),
+                received_ns=self._now_ns(),
             )
         )
 
@@ -319,7 +323,7 @@ class FakeProvider(Provider):
                 topic=message.topic,
                 participant=message.participant,
                 reliable=message.reliable,
-                received_ns=time.monotonic_ns(),
+                received_ns=self._now_ns(),
             )
         )
 

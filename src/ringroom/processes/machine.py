@@ -1,0 +1,59 @@
+"""What a role needs of the machine it runs on: time, waiting, threads, an event loop.
+
+`MACHINE` is the real one. Whatever waits or asks for the time does it here, and `children.IOHost`
+starts the other roles, so that a test can play all roles in one process, one at a time and in
+virtual time. Nobody holds a lock while waiting, but that of the `condition` that is waited on.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+__all__ = ["MACHINE", "Machine"]
+
+T = TypeVar("T")
+
+
+class Machine:
+    """The real machine; what stands for another overrides all of it."""
+
+    def now_ns(self) -> int:
+        """Nanoseconds, never going back; the same for all roles."""
+        return time.monotonic_ns()
+
+    def now(self) -> float:
+        """The same in seconds."""
+        return time.monotonic()
+
+    def wait(self, fds: Iterable[int], seconds: float | None) -> list[int]:
+        """Until one of them is readable: those that are, none when the time is up (None: never).
+        What is closed (-1) is left out."""
+        poller = select.poll()
+        for fd in fds:
+            if fd >= 0:
+                poller.register(fd, select.POLLIN)
+        ready = poller.poll(None if seconds is None else max(0.0, seconds) * 1000)
+        return [fd for fd, _ in ready]
+
+    def condition(self) -> threading.Condition:
+        """What threads of one process wait on for each other."""
+        return threading.Condition()
+
+    def start_thread(self, name: str, run: Callable[[], object]) -> threading.Thread:
+        """A thread of this process, started."""
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it on an event loop of its own, on this thread."""
+        import asyncio  # a worker does without
+
+        return asyncio.run(coroutine)
+
+
+MACHINE = Machine()
