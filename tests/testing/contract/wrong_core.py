@@ -304,7 +304,7 @@ class GivesUpWhenCancelled(WrongCore):
                 raise
 
 
-@breaks({"a_cancelled_open_leaves_nothing_running": r"a cancelled opening took 0\.\d+ s to end"})
+@breaks({"a_cancelled_open_leaves_nothing_running": r"a cancelled opening took \d+\.\d+ s to end"})
 class OpensAtItsLeisure(WrongCore):
     class AioTransport(aio.Transport):
         async def open(self) -> Any:
