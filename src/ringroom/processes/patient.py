@@ -94,13 +94,11 @@ class PatientTrack:
         if self._closed or self._owner.closed:
             return
         room = nbytes + records.VIDEO_HEADER_BYTES
+        # Also when its reader has given the lane up: a closed writer has room for nothing.
         if self._mailbox is None or room > self._mailbox.writer.max_record:
             self._renew(nbytes)
         if self._mailbox is not None:
-            try:
-                self._mailbox.post(item)
-            except ClosedError:
-                self._mailbox = None  # its reader has given this lane up
+            self._mailbox.post(item)
 
     def _renew(self, nbytes: int) -> None:
         capacity = lane_capacity(self._owner.options, self._track.kind, nbytes)

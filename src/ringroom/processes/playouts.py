@@ -48,7 +48,6 @@ class OutgoingPlayout:
         self._closing = False
         self._told = False
         self._next: Frame | None = None
-        self._handled = 0
         self._flushes: list[_Request] = []
         self._drains: list[_Request] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -130,7 +129,6 @@ class OutgoingPlayout:
         reader = self._readers.pop(0)
         self._loop.remove_reader(reader.fileno())
         reader.close()
-        self._handled = 0
 
     async def _play(self, playout: Playout, frame: Frame) -> None:
         assert not isinstance(frame, DataFrame)
@@ -147,11 +145,10 @@ class OutgoingPlayout:
         if isinstance(frame, AudioFrame):
             row.add(Count.PLAYED, len(frame.samples))
             row.set(Count.PLAYED_UNTIL_NS, self._clock() + int(playout.queued() * 1e9))
-        self._handled = frame.sequence + 1
         for request in self._flushes:
             request.seconds += self._clear() if frame.sequence < request.sequence else 0.0
         if len(self._readers) == 1:  # numbers begin anew in the lane that follows
-            self._serve_drains(playout, self._handled)
+            self._serve_drains(playout, frame.sequence + 1)
 
     def _clear(self) -> float:
         playout = self._playout
@@ -173,7 +170,6 @@ class OutgoingPlayout:
                 if isinstance(frame, AudioFrame):
                     request.seconds += frame.duration
                 self._readers[0].row.add(Count.DROPPED_FLUSHED)
-                self._handled = frame.sequence + 1
             request.answer(request.number, request.seconds)
 
     def _serve_drains(self, playout: Playout, handled: int | None = None) -> None:
@@ -187,8 +183,10 @@ class OutgoingPlayout:
             task.add_done_callback(self._tasks.discard)
 
     async def _answer_when_played(self, playout: Playout, request: _Request) -> None:
-        await self._until_played(playout)
-        request.answer(request.number, 0.0)
+        try:
+            await self._until_played(playout)
+        finally:  # also when the track ends first: who waits is not left waiting
+            request.answer(request.number, 0.0)
 
     @staticmethod
     async def _until_played(playout: Playout) -> None:

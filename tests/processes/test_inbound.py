@@ -1,0 +1,337 @@
+"""Inbound tracks and mailboxes, from the provider's calls into lanes that the test reads.
+
+Law: what is offered is in the lane, in order, or counted as dropped."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from io_kit import ANN, CAMERA, MIC, RATE, duplicate, run, turns, until
+
+from ringroom.errors import StartupError
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.lanes.lane import ring_capacity
+from ringroom.lanes.live import LiveReader, LiveWriter
+from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.statistics import Count, StatisticsTable
+from ringroom.options import SessionOptions
+from ringroom.processes import inbound
+from ringroom.processes.inbound import InboundTrack, Mailbox, lane_capacity
+
+MAX_AGE_NS = 60 * 10**9
+
+
+class Owner:
+    """The reader's side, in the test's hands."""
+
+    def __init__(self, table: StatisticsTable) -> None:
+        self.table = table
+        self.now = 10**9
+        self.options = SessionOptions()
+        self.closed = False
+        self.refuses = False
+        self.opened: list[tuple[int, int]] = []
+        self.endings: list[int] = []
+        self.problems: list[str] = []
+        self.writers: list[Any] = []
+        self.readers: list[Any] = []
+        self.over: list[object] = []
+
+    def clock(self) -> int:
+        return self.now
+
+    def open_live(
+        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
+    ) -> tuple[int, LiveWriter]:
+        assert not self.closed
+        if self.refuses:
+            raise StartupError("no memory")
+        number = len(self.writers) + 1
+        row = self.table.row(number)
+        writer = LiveWriter(capacity, row)
+        handles = duplicate(writer.descriptors())
+        reader = LiveReader(handles, row, track, max_age_ns=MAX_AGE_NS, clock=self.clock)
+        self.opened.append((number, follows))
+        self.writers.append(writer)
+        self.readers.append(reader)
+        return number, writer
+
+    def lane_ending(self, number: int) -> None:
+        self.endings.append(number)
+
+    def log_problem(self, text: str) -> None:
+        self.problems.append(text)
+
+    def received(self, number: int) -> list[Any]:
+        found = []
+        while (item := self.readers[number - 1].receive_nowait()) is not None:
+            found.append(item)
+        return found
+
+
+@pytest.fixture
+def owner() -> Iterator[Owner]:
+    with contextlib.closing(StatisticsTable.create()) as table:
+        owner = Owner(table)
+        yield owner
+        for end in (*owner.writers, *owner.readers):
+            end.close()
+        owner.writers.clear()
+        owner.readers.clear()
+
+
+def sound(value: int, samples: int = 320) -> memoryview:
+    return memoryview(np.full(samples, value, np.int16))
+
+
+def hear(track: InboundTrack, *values: int, samples: int = 320) -> None:
+    for value in values:
+        track.audio(sound(value, samples), RATE, 1)
+
+
+def values_of(items: list[Any]) -> list[Any]:
+    return [i.kind if isinstance(i, Event) else int(i.samples[0, 0]) for i in items]
+
+
+def track_of(owner: Owner, track: TrackInfo = MIC) -> InboundTrack:
+    return InboundTrack(owner, track, ANN, owner.over.append)
+
+
+def test_frames_are_numbered_stamped_and_in_order(owner: Owner) -> None:
+    track = track_of(owner)
+    assert owner.opened == [(1, 0)], "a track of sound is there before it sounds"
+    hear(track, 5, 6)
+    owner.now += 7
+    hear(track, 7)
+    items = owner.received(1)
+    assert values_of(items) == [5, 6, 7]
+    assert [item.sequence for item in items] == [0, 1, 2]
+    assert [item.received_ns for item in items] == [10**9, 10**9, 10**9 + 7]
+
+
+def test_a_drop_leaves_its_number_out(owner: Owner) -> None:
+    track = track_of(owner)
+    sent = 0
+    while not owner.table.row(1).snapshot().dropped_full:
+        hear(track, sent)
+        sent += 1
+    assert len(owner.received(1)) == sent - 1
+    hear(track, 99)
+    assert [item.sequence for item in owner.received(1)] == [sent]
+    counts = owner.table.row(1).snapshot()
+    assert (counts.sent, counts.dropped_full) == (sent + 1, 1)
+
+
+def test_larger_frames_open_a_lane_that_follows(owner: Owner) -> None:
+    track = track_of(owner)
+    largest = owner.writers[0].max_record
+    hear(track, 1)
+    hear(track, 2, samples=largest)
+    hear(track, 3)
+    assert owner.opened == [(1, 0), (2, 1)]
+    assert values_of(owner.received(1)) == [1]
+    second = owner.received(2)
+    assert values_of(second) == [2, 3]
+    assert [item.sequence for item in second] == [1, 2]
+
+
+@pytest.mark.parametrize("spare", range(-24, 64, 8))
+def test_a_frame_at_the_limit_of_its_lane_passes(owner: Owner, spare: int) -> None:
+    """Whether it still fits or wants a lane of its own, it arrives whole."""
+    track = track_of(owner, CAMERA)
+    track.video(memoryview(bytes(2 * 2 * 3 // 2)), (2, 2), 0, 0)
+    limit = owner.writers[0].max_record
+    width = 2 * ((limit - 40 + spare) // 6)
+    body = np.full(width * 2 * 3 // 2, 9, np.uint8)
+    track.video(memoryview(body), (width, 2), 90, 3)
+    frame = owner.received(len(owner.writers))[-1]
+    assert (frame.width, frame.rotation, frame.data.tobytes()) == (width, 90, body.tobytes())
+
+
+def test_muting_comes_in_its_place_also_before_the_first_frame(owner: Owner) -> None:
+    track = track_of(owner, CAMERA)
+    assert owner.opened == []
+    track.muted(True)
+    track.muted(False)
+    assert values_of(owner.received(1)) == [EventKind.TRACK_MUTED, EventKind.TRACK_UNMUTED]
+    heard = track_of(owner)
+    hear(heard, 1)
+    heard.muted(True)
+    hear(heard, 2)
+    assert values_of(owner.received(2)) == [1, EventKind.TRACK_MUTED, 2]
+
+
+def test_it_ends_once_and_takes_nothing_afterwards(owner: Owner) -> None:
+    track = track_of(owner)
+    hear(track, 1)
+    track.close()
+    track.close("again")
+    hear(track, 2)
+    track.muted(True)
+    assert owner.endings == [1]
+    assert owner.over == [track]
+    assert values_of(owner.received(1)) == [1]
+    assert owner.opened == [(1, 0)]
+
+
+def test_no_lane_is_opened_for_a_reader_that_is_gone(owner: Owner) -> None:
+    track = track_of(owner, CAMERA)
+    owner.closed = True
+    track.video(memoryview(bytes(6)), (2, 2), 0, 0)
+    track.muted(True)
+    track.close()
+    assert owner.opened == []
+    assert owner.endings == []
+
+
+def test_where_no_lane_can_be_made_it_is_said_and_tried_again(owner: Owner) -> None:
+    owner.refuses = True
+    track = track_of(owner)
+    hear(track, 1)
+    assert len(owner.problems) == 2
+    assert "no memory" in owner.problems[0]
+    owner.refuses = False
+    hear(track, 2)
+    assert values_of(owner.received(1)) == [2]
+
+
+@pytest.mark.parametrize("max_age", [0.2, 10.0, 60.0])
+def test_the_ring_spans_more_than_the_greatest_age(max_age: float) -> None:
+    """Otherwise the writer would drop for want of room what the reader would still take."""
+    options = SessionOptions(max_age=max_age)
+    frame = RATE * options.frame_ms // 1000 * 2
+    frames = lane_capacity(options, Kind.AUDIO, frame) // (frame + 64)
+    assert frames * options.frame_ms / 1000 > 1.2 * max_age
+
+
+# Mailboxes.
+
+
+@contextlib.asynccontextmanager
+async def mailbox() -> AsyncIterator[Any]:
+    with contextlib.closing(StatisticsTable.create()) as table:
+        row = table.row(0)
+        writer = ReliableWriter(ring_capacity(1_000, 8), row)
+        box = Mailbox(writer, lambda: 77)
+        reader = ReliableReader(duplicate(writer.descriptors()), row)
+        try:
+            yield box, reader, row
+        finally:
+            box.close()
+            box.close()
+            reader.close()
+            assert row.snapshot().in_flight == 0, "what was not taken is lost, counted"
+
+
+def message(number: int, nbytes: int = 900) -> DataFrame:
+    return DataFrame(number.to_bytes(4, "big") + bytes(nbytes), "topic", "ann")
+
+
+def number_of(item: Any) -> int:
+    assert isinstance(item, DataFrame)
+    return int.from_bytes(item.payload[:4], "big")
+
+
+async def take(reader: ReliableReader, count: int, row: Any) -> list[Any]:
+    found: list[Any] = []
+
+    def more() -> bool:
+        item = reader.receive_nowait()
+        if item is not None:
+            found.append(item)
+            if isinstance(item, DataFrame):
+                row.add(Count.DONE)
+        return len(found) == count
+
+    await until(more)
+    return found
+
+
+def test_what_has_no_room_waits_and_nothing_overtakes_it() -> None:
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            for number in range(50):
+                box.post(message(number))
+                # A small one would find the room that a large one does not.
+                box.post(message(1_000 + number, 0))
+            assert not box.emptied.is_set()
+            items = await take(reader, 100, row)
+            wanted = [n for number in range(50) for n in (number, 1_000 + number)]
+            assert [number_of(item) for item in items] == wanted
+            assert {item.received_ns for item in items} == {77}
+            await until(box.emptied.is_set)
+            box.post(message(5))
+            assert number_of((await take(reader, 1, row))[0]) == 5
+            counts = row.snapshot()
+            assert (counts.sent, counts.dropped) == (101, 0)
+
+    run(main())
+
+
+def test_beyond_the_bound_it_is_dropped_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbound, "MAX_BACKLOG_BYTES", 20_000)
+
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            for turn in range(3):  # each time as much has room, and only the new losses are told
+                before = row.snapshot().dropped_full
+                for number in range(60):
+                    box.post(message(number))
+                box.post(Event(kind=EventKind.PARTICIPANT_JOINED))
+                dropped = row.snapshot().dropped_full - before
+                assert dropped > 20
+                items = await take(reader, 61 - dropped, row)
+                *kept, told = items
+                assert [number_of(item) for item in kept] == list(range(60 - dropped))
+                assert told.kind is EventKind.EVENTS_LOST
+                assert told.reason == f"{dropped + 1} not read in time"
+                assert row.snapshot().sent == 60 * (turn + 1)
+                assert box.emptied.is_set()
+
+    run(main())
+
+
+def test_who_waits_for_room_sleeps_until_there_is_more() -> None:
+    """The credit that was not enough is taken, or the loop would turn for nothing."""
+
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            for number in range(20):
+                box.post(message(number, 10))
+            while box.emptied.is_set():
+                box.post(message(99))
+            await turns()
+            await take(reader, 1, row)
+            reader.settle()
+            await turns()
+            assert not box.emptied.is_set()
+            poller = select.poll()
+            poller.register(box.writer.freed_fileno(), select.POLLIN)
+            assert poller.poll(0) == []
+
+    run(main())
+
+
+def test_closing_wakes_who_waits_for_the_mailbox() -> None:
+    async def main() -> None:
+        async with mailbox() as (box, _, row):
+            while box.emptied.is_set():
+                box.post(message(1))
+            sent = row.snapshot().sent
+            box.close()
+            assert box.emptied.is_set()
+            assert row.snapshot().lost == sent
+
+    run(main())
+
+
+def test_sound_waits_with_its_size() -> None:
+    """What a backlog holds is measured by what it keeps in memory."""
+    frame = AudioFrame(np.zeros(1_000, np.int16), RATE)
+    assert inbound._held_bytes(frame) > 2_000
+    assert inbound._held_bytes(message(1, 5_000)) > 5_000

@@ -1,0 +1,453 @@
+"""One outgoing track, from its lane to a source that the test plays.
+
+Law: each request is answered once, and sent = done + dropped + lost + in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from io_kit import REPLY, Outside, Source, duplicate, run, sound, turns, until
+
+from ringroom.errors import RingroomError, RoomError
+from ringroom.frames import DataFrame, Event, EventKind
+from ringroom.lanes.live import LiveReader, LiveWriter
+from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.statistics import Count, Row, StatisticsTable
+from ringroom.processes.playouts import OutgoingData, OutgoingPlayout
+
+MS = 1_000_000
+CAPACITY = 1 << 16
+FRAME = 0.02
+
+
+@dataclass
+class Bench:
+    """A playout, the lanes to it, and the answers that it gave."""
+
+    table: StatisticsTable
+    source: Source
+    outside: Outside
+    now: int = 10**9
+    answers: list[tuple[int, float]] = field(default_factory=list)
+    writers: list[Any] = field(default_factory=list)
+    ready: int = 0
+    playout: Any = None
+    task: Any = None
+
+    def clock(self) -> int:
+        return self.now
+
+    def lane(self, *, live: bool = False) -> tuple[Any, Any]:
+        row = self.table.row(len(self.writers))
+        writer: Any = (LiveWriter if live else ReliableWriter)(CAPACITY, row)
+        self.writers.append(writer)
+        handles = duplicate(writer.descriptors())
+        if live:
+            age = 100 * MS
+            return writer, LiveReader(handles, row, "reply", max_age_ns=age, clock=self.clock)
+        return writer, ReliableReader(handles, row, "reply")
+
+    def open(self, *, live: bool = False) -> Any:
+        writer, reader = self.lane(live=live)
+        self.playout = OutgoingPlayout(REPLY, reader, self.clock)
+        return writer
+
+    def start(self) -> None:
+        self.task = asyncio.ensure_future(self.playout.run(self.outside, self.on_ready))
+
+    def on_ready(self) -> None:
+        self.ready += 1
+
+    def answer(self, number: int, seconds: float) -> None:
+        self.answers.append((number, round(seconds, 6)))
+
+    def row(self, index: int = 0) -> Row:
+        return self.table.row(index)
+
+    async def end(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait([self.task])
+        if self.playout is not None:
+            self.playout.close()
+            self.playout.close()
+
+
+@contextlib.asynccontextmanager
+async def bench(*, free: bool = True) -> AsyncIterator[Bench]:
+    with contextlib.closing(StatisticsTable.create()) as table:
+        source = Source(free=free)
+        made = Bench(table, source, Outside(source))
+        try:
+            yield made
+        finally:
+            await made.end()
+            for writer in made.writers:
+                writer.close()
+            made.writers.clear()
+            for index in range(2):
+                counts = table.row(index).snapshot()
+                assert counts.in_flight == 0, "what was not played is lost, counted"
+
+
+def send(writer: Any, *values: int, now: int = 10**9) -> None:
+    for value in values:
+        if isinstance(writer, LiveWriter):
+            assert writer.send(sound(value), now)
+        else:
+            writer.send_nowait(sound(value), now)
+
+
+def test_frames_are_played_in_order_and_counted() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 1, 2)
+            b.start()
+            await until(lambda: b.source.values == [1, 2])
+            send(writer, 3)
+            await until(lambda: b.row().get(Count.DONE) == 3)
+            assert b.source.values == [1, 2, 3]
+            assert b.ready == 1
+            assert b.row().get(Count.PLAYED) == 3 * 320
+            assert b.row().get(Count.PLAYED_UNTIL_NS) == b.now + 60 * MS
+
+    run(main())
+
+
+def test_a_drain_is_answered_when_what_was_sent_before_it_is_played_and_not_earlier() -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open()
+            send(writer, 0, 1, 2, 3)
+            b.playout.drain(7, 2, b.answer)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.source.step()
+            await until(lambda: b.source.offered == 2)
+            b.source.waiting = 0.0  # what it took is played, but that is only the first
+            await turns()
+            assert b.answers == []
+            b.source.step()
+            # Both are taken, one still plays, and the next waits behind them.
+            await until(lambda: b.source.offered == 3)
+            looks = b.source.looks
+            await until(lambda: b.source.looks > looks + 2)
+            assert b.answers == []
+            b.source.waiting = 0.0
+            await until(lambda: b.answers == [(7, 0.0)])
+            assert b.source.values == [0, 1]
+
+    run(main())
+
+
+def test_a_drain_of_a_live_track_counts_by_numbers_and_not_by_frames() -> None:
+    """Frames that went stale leave their numbers out."""
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open(live=True)
+            send(writer, 0, 1, 2)
+            b.now += 200 * MS
+            send(writer, 3, 4, now=b.now)
+            b.playout.drain(1, 4, b.answer)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.source.step()
+            await until(lambda: b.source.offered == 2)
+            b.source.waiting = 0.0
+            await until(lambda: b.answers)
+            assert b.source.values == [3]
+            assert b.row().snapshot().dropped_stale == 3
+
+    run(main())
+
+
+def test_a_flush_cuts_what_was_sent_before_it_and_nothing_else() -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open()
+            send(writer, 0, 1, 2, 3, 4)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.source.step()
+            await until(lambda: b.source.offered == 2)
+            b.now += 3 * MS
+            b.playout.flush(9, 4, b.answer)
+            assert b.source.waiting == 0.0, "what is queued is thrown away at once"
+            assert b.row().get(Count.PLAYED_UNTIL_NS) == b.now
+            b.source.free = True
+            await until(lambda: b.source.values == [0, 1, 4])
+            # Frame 0 was queued, 1 under way, 2 and 3 still in the lane.
+            assert b.answers == [(9, 4 * FRAME)]
+            counts = b.row().snapshot()
+            assert (counts.done, counts.dropped_flushed) == (3, 2)
+            assert b.row().get(Count.CLEARED) == 2 * 320
+            assert b.source.waiting == pytest.approx(FRAME)
+
+    run(main())
+
+
+def test_a_flush_leaves_what_was_sent_after_it_alone() -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open()
+            send(writer, 0, 1)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.playout.flush(1, 0, b.answer)
+            b.source.step()
+            await until(lambda: b.answers)
+            assert b.answers == [(1, 0.0)]
+            assert b.source.waiting == pytest.approx(FRAME)
+            b.source.step()
+            await until(lambda: b.source.values == [0, 1])
+
+    run(main())
+
+
+def test_a_flush_before_the_track_is_published() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            b.outside.publishes.clear()
+            writer = b.open()
+            send(writer, 0, 1, 2)
+            b.start()
+            b.playout.flush(3, 2, b.answer)
+            await turns()
+            b.outside.publishes.set()
+            await until(lambda: b.source.values == [2])
+            assert b.answers == [(3, 2 * FRAME)]
+
+    run(main())
+
+
+def test_what_follows_begins_when_the_lane_before_is_played() -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            first = b.open()
+            send(first, 0, 1, 2)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            second, reader = b.lane()
+            b.playout.replace(reader)
+            send(second, 3, 4)
+            # Numbers begin anew: the second frame of the first lane is not what is asked for.
+            b.playout.drain(5, 2, b.answer)
+            for offered in (2, 3, 4):
+                b.source.step()
+                await until(lambda offered=offered: b.source.offered == offered)
+                b.source.waiting = 0.0
+                await turns()
+                assert b.answers == []
+            b.source.step()
+            await until(lambda: b.source.offered == 5)
+            assert b.answers == []
+            b.source.step()
+            await until(lambda: b.source.values == [0, 1, 2, 3, 4])
+            b.source.waiting = 0.0
+            await until(lambda: b.answers == [(5, 0.0)])
+            assert b.row(0).get(Count.DONE) == 3
+            assert b.row(1).get(Count.DONE) == 2
+            assert reader.fileno() >= 0
+
+    run(main())
+
+
+def test_a_frame_that_the_source_refuses_is_a_problem_and_the_track_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with bench() as b:
+            b.source.refuses = True
+            writer = b.open()
+            send(writer, 0, 1)
+            b.start()
+            await until(lambda: b.row().get(Count.DONE) == 2)
+            b.source.refuses = False
+            send(writer, 2)
+            await until(lambda: b.source.values == [2])
+            assert b.row().get(Count.PROBLEMS) == 2
+
+    run(main())
+    assert [record.message for record in caplog.records] == [
+        "track 'reply': not played: ValueError: it does not like the sound"
+    ]
+
+
+def test_events_of_a_live_track_are_no_frames() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open(live=True)
+            writer.event(Event(kind=EventKind.TRACK_MUTED))
+            send(writer, 4)
+            b.start()
+            await until(lambda: b.source.values == [4])
+
+    run(main())
+
+
+def test_a_track_that_is_finished_plays_out_first_and_is_closed_once() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 0, 1)
+            b.start()
+            await until(lambda: b.source.values == [0, 1])
+            assert not b.playout.closing
+            b.playout.finish()
+            assert b.playout.closing
+            looks = b.source.looks
+            await until(lambda: b.source.looks > looks + 2)
+            assert not b.task.done()
+            assert b.source.closes == 0
+            b.source.waiting = 0.0
+            await b.task
+            assert b.source.closes == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_every_request_is_answered_once_when_the_track_ends(published: bool) -> None:
+    """Also those that wait for sound that is never played."""
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open()
+            send(writer, 0, 1, 2)
+            if not published:
+                b.outside.publishes.clear()
+            b.start()
+            b.playout.drain(1, 1, b.answer)
+            b.playout.drain(2, 3, b.answer)
+            if published:
+                await until(lambda: b.source.offered == 1)
+                b.source.step()
+                looks = b.source.looks
+                await until(lambda: b.source.offered == 2 and b.source.looks > looks + 2)
+            b.playout.flush(3, 3, b.answer)
+            await b.end()
+            await turns()
+            looks = b.source.looks
+            assert sorted(number for number, _ in b.answers) == [1, 2, 3]
+            assert b.row().snapshot().lost == (2 if published else 3)
+            assert b.source.closes == published
+            await turns()
+            assert b.source.looks == looks, "nobody waits for it any more"
+
+    run(main())
+
+
+def test_a_drain_that_waits_as_the_track_is_finished_is_answered() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            send(b.open(), 0)
+            b.start()
+            await until(lambda: b.source.values == [0])
+            b.playout.drain(1, 1, b.answer)
+            await until(lambda: b.source.looks > 3)
+            b.playout.finish()
+            b.source.waiting = 0.0
+            await b.task
+            await until(lambda: b.answers == [(1, 0.0)])
+
+    run(main())
+
+
+# Messages.
+
+
+@contextlib.asynccontextmanager
+async def messages() -> AsyncIterator[Any]:
+    with contextlib.closing(StatisticsTable.create()) as table:
+        row = table.row(0)
+        with contextlib.closing(ReliableWriter(CAPACITY, row)) as writer:
+            failed: list[RingroomError] = []
+            data = OutgoingData(ReliableReader(duplicate(writer.descriptors()), row), failed.append)
+            try:
+                yield writer, data, failed, row
+            finally:
+                data.close()
+                data.close()
+                assert row.snapshot().in_flight == 0
+
+
+def post(writer: ReliableWriter, *payloads: bytes) -> None:
+    for payload in payloads:
+        writer.send_nowait(DataFrame(payload), 1)
+
+
+def test_messages_go_in_order_and_a_drain_waits_for_its_own() -> None:
+    async def main() -> None:
+        async with messages() as (writer, data, failed, row):
+            outside = Outside()
+            answers: list[tuple[int, int]] = []
+            post(writer, b"a", b"b")
+            for number in (1, 2, 3):
+                data.drain(number, number, lambda n, _: answers.append((n, len(outside.sent))))
+            task = asyncio.ensure_future(data.run(outside))
+            await until(lambda: outside.sent == [b"a", b"b"])
+            await until(lambda: len(answers) == 2)
+            await turns()
+            post(writer, b"c")
+            await until(lambda: len(answers) == 3)
+            # Each with as many messages sent as it asked for, no fewer and no more.
+            assert answers == [(1, 1), (2, 2), (3, 3)]
+            assert row.get(Count.DONE) == 3
+            assert failed == []
+            task.cancel()
+            await asyncio.wait([task])
+
+    run(main())
+
+
+def test_a_message_that_is_refused_is_told_and_the_next_goes_out() -> None:
+    async def main() -> None:
+        async with messages() as (writer, data, failed, row):
+            outside = Outside()
+            outside.refuses = RoomError("too much", reason="data_refused")
+            post(writer, b"a")
+            task = asyncio.ensure_future(data.run(outside))
+            await until(lambda: failed)
+            outside.refuses = None
+            post(writer, b"b")
+            await until(lambda: outside.sent == [b"b"])
+            await until(lambda: row.get(Count.DONE) == 2)
+            assert row.get(Count.PROBLEMS) == 1
+            assert [str(error) for error in failed] == ["too much"]
+            task.cancel()
+            await asyncio.wait([task])
+
+    run(main())
+
+
+def test_garbage_among_messages_is_told_and_ends_the_sending() -> None:
+    async def main() -> None:
+        async with messages() as (writer, data, failed, _):
+            view = writer._room(40)
+            assert view is not None
+            view[:] = b"\xff" * 40
+            writer._commit(40)
+            await data.run(Outside())
+            assert len(failed) == 1
+
+    run(main())
+
+
+def test_drains_are_answered_and_messages_lost_when_the_sending_ends() -> None:
+    async def main() -> None:
+        async with messages() as (writer, data, _, row):
+            post(writer, b"a", b"b")
+            answers: list[int] = []
+            data.drain(4, 2, lambda number, _: answers.append(number))
+            data.close()
+            assert answers == [4]
+            assert row.get(Count.LOST) == 2
+
+    run(main())
