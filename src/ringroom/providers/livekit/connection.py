@@ -125,7 +125,9 @@ class LiveKitProvider(Provider):
             if track.channels == 2:
                 # rust-sdks #1018: it never tells the server that a track is stereo.
                 _log.warning("track %r: the SDK sends the mean of both sides", track.name)
-            playout = AudioPlayout(track, source, line, self._unpublisher(publication))
+            audience = publication.wait_for_subscription if room.remote_participants else None
+            unpublish = self._unpublisher(publication)
+            playout = AudioPlayout(track, source, line, unpublish, audience)
         else:
             playout = VideoPlayout(track, source, line, self._unpublisher(publication))
         self._playouts[publication] = playout
