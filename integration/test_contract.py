@@ -157,13 +157,22 @@ class LiveKitDriver:
     # What they hear and see of the application
 
     async def _hear(self, track: Any, name: str) -> None:
-        async for event in rtc.AudioStream(track, sample_rate=RATE, num_channels=1):
-            self._sounds[name].append(np.frombuffer(event.frame.data, np.int16).copy())
+        stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1)
+        try:
+            async for event in stream:
+                self._sounds[name].append(np.frombuffer(event.frame.data, np.int16).copy())
+        finally:
+            await stream.aclose()
 
     async def _see(self, track: Any, name: str) -> None:
-        async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.I420):
-            frame = event.frame
-            self._pictures[name].append(VideoFrame(bytes(frame.data), frame.width, frame.height))
+        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.I420)
+        try:
+            async for event in stream:
+                frame = event.frame
+                picture = VideoFrame(bytes(frame.data), frame.width, frame.height)
+                self._pictures[name].append(picture)
+        finally:
+            await stream.aclose()
 
     def heard(self, track: str) -> AudioFrame | None:
         parts = list(self._sounds[track])

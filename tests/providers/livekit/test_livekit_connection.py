@@ -87,6 +87,8 @@ class Room:
         self.connected: Any = None
         self.alive = False
         self.disconnects = 0
+        self.asked = 0
+        self.panics = 0
 
     def on(self, name: str, handler: Any) -> None:
         self.handlers[name] = handler
@@ -95,8 +97,13 @@ class Room:
         self.handlers[name](*arguments)
 
     async def connect(self, url: str, token: str, options: Any) -> None:
-        if self.wait is not None:
-            await self.wait
+        self.asked += 1
+        try:
+            if self.wait is not None:
+                await self.wait
+        except asyncio.CancelledError:
+            self.panics += 1  # the native side: SIGTERM to the whole process, 15 s later
+            raise
         if self.failure is not None:
             raise self.failure
         self.connected = (url, token, options)
@@ -183,6 +190,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Room:
     monkeypatch.setattr(connection.rtc, "Room", lambda: made)
     monkeypatch.setattr(connection.rtc, "AudioSource", Source)
     monkeypatch.setattr(connection.rtc, "LocalAudioTrack", tracks)
+    monkeypatch.setattr(connection, "SETTLE_SECONDS", 0.02)
     monkeypatch.setattr(roster, "Ingest", Ingest)
     Ingest.made.clear()
     return made
@@ -295,6 +303,59 @@ def test_closed_while_joining(room: Room) -> None:
         await closing
         assert room.disconnects == 1
         assert not room.alive
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["cancelled", "too late"])
+def test_a_join_that_is_given_up_is_carried_on_and_left(room: Room, cut: bool) -> None:
+    """The SDK must not be cancelled there. Whoever joins next as the same waits for it."""
+
+    async def scenario() -> None:
+        room.wait = asyncio.get_running_loop().create_future()
+        first, options = provider(), SessionOptions(connect_timeout=0.1)
+        joining = asyncio.create_task(first.connect(Sink(), options))  # type: ignore[arg-type]
+        await turns()
+        if cut:
+            joining.cancel()
+        with pytest.raises((RoomError, asyncio.CancelledError)):
+            await joining
+        await first.close()
+        assert not room.panics
+        with pytest.raises(RoomError) as caught:
+            await provider().connect(Sink(), options)  # type: ignore[arg-type]
+        assert caught.value.reason == "timeout"
+        assert room.asked == 1, "two joins of one identity put each other out"
+        other = LiveKitProvider(url="ws://host", token="somebody else's")
+        aside = asyncio.create_task(other.connect(Sink(), SessionOptions()))  # type: ignore[arg-type]
+        second = provider()
+        waiting = asyncio.create_task(second.connect(Sink(), SessionOptions()))  # type: ignore[arg-type]
+        await turns()
+        assert room.asked == 2, "another identity has nothing to wait for"
+        room.wait.set_result(None)
+        await waiting
+        assert room.disconnects >= 1, "the first one is still in the room"
+        assert not room.panics
+        await aside
+        await asyncio.gather(second.close(), other.close())
+
+    run(scenario())
+
+
+def test_closed_while_it_waits_for_its_turn_to_join(room: Room) -> None:
+    async def scenario() -> None:
+        room.wait = asyncio.get_running_loop().create_future()
+        first, second = provider(), provider()
+        with pytest.raises(RoomError):
+            await first.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        await first.close()
+        joining = asyncio.create_task(second.connect(Sink(), SessionOptions()))  # type: ignore[arg-type]
+        await turns()
+        await second.close()
+        room.wait.set_result(None)
+        with pytest.raises(ClosedError):
+            await joining
+        assert room.asked == 1
 
     run(scenario())
 

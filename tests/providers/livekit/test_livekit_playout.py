@@ -78,7 +78,7 @@ def speech(count: int, start: int = 0) -> AudioFrame:
 
 
 class Rig:
-    def __init__(self, source: Source, **options: Any) -> None:
+    def __init__(self, source: Source, audience: Any = None, **options: Any) -> None:
         self.source = source
         self.line = Line()
         self.line.set(True)
@@ -89,7 +89,7 @@ class Rig:
             sample_rate=RATE,
             channels=1,
         )
-        self.playout = AudioPlayout(track, source, self.line, self._unpublish)  # type: ignore[arg-type]
+        self.playout = AudioPlayout(track, source, self.line, self._unpublish, audience)  # type: ignore[arg-type]
 
     async def _unpublish(self) -> None:
         self.source.log.append("unpublished")
@@ -105,6 +105,82 @@ async def turns(count: int = 10) -> None:
 
 def run(scenario: Any) -> Any:
     return asyncio.run(asyncio.wait_for(scenario, 5))
+
+
+class Listeners:
+    """Subscribe when they are told to."""
+
+    def __init__(self) -> None:
+        self.come = asyncio.get_running_loop().create_future()
+        self.waited_for = 0
+
+    async def __call__(self) -> None:
+        self.waited_for += 1
+        await asyncio.shield(self.come)
+
+
+def test_the_first_words_wait_for_somebody_who_hears_them() -> None:
+    async def scenario() -> None:
+        listeners = Listeners()
+        rig = Rig(Source(), listeners)
+        first = rig.begin(speech(1600))
+        await turns()
+        assert not rig.source.pieces, "played to nobody"
+        assert rig.playout.queued() == pytest.approx(0.1)
+        listeners.come.set_result(None)
+        await first
+        await rig.playout.play(speech(320))
+        assert len(rig.source.sound()) == 1920
+        assert listeners.waited_for == 1
+
+    run(scenario())
+
+
+def test_nobody_who_subscribes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AUDIENCE_SECONDS", 0.01)
+
+    async def scenario() -> None:
+        listeners = Listeners()
+        rig = Rig(Source(), listeners)
+        await rig.playout.play(speech(320))
+        await rig.playout.play(speech(320))
+        assert len(rig.source.sound()) == 640
+        assert listeners.waited_for == 1
+
+    run(scenario())
+
+
+def test_live_sound_waits_for_nobody() -> None:
+    async def scenario() -> None:
+        listeners = Listeners()
+        rig = Rig(Source(), listeners, mode="live")
+        await rig.playout.play(speech(320))
+        assert listeners.waited_for == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("how", ["clear", "close"])
+def test_a_wait_for_listeners_ends_at_once(how: str) -> None:
+    async def scenario() -> None:
+        rig = Rig(Source(), Listeners())
+        first = rig.begin(speech(1600))
+        await turns()
+        if how == "clear":
+            assert rig.playout.clear() == pytest.approx(0.1)
+        else:
+            await rig.playout.close()
+        await turns()
+        assert first.done()
+        assert not rig.source.pieces, "thrown away, and played all the same"
+        assert not asyncio.all_tasks() - {asyncio.current_task(), first, *_outer()}
+
+    run(scenario())
+
+
+def _outer() -> set[asyncio.Task[Any]]:
+    """What `run` waits in."""
+    return {task for task in asyncio.all_tasks() if "wait_for" in repr(task.get_coro())}
 
 
 def test_long_sound_goes_in_pieces_one_at_a_time() -> None:

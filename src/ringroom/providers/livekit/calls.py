@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -63,13 +64,19 @@ class Calls:
     def _leave(self, task: asyncio.Task[_Answer], undo: Undo[_Answer] | None) -> None:
         self._keep(_undone(task, undo))
 
-    async def settle(self, timeout: float) -> None:
-        """Wait for all that is under way, then cancel it."""
+    async def answered(self, timeout: float = math.inf) -> bool:
+        """Wait for all that is under way; whether nothing is left."""
         deadline = time.monotonic() + timeout
         # In rounds: an answer that comes now may still have to be undone.
         while self._under_way and (left := deadline - time.monotonic()) > 0:
-            await asyncio.wait(set(self._under_way), timeout=left)
+            limit = None if left == math.inf else left
+            await asyncio.wait(set(self._under_way), timeout=limit)
             await asyncio.sleep(0)
+        return not self._under_way
+
+    async def settle(self, timeout: float) -> None:
+        """Wait for all that is under way, then cancel it."""
+        await self.answered(timeout)
         rest = set(self._under_way)
         for task in rest:
             task.cancel()

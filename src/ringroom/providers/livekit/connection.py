@@ -18,6 +18,7 @@ from livekit.rtc.room import ConnectError
 from ringroom.errors import ClosedError, RoomError
 from ringroom.frames import DataFrame, EventKind, Kind
 from ringroom.options import SessionOptions
+from ringroom.providers.livekit import joins
 from ringroom.providers.livekit.calls import Calls
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import (
@@ -42,6 +43,9 @@ __all__ = ["LiveKitProvider"]
 
 _log = logging.getLogger("ringroom.livekit")
 
+# What a close waits, beyond the leaving itself, for requests that are under way.
+SETTLE_SECONDS = 1.0
+
 
 class LiveKitProvider(Provider):
     """One connection to one LiveKit room, on the event loop that runs `connect`."""
@@ -49,9 +53,11 @@ class LiveKitProvider(Provider):
     def __init__(self, *, url: str, token: str, e2ee_key: bytes | None = None) -> None:
         self._url = url
         self._token = token
+        self._who = joins.who_joins(url, token)
         self._key = e2ee_key
         self._options = SessionOptions()
         self._calls = Calls()
+        self._joining = Calls()  # apart: it must not be cancelled, see `joins`
         self._room: rtc.Room | None = None
         self._roster: Roster | None = None
         self._line: Line | None = None
@@ -77,9 +83,11 @@ class LiveKitProvider(Provider):
         roster.on("reconnected", self._on_reconnected)
         roster.on("disconnected", lambda reason: self._on_disconnected(reason, sink))
         try:
-            joined = await self._calls.run(
+            left = await joins.turn(self._who, options.connect_timeout)
+            self._check_open()
+            joined = await self._joining.run(
                 self._join(room, roster),
-                options.connect_timeout,
+                left,
                 gone=self._line.gone,
                 undo=lambda _: room.disconnect(),
             )
@@ -117,7 +125,9 @@ class LiveKitProvider(Provider):
             if track.channels == 2:
                 # rust-sdks #1018: it never tells the server that a track is stereo.
                 _log.warning("track %r: the SDK sends the mean of both sides", track.name)
-            playout = AudioPlayout(track, source, line, self._unpublisher(publication))
+            audience = publication.wait_for_subscription if room.remote_participants else None
+            unpublish = self._unpublisher(publication)
+            playout = AudioPlayout(track, source, line, unpublish, audience)
         else:
             playout = VideoPlayout(track, source, line, self._unpublisher(publication))
         self._playouts[publication] = playout
@@ -227,14 +237,18 @@ class LiveKitProvider(Provider):
                 await self._leave()
         except TimeoutError:
             _log.warning("livekit: leaving the room took longer than %s s", timeout)
-        await self._calls.settle(1.0)
+        await self._calls.settle(SETTLE_SECONDS)
         room, self._room, self._roster = self._room, None, None
-        if room is not None and room.isconnected():
-            # Joined while it was being closed.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await room.disconnect()
-        _stop_listening(room)
+        if room is None:
+            return
+        if await self._joining.answered(SETTLE_SECONDS):
+            await _part(room)
+        else:
+            joins.carry_on(self._who, self._part_when_joined(room))
+
+    async def _part_when_joined(self, room: rtc.Room) -> None:
+        await self._joining.answered()
+        await _part(room)
 
     async def _leave(self) -> None:
         if self._line is not None:
@@ -248,6 +262,15 @@ class LiveKitProvider(Provider):
             self._roster.close()
         if self._room is not None and self._room.isconnected():
             await self._room.disconnect()
+
+
+async def _part(room: rtc.Room) -> None:
+    """Leave for good, also a room that was joined while it was being closed."""
+    if room.isconnected():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await room.disconnect()
+    _stop_listening(room)
 
 
 async def _all(closings: Iterable[Coroutine[object, object, None]]) -> None:
@@ -289,7 +312,7 @@ def _data_refused(why: str) -> RoomError:
     return RoomError(f"livekit: the data message was not sent: {why}", reason="data_refused")
 
 
-def _stop_listening(room: rtc.Room | None) -> None:
+def _stop_listening(room: rtc.Room) -> None:
     """The SDK's task for room events ends with the room; if the room did not leave in time, the
     task would outlive it. And its subscription to native events, once a connect is cancelled,
     outlives everything (livekit 1.1.21). Private to the SDK, so only if it is there."""

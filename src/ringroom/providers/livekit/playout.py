@@ -12,7 +12,7 @@ import asyncio
 import ctypes
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = ["AudioPlayout", "Unpublish", "VideoPlayout", "borrowed", "queue_size_
 
 _log = logging.getLogger("ringroom.livekit")
 Unpublish = Callable[[], Awaitable[None]]
+Audience = Callable[[], Coroutine[Any, Any, None]]
 
 # Long sound is handed over in pieces, so that `clear` and `close` never wait longer than this and
 # the source holds little more than its queue.
@@ -35,6 +36,8 @@ PIECE_MS = 50
 # Beyond the time that its queue takes to play: a source that takes nothing for so long is dead.
 PATIENCE = 5.0
 RETRY_AFTER = 0.01
+# How long the first words wait for somebody to hear them. Who is in the room may not want to.
+AUDIENCE_SECONDS = 1.0
 
 _ROTATIONS = {
     0: rtc.VideoRotation.VIDEO_ROTATION_0,
@@ -50,10 +53,16 @@ def queue_size_ms(wanted: int) -> int:
 
 
 class AudioPlayout(Playout):
-    """A published audio track."""
+    """A published audio track. ``audience`` returns when somebody has subscribed to it; speech
+    waits for that, for a while: subscribing takes its time, and what plays before is lost."""
 
     def __init__(
-        self, track: OutgoingTrack, source: rtc.AudioSource, line: Line, unpublish: Unpublish
+        self,
+        track: OutgoingTrack,
+        source: rtc.AudioSource,
+        line: Line,
+        unpublish: Unpublish,
+        audience: Audience | None = None,
     ) -> None:
         self.track = track
         self.retries = 0
@@ -66,6 +75,9 @@ class AudioPlayout(Playout):
         self._plays_until = 0.0
         self._unplayed = 0.0
         self._clears = 0
+        self._audience = audience if track.options.mode == "speech" else None
+        self._audience_until = time.monotonic() + AUDIENCE_SECONDS
+        self._waiting: asyncio.Task[None] | None = None
         self._job: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -92,6 +104,8 @@ class AudioPlayout(Playout):
         self._clears += 1
         self._unplayed = 0.0
         self._plays_until = 0.0
+        if self._waiting is not None:
+            self._waiting.cancel()
         if not self._closed:
             self._source.clear_queue()
         return thrown
@@ -132,6 +146,9 @@ class AudioPlayout(Playout):
     async def _play_all(self, samples: NDArray[np.int16], clears: int) -> None:
         rate = self.track.sample_rate
         self._unplayed = len(samples) / rate
+        if self._audience is not None:
+            await self._wait_for(self._audience)
+            self._audience = None
         for start in range(0, len(samples), self._piece):
             if self.track.options.mode == "speech":
                 # The source plays on while the connection is down, to nobody.
@@ -142,6 +159,15 @@ class AudioPlayout(Playout):
             await self._capture(piece, clears)
         if self._clears == clears:
             self._unplayed = 0.0
+
+    async def _wait_for(self, audience: Audience) -> None:
+        waiting = self._waiting = asyncio.create_task(audience())
+        try:
+            left = max(self._audience_until - time.monotonic(), 0.0)
+            await asyncio.wait({waiting}, timeout=left)
+        finally:
+            waiting.cancel()
+            self._waiting = None
 
     async def _capture(self, piece: NDArray[np.int16], clears: int) -> None:
         """Queue one piece; returns when the source has room for the next."""

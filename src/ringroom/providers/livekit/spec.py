@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from ringroom.errors import ConfigurationError
 from ringroom.providers.provider import Provider, ProviderSpec
 
-__all__ = ["LiveKit"]
+__all__ = ["LiveKit", "claims_of"]
 
 # The SDK speaks WebSocket; LiveKit's own dashboards and APIs show the http form.
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
@@ -114,7 +114,7 @@ def _checked_token(token: object, room: str) -> str:
         raise ConfigurationError(
             f"livekit: Token is {type(token).__name__}, expected text or a function that returns it"
         )
-    video = _grants(token).get("video")
+    video = claims_of(token).get("video")
     if not isinstance(video, dict) or video.get("roomJoin") is not True:
         raise ConfigurationError(
             "livekit: Token has no grant to join a room (video.roomJoin); mint it with room_join"
@@ -127,8 +127,8 @@ def _checked_token(token: object, room: str) -> str:
     return token
 
 
-def _grants(token: str) -> dict[str, Any]:
-    """The token's claims, without a check of the signature."""
+def claims_of(token: str) -> dict[str, Any]:
+    """The token's claims, without a check of the signature. Raises `ConfigurationError`."""
     parts = token.split(".")
     if len(parts) != 3 or not all(parts):
         raise ConfigurationError(

@@ -1,0 +1,76 @@
+"""Joins that nobody waits for any more: each is carried on to its answer, and left.
+
+The SDK cannot take a join back, and does not survive its cancellation (livekit 1.1.14 to 1.2.1,
+python-sdks #784): the native side carries it on, waits 15 s for a word that only the cancelled
+coroutine would have said, and ends the whole process by a panic.
+
+Until it is left, nobody else of this process joins under its identity: the server would put the
+earlier one out, the native side would try again and put the later one out, and so on for a minute.
+
+Owns the tasks that carry on, for each event loop. A loop that ends before them must belong to a
+process that ends with it, as the I/O process does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from weakref import WeakKeyDictionary
+
+from ringroom.errors import ConfigurationError
+from ringroom.providers.livekit.spec import claims_of
+
+__all__ = ["carry_on", "turn", "under_way", "who_joins"]
+
+_log = logging.getLogger("ringroom.livekit")
+_Tasks = dict[str, set[asyncio.Task[None]]]
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tasks] = WeakKeyDictionary()
+
+
+def who_joins(url: str, token: str) -> str:
+    """The server, room and identity that a token joins as, in one word."""
+    try:
+        claims = claims_of(token)
+    except ConfigurationError:
+        return token  # the server's to refuse
+    video = claims.get("video")
+    room = video.get("room") if isinstance(video, dict) else None
+    return f"{url} {room} {claims.get('sub')}"
+
+
+def carry_on(who: str, work: Coroutine[None, None, None]) -> None:
+    """Run ``work``, which ends when that join is answered and left."""
+    tasks = _of_loop.setdefault(asyncio.get_running_loop(), {}).setdefault(who, set())
+    task = asyncio.create_task(_to_its_end(work), name=f"join that nobody waits for: {who}")
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001  (nobody waits for it any more)
+        _log.debug("livekit: a join that was given up ended with %s", type(error).__name__)
+
+
+def under_way(who: str | None = None) -> set[asyncio.Task[None]]:
+    """What is being carried on, for one who joins or (None) for all."""
+    of_loop = _of_loop.get(asyncio.get_running_loop(), {})
+    wanted = of_loop.values() if who is None else [of_loop.get(who, set())]
+    return {task for tasks in wanted for task in tasks}
+
+
+async def turn(who: str, timeout: float) -> float:
+    """Wait until no earlier join of theirs is under way; the seconds that are left.
+
+    Raises `TimeoutError`.
+    """
+    deadline = time.monotonic() + timeout
+    while waiting := under_way(who):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        await asyncio.wait(waiting, timeout=left)
+    return max(deadline - time.monotonic(), 0.0)
