@@ -1,88 +1,23 @@
-"""Every test must leave the process as it found it: no child, descriptor or thread more.
+"""Every test must leave the process as it found it: the plugin's own ``no_leaks``, for all of them.
 
-What goes away by itself within a grace (a thread that is just ending, a child that is being
-reaped) is not a leak. A test that cannot help it says ``@pytest.mark.leaks("why")``.
+It is set up before a test's other fixtures, so it looks after they are torn down.
 """
 
 from __future__ import annotations
 
-import gc
-import os
 import signal
-import sys
-import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 pytest_plugins = ["pytester"]
 
-# Seconds; a loaded machine takes its time to end a process, and what leaks stays for ever.
-GRACE = float(os.environ.get("RINGROOM_LEAK_GRACE", "10"))
 
-
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts what runs in the background deaf to Ctrl-C, and children would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line("markers", "leaks(reason): leaves something behind on purpose")
 
 
 @pytest.fixture(autouse=True)
-def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    # It is set up before a test's other fixtures, so it looks after they are torn down.
-    before = _belongings()
-    yield
-    if request.node.get_closest_marker("leaks"):
-        return
-    deadline = time.monotonic() + GRACE
-    while leaked := _belongings() - before:
-        if time.monotonic() > deadline:
-            pytest.fail("left behind: " + ", ".join(sorted(leaked)), pytrace=False)
-        gc.collect()
-        time.sleep(0.01)
-
-
-def _belongings() -> set[str]:
-    """Children, descriptors and threads of this process, in words that tell them apart."""
-    return _children() | _descriptors() | _threads()
-
-
-def _children() -> set[str]:
-    mine = str(os.getpid())
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text(errors="replace")
-        except OSError:
-            continue  # it has just ended
-        name, _, rest = text.partition("(")[2].rpartition(")")
-        pid = stat.parent.name
-        if rest.split()[1] == mine and int(pid) not in _tracker("_pid"):
-            found.add(f"child {pid} ({name})")
-    return found
-
-
-def _descriptors() -> set[str]:
-    found = set()
-    for number in os.listdir("/proc/self/fd"):
-        if int(number) in _tracker("_fd"):
-            continue
-        try:
-            found.add(f"descriptor {number} ({os.readlink(f'/proc/self/fd/{number}')})")
-        except OSError:
-            continue  # the one that listed the folder
-    return found
-
-
-def _threads() -> set[str]:
-    return {f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
-
-
-def _tracker(field: str) -> set[int]:
-    """The resource tracker's pid or descriptor: started once, and kept, by each of the packages."""
-    names = ("multiprocess.resource_tracker", "multiprocessing.resource_tracker")
-    trackers = (getattr(sys.modules.get(name), "_resource_tracker", None) for name in names)
-    return {value for t in trackers if (value := getattr(t, field, None)) is not None}
+def leaves_nothing_behind(no_leaks: None) -> None:
+    pass
