@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import signal
 
+import hypothesis
 import pytest
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile("ringroom", deadline=None)
+hypothesis.settings.load_profile("ringroom")
 
 pytest_plugins = ["pytester"]
 
