@@ -184,7 +184,7 @@ class Connection:
             case (PictureLog() as pictures, messages.Video()):
                 pictures.add(message)
             case (SoundLog(), messages.AudioPause()):
-                pass
+                self._state.fell_silent(publication)
             case _:
                 kind = publication.info.kind
                 raise WireError(f"{type(message).__name__} on a track of kind {kind}")
@@ -260,6 +260,8 @@ class Connection:
         if not self.lost:
             self._happened(EventKind.CONNECTION_LOST, None, reason)
             self.losses += 1
+            for publication in self._own.values():
+                self._state.fell_silent(publication)
         self.lost = True
 
     def restore(self, *, resume: bool) -> None:

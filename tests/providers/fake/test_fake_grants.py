@@ -164,12 +164,13 @@ def test_who_may_not_subscribe_hears_nothing_and_is_told_who_speaks() -> None:
         microphone = room.join("ann").publish_audio(sample_rate=RATE)
         microphone.speak(np.full(320, 7, np.int16), realtime=False)
         assert next(hears.recv(timeout=PATIENCE)).samples[0, 0] == 7
-        assert microphone.subscribers == {"listener"}
+        microphone.wait_for_subscriber("listener", timeout=PATIENCE)
         room.join("bob").send_data(b"end")
         kinds = []
         for item in deaf.recv(timeout=PATIENCE):
             if isinstance(item, ringroom.DataFrame):
                 break
             kinds.append(item.kind)
+        assert microphone.subscribers == {"listener"}
     assert EventKind.TRACK_PUBLISHED in kinds
     assert not {ringroom.Kind.AUDIO, EventKind.TRACK_STARTED} & set(kinds)
