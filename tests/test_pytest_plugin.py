@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+
+# Loaded out here: a run in this process forgets what it was the first to import, but not that the
+# package has it.
+import ringroom.testing.server  # noqa: F401
 
 WANTS_A_SERVER = """
     def test_talks(livekit_room):
@@ -138,6 +140,20 @@ def test_a_test_without_a_server_gets_no_log(bare: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*LiveKit server log*")
 
 
+def test_tests_that_want_a_server_are_marked(bare: pytest.Pytester) -> None:
+    stand_in(bare, open_="raise AssertionError('started')")
+    bare.makepyfile(
+        test_mixed="""
+        def test_real(livekit_room): pass
+        def test_fake(fake_room): pass
+        """
+    )
+    result = bare.runpytest_inprocess("-m", "not livekit", "--strict-markers")
+    result.assert_outcomes(passed=1, deselected=2)
+    result = bare.runpytest_inprocess("-m", "livekit", "--livekit=off")
+    result.assert_outcomes(skipped=2, deselected=1)
+
+
 def test_a_fake_room_is_the_tests_own(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
@@ -151,18 +167,22 @@ def test_a_fake_room_is_the_tests_own(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
 
 
-def test_the_leak_check_names_what_was_left(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytester.makeconftest((Path(__file__).parent / "conftest.py").read_text())
+def test_the_leak_check_names_what_was_left(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import os, subprocess, threading
         import pytest
 
+        pytestmark = pytest.mark.usefixtures("no_leaks")
+
         kept = []
 
-        def test_clean():
+        @pytest.fixture
+        def opened():
+            with open("/dev/null") as file:
+                yield file
+
+        def test_clean(opened):
             pass
 
         def test_child():
@@ -188,8 +208,7 @@ def test_the_leak_check_names_what_was_left(
             kept[0].wait()
         """
     )
-    monkeypatch.setenv("RINGROOM_LEAK_GRACE", "0.2")
-    result = pytester.runpytest_subprocess("-p", "no:randomly")
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "-o", "leak_grace=0.2")
     result.assert_outcomes(passed=7, errors=3)
     result.stdout.fnmatch_lines(
         [

@@ -1,11 +1,14 @@
-"""The pytest plugin: a fake room, a real server, a room on it.
+"""The pytest plugin: a fake room, a check for leaks, a real server, a room on it.
 
 ``fake_room``       a ``FakeRoom`` of the test's own
+``no_leaks``        fails a test that leaves a child, a descriptor or a thread behind; with
+                    ``@pytest.mark.leaks("why")`` it may
 ``livekit_server``  one ``LiveKitServer`` for the whole run, started when the first test asks for it
 ``livekit_room``    a room of the test's own on that server: ``name``, ``url``, ``token(identity)``
 
 ``--livekit=auto`` (the default) skips the tests that want a server where none can be had, and says
-why; ``required`` fails them; ``off`` skips them without trying.
+why; ``required`` fails them; ``off`` skips them without trying. Those tests have the mark
+``livekit``, so that ``-m "not livekit"`` leaves them out.
 
 Pytest loads this file in every test run of an environment where ringroom is installed. So it
 imports nothing but pytest until a fixture is used.
@@ -36,6 +39,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="tests that want a real LiveKit server, where there is none: "
         "skip them (auto), fail them (required); or never run them (off)",
     )
+    parser.addini(
+        "leak_grace",
+        "seconds that what a test left behind may take to go away by itself (no_leaks)",
+        default="10",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "livekit: wants a real LiveKit server (set by its fixtures)")
+    config.addinivalue_line(
+        "markers", "leaks(reason): may leave something behind, in spite of no_leaks"
+    )
+
+
+# Before pytest's own, which selects by mark.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "livekit_server" in getattr(item, "fixturenames", ()):
+            item.add_marker("livekit")
 
 
 @pytest.fixture
@@ -45,6 +68,25 @@ def fake_room(request: pytest.FixtureRequest) -> Iterator[FakeRoom]:
 
     with FakeRoom(name=request.node.name) as room:
         yield room
+
+
+@pytest.fixture
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The test leaves the process as it found it: no child, descriptor or thread more.
+
+    Ask for it by ``pytestmark = pytest.mark.usefixtures("no_leaks")``, or in the ini file for all
+    tests: what is set up before a test's other fixtures looks after they are torn down.
+    """
+    from ringroom.testing import leaks
+
+    if request.node.get_closest_marker("leaks"):
+        yield
+        return
+    try:
+        with leaks.nothing_left_behind(float(request.config.getini("leak_grace"))):
+            yield
+    except leaks.Leaked as leaked:
+        pytest.fail(str(leaked), pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -133,6 +133,7 @@ def test_a_deadline_tells_what_did_arrive(room: FakeRoom) -> None:
         lambda room: room.wait_for_app_gone(timeout=0.01),
         lambda room: room.wait_for_track("a", timeout=0.01),
         lambda room: room.wait_for_audio(timeout=0.01),
+        lambda room: room.wait_for_quiet(timeout=0.01),
         lambda room: room.wait_for_video(timeout=0.01),
         lambda room: room.wait_for_data(timeout=0.01),
         lambda room: room.wait_until(lambda: False, "doomsday", 0.01),
@@ -180,6 +181,53 @@ def test_a_recording_knows_its_gaps(room: FakeRoom) -> None:
     assert heard.gaps(longer_than=0.2) == []
     assert [frame.received_ns for frame in heard.frames][:2] == [0, 10_000_000]
     assert "0.050 s" in repr(heard)
+
+
+def test_quiet_is_waited_for_by_the_rooms_clock() -> None:
+    clock = ManualClock()
+    with FakeRoom(clock=clock) as room, joined(room) as app:
+        app.publish()
+        with pytest.raises(DeadlinePassed, match=r"0\.3 s of quiet after sound on 'out'"):
+            room.wait_for_quiet("out", timeout=0.01)  # nothing was heard yet
+        app.play(bytes(1_600))
+        room.wait_for_audio("out", 0.1)
+        clock.advance(60)
+        with pytest.raises(DeadlinePassed):
+            room.wait_for_quiet("out", timeout=0.01)  # it has more to say
+        app.say(messages.AudioPause(track="1"))
+        app.say(
+            messages.Data(request=2, participant="", topic="", reliable=True, to=(), payload=b"")
+        )
+        app.next(messages.Done)
+        with pytest.raises(DeadlinePassed):
+            room.wait_for_quiet("out", timeout=0.01)
+        timer = threading.Timer(0.05, clock.advance, [0.3])
+        timer.start()
+        assert room.wait_for_quiet("out").duration == 0.1
+        timer.join()
+        app.play(bytes(1_600))
+        room.wait_for_audio("out", 0.2)
+        with pytest.raises(DeadlinePassed):
+            room.wait_for_quiet("out", timeout=0.01)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda room, app: app.say(messages.Unpublish(track="1")),
+        lambda room, app: app.socket.close(),
+        lambda room, app: room.lose_connection(),
+    ],
+)
+def test_quiet_is_also_what_does_not_get_through(
+    room: FakeRoom, end: Callable[[FakeRoom, App], object]
+) -> None:
+    with joined(room) as app:
+        app.publish()
+        app.play(bytes(1_600))
+        room.wait_for_audio("out", 0.1)
+        end(room, app)
+        assert room.wait_for_quiet("out", 0.01).duration == 0.1
 
 
 def test_looking_for_what_is_not_there(room: FakeRoom) -> None:

@@ -7,6 +7,7 @@ with FakeRoom() as room, ringroom.transport("fake", room=room) as transport:
     assert room.wait_for_audio(seconds=1).longest_gap == 0
 """
 
+from ringroom.testing import counting, leaks
 from ringroom.testing.application import Application, Footage, Gap, Recording
 from ringroom.testing.participants import Camera, FakeParticipant, Microphone
 from ringroom.testing.room import DeadlinePassed, FakeRoom
@@ -21,4 +22,6 @@ __all__ = [
     "Gap",
     "Microphone",
     "Recording",
+    "counting",
+    "leaks",
 ]

@@ -18,6 +18,7 @@ import numpy as np
 from ringroom.checks import Samples
 from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo, VideoFrame
 from ringroom.providers.fake import messages
+from ringroom.testing import counting
 from ringroom.testing.wire import Line
 
 __all__ = ["Application", "Footage", "Gap", "PictureLog", "Recording", "SoundLog"]
@@ -60,6 +61,12 @@ class Recording:
     def duration(self) -> float:
         """Seconds of sound, gaps not counted."""
         return sum(len(frame.samples) for frame in self.frames) / max(1, self.sample_rate)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbered pieces in it (`Microphone.count`), in the order in which they were heard.
+        For sound whose volume was changed see `counting.numbers`."""
+        return counting.numbers(self.samples, self.sample_rate)
 
     def gaps(self, longer_than: float = _ROUNDING_SECONDS) -> list[Gap]:
         """Where the sound stopped for more than that many seconds and went on again."""
@@ -106,6 +113,8 @@ class SoundLog:
     def __init__(self, name: str) -> None:
         self.name = name
         self.ended = False
+        self.quiet_since: float | None = None
+        """When its source ran dry, by the room's clock; None while it plays."""
         self._form = (0, 0)
         self._pieces: list[tuple[int, bytes]] = []
         self._length = 0
@@ -115,6 +124,7 @@ class SoundLog:
         return self._length / self._form[0] if self._length else 0.0
 
     def add(self, message: messages.Audio) -> None:
+        self.quiet_since = None
         form = (message.sample_rate, message.channels)
         if form != self._form:
             self._form, self._length = form, 0

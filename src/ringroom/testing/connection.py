@@ -32,6 +32,8 @@ _ENDS = {
     "duplicate identity": "another participant joined with the same identity",
 }
 
+_NO_GRANT = "the token does not allow to {}"
+
 
 @dataclass
 class _Announced:
@@ -48,6 +50,7 @@ class Connection:
         self._state = state
         self._line: Line
         self._member: Member | None = None
+        self._allowed: messages.Join
         self._people: dict[Member, Participant] = {}
         self._tracks: dict[Publication, _Announced] = {}
         self._told_before: set[Publication] = set()
@@ -110,6 +113,7 @@ class Connection:
             self._line.send(messages.Misbehave(request=0, where="connect", on=True))
             self._line.end()
             return
+        self._allowed = message
         self._member = self._state.enter(Participant(identity=message.identity), self)
         for where in self._state.raising:
             self.make_raise(where, True, 0)
@@ -126,7 +130,10 @@ class Connection:
 
     def _publish(self, message: messages.Publish) -> None:
         assert self._member is not None
-        if (refusal := self._state.refused_publish.value) is not None:
+        refusal = self._state.refused_publish.value
+        if refusal is None and not self._may_publish(message.source):
+            refusal = Refusal(reason="publish_refused", text=_NO_GRANT.format("publish this track"))
+        if refusal is not None:
             self._refuse(message.request, refusal)
             return
         if message.track in self._own:
@@ -140,6 +147,10 @@ class Connection:
         )
         self._own[message.track] = self._publish_own(track)
         self._line.send(messages.Done(request=message.request))
+
+    def _may_publish(self, source: str) -> bool:
+        sources = self._allowed.sources
+        return source in sources if sources else self._allowed.publish
 
     def _publish_own(self, track: TrackInfo) -> Publication:
         assert self._member is not None
@@ -173,14 +184,17 @@ class Connection:
             case (PictureLog() as pictures, messages.Video()):
                 pictures.add(message)
             case (SoundLog(), messages.AudioPause()):
-                pass
+                self._state.fell_silent(publication)
             case _:
                 kind = publication.info.kind
                 raise WireError(f"{type(message).__name__} on a track of kind {kind}")
         self._state.media(publication, message)
 
     def _data(self, message: messages.Data) -> None:
-        if (refusal := self._state.refused_data.value) is not None:
+        refusal = self._state.refused_data.value
+        if refusal is None and not self._allowed.publish_data:
+            refusal = Refusal(reason="data_refused", text=_NO_GRANT.format("send data"))
+        if refusal is not None:
             self._refuse(message.request, refusal)
             return
         frame = DataFrame(
@@ -208,7 +222,8 @@ class Connection:
 
     def pass_media(self, publication: Publication, message: Media) -> None:
         announced = self._tracks.get(publication)
-        if announced is not None and announced.wanted is not False and not self.lost:
+        wanted = announced is not None and announced.wanted is not False
+        if announced is not None and wanted and self._allowed.subscribe and not self.lost:
             self._line.send(dataclasses.replace(message, track=announced.sid))
 
     def pass_data(self, sender: str, frame: DataFrame) -> None:
@@ -245,6 +260,8 @@ class Connection:
         if not self.lost:
             self._happened(EventKind.CONNECTION_LOST, None, reason)
             self.losses += 1
+            for publication in self._own.values():
+                self._state.fell_silent(publication)
         self.lost = True
 
     def restore(self, *, resume: bool) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from ringroom.errors import ClosedError
 from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.providers.fake import messages
-from ringroom.testing import sources
+from ringroom.testing import counting, sources
 from ringroom.testing.pacing import Pace, Pacer, Performance
 from ringroom.testing.state import Media, Member, Publication, RoomState
 from ringroom.testing.wire import Wire
@@ -248,6 +248,7 @@ class Microphone(_Track):
         self, floor: Floor, member: Member, info: TrackInfo, form: tuple[int, int]
     ) -> None:
         self.sample_rate, self.channels = form
+        self._counted = 0
         super().__init__(floor, member, info)
 
     def speak(self, sound: AudioFrame | bytes | ArrayLike, **pace: Unpack[Pace]) -> None:
@@ -276,6 +277,18 @@ class Microphone(_Track):
         self.speak(
             sources.tone(frequency, seconds, self.sample_rate, self.channels, level=level), **pace
         )
+
+    def count(self, pieces: int, **pace: Unpack[Pace]) -> range:
+        """Speaks numbered pieces of 20 ms and returns their numbers, which go on from call to call,
+        starting with 1; `Recording.numbers` and `counting.numbers` read them back.
+
+        Raises `FrameError` beyond 500.
+        """
+        said = range(self._counted + 1, self._counted + 1 + pieces)
+        sound = counting.numbered(said.start, pieces, self.sample_rate, self.channels)
+        self._counted += pieces
+        self.speak(sound, **pace)
+        return said
 
     def silence(self, seconds: float, **pace: Unpack[Pace]) -> None:
         """Speaks zeros."""

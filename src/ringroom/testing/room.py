@@ -43,7 +43,7 @@ class _Core:
 
     def __init__(self, name: str, clock: Clock | Machine | None, kept_pictures: int) -> None:
         self.wire = Wire(name, clock)
-        self.state = RoomState(name, self.wire.changed, kept_pictures)
+        self.state = RoomState(name, self.wire.changed, self.wire.time, kept_pictures)
 
     def wait_until(self, condition: Callable[[], _Found], what: str, timeout: float) -> _Found:
         """The first true value of ``condition``."""
@@ -206,6 +206,36 @@ class FakeRoom:
 
         what = f"{seconds} s of sound on {track or 'the audio track'!r}"
         return _known(self.wait_until(heard, what, timeout))
+
+    def wait_for_quiet(
+        self,
+        track: str | None = None,
+        seconds: float = 0.3,
+        *,
+        timeout: float = 5.0,
+        app: str | None = None,
+    ) -> Recording:
+        """Waits until something was heard on the track (by default the only one) and then, for that
+        many seconds of the room's clock, nothing: the application has said all it had to say, or
+        was interrupted."""
+        wire = self._core.wire
+        asked: list[float] = []
+
+        def quiet() -> Recording | None:
+            for one in self._chosen(app):
+                with contextlib.suppress(LookupError):
+                    log = one.sound_log(track)
+                    if log.seconds and log.quiet_since is not None:
+                        due = log.quiet_since + seconds
+                        if wire.time() >= due:
+                            return log.snapshot()
+                        if asked[-1:] != [due]:
+                            asked.append(due)
+                            wire.call_at(due, lambda: None)  # nothing else would look then
+            return None
+
+        what = f"{seconds} s of quiet after sound on {track or 'the audio track'!r}"
+        return _known(self.wait_until(quiet, what, timeout))
 
     def wait_for_video(
         self,

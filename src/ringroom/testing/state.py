@@ -75,8 +75,16 @@ class Refusal:
 class RoomState:
     """The roster, the audience, the faults that were ordered, and what applications sent."""
 
-    def __init__(self, name: str, changed: threading.Condition, kept_pictures: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        changed: threading.Condition,
+        time: Callable[[], float],
+        kept_pictures: int,
+    ) -> None:
         self.name = name
+        self.time = time
+        """The room's clock."""
         self.members: dict[str, Member] = {}
         self.audience: list[Audience] = []
         self.applications: dict[str, Application] = {}
@@ -142,6 +150,12 @@ class RoomState:
             member.publications.remove(publication)
         if publication.log is not None:
             publication.log.ended = True
+            self.fell_silent(publication)
+
+    def fell_silent(self, publication: Publication) -> None:
+        """Its source has nothing to play for now, or nothing of it gets through."""
+        if isinstance(publication.log, SoundLog) and publication.log.quiet_since is None:
+            publication.log.quiet_since = self.time()
 
     def announce(self) -> None:
         """Lets everybody catch up."""

@@ -20,8 +20,8 @@ def test_a_room_is_required(room: Any) -> None:
         Fake(room=room)
 
 
-@pytest.mark.parametrize("identity", ["", None, "\ud800", "a" * 2_000])
-def test_an_identity_is_required(identity: Any, room: FakeRoom) -> None:
+@pytest.mark.parametrize("identity", ["", 7, "\ud800", "a" * 2_000])
+def test_an_identity_is_text(identity: Any, room: FakeRoom) -> None:
     with pytest.raises(ConfigurationError, match="identity"):
         Fake(room=room, identity=identity)
 

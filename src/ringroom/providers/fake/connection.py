@@ -43,11 +43,11 @@ class FakeProvider(Provider):
     def __init__(
         self,
         dial: Callable[[], socket.socket],
-        identity: str,
+        join: messages.Join,
         connection: socket.socket | None = None,
     ) -> None:
         self._dial = dial
-        self._identity = identity
+        self._join = join
         self._socket = connection
         self._sink: Sink
         self._options = SessionOptions()
@@ -73,7 +73,7 @@ class FakeProvider(Provider):
         try:
             async with asyncio.timeout(options.connect_timeout):
                 self._stream = await MessageStream.open(self._socket)
-                self._stream.send(messages.Join(identity=self._identity))
+                self._stream.send(self._join)
                 while isinstance(answer := await self._stream.receive(), messages.Misbehave):
                     self._raising.add(answer.where)
                     self._raise_if_ordered("connect")
@@ -280,7 +280,7 @@ class FakeProvider(Provider):
     def _published(self, message: messages.TrackPublished) -> None:
         track, participant = message.track, message.participant
         self._event(EventKind.TRACK_PUBLISHED, participant, track)
-        wanted = self._sink.wants(track, participant)
+        wanted = self._join.subscribe and self._sink.wants(track, participant)
         sink = self._sink.open_track(track, participant) if wanted else None
         inbound = InboundTrack(track, participant, sink, self._options)
         self._inbound[track.sid] = inbound

@@ -39,9 +39,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
-    """The first message of a connection."""
+    """The first message of a connection: who it is, and what its token allows (``sources`` that it
+    may publish; all, if there are none)."""
 
     identity: str
+    publish: bool = True
+    subscribe: bool = True
+    publish_data: bool = True
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from ringroom.errors import RoomError
 
-__all__ = ["Reachable", "announce", "find", "withdraw"]
+__all__ = ["Reachable", "announce", "find", "opened", "withdraw"]
 
 
 @runtime_checkable
@@ -44,10 +44,15 @@ def withdraw(room: Reachable) -> None:
         _open.discard(room)
 
 
+def opened() -> list[Reachable]:
+    """All that are open."""
+    with _lock:
+        return list(_open)
+
+
 def find(name: str) -> Reachable:
     """The one open room of that name. Raises `RoomError` (``unreachable``) if none or several."""
-    with _lock:
-        rooms = list(_open)
+    rooms = opened()
     found = [room for room in rooms if room.name == name]
     if len(found) == 1:
         return found[0]

@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from ringroom.checks import MAX_IDENTITY_BYTES, check_text
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.providers.fake import rooms
+from ringroom.providers.fake import messages, rooms
+from ringroom.providers.fake.grants import Grants, granted
 from ringroom.providers.provider import Provider, ProviderSpec
 
 __all__ = ["Fake", "HandedOver"]
@@ -25,13 +26,16 @@ class HandedOver:
     """In place of a room in another process: the connection comes as a descriptor."""
 
     name: str
+    grants: Grants = field(default_factory=Grants)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fake(ProviderSpec):
     """A connection to a `ringroom.testing.FakeRoom`.
 
-    ``room`` is the FakeRoom, or the name of one that is open in this process. ``url``, ``token``
+    ``room`` is the FakeRoom, or the name of one that is open in this process. ``identity`` is by
+    default the token's, else ``app``. ``token``, or what it returns, is judged as a LiveKit server
+    does, except for its signature; text that is no JWT, or none at all, allows everything. ``url``
     and ``e2ee_key`` are accepted and ignored, so that code written for ``livekit`` runs unchanged.
 
     Raises `ConfigurationError` without a room or with an identity that is empty or no text.
@@ -40,7 +44,7 @@ class Fake(ProviderSpec):
     name = "fake"
 
     room: rooms.Reachable | HandedOver | str
-    identity: str = "app"
+    identity: str | None = None
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False, compare=False)
     e2ee_key: Any = field(default=None, repr=False, compare=False)
@@ -50,38 +54,57 @@ class Fake(ProviderSpec):
             raise ConfigurationError(
                 f"fake: room is {self.room!r}, expected a ringroom.testing.FakeRoom or its name"
             )
+        if self.identity == "":
+            raise ConfigurationError("fake: identity is empty")
         try:
-            check_text("identity", self.identity, MAX_IDENTITY_BYTES)
+            check_text("identity", self.identity or "", MAX_IDENTITY_BYTES)
         except FrameError as error:
             raise ConfigurationError(f"fake: {error}") from None
-        if not self.identity:
-            raise ConfigurationError("fake: identity is empty")
 
     def open(self, descriptors: tuple[int, ...]) -> Provider:
         # The provider needs asyncio and numpy; who only names a room should not load them.
         from ringroom.providers.fake.connection import FakeProvider
 
         if not isinstance(self.room, HandedOver):
-            return FakeProvider(self._dial, self.identity)
+            return FakeProvider(self._dial, self._join(self._granted()))
         if len(descriptors) != 1:
             raise ConfigurationError(
                 f"fake: {len(descriptors)} descriptors came with the spec, expected one"
             )
         connection = socket.socket(fileno=descriptors[0])
-        return FakeProvider(lambda: connection, self.identity, connection)
+        return FakeProvider(lambda: connection, self._join(self.room.grants), connection)
 
     def handover(self) -> tuple[Self, tuple[int, ...]]:
-        """A spec without the room, and the descriptor of a fresh connection to it.
+        """A spec without room and token, and the descriptor of a fresh connection to the room.
 
-        Raises `RoomError` (``unreachable``) if the room is closed or none has that name.
+        Raises `RoomError`: ``unreachable`` if the room is closed or none has that name,
+        ``unauthorized`` if the token does not open it.
         """
         if isinstance(self.room, HandedOver):
             raise ConfigurationError("fake: this spec was handed over once; keep the original")
+        handed_over = HandedOver(self._found().name, self._granted())
         connection = self._dial()
-        travels = dataclasses.replace(
-            self, room=HandedOver(self._found().name), token="", e2ee_key=None
-        )
+        travels = dataclasses.replace(self, room=handed_over, token="", e2ee_key=None)
         return travels, (connection.detach(),)
+
+    def _granted(self) -> Grants:
+        try:
+            token = self.token() if callable(self.token) else self.token
+        except Exception as error:  # noqa: BLE001  (whatever the user's function raises)
+            # As with livekit: a minter's message may quote the secret that it signs with.
+            raise ConfigurationError(
+                f"fake: the token function raised {type(error).__name__}"
+            ) from None
+        return granted(token, self._found().name) if isinstance(token, str) else Grants()
+
+    def _join(self, grants: Grants) -> messages.Join:
+        return messages.Join(
+            identity=self.identity or grants.identity or "app",
+            publish=grants.publish,
+            subscribe=grants.subscribe,
+            publish_data=grants.publish_data,
+            sources=grants.publish_sources,
+        )
 
     def _found(self) -> rooms.Reachable:
         if isinstance(self.room, str):

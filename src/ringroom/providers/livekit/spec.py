@@ -6,19 +6,17 @@ room that was asked for. Whether the token is valid is the server's to say.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from ringroom.errors import ConfigurationError
+from ringroom.providers.claims import claims_of
 from ringroom.providers.provider import Provider, ProviderSpec
 
-__all__ = ["LiveKit", "claims_of"]
+__all__ = ["LiveKit"]
 
 # The SDK speaks WebSocket; LiveKit's own dashboards and APIs show the http form.
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
@@ -114,7 +112,7 @@ def _checked_token(token: object, room: str) -> str:
         raise ConfigurationError(
             f"livekit: Token is {type(token).__name__}, expected text or a function that returns it"
         )
-    video = claims_of(token).get("video")
+    video = _claims(token).get("video")
     if not isinstance(video, dict) or video.get("roomJoin") is not True:
         raise ConfigurationError(
             "livekit: Token has no grant to join a room (video.roomJoin); mint it with room_join"
@@ -127,22 +125,13 @@ def _checked_token(token: object, room: str) -> str:
     return token
 
 
-def claims_of(token: str) -> dict[str, Any]:
-    """The token's claims, without a check of the signature. Raises `ConfigurationError`."""
-    parts = token.split(".")
-    if len(parts) != 3 or not all(parts):
-        raise ConfigurationError(
-            "livekit: Token is not a JWT (three parts with dots between); mint one with "
-            "livekit-api or `ringroom token`"
-        )
-    padded = parts[1] + "=" * (-len(parts[1]) % 4)
+def _claims(token: str) -> dict[str, Any]:
     try:
-        claims = json.loads(base64.b64decode(padded.encode("ascii"), b"-_", validate=True))
-    except (binascii.Error, UnicodeError, json.JSONDecodeError, RecursionError):
-        raise ConfigurationError("livekit: Token is not a JWT: its claims do not decode") from None
-    if not isinstance(claims, dict):
-        raise ConfigurationError("livekit: Token is not a JWT: its claims are not an object")
-    return claims
+        return claims_of(token)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"livekit: Token is not a JWT ({error}); mint one with livekit-api or `ringroom token`"
+        ) from None
 
 
 def _minted(mint: Callable[[], str], room: str) -> str:

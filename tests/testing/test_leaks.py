@@ -1,0 +1,304 @@
+"""What the leak check finds and names, and what it leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import gc
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import ringroom
+from app_kit import opened
+from ringroom.errors import ConfigurationError
+from ringroom.testing import FakeRoom, leaks
+
+
+class Session:
+    pass
+
+
+class Slotted:
+    __slots__ = ("kept",)
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+
+
+class App:
+    def __init__(self) -> None:
+        self.sessions: dict[int, Any] = {}
+        self.totals: dict[int, float] = {}
+        self.said = bytearray()
+        self.nested: dict[str, set[int]] = {"all": set()}
+        self.slotted = Slotted()
+        self.bounded: collections.deque[int] = collections.deque(maxlen=1000)
+
+
+REGISTRY: list[int] = []
+OPENS_FILES = """
+import sys, threading, time
+kept = []
+for line in sys.stdin:
+    kept.append(open("/dev/null"))
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    print(flush=True)
+"""
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    yield App()
+    REGISTRY.clear()
+
+
+def leaked(visit: Callable[[int], object], **options: Any) -> str:
+    with pytest.raises(leaks.Leaked) as raised:
+        leaks.check(visit, **{"visits": 6, "warm_up": 1, "grace": 0.0} | options)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("visit", "line"),
+    [
+        (
+            lambda app, n: app.sessions.__setitem__(n, Session()),
+            r"App\.sessions \(dict\): grew from 1 to 7 entries",
+        ),
+        (
+            lambda app, n: app.sessions.__setitem__(n, Session()),
+            r"Session: from 1 to 7 of them, one is held by .*App\.sessions",
+        ),
+        # Of plain values: such a dict is unknown to the collector.
+        (
+            lambda app, n: app.totals.__setitem__(n, 0.0),
+            r"App\.totals \(dict\): grew from 1 to 7 entries",
+        ),
+        (
+            lambda app, n: app.said.extend(b"xy"),
+            r"App\.said \(bytearray\): grew from 2 to 14 entries",
+        ),
+        (
+            lambda app, n: app.nested["all"].add(n),
+            r"App\.nested\[\.\.\.\] \(set\): grew from 1 to 7 entries",
+        ),
+        (
+            lambda app, n: app.slotted.kept.append(n),
+            r"Slotted\.kept \(list\): grew from 1 to 7 entries",
+        ),
+        (
+            lambda app, n: REGISTRY.append(n),
+            r"test_leaks\.REGISTRY \(list\): grew from 1 to 7 entries",
+        ),
+    ],
+)
+def test_what_grows_is_named(app: App, visit: Callable[[App, int], Any], line: str) -> None:
+    text = leaked(lambda number: visit(app, number))
+    assert text.startswith("left behind by each of 6 visits:")
+    assert re.search(line, text), text
+
+
+def test_a_variable_of_a_function_that_runs_is_named() -> None:
+    sessions: dict[int, float] = {}
+
+    def visit(number: int) -> None:
+        sessions[number] = 0.0
+
+    text = leaked(visit)
+    assert re.search(r"test_a_variable_\S+named\.sessions \(dict\): grew from 1 to 7", text), text
+
+
+def test_a_variable_of_a_coroutine_that_waits_is_named() -> None:
+    async def serve(queue: asyncio.Queue[int]) -> None:
+        sessions: list[int] = []
+        while True:
+            sessions.append(await queue.get())
+            queue.task_done()
+
+    async def test() -> str:
+        queue: asyncio.Queue[int] = asyncio.Queue()
+        serving = asyncio.create_task(serve(queue))
+
+        async def visit(number: int) -> None:
+            queue.put_nowait(number)
+            await queue.join()
+
+        loop = asyncio.get_running_loop()
+        text = await asyncio.to_thread(
+            leaked, lambda n: asyncio.run_coroutine_threadsafe(visit(n), loop).result(10)
+        )
+        serving.cancel()
+        await asyncio.wait([serving])
+        return text
+
+    text = asyncio.run(test())
+    assert re.search(r"serve\.sessions \(list\): grew from 1 to 7", text), text
+
+
+@pytest.mark.parametrize(
+    "visit",
+    [
+        lambda app, n: None,
+        lambda app, n: app.sessions.__setitem__("the same", Session()),
+        lambda app, n: app.bounded.append(n),
+        lambda app, n: app.totals.__setitem__(n // 2, 0.0),
+        lambda app, n: Session(),
+    ],
+)
+def test_what_does_not_grow_with_each_visit_is_none(
+    app: App, visit: Callable[[App, int], Any]
+) -> None:
+    leaks.check(lambda number: visit(app, number), 6, warm_up=1)
+
+
+def test_what_fills_up_during_the_warm_up_is_none(app: App) -> None:
+    leaks.check(lambda n: app.totals.__setitem__(min(n, 4), 0.0), 6, warm_up=5)
+
+
+def test_what_stops_growing_halfway_is_none(app: App) -> None:
+    leaks.check(lambda n: app.said.extend(bytes(100 if n < 4 else 0)), 6, warm_up=1)
+
+
+def test_what_may_grow_is_allowed_by_name(app: App) -> None:
+    def visit(number: int) -> None:
+        app.totals[number] = 0.0
+        app.said.extend(b"x")
+
+    text = leaked(visit, allow=["App.totals"])
+    assert "App.said" in text
+    assert "App.totals" not in text
+    leaks.check(visit, 6, warm_up=1, allow=["App.totals", "App.said"])
+
+
+def test_descriptors_and_threads_are_counted() -> None:
+    over = threading.Event()
+    threads: list[threading.Thread] = []
+    descriptors: list[int] = []
+
+    def visit(number: int) -> None:
+        descriptors.append(os.open(os.devnull, os.O_RDONLY))
+        threads.append(threading.Thread(target=over.wait, name=f"guest {number}"))
+        threads[-1].start()
+
+    try:
+        text = leaked(visit)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        for descriptor in descriptors:
+            os.close(descriptor)
+    assert re.search(r"descriptor /dev/null: from \d+ to \d+ of them", text), text
+    assert re.search(r"thread guest N: from 1 to 7 of them", text), text
+
+
+def test_what_a_child_opens_is_counted() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", OPENS_FILES], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    stdin, stdout = child.stdin, child.stdout
+
+    def visit(number: int) -> None:
+        stdin.write(b"open\n")
+        stdin.flush()
+        stdout.readline()
+
+    with child:
+        text = leaked(visit)
+        stdin.close()
+    assert re.search(r"descriptor /dev/null of child process python\S*: from 1 to 7", text), text
+    assert re.search(r"thread of child process python\S*: from 2 to 8", text), text
+
+
+def test_a_task_for_each_visit_is_named() -> None:
+    async def test() -> str:
+        tasks = []
+
+        async def visit() -> None:
+            tasks.append(asyncio.create_task(asyncio.sleep(60)))
+
+        loop = asyncio.get_running_loop()
+        text = await asyncio.to_thread(
+            leaked, lambda number: asyncio.run_coroutine_threadsafe(visit(), loop).result(10)
+        )
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return text
+
+    text = asyncio.run(test())
+    assert re.search(r"_asyncio.Task: from 2 to 8 of them, one runs sleep$", text, re.M), text
+    assert re.search(r"test\.tasks \(list\): grew from 1 to 7", text), text
+
+
+def test_what_goes_away_by_itself_is_waited_for(app: App) -> None:
+    timers: list[threading.Timer] = []
+
+    def visit(number: int) -> None:
+        app.totals[number] = 0.0
+        if number == 6:
+            timers.append(threading.Timer(0.05, app.totals.clear))
+            timers[0].start()
+
+    leaks.check(visit, 6, warm_up=1, grace=10.0)
+    timers[0].join()
+
+
+def test_a_room_and_a_transport_leave_nothing_of_a_guest(fake_room: FakeRoom) -> None:
+    """What the room remembers for the test, and a transport's statistics, are nobody's leak."""
+    with opened(fake_room, kinds=("audio", "data", "event")) as transport:
+
+        def visit(number: int) -> None:
+            guest = fake_room.join(f"guest-{number}")
+            guest.publish_audio(sample_rate=16_000).tone(seconds=0.02, realtime=False)
+            next(transport.recv(kinds=("audio",), timeout=10))
+            transport.send_data(b"bye", topic="bye")
+            fake_room.wait_for_data("bye", count=number + 1)
+            guest.leave()
+            for happened in transport.recv(kinds=("event",), timeout=10):
+                assert isinstance(happened, ringroom.Event)
+                if happened.kind is ringroom.EventKind.PARTICIPANT_LEFT:
+                    break
+
+        leaks.check(visit, 8)
+
+
+def test_a_watch_is_silent_until_there_were_enough_visits(app: App) -> None:
+    watch = leaks.Watch(warm_up=1, visits=4)
+    told = [0] * 7
+    for number in range(7):
+        app.totals[number] = 0.0
+        told[number] = len(watch.visited())
+    assert told == [0, 0, 0, 0, 1, 1, 1]
+    with pytest.raises(ConfigurationError, match="visits is 1"):
+        leaks.Watch(visits=1)
+
+
+def test_counting_keeps_nothing_alive(app: App) -> None:
+    app.sessions[0] = Session()
+    watch = leaks.Watch(warm_up=0)
+    app.sessions.clear()
+    gc.collect()
+    assert not any(isinstance(thing, Session) for thing in gc.get_objects())
+    assert not [line for line in watch.leaks() if "Session" in line]
+
+
+def test_a_block_that_leaves_something_behind() -> None:
+    kept = []
+    with (
+        pytest.raises(leaks.Leaked, match=r"left behind: descriptor \d+ \(/dev/null\)"),
+        leaks.nothing_left_behind(grace=0.05),
+    ):
+        kept.append(os.open(os.devnull, os.O_RDONLY))
+    os.close(kept[0])
+    with pytest.raises(ZeroDivisionError), leaks.nothing_left_behind():
+        raise ZeroDivisionError
