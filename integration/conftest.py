@@ -22,6 +22,7 @@ import pytest
 
 from clients import tones
 from clients.client import Client
+from clients.relay import Relay
 from ringroom.errors import StartupError
 from ringroom.testing import backends
 from ringroom.testing.backends import ComposeProject, ServerUnavailable
@@ -33,7 +34,7 @@ CLIENTS = Path(__file__).parent / "clients"
 class Joins(Protocol):
     """Starts a client, joins a room (the test's own unless told), and leaves after the test."""
 
-    def __call__(self, identity: str, room: LiveKitRoom | None = None) -> Client: ...
+    def __call__(self, identity: str, room: LiveKitRoom | None = None, **more: Any) -> Client: ...
 
 
 def unavailable(request: pytest.FixtureRequest, reason: str) -> NoReturn:
@@ -162,14 +163,20 @@ def go_client(go_binary: Path, livekit_room: LiveKitRoom, tmp_path: Path) -> Ite
 def browser(
     browser_command: tuple[list[str], dict[str, str]], livekit_room: LiveKitRoom
 ) -> Iterator[Joins]:
-    """Chromium; ``publish("mic", source="microphone")``, ``measure(seconds)``, ``leave()``."""
+    """Chromium; ``publish("mic", source="microphone")``, ``measure(seconds)``, ``leave()``. With
+    ``relay=`` all that it sends and receives goes that way."""
     with contextlib.ExitStack() as clients:
 
-        def join(identity: str, room: LiveKitRoom | None = None) -> Client:
+        def join(
+            identity: str, room: LiveKitRoom | None = None, relay: Relay | None = None
+        ) -> Client:
             client = clients.enter_context(Client(*browser_command))
             client.wait_for("ready", timeout=60)
             where = room or livekit_room
-            client.join(where.url, where.token(identity))
+            if relay is None:
+                client.join(where.url, where.token(identity))
+            else:
+                client.join(relay.url, where.token(identity), media_port=relay.media_port)
             return client
 
         yield join

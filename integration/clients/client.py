@@ -42,6 +42,7 @@ class Client:
         self._answers = 0  # how many of the events have been taken as answers to commands
         self._said = threading.Condition()
         self._closed = False
+        self._joined: Event = {}
         self._over = False  # it has closed its standard output
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
         self._process = subprocess.Popen(
@@ -71,7 +72,12 @@ class Client:
         return [event for event in self.events[start:] if event["event"] != "done"]
 
     def join(self, url: str, token: str, **arguments: Any) -> None:
-        self.call("join", url=url, token=token, **arguments)
+        self._joined = {"url": url, "token": token, **arguments}
+        self.rejoin()
+
+    def rejoin(self) -> None:
+        """Joins as before, after a page was loaded again."""
+        self.call("join", **self._joined)
 
     def publish(self, name: str, **arguments: Any) -> None:
         self.call("publish", name=name, **arguments)
@@ -120,6 +126,11 @@ class Client:
     def wait_for_data(self, *, timeout: float = 15, **fields: Any) -> bytes:
         """The payload of the first data message with those fields."""
         return base64.b64decode(self.wait_for("data", timeout=timeout, **fields)["payload"])
+
+    def kill(self) -> None:
+        """Ends the process and its children at once, in mid-call, as a crash or a dead battery."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self.close()
 
     def close(self) -> None:
         """Ends the process, gently first. Idempotent."""

@@ -5,6 +5,10 @@
 //
 //     CHROMIUM=/path/to/chromium node driver.mjs
 //
+// Its own commands, which end what the page was doing as they do for a user:
+//
+//   close_tab               reload: the page is there again, and in no room
+//
 // It ends, and the browser with it, at {"do":"leave"} or when its standard input closes.
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -39,6 +43,11 @@ const flags = [
   "--allow-loopback-in-peer-connection",
 ];
 
+const ofTheTab = {
+  close_tab: (page) => page.close(),
+  reload: (page) => page.reload(),
+};
+
 const say = (event) => process.stdout.write(JSON.stringify(event) + "\n");
 
 const server = createServer(async (request, response) => {
@@ -66,7 +75,8 @@ try {
   for await (const line of createInterface({ input: process.stdin })) {
     const { do: name, ...options } = JSON.parse(line);
     try {
-      await page.evaluate(([name, options]) => window.run(name, options), [name, options]);
+      if (ofTheTab[name]) await ofTheTab[name](page);
+      else await page.evaluate(([name, options]) => window.run(name, options), [name, options]);
       say({ event: "done", do: name });
     } catch (error) {
       say({ event: "error", do: name, message: String(error.message ?? error) });

@@ -1,6 +1,6 @@
 // What the browser can do, by name; driver.mjs calls `run` for each command.
 //
-//   join      url, token
+//   join      url, token, media_port (of a relay that all media goes through; none: the server's)
 //   publish   name, source: "microphone" (the fake one beeps) | "camera" (the fake one moves)
 //             | "tone" (frequency, level: peak of 0..1) | "colour" (quarters: four [r, g, b])
 //   mute      name, muted                        unpublish   name
@@ -170,8 +170,38 @@ async function measureVideo({ element }, seconds) {
   };
 }
 
+// All media goes to that port of this machine and comes from there: neither side learns another
+// address of the other's.
+function throughRelay(port) {
+  const candidate = (text) => {
+    const parts = text.split(" "); // candidate:1 component protocol priority address port ...
+    return parts[2]?.toLowerCase() === "udp" ? parts.with(4, "127.0.0.1").with(5, port).join(" ") : "";
+  };
+  const lines = (sdp, change) =>
+    sdp.split("\r\n").flatMap((line) => (line.startsWith("a=candidate:") ? change(line) : [line])).join("\r\n");
+  const theirs = (line) => [candidate(line)].filter(Boolean);
+  const patch = (name, change) => {
+    const original = RTCPeerConnection.prototype[name];
+    RTCPeerConnection.prototype[name] = function (...all) {
+      return change(all, (...changed) => original.apply(this, changed));
+    };
+  };
+  patch("addIceCandidate", ([one], original) => {
+    const text = one?.candidate && candidate(one.candidate);
+    return text === "" ? Promise.resolve() : original(text ? { ...one.toJSON?.() ?? one, candidate: text } : one);
+  });
+  patch("setRemoteDescription", ([{ type, sdp }], original) => original({ type, sdp: lines(sdp, theirs) }));
+  for (const name of ["createOffer", "createAnswer"])
+    patch(name, async (all, original) => {
+      const { type, sdp } = await original(...all);
+      return { type, sdp: lines(sdp, () => []) };
+    });
+  Object.defineProperty(RTCPeerConnection.prototype, "onicecandidate", { get: () => null, set() {} });
+}
+
 const commands = {
-  async join({ url, token }) {
+  async join({ url, token, media_port }) {
+    if (media_port) throughRelay(media_port);
     audio = new AudioContext({ sampleRate: 48000 });
     await audio.audioWorklet.addModule("/recorder.js");
     await audio.resume();
