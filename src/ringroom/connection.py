@@ -122,6 +122,7 @@ class Connection:
         link = self.host.open_session()
         self.session = Session(link, self.table, self.options, self.host.clock)
         self.session.name = self.spec.name
+        self.session.how_it_died = self.host.how_it_died
         self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
         for place, reader in enumerate(readers):
             self.session.send(m.Attach(place=place), (reader.fileno(),))

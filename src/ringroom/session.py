@@ -72,6 +72,8 @@ class Session:
         self.closed = False
         self.name = ""
         """What error messages begin with: the provider's name."""
+        self.how_it_died: Callable[[], str] = lambda: ""
+        """How the other side's process ended, for the message that it did."""
         self.listeners: set[Callable[[], None]] = set()
         self.replies: dict[int, float] = {}
         self.unanswered: set[int] = set()
@@ -150,8 +152,8 @@ class Session:
         elif self.ending is None and not self.closed:
             self.fail(
                 LostProcessError(
-                    "the I/O process died; what was under way is lost. Its standard error tells "
-                    "why; open the transport again"
+                    f"the I/O process died{self.how_it_died()}; what was under way is lost. Its "
+                    "standard error tells why; open the transport again"
                 )
             )
 

@@ -157,7 +157,7 @@ def test_a_killed_io_process(fake_room: FakeRoom) -> None:
     with opened(fake_room, io="process") as transport:
         waiting = Call(next, transport.recv())
         faults.killed(transport.io_pid)
-        with pytest.raises(LostProcessError, match="I/O process died"):
+        with pytest.raises(LostProcessError, match=r"I/O process died \(killed by signal 9\)"):
             waiting.result()
     check_law(transport)
     fake_room.wait_for_app_gone()

@@ -20,6 +20,8 @@ from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.spawning import Inherited, reap, spawn
 
 CLOSE_SECONDS = 10.0
+# A process's links end a moment before its number can be waited for.
+DEATH_SECONDS = 0.5
 
 
 class Child(Protocol):
@@ -55,6 +57,10 @@ class IOHost(ABC):
     def pid(self) -> int | None:
         """The process's number, for monitoring; None when it does not run, or is a thread."""
         return None
+
+    def how_it_died(self) -> str:
+        """In words for a message, with a space before them; nothing where it cannot be told."""
+        return ""
 
     @abstractmethod
     def _start(self, control: Link) -> None:
@@ -103,7 +109,8 @@ class IOHost(ABC):
             ours.close()
             if self._control is not None:
                 self._control.close()  # with what it could not send
-            raise LostProcessError(f"the I/O process is gone: {error}") from None
+            how = self.how_it_died()
+            raise LostProcessError(f"the I/O process is gone{how}: {error}") from None
         finally:
             theirs.close()
         return ours
@@ -160,6 +167,16 @@ class IOProcess(IOHost):
     def _join(self) -> None:
         process, self._process = self._process, None
         reap(process, CLOSE_SECONDS)
+
+    def how_it_died(self) -> str:
+        process = self._process
+        if process is None:
+            return ""
+        process.join(DEATH_SECONDS)
+        code = process.exitcode
+        if code is None:
+            return ""
+        return f" (killed by signal {-code})" if code < 0 else f" (exited with {code})"
 
 
 class IOThread(IOHost):

@@ -7,6 +7,7 @@ loop of its own). The end of the control link, by close or by the application's 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -63,6 +64,7 @@ def run_process(control_fd: int) -> None:
     # Ctrl-C goes to the whole foreground group; the application decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_descriptor_limit()
+    faulthandler.enable()  # a crash of the SDK's native part leaves the stacks on standard error
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     asyncio.run(serve(Link.attach(control_fd)))
     # The SDK's native threads may outlive its own shutdown; nothing of ours is left to clean up.
