@@ -376,3 +376,24 @@ def test_a_server_that_stops_in_mid_call_ends_the_call_with_its_reason() -> None
             with pytest.raises(ringroom.RoomError, match="lost") as lost:
                 pool.wait(timeout=110)
     assert lost.value.reason == "disconnected"
+
+
+@pytest.mark.timeout(240)
+def test_a_join_that_was_given_up_harms_no_other_call_of_its_process(
+    livekit_server: LiveKitServer,
+) -> None:
+    """The SDK's native side ends the whole process 15 s after a join whose caller was cancelled."""
+    assert livekit_server  # that there is one means that another can be had
+    with LiveKitServer() as own, ringroom.IOProcess() as io:
+        room = own.room()
+        options = {"url": room.url, "token": room.token("app"), "kinds": ("event",), "io": io}
+        own.pause()
+        with pytest.raises(ringroom.RoomError) as late:
+            ringroom.transport("livekit", connect_timeout=1, **options)
+        assert late.value.reason == "timeout"
+        own.resume()
+        with ringroom.transport("livekit", connect_timeout=60, **options) as again:
+            events = again.recv(timeout=17)
+            assert next(events).kind == "connected"
+            with pytest.raises(TimeoutError):  # no end, and nobody of our own name put us out
+                next(events)
