@@ -34,7 +34,7 @@ from ringroom.frames import (  # noqa: E402
     VideoFrame,
 )
 from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
-from ringroom.providers.livekit import LiveKit  # noqa: E402
+from ringroom.providers.livekit import LiveKit, joins  # noqa: E402
 from ringroom.providers.provider import OutgoingTrack, Provider  # noqa: E402
 
 RATE = 16_000
@@ -303,6 +303,9 @@ def server(livekit_server: Any) -> Server:
 def run(work: Any) -> None:
     async def whole() -> None:
         await work
+        # A loop that ends before them ends this process too, 15 s later.
+        for join in joins.under_way():
+            await join
         left = [t for t in asyncio.all_tasks() if "ringroom" in (t.get_name() + repr(t.get_coro()))]
         assert not left, left
 

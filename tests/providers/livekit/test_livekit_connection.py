@@ -18,7 +18,7 @@ from livekit.rtc.room import ConnectError  # noqa: E402
 from ringroom.errors import ClosedError, RoomError  # noqa: E402
 from ringroom.frames import DataFrame, Event, EventKind, Kind  # noqa: E402
 from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
-from ringroom.providers.livekit import connection, mapping, roster  # noqa: E402
+from ringroom.providers.livekit import connection, joins, mapping, roster  # noqa: E402
 from ringroom.providers.livekit.calls import Calls  # noqa: E402
 from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
 from ringroom.providers.provider import OutgoingTrack  # noqa: E402
@@ -340,6 +340,24 @@ def test_a_join_that_is_given_up_is_carried_on_and_left(room: Room, cut: bool) -
         await asyncio.gather(second.close(), other.close())
 
     run(scenario())
+
+
+def test_a_loop_that_ends_under_a_join_leaves_no_subscription(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[Room] = []
+    monkeypatch.setattr(connection, "_stop_listening", stopped.append)
+
+    async def scenario() -> None:
+        room.wait = asyncio.get_running_loop().create_future()
+        app = provider()
+        with pytest.raises(RoomError):
+            await app.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        await app.close()
+        assert joins.under_way()
+
+    asyncio.run(scenario())
+    assert stopped == [room]
 
 
 def test_closed_while_it_waits_for_its_turn_to_join(room: Room) -> None:

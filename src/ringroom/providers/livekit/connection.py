@@ -247,8 +247,11 @@ class LiveKitProvider(Provider):
             joins.carry_on(self._who, self._part_when_joined(room))
 
     async def _part_when_joined(self, room: rtc.Room) -> None:
-        await self._joining.answered()
-        await _part(room)
+        try:
+            await self._joining.answered()
+            await _part(room)
+        finally:
+            _stop_listening(room)  # also if the loop ends first
 
     async def _leave(self) -> None:
         if self._line is not None:
