@@ -88,6 +88,7 @@ def test_an_example_runs_on_a_real_server(
         program = subprocess.Popen(
             block.command(tmp_path / "snippet.py"),
             env=environment,
+            cwd=tmp_path,  # where an example records to
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
