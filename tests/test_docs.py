@@ -18,6 +18,9 @@ import docs_kit
 from docs_kit import ROOT, Block, block_id, blocks, lines_missing
 from ringroom.cli import _parser
 
+# Each block is a program of its own, some of them with processes and people who speak.
+pytestmark = pytest.mark.timeout(180)
+PATIENCE = 170.0
 TOKEN = "header.claims.signature"
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
@@ -28,7 +31,7 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, docs_kit.__file__, str(folder / "snippet.py")]
     environment = os.environ | {"LIVEKIT_URL": "ws://127.0.0.1:1", "LIVEKIT_TOKEN": TOKEN}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=50
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
 
 
