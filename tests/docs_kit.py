@@ -5,6 +5,11 @@ comment ``<!-- needs: livekit -->`` right above the fence says that it wants a L
 by LIVEKIT_URL and LIVEKIT_TOKEN: `integration/test_docs.py` runs it on a real one. Here, and for
 every change, it runs on a `FakeRoom` that answers to the provider's name (``python docs_kit.py
 block.py``), with somebody in it who speaks for a moment before the room closes.
+
+A page may tell of a program in several blocks: ``<!-- file: name.py -->`` makes a block a file that
+the later ones of its page find beside them, a diff under ``<!-- change: name.py -->`` changes it,
+and a test under ``<!-- fails -->`` must fail, until the next change, with the lines of the text
+block after it in its output (``...`` stands for anything).
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ import runpy
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +45,14 @@ class Block:
     language: str
     marker: str
     text: str
+    files: Mapping[str, str]
+    """What its page has made before it, or, a change, with it."""
+    output: str = ""
+    """Lines that a block that fails must print."""
+
+    @property
+    def fails(self) -> bool:
+        return self.marker == "fails"
 
     @property
     def needs_livekit(self) -> bool:
@@ -49,7 +63,9 @@ class Block:
         return "\ndef test_" in f"\n{self.text}"
 
     def command(self, snippet: Path) -> list[str]:
-        """Writes it to that file; what runs it."""
+        """Writes it to that file, and the page's files beside it; what runs it."""
+        for name, text in self.files.items():
+            (snippet.parent / name).write_text(text)
         snippet.write_text(self.text)
         if self.is_test:
             return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(snippet)]
@@ -58,21 +74,61 @@ class Block:
 
 def blocks(language: str) -> list[Block]:
     """Of README.md and docs/, in order."""
-    found = []
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        text = path.read_text()
-        found += [
-            Block(
-                file=str(path.relative_to(ROOT)),
-                line=text.count("\n", 0, match.start("text")) + 1,
-                language=match["language"],
-                marker=match["marker"] or "",
-                text=match["text"],
-            )
-            for match in _FENCE.finditer(text)
-            if match["language"] == language
-        ]
+    pages = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    return [block for page in pages for block in _page(page) if block.language == language]
+
+
+def _page(path: Path) -> list[Block]:
+    text = path.read_text()
+    found: list[Block] = []
+    files: dict[str, str] = {}
+    tested = ""
+    for match in _FENCE.finditer(text):
+        block = Block(
+            file=str(path.relative_to(ROOT)),
+            line=text.count("\n", 0, match.start("text")) + 1,
+            language=match["language"],
+            marker=match["marker"] or "",
+            text=match["text"],
+            files=dict(files),
+        )
+        what, _, name = block.marker.partition(": ")
+        if what == "file":
+            files[name] = block.text
+        elif what == "change":
+            files[name] = _changed(files[name], block.text)
+            # What failed before the change is what must pass after it.
+            block = replace(block, text=tested, files=dict(files))
+        elif found and found[-1].fails and block.language == "text":
+            found[-1] = replace(found[-1], output=block.text)
+        if block.is_test:
+            tested = block.text
+        found.append(block)
     return found
+
+
+def _changed(text: str, diff: str) -> str:
+    """With each hunk of the diff in place; hunks are parted by lines that begin with ``@@``."""
+    for hunk in re.split(r"^@@.*\n", diff, flags=re.MULTILINE):
+        lines = hunk.splitlines()
+        before = "".join(f"{line[1:]}\n" for line in lines if line[:1] != "+")
+        after = "".join(f"{line[1:]}\n" for line in lines if line[:1] != "-")
+        assert text.count(before) == 1, f"not once in the file:\n{before}"
+        text = text.replace(before, after)
+    return text
+
+
+def lines_missing(expected: str, output: str) -> list[str]:
+    """The lines that are not in the output; how wide its gaps are does not matter."""
+    printed = [" ".join(line.split()) for line in output.splitlines()]
+    wanted = [" ".join(line.split()) for line in expected.splitlines()]
+    return [
+        line
+        for line in filter(None, wanted)
+        if not any(
+            re.fullmatch(re.escape(line).replace(r"\.\.\.", ".*"), found) for found in printed
+        )
+    ]
 
 
 def block_id(block: Block) -> str:

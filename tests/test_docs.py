@@ -15,29 +15,60 @@ from pathlib import Path
 import pytest
 
 import docs_kit
-from docs_kit import ROOT, Block, block_id, blocks
+from docs_kit import ROOT, Block, block_id, blocks, lines_missing
 from ringroom.cli import _parser
 
+# Each block is a program of its own, some of them with processes and people who speak.
+pytestmark = pytest.mark.timeout(180)
+PATIENCE = 170.0
 TOKEN = "header.claims.signature"
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=block_id)
-def test_a_python_block_runs(block: Block, tmp_path: Path) -> None:
-    command = block.command(tmp_path / "snippet.py")
+def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = block.command(folder / "snippet.py")
     if block.needs_livekit:
-        command = [sys.executable, docs_kit.__file__, str(tmp_path / "snippet.py")]
+        command = [sys.executable, docs_kit.__file__, str(folder / "snippet.py")]
     environment = os.environ | {"LIVEKIT_URL": "ws://127.0.0.1:1", "LIVEKIT_TOKEN": TOKEN}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=50
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in blocks("python") if not block.fails], ids=block_id
+)
+def test_a_python_block_runs(block: Block, tmp_path: Path) -> None:
+    done = run(block, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    "block", [block for block in blocks("python") if block.fails], ids=block_id
+)
+def test_a_block_that_shows_a_defect_fails_as_it_says(block: Block, tmp_path: Path) -> None:
+    done = run(block, tmp_path)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert block.output.strip(), "say in a text block what it prints"
+    assert not lines_missing(block.output, done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("block", blocks("diff"), ids=block_id)
+def test_a_change_mends_what_failed(block: Block, tmp_path: Path) -> None:
+    done = run(block, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_line_that_is_not_printed_is_missed() -> None:
+    assert lines_missing("one ... three\n\n  E  four", "x\n  one two three \nE  four") == []
+    assert lines_missing("one ... three\n", "one two\nthree") == ["one ... three"]
+
+
 def test_markers_are_known() -> None:
-    known = {"", "needs: livekit", "demo-command", "test-command"}
-    every = [block for language in ("python", "sh") for block in blocks(language)]
-    assert {block.marker for block in every} <= known
+    known = {"", "needs: livekit", "demo-command", "test-command", "fails", "file", "change"}
+    every = [block for language in ("python", "sh", "diff") for block in blocks(language)]
+    markers = {block.marker for block in every}
+    assert {re.sub(r"^(file|change): .*", r"\1", marker) for marker in markers} <= known
     assert len(blocks("python")) > 5
 
 

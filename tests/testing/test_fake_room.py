@@ -16,9 +16,12 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from ringroom.errors import ClosedError, ConfigurationError, FrameError
+import ringroom
+from ringroom.errors import ClosedError, ConfigurationError, FrameError, UnknownProviderError
 from ringroom.frames import AudioFrame, Kind
+from ringroom.providers import registry
 from ringroom.providers.fake import messages, wire
+from ringroom.providers.livekit.tokens import mint
 from ringroom.testing import DeadlinePassed, FakeRoom, sources
 from ringroom.testing import wire as room_wire
 
@@ -539,6 +542,25 @@ def test_a_room_that_is_forgotten_warns_and_ends() -> None:
     with pytest.warns(ResourceWarning, match="<FakeRoom 'forgotten' open"):
         forget()
     assert alice.identity == "alice"
+
+
+def test_a_room_stands_in_for_a_real_one() -> None:
+    token = mint("key", "secret " * 8, room="voice-room", identity="robot")
+    real = {"url": "wss://example.invalid", "token": token}
+    with FakeRoom("voice-room") as room:
+        with room.stand_in():
+            with ringroom.transport("livekit", room="voice-room", io="thread", **real):
+                assert room.wait_for_app().identity == "robot"
+            with ringroom.transport(ringroom.LiveKit(**real), io="thread"):
+                assert room.wait_for_app().joins == 2
+            with pytest.raises(ConfigurationError, match="livekit: unknown option sped"):
+                ringroom.transport("livekit", sped=3, **real)
+            with pytest.raises(ConfigurationError, match="stands in"), room.stand_in():
+                pass
+        spec, _ = registry.build("livekit", real)
+        assert isinstance(spec, ringroom.LiveKit)
+        with pytest.raises(UnknownProviderError), room.stand_in("nobody"):
+            pass
 
 
 def test_a_room_does_not_travel(room: FakeRoom) -> None:

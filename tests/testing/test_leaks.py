@@ -269,7 +269,7 @@ def test_a_room_and_a_transport_leave_nothing_of_a_guest(fake_room: FakeRoom) ->
                 if happened.kind is ringroom.EventKind.PARTICIPANT_LEFT:
                     break
 
-        leaks.check(visit, 8)
+        leaks.check(visit, 6)
 
 
 def test_a_watch_is_silent_until_there_were_enough_visits(app: App) -> None:

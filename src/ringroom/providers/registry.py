@@ -7,7 +7,7 @@ its name is asked for, not before.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -23,6 +23,7 @@ _BUILT_IN = {
     "replay": "ringroom.providers.replay:Replay",
 }
 _registered: dict[str, type[ProviderSpec]] = {}
+_stand_ins: dict[str, Callable[[Mapping[str, Any]], ProviderSpec]] = {}
 
 
 def register(name: str, spec: type[ProviderSpec]) -> None:
@@ -40,6 +41,20 @@ def unregister(name: str) -> None:
     """Take back a `register` call. Built-in names stay."""
     if _registered.pop(name, None) is None:
         raise UnknownProviderError(f"provider {name!r} was not registered by a call")
+
+
+def stand_in(name: str, make: Callable[[Mapping[str, Any]], ProviderSpec]) -> Callable[[], None]:
+    """From now on specs of that name are made by ``make``, from the options that were given for the
+    real one; what ends it. Raises `UnknownProviderError`, and `ConfigurationError` for a second."""
+    find(name)
+    if name in _stand_ins:
+        raise ConfigurationError(f"something stands in for provider {name!r} already")
+    _stand_ins[name] = make
+
+    def end() -> None:
+        _stand_ins.pop(name, None)
+
+    return end
 
 
 def names() -> tuple[str, ...]:
@@ -90,13 +105,18 @@ def build(
         spec_class = find(provider)
         known = {f.name for f in dataclasses.fields(spec_class)}  # type: ignore[arg-type]
         _refuse_unknown(f"{provider}: ", rest, known | own)
-        return spec_class(**rest), SessionOptions(**common)
+        make = _stand_ins.get(provider)
+        return spec_class(**rest) if make is None else make(rest), SessionOptions(**common)
     if not isinstance(provider, ProviderSpec):
         raise ConfigurationError(
             f"the provider is a {type(provider).__name__}, expected a name "
             f"({', '.join(names())}) or a spec such as ringroom.LiveKit(url=..., token=...)"
         )
     _refuse_unknown("", rest, own)
+    if (make := _stand_ins.get(provider.name)) is not None:
+        known = {f.name for f in dataclasses.fields(provider)}  # type: ignore[arg-type]
+        given = {name: getattr(provider, name) for name in known}
+        return make(given), SessionOptions(**common)
     return provider, SessionOptions(**common)
 
 

@@ -131,11 +131,11 @@ class Watch:
 
 def check(
     visit: Callable[[int], object],
-    visits: int = 20,
+    visits: int = 10,
     *,
     warm_up: int = 3,
     allow: Collection[str] = (),
-    grace: float = 5.0,
+    grace: float = 2.0,
 ) -> None:
     """Calls ``visit`` with 0, 1, ... and raises `Leaked` if something grows with each call: Python
     objects and containers, descriptors, threads and children of this process.
@@ -150,8 +150,10 @@ def check(
         visit(number)
         lines = watch.visited()
     deadline = time.monotonic() + grace
+    pause = _LOOK_SECONDS
     while lines and time.monotonic() < deadline:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(pause)  # longer each time: counting costs more than waiting
+        pause *= 2
         lines = watch.leaks()
     if lines:
         raise Leaked("\n  ".join([f"left behind by each of {visits} visits:", *lines]))

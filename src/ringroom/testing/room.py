@@ -11,13 +11,15 @@ import contextlib
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ringroom.checks import MAX_IDENTITY_BYTES, check_text
 from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import DataFrame, Participant, TrackInfo
 from ringroom.processes.machine import Machine
-from ringroom.providers.fake import rooms
+from ringroom.providers import registry
+from ringroom.providers.fake import Fake, rooms
+from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.application import Application, Footage, Recording
 from ringroom.testing.connection import Connection, connections
 from ringroom.testing.participants import FakeParticipant
@@ -345,6 +347,24 @@ class FakeRoom:
             self._core.state.put_all_out(reason)
 
     # The other end: a `rooms.Reachable`.
+
+    @contextlib.contextmanager
+    def stand_in(self, provider: str = "livekit") -> Iterator[Self]:
+        """Who opens a transport or pool on that provider in this process, by its name or spec, is
+        in this room instead: for an application that names its provider itself.
+
+        Raises `ConfigurationError` while another room stands in for it.
+        """
+
+        def make(options: Mapping[str, Any]) -> ProviderSpec:
+            kept = ("identity", "url", "token", "e2ee_key")
+            return Fake(room=self, **{key: options[key] for key in kept if key in options})
+
+        end = registry.stand_in(provider, make)
+        try:
+            yield self
+        finally:
+            end()
 
     def dial(self) -> socket.socket:
         """The application's end of a fresh connection; the provider's way in."""

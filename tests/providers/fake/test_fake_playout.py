@@ -152,18 +152,24 @@ def test_what_is_played_is_heard_or_cleared(steps: list[tuple[str, int]]) -> Non
     playing(test)
 
 
-def test_clearing_lets_a_waiting_sender_go_on() -> None:
+def test_clearing_throws_away_what_waits_and_lets_its_sender_go_on() -> None:
     async def test(loop: VirtualLoop, room: _Room, playout: AudioPlayout) -> None:
         await playout.play(_frame(0.2))
         started = loop.time()
         waiting = loop.create_task(playout.play(_frame(0.2, seed=2)))
         await asyncio.sleep(0.05)
         assert not waiting.done()
-        assert abs(playout.clear() - 0.14) < 1e-6
+        heard = len(room.heard)
+        assert abs(playout.clear() - 0.34) < 1e-6
         await asyncio.sleep(0)
         await asyncio.sleep(0.011)
         assert waiting.done()
         assert loop.time() - started < 0.1
+        assert playout.queued() == playout.clear() == 0
+        assert len(room.heard) == heard, "nothing is heard after it"
+        await playout.play(_frame(0.1, seed=3))
+        await asyncio.sleep(0.2)
+        assert len(room.heard) == heard + round(0.1 * RATE)
 
     playing(test)
 

@@ -5,7 +5,8 @@ or at once when it had run dry, whatever the event loop is doing at that moment:
 the time at which they are played, and a late loop only reports them late.
 
 Invariants: every sample that was played is sent to the room once and in order; a sample that
-`clear` or `close` threw away is never sent; each is one or the other.
+`clear` or `close` threw away is never sent, also one of a frame that still waits for its place;
+each is one or the other.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class AudioPlayout(Playout):
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._speaking = False
+        self._waiting = 0.0
+        self._clears = 0
         self._reason = ""
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
@@ -82,17 +85,25 @@ class AudioPlayout(Playout):
             raise self._refusal(
                 f"audio of {form}", f"{(self._track.sample_rate, self._track.channels)}"
             )
-        await self._wait_for_space(frame.duration)
+        clears, self._waiting = self._clears, frame.duration
+        try:
+            await self._wait_for_space(frame.duration)
+        finally:
+            self._waiting = 0.0
         if self.closed:
             raise RoomError(f"track {self._track.name!r} is over", reason=self._reason)
-        self._enqueue(frame)
+        if self._clears == clears:
+            self._enqueue(frame)
 
     def queued(self) -> float:
         return max(0.0, self._ends - self._outlet.loop.time())
 
     def clear(self) -> float:
         self._emit_due()
-        thrown = sum(piece.seconds for piece in self._pieces)
+        # The frame that waits for its place belongs to what is thrown away.
+        thrown = sum(piece.seconds for piece in self._pieces) + self._waiting
+        self._clears += 1
+        self._waiting = 0.0
         if self._pieces:
             self._ends = self._pieces[0].starts
             self._pieces.clear()
