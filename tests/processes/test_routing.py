@@ -100,4 +100,4 @@ def test_who_was_asked_for_lately_is_not_forgotten(monkeypatch: pytest.MonkeyPat
     for number in range(10):
         table.place("talks")
         table.place(f"p{number}")
-    assert "talks" in table._place_of
+        assert "talks" in table._place_of
