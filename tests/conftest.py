@@ -16,11 +16,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
 
 # Seconds; a loaded machine takes its time to end a process.
 GRACE = float(os.environ.get("RINGROOM_LEAK_GRACE", "2"))
+
+# How fast an example is drawn or run says something about the machine, and not about ringroom.
+settings.register_profile(
+    "ringroom", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ringroom"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -150,7 +150,7 @@ class RingAgainstDeque(RuleBasedStateMachine):
 
 
 RingAgainstDeque.TestCase.settings = settings(
-    max_examples=120,
+    max_examples=80,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
