@@ -681,6 +681,7 @@ def test_flush_tells_how_much_and_later_sends_survive(fake_room: FakeRoom) -> No
         transport.wait_playout("other", timeout=PATIENCE)
         assert same(fake_room.heard("other").samples, noise(0.5, 2))
         assert transport.flush("nothing") == 0.0
+        assert not transport._connection.session.replies, "an answer is taken once"
     check_law(transport)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Iterator
@@ -270,6 +271,25 @@ def test_the_end_of_the_other_side_wakes_who_waits(far: Far) -> None:
         assert session.pump()
         assert woken
         session.close()
+
+
+def test_a_leave_that_finds_nobody_wakes_who_waits(far: Far) -> None:
+    woken: list[int] = []
+    far.session.listeners.add(lambda: woken.append(1))
+    far.link.close()
+    far.session.leave()
+    assert woken
+    assert far.session.ending is not None
+    assert far.session.ending.error is None
+
+
+def test_descriptors_beside_a_message_that_takes_none_are_closed(far: Far) -> None:
+    reading, writing = os.pipe()
+    far.link.send(m.PlayoutReady(lane=1), (writing,))
+    os.close(writing)
+    far.session.pump()
+    assert os.read(reading, 1) == b"", "nobody holds the other end"
+    os.close(reading)
 
 
 def test_an_error_is_raised_anew_for_each_call(far: Far) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -232,6 +233,9 @@ def test_the_loop_wakes_for_room_and_for_replies_from_another_thread(bench: Benc
     waiting.result()
     bench.work()
     bench.worker._wait(0)
+    poller = select.poll()
+    poller.register(bench.worker._wake.fileno(), select.POLLIN)
+    assert poller.poll(0) == [], "a wake-up that was seen wakes no more"
     waiting = Call(bench.worker._wait, 60)
     bench.take("x")
     waiting.result()
