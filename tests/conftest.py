@@ -5,16 +5,19 @@ It is set up before a test's other fixtures, so it looks after they are torn dow
 
 from __future__ import annotations
 
+import os
 import signal
 
-import hypothesis
 import pytest
-
-# How long an example takes is the machine's business.
-hypothesis.settings.register_profile("ringroom", deadline=None)
-hypothesis.settings.load_profile("ringroom")
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
+
+# How fast an example is drawn or run says something about the machine, and not about ringroom.
+settings.register_profile(
+    "ringroom", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ringroom"))
 
 
 def pytest_configure() -> None:

@@ -27,6 +27,7 @@ from ringroom.errors import (
     RoomError,
 )
 from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.providers.fake.connection import FakeProvider
 from ringroom.testing import FakeRoom, sources
 
 
@@ -244,6 +245,31 @@ def test_a_close_that_is_cancelled_as_the_loop_ends_still_closes(
 
     asyncio.run(main())
     fake_room.wait_for_app_gone()
+
+
+def test_who_waits_need_not_wait_for_the_leaving(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, close = threading.Event(), FakeProvider.close
+
+    async def late(provider: FakeProvider) -> None:
+        await asyncio.to_thread(gate.wait, 60)
+        await close(provider)
+
+    monkeypatch.setattr(FakeProvider, "close", late)
+
+    async def main() -> None:
+        async with opened(fake_room, close_timeout=50) as transport:
+            waiting = asyncio.ensure_future(anext(transport.recv()))
+            await until(lambda: len(transport._connection.session.listeners) >= 3)
+            closing = asyncio.ensure_future(transport.close())
+            with pytest.raises(ClosedError, match="transport is closed"):
+                await soon(waiting)
+            assert not closing.done()
+            gate.set()
+            await soon(closing)
+
+    asyncio.run(main())
 
 
 def test_a_cancelled_close_still_closes(fake_room: FakeRoom) -> None:

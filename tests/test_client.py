@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import io
 import os
@@ -45,6 +46,7 @@ from ringroom.errors import (
 )
 from ringroom.frames import AudioFrame, DataFrame, EventKind, Kind, VideoFrame
 from ringroom.options import PublishOptions, TransportConfig
+from ringroom.providers.fake.connection import FakeProvider
 from ringroom.testing import FakeRoom, sources
 
 LIVE = PublishOptions(mode="live")
@@ -454,6 +456,27 @@ def test_close_wakes_everybody(fake_room: FakeRoom, io: str) -> None:
             close.result()
 
 
+def test_who_waits_need_not_wait_for_the_leaving(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, close = threading.Event(), FakeProvider.close
+
+    async def late(provider: FakeProvider) -> None:
+        await asyncio.to_thread(gate.wait, 60)
+        await close(provider)
+
+    monkeypatch.setattr(FakeProvider, "close", late)
+    with opened(fake_room, close_timeout=50) as transport:
+        waiting = Call(next, transport.recv())
+        until(lambda: len(transport._connection.session.listeners) >= 2)
+        closing = Call(transport.close)
+        with pytest.raises(ClosedError, match="transport is closed"):
+            waiting.result()
+        assert not closing.over
+        gate.set()
+        closing.result()
+
+
 def test_close_wakes_a_sender_and_a_listener_of_a_full_track(fake_room: FakeRoom) -> None:
     with opened(fake_room) as transport:
         sending = Call(transport.send, sound(30.0))
@@ -654,6 +677,7 @@ def test_flush_tells_how_much_and_later_sends_survive(fake_room: FakeRoom) -> No
         transport.wait_playout("other", timeout=PATIENCE)
         assert same(fake_room.heard("other").samples, noise(0.5, 2))
         assert transport.flush("nothing") == 0.0
+        assert not transport._connection.session.replies, "an answer is taken once"
     check_law(transport)
 
 

@@ -113,6 +113,7 @@ def test_a_field_too_many_too_few_or_of_another_type(name: str) -> None:
         b"{}",
         b'{"v": 2, "m": "Leave"}',
         b'{"v": 1}',
+        b'{"m": "Leave"}',
         b'{"v": 1, "m": 5}',
         b'{"v": 1, "m": ["Leave"]}',
         b'{"v": 1, "m": "Message"}',

@@ -14,6 +14,7 @@ from ringroom import messages as m
 from ringroom.errors import BusyError, FrameError, StartupError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors
+from ringroom.lanes.memory import Segment
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import Link, open_links
@@ -184,6 +185,24 @@ def test_rows_run_out_and_come_back() -> None:
         bench.tell(m.RowFree(row=lane.row.index))
         push(bench, sound(0.02, track="c"))
         assert [lane.name for lane in bench.outgoing.lanes] == ["b", "c"]
+        bench.received()
+    finally:
+        bench.close()
+
+
+def test_a_lane_that_cannot_be_made_takes_no_row_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(rows=1)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StartupError("no memory")
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(Segment, "create", refuse)
+            for _ in range(3):
+                with pytest.raises(StartupError, match="no memory"):
+                    push(bench, sound(0.02, track="a"))
+        push(bench, sound(0.02, track="a"))
         bench.received()
     finally:
         bench.close()

@@ -187,8 +187,8 @@ def test_any_mcap_reader_finds_tracks_and_times(tmp_path: Path) -> None:
 def test_a_file_cut_at_any_byte_is_read_up_to_the_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder_module, "CHUNK_BYTES", 600)  # several chunks
-    items = a_call()
+    monkeypatch.setattr(recorder_module, "CHUNK_BYTES", 300)  # several chunks
+    items = a_call(5)
     raw = recorded(tmp_path / "whole.mcap", items).read_bytes()
     expected = [content(item) for item in items]
     # Where each record ends: behind it, the item must be there.

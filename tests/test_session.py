@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
-from ringroom.session import Session
+from ringroom.session import MAX_UNREAD_ENDED, Session
 
 ALL = (Kind.AUDIO, Kind.VIDEO, Kind.DATA, Kind.EVENT)
 
@@ -37,8 +38,10 @@ class Far:
     rows: RowPool
     writers: list[Any]
 
-    def open(self, who: str, number: int, follows: int = 0, row: Any = None) -> LiveWriter:
-        track = TrackInfo(sid=f"T{number}", name="mic", kind=Kind.AUDIO, participant=who)
+    def open(
+        self, who: str, number: int, follows: int = 0, row: Any = None, *, sid: str = ""
+    ) -> LiveWriter:
+        track = TrackInfo(sid=sid or f"T{number}", name="mic", kind=Kind.AUDIO, participant=who)
         row = row or self.rows.acquire()
         writer = LiveWriter(ring_capacity(2_000, 50), row)
         self.writers.append(writer)
@@ -162,6 +165,158 @@ def test_a_life_in_order_and_a_lane_that_follows(far: Far) -> None:
     assert everything(inbox) == []
 
 
+def test_a_track_that_is_back_before_its_end_was_read_ends_first(far: Far) -> None:
+    """A reconnect ends a track and opens it again, in a lane that follows none."""
+    first = far.open("a", 1, sid="T")
+    inbox = far.session.open_inbox(ALL, None)
+    send(first, 1)
+    far.tell(m.LaneEnding(lane=1))
+    last = send(far.open("a", 2, sid="T"), 2)
+    found = everything(inbox)
+    assert [found[0], found[2], found[3]] == [
+        EventKind.TRACK_STARTED,
+        EventKind.TRACK_ENDED,
+        EventKind.TRACK_STARTED,
+    ]
+    assert same(found[4].samples, last.samples)
+    far.tell(m.LaneEnding(lane=2))
+    assert everything(inbox) == [EventKind.TRACK_ENDED]
+
+
+def test_three_beginnings_of_a_track_in_order(far: Far) -> None:
+    frames = []
+    for number in (1, 2, 3):
+        frames.append(send(far.open("a", number, sid="T"), number))
+        far.tell(m.LaneEnding(lane=number))
+    found = everything(far.session.open_inbox(ALL, None))
+    sounds = [item for item in found if isinstance(item, AudioFrame)]
+    assert all(same(got.samples, sent.samples) for got, sent in zip(sounds, frames, strict=True))
+    assert found.count(EventKind.TRACK_STARTED) == found.count(EventKind.TRACK_ENDED) == 3
+
+
+def test_who_comes_later_reads_the_lanes_of_a_track_in_order(far: Far) -> None:
+    first = send(far.open("a", 1), 1)
+    second = send(far.open("a", 2, follows=1), 2)
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    for sent in (first, second):
+        arrival = inbox.receive_nowait()
+        assert arrival is not None
+        assert same(arrival.item.samples, sent.samples)
+
+
+def test_a_lane_that_ends_while_it_sleeps_wakes_its_reader(far: Far) -> None:
+    far.open("a", 1)
+    inbox = far.session.open_inbox(ALL, None)
+    everything(inbox)
+    assert everything(inbox) == []
+    assert not readable(inbox.fileno())
+    far.tell(m.LaneEnding(lane=1))
+    assert readable(inbox.fileno())
+    assert everything(inbox) == [EventKind.TRACK_ENDED]
+
+
+def test_a_lane_that_follows_wakes_the_reader_of_the_one_before(far: Far) -> None:
+    far.open("a", 1)
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    everything(inbox)
+    far.open("a", 2, follows=1)
+    assert readable(inbox.fileno())
+    everything(inbox)
+    assert m.LaneDone(lane=1) in far.heard()
+
+
+def test_tracks_that_end_and_that_nobody_reads_are_given_up_the_oldest_first(far: Far) -> None:
+    events = far.session.open_inbox((Kind.EVENT,), None)
+    rows = []
+    for number in range(1, MAX_UNREAD_ENDED + 4):
+        writer = far.open("a", number)
+        rows.append(writer.row)
+        send(writer)
+        writer.close()
+        far.tell(m.LaneEnding(lane=number))
+    assert far.heard() == [m.LaneDone(lane=number) for number in (1, 2, 3)]
+    dropped = [row.snapshot().dropped_flushed for row in rows]
+    assert dropped == [1, 1, 1] + [0] * MAX_UNREAD_ENDED
+    found = everything(events)
+    assert found.count(EventKind.TRACK_ENDED) == 3
+    heard = everything(far.session.open_inbox((Kind.AUDIO,), None))
+    assert len(heard) == MAX_UNREAD_ENDED
+
+
+def test_every_listener_is_told_also_when_one_of_them_goes(far: Far) -> None:
+    told: list[str] = []
+
+    def leaves() -> None:
+        told.append("leaves")
+        far.session.listeners.discard(leaves)
+
+    far.session.listeners.add(leaves)
+    for name in "abc":
+        far.session.listeners.add(lambda name=name: told.append(name))
+    far.session.notify()
+    assert sorted(told) == ["a", "b", "c", "leaves"]
+    far.session.close()
+    assert sorted(told) == ["a", "a", "b", "b", "c", "c", "leaves"], "who waits wakes"
+
+
+def test_the_end_of_the_other_side_wakes_who_waits(far: Far) -> None:
+    for asked in (True, False):
+        ours, theirs = open_links()
+        session = Session(ours, far.table, SessionOptions(), time.monotonic_ns)
+        woken: list[int] = []
+        if asked:
+            session.leave()
+        session.listeners.add(lambda woken=woken: woken.append(1))
+        theirs.close()
+        assert session.pump()
+        assert woken
+        session.close()
+
+
+def test_a_leave_that_finds_nobody_wakes_who_waits(far: Far) -> None:
+    woken: list[int] = []
+    far.session.listeners.add(lambda: woken.append(1))
+    far.link.close()
+    far.session.leave()
+    assert woken
+    assert far.session.ending is not None
+    assert far.session.ending.error is None
+
+
+def test_descriptors_beside_a_message_that_takes_none_are_closed(far: Far) -> None:
+    reading, writing = os.pipe()
+    far.link.send(m.PlayoutReady(lane=1), (writing,))
+    os.close(writing)
+    far.session.pump()
+    assert os.read(reading, 1) == b"", "nobody holds the other end"
+    os.close(reading)
+
+
+def test_an_error_is_raised_anew_for_each_call(far: Far) -> None:
+    """One that is raised again and again would keep the frames of every call."""
+    far.tell(m.Ended(reason="disconnected", error="it broke"))
+    errors = []
+    for _ in range(2):
+        with pytest.raises(RoomError) as caught:
+            far.session.check_open()
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]
+
+
+def test_what_was_sent_while_the_link_was_full_goes_out(far: Far) -> None:
+    for request in range(10_000):
+        far.session.send(m.Flush(request=request, lane=1, sequence=0))
+    assert far.session.link.backlog
+    heard: list[m.Message] = []
+    while far.session.link.backlog:
+        heard += far.heard()
+        far.session.pump()
+    heard += far.heard()
+    assert [message.request for message in heard if isinstance(message, m.Flush)] == [
+        *range(10_000)
+    ]
+
+
 def test_frames_and_an_end_wait_for_who_comes_later(far: Far) -> None:
     writer = far.open("a", 1)
     send(writer)
@@ -237,6 +392,8 @@ def test_garbage_in_a_lane_ends_the_lane(far: Far) -> None:
     with pytest.raises(WireError):
         everything(inbox)
     assert [item.participant for item in everything(inbox)] == ["b"]
+    assert far.heard() == [m.LaneDone(lane=1)]
+    assert [track.participant for track in far.session.tracks] == ["b"]
 
 
 def test_the_ends(far: Far) -> None:

@@ -43,7 +43,7 @@ from ringroom.lanes.lane import (
     ring_capacity,
 )
 from ringroom.lanes.live import LiveWriter
-from ringroom.lanes.memory import Segment
+from ringroom.lanes.memory import Counter, Segment
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.ring import max_payload
 from ringroom.lanes.statistics import Count
@@ -152,6 +152,27 @@ def test_kept_frames_are_evacuated_and_never_change(ends: ExitStack, portable: b
     for number, frame in enumerate(kept):
         assert content(frame) == content(video(*PICTURE, number)), "I6"
     assert row.snapshot().taken == 60
+
+
+def test_what_is_released_is_credited_also_when_the_rest_is_evacuated(
+    ends: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "COPY_BELOW", 200)
+    writer, reader, _ = reliable_lane(64 * mmap.PAGESIZE)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    for turn in range(10):
+        kept = []
+        for samples in (6_500, 28_500, 28_500):  # a little less than half of the ring
+            writer.send_nowait(audio(samples, turn), 0)
+            kept.append(reader.receive_nowait())
+        del kept[0]
+        writer.send_nowait(audio(28_500, turn), 0)
+        kept.append(reader.receive_nowait())
+        assert writer.in_use == 0
+        for frame in kept:
+            assert isinstance(frame, AudioFrame)
+            assert content(frame) == content(audio(28_500, turn))
 
 
 def test_mappings_of_kept_frames_are_bounded(
@@ -782,7 +803,7 @@ def test_both_directions_to_a_process_that_is_killed(portable: bool) -> None:
 STOPPED_HALF_WAY = """
 import os, signal, sys
 sys.path[:0] = {path!r}
-from ringroom.lanes.memory import Segment
+from ringroom.lanes.memory import Counter, Segment
 from ringroom.lanes.ring import RingWriter
 
 (segment, *_), = {fds!r}
@@ -826,3 +847,35 @@ def test_kinds_of_tracks_do_not_matter_to_bytes(ends: ExitStack) -> None:
     assert isinstance(got, DataFrame)
     assert (got.payload, got.topic, got.participant, got.reliable) == (b"hi", "t", "ann", False)
     assert TRACK.kind is Kind.AUDIO
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_frame_is_counted_before_its_reader_can_see_it(
+    ends: ExitStack, clock: Clock, live: bool
+) -> None:
+    """In flight is never negative: what is taken was sent before."""
+    made = live_lane(1 << 16, clock) if live else reliable_lane(1 << 16)
+    writer, reader, row = made
+    ends.enter_context(closing(writer))
+    ends.enter_context(closing(reader))
+
+    class Seen:
+        """The reader is as fast as can be."""
+
+        def __init__(self, counter: Counter) -> None:
+            self.counter = counter
+            self.close = counter.close
+
+        def add(self, count: int) -> None:
+            self.counter.add(count)
+            assert reader.receive_nowait() is not None
+            row.add(Count.DONE)
+            assert row.snapshot().in_flight == 0
+
+    writer._published = Seen(writer._published)  # type: ignore[assignment]
+    for seed in range(3):
+        if isinstance(writer, LiveWriter):
+            assert writer.send(audio(100, seed), clock())
+        else:
+            writer.send_nowait(audio(100, seed), clock())
+    assert row.snapshot().done == 3

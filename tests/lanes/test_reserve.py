@@ -99,3 +99,29 @@ def test_closing_gives_up_what_was_reserved(lane: Lane) -> None:
     with pytest.raises(ValueError, match="nothing is reserved"):
         writer.commit()
     assert writer.row.snapshot().sent == 0
+
+
+def test_an_event_comes_before_the_reservation_that_follows_a_given_up_one(lane: Lane) -> None:
+    """What was given up holds back nothing, and cannot be committed any more."""
+    writer, reader = lane
+    assert writer.reserve(head(writer), BODY) is not None
+    writer.event(Event(kind=EventKind.TRACK_MUTED, track=TRACK))
+    view = writer.reserve(head(writer), BODY)
+    assert view is not None
+    view[:] = bytes(BODY)
+    writer.commit()
+    event, frame = reader.receive_nowait(), reader.receive_nowait()
+    assert isinstance(event, Event)
+    assert isinstance(frame, VideoFrame)
+    assert writer.row.snapshot().dropped == 0
+
+
+def test_what_was_given_up_cannot_be_committed_after_a_drop(lane: Lane) -> None:
+    writer, _ = lane
+    taken = 0
+    while writer.reserve(head(writer), BODY) is not None:
+        writer.commit()
+        taken += 1
+    with pytest.raises(ValueError, match="nothing is reserved"):
+        writer.commit()
+    assert writer.row.snapshot().sent == taken + 1

@@ -150,7 +150,7 @@ class RingAgainstDeque(RuleBasedStateMachine):
 
 
 RingAgainstDeque.TestCase.settings = settings(
-    max_examples=120,
+    max_examples=80,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -301,6 +301,20 @@ def test_too_much_credit_or_announcement_is_refused() -> None:
         reader.announce(1)
 
 
+def test_room_that_was_not_credited_is_not_announced_again() -> None:
+    """I1: announced <= credited + capacity, whatever was taken."""
+    writer, reader = ring(64)
+    assert push(writer, b"1")
+    reader.announce(writer.announce())
+    slot = reader.take()
+    assert slot is not None
+    with pytest.raises(WireError, match="announced"):
+        reader.announce(64)
+    slot.released = True
+    writer.credit(reader.collect())
+    reader.announce(64)
+
+
 @given(raw=st.binary(min_size=64, max_size=256).map(lambda raw: raw[: len(raw) // 16 * 16]))
 @settings(deadline=None)
 def test_any_bytes_give_records_or_an_error(raw: bytes) -> None:
@@ -318,6 +332,24 @@ def test_a_record_longer_than_what_was_announced_is_refused() -> None:
     writer, reader = ring(256)
     assert push(writer, b"x" * 40)
     reader.announce(16)
+    with pytest.raises(WireError, match="passes the end"):
+        reader.take()
+
+
+def test_a_record_that_passes_the_rings_end_is_refused() -> None:
+    """Records are contiguous, also when enough was announced."""
+    writer, reader = ring(64)
+    for payload in (b"1" * 8, b"2" * 8, b"3" * 8):
+        assert push(writer, payload)
+    reader.announce(writer.announce())
+    for _ in range(3):
+        slot = reader.take()
+        assert slot is not None
+        slot.released = True
+    writer.credit(reader.collect())
+    assert push(writer, b"4" * 8)
+    writer._buffer[48:52] = (24).to_bytes(4, "little")
+    reader.announce(writer.announce() + 32)
     with pytest.raises(WireError, match="passes the end"):
         reader.take()
 

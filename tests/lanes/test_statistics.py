@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from ringroom.lanes.statistics import (
     SLOTS,
     Count,
     LaneCounts,
+    Row,
     RowPool,
     StatisticsTable,
 )
@@ -93,3 +95,22 @@ def test_another_segment_is_no_table() -> None:
         StatisticsTable.attach(os.dup(segment.fd))
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+class Racing(list[int]):
+    """Cells of a lane that goes on while they are read: before each look a frame is sent and done,
+    or sent and dropped, in the order in which the two sides count."""
+
+    def __getitem__(self, index: Any) -> Any:
+        for count in (Count.SENT, self.fate):
+            list.__setitem__(self, count, list.__getitem__(self, count) + 1)
+        return list.__getitem__(self, index)
+
+    fate = Count.DONE
+
+
+@pytest.mark.parametrize("fate", [Count.DONE, Count.DROPPED_STALE, Count.DROPPED_FLUSHED])
+def test_a_look_in_the_middle_never_finds_more_done_than_sent(fate: Count) -> None:
+    cells = Racing([0] * 16)
+    cells.fate = fate
+    assert Row(cells, 0).snapshot().in_flight >= 0  # type: ignore[arg-type]

@@ -46,6 +46,12 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
+def watched(fd: int) -> int:
+    """What the loop waits for on the descriptor: 1 to read, 2 to write."""
+    found = asyncio.get_running_loop()._selector.get_map().get(fd)  # type: ignore[attr-defined]
+    return 0 if found is None else int(found.events)
+
+
 def duplicate(descriptors: LaneDescriptors) -> LaneDescriptors:
     """What arrives at the other process when the descriptors were passed."""
     return LaneDescriptors.from_flat(tuple(os.dup(fd) for fd in descriptors.flat()))

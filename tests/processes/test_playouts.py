@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from io_kit import REPLY, Outside, Source, duplicate, run, sound, turns, until
+from io_kit import REPLY, Outside, Source, duplicate, run, sound, turns, until, watched
 
 from ringroom.errors import RingroomError, RoomError
 from ringroom.frames import DataFrame, Event, EventKind
@@ -231,6 +231,7 @@ def test_what_follows_begins_when_the_lane_before_is_played() -> None:
     async def main() -> None:
         async with bench(free=False) as b:
             first = b.open()
+            fd = b.playout._readers[0].fileno()
             send(first, 0, 1, 2)
             b.start()
             await until(lambda: b.source.offered == 1)
@@ -255,6 +256,7 @@ def test_what_follows_begins_when_the_lane_before_is_played() -> None:
             assert b.row(0).get(Count.DONE) == 3
             assert b.row(1).get(Count.DONE) == 2
             assert reader.fileno() >= 0
+            assert watched(fd) == 0, "its number may belong to somebody else at once"
 
     run(main())
 

@@ -91,3 +91,13 @@ def test_more_open_tracks_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -
     for number in range(10):
         table.closed(f"p{number}")
     assert not +table._open_at
+    assert not table._open, "what has ended takes no memory"
+
+
+def test_who_was_asked_for_lately_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "MAX_KEYS", 4)
+    table = Routing(2)
+    for number in range(10):
+        table.place("talks")
+        table.place(f"p{number}")
+        assert "talks" in table._place_of

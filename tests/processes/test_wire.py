@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
-from io_kit import run, turns, until
+from io_kit import run, turns, until, watched
 
 from ringroom import messages as m
 from ringroom.link import Link
@@ -57,12 +56,6 @@ async def far() -> AsyncIterator[Any]:
 
 def ending(number: int) -> m.LaneEnding:
     return m.LaneEnding(lane=number)
-
-
-def watched(fd: int) -> int:
-    """What the loop waits for on the descriptor: 1 to read, 2 to write."""
-    found = asyncio.get_running_loop()._selector.get_map().get(fd)  # type: ignore[attr-defined]
-    return 0 if found is None else int(found.events)
 
 
 def test_what_the_peer_does_not_take_yet_comes_later_and_in_order() -> None:

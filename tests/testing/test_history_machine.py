@@ -105,7 +105,7 @@ class OneSpeaker(History):
 
 
 RoomHistory.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -1,0 +1,85 @@
+"""The I/O role on a loop: sessions come over its control link, and end with it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from io_kit import run, until
+
+from ringroom import messages as m
+from ringroom.link import open_links
+from ringroom.processes import io
+from ringroom.processes.rooms import RoomSession
+
+
+class Opened(RoomSession):
+    """A session that is not over before the test says so."""
+
+    made: list[RoomSession]
+    gate: asyncio.Event
+
+    async def _close(self) -> None:
+        await self.gate.wait()
+        await super()._close()
+
+
+def test_the_role_ends_when_all_its_sessions_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        made: list[RoomSession] = []
+        Opened.gate = asyncio.Event()
+
+        def opens(*arguments: object) -> RoomSession:
+            made.append(Opened(*arguments))  # type: ignore[arg-type]
+            return made[-1]
+
+        monkeypatch.setattr(io, "RoomSession", opens)
+        ours, theirs = open_links()
+        role = asyncio.ensure_future(io.serve(theirs))
+        links = []
+        for number in range(2):
+            far, near = open_links()
+            ours.send(m.NewSession(number=number), (near.fileno(),))
+            near.close()
+            links.append(far)
+        await until(lambda: len(made) == 2)
+        links[0].close()
+        await until(lambda: made[0]._closing)
+        ours.close()
+        await until(lambda: made[1]._closing)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not role.done()
+        Opened.gate.set()
+        await role
+        assert all(session.done.is_set() for session in made)
+        links[1].close()
+
+    run(main())
+
+
+def test_other_messages_are_refused_with_their_descriptors(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        ours, theirs = open_links()
+        role = asyncio.ensure_future(io.serve(theirs))
+        near, far = socket.socketpair()
+        ours.send(m.Leave(), (near.fileno(),))
+        near.close()
+        with far:
+            far.setblocking(False)
+
+            def let_go() -> bool:
+                try:
+                    return far.recv(1) == b""
+                except BlockingIOError:
+                    return False
+
+            await until(let_go)
+        ours.close()
+        await role
+
+    run(main())
+    assert "the control link takes no Leave" in caplog.text
