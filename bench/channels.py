@@ -57,6 +57,7 @@ class Channel(ABC):
 
     def close(self) -> None:
         """In the parent, after both children have ended."""
+        return
 
 
 class Copied(Channel):

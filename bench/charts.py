@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import cycle
 from pathlib import Path
 
 WIDTH = 860
@@ -70,7 +71,7 @@ def bars(path: Path, title: str, groups: Bars, *, unit: str, top: float | None =
     values = [v for group in groups.values() for v in group.values() if v is not None]
     end = top or max(values, default=1.0) or 1.0
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
-    colours = dict(zip(names, COLOURS * (len(names) // len(COLOURS) + 1)))
+    colours = dict(zip(names, cycle(COLOURS), strict=False))
     drawing, y = _Drawing(title), 46.0
     for group, members in groups.items():
         drawing.text(16, y + 12, group, size=13, bold=True)
@@ -97,7 +98,7 @@ def histograms(
     bins, height = 90, 110.0
     step = (WIDTH - LABELS - 30) / bins
     drawing, y = _Drawing(title), 46.0
-    for (name, values), colour in zip(samples.items(), COLOURS * 4):
+    for (name, values), colour in zip(samples.items(), cycle(COLOURS), strict=False):
         counts = [0] * bins
         for value in values:
             place = (math.log10(max(value, 1e-3)) - low) / (high - low) * bins
@@ -141,7 +142,9 @@ def lines(path: Path, title: str, series: Lines, *, axes: tuple[str, str]) -> No
         drawing.text(left + x / right * width, bottom + 18, _short(x), anchor="middle")
     drawing.text(left + width / 2, bottom + 38, axes[0], anchor="middle")
     drawing.text(left, 42, axes[1])
-    for number, ((name, line), colour) in enumerate(zip(series.items(), COLOURS * 4)):
+    for number, ((name, line), colour) in enumerate(
+        zip(series.items(), cycle(COLOURS), strict=False)
+    ):
         drawing.line(
             [(left + x / right * width, bottom - y / top * height) for x, y in line], colour
         )

@@ -60,7 +60,9 @@ class Watch:
 
     def __exit__(self, *exc_info: object) -> None:
         seconds = time.monotonic() - self._began
-        busy, stolen = (now - then for now, then in zip(_machine_seconds(), self._before))
+        busy, stolen = (
+            now - then for now, then in zip(_machine_seconds(), self._before, strict=True)
+        )
         ours = tree_seconds((os.getpid(), *self._also)) - self._ours
         self.conditions = Conditions(
             seconds=seconds,

@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Asked:
 
     smallest: bool = False
     """Only that all of it works: one tiny case of each kind, nothing installed or drawn."""
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
     peers: bool = True
     results: Path = RESULTS
     figures: Path = FIGURES
