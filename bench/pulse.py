@@ -77,7 +77,7 @@ class _PulseProvider(Provider):
         sink.ended("all is sent")
 
     async def publish(self, track: OutgoingTrack) -> Playout:
-        return _Ears(self.heard)
+        return _Ears(self.heard, patient=track.options.mode == "speech")
 
     async def send_data(self, frame: ringroom.DataFrame) -> None:
         """Nobody reads it."""
@@ -99,14 +99,19 @@ def _open(sink: Sink, number: int) -> TrackSink:
 
 
 class _Ears(Playout):
-    def __init__(self, heard: list[tuple[int, int]]) -> None:
+    """``patient``: they listen to each frame to its end before they take the next."""
+
+    def __init__(self, heard: list[tuple[int, int]], *, patient: bool) -> None:
         self._heard = heard
+        self._patient = patient
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         now = time.monotonic_ns()
         if isinstance(frame, AudioFrame):
             sent, hop = _STAMP.unpack_from(frame.data)
             self._heard.append((now - sent, hop))
+            if self._patient:
+                await asyncio.sleep(frame.duration)
 
     def queued(self) -> float:
         return 0.0
