@@ -276,12 +276,14 @@ class SharedSlots(Copied):
     def __init__(self, nbytes: int) -> None:
         super().__init__(nbytes)
         self._memory = SharedMemory(create=True, size=nbytes * self.depth)
+        assert self._memory.buf is not None
+        self._buffer = self._memory.buf
         context = multiprocessing.get_context("fork")
         self._full: Any = context.Queue()
         self._free: Any = context.Queue()
 
     def writing(self) -> Put:
-        memory, nbytes, free = self._memory.buf, self.nbytes, list(range(self.depth))
+        memory, nbytes, free = self._buffer, self.nbytes, list(range(self.depth))
 
         def put(frame: bytearray) -> None:
             slot = free.pop() if free else self._free.get()
@@ -291,7 +293,7 @@ class SharedSlots(Copied):
         return put
 
     def reading(self) -> Get:
-        memory, nbytes, held = self._memory.buf, self.nbytes, list[int]()
+        memory, nbytes, held = self._buffer, self.nbytes, list[int]()
 
         def get() -> Buffer:
             if held:
@@ -305,6 +307,7 @@ class SharedSlots(Copied):
     def close(self) -> None:
         self._full.close()
         self._free.close()
+        del self._buffer
         self._memory.close()
         self._memory.unlink()
 

@@ -24,7 +24,9 @@ from ringroom.testing.server import LiveKitRoom, LiveKitServer
 sys.path.insert(0, str(ROOT / "integration"))
 
 from clients import tones
-from clients.client import Client
+from clients.client import Client, ClientError
+
+__all__ = ["APP", "ClientError", "Crowd", "Heard", "judged"]
 
 GO = ROOT / "integration" / "clients" / "go"
 BUILD_SECONDS = 600

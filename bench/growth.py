@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,10 +79,10 @@ class First(ringroom.Processor):
         path.with_suffix(".new").rename(path)
 
 
-def started() -> Figures:
+def started(imported: Mapping[str, str] = IMPORTED) -> Figures:
     """Milliseconds: starting Python with numpy, and what comes on top."""
     figures = {"python_numpy_ms": _python("import numpy") * 1e3}
-    for name, code in IMPORTED.items():
+    for name, code in imported.items():
         answer = subprocess.run(
             [sys.executable, "-c", IMPORTS.format(code=code)],
             capture_output=True,
@@ -102,7 +102,7 @@ def _python(code: str) -> float:
 def first_frame() -> Figures:
     """Milliseconds until a pool is up and until it works, with an I/O process that runs already
     and with one that does not."""
-    figures = {}
+    figures: Figures = {}
     for name in ("warm", "cold"):
         with tempfile.TemporaryDirectory() as folder, ringroom.IOProcess() as warm:
             io: ringroom.IOProcess | str = warm if name == "warm" else "process"
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def run(case: Case) -> Figures:
         if case.what == "start":
-            return started()
+            return started({"import": "import ringroom"} if asked.smallest else IMPORTED)
         if case.what == "first frame":
             return first_frame()
         return (tracks if case.what == "tracks" else rooms)(case.count, seconds)

@@ -29,7 +29,7 @@ import numpy as np
 from bench import report
 from bench.charts import bars
 from bench.contenders.stage import FRAME_SECONDS, VARIABLE, Orders
-from bench.crowd import APP, Crowd, judged
+from bench.crowd import APP, ClientError, Crowd, judged
 from bench.environments import ROOT, Environment, Unavailable
 from bench.report import Asked
 from bench.rounds import Figures, Outcome, measure, outcomes
@@ -109,6 +109,15 @@ def run(case: Case, crowd: Crowd, seconds: float) -> Figures:
         "played": heard.seconds / (seconds - TAIL_SECONDS),
         "longest_gap_ms": heard.longest_gap * 1e3,
     }
+
+
+def _or_failed(case: Case, crowd: Crowd, seconds: float) -> Figures:
+    """A contender that breaks down under a load must not take the others' figures along."""
+    try:
+        return run(case, crowd, seconds)
+    except (Failed, ClientError) as error:
+        sys.stderr.write(f"{case}: {error}\n")
+        return {"failed": 1.0}
 
 
 def run_alone(case: Case, seconds: float) -> Figures:
@@ -197,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each call")
     parser.add_argument("--tracks", type=int, nargs="+", default=TRACKS)
     parser.add_argument("--work-ms", type=float, nargs="+", default=WORK_MS)
-    parser.add_argument("--only", default="", help="only contenders with this in their name")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of contenders' names")
     given = parser.parse_args(arguments)
     asked = report.asked(given)
     if asked.smallest:
@@ -206,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.keep("isolation", runs, asked)
         tell(outcomes(runs), {})
         return
-    wanted = [name for name in CONTENDERS if given.only in name]
+    wanted = [name for name in CONTENDERS if any(part in name for part in given.only)]
     missing = _install(wanted, asked)
     cases = [
         Case(name, tracks, work)
@@ -218,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with Crowd() as crowd:
         runs = measure(
             cases,
-            lambda case: run(case, crowd, given.seconds),
+            lambda case: _or_failed(case, crowd, given.seconds),
             asked.plan,
             also=crowd.server_pids,
         )

@@ -23,6 +23,7 @@ from bench.rounds import Figures, Plan, Run, outcomes
 RESULTS = Path(__file__).parent / "results"
 FIGURES = ROOT / "docs" / "figures"
 NOISY = "~"
+WIDE = 150  # of a table that goes to a file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,8 @@ def show(
     for row in rows:
         table.add_row(*row)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
     console.print(table)
     for name, reason in (missing or {}).items():
         console.print(f"{name}: not to be had here ({reason})", markup=False)

@@ -250,11 +250,11 @@ def _memory(way: str, nbytes: int, load: Load) -> Figures:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = report.options(__doc__)
     parser.add_argument("--seconds", type=float, default=Load.seconds, help="at full speed, each")
-    parser.add_argument("--only", default="", help="only ways with this in their name")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of ways' names")
     given = parser.parse_args(arguments)
     asked = report.asked(given)
     others, missing = peers.installed() if asked.peers else ([], {})
-    ways = {way.name: way for way in (*OURS, *STANDARD, *others) if given.only in way.name}
+    ways = {way.name: way for way in (*OURS, *STANDARD, *others) if _is_wanted(way, given.only)}
     missing |= {way.name: why for way in others if (why := _broken(ways, way.name))}
     load, sizes = Load(seconds=given.seconds), [*SIZES]
     if asked.smallest:
@@ -271,6 +271,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tell(runs, sizes, missing)
     if not asked.smallest:
         draw(runs, asked)
+
+
+def _is_wanted(way: type[Channel], parts: Sequence[str]) -> bool:
+    return any(part in way.name for part in parts)
 
 
 def _broken(ways: dict[str, type[Channel]], name: str) -> str:

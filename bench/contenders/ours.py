@@ -31,6 +31,7 @@ class Work(ringroom.Processor):
         self._context = context
 
     def process(self, frame: Frame) -> None:
+        assert isinstance(frame, ringroom.AudioFrame)
         assert isinstance(frame.track, TrackInfo)
         now = time.monotonic()
         position, age = frame.sequence * FRAME_SECONDS, now - frame.received_ns / 1e9
