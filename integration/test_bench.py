@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from conftest import Joins
 from ringroom.testing.server import LiveKitServer
 
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.timeout(300)  # two calls, and the Go client is built first
 def test_a_small_case_of_isolation(
     livekit_server: LiveKitServer, go_client: Joins, tmp_path: Path
 ) -> None:
