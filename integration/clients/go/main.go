@@ -5,7 +5,8 @@
 //
 // Commands, each answered by {"event":"done","do":...} or {"event":"error","do":...,"message":...}:
 //
-//	{"do":"join","url":U,"token":T,"folder":F}    received tracks are written below F; no F, no files
+//	{"do":"join","url":U,"token":T,"folder":F,"only":[IDENTITY]}   received tracks are written below
+//	                                              F; no F, no files; only: whose tracks are subscribed
 //	{"do":"publish","name":N,"file":O,"loop":B,"stereo":B}   one Opus packet per Ogg page, 20 ms each
 //	{"do":"mute","name":N,"muted":B}              {"do":"unpublish","name":N}
 //	{"do":"data","payload":BASE64,"topic":T,"reliable":B,"to":[IDENTITY]}
@@ -21,6 +22,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,8 +33,8 @@ import (
 type command struct {
 	Do, URL, Token, Folder, Name, File, Topic string
 	Payload                                   []byte
-	To                                        []string
-	Loop, Muted, Reliable, Stereo                     bool
+	To, Only                                  []string
+	Loop, Muted, Reliable, Stereo             bool
 }
 
 type event map[string]any
@@ -162,11 +164,29 @@ func (c *client) join(cmd command) error {
 			say(event{"event": "data", "participant": params.SenderIdentity, "topic": user.Topic, "payload": user.Payload})
 		}
 	}
-	room, err := lksdk.ConnectToRoomWithToken(cmd.URL, cmd.Token, callback, lksdk.WithDisableRegionDiscovery())
+	subscribe := func(pub *lksdk.RemoteTrackPublication, p *lksdk.RemoteParticipant) {
+		if slices.Contains(cmd.Only, p.Identity()) {
+			_ = pub.SetSubscribed(true)
+		}
+	}
+	if cmd.Only != nil {
+		callback.OnTrackPublished = subscribe
+	}
+	room, err := lksdk.ConnectToRoomWithToken(cmd.URL, cmd.Token, callback,
+		lksdk.WithDisableRegionDiscovery(), lksdk.WithAutoSubscribe(cmd.Only == nil))
 	if err != nil {
 		return err
 	}
 	c.room = room
+	if cmd.Only != nil {
+		for _, p := range room.GetRemoteParticipants() {
+			for _, pub := range p.TrackPublications() {
+				if remote, ok := pub.(*lksdk.RemoteTrackPublication); ok {
+					subscribe(remote, p)
+				}
+			}
+		}
+	}
 	say(event{"event": "joined", "participant": room.LocalParticipant.Identity(), "room": room.Name()})
 	return nil
 }

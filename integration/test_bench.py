@@ -1,0 +1,34 @@
+"""The benchmark of isolation reaches its end on a real server; nobody looks at its figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import Joins
+from ringroom.testing.server import LiveKitServer
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.timeout(300)  # two calls, and the Go client is built first
+def test_a_small_case_of_isolation(
+    livekit_server: LiveKitServer, go_client: Joins, tmp_path: Path
+) -> None:
+    """The fixtures say what is needed; the benchmark starts a server and clients of its own."""
+    command = [sys.executable, "-m", "bench.isolation", "--no-peers", "--rounds=1", "--again=0"]
+    command += ["--seconds=3", "--tracks", "2", "--work-ms", "1", "--only", "ringroom", "inline"]
+    command += ["--results", str(tmp_path), "--figures", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "isolation.json").read_text())
+    figures = {median["contender"]: median["figures"] for median in found["medians"]}
+    assert set(figures) == {"ringroom", "plain SDK, inline"}
+    for name, of_one in figures.items():
+        assert of_one["played"] > 0, name
+        assert of_one["processed"] > 0, name
+    assert (tmp_path / "isolation.svg").exists()
