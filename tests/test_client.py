@@ -790,7 +790,7 @@ def test_messages_to_all_and_to_some(fake_room: FakeRoom) -> None:
         transport.send_data(b"x" * MAX_DATA_BYTES)
         with pytest.raises(FrameError, match=str(MAX_DATA_BYTES)):
             transport.send_data(b"x" * (MAX_DATA_BYTES + 1))
-        with pytest.raises(FrameError, match="expected identities in a list"):
+        with pytest.raises(FrameError, match="expected a tuple of identities"):
             transport.send_data(b"x", to="alice")
 
 

@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ringroom.connection import Connection, configured
-from ringroom.errors import ClosedError
-from ringroom.face import Face, as_message, check_going_on, take_arrival, wanted_kinds
+from ringroom.errors import BusyError, ClosedError
+from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
 from ringroom.frames import Frame, Item
 from ringroom.inbox import Arrival, Inbox
-from ringroom.options import PublishOptions, TransportConfig
-from ringroom.outgoing import OutgoingLane
+from ringroom.options import PublishOptions, TransportConfig, as_identities
+from ringroom.outgoing import OutgoingLane, as_message
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
 
@@ -41,7 +41,8 @@ def transport(
 
 
 class Transport(Face):
-    """What `transport` gives. For one event loop's thread."""
+    """What `transport` gives. For one event loop's thread: on another loop, every call that is
+    awaited raises `BusyError`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -84,6 +85,20 @@ class Transport(Face):
             raise
         self._opened = True
 
+    def _check_here(self) -> None:
+        """What is awaited wakes on the loop that opened it."""
+        self._check_open()
+        self._check_loop()
+
+    def _check_loop(self) -> None:
+        loop = self._loop
+        if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
+            raise BusyError(
+                f"{self._connection.spec.name}: this transport belongs to another event loop; call "
+                "it there (asyncio.run_coroutine_threadsafe), or use ringroom.transport, which any "
+                "thread may"
+            )
+
     def _pump(self) -> None:
         with self._connection.lock:
             self._connection.session.pump()
@@ -103,13 +118,13 @@ class Transport(Face):
     ) -> Receiver:
         """As `ringroom.client.Transport.recv`; time limits with `asyncio.timeout`."""
         self._check_open()
-        only = None if participants is None else frozenset(participants)
+        only = None if participants is None else as_identities(participants)
         inbox = self._connection.session.open_inbox(wanted_kinds(self._connection, kinds), only)
         return Receiver(self, inbox)
 
     async def send(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `ringroom.client.Transport.send`. Cancelled, part of a long sound may be taken."""
-        self._check_open()
+        self._check_here()
         connection, session = self._connection, self._connection.session
         lane = self._lane_for(frame, publish)
         if lane is None:
@@ -148,7 +163,7 @@ class Transport(Face):
 
     async def flush(self, track: str | None = None) -> float:
         """As `ringroom.client.Transport.flush`."""
-        self._check_open()
+        self._check_here()
         outgoing = self._connection.outgoing
         lanes = self._connection.sounding(track)
         seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
@@ -159,7 +174,7 @@ class Transport(Face):
     async def wait_playout(self, track: str | None = None) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
         played."""
-        self._check_open()
+        self._check_here()
         requests: list[int] = []
         for lane in self._connection.outgoing.named(track):
             if lane.name not in self._sending:
@@ -201,6 +216,7 @@ class Transport(Face):
 
     async def close(self) -> None:
         """As `ringroom.client.Transport.close`."""
+        self._check_loop()
         if self._closed:
             if self._closing is not None:
                 await asyncio.shield(self._closing)
@@ -265,6 +281,7 @@ class Receiver(AsyncIterator[Any]):
         return self
 
     async def __anext__(self) -> Item:
+        self._owner._check_loop()
         session = self._owner._connection.session
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()

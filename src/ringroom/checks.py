@@ -5,7 +5,9 @@ Everything here raises `FrameError`, which says what was wrong, what was expecte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,6 +27,9 @@ MAX_DATA_BYTES = 62_000
 MAX_TOPIC_BYTES = 1_024
 MAX_IDENTITY_BYTES = 1_024
 MAX_DESTINATIONS = 1_000
+MAX_NAME_BYTES = 256
+# Half an hour of mono at 48 kHz, 200 MB: beyond it somebody has mistaken a file for a frame.
+MAX_SAMPLES = 100_000_000
 
 Samples: TypeAlias = NDArray[np.int16]
 
@@ -57,6 +62,18 @@ def check_size(width: int, height: int) -> None:
             raise FrameError(f"the {name} is {value} pixels, expected 2 to {MAX_SIDE}")
 
 
+def as_number(what: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise FrameError(f"{what} of type {type(value).__name__}, expected a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise FrameError(f"{what} of {number}, expected a finite number")
+    return number
+
+
 def check_text(what: str, text: str, limit: int) -> str:
     if not isinstance(text, str):
         raise FrameError(f"the {what} is of type {type(text).__name__}, expected text")
@@ -67,6 +84,13 @@ def check_text(what: str, text: str, limit: int) -> str:
     if size > limit:
         raise FrameError(f"the {what} has {size} bytes, at most {limit} are allowed")
     return text
+
+
+def check_name(what: str, name: str) -> str:
+    """Of a track or a room: it also passes through C."""
+    if isinstance(name, str) and "\0" in name:
+        raise FrameError(f"the {what} holds a NUL character; leave it out")
+    return check_text(what, name, MAX_NAME_BYTES)
 
 
 def as_destinations(to: Any) -> tuple[str, ...]:
@@ -105,7 +129,27 @@ def as_samples(samples: Any, channels: int | None) -> Samples:
         raise FrameError(f"audio of shape {array.shape} has not the {channels} channels asked for")
     if not array.size:
         raise FrameError("an audio frame without samples; send nothing instead")
+    check_length(array.size)
     return np.ascontiguousarray(array)
+
+
+def check_length(samples: int) -> None:
+    if samples > MAX_SAMPLES:
+        raise FrameError(
+            f"an audio frame of {samples} samples, at most {MAX_SAMPLES} are allowed; "
+            "send it in pieces"
+        )
+
+
+def is_sound(samples: object) -> bool:
+    """Whether it has the one form that a frame's samples have."""
+    return (
+        isinstance(samples, np.ndarray)
+        and samples.dtype == np.int16
+        and samples.ndim == 2
+        and samples.shape[1] in (1, 2)
+        and 0 < samples.size <= MAX_SAMPLES
+    )
 
 
 def from_pcm(pcm: bytes | bytearray | memoryview) -> Samples:
@@ -121,6 +165,7 @@ def from_array(samples: Any) -> Samples:
         array = np.asarray(samples)
     except (ValueError, TypeError) as error:
         raise FrameError(f"audio samples do not form an array: {error}") from None
+    check_length(array.size)
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise FrameError("float audio holds NaN or infinite samples; expected [-1, 1]")

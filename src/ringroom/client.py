@@ -12,17 +12,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from ringroom.checks import check_rate
 from ringroom.connection import Connection, configured
 from ringroom.errors import (
     ClosedError,
+    ConfigurationError,
     FrameError,
 )
-from ringroom.face import Face, as_message, check_going_on, take_arrival, wanted_kinds
+from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
 from ringroom.frames import AudioFrame, Frame, Item, Kind
 from ringroom.inbox import Arrival, Inbox
 from ringroom.link import Link
-from ringroom.options import PublishOptions, TransportConfig
-from ringroom.outgoing import OutgoingLane
+from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
+from ringroom.outgoing import OutgoingLane, as_message, checked_name
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.waiting import Deadline, Waiter
@@ -144,7 +146,9 @@ class Sender(Face):
         """A raw binary stream: what is written is sent as PCM, interleaved int16 of the
         transport's rate and channels. A write takes all of it or raises."""
         self._check_open()
-        return AudioOut(self, track, sample_rate)
+        if track is not None:
+            checked_name(track)
+        return AudioOut(self, track, None if sample_rate is None else check_rate(sample_rate))
 
     def flush(self, track: str | None = None, *, timeout: float | None = 5.0) -> float:
         """Throw away sound that was sent up to this call and not yet played (of one track, or of
@@ -216,7 +220,9 @@ class Transport(Sender):
     leaving it by an exception does not."""
 
     def open(self) -> Self:
-        """Connect; called by `transport`."""
+        """Connect; called by `transport`. Raises `ClosedError` the second time."""
+        if self._opened or self._closed:
+            raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
         try:
             self._connect()
         except BaseException:
@@ -235,11 +241,13 @@ class Transport(Sender):
 
         ``timeout`` is for each item, in seconds; its `TimeoutError` does not end the iteration.
         Raises `ClosedError` when closed, `BusyError` when another receiver has one of the kinds,
-        `ConfigurationError` for a kind that the transport does not receive.
+        `ConfigurationError` for a kind that the transport does not receive, and for participants
+        or a timeout that are none.
         """
         self._check_open()
         wanted = wanted_kinds(self._connection, kinds)
-        only = None if participants is None else frozenset(participants)
+        check_timeout(timeout)
+        only = None if participants is None else as_identities(participants)
         with self._connection.lock:
             inbox = self._connection.session.open_inbox(wanted, only)
         return Receiver(self, inbox, timeout)
@@ -259,6 +267,7 @@ class Transport(Sender):
             connection.close()
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(
@@ -341,7 +350,7 @@ class AudioOut(io.RawIOBase):
         when it is no whole number of samples."""
         if self.closed:
             raise ValueError("write to a closed stream")
-        view = memoryview(pcm).cast("B")
+        view = _as_pcm(pcm)
         if len(view) % (2 * self._channels):
             raise FrameError(
                 f"{len(view)} bytes are no whole number of samples "
@@ -351,6 +360,20 @@ class AudioOut(io.RawIOBase):
             frame = AudioFrame(view, self._rate, self._channels, track=self._track)
             self._transport.send(frame)
         return len(view)
+
+
+def _as_pcm(pcm: Any) -> memoryview:
+    try:
+        view = memoryview(pcm)
+    except TypeError:
+        raise FrameError(f"{type(pcm).__name__} is no PCM; expected bytes") from None
+    if view.format not in ("b", "B", "c", "h", "<h"):
+        # The bytes of floats, played as int16, are noise at full level.
+        raise FrameError(
+            f"values of format {view.format!r} are no PCM; expected bytes or int16, or send an "
+            "AudioFrame, which converts floats"
+        )
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
 class VoiceTransport:
@@ -386,5 +409,9 @@ class VoiceTransport:
 
 
 def as_voice_transport(wrapped: Transport) -> VoiceTransport:
-    """Narrow a transport to recv / send / close."""
+    """Narrow a transport to recv / send / close. Raises `ConfigurationError` for what is none."""
+    if not isinstance(wrapped, Transport):
+        raise ConfigurationError(
+            f"the transport is a {type(wrapped).__name__}, expected what ringroom.transport() gives"
+        )
     return VoiceTransport(wrapped)

@@ -141,8 +141,7 @@ class Connection:
 
     def sounding(self, track: str | None) -> list[OutgoingLane]:
         """The audio tracks of that name; all of them for None."""
-        lanes = [lane for lane in self.outgoing.lanes if lane.kind is Kind.AUDIO]
-        return [lane for lane in lanes if track is None or lane.name == track]
+        return [lane for lane in self.outgoing.named(track) if lane.kind is Kind.AUDIO]
 
     def statistics(self) -> Statistics:
         with self.lock:

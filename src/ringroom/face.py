@@ -7,12 +7,12 @@ event loop's thread takes without ever finding it taken.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from ringroom import messages as m
 from ringroom.connection import Connection, Statistics
-from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError
-from ringroom.frames import DataFrame, Frame, Kind
+from ringroom.errors import BusyError, ClosedError, ConfigurationError
+from ringroom.frames import Frame, Kind
 from ringroom.inbox import Arrival, Inbox
 from ringroom.options import PublishOptions
 from ringroom.outgoing import OutgoingLane
@@ -88,6 +88,8 @@ class Face:
 
     def stats(self) -> Statistics:
         """Counts of every lane so far. Also after close."""
+        if not self._opened:
+            return Statistics(lanes=())
         return self._connection.statistics()
 
     def _check_open(self) -> None:
@@ -106,7 +108,9 @@ class Face:
                 warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"in {self.room!r} as {self.identity!r}"
+        state = "closed" if self._closed else "not connected"
+        if self._opened and not self._closed and self._connection.session.joined is not None:
+            state = f"in {self.room!r} as {self.identity!r}"
         return f"<{type(self).__name__} {self._connection.spec.name} {state}>"
 
 
@@ -115,8 +119,11 @@ def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> froze
     asked = connection.options.kinds
     if kinds is None:
         return frozenset(asked)
-    missing = [str(kind) for kind in kinds if kind not in asked]
-    if missing or isinstance(kinds, str):
+    if (
+        isinstance(kinds, str)
+        or not isinstance(kinds, Iterable)
+        or not all(kind in asked for kind in kinds)
+    ):
         raise ConfigurationError(
             f"recv of {kinds!r}, but the transport was opened with kinds={tuple(map(str, asked))}"
         )
@@ -144,11 +151,3 @@ def check_going_on(session: Session) -> None:
     session.check_open()
     if session.ending is not None:
         raise ClosedError(f"the room has ended: {session.ending.reason}")
-
-
-def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:
-    """A data frame from what `send_data` takes."""
-    if isinstance(to, str):
-        raise FrameError(f"to is {to!r}, expected identities in a list")
-    raw = payload.encode() if isinstance(payload, str) else payload
-    return DataFrame(raw, topic, reliable=reliable, to=tuple(to))

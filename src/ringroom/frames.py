@@ -7,7 +7,6 @@ all processes of one machine share). A frame to send carries a track *name*, or 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -147,7 +146,7 @@ class AudioFrame:
     ) -> None:
         self.sample_rate = checks.check_rate(sample_rate)
         self.samples = checks.as_samples(samples, channels)
-        self.track = track
+        self.track = _checked_track(track)
         self.sequence = 0
         self.received_ns = 0
 
@@ -185,10 +184,8 @@ class AudioFrame:
 
     def gain(self, factor: float) -> AudioFrame:
         """The same sound, louder or quieter, clipped at full scale instead of wrapping."""
-        if not math.isfinite(factor):
-            raise FrameError(f"a gain of {factor}, expected a finite number")
         # Beyond full scale over one step nothing changes, and no product overflows.
-        bounded = min(max(float(factor), -65_536.0), 65_536.0)
+        bounded = min(max(checks.as_number("a gain", factor), -65_536.0), 65_536.0)
         scaled = np.rint(self.samples * bounded).clip(-32768, 32767).astype(np.int16)
         return self.replace(samples=scaled)
 
@@ -203,7 +200,7 @@ class AudioFrame:
         return AudioFrame.received(
             self.samples if samples is None else checks.as_samples(samples, self.channels),
             self.sample_rate,
-            self.track if track is None else track,
+            self.track if track is None else _checked_track(track),
             (self.sequence, self.received_ns),
         )
 
@@ -264,7 +261,7 @@ class VideoFrame:
         self.height = int(height)
         self.rotation = int(rotation)
         self.timestamp_us = int(timestamp_us)
-        self.track = track
+        self.track = _checked_track(track)
         self.sequence = 0
         self.received_ns = 0
 
@@ -358,6 +355,8 @@ class DataFrame:
                 f"a data payload has {len(self.payload)} bytes, the server takes at most "
                 f"{checks.MAX_DATA_BYTES}; split it"
             )
+        if not isinstance(self.reliable, bool):
+            raise FrameError(f"reliable is {self.reliable!r}, expected True or False")
         checks.check_text("topic", self.topic, checks.MAX_TOPIC_BYTES)
         checks.check_text("sender's identity", self.participant, checks.MAX_IDENTITY_BYTES)
         object.__setattr__(self, "to", checks.as_destinations(self.to))
@@ -372,6 +371,12 @@ Stamp: TypeAlias = tuple[int, int]
 """(sequence, received_ns)."""
 Frame: TypeAlias = AudioFrame | VideoFrame | DataFrame
 Item: TypeAlias = Frame | Event
+
+
+def _checked_track(track: TrackInfo | str | None) -> TrackInfo | str | None:
+    if track is None or isinstance(track, TrackInfo):
+        return track
+    return checks.check_name("track name", track)
 
 
 def _track_label(track: TrackInfo | str | None) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
-from ringroom.checks import check_channels, check_rate
+from ringroom.checks import MAX_IDENTITY_BYTES, check_channels, check_rate, check_text
 from ringroom.errors import ConfigurationError, FrameError
 from ringroom.frames import Kind, Participant
 
@@ -21,6 +21,8 @@ MEDIA = (Kind.AUDIO, Kind.VIDEO)
 
 # 10 ms is WebRTC's own packet of samples; below it nothing arrives, beyond 1 s nobody waits.
 MIN_FRAME_MS, MAX_FRAME_MS = 10, 1_000
+# Eleven days, in milliseconds still an int of C.
+MAX_TIMEOUT = 1_000_000
 VIDEO_CODECS = ("vp8", "vp9", "h264", "h265", "av1")
 
 
@@ -48,7 +50,7 @@ class PublishOptions:
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise ConfigurationError(f"publish mode is {self.mode!r}, expected 'speech' or 'live'")
-        _check_whole("queue_ms", self.queue_ms, 20, 1_000)
+        check_whole("queue_ms", self.queue_ms, 20, 1_000)
         if self.video_codec not in VIDEO_CODECS:
             known = ", ".join(VIDEO_CODECS)
             raise ConfigurationError(
@@ -56,8 +58,13 @@ class PublishOptions:
             )
         for name in ("audio_bitrate", "video_bitrate"):
             if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), 1_000, 100_000_000)
-        _check_range("video_fps", self.video_fps, 0.1, 240)
+                check_whole(name, getattr(self, name), 1_000, 100_000_000)
+        check_range("video_fps", self.video_fps, 0.1, 240)
+        for name in ("dtx", "red", "simulcast"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(
+                    f"{name} is {getattr(self, name)!r}, expected True or False"
+                )
         sources = ("", "microphone", "camera", "screen_share", "screen_share_audio")
         if self.source not in sources:
             raise ConfigurationError(f"source is {self.source!r}, expected one of {sources[1:]}")
@@ -93,14 +100,14 @@ class SessionOptions:
             )
         object.__setattr__(self, "kinds", _as_kinds(self.kinds))
         object.__setattr__(self, "participants", _as_participants(self.participants))
-        _check_whole("frame_ms", self.frame_ms, MIN_FRAME_MS, MAX_FRAME_MS)
+        check_whole("frame_ms", self.frame_ms, MIN_FRAME_MS, MAX_FRAME_MS)
         if self.frame_ms % 10:
             raise ConfigurationError(
                 f"frame_ms is {self.frame_ms}, expected a multiple of 10 (WebRTC's packet)"
             )
-        _check_range("max_age", self.max_age, 0.02, 60)
-        _check_range("connect_timeout", self.connect_timeout, 0.1, 600)
-        _check_range("close_timeout", self.close_timeout, 0.1, 600)
+        check_range("max_age", self.max_age, 0.02, 60)
+        check_range("connect_timeout", self.connect_timeout, 0.1, 600)
+        check_range("close_timeout", self.close_timeout, 0.1, 600)
         if not isinstance(self.publish, PublishOptions):
             raise ConfigurationError(
                 f"publish is {type(self.publish).__name__}, expected ringroom.PublishOptions(...)"
@@ -122,13 +129,13 @@ class TransportConfig:
             raise ConfigurationError(f"extra is {type(self.extra).__name__}, expected a mapping")
 
 
-def _check_whole(name: str, value: object, low: int, high: int) -> None:
-    _check_range(name, value, low, high)
+def check_whole(name: str, value: object, low: int, high: int) -> None:
+    check_range(name, value, low, high)
     if not isinstance(value, int):
         raise ConfigurationError(f"{name} is {value!r}, expected a whole number")
 
 
-def _check_range(name: str, value: object, low: float, high: float) -> None:
+def check_range(name: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"{name} is {value!r}, expected a number from {low} to {high}")
     if not low <= value <= high:
@@ -154,7 +161,28 @@ def _as_participants(value: Any) -> Participants:
         raise ConfigurationError(
             f"participants is {value!r}, expected a list of identities or a function of Participant"
         )
+    return as_identities(value)
+
+
+def as_identities(value: Any) -> frozenset[str]:
+    """``participants=`` as a set. Raises `ConfigurationError`."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"participants is {value!r}, expected a list of identities")
     identities = list(value)
     if not all(isinstance(identity, str) and identity for identity in identities):
         raise ConfigurationError("participants has an identity that is empty or not text")
+    try:
+        for identity in identities:
+            check_text("identity", identity, MAX_IDENTITY_BYTES)
+    except FrameError as error:
+        raise ConfigurationError(f"participants: {error}") from None
     return frozenset(identities)
+
+
+def check_timeout(seconds: object) -> None:
+    """For ``timeout=``: None waits for ever, what is below 0 is over at once.
+
+    Raises `ConfigurationError`.
+    """
+    if seconds is not None:
+        check_range("timeout", seconds, -MAX_TIMEOUT, MAX_TIMEOUT)

@@ -8,13 +8,15 @@ pieces, so that a flush never has more than one piece under way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, replace
 
+import numpy as np
+
 from ringroom import messages as m
-from ringroom.checks import check_text
+from ringroom.checks import as_destinations, check_name, check_rate, is_sound
 from ringroom.colour import i420_size
-from ringroom.errors import FrameError, RingroomError, WouldBlock
+from ringroom.errors import ConfigurationError, FrameError, RingroomError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveWriter
@@ -30,7 +32,6 @@ SPEECH_SECONDS = 1.0
 LIVE_SECONDS = 2.0
 VIDEO_FRAMES = 8
 DATA_RING_BYTES = 1 << 20
-MAX_NAME_BYTES = 256
 
 
 class OutgoingLane:
@@ -74,28 +75,36 @@ class Outgoing:
 
     def track_name(self, frame: Frame) -> str:
         """The name of the outgoing track that the frame belongs on. Raises `FrameError` for what
-        is no frame."""
+        is no frame, or is one no longer: its fields can be assigned to."""
         _kind(frame)
         if isinstance(frame, DataFrame):
+            if not all(frame.to):
+                raise FrameError("a destination is an empty identity; leave `to` out for everyone")
             return ""
+        _check_unspoiled(frame)
         if isinstance(frame.track, TrackInfo):
             return frame.track.reply_name
         default = DEFAULT_AUDIO if isinstance(frame, AudioFrame) else DEFAULT_VIDEO
-        return frame.track or default
+        return checked_name(frame.track or default)
 
     def lane_for(self, frame: Frame, publish: PublishOptions | None = None) -> OutgoingLane:
         """The lane of the frame's track, opened by its first frame.
 
-        Raises `FrameError` when the track carries another kind or has a bad name, and whatever
-        made the track fail (`BusyError`, `RoomError`).
+        Raises `FrameError` when the track carries another kind or has a bad name,
+        `ConfigurationError` for ``publish`` that is none, and whatever made the track fail
+        (`BusyError`, `RoomError`).
         """
         self._take_news()
+        if publish is not None and not isinstance(publish, PublishOptions):
+            raise ConfigurationError(
+                f"publish is {type(publish).__name__}, expected ringroom.PublishOptions(...)"
+            )
         kind = _kind(frame)
         name = self.track_name(frame)
         lane = self._lanes.get(name)
         if lane is None:
             if name:
-                check_text("track name", name, MAX_NAME_BYTES)
+                checked_name(name)
             lane = OutgoingLane(name, kind, publish or self._session.options.publish)
             self._open(lane, frame)
             self._lanes[name] = lane
@@ -166,13 +175,15 @@ class Outgoing:
     def find(self, name: str | None) -> OutgoingLane | None:
         """The track of that name; None names the only one with sound, or the default one."""
         if name is not None:
-            return self._lanes.get(name)
+            return self._lanes.get(checked_name(name))
         sounding = [lane for lane in self._lanes.values() if lane.kind is Kind.AUDIO]
         return sounding[0] if len(sounding) == 1 else self._lanes.get(DEFAULT_AUDIO)
 
     def named(self, name: str | None) -> list[OutgoingLane]:
         """The lane of that name; all, that of the messages too, for None."""
-        return [lane for lane in self._lanes.values() if name is None or lane.name == name]
+        if name is not None:
+            checked_name(name)
+        return [lane for lane in self._lanes.values() if name in (None, lane.name)]
 
     @property
     def lanes(self) -> list[OutgoingLane]:
@@ -271,6 +282,40 @@ class Outgoing:
         elif isinstance(frame, VideoFrame):
             message = replace(message, width=frame.width, height=frame.height)
         self._session.send(message, writer.descriptors().flat())
+
+
+def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:
+    """A data frame from what `send_data` takes. Raises `FrameError`."""
+    if isinstance(payload, str):
+        try:
+            payload = payload.encode()
+        except UnicodeEncodeError as error:
+            raise FrameError(f"the payload is not valid Unicode text ({error.reason})") from None
+    return DataFrame(payload, topic, reliable=reliable, to=as_destinations(to))
+
+
+def checked_name(name: str) -> str:
+    """The name of a track of ours. Raises `FrameError`."""
+    return check_name("track name", name)
+
+
+def _check_unspoiled(frame: AudioFrame | VideoFrame) -> None:
+    if isinstance(frame, AudioFrame):
+        if not is_sound(frame.samples):
+            raise FrameError(
+                "the samples of this frame were replaced by what is no sound; expected int16 of "
+                "shape (samples per channel, channels): make a frame with "
+                "frame.replace(samples=...), which converts"
+            )
+        check_rate(frame.sample_rate)
+        return
+    data = frame.data
+    whole = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 1
+    if not whole or data.size != i420_size(frame.width, frame.height):
+        raise FrameError(
+            "the data of this frame was replaced by what is no picture of its size; make a new "
+            "VideoFrame"
+        )
 
 
 def _kind(frame: Frame) -> Kind:

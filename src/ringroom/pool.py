@@ -25,7 +25,14 @@ from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, S
 from ringroom.frames import Event, Kind
 from ringroom.inbox import Inbox
 from ringroom.link import Link, open_links
-from ringroom.options import Mode, Route, TransportConfig
+from ringroom.options import (
+    Mode,
+    Route,
+    TransportConfig,
+    check_range,
+    check_timeout,
+    check_whole,
+)
 from ringroom.processes.children import Child, Where
 from ringroom.processes.spawning import pickle_by_value, reap
 from ringroom.processes.supervision import Action, Happening, State, WorkerLife
@@ -57,18 +64,13 @@ class PoolOptions:
     on_error: Callable[[Problem], None] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.workers, bool) or not isinstance(self.workers, int):
-            raise ConfigurationError(f"workers is {self.workers!r}, expected a whole number")
-        if not 1 <= self.workers <= 256:
-            raise ConfigurationError(f"workers is {self.workers}, expected 1 to 256")
+        check_whole("workers", self.workers, 1, 256)
         if self.route not in get_args(Route):
             raise ConfigurationError(f"route is {self.route!r}, expected 'participant' or 'track'")
         if self.mode not in (None, *get_args(Mode)):
             raise ConfigurationError(f"mode is {self.mode!r}, expected 'speech' or 'live'")
         for name in ("start_timeout", "drain_timeout"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-                raise ConfigurationError(f"{name} is {value!r}, expected seconds")
+            check_range(name, getattr(self, name), 0, 86_400)
         for name in ("on_event", "on_error"):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise ConfigurationError(f"{name} is not callable")
@@ -327,6 +329,7 @@ class Pool(Sender):
     def wait(self, timeout: float | None = None) -> str:
         """Until the room ends; the reason. Raises what ended it otherwise (`LostProcessError`,
         `RoomError`), `TimeoutError` when the time is up and the pool goes on."""
+        check_timeout(timeout)
         if not self._children and not self._closed:
             raise ClosedError(f"{self._connection.spec.name}: the pool does not run; use `with`")
         with self._changed:

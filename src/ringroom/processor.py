@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, get_args
 
 from ringroom.errors import ConfigurationError
 from ringroom.frames import AudioFrame, DataFrame, Event, Frame, TrackInfo, VideoFrame
@@ -179,11 +180,42 @@ def chain(*processors: ProcessorLike) -> Processor:
 
 
 def as_processor(processor: ProcessorLike) -> Processor:
-    """A processor from an instance, a class (made without arguments) or a function."""
+    """A processor from an instance, a class (made without arguments) or a function.
+
+    Raises `ConfigurationError`.
+    """
+    made = _made(processor)
+    if made.mode not in get_args(Mode):
+        raise ConfigurationError(
+            f"the processor's mode is {made.mode!r}, expected 'speech' or 'live'"
+        )
+    for name in ("start", "open", "event", "close", "stop"):
+        _refuse_async(name, getattr(made, name))
+    _refuse_async("process", made._function if isinstance(made, _Function) else made.process)
+    return made
+
+
+def _refuse_async(name: str, function: Callable[..., object]) -> None:
+    asks = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    if any(ask(function) or ask(getattr(function, "__call__", None)) for ask in asks):  # noqa: B004
+        raise ConfigurationError(
+            f"the processor's {name} is async, and a worker has no event loop; expected an "
+            "ordinary function (it may block)"
+        )
+
+
+def _made(processor: ProcessorLike) -> Processor:
     if isinstance(processor, Processor):
         return processor
     if isinstance(processor, type):
         if issubclass(processor, Processor):
+            try:
+                inspect.signature(processor).bind()
+            except TypeError as error:
+                raise ConfigurationError(
+                    f"{processor.__name__} is not made without arguments ({error}); hand over an "
+                    "instance"
+                ) from None
             return processor()
         raise ConfigurationError(
             f"{processor.__name__} is a class but no ringroom.Processor; derive from it"

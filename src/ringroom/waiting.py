@@ -7,6 +7,7 @@ from typing import Self
 
 from ringroom.connection import Connection
 from ringroom.lanes.memory import open_counter
+from ringroom.options import check_timeout
 from ringroom.processes.machine import Machine
 
 
@@ -41,6 +42,7 @@ class Deadline:
     """A time limit that several waits share; None waits for ever."""
 
     def __init__(self, machine: Machine, seconds: float | None, what: str) -> None:
+        check_timeout(seconds)
         self._machine = machine
         self._end = None if seconds is None else machine.now() + seconds
         self._seconds = seconds

@@ -257,8 +257,19 @@ class Attachment:
             self._progress.set()
 
     def _open_playout(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
-        reader = self._reader(message, descriptors)
-        self._list(reader.row, "out", message.name, Kind(message.kind), "")
+        row = self._room.row(message.row)
+        self._list(row, "out", message.name, Kind(message.kind), "")
+        try:
+            publish = _publish_options(message)
+        except FrameError as error:
+            close_descriptors(descriptors)
+            self._refuse(message, error)
+            return
+        try:
+            reader = self._reader(message, descriptors, row)
+        except RingroomError as error:  # it has closed the descriptors
+            self._refuse(message, error)
+            return
         if message.kind == Kind.DATA:
             assert isinstance(reader, ReliableReader)
             data = OutgoingData(reader, self._data_failed)
@@ -280,13 +291,12 @@ class Attachment:
                 self._claim(message.name)
             except BusyError as error:
                 reader.close()
-                self._room.retire_lane(message.row)
-                self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
+                self._refuse(message, error)
                 return
         track = OutgoingTrack(
             name=message.name,
             kind=Kind(message.kind),
-            options=_publish_options(message),
+            options=publish,
             sample_rate=message.sample_rate,
             channels=message.channels,
             width=message.width,
@@ -301,9 +311,12 @@ class Attachment:
                 f"track {name!r} is sent by somebody else already; a track has one writer"
             )
 
-    def _reader(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> Reader:
+    def _refuse(self, message: m.PlayoutOpen, error: RingroomError) -> None:
+        self._room.retire_lane(message.row)
+        self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
+
+    def _reader(self, message: m.PlayoutOpen, descriptors: tuple[int, ...], row: Row) -> Reader:
         handles = LaneDescriptors.from_flat(descriptors)
-        row = self._room.row(message.row)
         if not message.live:
             return ReliableReader(handles, row, message.name)
         age = int(self.options.max_age * 1e9)

@@ -7,10 +7,11 @@ from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ringroom.errors import ClosedError, FrameError
-from ringroom.frames import DataFrame, Frame, Kind, TrackInfo
+from ringroom.errors import ClosedError
+from ringroom.frames import Frame, Kind, TrackInfo
 from ringroom.lanes.memory import open_counter
 from ringroom.options import Mode
+from ringroom.outgoing import as_message
 
 if TYPE_CHECKING:
     from ringroom.outgoing import OutgoingLane
@@ -41,10 +42,7 @@ class WorkerContext:
         reliable: bool = True,
         to: Collection[str] = (),
     ) -> None:
-        if isinstance(to, str):
-            raise FrameError(f"to is {to!r}, expected identities in a list")
-        raw = payload.encode() if isinstance(payload, str) else payload
-        self._worker.reply(DataFrame(raw, topic, reliable=reliable, to=tuple(to)), "speech")
+        self._worker.reply(as_message(payload, topic, reliable, to), "speech")
 
     def flush(self, track: str | TrackInfo | None = None) -> float:
         worker = self._worker

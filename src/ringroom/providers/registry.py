@@ -103,10 +103,16 @@ def build(
     rest = {key: value for key, value in options.items() if key not in own}
     if isinstance(provider, str):
         spec_class = find(provider)
-        known = {f.name for f in dataclasses.fields(spec_class)}  # type: ignore[arg-type]
-        _refuse_unknown(f"{provider}: ", rest, known | own)
+        fields = dataclasses.fields(spec_class)  # type: ignore[arg-type]
+        _refuse_unknown(f"{provider}: ", rest, {f.name for f in fields} | own)
         make = _stand_ins.get(provider)
-        return spec_class(**rest) if make is None else make(rest), SessionOptions(**common)
+        if make is not None:
+            return make(rest), SessionOptions(**common)
+        for f in fields:
+            required = f.init and f.default is f.default_factory is dataclasses.MISSING
+            if required and f.name not in rest:
+                raise ConfigurationError(f"{provider}: {f.name} is required")
+        return spec_class(**rest), SessionOptions(**common)
     if not isinstance(provider, ProviderSpec):
         raise ConfigurationError(
             f"the provider is a {type(provider).__name__}, expected a name "
@@ -121,7 +127,7 @@ def build(
 
 
 def _refuse_unknown(prefix: str, given: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(given) - known)
+    unknown = sorted(str(name) for name in set(given) - known)
     if unknown:
         raise ConfigurationError(
             f"{prefix}unknown option {', '.join(unknown)}; known are: {', '.join(sorted(known))}"

@@ -11,7 +11,9 @@ Chunks are not compressed, so that of a chunk that is cut in two the first part 
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeAlias
 
 from ringroom.errors import ConfigurationError
@@ -24,6 +26,7 @@ __all__ = [
     "OFFSET",
     "PROFILE",
     "SCHEMA",
+    "as_path",
     "Source",
     "described",
     "require_mcap",
@@ -53,6 +56,23 @@ def require_mcap() -> None:
     """Raises `ConfigurationError` when the package is missing."""
     if importlib.util.find_spec("mcap") is None:
         raise ConfigurationError("recordings need the package mcap: install ringroom[recording]")
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """A path that a system can be asked for. Raises `ConfigurationError`."""
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text:
+        raise ConfigurationError(f"the path is {path!r}, expected that of a recording")
+    try:
+        usable = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise ConfigurationError(f"the path {text!r} holds what no file's name can hold")
+    return Path(text)
 
 
 def source_of(item: Item) -> Source:

@@ -11,7 +11,6 @@ import struct
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ringroom.errors import ConfigurationError, WireError
@@ -50,7 +49,7 @@ class Reader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         layout.require_mcap()
-        self.path = Path(path)
+        self.path = layout.as_path(path)
         self.cut = ""
         """Where the file ends too early, or is damaged; empty when it is whole. Known after it
         was read to its end."""

@@ -14,12 +14,12 @@ import threading
 import time
 import warnings
 from collections.abc import AsyncIterable, Iterable
-from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self, TypeVar, overload
 
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Item
+from ringroom.options import check_whole
 from ringroom.recording import format as layout
 from ringroom.recording.tap import AsyncTap, Tap
 from ringroom.recording.tape import Entry, Tape, entry_of
@@ -41,12 +41,13 @@ class Recorder:
     """Writes what it is given into a new file at ``path``; a context manager. Thread-safe.
 
     ``queue_bytes`` is how much may wait for the disk. Raises `ConfigurationError` when the file
-    cannot be made or the package mcap is missing.
+    cannot be made, the queue's size is none, or the package mcap is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, queue_bytes: int = 64 << 20) -> None:
         layout.require_mcap()
-        self.path = Path(path)
+        self.path = layout.as_path(path)
+        check_whole("queue_bytes", queue_bytes, 1, 1 << 40)
         try:
             stream = self.path.open("wb")
         except OSError as error:

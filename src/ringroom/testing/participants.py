@@ -14,7 +14,16 @@ from typing import Any, Protocol, TypeVar, Unpack
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ringroom.errors import ClosedError
+from ringroom.checks import (
+    MAX_IDENTITY_BYTES,
+    as_number,
+    check_channels,
+    check_name,
+    check_rate,
+    check_size,
+    check_text,
+)
+from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.providers.fake import messages
 from ringroom.testing import counting, sources
@@ -25,6 +34,7 @@ from ringroom.testing.wire import Wire
 __all__ = ["Camera", "FakeParticipant", "Floor", "Microphone"]
 
 _PIECE_SECONDS = 0.02
+MAX_METADATA_BYTES = 1 << 19
 
 
 class Floor(Protocol):
@@ -42,6 +52,7 @@ class FakeParticipant:
 
     def __init__(self, floor: Floor, participant: Participant) -> None:
         self._floor = floor
+        _check_person(participant)
         with floor.wire.changed:
             self._member = floor.state.enter(participant)
         self._tracks: list[_Track] = []
@@ -71,8 +82,8 @@ class FakeParticipant:
         source: str = "microphone",
     ) -> Microphone:
         """Publishes an audio track. It is silent, and sends nothing, until it is spoken into."""
-        # A frame knows which forms are possible.
-        AudioFrame(np.zeros((1, channels), np.int16), sample_rate)
+        check_rate(sample_rate)
+        check_channels(channels)
         info = self._info(name, Kind.AUDIO, source)
         return self._opened(Microphone(self._floor, self._member, info, (sample_rate, channels)))
 
@@ -80,6 +91,7 @@ class FakeParticipant:
         self, name: str = "camera", width: int = 640, height: int = 480, *, source: str = "camera"
     ) -> Camera:
         """Publishes a video track."""
+        check_size(width, height)
         info = self._info(name, Kind.VIDEO, source)
         return self._opened(Camera(self._floor, self._member, info, (width, height)))
 
@@ -87,13 +99,14 @@ class FakeParticipant:
         self, payload: bytes, *, topic: str = "", to: tuple[str, ...] = (), reliable: bool = True
     ) -> None:
         """A message to everyone, or to the identities in ``to``. Raises `FrameError`."""
-        frame = DataFrame(payload, topic=topic, to=tuple(to), reliable=reliable)
+        frame = DataFrame(payload, topic=topic, to=to, reliable=reliable)
         with self._floor.wire.changed:
             self._check_present()
             self._floor.state.data(self.identity, frame)
 
     def set_attributes(self, attributes: Mapping[str, str]) -> None:
-        """Sets these; an empty value removes one. The others stay."""
+        """Sets these; an empty value removes one. The others stay. Raises `FrameError`."""
+        _check_attributes(attributes)
         merged = {**self._member.participant.attributes, **attributes}
         self._change(attributes={key: value for key, value in merged.items() if value})
 
@@ -124,6 +137,8 @@ class FakeParticipant:
             wire.call_at(wire.time() + noticed_after, lambda: self.leave("connection timeout"))
 
     def _info(self, name: str, kind: Kind, source: str) -> TrackInfo:
+        check_name("track name", name)
+        check_name("source", source)
         return TrackInfo(sid="", name=name, kind=kind, participant=self.identity, source=source)
 
     def _opened(self, track: _AnyTrack) -> _AnyTrack:
@@ -131,6 +146,7 @@ class FakeParticipant:
         return track
 
     def _change(self, **fields: Any) -> None:
+        _check_person(dataclasses.replace(self._member.participant, **fields))
         with self._floor.wire.changed:
             self._check_present()
             self._member.participant = dataclasses.replace(self._member.participant, **fields)
@@ -146,6 +162,23 @@ class FakeParticipant:
 
     def __repr__(self) -> str:
         return f"FakeParticipant({self.identity!r}, sid={self.info.sid!r})"
+
+
+def _check_person(participant: Participant) -> None:
+    """Raises `FrameError` for what no server would let in."""
+    if not check_text("identity", participant.identity, MAX_IDENTITY_BYTES):
+        raise FrameError("the identity is empty")
+    check_text("name for people", participant.name, MAX_METADATA_BYTES)
+    check_text("metadata", participant.metadata, MAX_METADATA_BYTES)
+    _check_attributes(participant.attributes)
+
+
+def _check_attributes(attributes: Mapping[str, str]) -> None:
+    if not isinstance(attributes, Mapping):
+        raise FrameError(f"the attributes are a {type(attributes).__name__}, expected a mapping")
+    for key, value in attributes.items():
+        check_text("attribute's name", key, MAX_METADATA_BYTES)
+        check_text("attribute", value, MAX_METADATA_BYTES)
 
 
 _AnyTrack = TypeVar("_AnyTrack", bound="_Track")
@@ -330,7 +363,9 @@ class Camera(_Track):
         super().__init__(floor, member, info)
 
     def show(self, picture: VideoFrame) -> None:
-        """Shows one picture now, of any size."""
+        """Shows one picture now, of any size. Raises `FrameError` for what is none."""
+        if not isinstance(picture, VideoFrame):
+            raise FrameError(f"a {type(picture).__name__} is no picture, expected a VideoFrame")
         self._perform(iter([(self._message(picture), 0.0)]), 0.0, {})
 
     def test_picture(self, seconds: float = 1.0, fps: float = 30.0, **pace: Unpack[Pace]) -> None:
@@ -338,7 +373,7 @@ class Camera(_Track):
 
         The numbers go on from call to call, starting with 0.
         """
-        count = round(seconds * fps)
+        count = round(as_number("seconds", seconds) * as_number("a frame rate", fps))
         self._perform(self._pictures(count, fps), seconds, pace)
 
     def _pictures(self, count: int, fps: float) -> Iterator[tuple[Media, float]]:

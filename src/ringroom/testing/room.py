@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
-from ringroom.checks import MAX_IDENTITY_BYTES, check_text
-from ringroom.errors import ClosedError, FrameError
+from ringroom.checks import check_name
+from ringroom.errors import ClosedError
 from ringroom.frames import DataFrame, Participant, TrackInfo
 from ringroom.processes.machine import Machine
 from ringroom.providers import registry
@@ -86,6 +86,7 @@ class FakeRoom:
         kept_pictures: int = 100,
     ) -> None:
         self._closed = True
+        check_name("name of the room", name)
         self._core = _Core(name, clock, kept_pictures)
         self._faults = RoomFaults(self._core)
         self._closed = False
@@ -107,13 +108,11 @@ class FakeRoom:
     ) -> FakeParticipant:
         """Somebody comes in. Whoever is there under the same identity is put out.
 
-        Raises `FrameError` for an identity that is empty or too long.
+        Raises `FrameError` for an identity that is empty, and for texts that are too long or none.
         """
         self._check_open()
-        if not check_text("identity", identity, MAX_IDENTITY_BYTES):
-            raise FrameError("the identity is empty")
         participant = Participant(
-            identity=identity, name=name, metadata=metadata, attributes=dict(attributes or {})
+            identity=identity, name=name, metadata=metadata, attributes=attributes or {}
         )
         return FakeParticipant(self._core, participant)
 

@@ -12,7 +12,7 @@ import wave
 import numpy as np
 from numpy.typing import NDArray
 
-from ringroom.checks import Samples
+from ringroom.checks import Samples, as_number
 from ringroom.colour import i420_size, planes
 from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, VideoFrame
@@ -31,13 +31,14 @@ def tone(
 
     int16 of shape (samples per channel, channels), the same in each channel.
     """
-    phase = 2 * np.pi * frequency * np.arange(round(seconds * sample_rate)) / sample_rate
-    return _spread(level * np.sin(phase), channels)
+    count = round(as_number("seconds", seconds) * sample_rate)
+    phase = 2 * np.pi * as_number("a frequency", frequency) * np.arange(count) / sample_rate
+    return _spread(as_number("a level", level) * np.sin(phase), channels)
 
 
 def silence(seconds: float, sample_rate: int, channels: int = 1) -> Samples:
     """Zeros, int16 of shape (samples per channel, channels)."""
-    return np.zeros((round(seconds * sample_rate), channels), np.int16)
+    return np.zeros((round(as_number("seconds", seconds) * sample_rate), channels), np.int16)
 
 
 def noise(
@@ -48,12 +49,17 @@ def noise(
     int16 of shape (samples per channel, channels), the same in each channel.
     """
     generator = np.random.default_rng(seed)
-    return _spread(generator.uniform(-level, level, round(seconds * sample_rate)), channels)
+    peak, count = as_number("a level", level), round(as_number("seconds", seconds) * sample_rate)
+    return _spread(generator.uniform(-peak, peak, count), channels)
 
 
 def read_wav(path: str | os.PathLike[str]) -> AudioFrame:
     """All of a WAV file of 16-bit PCM. Raises `FrameError` for another format."""
-    with wave.open(os.fspath(path), "rb") as file:
+    try:
+        opened = wave.open(os.fspath(path), "rb")  # noqa: SIM115
+    except (wave.Error, EOFError) as error:
+        raise FrameError(f"{path}: is no WAV file of PCM ({error or 'cut off'})") from None
+    with opened as file:
         if file.getsampwidth() != 2:
             raise FrameError(f"{path}: {8 * file.getsampwidth()}-bit samples, expected 16-bit PCM")
         pcm = file.readframes(file.getnframes())

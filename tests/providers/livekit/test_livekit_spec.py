@@ -73,6 +73,13 @@ def test_urls_that_are_taken(url: str, kept: str) -> None:
         "ws://hunter2@host:bad",
         "ws://host?access_token=hunter2",
         "ws://host#hunter2",
+        "ws://exa mple.com",
+        "ws://host/a b",
+        "ws://ho\tst",
+        "ws://ho\0st",
+        "ws://\ud800.com",
+        "ws://a..b",
+        "ws://" + "a" * 254,
         7880,
         b"ws://host",
     ],
@@ -101,6 +108,11 @@ def test_urls_that_are_refused(url: Any) -> None:
         jwt(room=None),
         12,
         b"a.b.c",
+        "Bearer " + jwt(),
+        f'"{jwt()}"',
+        jwt() + "\0",
+        jwt()[:30] + "\n" + jwt()[30:],
+        jwt().replace(".", " . "),
     ],
 )
 def test_tokens_that_are_refused(token: Any) -> None:
@@ -115,7 +127,7 @@ def test_the_room_must_be_the_tokens() -> None:
     message = refused(room="other")
     assert "'voice-room'" in message
     assert "'other'" in message
-    assert "room is int" in refused(room=3)
+    assert "room is of type int" in refused(room=3)
 
 
 def test_an_expired_token_is_the_servers_to_refuse() -> None:

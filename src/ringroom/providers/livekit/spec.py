@@ -7,17 +7,23 @@ room that was asked for. Whether the token is valid is the server's to say.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from ringroom.errors import ConfigurationError
+from ringroom.checks import check_name
+from ringroom.errors import ConfigurationError, FrameError
 from ringroom.providers.claims import claims_of
 from ringroom.providers.provider import Provider, ProviderSpec
 
 __all__ = ["LiveKit"]
 
+# RFC 7515: three parts in base64url, and nothing around them.
+_JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f\ud800-\udfff]")
+MAX_HOST = 253
 # The SDK speaks WebSocket; LiveKit's own dashboards and APIs show the http form.
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
@@ -42,8 +48,10 @@ class LiveKit(ProviderSpec):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", _checked_url(self.url))
-        if not isinstance(self.room, str):
-            raise ConfigurationError(f"livekit: room is {type(self.room).__name__}, expected text")
+        try:
+            check_name("room", self.room)
+        except FrameError as error:
+            raise ConfigurationError(f"livekit: {error}") from None
         if not callable(self.token):
             object.__setattr__(self, "token", _checked_token(self.token, self.room))
         if self.e2ee_key is not None:
@@ -76,8 +84,11 @@ def _checked_url(url: object) -> str:
         raise ConfigurationError("livekit: URL is required")
     if not isinstance(url, str):
         raise ConfigurationError(f"livekit: the URL is {type(url).__name__}, expected text")
+    url = url.strip()
+    if _UNPRINTABLE.search(url):
+        raise ConfigurationError("livekit: the URL holds spaces or unprintable characters")
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
         # urlsplit's own message may quote what stands before the @.
@@ -93,6 +104,8 @@ def _checked_url(url: object) -> str:
 def _check_parts(parts: SplitResult, port: int | None) -> None:
     if not parts.hostname or port == 0:
         raise ConfigurationError("livekit: the URL has no host, or port 0")
+    if len(parts.hostname) > MAX_HOST or not all(parts.hostname.removesuffix(".").split(".")):
+        raise ConfigurationError("livekit: the URL's host is no host's name")
     if "@" in parts.netloc:
         raise ConfigurationError(
             "livekit: the URL holds credentials; access is given by the token alone"
@@ -126,6 +139,11 @@ def _checked_token(token: object, room: str) -> str:
 
 
 def _claims(token: str) -> dict[str, Any]:
+    if not _JWT.fullmatch(token):
+        raise ConfigurationError(
+            "livekit: Token is not a JWT (three parts with dots between, and nothing around them: "
+            "no quotes, no 'Bearer '); mint one with livekit-api or `ringroom token`"
+        )
     try:
         return claims_of(token)
     except ValueError as error:

@@ -41,8 +41,8 @@ class Replay(ProviderSpec):
     e2ee_key: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not self.path or not isinstance(self.path, str | os.PathLike):
-            raise ConfigurationError(f"replay: path is {self.path!r}, expected that of a recording")
+        if not isinstance(self.loop, bool):
+            raise ConfigurationError(f"replay: loop is {self.loop!r}, expected True or False")
         speed = self.speed
         if speed is not None and (
             isinstance(speed, bool)
@@ -54,14 +54,15 @@ class Replay(ProviderSpec):
                 f"replay: speed is {speed!r}, expected a number up to {_MAX_SPEED}, or None for as "
                 "fast as the application receives"
             )
-        # The I/O process need not be in our folder.
-        object.__setattr__(self, "path", os.path.abspath(os.fspath(self.path)))
         self._look()
 
     def _look(self) -> None:
+        from ringroom.recording.format import as_path
         from ringroom.recording.reader import Reader
 
         try:
+            # The I/O process need not be in our folder.
+            object.__setattr__(self, "path", os.path.abspath(as_path(self.path)))
             Reader(self.path)
         except ConfigurationError as error:
             raise ConfigurationError(f"replay: {error}") from None
