@@ -27,6 +27,12 @@ class LaneStatistics:
     counts: LaneCounts
 
 
+# Ended lanes that are told apart; what ended longest ago is counted together beyond it, for a room
+# may see new names for ever.
+MAX_REMEMBERED = 4_096
+OTHERS = "(others)"
+
+
 class Accounts:
     """The lanes that count now, and what those before them have counted."""
 
@@ -44,8 +50,17 @@ class Accounts:
         if index not in self._listed:
             return False
         now = _statistics(*self._listed.pop(index))
-        self._retired[_key(now)] = _sum(self._retired.get(_key(now)), now)
+        # Last in order: the one that ended most lately.
+        self._retired[_key(now)] = _sum(self._retired.pop(_key(now), None), now)
+        if len(self._retired) > MAX_REMEMBERED:
+            self._fold()
         return True
+
+    def _fold(self) -> None:
+        oldest = next(key for key, one in self._retired.items() if one.track != OTHERS)
+        gone = self._retired.pop(oldest)
+        gone = replace(gone, track=OTHERS, participant="", place=-1)
+        self._retired[_key(gone)] = _sum(self._retired.get(_key(gone)), gone)
 
     def retire_all(self) -> None:
         """No row is looked at from here on."""

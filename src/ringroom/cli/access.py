@@ -2,6 +2,7 @@
 
 The one place that reads environment variables. What is given as an option wins; a secret given as
 an option works, with a warning, because every user of the machine can read it in the process list.
+Token, key and secret are taken out of the environment: the processes that are started inherit it.
 """
 
 from __future__ import annotations
@@ -30,28 +31,39 @@ def token(asked: argparse.Namespace) -> str | Callable[[], str]:
     """
     if asked.token and asked.token_file:
         raise ConfigurationError("--token and --token-file: give one of them")
+    found = _take_secrets()
     given = _secret(asked.token, "--token", asked.token_file) or ""
     has_keys = any((asked.key, asked.secret, asked.key_file, asked.secret_file))
     if given and has_keys:
         raise ConfigurationError("a token and a key or secret: give one or the other")
     if not given and not has_keys:
-        given = os.environ.get("LIVEKIT_TOKEN", "")
+        given = found["LIVEKIT_TOKEN"]
     if given:
         if asked.identity:
             raise ConfigurationError("--identity: the token says who we are; leave one of them out")
         return given
-    if not has_keys and not os.environ.get("LIVEKIT_API_KEY"):
+    if not has_keys and not found["LIVEKIT_API_KEY"]:
         return ""
     if not asked.room:
         raise ConfigurationError("--room is required where a token is minted")
-    return minter(asked, asked.room, asked.identity or "ringroom")
+    return _minter(asked, asked.room, asked.identity or "ringroom", found)
 
 
 def minter(asked: argparse.Namespace, room: str, identity: str) -> Callable[[], str]:
     """Mints a fresh token at each call. Raises `ConfigurationError` without key or secret."""
-    key = _secret(asked.key, "", asked.key_file) or os.environ.get("LIVEKIT_API_KEY", "")
-    secret = _secret(asked.secret, "--secret", asked.secret_file)
-    secret = secret or os.environ.get("LIVEKIT_API_SECRET", "")
+    return _minter(asked, room, identity, _take_secrets())
+
+
+def _take_secrets() -> dict[str, str]:
+    names = ("LIVEKIT_TOKEN", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
+    return {name: os.environ.pop(name, "") for name in names}
+
+
+def _minter(
+    asked: argparse.Namespace, room: str, identity: str, found: dict[str, str]
+) -> Callable[[], str]:
+    key = _secret(asked.key, "", asked.key_file) or found["LIVEKIT_API_KEY"]
+    secret = _secret(asked.secret, "--secret", asked.secret_file) or found["LIVEKIT_API_SECRET"]
     if not key:
         raise ConfigurationError("no API key: set LIVEKIT_API_KEY, or give --key or --key-file")
     if not secret:

@@ -24,6 +24,8 @@ from ringroom.lanes.ring import Slot
 from ringroom.lanes.statistics import Count, Row
 
 EVENT_ROOM = 4_096
+# Beyond it only the last of a row of events is kept: somebody mutes and unmutes to no end.
+MAX_OWED = 256
 # Once something was too old, skip down to this share of max_age (measured: with FIFO alone a slow
 # reader sits at 95 % of the limit, with the mark at half of it).
 LOW_MARK = 0.3
@@ -94,6 +96,8 @@ class LiveWriter(LaneWriter):
         if len(head) + len(body) > self.max_record and event.participant is not None:
             # A participant's metadata may have any size; the track's event must not get stuck.
             event = replace(event, participant=Participant(identity=event.participant.identity))
+        if len(self._owed) >= MAX_OWED:
+            self._owed.pop()
         self._owed.append(event)
         self.settle()
 

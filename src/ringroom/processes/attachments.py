@@ -13,15 +13,24 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ringroom import messages as m
-from ringroom.errors import BusyError, ConfigurationError, FrameError, RingroomError, RoomError
+from ringroom.errors import (
+    BusyError,
+    ConfigurationError,
+    FrameError,
+    RingroomError,
+    RoomError,
+    StartupError,
+)
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Row
+from ringroom.notices import LostFrames, Notices
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.processes.inbound import (
+    DROPPED_FULL,
     MAILBOX_RING_BYTES,
     SETTLE_SECONDS,
     Mailbox,
@@ -38,6 +47,10 @@ W = TypeVar("W", LiveWriter, ReliableWriter)
 # (`session.MAX_UNREAD_ENDED`); who waits for it stays well below.
 MAX_UNREAD_ENDED = 32
 STALL_SECONDS = 10.0
+# What one reader's lanes may take while it does not read: forty cameras of 1080p, or a thousand
+# microphones.
+MAX_LANES = 1_024
+MAX_LANES_BYTES = 1 << 30
 
 
 class Room(Protocol):
@@ -45,6 +58,8 @@ class Room(Protocol):
 
     options: SessionOptions
     clock: Callable[[], int]
+    notices: Notices
+    lost: LostFrames
 
     def acquire_row(self) -> Row: ...
     def row(self, index: int) -> Row: ...
@@ -117,6 +132,7 @@ class Attachment:
         participant: Participant,
         follows: int,
     ) -> tuple[int, W]:
+        self._check_room_for(capacity)
         row = self._room.acquire_row()
         try:
             writer = made(capacity, row)
@@ -136,6 +152,14 @@ class Attachment:
         )
         self.send(message, writer.descriptors().flat())
         return self._numbers, writer
+
+    def _check_room_for(self, capacity: int) -> None:
+        lanes = [*self._writers.values(), *(box.writer for box in self._patient.values())]
+        taken = sum(writer.capacity for writer in lanes)
+        if len(lanes) >= MAX_LANES or taken + capacity > MAX_LANES_BYTES:
+            raise StartupError(
+                f"its reader has {len(lanes)} lanes of {taken >> 20} MiB, and reads them too slowly"
+            )
 
     def lane_ending(self, number: int) -> None:
         if number in self._patient:
@@ -159,14 +183,17 @@ class Attachment:
         except TimeoutError:
             if not self._told:
                 self._told = True
-                self.log_problem(
+                log.warning(
                     "the source waits for a reader: of what is asked for by kinds= and "
                     "participants= something is not received"
                 )
             await event.wait()
 
     def log_problem(self, text: str) -> None:
-        log.warning("%s", text)
+        self._room.notices.tell("lane", text)
+
+    def frames_dropped(self, track: str, cause: str, count: int) -> None:
+        self._room.lost.note(track, cause, count)
 
     def _settle(self) -> None:
         """Write events that had no room in their lanes, until none is owed."""
@@ -179,12 +206,22 @@ class Attachment:
             return
         mailbox = self._mailboxes.get(kind)
         if mailbox is None:
-            mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
-        mailbox.post(item)
+            try:
+                mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
+            except StartupError as error:
+                self.log_problem(f"{kind} is not received: {error}")
+                return
+        lost = mailbox.post(item)
+        if lost:
+            self.frames_dropped(kind.value, DROPPED_FULL, lost)
 
     def _open_mailbox(self, kind: Kind) -> Mailbox:
         row = self._room.acquire_row()
-        writer = ReliableWriter(MAILBOX_RING_BYTES, row)
+        try:
+            writer = ReliableWriter(MAILBOX_RING_BYTES, row)
+        except BaseException:
+            self._room.retire_lane(row.index)
+            raise
         self._numbers += 1
         self._list(row, "in", "", kind, "")
         message = m.LaneOpened(

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
-from ringroom.errors import ClosedError, StartupError, WouldBlock
+from ringroom.checks import MAX_SIDE, check_channels, check_rate, check_size
+from ringroom.colour import i420_size
+from ringroom.errors import ClosedError, FrameError, StartupError, WouldBlock
 from ringroom.frames import (
     AudioFrame,
     DataFrame,
@@ -38,6 +41,11 @@ MAX_LANE_BYTES = 64 << 20
 MAILBOX_RING_BYTES = 1 << 20
 MAX_BACKLOG_BYTES = 8 << 20
 SETTLE_SECONDS = 0.02
+# After a lane could not be made: every frame that comes would try again.
+RETRY_NS = 1_000_000_000
+# Looks at what the reader has dropped: once a second for sound.
+LOOK_EVERY = 50
+DROPPED_STALE, DROPPED_FULL = "too old when it was their turn", "for want of room"
 
 
 class LaneOwner(Protocol):
@@ -59,6 +67,41 @@ class LaneOwner(Protocol):
     def log_problem(self, text: str) -> None:
         """Say something went wrong, at most once in a while."""
 
+    def frames_dropped(self, track: str, cause: str, count: int) -> None:
+        """So many more frames of the track were dropped."""
+
+
+class Deaf:
+    """The `TrackSink` of a track that is not taken."""
+
+    def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
+        """Nothing."""
+
+    def video(
+        self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
+    ) -> None:
+        """Nothing."""
+
+    def muted(self, muted: bool) -> None:
+        """Nothing."""
+
+    def close(self, reason: str = "") -> None:
+        """Nothing."""
+
+
+def check_sound(nbytes: int, sample_rate: int, channels: int) -> None:
+    """Raises `FrameError` for what no reader could decode."""
+    check_rate(sample_rate)
+    if not nbytes or nbytes % (2 * check_channels(channels)):
+        raise FrameError(f"{nbytes} bytes of sound in {channels} channels")
+
+
+def check_picture(nbytes: int, size: tuple[int, int], rotation: int) -> None:
+    """Raises `FrameError` for what no reader could decode."""
+    check_size(*size)
+    if nbytes != i420_size(*size) or rotation not in (0, 90, 180, 270):
+        raise FrameError(f"{nbytes} bytes of {size[0]}x{size[1]}, rotated by {rotation}")
+
 
 class InboundTrack:
     """One track's `TrackSink`. Its lane is made by the first frame, and made anew when a frame
@@ -78,6 +121,9 @@ class InboundTrack:
         self._number = 0
         self._writer: LiveWriter | None = None
         self._sequence = 0
+        self._frame_bytes = 0
+        self._retry_ns = 0
+        self._told = (0, 0)
         self._closed = False
         if track.kind is Kind.AUDIO:
             options = owner.options
@@ -86,21 +132,50 @@ class InboundTrack:
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
         body = samples.cast("B") if samples.format != "B" or samples.ndim != 1 else samples
+        try:
+            check_sound(len(body), sample_rate, channels)
+        except FrameError as error:
+            self._refuse(error)
+            return
         writer = self._writer_for(len(body))
         if writer is not None:
             stamp = (self._sequence, self._owner.clock())
             writer.send_parts(records.audio_head(sample_rate, channels, stamp), body)
-            self._sequence += 1
+            self._sent()
 
     def video(
         self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
     ) -> None:
         body = i420.cast("B") if i420.format != "B" or i420.ndim != 1 else i420
+        try:
+            check_picture(len(body), size, rotation)
+        except FrameError as error:
+            self._refuse(error)
+            return
         writer = self._writer_for(len(body))
         if writer is not None:
             stamp = (self._sequence, self._owner.clock())
             writer.send_parts(records.video_head(size, rotation, timestamp_us, stamp), body)
-            self._sequence += 1
+            self._sent()
+
+    def _refuse(self, error: FrameError) -> None:
+        self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
+
+    def _sent(self) -> None:
+        self._sequence += 1
+        if self._sequence % LOOK_EVERY == 0:
+            self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        if self._writer is None:
+            return
+        row, (stale, full) = self._writer.row, self._told
+        now = row.get(Count.DROPPED_STALE), row.get(Count.DROPPED_FULL)
+        label = f"{self._track.participant}/{self._track.name or self._track.sid}"
+        for cause, count in ((DROPPED_STALE, now[0] - stale), (DROPPED_FULL, now[1] - full)):
+            if count > 0:
+                self._owner.frames_dropped(label, cause, count)
+        self._told = now
 
     def muted(self, muted: bool) -> None:
         kind = EventKind.TRACK_MUTED if muted else EventKind.TRACK_UNMUTED
@@ -115,6 +190,7 @@ class InboundTrack:
         self._closed = True
         self._on_closed(self)
         if self._writer is not None:
+            self._tell_dropped()
             self._writer = None
             self._owner.lane_ending(self._number)
 
@@ -124,9 +200,15 @@ class InboundTrack:
         room = nbytes + records.VIDEO_HEADER_BYTES
         if self._writer is None or room > self._writer.max_record:
             self._renew(nbytes)
-        return self._writer
+        fits = self._writer is not None and room <= self._writer.max_record
+        return self._writer if fits else None
 
     def _renew(self, nbytes: int) -> None:
+        if self._owner.clock() < self._retry_ns:
+            return
+        self._tell_dropped()
+        # Twice as large at least: a picture that grows with every frame makes a dozen lanes.
+        nbytes = max(nbytes, min(2 * self._frame_bytes, i420_size(MAX_SIDE, MAX_SIDE)))
         try:
             number, writer = self._owner.open_live(
                 lane_capacity(self._owner.options, self._track.kind, nbytes),
@@ -136,8 +218,10 @@ class InboundTrack:
             )
         except (StartupError, ClosedError) as error:
             self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
+            self._retry_ns = self._owner.clock() + RETRY_NS
             return
         self._number, self._writer = number, writer
+        self._frame_bytes, self._told = nbytes, (0, 0)
 
 
 def lane_capacity(options: SessionOptions, kind: Kind, nbytes: int) -> int:
@@ -163,22 +247,24 @@ class Mailbox:
         self._backlog_bytes = 0
         self._lost = 0
 
-    def post(self, item: Item) -> None:
+    def post(self, item: Item) -> int:
+        """How many items this made it drop: 0 or 1."""
         now = self._clock()
         if not self._backlog and self._write(item, now):
-            return
+            return 0
         nbytes = _held_bytes(item)
         if self._backlog and self._backlog_bytes + nbytes > MAX_BACKLOG_BYTES:
             self._lost += 1
             if not isinstance(item, Event):
                 self.writer.row.add(Count.SENT)
                 self.writer.row.add(Count.DROPPED_FULL)
-            return
+            return 1
         if not self._backlog:
             self.emptied.clear()
             self._loop.add_reader(self.writer.freed_fileno(), self._drain)
         self._backlog.append((item, now, nbytes))
         self._backlog_bytes += nbytes
+        return 0
 
     def _drain(self) -> None:
         self.writer.in_use  # noqa: B018 (takes the credit, so that the loop sleeps until more)
@@ -199,6 +285,13 @@ class Mailbox:
             self.writer.send_nowait(item, received_ns)
         except WouldBlock:
             return False
+        except FrameError:
+            # An event may tell of a participant with more metadata than a record takes.
+            assert isinstance(item, Event)
+            who = item.participant
+            if who is None or not (who.metadata or who.attributes):
+                raise
+            return self._write(replace(item, participant=_plain(who)), received_ns)
         return True
 
     def close(self) -> None:
@@ -210,12 +303,20 @@ class Mailbox:
         close_writer(self.writer)
 
 
+def _plain(who: Participant) -> Participant:
+    return Participant(identity=who.identity, sid=who.sid, name=who.name)
+
+
 def _held_bytes(item: Item) -> int:
     if isinstance(item, AudioFrame):
         return 256 + item.samples.nbytes
     if isinstance(item, VideoFrame):
         return 256 + item.data.nbytes
-    return 256 + (len(item.payload) if isinstance(item, DataFrame) else 1024)
+    if isinstance(item, DataFrame):
+        return 256 + len(item.payload)
+    who = item.participant
+    texts = () if who is None else (who.metadata, *who.attributes, *who.attributes.values())
+    return 1_280 + sum(map(len, texts))
 
 
 def close_writer(writer: LaneWriter) -> None:

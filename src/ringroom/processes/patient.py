@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ringroom.errors import ClosedError, StartupError
+from ringroom.errors import ClosedError, FrameError, StartupError
 from ringroom.frames import (
     AudioFrame,
     Event,
@@ -24,7 +24,13 @@ from ringroom.frames import (
     VideoFrame,
 )
 from ringroom.lanes import records
-from ringroom.processes.inbound import LaneOwner, Mailbox, lane_capacity
+from ringroom.processes.inbound import (
+    LaneOwner,
+    Mailbox,
+    check_picture,
+    check_sound,
+    lane_capacity,
+)
 
 __all__ = ["PatientOwner", "PatientTrack"]
 
@@ -65,6 +71,11 @@ class PatientTrack:
             self._renew(samples * options.channels * 2)
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
+        try:
+            check_sound(samples.nbytes, sample_rate, channels)
+        except FrameError as error:
+            self._refuse(error)
+            return
         # A copy: it may have to wait, and the caller's memory does not.
         pcm = np.frombuffer(bytes(samples), np.int16).reshape(-1, channels)
         self._post(AudioFrame.received(pcm, sample_rate, self._track, _NO_STAMP), pcm.nbytes)
@@ -72,9 +83,17 @@ class PatientTrack:
     def video(
         self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
     ) -> None:
+        try:
+            check_picture(i420.nbytes, size, rotation)
+        except FrameError as error:
+            self._refuse(error)
+            return
         data = np.frombuffer(bytes(i420), np.uint8)
         origin = (rotation, timestamp_us)
         self._post(VideoFrame.received(data, size, origin, self._track, _NO_STAMP), data.nbytes)
+
+    def _refuse(self, error: FrameError) -> None:
+        self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
 
     def muted(self, muted: bool) -> None:
         kind = EventKind.TRACK_MUTED if muted else EventKind.TRACK_UNMUTED

@@ -17,9 +17,11 @@ from ringroom.errors import RingroomError, RoomError
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes.statistics import Row, RowPool, StatisticsTable
 from ringroom.link import Link
+from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
+from ringroom.processes.admission import Admission, bounded, bounded_event, bounded_track
 from ringroom.processes.attachments import Attachment
-from ringroom.processes.inbound import InboundTrack
+from ringroom.processes.inbound import Deaf, InboundTrack
 from ringroom.processes.patient import PatientTrack
 from ringroom.processes.routing import Routing
 from ringroom.processes.wire import LoopLink, as_ours, close_descriptors, error_text
@@ -36,6 +38,9 @@ class RoomSession:
         self.clock = clock
         self.options = SessionOptions()
         self.done = asyncio.Event()
+        self.notices = Notices(log, clock)
+        self.lost = LostFrames(log, clock)
+        self._admission = Admission()
         self._application = Attachment(self, APPLICATION)
         self._attachments: dict[int, Attachment] = {APPLICATION: self._application}
         self._owners: dict[str, Attachment] = {}
@@ -182,6 +187,9 @@ class RoomSession:
     def wants(self, track: TrackInfo, participant: Participant) -> bool:
         if self._ended or track.kind not in self.options.kinds:
             return False
+        return self._asked_for(bounded(participant)) and self._admits(track)
+
+    def _asked_for(self, participant: Participant) -> bool:
         wanted = self.options.participants
         if wanted is None:
             return True
@@ -189,9 +197,17 @@ class RoomSession:
             return participant.identity in wanted
         try:
             return bool(wanted(participant))
-        except Exception:
-            log.exception("participants=: the predicate raised for %r", participant.identity)
+        except Exception:  # noqa: BLE001 (the application's function)
+            who = participant.identity
+            text = f"participants=: the predicate raised for {who!r}"
+            self.notices.tell("predicate", text, traceback=True)
             return False
+
+    def _admits(self, track: TrackInfo) -> bool:
+        refusal = self._admission.refusal(track)
+        if refusal:
+            self.notices.tell("admission", refusal)
+        return not refusal
 
     def open_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
         return self._open(InboundTrack, track, participant)
@@ -205,11 +221,15 @@ class RoomSession:
         track: TrackInfo,
         participant: Participant,
     ) -> TrackSink:
+        if not self._admits(track):
+            return Deaf()
+        track, participant = bounded_track(track), bounded(participant)
         key = track.sid if self._route == "track" else participant.identity
         place = APPLICATION if self._routing is None else self._routing.opened(key)
 
         def closed(sink: InboundTrack | PatientTrack) -> None:
             self._tracks.discard(sink)
+            self._admission.forget(track.sid)
             if self._routing is not None:
                 self._routing.closed(key)
 
@@ -238,6 +258,11 @@ class RoomSession:
         return self._at(self._routing.place(sender) if sender else 0)
 
     def event(self, event: Event) -> None:
+        if event.kind is EventKind.TRACK_UNPUBLISHED and event.track is not None:
+            self._admission.forget(event.track.sid)
+        elif event.kind is EventKind.PARTICIPANT_LEFT and event.participant is not None:
+            self._admission.forget_participant(event.participant.identity)
+        event = bounded_event(event)
         for attachment in tuple(self._attachments.values()):
             attachment.post(Kind.EVENT, event)
 

@@ -548,20 +548,77 @@ def test_a_handler_that_fails_is_counted(room: Room, caplog: pytest.LogCaptureFi
     async def scenario() -> None:
         sink, app = Sink(), provider()
         await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
-        too_large = rtc.DataPacket(data=bytes(70_000), kind=1, participant=None)
-        room.emit("data_received", too_large)
         room.emit("data_received", None)
-        assert app.failures == 2
+        assert app.failures == 1
         Ingest.made.clear()
         room.emit("track_subscribed", object(), Publication("TR_1"), someone("ann"))
         Ingest.made[0].over.set_exception(ValueError("sink"))
         await turns()
         assert sink.events[-1].kind is EventKind.TRACK_FAILED
-        assert app.failures == 3
+        assert app.failures == 2
         await app.close()
 
     run(scenario())
     assert "data_received was not handled" in caplog.text
+
+
+def test_messages_that_nobody_could_send_are_left_out_and_told_once(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        ann, nobody = someone("ann"), someone("x" * 2_000)
+        for fields in (
+            {"data": bytes(70_000), "participant": ann},
+            {"data": b"x", "participant": ann, "topic": "t" * 2_000},
+            {"data": b"x", "participant": ann, "topic": "\ud800"},
+            {"data": b"x", "participant": nobody},
+            {"data": None, "participant": None},
+        ) * 100:
+            room.emit("data_received", rtc.DataPacket(kind=1, **fields))
+        room.emit("data_received", rtc.DataPacket(data=b"last", kind=1, participant=ann))
+        assert [message.payload for message in sink.messages] == [b"last"]
+        assert app.failures == 0
+        await app.close()
+
+    run(scenario())
+    assert caplog.text.count("is left out") == 1
+
+
+def test_encryption_that_fails_is_forgotten_with_the_participant(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        failed = rtc.EncryptionState.Value("DECRYPTION_FAILED")
+        for number in range(50):
+            guest = someone(f"guest-{number}")
+            room.emit("participant_connected", guest)
+            for _ in range(3):
+                room.emit("e2ee_state_changed", guest, failed)
+            room.emit("participant_disconnected", guest)
+        assert sink.kinds().count(EventKind.TRACK_FAILED) == 50
+        assert not app._roster._broken  # type: ignore[union-attr]
+        await app.close()
+
+    run(scenario())
+    assert caplog.text.count("decryption failed") == 1
+
+
+def test_what_the_sdk_raises_beside_its_own_errors_holds_no_token(room: Room) -> None:
+    async def scenario() -> None:
+        room.failure = ValueError(f"no URL: ws://host?access_token={TOKEN}")
+        app = provider()
+        with pytest.raises(RoomError, match="ValueError") as caught:
+            await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        assert TOKEN not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+        await app.close()
+
+    run(scenario())
 
 
 def test_publishing(room: Room) -> None:

@@ -283,6 +283,8 @@ class FakeProvider(Provider):
         wanted = self._join.subscribe and self._sink.wants(track, participant)
         sink = self._sink.open_track(track, participant) if wanted else None
         inbound = InboundTrack(track, participant, sink, self._options)
+        if (before := self._inbound.get(track.sid)) is not None:
+            before.close("published again")
         self._inbound[track.sid] = inbound
         if message.muted and sink is not None:
             sink.muted(True)

@@ -15,7 +15,7 @@ from livekit import rtc
 from livekit.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
 from livekit.rtc.room import ConnectError
 
-from ringroom.errors import ClosedError, RoomError
+from ringroom.errors import ClosedError, RingroomError, RoomError
 from ringroom.frames import DataFrame, EventKind, Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import joins
@@ -302,6 +302,9 @@ def _join_failure(error: BaseException, timeout: float) -> RoomError | None:
         return RoomError(f"livekit: joining took longer than {timeout} s", reason="timeout")
     if isinstance(error, ConnectionError):
         return RoomError("livekit: the room ended while joining", reason="disconnected")
+    if isinstance(error, Exception) and not isinstance(error, RingroomError):
+        # Whatever the SDK raises beside its own errors may quote what it was given.
+        return RoomError(f"livekit: joining failed: {type(error).__name__}: {scrub(str(error))}")
     return None
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from livekit import rtc
 
+from ringroom.errors import FrameError
 from ringroom.frames import DataFrame, Event, EventKind, Participant, TrackInfo
+from ringroom.notices import Notices
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit.ingest import Ingest
 from ringroom.providers.livekit.mapping import (
@@ -47,6 +49,7 @@ class Roster:
         self._ingests: dict[str, Ingest] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._broken: set[tuple[str, str]] = set()
+        self._notices = Notices(_log)
         self._listen()
 
     def _listen(self) -> None:
@@ -79,7 +82,8 @@ class Roster:
                 handler(*arguments)
             except Exception:  # noqa: BLE001  (there is nobody above to raise it to)
                 self.failures += 1
-                _log.exception("livekit: the room's event %s was not handled", name)
+                text = f"livekit: the room's event {name} was not handled"
+                self._notices.tell(name, text, traceback=True)
 
         self._room.on(name, guarded)
 
@@ -112,6 +116,7 @@ class Roster:
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
         known = self._present.pop(participant.identity, None)
+        self._broken = {one for one in self._broken if one[0] != participant.identity}
         for sid in [s for s, t in self._published.items() if t.participant == participant.identity]:
             del self._published[sid]
         for ingest in list(self._ingests.values()):
@@ -208,15 +213,20 @@ class Roster:
             ingest.mute(muted)
 
     def _on_data(self, packet: rtc.DataPacket) -> None:
-        self._sink.data(
-            DataFrame(
+        sender = "" if packet.participant is None else packet.participant.identity
+        try:
+            frame = DataFrame(
                 payload=packet.data,
                 topic=packet.topic or "",
-                participant="" if packet.participant is None else packet.participant.identity,
+                participant=sender,
                 reliable=packet.kind == rtc.DataPacketKind.KIND_RELIABLE,
                 received_ns=time.monotonic_ns(),
             )
-        )
+        except FrameError as error:
+            # Another client may send what none of ours can.
+            self._notices.tell("data", f"livekit: a message of {sender!r} is left out: {error}")
+            return
+        self._sink.data(frame)
 
     def _on_encryption(self, participant: rtc.Participant | None, state: int) -> None:
         failure = encryption_failure(state)
@@ -225,7 +235,8 @@ class Roster:
         # It is told for every frame that fails.
         if (participant.identity, failure) not in self._broken:
             self._broken.add((participant.identity, failure))
-            _log.warning("livekit: participant %r: %s", participant.identity, failure)
+            who = participant.identity
+            self._notices.tell(failure, f"livekit: participant {who!r}: {failure}")
             self.tell(
                 EventKind.TRACK_FAILED, participant=self._participant(participant), reason=failure
             )

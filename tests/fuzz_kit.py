@@ -1,0 +1,227 @@
+"""Bytes that somebody has damaged, for every decoder: each gives a value or a `WireError`.
+
+A short run is part of the suite (test_fuzz.py). A long one, by hand:
+
+    python tests/fuzz_kit.py 1000000 [SEED]
+
+A case is a valid encoding, or noise, that was damaged in one to six places. Anything else than a
+value or a `WireError` ends the run with the bytes, which then belong into the decoder's own tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import random
+import socket
+import struct
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ringroom import Recorder, messages
+from ringroom.errors import ClosedError, ConfigurationError, WireError
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Event,
+    EventKind,
+    Item,
+    Kind,
+    Participant,
+    TrackInfo,
+    VideoFrame,
+)
+from ringroom.lanes import records
+from ringroom.link import Link
+from ringroom.providers.fake import messages as fake
+from ringroom.providers.fake import wire
+from ringroom.recording import Reader
+
+ANN = Participant(identity="ann", sid="PA", name="Ann é", metadata="{}", attributes={"a": "b"})
+MIC = TrackInfo(sid="TR", name="mic", kind=Kind.AUDIO, participant="ann", source="microphone")
+ITEMS: tuple[Item, ...] = (
+    AudioFrame(np.arange(6, dtype=np.int16), 16_000, 2, track=MIC),
+    VideoFrame(bytes(range(6)), 2, 2, rotation=90, timestamp_us=5, track="camera"),
+    DataFrame(b"hello", "chat", "ann", to=("bob", "cé")),
+    Event(kind=EventKind.TRACK_MUTED, participant=ANN, track=MIC, reason="why"),
+)
+NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 64) - 1)
+
+
+class Decoder:
+    """What is fuzzed: valid encodings, and what makes something of bytes."""
+
+    def __init__(self, name: str, seeds: Sequence[bytes], decode: Callable[[bytes], object]):
+        self.name, self.seeds, self.decode = name, tuple(seeds), decode
+
+    def check(self, raw: bytes) -> bool:
+        """Whether it gave a value. Raises what a decoder must not raise."""
+        try:
+            self.decode(raw)
+        except WireError:
+            return False
+        return True
+
+
+def damaged(seeds: Sequence[bytes], dice: random.Random) -> bytes:
+    raw = bytearray(dice.choice(seeds) if dice.random() < 0.95 else dice.randbytes(60))
+    for _ in range(dice.randint(1, 6)):
+        place = dice.randint(0, len(raw))
+        match dice.randint(0, 6):
+            case 0:
+                raw[place : place + 1] = dice.randbytes(1)
+            case 1:
+                del raw[place:]
+            case 2:
+                del raw[place : place + dice.randint(1, 8)]
+            case 3:
+                raw[place:place] = dice.randbytes(dice.randint(1, 8))
+            case 4:
+                other = dice.choice(seeds)
+                raw[place:] = other[dice.randint(0, len(other)) :]
+            case 5:
+                number = struct.pack("<Q", dice.choice(NUMBERS))[: dice.choice((1, 2, 4, 8))]
+                raw[place : place + len(number)] = number
+            case 6 if raw:
+                raw[min(place, len(raw) - 1)] ^= 1 << dice.randint(0, 7)
+    return bytes(raw)
+
+
+def a_record() -> Decoder:
+    seeds = [b"".join(records.encode(item, (7, 8))) for item in ITEMS]
+    return Decoder("record", seeds, lambda raw: records.decode(raw, MIC))
+
+
+def _message_seeds() -> list[bytes]:
+    blank = {
+        "int": 3,
+        "float": 0.5,
+        "str": "text",
+        "bool": True,
+        "bytes": b"blob",
+        "dict": {"a": 1},
+    }
+    made = []
+    for kind in messages.Message.types.values():
+        values = {f.name: blank[str(f.type).split("[")[0]] for f in dataclasses.fields(kind)}
+        made.append(messages.encode(kind(**values)))
+    return made
+
+
+def a_message() -> Decoder:
+    return Decoder("message", _message_seeds(), messages.decode)
+
+
+def a_link() -> Decoder:
+    seeds = [struct.pack("!II", len(raw), 0) + raw for raw in _message_seeds()]
+
+    def decode(raw: bytes) -> None:
+        far, near = socket.socketpair()
+        with far, contextlib.closing(Link(near)) as link:
+            far.sendall(raw)
+            far.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ClosedError):
+                while link.receive_nowait() is not None:
+                    pass
+
+    return Decoder("link", seeds, decode)
+
+
+def a_fake_message() -> Decoder:
+    said: list[fake.Message] = [
+        fake.Join(identity="app"),
+        fake.Happened(kind=EventKind.PARTICIPANT_JOINED, participant=ANN, reason=""),
+        fake.TrackPublished(track=MIC, participant=ANN, muted=False),
+        fake.Audio(track="TR", sample_rate=16_000, channels=1, time_ns=3, payload=bytes(8)),
+        fake.Data(
+            request=1, participant="ann", topic="t", reliable=True, to=("a",), payload=b"hello"
+        ),
+        fake.Publish(request=1, track="1", name="mic", kind=Kind.AUDIO, source="microphone"),
+    ]
+    return Decoder("fake room's message", [wire.encode(one) for one in said], wire.decode)
+
+
+def a_recording() -> Decoder:
+    """The file is read to its end; where it is damaged, reading stops and says where."""
+    folder = tempfile.TemporaryDirectory()
+    path = Path(folder.name, "call.mcap")
+    with Recorder(path) as recorder:
+        for item in ITEMS:
+            recorder.add(item)
+    seed = path.read_bytes()
+    fd = os.memfd_create("recording")
+
+    def decode(raw: bytes, keep: object = folder) -> None:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, _checksummed(raw), 0)
+        with contextlib.suppress(ConfigurationError):
+            for _ in Reader(f"/proc/self/fd/{fd}").entries():
+                pass
+
+    made = Decoder("recording", [seed], decode)
+    made.close = lambda: (os.close(fd), folder.cleanup())  # type: ignore[attr-defined]
+    return made
+
+
+def _checksummed(raw: bytes) -> bytes:
+    """With the chunk's checksum put right where it can be, so that damage within is looked at."""
+    header = struct.Struct("<BQ")
+    place = 8
+    while place + header.size <= len(raw):
+        code, length = header.unpack_from(raw, place)
+        body = raw[place + header.size : place + header.size + length]
+        if code == 0x06 and len(body) == length >= 40:
+            content = body[40:]
+            put = struct.pack("<QI", len(content), zlib.crc32(content))
+            start = place + header.size + 16
+            return raw[:start] + put + raw[start + len(put) :]
+        place += header.size + length
+    return raw
+
+
+ALL: tuple[Callable[[], Decoder], ...] = (
+    a_record,
+    a_message,
+    a_link,
+    a_fake_message,
+    a_recording,
+)
+
+
+def fuzz(decoder: Decoder, cases: int, seed: int) -> int:
+    """How many gave a value."""
+    dice = random.Random(seed)
+    values = 0
+    for _ in range(cases):
+        raw = damaged(decoder.seeds, dice)
+        try:
+            values += decoder.check(raw)
+        except Exception as error:
+            error.add_note(f"{decoder.name}, seed {seed}: {raw!r}")
+            raise
+    return values
+
+
+def main(cases: int, seed: int) -> None:
+    for make in ALL:
+        decoder = make()
+        began, share = time.monotonic(), cases // len(ALL)
+        values = fuzz(decoder, share, seed)
+        seconds = time.monotonic() - began
+        print(
+            f"{decoder.name}: {share} cases, {values} values, {share - values} wire errors, "
+            f"{seconds:.0f} s",
+            flush=True,
+        )
+        getattr(decoder, "close", lambda: None)()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32))
