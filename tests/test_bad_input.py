@@ -8,7 +8,9 @@ the calls, and what only shows once a transport is open.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -327,6 +329,26 @@ def test_a_transport_opens_once(transport: Transport) -> None:
 @pytest.mark.parametrize("wrapped", [None, 5, "livekit"])
 def test_only_a_transport_is_narrowed(wrapped: Any) -> None:
     refuses(ConfigurationError, "expected what", lambda: ringroom.as_voice_transport(wrapped))
+
+
+def test_a_fork_does_not_take_a_transport_along(fake_room: FakeRoom) -> None:
+    with ringroom.transport("fake", room=fake_room) as t:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads about
+            child = os.fork()
+        if not child:
+            code = 1
+            try:
+                t.send(sound(0.01))
+            except ClosedError as error:
+                t.close()  # this once ended the parent's connection
+                t._connection.close_host()
+                code = 0 if "open one here" in str(error) else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        t.send(sound(0.01))
+        t.wait_playout(timeout=10)
 
 
 def test_asyncio_refuses_the_same_and_other_loops(fake_room: FakeRoom) -> None:

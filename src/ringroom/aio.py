@@ -45,13 +45,10 @@ class Transport(Face):
     awaited raises `BusyError`."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._sending: set[str] = set()
+        super().__init__(connection)
         self._watched = -1
         self._closing: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._opened = False
-        self._closed = False
 
     async def open(self) -> Self:
         """Connect. Raises as `ringroom.transport` does."""
@@ -216,6 +213,8 @@ class Transport(Face):
 
     async def close(self) -> None:
         """As `ringroom.client.Transport.close`."""
+        if self._forked:
+            return
         self._check_loop()
         if self._closed:
             if self._closing is not None:

@@ -255,7 +255,7 @@ class Transport(Sender):
     def close(self) -> None:
         """Leave the room. Idempotent, with a deadline; what was sent and not played is lost
         (`wait_playout` first, or leave the ``with`` block normally)."""
-        if self._closed:
+        if self._closed or self._forked:
             return
         self._closed = True
         if not self._opened:
@@ -277,7 +277,8 @@ class Transport(Sender):
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if exc_type is None and not self._closed and self.ended is None:
+            going_on = not self._closed and not self._forked and self.ended is None
+            if exc_type is None and going_on:
                 # Closed by another thread, or the room has ended: nothing plays any more.
                 with contextlib.suppress(ClosedError):
                     self.wait_playout(timeout=self._connection.options.close_timeout)

@@ -6,6 +6,7 @@ event loop's thread takes without ever finding it taken.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Collection, Iterable
 
@@ -24,6 +25,7 @@ class Face:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._pid = os.getpid()
         self._sending: set[str] = set()
         self._opened = False
         self._closed = False
@@ -92,14 +94,24 @@ class Face:
             return Statistics(lanes=())
         return self._connection.statistics()
 
+    @property
+    def _forked(self) -> bool:
+        """Whether this is a copy that a fork has made: what it holds belongs to the original."""
+        return os.getpid() != self._pid
+
     def _check_open(self) -> None:
+        if self._forked:
+            raise ClosedError(
+                f"{self._connection.spec.name}: this transport was opened in another process, and "
+                "a fork does not take it along; open one here"
+            )
         if self._closed:
             raise ClosedError(f"{self._connection.spec.name}: transport is closed")
         if not self._opened:
             raise ClosedError(f"{self._connection.spec.name}: not connected; use `with`")
 
     def __del__(self) -> None:
-        if getattr(self, "_opened", False) and not self._closed:
+        if getattr(self, "_opened", False) and not self._closed and not self._forked:
             self._closed = True
             try:
                 self._connection.close()

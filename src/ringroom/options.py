@@ -130,9 +130,11 @@ class TransportConfig:
 
 
 def check_whole(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigurationError(
+            f"{name} is {value!r}, expected a whole number from {low} to {high}"
+        )
     check_range(name, value, low, high)
-    if not isinstance(value, int):
-        raise ConfigurationError(f"{name} is {value!r}, expected a whole number")
 
 
 def check_range(name: str, value: object, low: float, high: float) -> None:

@@ -365,7 +365,7 @@ class Pool(Sender):
 
     def close(self) -> None:
         """Idempotent, with a deadline: what was not processed is dropped, counted."""
-        if self._closed or not self._closing.acquire(blocking=False):
+        if self._closed or self._forked or not self._closing.acquire(blocking=False):
             return
         self._stop_workers(0.0)
         self._closed = True
@@ -395,7 +395,7 @@ class Pool(Sender):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_children", None) and not self._closed:
+        if getattr(self, "_children", None) and not self._closed and not self._forked:
             try:
                 self.close()
             finally:

@@ -346,3 +346,17 @@ def test_nothing_is_lost_between_processes(counter: Counter) -> None:
             total += counter.take()
         assert child.wait() == 0
     assert total == 12_000
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
+def test_where_the_system_has_no_eventfd_a_pipe_does(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(os, "eventfd", refuse)
+    with closing(open_counter()) as counter:
+        assert len(counter.descriptors()) == 2
+        counter.add(3)
+        assert counter.take() == 3

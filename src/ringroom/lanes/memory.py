@@ -33,6 +33,8 @@ except ImportError:  # Windows: `require_platform` says so
     fcntl = None
 
 POISONED = -1
+# How old kernels and strict seccomp profiles say that they have no memfd or no eventfd.
+REFUSED = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
 # A private mapping shows what others write to the file until a page of it is written here. POSIX
 # leaves that open; Linux does it. Elsewhere frames are copied out (see lane.py).
 ZERO_COPY = sys.platform == "linux"
@@ -236,9 +238,25 @@ def _open(fd: int) -> int:
 
 def open_counter(*, portable: bool = not hasattr(os, "eventfd")) -> Counter:
     try:
-        return PipeCounter() if portable else EventCounter()
+        if not portable:
+            with contextlib.suppress(_Refused):
+                return _eventfd()
+        return PipeCounter()
     except OSError as error:
         raise StartupError(f"no counter for shared memory: {why(error)}") from error
+
+
+class _Refused(OSError):
+    """The system has no such thing; its portable form does as well."""
+
+
+def _eventfd() -> EventCounter:
+    try:
+        return EventCounter()
+    except OSError as error:
+        if error.errno in REFUSED:
+            raise _Refused from None
+        raise
 
 
 def attach_counter(descriptors: tuple[int, ...]) -> Counter:
@@ -262,8 +280,7 @@ def _memfd() -> int:
     try:
         return os.memfd_create("ringroom", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except OSError as error:
-        # Old kernels and strict seccomp profiles have no memfd; a file does as well.
-        if error.errno in (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL):
+        if error.errno in REFUSED:
             return _unlinked_file()
         raise
 

@@ -5,6 +5,7 @@ Owns the control link; closing it is what ends the role.
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from abc import ABC, abstractmethod
@@ -52,6 +53,7 @@ class IOHost(ABC):
         self._lock = threading.Lock()
         self._numbers = 0
         self._closed = False
+        self._pid = os.getpid()
 
     @property
     def pid(self) -> int | None:
@@ -116,7 +118,10 @@ class IOHost(ABC):
         return ours
 
     def close(self) -> None:
-        """Idempotent: end all its sessions, then the role, within a deadline."""
+        """Idempotent: end all its sessions, then the role, within a deadline. In the child of a
+        fork it does nothing: the role is the parent's."""
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             control, self._control = self._control, None
             self._closed = True
@@ -136,7 +141,7 @@ class IOHost(ABC):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_control", None) is not None:
+        if getattr(self, "_control", None) is not None and os.getpid() == self._pid:
             warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
             self.close()
 

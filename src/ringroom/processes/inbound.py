@@ -41,8 +41,6 @@ MAX_LANE_BYTES = 64 << 20
 MAILBOX_RING_BYTES = 1 << 20
 MAX_BACKLOG_BYTES = 8 << 20
 SETTLE_SECONDS = 0.02
-# After a lane could not be made: every frame that comes would try again.
-RETRY_NS = 1_000_000_000
 # Looks at what the reader has dropped: once a second for sound.
 LOOK_EVERY = 50
 DROPPED_STALE, DROPPED_FULL = "too old when it was their turn", "for want of room"
@@ -122,7 +120,6 @@ class InboundTrack:
         self._writer: LiveWriter | None = None
         self._sequence = 0
         self._frame_bytes = 0
-        self._retry_ns = 0
         self._told = (0, 0)
         self._closed = False
         if track.kind is Kind.AUDIO:
@@ -204,8 +201,6 @@ class InboundTrack:
         return self._writer if fits else None
 
     def _renew(self, nbytes: int) -> None:
-        if self._owner.clock() < self._retry_ns:
-            return
         self._tell_dropped()
         # Twice as large at least: a picture that grows with every frame makes a dozen lanes.
         nbytes = max(nbytes, min(2 * self._frame_bytes, i420_size(MAX_SIDE, MAX_SIDE)))
@@ -218,7 +213,6 @@ class InboundTrack:
             )
         except (StartupError, ClosedError) as error:
             self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
-            self._retry_ns = self._owner.clock() + RETRY_NS
             return
         self._number, self._writer = number, writer
         self._frame_bytes, self._told = nbytes, (0, 0)
