@@ -242,9 +242,7 @@ def test_a_page_whose_network_goes_off_and_on_is_heard_again(
     expect_data_both_ways(ben, b"after")
     assert not echo.told("connection_lost"), "the loss was ben's alone"
     assert not echo.told("track_ended", "ann")
-    back = ann.leave()["echo", "re:ann"]
-    sound = tones.heard(tones.decoded(back["file"])[tones.RATE : -tones.RATE // 2])
-    assert sound.longest_gap < STOPPED, "ann's call stopped with ben's"
+    expect_to_go_on(ann)
 
 
 @pytest.mark.timeout(240)
