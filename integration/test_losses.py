@@ -7,6 +7,7 @@ packets of one client, or by a server that answers nobody.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import defaultdict
@@ -136,6 +137,8 @@ def echo(livekit_room: LiveKitRoom) -> Iterator[Echo]:
 
 @pytest.fixture
 def relay(livekit_server: LiveKitServer, compose_project: ComposeProject) -> Iterator[Relay]:
+    if os.environ.get("LIVEKIT_URL"):
+        pytest.skip("the media port of the server that LIVEKIT_URL names is not known")
     with Relay(livekit_server.url, compose_project.ports.udp) as relay:
         yield relay
 
