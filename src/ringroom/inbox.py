@@ -59,7 +59,7 @@ class Arrival:
 class Owner(Protocol):
     """What an inbox needs of the session that it belongs to."""
 
-    listeners: set[Callable[[], None]]
+    listeners: dict[Callable[[], None], None]
 
     @property
     def loose_events(self) -> deque[Arrival]: ...
@@ -87,7 +87,7 @@ class Inbox:
         self._lanes: dict[int, InboundLane] = {}
         self._ready: deque[InboundLane] = deque()
         self._closed = False
-        session.listeners.add(self._on_change)
+        session.listeners[self._on_change] = None
 
     def fileno(self) -> int:
         """Readable when it is worth calling `Session.pump` and `receive_nowait`."""
@@ -207,7 +207,7 @@ class Inbox:
         if self._closed:
             return
         self._closed = True
-        self._session.listeners.discard(self._on_change)
+        self._session.listeners.pop(self._on_change, None)
         self._session.close_inbox(self)
         self._selector.close()
         self._wake.close()

@@ -74,7 +74,7 @@ class Session:
         """What error messages begin with: the provider's name."""
         self.how_it_died: Callable[[], str] = lambda: ""
         """How the other side's process ended, for the message that it did."""
-        self.listeners: set[Callable[[], None]] = set()
+        self.listeners: dict[Callable[[], None], None] = {}
         self.replies: dict[int, float] = {}
         self.unanswered: set[int] = set()
         self.playout_news: dict[int, RingroomError | None] = {}
