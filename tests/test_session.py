@@ -399,7 +399,7 @@ def test_garbage_in_a_lane_ends_the_lane(far: Far) -> None:
 def test_the_ends(far: Far) -> None:
     far.session.check_open()
     woken: list[int] = []
-    far.session.listeners[lambda: woken.append(1)] = None
+    far.session.listeners.add(lambda: woken.append(1))
     far.tell(m.Ended(reason="room closed", error=""))
     assert woken
     assert far.session.ending is not None

@@ -59,7 +59,7 @@ class Transport(Face):
         session = self._connection.session
         self._watched = session.fileno()
         loop.add_reader(self._watched, self._pump)
-        session.listeners[self._unwatch_closed] = None
+        session.listeners.add(self._unwatch_closed)
         try:
             async with asyncio.timeout(self._connection.options.connect_timeout + 10):
                 await self._until(lambda: session.joined, tuple)
@@ -177,7 +177,7 @@ class Transport(Face):
         loop = asyncio.get_running_loop()
         session = self._connection.session
         changed = asyncio.Event()
-        session.listeners[changed.set] = None
+        session.listeners.add(changed.set)
         watched: Sequence[int] = ()
         try:
             while True:
@@ -195,7 +195,7 @@ class Transport(Face):
                 for fd in watched:
                     loop.remove_reader(fd)
         finally:
-            session.listeners.pop(changed.set, None)
+            session.listeners.discard(changed.set)
             for fd in watched:
                 loop.remove_reader(fd)
 
@@ -227,13 +227,13 @@ class Transport(Face):
     async def _left(self) -> None:
         session = self._connection.session
         changed = asyncio.Event()
-        session.listeners[changed.set] = None
+        session.listeners.add(changed.set)
         try:
             while not self._connection.left():
                 await changed.wait()
                 changed.clear()
         finally:
-            session.listeners.pop(changed.set, None)
+            session.listeners.discard(changed.set)
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -268,7 +268,7 @@ class Receiver(AsyncIterator[Any]):
         session = self._owner._connection.session
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
-        session.listeners[changed.set] = None
+        session.listeners.add(changed.set)
         try:
             while (arrival := self._look()) is None:
                 fd = self._inbox.fileno()
@@ -279,7 +279,7 @@ class Receiver(AsyncIterator[Any]):
                     loop.remove_reader(fd)
                 changed.clear()
         finally:
-            session.listeners.pop(changed.set, None)
+            session.listeners.discard(changed.set)
         return arrival.item
 
     def _look(self) -> Arrival | None:

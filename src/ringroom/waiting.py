@@ -19,7 +19,7 @@ class Waiter:
 
     def __enter__(self) -> Self:
         with self._connection.lock:
-            self._connection.session.listeners[self._wake] = None
+            self._connection.session.listeners.add(self._wake)
         return self
 
     def _wake(self) -> None:
@@ -33,7 +33,7 @@ class Waiter:
 
     def __exit__(self, *exc: object) -> None:
         with self._connection.lock:
-            self._connection.session.listeners.pop(self._wake, None)
+            self._connection.session.listeners.discard(self._wake)
             self._counter.close()
 
 

@@ -65,7 +65,7 @@ class WorkerContext:
         with contextlib.closing(open_counter()) as changed:
             listener = partial(changed.add, 1)
             with worker.lock:
-                session.listeners[listener] = None
+                session.listeners.add(listener)
             try:
                 while True:
                     with worker.lock:
@@ -84,7 +84,7 @@ class WorkerContext:
                     changed.take()
             finally:
                 with worker.lock:
-                    session.listeners.pop(listener, None)
+                    session.listeners.discard(listener)
 
     def played(self, track: str | TrackInfo | None = None) -> float:
         with self._worker.lock:

@@ -31,6 +31,8 @@ __all__ = ["Clock", "Line", "LineReader", "Wire"]
 MAX_MEDIA_BYTES = 1 << 26
 MAX_EVENTS = 20_000
 _READ_BYTES = 1 << 18
+# Below a nanosecond two times are the same: sums of floating-point durations differ by less.
+_SAME = 1e-9
 T = TypeVar("T")
 
 
@@ -251,7 +253,7 @@ class Wire:
             return max(0.0, min(moments)) if moments else None
 
     def _run_timers(self) -> None:
-        now = self.time()
+        now = self.time() + _SAME
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
 

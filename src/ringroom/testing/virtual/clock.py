@@ -67,6 +67,7 @@ class VirtualClock(Machine):
         self._keep = keep_trace
         self._hash = hashlib.sha256()
         self._roles: list[Role] = []
+        self._living: list[Role] = []
         self._by_thread: dict[int, Role] = {}
         self._turns = 0
         self._poll = select.poll()
@@ -140,7 +141,7 @@ class VirtualClock(Machine):
     @property
     def roles(self) -> list[str]:
         """The names of those that live, in the order in which they came."""
-        return [role.name for role in self._roles if role.lives]
+        return [role.name for role in self._living]
 
     def freeze(self, name: str, seconds: float) -> None:
         """The role stands still for that long, as a process that is stopped. `LookupError`."""
@@ -169,13 +170,14 @@ class VirtualClock(Machine):
         return role
 
     def _find(self, name: str) -> Role:
-        for role in self._roles:
-            if role.name == name and role.lives and role is not self._test:
+        for role in self._living:
+            if role.name == name and role is not self._test:
                 return role
         raise LookupError(f"no role {name!r}; there are {', '.join(self.roles)}")
 
     def _enter(self, role: Role) -> Role:
         self._roles.append(role)
+        self._living.append(role)
         self._by_thread[threading.get_ident()] = role
         _here.clock = self
         return role
@@ -186,6 +188,7 @@ class VirtualClock(Machine):
         role = Role(name, len(self._roles), process)
         role.told = True
         self._roles.append(role)
+        self._living.append(role)
 
         def body() -> None:
             role.gate.acquire()
@@ -208,6 +211,8 @@ class VirtualClock(Machine):
     def _leave(self, role: Role) -> None:
         """The role's function has returned; it hands over for the last time."""
         role.ended = True
+        if not role.dead:
+            self._living.remove(role)
         del self._by_thread[threading.get_ident()]
         self._tell_joined(role)
         self._next(role).gate.release()
@@ -268,28 +273,27 @@ class VirtualClock(Machine):
         return min(ready, key=_last_turn)
 
     def _ready(self) -> list[Role]:
-        readable = {fd for fd, _ in self._poll.poll(0)}
+        readable = [fd for fd, _ in self._poll.poll(0)]
         now = self._now_ns
         found = []
-        for role in self._roles:
-            if not role.lives or role.frozen_ns > now:
+        for role in self._living:
+            if role.frozen_ns > now:
                 continue
-            if role.waits and readable and not readable.isdisjoint(role.fds):
-                role.readable = [fd for fd in role.fds if fd in readable]
-                found.append(role)
-            elif role.told or (role.waits and role.until_ns is not None and role.until_ns <= now):
-                role.readable = []
+            if readable and role.fds:
+                role.readable = [fd for fd in readable if fd in role.fds]
+                if role.readable:
+                    found.append(role)
+                    continue
+            if role.told or (role.until_ns is not None and role.until_ns <= now):
                 found.append(role)
         return found
 
     def _first_moment(self) -> int | None:
         moments = []
-        for role in self._roles:
-            if not role.lives:
-                continue
+        for role in self._living:
             if role.frozen_ns > self._now_ns:
                 moments.append(role.frozen_ns)
-            elif role.waits and role.until_ns is not None:
+            elif role.until_ns is not None:
                 moments.append(role.until_ns)
         return min(moments, default=None)
 
@@ -304,12 +308,13 @@ class VirtualClock(Machine):
         return role
 
     def _unwatch(self, role: Role) -> None:
-        role.waits = False
+        role.waits, role.until_ns = False, None
         for fd in role.fds:
             self._watched[fd] -= 1
             if not self._watched[fd]:
                 del self._watched[fd]
                 self._poll.unregister(fd)
+        role.fds = ()
 
     def _record(self, line: str) -> None:
         self._hash.update(line.encode() + b"\n")
@@ -319,11 +324,7 @@ class VirtualClock(Machine):
     def _give_up(self, moment: int | None) -> Role:
         """Nobody can go on: the test is told."""
         what = "nobody can go on" if moment is None else "its limit of virtual time has come"
-        lines = [
-            f"  {role.name} {where_it_waits(role, self._now_ns)}"
-            for role in self._roles
-            if role.lives
-        ]
+        lines = [f"  {role.name} {where_it_waits(role, self._now_ns)}" for role in self._living]
         # Who is told has time to close what is open.
         self._end_ns = max(self._end_ns, self._now_ns + round(_ENDING_SECONDS * 1e9))
         self._test.error = Stuck(f"{what}:\n" + "\n".join(lines))
@@ -332,6 +333,7 @@ class VirtualClock(Machine):
     def bring_down(self, role: Role) -> None:
         """The role is dead from here on; whoever has a link to it sees its end."""
         role.dead = True
+        self._living.remove(role)
         if role.waits:
             self._unwatch(role)
         end_links(role, self._links.of(role))
@@ -374,6 +376,7 @@ class VirtualClock(Machine):
         for role in self._roles:
             if role.dead and not role.ended:
                 role.dead, role.told, role.frozen_ns = False, True, 0
+                self._living.append(role)
 
     def _abandon(self, roles: Iterable[Role]) -> None:
         for role in roles:
