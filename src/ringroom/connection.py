@@ -7,7 +7,6 @@ Several threads may use a face, so each call here that touches the session is ma
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +89,7 @@ class Connection:
         self.spec, self.options = build(provider, options)
         self.host, self._own_host = choose_host(io)
         self.machine = self.host.machine
-        self.lock = threading.RLock()
+        self.lock = self.machine.lock()
         self.readers = readers
         self._route = route
         # Before anything is started: a predicate may refer to what cannot travel.

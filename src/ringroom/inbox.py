@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import selectors
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -56,10 +56,29 @@ class Arrival:
         self.lane.reader.row.add(Count.PROBLEMS)
 
 
+class Listeners:
+    """Who is told of a change, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._all: dict[Callable[[], None], None] = {}
+
+    def add(self, listener: Callable[[], None]) -> None:
+        self._all[listener] = None
+
+    def discard(self, listener: Callable[[], None]) -> None:
+        self._all.pop(listener, None)
+
+    def __iter__(self) -> Iterator[Callable[[], None]]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
 class Owner(Protocol):
     """What an inbox needs of the session that it belongs to."""
 
-    listeners: set[Callable[[], None]]
+    listeners: Listeners
 
     @property
     def loose_events(self) -> deque[Arrival]: ...

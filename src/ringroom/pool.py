@@ -132,7 +132,7 @@ class Pool(Sender):
         self._drain = 0.0
         self._closing = threading.Lock()
         # A link takes one caller at a time, and `close` may overtake `drain` from another thread.
-        self._controls = threading.RLock()
+        self._controls = self._machine.lock()
 
     def _kinds(self, processor: Processor, asked: Any) -> Any:
         """What is asked for, and events for who listens to them; wrong ones are refused later."""

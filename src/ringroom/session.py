@@ -25,7 +25,7 @@ from ringroom.errors import (
     RingroomError,
 )
 from ringroom.frames import Event, EventKind, Kind, TrackInfo
-from ringroom.inbox import Arrival, InboundLane, Inbox
+from ringroom.inbox import Arrival, InboundLane, Inbox, Listeners
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.records import participant_from_json, track_from_json
@@ -74,7 +74,7 @@ class Session:
         """What error messages begin with: the provider's name."""
         self.how_it_died: Callable[[], str] = lambda: ""
         """How the other side's process ended, for the message that it did."""
-        self.listeners: set[Callable[[], None]] = set()
+        self.listeners = Listeners()
         self.replies: dict[int, float] = {}
         self.unanswered: set[int] = set()
         self.playout_news: dict[int, RingroomError | None] = {}

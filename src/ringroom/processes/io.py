@@ -27,7 +27,7 @@ class _Server:
     def __init__(self, control: Link, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._ended = asyncio.Event()
-        self._sessions: set[RoomSession] = set()
+        self._sessions: dict[RoomSession, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._control = LoopLink(control, self._on_message, self._ended.set)
 
@@ -37,14 +37,14 @@ class _Server:
             close_descriptors(descriptors)
             return
         session = RoomSession(Link.attach(descriptors[0]), self._clock)
-        self._sessions.add(session)
+        self._sessions[session] = None
         task = asyncio.get_running_loop().create_task(self._watch(session))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _watch(self, session: RoomSession) -> None:
         await session.done.wait()
-        self._sessions.discard(session)
+        self._sessions.pop(session, None)
 
     async def run(self) -> None:
         await self._ended.wait()

@@ -49,7 +49,7 @@ class RoomSession:
         self._rows: RowPool | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._detaching: set[asyncio.Task[None]] = set()
-        self._tracks: set[InboundTrack | PatientTrack] = set()
+        self._tracks: dict[InboundTrack | PatientTrack, None] = {}
         self._ended = False
         self._closing = False
         self._wire = LoopLink(link, self._on_message, self.leave)
@@ -209,12 +209,12 @@ class RoomSession:
         place = APPLICATION if self._routing is None else self._routing.opened(key)
 
         def closed(sink: InboundTrack | PatientTrack) -> None:
-            self._tracks.discard(sink)
+            self._tracks.pop(sink, None)
             if self._routing is not None:
                 self._routing.closed(key)
 
         sink = made(self._at(place), track, participant, closed)
-        self._tracks.add(sink)
+        self._tracks[sink] = None
         return sink
 
     async def caught_up(self) -> None:

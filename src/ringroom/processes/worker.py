@@ -63,7 +63,7 @@ class Worker:
     ) -> None:
         self.control = control
         self.machine = machine
-        self.lock = threading.RLock()
+        self.lock = machine.lock()
         self.place = -1
         self.session: Session | None = None
         self.outgoing: Outgoing | None = None
