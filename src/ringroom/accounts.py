@@ -52,6 +52,15 @@ class Accounts:
         for index in tuple(self._listed):
             self.retire(index)
 
+    def received_at(self, place: int) -> LaneCounts:
+        """Of the inbound lanes of a place that count now."""
+        rows = (
+            row.snapshot()
+            for row, listing in self._listed.values()
+            if (listing.place, listing.direction) == (place, "in")
+        )
+        return sum(rows, start=LaneCounts())
+
     def bury(self) -> None:
         """The other side is gone and did not count what was under way: it is lost."""
         for row, _ in self._listed.values():

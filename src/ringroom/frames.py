@@ -63,6 +63,8 @@ class EventKind(StrEnum):
     PUBLISH_FAILED = "publish_failed"
     DATA_FAILED = "data_failed"
     EVENTS_LOST = "events_lost"
+    WORKER_LOST = "worker_lost"
+    WORKER_REPLACED = "worker_replaced"
     DISCONNECTED = "disconnected"
 
 

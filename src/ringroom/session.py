@@ -30,7 +30,7 @@ from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.records import participant_from_json, track_from_json
 from ringroom.lanes.reliable import ReliableReader
-from ringroom.lanes.statistics import StatisticsTable
+from ringroom.lanes.statistics import LaneCounts, StatisticsTable
 from ringroom.link import Link
 from ringroom.options import SessionOptions
 
@@ -79,6 +79,8 @@ class Session:
         self.unanswered: set[int] = set()
         self.playout_news: dict[int, RingroomError | None] = {}
         self.freed_rows: list[int] = []
+        self.attached: m.Attached | None = None
+        """Of a worker: what it has inherited, once that is known."""
         self._table = table
         self._inbound = _Inbound()
         self._inboxes: list[Inbox] = []
@@ -173,6 +175,8 @@ class Session:
                 self.playout_news[number] = m.error_from_json(error)
             case m.RowFree(row=row):
                 self.freed_rows.append(row)
+            case m.Attached():
+                self.attached = message
             case m.LaneListed():
                 self._accounts.listed(message)
             case m.LaneRetired(row=row):
@@ -199,12 +203,13 @@ class Session:
         row = self._table.row(message.row)
         track = track_from_json(message.track) if message.track else None
         who = participant_from_json(message.participant) if message.participant else None
+        start = (message.position, message.waiting)
         reader: LiveReader | ReliableReader
         if message.live:
             age = int(self.options.max_age * 1e9)
-            reader = LiveReader(handles, row, track, max_age_ns=age, clock=self.clock)
+            reader = LiveReader(handles, row, track, max_age_ns=age, clock=self.clock, start=start)
         else:
-            reader = ReliableReader(handles, row, track)
+            reader = ReliableReader(handles, row, track, start=start)
         lane = InboundLane(message.lane, Kind(message.kind), reader, track, who)
         before = self._inbound.lanes.get(message.follows)
         if before is None and (before := self._ended_before(track)) is not None:
@@ -305,6 +310,10 @@ class Session:
     def tracks(self) -> list[TrackInfo]:
         """The tracks that flow to us now."""
         return [lane.track for lane in self._inbound.lanes.values() if lane.track is not None]
+
+    def counts_at(self, place: int) -> LaneCounts:
+        """What a worker has received through the lanes that it has now."""
+        return self._accounts.received_at(place)
 
     def statistics(self) -> list[LaneStatistics]:
         """Of every lane since the beginning; a track's successive lanes are one."""

@@ -5,6 +5,8 @@ Owns the control link; closing it is what ends the role.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import warnings
 from abc import ABC, abstractmethod
@@ -18,6 +20,7 @@ from ringroom.lanes.memory import raise_descriptor_limit, require_platform
 from ringroom.link import Link, open_links
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.spawning import Inherited, reap, spawn
+from ringroom.processes.voice import Voice
 
 CLOSE_SECONDS = 10.0
 # A process's links end a moment before its number can be waited for.
@@ -35,6 +38,57 @@ class Child(Protocol):
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
+
+
+class WorkerProcess:
+    """A worker in a process of its own, and what it says beside its link."""
+
+    def __init__(self, number: int, control: Link, blob: bytes) -> None:
+        from ringroom.processes import entry
+
+        self.voice = Voice()
+        self.pidfd = -1
+        """Readable once it is dead, whoever has inherited its links; -1 where there is no such."""
+        try:
+            self._process = spawn(
+                f"ringroom-worker-{number}",
+                entry.worker_process,
+                Inherited(control.fileno()),
+                blob,
+                tuple(Inherited(fd) for fd in self.voice.theirs),
+            )
+        except BaseException:
+            self.voice.close()
+            raise
+        self.voice.handed_over()
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                self.pidfd = os.pidfd_open(self._process.pid)
+
+    @property
+    def pid(self) -> int | None:
+        return int(self._process.pid)
+
+    @property
+    def exitcode(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    def join(self, timeout: float | None = None) -> None:
+        self._process.join(timeout)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        fd, self.pidfd = self.pidfd, -1
+        if fd >= 0:
+            os.close(fd)
+        self.voice.close()
+        self._process.close()
 
 
 class IOHost(ABC):
@@ -89,11 +143,7 @@ class IOHost(ABC):
     def start_worker(self, place: int, control: Link, blob: bytes) -> Child:
         """A worker in a process of its own, which gets a copy of its end of the control link.
         Raises `StartupError`."""
-        from ringroom.processes import entry
-
-        fd = Inherited(control.fileno())
-        child: Child = spawn(f"ringroom-worker-{place}", entry.worker_process, fd, blob)
-        return child
+        return WorkerProcess(place, control, blob)
 
     def open_session(self) -> Link:
         """A link to a new session. Raises `LostProcessError` when the role has died."""

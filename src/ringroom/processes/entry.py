@@ -10,8 +10,8 @@ def io_process(control_fd: int) -> None:
     run_process(control_fd)
 
 
-def worker_process(control_fd: int, blob: bytes) -> None:
+def worker_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
     """A worker. It never imports the I/O role, nor the provider's SDK."""
     from ringroom.processes.worker import run_process
 
-    run_process(control_fd, blob)
+    run_process(control_fd, blob, voice)

@@ -34,6 +34,7 @@ from ringroom.options import Mode, SessionOptions
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.context import WorkerContext
 from ringroom.processes.machine import MACHINE, Machine
+from ringroom.processes.voice import speak
 from ringroom.processor import Processor, Replies, as_frames, of_track
 from ringroom.session import Session
 
@@ -77,6 +78,8 @@ class Worker:
         self._stopping: float | None = None
         self._stopped_ns = 0
         self._tracks: dict[str, TrackInfo] = {}
+        self._rows = (0, 0)
+        self._inherited: set[str] = set()
 
     def run(self) -> None:
         """Until the control link ends, a Stop came, or the room has ended."""
@@ -124,6 +127,8 @@ class Worker:
         with self.lock:
             if self.session is not None:
                 self.session.pump()
+                if self.outgoing is None and self.session.attached is not None:
+                    self._inherit(self.session, self.session.attached)
 
     def _begin(self, message: m.Start, descriptors: tuple[int, ...]) -> None:
         with self.lock:
@@ -131,9 +136,15 @@ class Worker:
             self._table = StatisticsTable.attach(descriptors[1])
             link = Link.attach(descriptors[0])
             self.session = Session(link, self._table, self._options, self.machine.now_ns)
-            rows = RowPool(self._table, message.rows_first, message.rows_count)
-            self.outgoing = Outgoing(self.session, rows)
+            self._rows = (message.rows_first, message.rows_count)
             self._inbox = self.session.open_inbox({*self._options.kinds, Kind.EVENT}, None)
+
+    def _inherit(self, session: Session, attached: m.Attached) -> None:
+        """Go on for whoever was in this place before."""
+        assert self._table is not None
+        rows = RowPool(self._table, *self._rows, taken=frozenset(attached.rows))
+        self.outgoing = Outgoing(session, rows)
+        self._inherited = set(attached.tracks)
 
     def _step(self) -> bool:
         """Handle one arrival and what waits to be sent; whether there was anything."""
@@ -191,6 +202,9 @@ class Worker:
                 self._backlog[lane].ending = True
             elif lane is not None:
                 self.outgoing.end(lane)
+            elif track.reply_name in self._inherited and self.session is not None:
+                self.session.send(m.TrackClose(name=track.reply_name))
+            self._inherited.discard(track.reply_name)
 
     def _call(
         self,
@@ -326,6 +340,9 @@ class Worker:
             with self.lock:
                 self._send_backlog()
         self._play_out()
+        with self.lock:
+            if self.session is not None:
+                self.session.leave()
         self._close()
         self.control.send(m.WorkerDone(place=self.place))
 
@@ -393,8 +410,9 @@ def _unpickle(control: Link, blob: bytes) -> tuple[Processor, SessionOptions]:
     return processor, options
 
 
-def run_process(control_fd: int, blob: bytes) -> None:
+def run_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
     """The main function of a worker process."""
+    speak(*voice)
     # Ctrl-C goes to the whole foreground group; the application decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_descriptor_limit()
