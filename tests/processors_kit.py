@@ -333,3 +333,23 @@ class SpareFails(Words):
 
     def die(self, _: str) -> None:
         os._exit(1)
+
+
+class Lives(Processor):
+    """Echoes, and tells of the life of its tracks."""
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def open(self, track: TrackInfo) -> None:
+        tell(self.context, f"open {track.reply_name}", "life")
+
+    def process(self, frame: AudioFrame) -> AudioFrame:
+        return frame
+
+    def event(self, event: Event) -> None:
+        if event.kind == "track_resumed":
+            tell(self.context, f"event {event.kind}", "life")
+
+    def close(self, track: TrackInfo) -> None:
+        tell(self.context, f"close {track.reply_name}", "life")

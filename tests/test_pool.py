@@ -48,7 +48,14 @@ from ringroom.testing import FakeRoom, sources
 
 @contextlib.contextmanager
 def running(room: FakeRoom, processor: Any, **options: Any) -> Iterator[Pool]:
-    options = {"io": "thread", "max_age": 20.0, "workers": 1, "spares": 0, **options}
+    options = {
+        "io": "thread",
+        "max_age": 20.0,
+        "workers": 1,
+        "spares": 0,
+        "standby": False,
+        **options,
+    }
     with Pool(processor, "fake", room=room, **options) as pool:
         yield pool
 
@@ -588,7 +595,10 @@ def test_a_killed_worker_is_named(fake_room: FakeRoom, name: str, says: str) -> 
 
 
 def test_a_killed_io_process_ends_the_pool(fake_room: FakeRoom) -> None:
-    with ringroom.IOProcess() as shared, running(fake_room, kit.echo, io=shared) as pool:
+    with (
+        ringroom.IOProcess() as shared,
+        running(fake_room, kit.echo, io=shared, restarts=0) as pool,
+    ):
         assert shared.pid is not None
         os.kill(shared.pid, signal.SIGKILL)
         with pytest.raises(LostProcessError, match="I/O process died"):

@@ -57,6 +57,7 @@ class EventKind(StrEnum):
     TRACK_MUTED = "track_muted"
     TRACK_UNMUTED = "track_unmuted"
     TRACK_FAILED = "track_failed"
+    TRACK_RESUMED = "track_resumed"
     TRACK_ENDED = "track_ended"
     CONNECTION_LOST = "connection_lost"
     CONNECTION_BACK = "connection_back"

@@ -12,7 +12,7 @@ Who speaks with whom
   reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
-  worker -> application        WorkerReady, WorkerFailed, Problem, WorkerDone
+  worker -> application        WorkerReady, WorkerFailed, Problem, Rejoined, WorkerDone
 The application is itself a reader and writer of its session.
 """
 
@@ -231,11 +231,13 @@ class Reply(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(Message):
-    """Descriptors: the worker's link to the session, the statistics table."""
+    """Descriptors: the worker's link to the session, the statistics table. Said again when the I/O
+    process has died: what goes on goes on there."""
 
     place: int
     rows_first: int
     rows_count: int
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +268,14 @@ class Problem(Message):
     summary: str
     traceback: str
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejoined(Message):
+    """After a second `Start`: the lanes and rows from before are not used any more."""
+
+    place: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,18 +19,18 @@ from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from ringroom import mending
 from ringroom import messages as m
 from ringroom.client import Sender
-from ringroom.connection import Connection, Statistics, configured, rows_for
+from ringroom.connection import Connection, Prepared, Statistics, configured, rows_for
 from ringroom.errors import ClosedError
 from ringroom.frames import Event, EventKind, Kind
 from ringroom.inbox import Inbox
 from ringroom.link import Link, open_links
 from ringroom.options import TransportConfig
 from ringroom.pool_options import PoolOptions
-from ringroom.processes import supervisor
+from ringroom.processes import crew, supervisor
 from ringroom.processes.children import Where
-from ringroom.processes.crew import Calls, Crew, Progress
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
@@ -74,15 +74,24 @@ class Pool(Sender):
             route=self.options.route,
         )
         super().__init__(connection)
-        calls = Calls(
+        calls = crew.Calls(
             seat=self._seat,
+            settled=self._settled,
             progress=self._progress,
             problem=self._on_problem,
             lost=self._on_lost,
             replaced=self._on_replaced,
         )
-        self._crew = Crew(connection.host, self._blob(made), self.options.care, calls)
+        self._crew = crew.Crew(connection.host, self._blob(made), self.options.care, calls)
         self._links: dict[int, Link] = {}
+        self._generation = 0
+        self._unsettled: set[int] = set()
+        mending_calls = mending.Calls(
+            reopen=self._reopen, rejoin=self._rejoin, tell=self._tell_event
+        )
+        self._mending = mending.Mending(
+            connection, self.options.care, mending_calls, self.options.standby
+        )
         self._started = False
         self._inbox: Inbox | None = None
         self._thread: threading.Thread | None = None
@@ -146,6 +155,7 @@ class Pool(Sender):
         try:
             self._links.update(enumerate(ours for ours, _ in links))
             self._connect([theirs for _, theirs in links])
+            self._connection.session.survives = True
             with self._crew_lock:
                 self._crew.seat()
         finally:
@@ -156,6 +166,45 @@ class Pool(Sender):
         if Kind.EVENT in self._connection.options.kinds:
             with self._connection.lock:
                 self._inbox = self._connection.session.open_inbox((Kind.EVENT,), None)
+
+    # When the I/O process has died.
+
+    def _reopen(self, prepared: Prepared) -> None:
+        """A session of its own in another I/O process, with a link for each place."""
+        links: list[tuple[Link, Link]] = []
+        try:
+            links.extend(open_links() for _ in range(self.options.workers))
+            with self._crew_lock:
+                self._close_links()
+                self._links.update(enumerate(ours for ours, _ in links))
+                self._generation += 1
+                self._unsettled = self._crew.occupied
+            self._connection.reopen(prepared, [theirs for _, theirs in links])
+        finally:
+            for _, theirs in links:
+                theirs.close()
+
+    def _rejoin(self) -> None:
+        """The room is joined again: the workers go on with it."""
+        with self._crew_lock:
+            self._crew.rejoin(set(self._links))
+            if not self._unsettled:
+                self._settle_past()
+
+    def _close_links(self) -> None:
+        while self._links:
+            self._links.popitem()[1].close()
+
+    def _settled(self, place: int, generation: int | None) -> None:
+        """Of the lanes from before the I/O process died, those of a place are not used any more."""
+        if generation in (None, self._generation):
+            self._unsettled.discard(place)
+            if not self._unsettled and self._generation:
+                self._settle_past()
+
+    def _settle_past(self) -> None:
+        with self._connection.lock:
+            self._connection.session.settle_past()
 
     # What the crew asks for and tells.
 
@@ -170,15 +219,17 @@ class Pool(Sender):
             finally:
                 theirs.close()
         first, count = rows_for(place, self.options.workers)
-        message = m.Start(place=place, rows_first=first, rows_count=count)
+        message = m.Start(
+            place=place, rows_first=first, rows_count=count, generation=self._generation
+        )
         return message, (link.fileno(), self._connection.table.fd), link
 
-    def _progress(self, place: int) -> Progress:
+    def _progress(self, place: int) -> crew.Progress:
         """What a worker has done so far."""
         with self._connection.lock:
             self._connection.session.pump()
             counts = self._connection.session.counts_at(place)
-        return Progress(
+        return crew.Progress(
             count=counts.taken + counts.done + counts.dropped,
             within=counts.taken > counts.done + counts.lost,
             waiting=counts.in_flight > 0,
@@ -189,13 +240,13 @@ class Pool(Sender):
 
     def _on_lost(self, text: str) -> None:
         log.error("%s; what it was at is lost", text)
-        self._on_worker(EventKind.WORKER_LOST, text)
+        self._tell_event(EventKind.WORKER_LOST, text)
 
     def _on_replaced(self, text: str) -> None:
         log.warning("%s", text)
-        self._on_worker(EventKind.WORKER_REPLACED, text)
+        self._tell_event(EventKind.WORKER_REPLACED, text)
 
-    def _on_worker(self, kind: EventKind, text: str) -> None:
+    def _tell_event(self, kind: EventKind, text: str) -> None:
         event = Event(kind=kind, reason=text, received_ns=self._machine.now_ns())
         if (tell := self.options.on_event) is not None:
             self._told.append(lambda: self._call_back(tell, event))
@@ -219,6 +270,7 @@ class Pool(Sender):
 
     def _watch(self) -> None:
         session = self._connection.session
+        self._mending.begin()
         with Waiter(self._connection) as waiter:
             while not self._stopping:
                 with self._connection.lock:
@@ -226,14 +278,16 @@ class Pool(Sender):
                     ending = session.ending
                 self._tell_events()
                 self._turn(0.0)
-                self._failure = self._failure or self._crew.failure
+                self._mending.turn()
+                self._failure = self._failure or self._crew.failure or self._mending.failure
                 if ending is not None or self._failure is not None:
                     self._failure = self._failure or (ending.error if ending else None)
                     break
                 fds = [session.fileno(), *self._crew.fds]
                 if self._inbox is not None:
                     fds.append(self._inbox.fileno())
-                waiter.wait(fds, self._crew.patience())
+                limits = (self._crew.patience(), self._mending.patience())
+                waiter.wait(fds, min((s for s in limits if s is not None), default=None))
 
     def _tell_events(self) -> None:
         while self._inbox is not None:
@@ -326,6 +380,8 @@ class Pool(Sender):
         self._closed = True
         with self._crew_lock:
             self._crew.close()
+            self._close_links()
+        self._mending.close()
         try:
             if self._opened:
                 self._leave()

@@ -31,10 +31,12 @@ class PoolOptions:
     spares: int = 1
     """Workers that have started and wait for the place of one that dies."""
     restarts: int = 10
-    """How often a worker's place is given to another within `restart_window`; then the pool ends
-    with `LostProcessError`. 0: it ends with the first death."""
+    """How often a worker's place is given to another within `restart_window`, and how often the I/O
+    process is replaced; then the pool ends with `LostProcessError`. 0: with the first death."""
     restart_window: float = 60.0
     """Seconds."""
+    standby: bool = True
+    """Whether another I/O process is kept ready, for the death of the one that works."""
     stuck_after: float | None = None
     """Seconds on one frame after which a worker is reported to ``on_error``, with its Python stack;
     None: never."""
@@ -53,6 +55,8 @@ class PoolOptions:
             raise ConfigurationError(f"mode is {self.mode!r}, expected 'speech' or 'live'")
         for name in ("start_timeout", "drain_timeout", "restart_window"):
             _check_seconds(name, getattr(self, name), 0.0)
+        if not isinstance(self.standby, bool):
+            raise ConfigurationError(f"standby is {self.standby!r}, expected True or False")
         if self.stuck_after is not None:
             _check_seconds("stuck_after", self.stuck_after, 0.05)
         elif self.restart_stuck:

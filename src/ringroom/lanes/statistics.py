@@ -102,6 +102,12 @@ class Row:
     def get(self, count: Count) -> int:
         return int(self._cells[self._base + count])
 
+    def bury(self) -> None:
+        """What is under way is lost: said by the last one who has to do with the lane."""
+        in_flight = self.snapshot().in_flight
+        if in_flight > 0:
+            self.add(Count.LOST, in_flight)
+
     def clear(self) -> None:
         for field in range(FIELDS):
             self._cells[self._base + field] = 0

@@ -130,6 +130,8 @@ class IOHost(ABC):
             if self._closed:
                 raise ClosedError(f"the {type(self).__name__} is closed")
             if self._control is None:
+                self._control = self._take_standby()
+            if self._control is None:
                 ours, theirs = open_links()
                 try:
                     self._start(theirs)
@@ -139,6 +141,22 @@ class IOHost(ABC):
                     raise
                 self._control = ours
         return self
+
+    def _take_standby(self) -> Link | None:
+        """The control link of one that runs already and waits for its turn."""
+        return None
+
+    def _is_dead(self) -> bool:
+        return False
+
+    def revive(self) -> None:
+        """If the role has died, run it again. Raises `ClosedError` after `close`."""
+        with self._lock:
+            if self._control is not None and self._is_dead():
+                control, self._control = self._control, None
+                control.close()
+                self._join()
+        self.start()
 
     def start_worker(self, place: int, control: Link, blob: bytes) -> Child:
         """A worker in a process of its own, which gets a copy of its end of the control link.
@@ -201,6 +219,7 @@ class IOProcess(IOHost):
     def __init__(self) -> None:
         super().__init__()
         self._process: Any = None
+        self._standby: tuple[Any, Link] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -208,10 +227,7 @@ class IOProcess(IOHost):
         return None if self._process is None else self._process.pid
 
     def _start(self, control: Link) -> None:
-        from ringroom.processes import entry
-
-        fd = Inherited(control.fileno())
-        self._process = spawn("ringroom-io", entry.io_process, fd)
+        self._process = _spawn_io(control, "")
         control.close()
 
     def _join(self) -> None:
@@ -227,6 +243,57 @@ class IOProcess(IOHost):
         if code is None:
             return ""
         return f" (killed by signal {-code})" if code < 0 else f" (exited with {code})"
+
+    def _is_dead(self) -> bool:
+        # Its links end a moment before it is seen to be dead.
+        self._process.join(DEATH_SECONDS)
+        return self._process.exitcode is not None
+
+    def keep_standby(self, preload: str) -> None:
+        """Have another process ready, with that module imported, for when this one dies."""
+        with self._lock:
+            if self._closed or self._standby is not None:
+                return
+            ours, theirs = open_links()
+            try:
+                self._standby = (_spawn_io(theirs, preload), ours)
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                theirs.close()
+
+    @property
+    def standby_pid(self) -> int | None:
+        """The process that waits for the death of this one; None when there is none."""
+        standby = self._standby
+        return None if standby is None else standby[0].pid
+
+    def _take_standby(self) -> Link | None:
+        standby, self._standby = self._standby, None
+        if standby is None:
+            return None
+        process, control = standby
+        if process.exitcode is not None:
+            control.close()
+            process.close()
+            return None
+        self._process = process
+        return control
+
+    def close(self) -> None:
+        """Idempotent: end all its sessions, then the role, within a deadline."""
+        super().close()
+        standby, self._standby = self._standby, None
+        if standby is not None:
+            standby[1].close()
+            reap(standby[0], CLOSE_SECONDS)
+
+
+def _spawn_io(control: Link, preload: str) -> Any:
+    from ringroom.processes import entry
+
+    return spawn("ringroom-io", entry.io_process, Inherited(control.fileno()), preload)
 
 
 class IOThread(IOHost):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from ringroom import messages as m
@@ -48,6 +48,8 @@ class Calls:
     seat: Callable[[int], tuple[m.Start, tuple[int, ...], Link]]
     """A place is given to a child: what to tell it, the descriptors that go along, and the link
     among them, which is closed here afterwards."""
+    settled: Callable[[int, int | None], None]
+    """Nobody uses the lanes of that place from before that generation; None: any lanes."""
     progress: Callable[[int], Progress]
     problem: Callable[[Problem], None]
     lost: Callable[[str], None]
@@ -123,6 +125,18 @@ class Crew:
         self._obey(self._supervisor.seat(self._machine.now()))
 
     @property
+    def occupied(self) -> set[int]:
+        """Places whose worker is not buried."""
+        there = self._supervisor.children.values()
+        return {child.place for child in there if child.place >= 0}
+
+    def rejoin(self, places: Collection[int]) -> None:
+        """There is another I/O process: everybody in these places goes on with it."""
+        for child in tuple(self._supervisor.children.values()):
+            if child.place in places and child.number in self._members:
+                self._seat(self._members[child.number], child.place)
+
+    @property
     def fds(self) -> list[int]:
         """Readable when `turn` has something to do."""
         return [fd for member in self._members.values() for fd in member.fds]
@@ -177,6 +191,8 @@ class Crew:
                 name = self._name(member.number, -1)
                 member.error = StartupError(f"{name} did not start:\n{error}")
                 self._happens(member.number, Happening.FAILED)
+            case m.Rejoined(place=place, generation=generation):
+                self._calls.settled(place, generation)
             case m.WorkerDone():
                 self._happens(member.number, Happening.DONE)
             case m.Problem():
@@ -296,6 +312,8 @@ class Crew:
         self._last = f"{name} {describe_exit(code)}"
         self._last_error = member.error
         process.close()
+        if place >= 0:
+            self._calls.settled(place, None)
 
     def _why(self, place: int) -> Exception:
         if self._last_error is not None:
