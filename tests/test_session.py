@@ -518,6 +518,22 @@ def test_tracks_that_come_again_go_on_and_the_others_end(far: Far, another: Any)
     assert everything(inbox) == [EventKind.TRACK_STARTED]
 
 
+def test_a_lane_of_before_does_not_stand_for_one_of_the_same_number(far: Far, another: Any) -> None:
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    send(far.open("a", 1))
+    arrival = inbox.receive_nowait()
+    assert arrival is not None
+    arrival.done()
+    another.die()
+    writer = another.open("b", 1)
+    # As a worker does whose reply to it has no room.
+    inbox.hold(arrival.lane)
+    inbox.release(arrival.lane)
+    frame = send(writer, 3)
+    (found,) = everything(inbox)
+    assert same(found.samples, frame.samples)
+
+
 def test_the_law_holds_across_generations(far: Far, another: Any) -> None:
     inbox = far.session.open_inbox((Kind.AUDIO,), None)
     writer = far.open("a", 1)

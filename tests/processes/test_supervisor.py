@@ -29,9 +29,16 @@ class World(RuleBasedStateMachine):
         restarts=st.integers(0, 4),
         stuck=st.sampled_from([None, 1.0]),
         restart=st.booleans(),
+        at_work=st.booleans(),
     )
     def open(
-        self, places: int, spares: int, restarts: int, stuck: float | None, restart: bool
+        self,
+        places: int,
+        spares: int,
+        restarts: int,
+        stuck: float | None,
+        restart: bool,
+        at_work: bool,
     ) -> None:
         self.care = Care(
             places=places,
@@ -57,6 +64,11 @@ class World(RuleBasedStateMachine):
         self.failed = False
         self.seating = False
         self.obey(self.supervisor.begin(self.now))
+        if at_work:
+            for child in sorted(self.living):
+                self.warm.add(child)
+                self.happens(child, H.READY)
+            self.work_begins()
 
     def obey(self, orders: list[Order]) -> None:
         for order in orders:
@@ -156,7 +168,7 @@ class World(RuleBasedStateMachine):
         child = data.draw(st.sampled_from(sorted(self.living)))
         self.obey(self.supervisor.observe(child, progress, within, self.now))
 
-    @precondition(lambda self: self.spoken[A.SPAWN] > 3)
+    @precondition(lambda self: self.spoken[A.SPAWN] > 2)
     @rule(drain=st.sampled_from([0.0, 1.0]))
     def stop(self, drain: float) -> None:
         self.stopped_at = self.now
