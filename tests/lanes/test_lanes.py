@@ -732,7 +732,7 @@ writer._segment = Segment.attach(back.segment)
 writer._published, writer._freed = attach_counter(back.published), attach_counter(back.freed)
 writer._mapping = writer._segment.map_shared()
 writer._ring = RingWriter(memoryview(writer._mapping))
-writer.row, writer._sequence = plain_row(), 0
+writer.row, writer._sequence, writer._records = plain_row(), 0, 0
 while True:
     item = reader.receive_nowait()
     if item is None:

@@ -41,7 +41,7 @@ SETTLE_SECONDS = 0.02
 
 
 class LaneOwner(Protocol):
-    """Where lanes are announced: the reader's side of the room (`rooms.Attachment`)."""
+    """Where lanes are announced: a reader's `captures.Captures`."""
 
     clock: Callable[[], int]
     options: SessionOptions
@@ -176,11 +176,14 @@ class Mailbox:
             return
         if not self._backlog:
             self.emptied.clear()
-            self._loop.add_reader(self.writer.freed_fileno(), self._drain)
+            self._loop.add_reader(self.writer.freed_fileno(), self.drain)
         self._backlog.append((item, now, nbytes))
         self._backlog_bytes += nbytes
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
+        """Write what waits for room, if there is some."""
+        if not self._backlog:
+            return
         self.writer.in_use  # noqa: B018 (takes the credit, so that the loop sleeps until more)
         while self._backlog:
             item, received_ns, nbytes = self._backlog[0]

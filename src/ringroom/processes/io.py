@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from importlib import import_module
 
 from ringroom import messages as m
 from ringroom.lanes.memory import raise_descriptor_limit
@@ -59,13 +60,18 @@ async def serve(control: Link, clock: Callable[[], int] = time.monotonic_ns) -> 
     await _Server(control, clock).run()
 
 
-def run_process(control_fd: int) -> None:
-    """The main function of an I/O process."""
+def run_process(control_fd: int, preload: str = "") -> None:
+    """The main function of an I/O process, which may have to wait for its turn."""
     # Ctrl-C goes to the whole foreground group; the application decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_descriptor_limit()
     faulthandler.enable()  # a crash of the SDK's native part leaves the stacks on standard error
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    if preload:
+        try:
+            import_module(preload)
+        except Exception:
+            log.exception("%s was not imported ahead", preload)
     asyncio.run(serve(Link.attach(control_fd)))
     # The SDK's native threads may outlive its own shutdown; nothing of ours is left to clean up.
     logging.shutdown()
