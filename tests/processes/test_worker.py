@@ -72,6 +72,7 @@ class Bench:
         start = m.Start(place=3, rows_first=100, rows_count=20)
         self.control.send(start, (session.fileno(), self.table.fd))
         session.close()
+        self.link.send(m.Attached(rows=[], tracks=[]))
         self.worker._pump()
 
     def open(self, sid: str, name: str = "", number: int = 0) -> LiveWriter:
