@@ -72,6 +72,8 @@ class Line:
         """What it sent that is not a message of ours."""
         self.heard = False
         """Whether anything came over it."""
+        self.watched = selectors.EVENT_READ
+        """What the wire waits for on its socket."""
         self.ending = False
         self.broken = False
         self._said_goodbye = False
@@ -148,7 +150,7 @@ class Wire:
         self.changed = self._machine.condition()
         self._selector = selectors.DefaultSelector()
         self._wake = _Wake()
-        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._selector.register(self._wake, selectors.EVENT_READ, None)
         self._lines: dict[Line, None] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -220,9 +222,10 @@ class Wire:
             ready = self._selector.select(0)
             with self.changed:
                 for key, _ in ready:
-                    if isinstance(key.data, Line):
+                    if key.data is None:
+                        self._wake.clear()
+                    else:
                         self._read(key.data)
-                self._wake.clear()
                 self._run_timers()
                 self._news = False
                 for line in list(self._lines):
@@ -283,7 +286,8 @@ class Wire:
             self._hang_up(line)
             return
         events = selectors.EVENT_READ if line.idle else selectors.EVENT_READ | selectors.EVENT_WRITE
-        if self._selector.get_key(line.socket).events != events:
+        if line.watched != events:
+            line.watched = events
             self._selector.modify(line.socket, events, line)
 
     def _hang_up(self, line: Line) -> None:

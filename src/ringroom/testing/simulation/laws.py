@@ -1,7 +1,7 @@
 """The laws that hold in every simulated call, at every moment, whatever happens to it.
 
 `Ledger` is told by the simulated application and its workers what they see, and raises `Broken`
-for what may not be. What is expected after a death stands in `EXPECTED_AFTER_DEATH`.
+for what may not be. What is expected after a death stands in `ENDS_THE_POOL`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ringroom.errors import LostProcessError
 from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo
 
 __all__ = [
+    "ENDS_THE_POOL",
     "END_SECONDS",
     "EXPECTED_AFTER_DEATH",
     "MAX_AGE",
@@ -29,8 +30,9 @@ MAX_AGE = 0.2
 # own takes longer either.
 RECOVERY_SECONDS = 2.0
 END_SECONDS = 30.0
-# What a pool ends with when one of its processes dies, today. When a pool lives on instead, this
-# is the one place that says so.
+# Whose death ends the pool, and with what; the application opens it anew. Of any other role that
+# dies another of its name takes the place. This is the one place that says so.
+ENDS_THE_POOL = ("ringroom-io", "ringroom-worker")
 EXPECTED_AFTER_DEATH = LostProcessError
 
 

@@ -20,6 +20,7 @@ from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
 from ringroom.testing.simulation.laws import (
     END_SECONDS,
+    ENDS_THE_POOL,
     EXPECTED_AFTER_DEATH,
     MAX_AGE,
     RECOVERY_SECONDS,
@@ -101,7 +102,6 @@ class World:
         self._numbers = itertools.count()
         self._over = False
         self._excused_until = 0.0
-        self._deaths = 0
 
     # The one who plays the story.
 
@@ -174,10 +174,11 @@ class World:
         with contextlib.suppress(LookupError):
             if self.pools == pools:
                 self.clock.kill(role)
-        self._deaths += 1
         wait = RECOVERY_SECONDS + max(0.0, self._excused_until - self.clock.now())
         self.clock.sleep(wait)
-        if self.pools == pools and not self._over:
+        over = role.startswith(ENDS_THE_POOL)
+        recovered = self.pools > pools if over else role in self.clock.roles
+        if not recovered and not self._over:
             raise Broken("recovery", f"{wait:.1f} s after the death of {role} nobody has noticed")
 
     def _take_turn(self, seat: int) -> None:
