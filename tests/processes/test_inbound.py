@@ -287,7 +287,8 @@ def test_beyond_the_bound_it_is_dropped_counted_and_told(monkeypatch: pytest.Mon
                 dropped = row.snapshot().dropped_full - before
                 assert dropped > 20
                 first = first or dropped
-                assert abs(dropped - first) <= 2, "as much has room as the first time"
+                # But for the end of the ring, which falls somewhere else.
+                assert abs(dropped - first) <= 5, "as much has room as the first time"
                 items = await take(reader, 61 - dropped, row)
                 *kept, told = items
                 assert [number_of(item) for item in kept] == list(range(60 - dropped))
