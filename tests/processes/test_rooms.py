@@ -495,7 +495,7 @@ def test_a_provider_is_closed_once_also_while_it_connects() -> None:
     async def main() -> None:
         outside = Outside()
         outside.connects.clear()
-        async with there(outside) as t:
+        async with there(outside, close_timeout=60.0) as t:
             t.connect()
             await until(lambda: outside.sink)
             t.link.send(m.Leave())
@@ -507,12 +507,34 @@ def test_a_provider_is_closed_once_also_while_it_connects() -> None:
     run(main())
 
 
+def test_a_provider_that_goes_on_connecting_is_closed_all_the_same() -> None:
+    class Stubborn(Outside):
+        async def connect(self, sink: Any, options: SessionOptions) -> Any:
+            self.sink = sink
+            while not self.closes:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+            raise RoomError("closed")
+
+    async def main() -> None:
+        outside = Stubborn()
+        async with there(outside, close_timeout=0.4) as t:
+            t.connect()
+            await until(lambda: outside.sink)
+            t.link.send(m.Leave())
+            await until(t.session.done.is_set)
+            assert outside.closes == 1
+
+    run(main())
+
+
 def test_leaving_counts_what_was_not_taken_and_tells_it_before_the_link_ends() -> None:
     async def main() -> None:
         async with there() as t:
             t.connect()
             await t.joined()
             hear(t.sink.open_track(MIC, ANN), 1)
+            hear(t.sink.open_patient_track(track("T7"), ANN), 1)
             t.sink.data(DataFrame(b"1", participant="ann"))
             t.open(5, row=ROWS + 5).send_nowait(sound(1), 5)
             t.outside.source.free = False
@@ -521,7 +543,7 @@ def test_leaving_counts_what_was_not_taken_and_tells_it_before_the_link_ends() -
             await until(t.session.done.is_set)
             assert t.outside.closes == 1
             listed = {one.row for one in t.of(m.LaneListed)}
-            assert len(listed) == 3
+            assert len(listed) == 4
             assert {one.row for one in t.of(m.LaneRetired)} == listed
             for index in listed:
                 counts = t.table.row(index).snapshot()
