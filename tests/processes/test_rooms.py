@@ -15,10 +15,11 @@ import pytest
 from io_kit import ANN, MIC, RATE, Outside, Source, run, sound, turns, until
 
 from ringroom import messages as m
-from ringroom.errors import RoomError
+from ringroom.errors import RoomError, StartupError
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
+from ringroom.lanes.memory import Segment
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, open_links
@@ -331,6 +332,8 @@ def test_messages_go_where_the_tracks_of_their_sender_go() -> None:
             await t.joined()
             for who in ("ann", "bob"):
                 hear(t.sink.open_track(track(f"T{who}", who), Participant(identity=who)), 1)
+            # Who names no sender goes to worker 0, however busy it is.
+            t.sink.open_track(track("T9"), ANN)
             for who in ("bob", "ann", "bob", ""):
                 t.sink.data(DataFrame(who.encode() or b"nobody", participant=who))
             got = [[i.payload for i in w.items() if isinstance(i, DataFrame)] for w in workers]
@@ -421,6 +424,35 @@ def test_a_drained_lane_gives_its_row_to_the_next() -> None:
             assert len(rows) < 5
 
     run(main())
+
+
+def test_where_there_is_no_memory_nothing_else_is_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each try gives back what it took, and the provider is not told by an error."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StartupError("no memory")
+
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            with monkeypatch.context() as patched:
+                patched.setattr(Segment, "create", refuse)
+                one = t.sink.open_track(MIC, ANN)
+                for number in range(3 * ROWS):
+                    hear(one, number)
+                    t.sink.data(DataFrame(b"lost", participant="ann"))
+                await turns()
+            hear(one, 1)
+            t.sink.data(DataFrame(b"found", participant="ann"))
+            await until(lambda: t.of(m.LaneOpened)[1:])
+            assert {one.kind for one in t.of(m.LaneOpened)} == {"audio", "data"}
+            assert texts(t.items()) == [None, b"found"]
+
+    run(main())
+    assert "of data nothing is received: no memory" in caplog.text
 
 
 def test_events_that_had_no_room_are_written_as_soon_as_there_is() -> None:
