@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app_kit import same, sound
+from app_kit import descriptors, same, sound
 from ringroom import messages as m
 from ringroom.errors import BusyError, ClosedError, LostProcessError, RoomError, WireError
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
@@ -379,11 +379,13 @@ def test_a_held_lane_waits_alone(far: Far) -> None:
 
 
 def test_one_reader_for_each_kind(far: Far) -> None:
+    before = descriptors()
     inbox = far.session.open_inbox((Kind.AUDIO,), None)
     with pytest.raises(BusyError, match="already receives audio"):
         far.session.open_inbox(ALL, None)
     inbox.close()
     inbox.close()
+    assert descriptors() == before, "also while somebody still holds it"
     assert inbox.fileno() == -1
     with pytest.raises(ClosedError):
         inbox.receive_nowait()

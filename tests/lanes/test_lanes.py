@@ -409,6 +409,20 @@ def test_of_pictures_only_the_newest(ends: ExitStack, clock: Clock) -> None:
     assert reader.receive_nowait() is None
 
 
+def test_the_newest_picture_is_no_exception_to_the_greatest_age(
+    ends: ExitStack, clock: Clock
+) -> None:
+    """I8."""
+    writer, reader, row = live_lane(picture_ring(8), clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    for number in range(3):
+        assert writer.send(video(*PICTURE, number), clock())
+    clock.pass_ms(201)
+    assert reader.receive_nowait() is None
+    assert row.snapshot().dropped_stale == 3
+
+
 def test_fresh_pictures_all_come(ends: ExitStack, clock: Clock) -> None:
     writer, reader, row = live_lane(picture_ring(8), clock)
     ends.callback(writer.close)

@@ -24,6 +24,7 @@ from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
+from ringroom.processes.attachments import MAX_UNREAD_ENDED
 from ringroom.processes.rooms import RoomSession
 from ringroom.providers.provider import Provider, ProviderSpec
 
@@ -480,6 +481,31 @@ def test_events_that_had_no_room_are_written_as_soon_as_there_is() -> None:
                 return len(kinds) == 400
 
             await until(all_here)
+
+    run(main())
+
+
+def test_a_source_that_can_be_held_back_waits_for_tracks_that_nobody_reads() -> None:
+    """A reader gives up what has ended and is not read, beyond a number of its own."""
+
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            for number in range(MAX_UNREAD_ENDED):
+                one = t.sink.open_patient_track(track(f"T{number}"), ANN)
+                hear(one, number)
+                one.close()
+            await t.session.caught_up()
+            last = t.sink.open_patient_track(track("last"), ANN)
+            last.close()
+            waiting = asyncio.ensure_future(t.session.caught_up())
+            await turns(50)
+            assert not waiting.done()
+            (opened, *_) = t.of(m.LaneOpened)
+            t.readers.pop(opened.lane).close()
+            t.link.send(m.LaneDone(lane=opened.lane))
+            await until(waiting.done)
 
     run(main())
 
