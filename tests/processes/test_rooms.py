@@ -576,10 +576,17 @@ def test_a_provider_that_goes_on_connecting_is_closed_all_the_same() -> None:
 
     async def main() -> None:
         outside = Stubborn()
-        async with there(outside, close_timeout=0.4) as t:
+        loop, ahead = asyncio.get_running_loop(), 0.0
+        now = loop.time
+        loop.time = lambda: now() + ahead  # type: ignore[method-assign]
+        async with there(outside, close_timeout=40.0) as t:
             t.connect()
             await until(lambda: outside.sink)
             t.link.send(m.Leave())
+            await until(lambda: t.session._closing)
+            await turns()
+            assert outside.closes == 0, "it has half of the time for letting go"
+            ahead = 21.0
             await until(t.session.done.is_set)
             assert outside.closes == 1
 
