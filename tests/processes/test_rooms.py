@@ -24,7 +24,7 @@ from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
-from ringroom.processes.attachments import MAX_UNREAD_ENDED
+from ringroom.processes.captures import MAX_UNREAD_ENDED
 from ringroom.processes.rooms import RoomSession
 from ringroom.providers.provider import Provider, ProviderSpec
 
