@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app_kit import same, sound
+from app_kit import descriptors, same, sound
 from ringroom import messages as m
 from ringroom.errors import BusyError, ClosedError, LostProcessError, RoomError, WireError
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
@@ -195,13 +195,21 @@ def test_three_beginnings_of_a_track_in_order(far: Far) -> None:
 
 
 def test_who_comes_later_reads_the_lanes_of_a_track_in_order(far: Far) -> None:
-    first = send(far.open("a", 1), 1)
-    second = send(far.open("a", 2, follows=1), 2)
+    lane = far.open("a", 1)
+    first = [send(lane, seed) for seed in range(3)]
+    second = send(far.open("a", 2, follows=1), 9)
     inbox = far.session.open_inbox((Kind.AUDIO,), None)
-    for sent in (first, second):
+    for sent in (*first, second):
         arrival = inbox.receive_nowait()
         assert arrival is not None
         assert same(arrival.item.samples, sent.samples)
+
+
+def test_a_track_that_ended_without_a_sound_is_told_to_who_comes_later(far: Far) -> None:
+    far.open("a", 1)
+    far.tell(m.LaneEnding(lane=1))
+    inbox = far.session.open_inbox(ALL, None)
+    assert everything(inbox) == [EventKind.TRACK_STARTED, EventKind.TRACK_ENDED]
 
 
 def test_a_lane_that_ends_while_it_sleeps_wakes_its_reader(far: Far) -> None:
@@ -371,11 +379,13 @@ def test_a_held_lane_waits_alone(far: Far) -> None:
 
 
 def test_one_reader_for_each_kind(far: Far) -> None:
+    before = descriptors()
     inbox = far.session.open_inbox((Kind.AUDIO,), None)
     with pytest.raises(BusyError, match="already receives audio"):
         far.session.open_inbox(ALL, None)
     inbox.close()
     inbox.close()
+    assert descriptors() == before, "also while somebody still holds it"
     assert inbox.fileno() == -1
     with pytest.raises(ClosedError):
         inbox.receive_nowait()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from ringroom import messages as m
+from ringroom.errors import StartupError
 from ringroom.frames import DataFrame, Event, Kind, Participant, TrackInfo
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
@@ -38,6 +39,7 @@ class Rows(Protocol):
     """What is needed of the room."""
 
     def acquire_row(self) -> Row: ...
+    def release_row(self, row: Row) -> None: ...
     def list_lane(self, listing: m.LaneListed) -> None: ...
     def retire_lane(self, row: int) -> None: ...
 
@@ -114,7 +116,7 @@ class Captures:
         try:
             writer = made(capacity, row)
         except BaseException:
-            self._rows.retire_lane(row.index)
+            self._rows.release_row(row)
             raise
         self._list(row, track.name or track.sid, track.kind, track.participant)
         self._numbers += 1
@@ -194,12 +196,20 @@ class Captures:
             return
         mailbox = self._mailboxes.get(kind)
         if mailbox is None:
-            mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
+            try:
+                mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
+            except StartupError as error:  # as for a track's lane: the next one tries again
+                self.log_problem(f"of {kind.value} nothing is received: {error}")
+                return
         mailbox.post(item)
 
     def _open_mailbox(self, kind: Kind) -> Mailbox:
         row = self._rows.acquire_row()
-        writer = ReliableWriter(MAILBOX_RING_BYTES, row)
+        try:
+            writer = ReliableWriter(MAILBOX_RING_BYTES, row)
+        except BaseException:
+            self._rows.release_row(row)
+            raise
         self._list(row, "", kind, "")
         self._numbers += 1
         message = m.LaneOpened(

@@ -184,11 +184,10 @@ class Mailbox:
         """Write what waits for room, if there is some."""
         if not self._backlog:
             return
-        self.writer.in_use  # noqa: B018 (takes the credit, so that the loop sleeps until more)
         while self._backlog:
             item, received_ns, nbytes = self._backlog[0]
             if not self._write(item, received_ns):
-                return
+                return  # the writer took what credit there was: the loop sleeps until more
             self._backlog.popleft()
             self._backlog_bytes -= nbytes
         self._loop.remove_reader(self.writer.freed_fileno())

@@ -152,6 +152,11 @@ class RoomSession:
         assert self._rows is not None
         return self._rows.acquire()
 
+    def release_row(self, row: Row) -> None:
+        """A row that nobody was told of."""
+        assert self._rows is not None
+        self._rows.release(row.index)
+
     def row(self, index: int) -> Row:
         assert self._table is not None
         return self._table.row(index)
