@@ -120,7 +120,7 @@ class LiveKitDriver:
         self._tracks[who, track] = (publication, source)
         # Who does not want the track never subscribes to it.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(publication.wait_for_subscription(), 1.0)
+            await asyncio.wait_for(publication.wait_for_subscription(), 3.0)
 
     def unpublish(self, who: str, track: str) -> None:
         publication, _ = self._tracks[who, track]
