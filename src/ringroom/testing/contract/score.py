@@ -78,9 +78,10 @@ class Score:
 
     @property
     def parts(self) -> list[AudioFrame]:
-        """What to say, one after the other: single pieces, so that a loss of few frames or messages
-        in many meets one. Tones go as a whole: a codec hears the seams."""
-        return [self.piece(n) for n in range(self.count + 1)] if self.lossless else [self.frame]
+        """What to say, one after the other: the whole, or, of `MANY`, single pieces, so that a loss
+        of few messages in many meets one. Tones go as a whole: a codec hears the seams."""
+        apart = self.lossless and self.count == MANY
+        return [self.piece(n) for n in range(self.count + 1)] if apart else [self.frame]
 
     def piece(self, number: int) -> AudioFrame:
         return AudioFrame(self._pieces[number], self.rate)
