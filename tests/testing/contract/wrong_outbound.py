@@ -105,7 +105,7 @@ class DropsWhatWeSay(Counting):
 @breaks(
     {
         "sound_of_ours_keeps_its_pitch_and_level": "1000 Hz arrived with 500 Hz",
-        "sound_of_another_rate_keeps_its_pitch": "700 Hz were sent and 35. Hz heard",
+        "sound_of_another_rate_keeps_its_pitch": "700 Hz were sent and 3[45]. Hz heard",
     }
 )
 class LowersOurPitch(Twist):
