@@ -287,6 +287,7 @@ class IOProcess(IOHost):
         standby, self._standby = self._standby, None
         if standby is not None:
             standby[1].close()
+            standby[0].terminate()  # it may still be importing, and has nothing to finish
             reap(standby[0], CLOSE_SECONDS)
 
 
