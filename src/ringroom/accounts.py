@@ -41,10 +41,13 @@ class Accounts:
         self._listed[listing.row] = (self._table.row(listing.row), listing)
 
     def retire(self, index: int) -> bool:
-        """The counts of the row are final: keep them; whether the row was known."""
+        """The counts of the row are final: keep them; whether the row was known. What its writer
+        had sent and nobody had taken, say on a track that was refused, is lost."""
         if index not in self._listed:
             return False
-        now = _statistics(*self._listed.pop(index))
+        row, listing = self._listed.pop(index)
+        row.bury()
+        now = _statistics(row, listing)
         self._retired[_key(now)] = _sum(self._retired.get(_key(now)), now)
         return True
 

@@ -22,6 +22,7 @@ from ringroom.options import PublishOptions, TransportConfig
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.children import IOProcess, Where, choose_host
 from ringroom.processes.machine import Machine
+from ringroom.processes.routing import MAX_KEYS
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.providers.provider import ProviderSpec
 from ringroom.providers.registry import build
@@ -150,8 +151,19 @@ class Connection:
             readers=self.readers,
             route=self._route,
             provider_descriptors=len(descriptors),
+            places=self._places(),
         )
         self.session.send(message, (self.table.fd, *descriptors))
+
+    def _places(self) -> dict[str, int]:
+        """Whose tracks which worker has had: another I/O process leaves them there, where the
+        tracks that answer them are."""
+        lanes = [lane for lane in self.session.statistics() if lane.participant and lane.place >= 0]
+        by_track = self._route == "track"
+        return {
+            f"{lane.participant}/{lane.track}" if by_track else lane.participant: lane.place
+            for lane in lanes[-MAX_KEYS:]
+        }
 
     def prepare(self) -> Prepared:
         """What `reopen` needs: an I/O process that runs, and a fresh hand-over. May take a while;

@@ -53,7 +53,8 @@ class NewSession(Message):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connect(Message):
     """Descriptors: the statistics table, then the provider's. ``blob`` is the pickled spec and
-    options; it comes from the process that made us, never from a network."""
+    options; it comes from the process that made us, never from a network. ``places`` are those
+    of who was in the room before, when the I/O process is not the first (`routing.Routing`)."""
 
     blob: bytes = field(repr=False)
     rows_first: int
@@ -61,6 +62,7 @@ class Connect(Message):
     readers: int
     route: str
     provider_descriptors: int
+    places: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

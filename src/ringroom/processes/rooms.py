@@ -96,7 +96,7 @@ class RoomSession:
         self._table = StatisticsTable.attach(descriptors[0])
         self._rows = RowPool(self._table, message.rows_first, message.rows_count)
         self._route = message.route
-        self._routing = Routing(message.readers) if message.readers else None
+        self._routing = Routing(message.readers, message.places) if message.readers else None
         try:
             spec, self.options = _unpickle(message.blob)
             for attachment in self._attachments.values():
@@ -220,7 +220,7 @@ class RoomSession:
         track: TrackInfo,
         participant: Participant,
     ) -> TrackSink:
-        key = track.sid if self._route == "track" else participant.identity
+        key = track.reply_name if self._route == "track" else participant.identity
         place = APPLICATION if self._routing is None else self._routing.opened(key)
 
         def closed(sink: InboundTrack | PatientTrack) -> None:

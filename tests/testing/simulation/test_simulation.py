@@ -116,6 +116,14 @@ def test_a_death_at_any_point_is_survived(role: str, points: int) -> None:
     assert outcome.deaths == 1
 
 
+def test_another_io_process_leaves_everybody_where_they_were() -> None:
+    """The simulation found it: guest 1 went to the other worker, whose answers were refused, for
+    the track that answers guest 1 was still the first one's."""
+    happenings = (Turn(at=8.2, seat=0), Kill(at=11.04, role="ringroom-io", points=5))
+    outcome = run(Story(Schedule(seed=7, touches=0.0, delays=0.0), 14.0, happenings))
+    assert (outcome.law, outcome.text) == ("", "")
+
+
 def test_who_stands_still_finds_what_is_not_stale() -> None:
     frozen = Freeze(at=1.0, role="ringroom-worker-0", seconds=1.5)
     whole, short = run(Story(CALM, 4.0)), run(Story(CALM, 4.0, (frozen,)))

@@ -184,8 +184,9 @@ def test_a_call_that_never_ends_has_a_limit() -> None:
         over.append(True)
 
 
-def test_a_dead_worker_ends_the_pool(clock: VirtualClock, room: FakeRoom) -> None:
-    with ringroom.Pool(Slow(), "fake", room=room, io=clock.io, workers=2) as pool:
+def test_a_dead_worker_ends_a_pool_that_replaces_none(clock: VirtualClock, room: FakeRoom) -> None:
+    options = {"workers": 2, "spares": 0, "restarts": 0}
+    with ringroom.Pool(Slow(), "fake", room=room, io=clock.io, **options) as pool:
         room.join("ann").publish_audio(sample_rate=16_000).tone(seconds=2)
         clock.sleep(1.002)  # in the middle of a frame
         clock.kill("ringroom-worker-0")

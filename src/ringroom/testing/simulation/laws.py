@@ -1,7 +1,7 @@
 """The laws that hold in every simulated call, at every moment, whatever happens to it.
 
 `Ledger` is told by the simulated application and its workers what they see, and raises `Broken`
-for what may not be. What is expected after a death stands in `ENDS_THE_POOL`.
+for what may not be. What is expected after a death stands in `RECOVERIES`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ringroom.accounts import LaneStatistics
-from ringroom.errors import LostProcessError
-from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, TrackInfo
 
 __all__ = [
-    "ENDS_THE_POOL",
     "END_SECONDS",
-    "EXPECTED_AFTER_DEATH",
     "MAX_AGE",
     "RECOVERY_SECONDS",
+    "is_recovery",
     "Broken",
     "Ledger",
     "check_heard",
@@ -30,10 +28,10 @@ MAX_AGE = 0.2
 # own takes longer either.
 RECOVERY_SECONDS = 2.0
 END_SECONDS = 30.0
-# Whose death ends the pool, and with what; the application opens it anew. Of any other role that
-# dies another of its name takes the place. This is the one place that says so.
-ENDS_THE_POOL = ("ringroom-io", "ringroom-worker")
-EXPECTED_AFTER_DEATH = LostProcessError
+# What is expected after a death stands here and nowhere else: the pool lives on, and tells that
+# another process has taken the place.
+RECOVERIES = (EventKind.WORKER_REPLACED, EventKind.CONNECTION_BACK)
+RECOVERED_BY_US = "another"
 
 
 class Broken(AssertionError):
@@ -51,29 +49,40 @@ class Ledger:
     frames: int = 0
     messages: int = 0
     deaths: int = 0
-    _sequences: dict[tuple[int, str], int] = field(default_factory=dict)
-    _numbers: dict[tuple[int, str], int] = field(default_factory=dict)
+    broken: list[Broken] = field(default_factory=list)
+    """What was noted where nobody can raise it."""
+    _frames: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
 
-    def frame(self, pool: int, frame: AudioFrame) -> None:
-        """A worker has taken a frame of a pool."""
+    def frame(self, frame: AudioFrame) -> None:
+        """A worker has taken a frame. Its number begins anew in a lane that is made anew, but not
+        the time at which it came."""
         self.frames += 1
         assert isinstance(frame.track, TrackInfo)
-        key = (pool, frame.track.sid)
-        last = self._sequences.get(key, -1)
-        if frame.sequence <= last:
-            raise Broken(
-                "order", f"frame {frame.sequence} of {frame.track.reply_name} after {last}"
-            )
-        self._sequences[key] = frame.sequence
+        this = (frame.received_ns, frame.sequence)
+        last = self._frames.get(frame.track.sid, (-1, -1))
+        if this[0] < last[0] or (this[1] <= last[1] and this[0] <= last[0]):
+            name = frame.track.reply_name
+            self.broken.append(Broken("order", f"frame {this} of {name} after {last}"))
+        self._frames[frame.track.sid] = this
 
-    def message(self, pool: int, message: DataFrame) -> None:
+    def message(self, message: DataFrame) -> None:
         """A worker has taken a message; they are numbered."""
         self.messages += 1
-        key, number = (pool, message.participant), int(message.payload)
-        last = self._numbers.get(key, -1)
+        who, number = message.participant, int(message.payload)
+        last = self._numbers.get(who, -1)
         if number <= last:
-            raise Broken("order", f"message {number} of {message.participant} after {last}")
-        self._numbers[key] = number
+            self.broken.append(Broken("order", f"message {number} of {who} after {last}"))
+        self._numbers[who] = number
+
+
+def is_recovery(event: Event) -> bool:
+    """Whether it tells that another process has taken the place of one that died, and not that
+    the room itself came back."""
+    worker, connection = RECOVERIES
+    return event.kind is worker or (
+        event.kind is connection and event.reason.startswith(RECOVERED_BY_US)
+    )
 
 
 def check_lanes(lanes: Iterable[LaneStatistics], *, over: bool = False) -> None:

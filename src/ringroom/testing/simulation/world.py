@@ -1,8 +1,8 @@
 """The simulated system: a fake room with people, an application with a pool of workers, and the
 one who plays the story.
 
-The application opens its pool again whenever it ends; beside it, another of its threads sends
-sound and messages of its own, and flushes now and then.
+Beside the pool another thread of the application sends sound and messages of its own, and flushes
+now and then. Of processes that die others take the place.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import itertools
 import numpy as np
 
 from ringroom.errors import ClosedError, LostProcessError, RingroomError
-from ringroom.frames import AudioFrame, DataFrame, Frame
+from ringroom.frames import AudioFrame, DataFrame, Event, Frame
 from ringroom.pool import Pool
 from ringroom.processor import Context, Processor, Replies
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
 from ringroom.testing.simulation.laws import (
     END_SECONDS,
-    ENDS_THE_POOL,
-    EXPECTED_AFTER_DEATH,
     MAX_AGE,
     RECOVERY_SECONDS,
     Broken,
     Ledger,
     check_heard,
     check_lanes,
+    is_recovery,
 )
 from ringroom.testing.simulation.scheduler import SeededClock
 from ringroom.testing.simulation.story import (
+    WORKERS,
     Bursts,
     Freeze,
     Happening,
@@ -54,6 +54,8 @@ _SLOW, _RAISES = 97, 701
 _FRAME_SECONDS = 0.004
 _OWN_TRACK = "speaker"
 _LONG_TURN, _LONG_PIECES = 12, 25
+# A story never dies too often for the pool.
+_RESTARTS = 1_000
 _PAUSE = 0.4
 _FIRST_WORDS = 0.3
 
@@ -68,16 +70,15 @@ class Actor(Processor):
     def start(self, context: Context) -> None:
         self._context = context
         self._world = _worlds[-1]
-        self._pool = self._world.pools
 
     def process(self, frame: Frame) -> Replies:
         ledger = self._world.ledger
         if isinstance(frame, DataFrame):
-            ledger.message(self._pool, frame)
+            ledger.message(frame)
             self._context.send_data(frame.payload, topic="answer")
             return None
         assert isinstance(frame, AudioFrame)
-        ledger.frame(self._pool, frame)
+        ledger.frame(frame)
         if not frame.sequence % _SLOW:
             self._world.clock.sleep(_FRAME_SECONDS)
         if frame.sequence % _RAISES == _RAISES - 1:
@@ -92,9 +93,7 @@ class World:
         self.story = story
         self.clock = clock
         self.ledger = Ledger()
-        self.pools = 0
-        """How many the application has opened."""
-        self.broken: list[Broken] = []
+        self._recoveries = 0
         self._room = FakeRoom("simulation", clock, kept_pictures=0)
         self._pool: Pool | None = None
         self._seats: list[FakeParticipant | None] = [None] * Story.SEATS
@@ -127,8 +126,8 @@ class World:
                 clock.join(role, END_SECONDS)
                 if role.lives:
                     raise Broken("end", f"{role.name} has not ended within {END_SECONDS} s")
-            if self.broken:
-                raise self.broken[0]
+            if self.ledger.broken:
+                raise self.ledger.broken[0]
         finally:
             clock.check = lambda: None
             self._end()
@@ -136,8 +135,8 @@ class World:
 
     def _sleep_until(self, moment: float) -> None:
         self.clock.sleep(max(0.0, moment - self.clock.now()))
-        if self.broken:
-            raise self.broken[0]
+        if self.ledger.broken:
+            raise self.ledger.broken[0]
 
     def _end(self) -> None:
         self._over = True
@@ -157,29 +156,30 @@ class World:
             case Bursts(seconds=seconds, of=of):
                 self._room.faults.bursts(of).lasting(seconds)
             case Freeze(role=role, seconds=seconds):
-                with contextlib.suppress(LookupError):
-                    self.clock.freeze(role, seconds)
-                    self._excused_until = max(self._excused_until, self.clock.now() + seconds)
+                self.clock.freeze(self._living(role), seconds)
+                self._excused_until = max(self._excused_until, self.clock.now() + seconds)
             case Kill(role=role, points=points):
                 self._kill(role, points)
 
     def _kill(self, role: str, points: int) -> None:
-        """It dies at one of its next points, or where it waits; the application must notice."""
-        pools = self.pools
-        try:
-            self.clock.doom(role, points)
-        except LookupError:
-            return
+        """It dies at one of its next points, or where it waits; another must take its place."""
+        name, before = self._living(role), self._recoveries
+        self.clock.doom(name, points)
         self.clock.sleep(_PAUSE)
-        with contextlib.suppress(LookupError):
-            if self.pools == pools:
-                self.clock.kill(role)
+        if name == self._living(role) and self._recoveries == before:
+            self.clock.kill(name)
+        self.ledger.deaths += 1
         wait = RECOVERY_SECONDS + max(0.0, self._excused_until - self.clock.now())
         self.clock.sleep(wait)
-        over = role.startswith(ENDS_THE_POOL)
-        recovered = self.pools > pools if over else role in self.clock.roles
-        if not recovered and not self._over:
-            raise Broken("recovery", f"{wait:.1f} s after the death of {role} nobody has noticed")
+        if self._recoveries == before:
+            raise Broken("recovery", f"{wait:.1f} s after the death of {name} no other is there")
+
+    def _living(self, role: str) -> str:
+        """Who has that place now: workers that came later are spares."""
+        if role not in WORKERS:
+            return role
+        workers = [name for name in self.clock.roles if name.startswith("ringroom-worker")]
+        return workers[WORKERS.index(role)]
 
     def _take_turn(self, seat: int) -> None:
         before = self._seats[seat]
@@ -199,21 +199,28 @@ class World:
     # The application.
 
     def _application(self) -> None:
-        while not self._over:
-            self.pools += 1
-            try:
-                self._run_pool()
-            except EXPECTED_AFTER_DEATH:
-                self.ledger.deaths += 1
-            except RingroomError as error:
-                if not self._over:
-                    self._note(Broken("errors", f"{type(error).__name__}: {error}"))
-            except Broken as broken:
-                self._note(broken)
+        try:
+            self._run_pool()
+        except RingroomError as error:
+            self._note(Broken("errors", f"{type(error).__name__}: {error}"))
+        except Broken as broken:
+            self._note(broken)
+
+    def _on_event(self, event: Event) -> None:
+        self._recoveries += is_recovery(event)
 
     def _run_pool(self) -> None:
         with VirtualHost(self.clock) as host:
-            pool = Pool(Actor(), "fake", room=self._room, io=host, workers=2, max_age=MAX_AGE)
+            pool = Pool(
+                Actor(),
+                "fake",
+                room=self._room,
+                io=host,
+                workers=2,
+                max_age=MAX_AGE,
+                restarts=_RESTARTS,
+                on_event=self._on_event,
+            )
             try:
                 with pool:
                     self._pool = pool
@@ -263,7 +270,7 @@ class World:
             check_heard(int(frame.samples[0, 0]) for frame in heard.frames)
 
     def _note(self, broken: Broken) -> None:
-        self.broken.append(broken)
+        self.ledger.broken.append(broken)
         self._over = True
 
 

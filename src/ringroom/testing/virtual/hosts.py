@@ -25,6 +25,9 @@ class VirtualHost(IOThread):
         super().__init__(machine=clock)
         self._virtual = clock
 
+    def _is_dead(self) -> bool:
+        return self._thread is not None and not self._thread.is_alive()
+
     def start_worker(self, place: int, control: Link, blob: bytes) -> Child:
         return _WorkerRole(self._virtual, place, control, blob)
 
