@@ -6,6 +6,7 @@ The people in the room are plain clients of LiveKit's SDK, which knows nothing o
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 from collections import defaultdict
@@ -61,17 +62,23 @@ class LiveKitDriver:
         self._pictures: dict[str, list[VideoFrame]] = defaultdict(list)
         self._messages: dict[str, list[DataFrame]] = defaultdict(list)
         self._listening: list[asyncio.Task[None]] = []
+        self._joins: list[concurrent.futures.Future[None]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
+    def _start(self, call: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
+        return asyncio.run_coroutine_threadsafe(call, self._loop)
+
     def _run(self, call: Coroutine[Any, Any, Any], seconds: float = 20.0) -> Any:
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result(seconds)
+        return self._start(call).result(seconds)
 
     # People
 
     def join(self, who: str) -> None:
-        self._run(self._join(who))
+        joining = self._start(self._join(who))
+        self._joins.append(joining)
+        joining.result(20)
 
     async def _join(self, who: str) -> None:
         room = self._rooms[who] = rtc.Room(loop=self._loop)
@@ -113,7 +120,7 @@ class LiveKitDriver:
         self._tracks[who, track] = (publication, source)
         # Who does not want the track never subscribes to it.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(publication.wait_for_subscription(), 1.0)
+            await asyncio.wait_for(publication.wait_for_subscription(), 3.0)
 
     def unpublish(self, who: str, track: str) -> None:
         publication, _ = self._tracks[who, track]
@@ -206,14 +213,20 @@ class LiveKitDriver:
         self._run(self._ask_server(lambda rooms: rooms.remove_participant(request)))
 
     def close(self) -> None:
-        async def stop() -> None:
+        async def quiet() -> None:
             for task in self._listening:
                 task.cancel()
             await asyncio.gather(*self._listening, return_exceptions=True)
+
+        async def stop() -> None:
+            await quiet()
             for room in self._rooms.values():
                 with contextlib.suppress(Exception):
                     await room.disconnect()
+            await quiet()  # to a track that has come meanwhile
 
+        # A join that still lasts must not lose its loop: the SDK would end this whole process.
+        concurrent.futures.wait(self._joins, 90)
         self._run(stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)

@@ -7,6 +7,7 @@ packets of one client, or by a server that answers nobody.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import defaultdict
@@ -29,9 +30,9 @@ LEVEL = 0.3 / 2**0.5  # RMS of what the clients' tones have
 BLOCK = 0.02
 # Seconds until the server, or WebRTC, takes somebody for lost; the protocol's own patience.
 PATIENCE = 60.0
-# A call that stops with somebody else's loss stops for seconds. That its sound has no gap at all is
-# for `test_main_job` to judge; here the echo shares its interpreter with the test.
-STOPPED = 1.0
+# A call that stops with somebody else's loss stops as long. That its sound has no gap at all is for
+# `test_main_job` to judge; here the echo shares its interpreter with the test.
+STOPPED = 3.0
 
 
 class Echo:
@@ -136,6 +137,8 @@ def echo(livekit_room: LiveKitRoom) -> Iterator[Echo]:
 
 @pytest.fixture
 def relay(livekit_server: LiveKitServer, compose_project: ComposeProject) -> Iterator[Relay]:
+    if os.environ.get("LIVEKIT_URL"):
+        pytest.skip("the media port of the server that LIVEKIT_URL names is not known")
     with Relay(livekit_server.url, compose_project.ports.udp) as relay:
         yield relay
 
@@ -156,6 +159,16 @@ def expect_echo(client: Client, frequency: float, who: str) -> None:
         assert time.monotonic() < deadline, f"{frequency} Hz never came back: {heard}"
 
 
+def expect_to_go_on(ann: Client) -> None:
+    """The Go client, which leaves, has heard itself come back from us all the time."""
+    deadline = time.monotonic() + PATIENCE
+    while ann.received()["echo", "re:ann"]["seconds"] < 4.0 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    back = ann.leave()["echo", "re:ann"]
+    sound = tones.heard(tones.decoded(back["file"])[tones.RATE : -tones.RATE // 2])
+    assert sound.longest_gap < STOPPED, "ann's call stopped with ben's"
+
+
 def expect_data_both_ways(client: Client, payload: bytes) -> None:
     topic = payload.decode()
     client.send_data(payload, topic=topic)
@@ -171,14 +184,13 @@ def test_a_tab_that_is_closed_ends_its_tracks_and_nobody_elses(
     ben.publish("camera", source="camera")
     echo.wait_to_hear("ben", 660)
     echo.wait_to_hear("ann", 440)
+    ann.wait_for("subscribed", participant="echo", track="re:ann", timeout=PATIENCE)
     ben.call("close_tab")
     echo.wait_for("participant_left", "ben")
     echo.wait_for("track_ended", "ben")
     ann.wait_for("gone", participant="ben")
     echo.wait_to_hear("ann", 440)
-    back = ann.leave()["echo", "re:ann"]
-    sound = tones.heard(tones.decoded(back["file"])[tones.RATE : -tones.RATE // 2])
-    assert sound.longest_gap < STOPPED
+    expect_to_go_on(ann)
 
 
 def test_a_page_that_is_loaded_again_comes_back_under_its_name(echo: Echo, browser: Joins) -> None:
@@ -216,25 +228,26 @@ def test_a_page_whose_network_goes_off_and_on_is_heard_again(
 ) -> None:
     ann = go_client("ann")
     say(ann, 440, opus)
+    ann.wait_for("subscribed", participant="echo", track="re:ann", timeout=PATIENCE)
     ben = browser("ben", relay=relay)
     ben.publish("tone", source="tone", frequency=660)
     expect_echo(ben, 660, "ben")
     expect_data_both_ways(ben, b"before")
     assert relay.media_flows, "media found another way than the relay"
     with relay.down():
+        begun = time.monotonic()
         echo.wait_for_silence("ben")
         ben.wait_for("reconnecting", timeout=PATIENCE)
         assert relay.lost
         echo.wait_to_hear("ann", 440)
+        time.sleep(max(0.0, begun + 2 * STOPPED - time.monotonic()))
     ben.wait_for("reconnected", timeout=PATIENCE)
     echo.wait_to_hear("ben", 660)
     expect_echo(ben, 660, "ben")
     expect_data_both_ways(ben, b"after")
     assert not echo.told("connection_lost"), "the loss was ben's alone"
     assert not echo.told("track_ended", "ann")
-    back = ann.leave()["echo", "re:ann"]
-    sound = tones.heard(tones.decoded(back["file"])[tones.RATE : -tones.RATE // 2])
-    assert sound.longest_gap < STOPPED, "ann's call stopped with ben's"
+    expect_to_go_on(ann)
 
 
 @pytest.mark.timeout(240)

@@ -259,14 +259,18 @@ def test_eight_participants_at_once_come_late_and_leave(livekit_room: LiveKitRoo
             )
         )
         host = stack.enter_context(ringroom.IOProcess())
-        threads = []
-        for identity, pitch in pitches.items():
-            speaker = stack.enter_context(
+        speakers = [
+            stack.enter_context(
                 ringroom.transport(
                     "livekit", url=room.url, token=room.token(identity), kinds=("event",), io=host
                 )
             )
-            threads.append(speak(speaker, tones.sine(pitch, 5.0)[::3], 16_000))
+            for identity in pitches
+        ]
+        threads = [
+            speak(speaker, tones.sine(pitch, 5.0)[::3], 16_000)
+            for speaker, pitch in zip(speakers, pitches.values(), strict=True)
+        ]
         heard: dict[str, list[NDArray[np.float64]]] = {identity: [] for identity in pitches}
         for frame in hub.recv(kinds=("audio",), timeout=15):
             heard[frame.participant].append(frame.as_float()[:, 0].astype(np.float64))

@@ -102,6 +102,12 @@ def same(left: Any, right: Any) -> bool:
     return bool(np.array_equal(left, right))
 
 
+def said(room: FakeRoom, seconds: float, track: str | None = None) -> Samples:
+    """What was heard on the track, once it is that much. What is as good as played when a wait for
+    the playout comes back may still be on its way to the room."""
+    return room.wait_for_audio(track, seconds, timeout=PATIENCE).samples
+
+
 def children() -> set[int]:
     """The pids of this process's children."""
     listed = Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text()

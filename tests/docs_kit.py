@@ -142,6 +142,7 @@ def _on_a_fake(snippet: str) -> None:
     from ringroom.testing import FakeRoom
 
     registry._BUILT_IN["livekit"] = registry._BUILT_IN["fake"]
+    registry._stand_ins["livekit"] = lambda options: Fake(**options)
     ringroom.LiveKit = Fake  # type: ignore[misc, assignment]
     made = Fake.__init__
 

@@ -106,11 +106,13 @@ def _message_seeds() -> list[bytes]:
         "str": "text",
         "bool": True,
         "bytes": b"blob",
-        "dict": {"a": 1},
+        "dict[str, Any]": {"a": 1},
+        "list[int]": [1, 2],
+        "list[str]": ["a", "b"],
     }
     made = []
     for kind in messages.Message.types.values():
-        values = {f.name: blank[str(f.type).split("[")[0]] for f in dataclasses.fields(kind)}
+        values = {f.name: blank[str(f.type)] for f in dataclasses.fields(kind)}
         made.append(messages.encode(kind(**values)))
     return made
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 import time
 from typing import Any
@@ -276,3 +278,78 @@ class Imports(Processor):
 
         heavy = [name for name in ("livekit", "asyncio.base_events") if name in sys.modules]
         return DataFrame(",".join(heavy).encode(), "imports")
+
+
+class Trap(Processor):
+    """Echoes; stays for ever with a frame of the value 5, which says so by a message."""
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: AudioFrame) -> AudioFrame:
+        if frame.samples[0, 0] == 5:
+            tell(self.context, f"trapped {os.getpid()}")
+            time.sleep(600)
+        return frame
+
+
+class Deaths(Words):
+    """Dies as it is told."""
+
+    def signal(self, name: str) -> None:
+        os.kill(os.getpid(), getattr(signal, name))
+
+    def leave(self, code: str) -> None:
+        sys.stderr.write("famous last words\n")
+        os._exit(int(code))
+
+    def exit(self, code: str) -> None:
+        sys.exit(int(code))
+
+    def stereo(self, seconds: str) -> None:
+        samples = np.full((int(16_000 * float(seconds)), 2), 1_000, np.int16)
+        self.context.send(AudioFrame(samples, 16_000, track="voice"))
+
+    def crash(self, _: str) -> None:
+        ctypes.string_at(0)
+
+    def hold(self, count: str) -> None:
+        """C code that does not let go of the GIL."""
+        sum(range(int(count)))
+
+
+class SpareFails(Words):
+    """Starts the first time only."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def start(self, context: Any) -> None:
+        super().start(context)
+        if os.path.exists(self.path):
+            raise OSError("no second model")
+        with open(self.path, "w"):
+            pass
+
+    def die(self, _: str) -> None:
+        os._exit(1)
+
+
+class Lives(Processor):
+    """Echoes, and tells of the life of its tracks."""
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def open(self, track: TrackInfo) -> None:
+        tell(self.context, f"open {track.reply_name}", "life")
+
+    def process(self, frame: AudioFrame) -> AudioFrame:
+        return frame
+
+    def event(self, event: Event) -> None:
+        if event.kind == "track_resumed":
+            tell(self.context, f"event {event.kind}", "life")
+
+    def close(self, track: TrackInfo) -> None:
+        tell(self.context, f"close {track.reply_name}", "life")

@@ -196,7 +196,7 @@ def test_cancelled_sending_keeps_what_was_taken(fake_room: FakeRoom) -> None:
             await cancelled(waiting)
             assert readers() <= before
             await soon(transport.wait_playout())
-            assert same(fake_room.heard().samples[-1_600:], noise(0.1, 9))
+            await until(lambda: same(fake_room.heard().samples[-1_600:], noise(0.1, 9)))
             flushing = asyncio.create_task(transport.flush())
             flushing.cancel()
             await asyncio.wait([flushing])
@@ -410,7 +410,7 @@ def test_what_the_resampler_holds_and_what_was_played(fake_room: FakeRoom) -> No
             await transport.send(sound(0.02))
             await transport.send(AudioFrame(noise(0.1, rate=48_000), 48_000))
             await soon(transport.wait_playout())
-            assert fake_room.heard().duration == pytest.approx(0.12, abs=0.0002)
+            await until(lambda: fake_room.heard().duration == pytest.approx(0.12, abs=0.0002))
             assert transport.played() == pytest.approx(0.12, abs=0.011)
             with pytest.raises(FrameError, match="cannot send a bytes"):
                 await transport.send(b"\0\0")  # type: ignore[arg-type]

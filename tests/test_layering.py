@@ -26,7 +26,7 @@ LAYERS = (
     ("messages", "link", "recording", "resampling"),
     ("providers", "processor", "accounts", "inbox", "session", "outgoing"),
     ("processes",),
-    ("connection", "waiting", "face", "client", "aio", "pool"),
+    ("connection", "waiting", "face", "client", "aio", "pool_options", "mending", "pool"),
     ("testing", "adapters"),
     ("cli", "pytest_plugin", "__main__"),
 )

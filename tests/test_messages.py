@@ -22,6 +22,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "str": TEXT,
     "bool": st.booleans(),
     "bytes": st.binary(max_size=40),
+    "list[int]": st.lists(st.integers(-(1 << 63), 1 << 63), max_size=4),
+    "list[str]": st.lists(TEXT, max_size=4),
     "dict": st.dictionaries(TEXT, TEXT | st.integers() | st.none() | st.booleans(), max_size=4),
 }
 SIMPLE: dict[str, Any] = {
@@ -30,13 +32,17 @@ SIMPLE: dict[str, Any] = {
     "str": "zoë",
     "bool": True,
     "bytes": b"\x00\xff",
+    "list[int]": [1, -2],
+    "list[str]": ["zoë", ""],
     "dict": {"a": [1, {}]},
 }
 KINDS = sorted(Message.types)
 
 
 def field_types(name: str) -> dict[str, str]:
-    return {f.name: str(f.type).split("[")[0] for f in dataclasses.fields(Message.types[name])}
+    """By their annotations; what is in a dictionary may be anything."""
+    kinds = {f.name: str(f.type) for f in dataclasses.fields(Message.types[name])}
+    return {field: "dict" if kind.startswith("dict") else kind for field, kind in kinds.items()}
 
 
 def example(name: str) -> Message:
@@ -82,7 +88,7 @@ def test_a_field_too_many_too_few_or_of_another_type(name: str) -> None:
     body = json.loads(encode(example(name)))
     with pytest.raises(WireError, match="with the fields"):
         decode(json.dumps(body | {"extra": 1}).encode())
-    wrong_values = (None, [], 1.5, {}, "text", True, False, 7)
+    wrong_values = (None, [], 1.5, {}, "text", True, False, 7, [None], [True])
     accepted = {
         "int": (7,),
         "float": (7, 1.5),
@@ -90,6 +96,8 @@ def test_a_field_too_many_too_few_or_of_another_type(name: str) -> None:
         "bool": (True, False),
         "bytes": ("text",),
         "dict": ({},),
+        "list[int]": ([],),
+        "list[str]": ([],),
     }
     for field, kind in field_types(name).items():
         with pytest.raises(WireError, match="with the fields"):

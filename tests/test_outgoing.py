@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from app_kit import noise, same, sound
+from app_kit import RATE, noise, same, sound
 from ringroom import messages as m
 from ringroom.errors import BusyError, FrameError, StartupError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo
@@ -265,3 +265,38 @@ def test_a_lost_link_is_told(bench: Bench) -> None:
     assert isinstance(bench.link, Link)
     assert bench.outgoing.lanes == []
     assert time.monotonic_ns() > bench.now
+
+
+def test_tracks_go_on_in_other_lanes(bench: Bench) -> None:
+    """As after the death of the I/O process."""
+    lane = bench.outgoing.lane_for(sound(0.1))
+    live = bench.outgoing.lane_for(sound(0.1, track="live"), LIVE)
+    for _ in range(3):
+        bench.outgoing.push_nowait(lane, sound(0.1))
+    row, old = lane.row, lane.number
+    assert row is not None
+    row.add(Count.TAKEN, 2)
+    row.add(Count.DONE, 1)
+    row.add(Count.PLAYED, RATE // 10)
+    bench.received()
+    table = StatisticsTable.create()
+    try:
+        bench.outgoing.restart(RowPool(table, 10, 4))
+        assert row.snapshot().lost == 2
+        opened = [message for message in bench.received() if isinstance(message, m.PlayoutOpen)]
+        assert [(o.name, o.live, o.row) for o in opened] == [
+            ("audio", False, 10),
+            ("live", True, 11),
+        ]
+        assert lane.number != old
+        assert not lane.ready
+        assert lane.freed_fileno() != live.freed_fileno()
+        assert bench.outgoing.played(lane) == pytest.approx(0.1)
+        bench.outgoing.push_nowait(lane, sound(0.1))
+        assert lane.row is not None
+        assert lane.row.snapshot().sent == 1
+        lane.row.add(Count.PLAYED, RATE // 10)
+        assert bench.outgoing.played(lane) == pytest.approx(0.2)
+    finally:
+        bench.outgoing.close()
+        table.close()

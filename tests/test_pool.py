@@ -31,7 +31,6 @@ from app_kit import (
     sound,
     until,
 )
-from ringroom import pool as pool_module
 from ringroom.errors import (
     BusyError,
     ClosedError,
@@ -42,13 +41,21 @@ from ringroom.errors import (
 )
 from ringroom.frames import AudioFrame, Event, EventKind
 from ringroom.pool import Pool, PoolOptions
+from ringroom.processes import supervisor
 from ringroom.processor import Problem
 from ringroom.testing import FakeRoom, sources
 
 
 @contextlib.contextmanager
 def running(room: FakeRoom, processor: Any, **options: Any) -> Iterator[Pool]:
-    options = {"io": "thread", "max_age": 20.0, "workers": 1, **options}
+    options = {
+        "io": "thread",
+        "max_age": 20.0,
+        "workers": 1,
+        "spares": 0,
+        "standby": False,
+        **options,
+    }
     with Pool(processor, "fake", room=room, **options) as pool:
         yield pool
 
@@ -71,6 +78,11 @@ def heard(room: FakeRoom, track: str, seconds: float) -> Any:
         ({"workers": 300}, "workers is 300"),
         ({"workers": True}, "whole number"),
         ({"workers": "2"}, "whole number"),
+        ({"spares": -1}, "spares is -1, expected 0 to 256"),
+        ({"restarts": 1.5}, r"restarts is 1\.5, expected a whole number"),
+        ({"restart_window": "1"}, "restart_window is '1', expected seconds"),
+        ({"stuck_after": 0.01}, r"stuck_after is 0\.01, expected seconds, at least 0\.05"),
+        ({"restart_stuck": True}, "goes with stuck_after"),
         ({"route": "random"}, "route is 'random'"),
         ({"mode": "fast"}, "mode is 'fast'"),
         ({"start_timeout": -1}, "start_timeout"),
@@ -551,7 +563,7 @@ def test_a_start_that_raises(fake_room: FakeRoom) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "STOP_GRACE", 0.2)
+    monkeypatch.setattr(supervisor, "STOP_GRACE", 0.2)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -574,7 +586,7 @@ def test_a_refused_connection_leaves_nothing(fake_room: FakeRoom) -> None:
 @pytest.mark.parametrize(("name", "says"), [("SIGKILL", "signal 9"), ("SIGTERM", "signal 15")])
 def test_a_killed_worker_is_named(fake_room: FakeRoom, name: str, says: str) -> None:
     alice = fake_room.join("alice")
-    with running(fake_room, kit.Suicide, workers=2) as pool:
+    with running(fake_room, kit.Suicide, workers=2, restarts=0) as pool:
         waiting = Call(pool.wait)
         alice.send_data(name.encode())
         with pytest.raises(LostProcessError, match=rf"worker 0 was killed by {says}"):
@@ -583,7 +595,10 @@ def test_a_killed_worker_is_named(fake_room: FakeRoom, name: str, says: str) -> 
 
 
 def test_a_killed_io_process_ends_the_pool(fake_room: FakeRoom) -> None:
-    with ringroom.IOProcess() as shared, running(fake_room, kit.echo, io=shared) as pool:
+    with (
+        ringroom.IOProcess() as shared,
+        running(fake_room, kit.echo, io=shared, restarts=0) as pool,
+    ):
         assert shared.pid is not None
         os.kill(shared.pid, signal.SIGKILL)
         with pytest.raises(LostProcessError, match="I/O process died"):

@@ -15,8 +15,12 @@ WANTS_A_SERVER = """
 
 # Stands in for Docker and for the server: what is tested here is what the plugin makes of them.
 STAND_IN = """
+    from importlib import import_module
+
     import pytest
-    from ringroom.testing import server
+
+    # As an attribute of its package it may be another, of a test run before in this process.
+    server = import_module("ringroom.testing.server")
 
     class Fake:
         closed = 0
@@ -217,3 +221,29 @@ def test_the_leak_check_names_what_was_left(pytester: pytest.Pytester) -> None:
             "left behind: thread lingers (*)",
         ]
     )
+
+
+def test_a_room_in_virtual_time(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import ringroom
+
+        def test_an_hour(fake_room, virtual_clock):
+            begin = virtual_clock.now()
+            with ringroom.transport("fake", room=fake_room, io=virtual_clock.io) as transport:
+                virtual_clock.sleep(3600)
+                fake_room.join("ann").publish_audio().tone(seconds=0.1)
+                assert len([*zip(range(5), transport.recv(timeout=1))]) == 5
+            assert 3600 < virtual_clock.now() - begin < 3601
+
+        def test_virtual_time_alone(virtual_clock):
+            virtual_clock.sleep(1)
+
+        def test_what_was_left_open(virtual_clock):
+            told = virtual_clock.condition()
+            virtual_clock.start_thread("sleeper", told.wait)
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*never ended: sleeper*"])

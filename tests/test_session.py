@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app_kit import same, sound
+from app_kit import descriptors, same, sound
 from ringroom import messages as m
 from ringroom.errors import BusyError, ClosedError, LostProcessError, RoomError, WireError
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
@@ -195,13 +195,21 @@ def test_three_beginnings_of_a_track_in_order(far: Far) -> None:
 
 
 def test_who_comes_later_reads_the_lanes_of_a_track_in_order(far: Far) -> None:
-    first = send(far.open("a", 1), 1)
-    second = send(far.open("a", 2, follows=1), 2)
+    lane = far.open("a", 1)
+    first = [send(lane, seed) for seed in range(3)]
+    second = send(far.open("a", 2, follows=1), 9)
     inbox = far.session.open_inbox((Kind.AUDIO,), None)
-    for sent in (first, second):
+    for sent in (*first, second):
         arrival = inbox.receive_nowait()
         assert arrival is not None
         assert same(arrival.item.samples, sent.samples)
+
+
+def test_a_track_that_ended_without_a_sound_is_told_to_who_comes_later(far: Far) -> None:
+    far.open("a", 1)
+    far.tell(m.LaneEnding(lane=1))
+    inbox = far.session.open_inbox(ALL, None)
+    assert everything(inbox) == [EventKind.TRACK_STARTED, EventKind.TRACK_ENDED]
 
 
 def test_a_lane_that_ends_while_it_sleeps_wakes_its_reader(far: Far) -> None:
@@ -371,11 +379,13 @@ def test_a_held_lane_waits_alone(far: Far) -> None:
 
 
 def test_one_reader_for_each_kind(far: Far) -> None:
+    before = descriptors()
     inbox = far.session.open_inbox((Kind.AUDIO,), None)
     with pytest.raises(BusyError, match="already receives audio"):
         far.session.open_inbox(ALL, None)
     inbox.close()
     inbox.close()
+    assert descriptors() == before, "also while somebody still holds it"
     assert inbox.fileno() == -1
     with pytest.raises(ClosedError):
         inbox.receive_nowait()
@@ -455,3 +465,126 @@ def test_counts_of_successive_lanes_are_one(far: Far) -> None:
     assert (lane.counts.sent, lane.counts.done, lane.participant) == (2, 2, "a")
     far.tell(m.LaneRetired(row=77))
     assert len(far.session.statistics()) == 1
+
+
+# Another I/O process.
+
+
+@pytest.fixture
+def another(far: Far) -> Iterator[Far]:
+    """The far side of the session after its first one has died, with a table of its own."""
+    ours, theirs = open_links()
+    table = StatisticsTable.create()
+    second = Far(theirs, table, far.session, RowPool(table, 0, 100), [])
+
+    def die() -> None:
+        far.session.survives = True
+        far.link.close()
+        far.session.pump()
+        assert far.session.interrupted
+        far.session.restart(ours, table)
+
+    second.die = die  # type: ignore[attr-defined]
+    yield second
+    for writer in second.writers:
+        writer.close()
+    second.writers.clear()
+    far.session.close()
+    theirs.close()
+    table.close()
+
+
+def test_a_link_that_ends_interrupts_who_survives(far: Far) -> None:
+    far.session.survives = True
+    changes: list[int] = []
+    far.session.listeners.add(lambda: changes.append(1))
+    far.link.close()
+    far.session.pump()
+    far.session.send(m.Leave())
+    assert (far.session.interrupted, far.session.ending) == (True, None)
+    far.session.check_open()
+    assert changes
+
+
+def test_tracks_that_come_again_go_on_and_the_others_end(far: Far, another: Any) -> None:
+    inbox = far.session.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    first = [far.open(who, number) for number, who in enumerate("abc", 1)]
+    for writer in first:
+        send(writer)
+    far.tell(m.LaneEnding(lane=3))
+    assert everything(inbox).count(EventKind.TRACK_STARTED) == 3
+    another.die()
+    # Numbers begin anew; the track is known by its sid.
+    again = another.open("b", 2)
+    frame = send(again, 5)
+    found = everything(inbox)
+    assert found[:1] == [EventKind.TRACK_RESUMED]
+    assert same(found[1].samples, frame.samples)
+    far.session.end_missing()
+    assert everything(inbox) == [EventKind.TRACK_ENDED]
+    far.session.end_missing()
+    assert everything(inbox) == []
+    another.open("a", 1)
+    assert everything(inbox) == [EventKind.TRACK_STARTED]
+
+
+def test_a_lane_of_before_does_not_stand_for_one_of_the_same_number(far: Far, another: Any) -> None:
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    send(far.open("a", 1))
+    arrival = inbox.receive_nowait()
+    assert arrival is not None
+    arrival.done()
+    another.die()
+    writer = another.open("b", 1)
+    # As a worker does whose reply to it has no room.
+    inbox.hold(arrival.lane)
+    inbox.release(arrival.lane)
+    frame = send(writer, 3)
+    (found,) = everything(inbox)
+    assert same(found.samples, frame.samples)
+
+
+def test_the_law_holds_across_generations(far: Far, another: Any) -> None:
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    writer = far.open("a", 1)
+    for seed in range(5):
+        send(writer, seed)
+    for _ in range(2):
+        arrival = inbox.receive_nowait()
+        assert arrival is not None
+        arrival.done()
+    # Of a worker's lanes nothing is buried before all have let go.
+    row = far.rows.acquire()
+    listing = m.LaneListed(
+        row=row.index, direction="in", track="mic", kind="audio", participant="b", place=0
+    )
+    far.tell(listing)
+    row.add(Count.SENT)
+    another.die()
+    for number, who in enumerate("ab", 1):
+        send(another.open(who, number))
+    counts = {lane.participant: lane.counts for lane in far.session.statistics()}
+    assert (counts["a"].sent, counts["a"].done, counts["a"].lost) == (6, 2, 3)
+    assert (counts["a"].in_flight, counts["b"].in_flight, counts["b"].lost) == (1, 2, 0)
+    far.session.settle_past()
+    far.session.settle_past()
+    counts = {lane.participant: lane.counts for lane in far.session.statistics()}
+    assert (counts["b"].sent, counts["b"].lost, counts["b"].in_flight) == (2, 1, 1)
+
+
+def test_whoever_waits_for_an_answer_of_the_dead_gets_one(far: Far, another: Any) -> None:
+    request = far.session.request()
+    another.die()
+    assert far.session.replies == {request: 0.0}
+    assert not far.session.unanswered
+    following = far.session.request()
+    another.tell(m.Reply(request=following, value=1.5))
+    assert far.session.replies[following] == 1.5
+
+
+def test_a_room_that_is_not_joined_again_is_refused_not_over(far: Far, another: Any) -> None:
+    another.die()
+    error = RoomError("full", reason="unauthorized")
+    another.tell(m.Failed(error=m.error_to_json(error)))
+    assert far.session.ending is None
+    assert str(far.session.refused) == "full"

@@ -6,11 +6,12 @@ way when the other side died is counted as lost, for nobody else is left to do i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ringroom import messages as m
 from ringroom.frames import Kind
-from ringroom.lanes.statistics import Count, LaneCounts, Row, StatisticsTable
+from ringroom.lanes.statistics import LaneCounts, Row, StatisticsTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,13 @@ class Accounts:
         self._listed[listing.row] = (self._table.row(listing.row), listing)
 
     def retire(self, index: int) -> bool:
-        """The counts of the row are final: keep them; whether the row was known."""
+        """The counts of the row are final: keep them; whether the row was known. What its writer
+        had sent and nobody had taken, say on a track that was refused, is lost."""
         if index not in self._listed:
             return False
-        now = _statistics(*self._listed.pop(index))
+        row, listing = self._listed.pop(index)
+        row.bury()
+        now = _statistics(row, listing)
         # Last in order: the one that ended most lately.
         self._retired[_key(now)] = _sum(self._retired.pop(_key(now), None), now)
         if len(self._retired) > MAX_REMEMBERED:
@@ -67,20 +71,33 @@ class Accounts:
         for index in tuple(self._listed):
             self.retire(index)
 
+    def received_at(self, place: int) -> LaneCounts:
+        """Of the inbound lanes of a place that count now."""
+        rows = (
+            row.snapshot()
+            for row, listing in self._listed.values()
+            if (listing.place, listing.direction) == (place, "in")
+        )
+        return sum(rows, start=LaneCounts())
+
     def bury(self) -> None:
         """The other side is gone and did not count what was under way: it is lost."""
         for row, _ in self._listed.values():
-            in_flight = row.snapshot().in_flight
-            if in_flight > 0:
-                row.add(Count.LOST, in_flight)
+            row.bury()
 
     def statistics(self) -> list[LaneStatistics]:
         """Of every lane since the beginning; a track's successive lanes are one."""
-        sums = dict(self._retired)
-        for row, listing in self._listed.values():
-            now = _statistics(row, listing)
-            sums[_key(now)] = _sum(sums.get(_key(now)), now)
-        return list(sums.values())
+        now = [_statistics(row, listing) for row, listing in self._listed.values()]
+        return merged([list(self._retired.values()), now])
+
+
+def merged(parts: Iterable[list[LaneStatistics]]) -> list[LaneStatistics]:
+    """The same lanes of several accounts as one."""
+    sums: dict[tuple[str, ...], LaneStatistics] = {}
+    for part in parts:
+        for lane in part:
+            sums[_key(lane)] = _sum(sums.get(_key(lane)), lane)
+    return list(sums.values())
 
 
 def _key(lane: LaneStatistics) -> tuple[str, ...]:

@@ -35,7 +35,10 @@ Samples: TypeAlias = NDArray[np.int16]
 
 
 def is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    # The first is nearly always so, and cheap: this is asked several times for each frame.
+    return type(value) is int or (
+        isinstance(value, int | np.integer) and not isinstance(value, bool)
+    )
 
 
 def check_rate(sample_rate: int) -> int:

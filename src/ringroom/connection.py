@@ -6,8 +6,8 @@ Several threads may use a face, so each call here that touches the session is ma
 
 from __future__ import annotations
 
+import contextlib
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +20,9 @@ from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTabl
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.outgoing import Outgoing, OutgoingLane
-from ringroom.processes.children import Where, choose_host
+from ringroom.processes.children import IOProcess, Where, choose_host
 from ringroom.processes.machine import Machine
+from ringroom.processes.routing import MAX_KEYS
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.providers.provider import ProviderSpec
 from ringroom.providers.registry import build
@@ -75,6 +76,20 @@ def configured(
     return merged
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A link to a new session, and what is to be said there."""
+
+    link: Link
+    blob: bytes
+    descriptors: tuple[int, ...]
+
+    def close(self) -> None:
+        """Close the descriptors, which are duplicated when they are sent."""
+        for fd in self.descriptors:
+            os.close(fd)
+
+
 class Connection:
     """See the module's docstring."""
 
@@ -90,7 +105,7 @@ class Connection:
         self.spec, self.options = build(provider, options)
         self.host, self._own_host = choose_host(io)
         self.machine = self.host.machine
-        self.lock = threading.RLock()
+        self.lock = self.machine.lock()
         self.readers = readers
         self._route = route
         # Before anything is started: a predicate may refer to what cannot travel.
@@ -124,6 +139,9 @@ class Connection:
         self.session.name = self.spec.name
         self.session.how_it_died = self.host.how_it_died
         self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
+        self._ask(blob, readers, descriptors)
+
+    def _ask(self, blob: bytes, readers: Sequence[Link], descriptors: tuple[int, ...]) -> None:
         for place, reader in enumerate(readers):
             self.session.send(m.Attach(place=place), (reader.fileno(),))
         message = m.Connect(
@@ -133,8 +151,49 @@ class Connection:
             readers=self.readers,
             route=self._route,
             provider_descriptors=len(descriptors),
+            places=self._places(),
         )
         self.session.send(message, (self.table.fd, *descriptors))
+
+    def _places(self) -> dict[str, int]:
+        """Whose tracks which worker has had: another I/O process leaves them there, where the
+        tracks that answer them are."""
+        lanes = [lane for lane in self.session.statistics() if lane.participant and lane.place >= 0]
+        by_track = self._route == "track"
+        return {
+            f"{lane.participant}/{lane.track}" if by_track else lane.participant: lane.place
+            for lane in lanes[-MAX_KEYS:]
+        }
+
+    def prepare(self) -> Prepared:
+        """What `reopen` needs: an I/O process that runs, and a fresh hand-over. May take a while;
+        holds no lock."""
+        self.host.revive()
+        spec, descriptors = _handed_over(self.machine, self.spec, self.options.connect_timeout)
+        try:
+            blob = pickle_by_value("the provider's options", (spec, self.options))
+            return Prepared(self.host.open_session(), blob, descriptors)
+        except BaseException:
+            for fd in descriptors:
+                os.close(fd)
+            raise
+
+    def reopen(self, prepared: Prepared, readers: Sequence[Link]) -> None:
+        """Join again, after the I/O process has died: `session.joined` tells when it did. Tracks go
+        on under their names; counts go on, for what was before is kept."""
+        with self.lock, contextlib.ExitStack() as made:
+            made.callback(prepared.close)
+            made.callback(prepared.link.close)
+            table = StatisticsTable.create()
+            before, self.table = self.table, table
+            before.close()
+            self.session.restart(prepared.link, table)
+            made.pop_all()
+            try:
+                self._ask(prepared.blob, readers, prepared.descriptors)
+                self.outgoing.restart(RowPool(table, *rows_for(-1, self.readers)))
+            finally:
+                prepared.close()
 
     def lane_for(self, frame: Frame, publish: PublishOptions | None = None) -> OutgoingLane:
         return self.outgoing.lane_for(frame, publish)
@@ -167,6 +226,12 @@ class Connection:
             self.outgoing.close()
             self.table.close()
         self.close_host()
+
+    def keep_standby(self) -> None:
+        """Have another I/O process ready, if the one that is there is ours alone. Raises
+        `StartupError`."""
+        if self._own_host and isinstance(self.host, IOProcess):
+            self.host.keep_standby(self.spec.preload)
 
     def close_host(self) -> None:
         if self._own_host:

@@ -9,7 +9,7 @@
     ├── ClosedError               the transport was closed, by you
     ├── BusyError                 somebody else already reads or writes here
     ├── WouldBlock                the ``_nowait`` form has nothing to give or no room to take
-    ├── LostProcessError          the I/O process or a worker died
+    ├── LostProcessError          the I/O process died, or a worker did, again and again
     └── WireError                 bytes that are not a record or message of ours
 
 Deadlines raise the built-in ``TimeoutError``. No message ever contains a token or a key.
@@ -84,7 +84,8 @@ class WouldBlock(RingroomError):
 
 
 class LostProcessError(RingroomError):
-    """The I/O process or a worker died; the message says how."""
+    """The I/O process died, or, in a pool, it or a worker did so again and again; the message says
+    how."""
 
 
 class WireError(RingroomError):

@@ -56,12 +56,15 @@ class EventKind(StrEnum):
     TRACK_MUTED = "track_muted"
     TRACK_UNMUTED = "track_unmuted"
     TRACK_FAILED = "track_failed"
+    TRACK_RESUMED = "track_resumed"
     TRACK_ENDED = "track_ended"
     CONNECTION_LOST = "connection_lost"
     CONNECTION_BACK = "connection_back"
     PUBLISH_FAILED = "publish_failed"
     DATA_FAILED = "data_failed"
     EVENTS_LOST = "events_lost"
+    WORKER_LOST = "worker_lost"
+    WORKER_REPLACED = "worker_replaced"
     DISCONNECTED = "disconnected"
 
 

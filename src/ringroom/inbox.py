@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import selectors
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -56,10 +56,29 @@ class Arrival:
         self.lane.reader.row.add(Count.PROBLEMS)
 
 
+class Listeners:
+    """Who is told of a change, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._all: dict[Callable[[], None], None] = {}
+
+    def add(self, listener: Callable[[], None]) -> None:
+        self._all[listener] = None
+
+    def discard(self, listener: Callable[[], None]) -> None:
+        self._all.pop(listener, None)
+
+    def __iter__(self) -> Iterator[Callable[[], None]]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
 class Owner(Protocol):
     """What an inbox needs of the session that it belongs to."""
 
-    listeners: set[Callable[[], None]]
+    listeners: Listeners
 
     @property
     def loose_events(self) -> deque[Arrival]: ...
@@ -82,8 +101,8 @@ class Inbox:
         self._wake = open_counter()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake.fileno(), selectors.EVENT_READ, None)
-        if session.fileno() >= 0:
-            self._selector.register(session.fileno(), selectors.EVENT_READ, None)
+        self._link_fd = -1
+        self.relink()
         self._lanes: dict[int, InboundLane] = {}
         self._ready: deque[InboundLane] = deque()
         self._closed = False
@@ -96,6 +115,14 @@ class Inbox:
     @property
     def closed(self) -> bool:
         return self._closed
+
+    def relink(self) -> None:
+        """The session has another link."""
+        if self._link_fd >= 0:
+            self._selector.unregister(self._link_fd)
+        self._link_fd = self._session.fileno()
+        if self._link_fd >= 0:
+            self._selector.register(self._link_fd, selectors.EVENT_READ, None)
 
     def _on_change(self) -> None:
         self._wake.add(1)
@@ -129,7 +156,9 @@ class Inbox:
             self._wake.add(1)
 
     def remove(self, lane: InboundLane) -> None:
-        if self._lanes.pop(lane.number, None) is not None:
+        # By identity: numbers begin anew with another link.
+        if self._lanes.get(lane.number) is lane:
+            del self._lanes[lane.number]
             self._selector.unregister(lane.reader.fileno())
             if lane in self._ready:
                 self._ready.remove(lane)

@@ -7,10 +7,12 @@ Who speaks with whom
   application -> I/O process   control link: NewSession
   application -> session       Connect, Attach, Leave, RowFree
   session -> application       Connected, Failed, Ended, LaneListed, LaneRetired
+  session -> worker            Attached
   session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree
   reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose
+  worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
-  worker -> application        WorkerReady, WorkerFailed, Problem, WorkerDone
+  worker -> application        WorkerReady, WorkerFailed, Problem, Rejoined, WorkerDone
 The application is itself a reader and writer of its session.
 """
 
@@ -51,7 +53,8 @@ class NewSession(Message):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connect(Message):
     """Descriptors: the statistics table, then the provider's. ``blob`` is the pickled spec and
-    options; it comes from the process that made us, never from a network."""
+    options; it comes from the process that made us, never from a network. ``places`` are those
+    of who was in the room before, when the I/O process is not the first (`routing.Routing`)."""
 
     blob: bytes = field(repr=False)
     rows_first: int
@@ -59,18 +62,29 @@ class Connect(Message):
     readers: int
     route: str
     provider_descriptors: int
+    places: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attach(Message):
-    """A reader with its own link (the descriptor), in that place; what was there before is gone."""
+    """A reader with its own link (the descriptor), in that place. Who was there before is dead, and
+    whatever it had not taken, and its tracks, are the new one's."""
 
     place: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attached(Message):
+    """The first message to a worker: what it inherits from a dead one in its place. ``rows`` still
+    count, ``tracks`` are published."""
+
+    rows: list[int]
+    tracks: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leave(Message):
-    """Close the session."""
+    """Close the session; from a worker: its link ends in good order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +138,8 @@ class LaneRetired(Message):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneOpened(Message):
     """Descriptors: the lane's. ``track`` is empty for the lanes of data and of room events.
-    ``follows`` is the lane that this one continues, to be drained first; 0 for none."""
+    ``follows`` is the lane that this one continues, to be drained first; 0 for none. A lane whose
+    reader has died goes on at ``position`` of its ring, where ``waiting`` bytes are announced."""
 
     lane: int
     row: int
@@ -133,6 +148,8 @@ class LaneOpened(Message):
     track: dict[str, Any]
     participant: dict[str, Any]
     follows: int
+    position: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +219,13 @@ class PlayoutClose(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrackClose(Message):
+    """Unpublish a track that was inherited and never written to."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply(Message):
     request: int
     value: float
@@ -209,11 +233,13 @@ class Reply(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(Message):
-    """Descriptors: the worker's link to the session, the statistics table."""
+    """Descriptors: the worker's link to the session, the statistics table. Said again when the I/O
+    process has died: what goes on goes on there."""
 
     place: int
     rows_first: int
     rows_count: int
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +270,14 @@ class Problem(Message):
     summary: str
     traceback: str
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejoined(Message):
+    """After a second `Start`: the lanes and rows from before are not used any more."""
+
+    place: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +321,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "bool": bool,
     "bytes": str,
     "dict": dict,
+    "list": list,
 }
 
 
@@ -294,6 +329,9 @@ def _field(name: str, field_name: str, annotation: str, body: dict[str, Any]) ->
     value: Any = body[field_name]
     base = annotation.split("[")[0]
     fits: bool = isinstance(value, _TYPES[base])
+    if fits and base == "list":
+        item = _TYPES[annotation.partition("[")[2].rstrip("]")]
+        fits = all(isinstance(v, item) and not isinstance(v, bool) for v in value)
     if not fits or (isinstance(value, bool) and base != "bool"):
         raise WireError(f"{name}.{field_name} is a {type(value).__name__}, not {annotation}")
     try:

@@ -48,6 +48,10 @@ class OutgoingLane:
         self.flush = 0
         """The request of the last flush."""
         self.error: RingroomError | None = None
+        self.opened: m.PlayoutOpen | None = None
+        """What the I/O role was asked for."""
+        self.played_before = 0.0
+        """Seconds that were played of the lanes before a `restart`."""
         self.unsent: deque[Frame] = deque()
         """What the one who sends has still to write; a flush empties it."""
 
@@ -216,10 +220,24 @@ class Outgoing:
         """Seconds of the track's sound that were really played."""
         row, resampler = lane.row, lane.resampler
         if row is None or resampler is None:
-            return 0.0
+            return lane.played_before
         accepted = (row.get(Count.PLAYED) - row.get(Count.CLEARED)) / resampler.sample_rate
         queued = max(0, row.get(Count.PLAYED_UNTIL_NS) - self._session.clock()) / 1e9
-        return max(0.0, accepted - queued)
+        return lane.played_before + max(0.0, accepted - queued)
+
+    def restart(self, rows: RowPool) -> None:
+        """After that of the session: every track goes on in a lane of its own, under its name.
+        What was in the lane before and not played is lost, counted."""
+        self._rows = rows
+        for lane in self.lanes:
+            lane.played_before = self.played(lane)
+            before = lane.writer
+            if before is None or lane.opened is None or lane.error is not None:
+                continue
+            capacity = before.capacity
+            before.row.bury()
+            before.close()
+            self._open_lane(lane, lane.opened, capacity)
 
     def end(self, lane: OutgoingLane) -> None:
         """Unpublish the track once what was sent is played."""
@@ -258,19 +276,9 @@ class Outgoing:
         self._session.check_open()
         live = lane.publish.mode == "live" and lane.kind is not Kind.DATA
         capacity = _capacity(frame, live)
-        row = self._rows.acquire()
-        try:
-            writer: LiveWriter | ReliableWriter = (
-                LiveWriter(capacity, row) if live else ReliableWriter(capacity, row)
-            )
-        except BaseException:
-            self._rows.release(row.index)
-            raise
-        self._numbers += 1
-        lane.writer, lane.number, lane.ready = writer, self._numbers, False
         message = m.PlayoutOpen(
-            lane=lane.number,
-            row=row.index,
+            lane=0,
+            row=0,
             name=lane.name,
             kind=lane.kind.value,
             live=live,
@@ -281,7 +289,20 @@ class Outgoing:
             message = replace(message, sample_rate=frame.sample_rate, channels=frame.channels)
         elif isinstance(frame, VideoFrame):
             message = replace(message, width=frame.width, height=frame.height)
-        self._session.send(message, writer.descriptors().flat())
+        self._open_lane(lane, message, capacity)
+
+    def _open_lane(self, lane: OutgoingLane, message: m.PlayoutOpen, capacity: int) -> None:
+        row = self._rows.acquire()
+        made = LiveWriter if message.live else ReliableWriter
+        try:
+            writer = made(capacity, row)
+        except BaseException:
+            self._rows.release(row.index)
+            raise
+        self._numbers += 1
+        lane.writer, lane.number, lane.ready = writer, self._numbers, False
+        lane.opened = replace(message, lane=lane.number, row=row.index)
+        self._session.send(lane.opened, writer.descriptors().flat())
 
 
 def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:

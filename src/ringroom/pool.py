@@ -13,29 +13,25 @@ import logging
 import signal
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import FrameType, TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
+from ringroom import mending
 from ringroom import messages as m
 from ringroom.client import Sender
-from ringroom.connection import Connection, Statistics, configured, rows_for
-from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, StartupError
-from ringroom.frames import Event, Kind
+from ringroom.connection import Connection, Prepared, Statistics, configured, rows_for
+from ringroom.errors import ClosedError
+from ringroom.frames import Event, EventKind, Kind
 from ringroom.inbox import Inbox
 from ringroom.link import Link, open_links
-from ringroom.options import (
-    Mode,
-    Route,
-    TransportConfig,
-    check_range,
-    check_timeout,
-    check_whole,
-)
-from ringroom.processes.children import Child, Where
-from ringroom.processes.spawning import pickle_by_value, reap
-from ringroom.processes.supervision import Action, Happening, State, WorkerLife
+from ringroom.options import TransportConfig, check_timeout
+from ringroom.pool_options import PoolOptions
+from ringroom.processes import crew, supervisor
+from ringroom.processes.children import Where
+from ringroom.processes.spawning import pickle_by_value
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.waiting import Deadline, Waiter
@@ -43,48 +39,6 @@ from ringroom.waiting import Deadline, Waiter
 __all__ = ["Pool", "PoolOptions", "run"]
 
 log = logging.getLogger("ringroom")
-# Seconds that a worker has for ending once it was told to, beside what it may drain.
-STOP_GRACE = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolOptions:
-    """How a pool runs its workers."""
-
-    workers: int = 2
-    route: Route = "participant"
-    """Which tracks share a worker: all of one ``participant``, or each ``track`` on its own."""
-    mode: Mode | None = None
-    """How replies are published; None: as the processor says."""
-    start_timeout: float = 60.0
-    """Seconds that `Processor.start` may take (it loads models)."""
-    drain_timeout: float = 5.0
-    """Seconds for finishing what waits, when the pool stops in good order."""
-    on_event: Callable[[Event], None] | None = None
-    on_error: Callable[[Problem], None] | None = None
-
-    def __post_init__(self) -> None:
-        check_whole("workers", self.workers, 1, 256)
-        if self.route not in get_args(Route):
-            raise ConfigurationError(f"route is {self.route!r}, expected 'participant' or 'track'")
-        if self.mode not in (None, *get_args(Mode)):
-            raise ConfigurationError(f"mode is {self.mode!r}, expected 'speech' or 'live'")
-        for name in ("start_timeout", "drain_timeout"):
-            check_range(name, getattr(self, name), 0, 86_400)
-        for name in ("on_event", "on_error"):
-            if getattr(self, name) is not None and not callable(getattr(self, name)):
-                raise ConfigurationError(f"{name} is not callable")
-
-
-@dataclass(slots=True, eq=False)
-class _Child:
-    """A worker as the pool sees it."""
-
-    place: int
-    process: Child
-    control: Link
-    life: WorkerLife
-    error: str = ""
 
 
 class Pool(Sender):
@@ -120,10 +74,25 @@ class Pool(Sender):
             route=self.options.route,
         )
         super().__init__(connection)
-        # The predicate is the I/O role's; a worker must not need what it refers to.
-        session = replace(connection.options, participants=None)
-        self._blob = pickle_by_value("the processor", (made, session))
-        self._children: list[_Child] = []
+        calls = crew.Calls(
+            seat=self._seat,
+            settled=self._settled,
+            progress=self._progress,
+            problem=self._on_problem,
+            lost=self._on_lost,
+            replaced=self._on_replaced,
+        )
+        self._crew = crew.Crew(connection.host, self._blob(made), self.options.care, calls)
+        self._links: dict[int, Link] = {}
+        self._generation = 0
+        self._unsettled: set[int] = set()
+        mending_calls = mending.Calls(
+            reopen=self._reopen, rejoin=self._rejoin, tell=self._tell_event
+        )
+        self._mending = mending.Mending(
+            connection, self.options.care, mending_calls, self.options.standby
+        )
+        self._started = False
         self._inbox: Inbox | None = None
         self._thread: threading.Thread | None = None
         self._machine = connection.machine
@@ -131,10 +100,15 @@ class Pool(Sender):
         self._over = False
         self._failure: Exception | None = None
         self._stopping = False
-        self._drain = 0.0
         self._closing = threading.Lock()
-        # A link takes one caller at a time, and `close` may overtake `drain` from another thread.
-        self._controls = threading.RLock()
+        # The crew takes one caller at a time, and `close` may overtake `drain` from another thread.
+        self._crew_lock = self._machine.lock()
+        self._told: deque[Callable[[], None]] = deque()
+
+    def _blob(self, processor: Processor) -> bytes:
+        # The predicate is the I/O role's; a worker must not need what it refers to.
+        session = replace(self._connection.options, participants=None)
+        return pickle_by_value("the processor", (processor, session))
 
     def _kinds(self, processor: Processor, asked: Any) -> Any:
         """What is asked for, and events for who listens to them; wrong ones are refused later."""
@@ -146,12 +120,19 @@ class Pool(Sender):
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The workers' process numbers by place, for monitoring; empty when it does not run."""
-        return () if self._closed else tuple(child.process.pid or 0 for child in self._children)
+        """The workers' process numbers by place, for monitoring; empty when it does not run. Of a
+        worker that has died it is the number that it had, until another is there."""
+        return () if self._closed or not self._started else tuple(self._crew.pids)
+
+    @property
+    def spares(self) -> int:
+        """How many workers have started and wait for a place."""
+        return 0 if self._closed else self._crew.spares
 
     def __enter__(self) -> Self:
-        if self._closed or self._children:
+        if self._closed or self._started:
             raise ClosedError(f"{self._connection.spec.name}: a pool runs once; make another")
+        self._started = True
         try:
             self._start_workers()
             self._connect_workers()
@@ -163,45 +144,112 @@ class Pool(Sender):
 
     def _start_workers(self) -> None:
         self._connection.host.start()
-        for place in range(self.options.workers):
-            ours, theirs = open_links()
-            try:
-                process = self._connection.host.start_worker(place, theirs, self._blob)
-            except BaseException:
-                ours.close()
-                raise
-            finally:
-                theirs.close()
-            self._children.append(_Child(place, process, ours, WorkerLife()))
-        limit = Deadline(self._machine, self.options.start_timeout, "the workers did not start")
-        while any(child.life.state == "starting" for child in self._children):
-            self._watch_children(limit.remaining())
-            if self._failure is not None:
-                raise self._failure
-            if limit.remaining() == 0.0:
-                raise StartupError(
-                    f"Processor.start took longer than start_timeout={self.options.start_timeout} s"
-                )
+        self._crew.start()
+        while self._crew.failure is None and not self._crew.ready:
+            self._turn(None)
+        if self._crew.failure is not None:
+            raise self._crew.failure
 
     def _connect_workers(self) -> None:
-        links = [open_links() for _ in self._children]
+        links = [open_links() for _ in range(self.options.workers)]
         try:
+            self._links.update(enumerate(ours for ours, _ in links))
             self._connect([theirs for _, theirs in links])
-            for child, (ours, _) in zip(self._children, links, strict=True):
-                self._begin(child, ours)
+            self._connection.session.survives = True
+            with self._crew_lock:
+                self._crew.seat()
         finally:
             for ours, theirs in links:
                 ours.close()
                 theirs.close()
+            self._links.clear()
         if Kind.EVENT in self._connection.options.kinds:
             with self._connection.lock:
                 self._inbox = self._connection.session.open_inbox((Kind.EVENT,), None)
 
-    def _begin(self, child: _Child, link: Link) -> None:
-        first, count = rows_for(child.place, self.options.workers)
-        if Action.SEND_START in child.life.on(Happening.BEGIN):
-            message = m.Start(place=child.place, rows_first=first, rows_count=count)
-            child.control.send(message, (link.fileno(), self._connection.table.fd))
+    # When the I/O process has died.
+
+    def _reopen(self, prepared: Prepared) -> None:
+        """A session of its own in another I/O process, with a link for each place."""
+        links: list[tuple[Link, Link]] = []
+        try:
+            links.extend(open_links() for _ in range(self.options.workers))
+            with self._crew_lock:
+                self._close_links()
+                self._links.update(enumerate(ours for ours, _ in links))
+                self._generation += 1
+                self._unsettled = self._crew.occupied
+            self._connection.reopen(prepared, [theirs for _, theirs in links])
+        finally:
+            for _, theirs in links:
+                theirs.close()
+
+    def _rejoin(self) -> None:
+        """The room is joined again: the workers go on with it."""
+        with self._crew_lock:
+            self._crew.rejoin(set(self._links))
+            if not self._unsettled:
+                self._settle_past()
+
+    def _close_links(self) -> None:
+        while self._links:
+            self._links.popitem()[1].close()
+
+    def _settled(self, place: int, generation: int | None) -> None:
+        """Of the lanes from before the I/O process died, those of a place are not used any more."""
+        if generation in (None, self._generation):
+            self._unsettled.discard(place)
+            if not self._unsettled and self._generation:
+                self._settle_past()
+
+    def _settle_past(self) -> None:
+        with self._connection.lock:
+            self._connection.session.settle_past()
+
+    # What the crew asks for and tells.
+
+    def _seat(self, place: int) -> tuple[m.Start, tuple[int, ...], Link]:
+        """A worker takes a place."""
+        link = self._links.pop(place, None)
+        if link is None:
+            link, theirs = open_links()
+            try:
+                with self._connection.lock:
+                    self._connection.session.send(m.Attach(place=place), (theirs.fileno(),))
+            finally:
+                theirs.close()
+        first, count = rows_for(place, self.options.workers)
+        message = m.Start(
+            place=place, rows_first=first, rows_count=count, generation=self._generation
+        )
+        return message, (link.fileno(), self._connection.table.fd), link
+
+    def _progress(self, place: int) -> crew.Progress:
+        """What a worker has done so far."""
+        with self._connection.lock:
+            self._connection.session.pump()
+            counts = self._connection.session.counts_at(place)
+        return crew.Progress(
+            count=counts.taken + counts.done + counts.dropped,
+            within=counts.taken > counts.done + counts.lost,
+            waiting=counts.in_flight > 0,
+        )
+
+    def _on_problem(self, problem: Problem) -> None:
+        self._told.append(lambda: self._tell_problem(problem))
+
+    def _on_lost(self, text: str) -> None:
+        log.error("%s; what it was at is lost", text)
+        self._tell_event(EventKind.WORKER_LOST, text)
+
+    def _on_replaced(self, text: str) -> None:
+        log.warning("%s", text)
+        self._tell_event(EventKind.WORKER_REPLACED, text)
+
+    def _tell_event(self, kind: EventKind, text: str) -> None:
+        event = Event(kind=kind, reason=text, received_ns=self._machine.now_ns())
+        if (tell := self.options.on_event) is not None:
+            self._told.append(lambda: self._call_back(tell, event))
 
     # The supervision thread.
 
@@ -222,21 +270,24 @@ class Pool(Sender):
 
     def _watch(self) -> None:
         session = self._connection.session
+        self._mending.begin()
         with Waiter(self._connection) as waiter:
             while not self._stopping:
                 with self._connection.lock:
                     session.pump()
                     ending = session.ending
                 self._tell_events()
-                self._watch_children(0)
+                self._turn(0.0)
+                self._mending.turn()
+                self._failure = self._failure or self._crew.failure or self._mending.failure
                 if ending is not None or self._failure is not None:
                     self._failure = self._failure or (ending.error if ending else None)
                     break
-                fds = [session.fileno()]
-                fds += [child.control.fileno() for child in self._children]
+                fds = [session.fileno(), *self._crew.fds]
                 if self._inbox is not None:
                     fds.append(self._inbox.fileno())
-                waiter.wait(fds, None)
+                limits = (self._crew.patience(), self._mending.patience())
+                waiter.wait(fds, min((s for s in limits if s is not None), default=None))
 
     def _tell_events(self) -> None:
         while self._inbox is not None:
@@ -258,71 +309,31 @@ class Pool(Sender):
         except Exception:
             log.exception("a callback of the pool raised")
 
-    def _watch_children(self, seconds: float | None) -> None:
-        with self._controls:
-            children = {c.control.fileno(): c for c in self._children if not c.control.closed}
-        for fd in self._machine.wait(children, seconds):
-            self._hear(children[fd])
+    def _turn(self, seconds: float | None) -> None:
+        """Hear what the children say within that time, and do what follows; then call back."""
+        with self._crew_lock:
+            fds, patience = self._crew.fds, self._crew.patience()
+        limits = [limit for limit in (seconds, patience) if limit is not None]
+        ready = self._machine.wait(fds, min(limits, default=None))
+        with self._crew_lock:
+            self._crew.turn(ready)
+        while self._told:
+            self._told.popleft()()
 
-    def _hear(self, child: _Child) -> None:
-        with self._controls:
-            try:
-                while (received := child.control.receive_nowait()) is not None:
-                    self._on_message(child, received[0])
-            except ClosedError:
-                child.control.close()
-                self._apply(child, Happening.EXITED)
-
-    def _on_message(self, child: _Child, message: m.Message) -> None:
-        match message:
-            case m.WorkerReady():
-                self._apply(child, Happening.READY)
-            case m.WorkerFailed(error=error):
-                child.error = error
-                self._apply(child, Happening.FAILED)
-            case m.WorkerDone():
-                self._apply(child, Happening.STOP)
-            case m.Problem():
-                self._on_problem(message)
-
-    def _on_problem(self, message: m.Problem) -> None:
-        if message.count == 1:
+    def _tell_problem(self, problem: Problem) -> None:
+        if problem.where == "stuck":
+            log.error(
+                "worker %s is stuck: %s\n%s", problem.worker, problem.summary, problem.traceback
+            )
+        elif problem.count == 1:
             log.error(
                 "worker %s: %s failed (said once, counted from now on)\n%s",
-                message.place,
-                message.where,
-                message.traceback or message.summary,
+                problem.worker,
+                problem.where,
+                problem.traceback or problem.summary,
             )
         if self.options.on_error is not None:
-            problem = Problem(
-                worker=message.place,
-                where=message.where,
-                summary=message.summary,
-                traceback=message.traceback,
-                count=message.count,
-            )
             self._call_back(self.options.on_error, problem)
-
-    def _apply(self, child: _Child, happening: Happening) -> None:
-        for action in child.life.on(happening):
-            if action is Action.FAIL_POOL and self._failure is None:
-                self._failure = self._why(child)
-            elif action is Action.SEND_STOP:
-                self._send_stop(child)
-
-    def _send_stop(self, child: _Child) -> None:
-        with contextlib.suppress(ClosedError):
-            child.control.send(m.Stop(drain=self._drain))
-
-    def _why(self, child: _Child) -> Exception:
-        if child.error:
-            return StartupError(f"worker {child.place} did not start:\n{child.error}")
-        child.process.join(1.0)
-        code = child.process.exitcode
-        how = (
-            f"was killed by signal {-code}" if code is not None and code < 0 else f"exited ({code})"
-        )
-        return LostProcessError(f"worker {child.place} {how}; its standard error tells more")
 
     # The application's side.
 
@@ -330,7 +341,7 @@ class Pool(Sender):
         """Until the room ends; the reason. Raises what ended it otherwise (`LostProcessError`,
         `RoomError`), `TimeoutError` when the time is up and the pool goes on."""
         check_timeout(timeout)
-        if not self._children and not self._closed:
+        if not self._started and not self._closed:
             raise ClosedError(f"{self._connection.spec.name}: the pool does not run; use `with`")
         with self._changed:
             if not self._changed.wait_for(lambda: self._over, timeout):
@@ -345,23 +356,22 @@ class Pool(Sender):
         self.close()
 
     def _stop_workers(self, drain: float) -> None:
-        self._stopping, self._drain = True, drain
+        self._stopping = True
         if self._opened:
             with self._connection.lock:
                 self._connection.session.notify()
         if self._thread not in (None, threading.current_thread()):
             self._thread.join()
-        with self._controls:
-            for child in self._children:
-                if child.life.state is State.STOPPING:
-                    self._send_stop(child)  # sooner than it was told before
-                self._apply(child, Happening.STOP)
-        limit = Deadline(self._machine, drain + STOP_GRACE, "the workers did not end")
-        while any(not c.control.closed for c in self._children) and limit.remaining():
+        with self._crew_lock:
+            self._crew.stop(drain)
+        limit = Deadline(
+            self._machine, drain + 4 * supervisor.STOP_GRACE, "the workers did not end"
+        )
+        while not self._crew.over and limit.remaining():
             if self._opened:
                 with self._connection.lock:
                     self._connection.session.pump()
-            self._watch_children(min(0.05, limit.remaining() or 0.0))
+            self._turn(0.05)
 
     def close(self) -> None:
         """Idempotent, with a deadline: what was not processed is dropped, counted."""
@@ -369,11 +379,10 @@ class Pool(Sender):
             return
         self._stop_workers(0.0)
         self._closed = True
-        with self._controls:
-            for child in self._children:
-                child.control.close()
-        for child in self._children:
-            reap(child.process, 1.0)
+        with self._crew_lock:
+            self._crew.close()
+            self._close_links()
+        self._mending.close()
         try:
             if self._opened:
                 self._leave()
@@ -395,7 +404,7 @@ class Pool(Sender):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_children", None) and not self._closed and not self._forked:
+        if getattr(self, "_started", False) and not self._closed and not self._forked:
             try:
                 self.close()
             finally:

@@ -158,7 +158,8 @@ class Problem:
 
     worker: int
     where: str
-    """``process``, ``open``, ``close``, ``event``, ``stop`` or ``reply``."""
+    """``process``, ``open``, ``close``, ``event``, ``stop`` or ``reply``; ``stuck`` for a
+    worker that is on one frame for too long, with its Python stack as the traceback, each time."""
     summary: str
     traceback: str
     count: int

@@ -1,6 +1,7 @@
-"""The pytest plugin: a fake room, a check for leaks, a real server, a room on it.
+"""The pytest plugin: a fake room, virtual time, a check for leaks, a real server, a room on it.
 
-``fake_room``       a ``FakeRoom`` of the test's own
+``fake_room``       a ``FakeRoom`` of the test's own, in virtual time if the test has that
+``virtual_clock``   a ``VirtualClock`` of the test's own
 ``no_leaks``        fails a test that leaves a child, a descriptor or a thread behind; with
                     ``@pytest.mark.leaks("why")`` it may
 ``livekit_server``  one ``LiveKitServer`` for the whole run, started when the first test asks for it
@@ -23,7 +24,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from ringroom.testing import FakeRoom
+    from ringroom.testing import FakeRoom, VirtualClock
     from ringroom.testing.server import LiveKitRoom, LiveKitServer
 
 # How much of the server's log the report of a failed test shows; some lines are very long.
@@ -63,11 +64,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def fake_room(request: pytest.FixtureRequest) -> Iterator[FakeRoom]:
-    """A room in memory; participants join it, speak and hear on the test's command."""
+    """A room in memory; participants join it, speak and hear on the test's command. It lives in
+    virtual time when the test uses ``virtual_clock``."""
     from ringroom.testing import FakeRoom
 
-    with FakeRoom(name=request.node.name) as room:
+    virtual = "virtual_clock" in request.fixturenames
+    clock = request.getfixturevalue("virtual_clock") if virtual else None
+    with FakeRoom(name=request.node.name, clock=clock) as room:
         yield room
+
+
+@pytest.fixture
+def virtual_clock() -> Iterator[VirtualClock]:
+    """Virtual time for one test: long calls take seconds and are the same every time. Give
+    ``io=virtual_clock.io`` to the transport or pool."""
+    from ringroom.testing import VirtualClock
+
+    with VirtualClock() as clock:
+        yield clock
 
 
 @pytest.fixture

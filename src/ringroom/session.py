@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ringroom import messages as m
-from ringroom.accounts import Accounts, LaneStatistics
+from ringroom.accounts import Accounts, LaneStatistics, merged
 from ringroom.errors import (
     BusyError,
     ClosedError,
@@ -25,12 +25,12 @@ from ringroom.errors import (
     RingroomError,
 )
 from ringroom.frames import Event, EventKind, Kind, TrackInfo
-from ringroom.inbox import Arrival, InboundLane, Inbox
+from ringroom.inbox import Arrival, InboundLane, Inbox, Listeners
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.records import participant_from_json, track_from_json
 from ringroom.lanes.reliable import ReliableReader
-from ringroom.lanes.statistics import StatisticsTable
+from ringroom.lanes.statistics import LaneCounts, StatisticsTable
 from ringroom.link import Link
 from ringroom.options import SessionOptions
 
@@ -70,19 +70,29 @@ class Session:
         self.joined: m.Connected | None = None
         self.ending: Ending | None = None
         self.closed = False
+        self.survives = False
+        """Whether the end of the link ends nothing, since somebody will call `restart`."""
+        self.interrupted = False
+        """The link has ended, and `restart` is waited for."""
+        self.refused: RingroomError | None = None
+        """Why the room was not joined again."""
         self.name = ""
         """What error messages begin with: the provider's name."""
         self.how_it_died: Callable[[], str] = lambda: ""
         """How the other side's process ended, for the message that it did."""
-        self.listeners: set[Callable[[], None]] = set()
+        self.listeners = Listeners()
         self.replies: dict[int, float] = {}
         self.unanswered: set[int] = set()
         self.playout_news: dict[int, RingroomError | None] = {}
         self.freed_rows: list[int] = []
+        self.attached: m.Attached | None = None
+        """Of a worker: what it has inherited, once that is known."""
         self._table = table
         self._inbound = _Inbound()
         self._inboxes: list[Inbox] = []
         self._accounts = Accounts(table)
+        self._past: list[Accounts] = []
+        self._away: dict[str, InboundLane] = {}
         self._requests = 0
         self._leaving = False
 
@@ -98,6 +108,8 @@ class Session:
 
     def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
         """Send over the link; a peer that is gone is noted, not raised."""
+        if self.interrupted:
+            return
         try:
             self.link.send(message, descriptors)
         except ClosedError:
@@ -149,6 +161,9 @@ class Session:
         if self.ending is None and self._leaving:
             self.ending = Ending("closed")
             self.notify()
+        elif self.ending is None and not self.closed and self.survives:
+            self.interrupted = True
+            self.notify()
         elif self.ending is None and not self.closed:
             self.fail(
                 LostProcessError(
@@ -173,6 +188,8 @@ class Session:
                 self.playout_news[number] = m.error_from_json(error)
             case m.RowFree(row=row):
                 self.freed_rows.append(row)
+            case m.Attached():
+                self.attached = message
             case m.LaneListed():
                 self._accounts.listed(message)
             case m.LaneRetired(row=row):
@@ -181,7 +198,10 @@ class Session:
             case m.Connected():
                 self.joined = message
             case m.Failed(error=error):
-                self.fail(m.error_from_json(error))
+                if self._past:
+                    self.refused = m.error_from_json(error)
+                else:
+                    self.fail(m.error_from_json(error))
             case m.Ended():
                 self._ended(message)
         for fd in descriptors:
@@ -199,12 +219,13 @@ class Session:
         row = self._table.row(message.row)
         track = track_from_json(message.track) if message.track else None
         who = participant_from_json(message.participant) if message.participant else None
+        start = (message.position, message.waiting)
         reader: LiveReader | ReliableReader
         if message.live:
             age = int(self.options.max_age * 1e9)
-            reader = LiveReader(handles, row, track, max_age_ns=age, clock=self.clock)
+            reader = LiveReader(handles, row, track, max_age_ns=age, clock=self.clock, start=start)
         else:
-            reader = ReliableReader(handles, row, track)
+            reader = ReliableReader(handles, row, track, start=start)
         lane = InboundLane(message.lane, Kind(message.kind), reader, track, who)
         before = self._inbound.lanes.get(message.follows)
         if before is None and (before := self._ended_before(track)) is not None:
@@ -226,7 +247,9 @@ class Session:
 
     def _begin(self, lane: InboundLane) -> None:
         if lane.track is not None:
-            self.tell(lane.track_event(EventKind.TRACK_STARTED), lane)
+            was_away = self._away.pop(lane.track.sid, None) is not None
+            kind = EventKind.TRACK_RESUMED if was_away else EventKind.TRACK_STARTED
+            self.tell(lane.track_event(kind), lane)
         self._show(lane)
 
     def tell(self, event: Event, lane: InboundLane) -> None:
@@ -250,6 +273,45 @@ class Session:
             self.tell(other.track_event(EventKind.TRACK_ENDED), other)
             other.reader.discard()
             self.finish_lane(other)
+
+    def restart(self, link: Link, table: StatisticsTable) -> None:
+        """Go on over another link, with other rows: the I/O process has died, and another is there.
+        What was in the inbound lanes is lost, counted. Their tracks are away until the same come
+        again (`TRACK_RESUMED`) or `end_missing` is called. Requests are answered: nothing of what
+        they ask about plays any more."""
+        self.link.close()
+        for lane in self._inbound.lanes.values():
+            for inbox in self._inboxes:
+                inbox.remove(lane)
+            lane.reader.row.bury()
+            lane.reader.close()
+            if lane.track is not None and lane.ending and lane.successor is None:
+                self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
+            elif lane.track is not None:
+                self._away[lane.track.sid] = lane
+        self._inbound.lanes.clear()
+        self._past.append(self._accounts)
+        self._accounts, self._table, self.link = Accounts(table), table, link
+        self.interrupted, self.joined, self.refused, self.attached = False, None, None, None
+        self.replies.update(dict.fromkeys(self.unanswered, 0.0))
+        self.unanswered.clear()
+        self.playout_news.clear()
+        self.freed_rows.clear()
+        for inbox in self._inboxes:
+            inbox.relink()
+        self.notify()
+
+    def settle_past(self) -> None:
+        """Nobody uses the lanes from before `restart` any more: what is under way there is lost."""
+        for accounts in self._past[:]:
+            accounts.bury()
+            accounts.retire_all()
+
+    def end_missing(self) -> None:
+        """The tracks that have not come again have ended."""
+        for lane in self._away.values():
+            self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
+        self._away.clear()
 
     def _show(self, lane: InboundLane) -> None:
         for inbox in self._inboxes:
@@ -306,9 +368,13 @@ class Session:
         """The tracks that flow to us now."""
         return [lane.track for lane in self._inbound.lanes.values() if lane.track is not None]
 
+    def counts_at(self, place: int) -> LaneCounts:
+        """What a worker has received through the lanes that it has now."""
+        return self._accounts.received_at(place)
+
     def statistics(self) -> list[LaneStatistics]:
         """Of every lane since the beginning; a track's successive lanes are one."""
-        return self._accounts.statistics()
+        return merged(accounts.statistics() for accounts in (*self._past, self._accounts))
 
     def close(self) -> None:
         """Idempotent. Closes every lane and the link; who waits wakes."""
@@ -324,5 +390,6 @@ class Session:
             lane.reader.close()
         self._inbound.lanes.clear()
         self._inbound.loose.clear()
+        self.settle_past()
         self._accounts.retire_all()
         self.link.close()

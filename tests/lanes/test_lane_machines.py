@@ -17,6 +17,7 @@ from lane_kit import (
     Clock,
     audio,
     content,
+    duplicate,
     live_lane,
     message,
     muted,
@@ -28,7 +29,7 @@ from lane_kit import (
 from ringroom.errors import FrameError, WouldBlock
 from ringroom.frames import AudioFrame, Event, Item, VideoFrame
 from ringroom.lanes import lane as lane_module
-from ringroom.lanes.lane import LaneReader, LaneWriter
+from ringroom.lanes.lane import LaneReader, LaneWriter, Start
 from ringroom.lanes.live import EVENT_ROOM, LiveReader, LiveWriter
 from ringroom.lanes.memory import mmap
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
@@ -108,7 +109,7 @@ class Lane(RuleBasedStateMachine):
     def let_go(self, data: st.DataObject) -> None:
         del self.kept[data.draw(st.integers(0, len(self.kept) - 1))]
 
-    @precondition(lambda self: self.taken > self.done)
+    @precondition(lambda self: self.taken > self.done + self.lost)
     @rule()
     def finish(self) -> None:
         """Whoever processes says so."""
@@ -140,6 +141,22 @@ class Lane(RuleBasedStateMachine):
     def reader_dies(self) -> None:
         self.reader.close()
         self.reads = False
+
+    @precondition(lambda self: self.reads and self.writes)
+    @rule()
+    def reader_is_succeeded(self) -> None:
+        """It dies, with all that it kept, and another goes on: nothing comes twice, nothing that
+        was not taken is missing."""
+        self.kept.clear()
+        self.reader.close()
+        start = self.writer.succeed()
+        self.lost += self.taken - self.done - self.lost
+        self.reader = self.another_reader(start)
+        if self.waiting == deque() and not self.reader.pending:
+            assert self.writer.in_use == 0
+
+    def another_reader(self, start: Start) -> LaneReader:
+        raise NotImplementedError
 
     @precondition(lambda self: not (self.reads and self.writes))
     @rule()
@@ -209,6 +226,9 @@ class Reliable(Lane):
     def open_lane(self, capacity: int) -> None:
         self.idle = True
         self.writer, self.reader, self.row = reliable_lane(capacity, portable=self.portable)
+
+    def another_reader(self, start: Start) -> ReliableReader:
+        return ReliableReader(duplicate(self.writer.descriptors()), self.row, TRACK, start=start)
 
     def send(self, item: Item) -> None:
         if not self.writes:
@@ -289,6 +309,16 @@ class Live(Lane):
         self.owing = False
         self.writer, self.reader, self.row = live_lane(
             capacity, self.clock, max_age_ms=MAX_AGE_MS, portable=self.portable
+        )
+
+    def another_reader(self, start: Start) -> LiveReader:
+        return LiveReader(
+            duplicate(self.writer.descriptors()),
+            self.row,
+            TRACK,
+            max_age_ns=MAX_AGE_MS * 1_000_000,
+            clock=self.clock,
+            start=start,
         )
 
     @rule(ms=st.sampled_from([1, 20, 61, 100, 201]))

@@ -161,18 +161,17 @@ def test_what_is_released_is_credited_also_when_the_rest_is_evacuated(
     writer, reader, _ = reliable_lane(64 * mmap.PAGESIZE)
     ends.callback(writer.close)
     ends.callback(reader.close)
-    for turn in range(10):
-        kept = []
-        for samples in (6_500, 28_500, 28_500):  # a little less than half of the ring
-            writer.send_nowait(audio(samples, turn), 0)
-            kept.append(reader.receive_nowait())
-        del kept[0]
-        writer.send_nowait(audio(28_500, turn), 0)
+    kept = []
+    for samples in (6_500, 28_500, 28_500):  # a little less than half of the ring
+        writer.send_nowait(audio(samples), 0)
         kept.append(reader.receive_nowait())
-        assert writer.in_use == 0
-        for frame in kept:
-            assert isinstance(frame, AudioFrame)
-            assert content(frame) == content(audio(28_500, turn))
+    del kept[0]
+    writer.send_nowait(audio(28_500), 0)
+    kept.append(reader.receive_nowait())
+    assert writer.in_use == 0
+    for frame in kept:
+        assert isinstance(frame, AudioFrame)
+        assert content(frame) == content(audio(28_500))
 
 
 def test_mappings_of_kept_frames_are_bounded(
@@ -408,6 +407,20 @@ def test_of_pictures_only_the_newest(ends: ExitStack, clock: Clock) -> None:
     assert frame.timestamp_us == 100
     assert row.snapshot().dropped_stale == 3
     assert reader.receive_nowait() is None
+
+
+def test_the_newest_picture_is_no_exception_to_the_greatest_age(
+    ends: ExitStack, clock: Clock
+) -> None:
+    """I8."""
+    writer, reader, row = live_lane(picture_ring(8), clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    for number in range(3):
+        assert writer.send(video(*PICTURE, number), clock())
+    clock.pass_ms(201)
+    assert reader.receive_nowait() is None
+    assert row.snapshot().dropped_stale == 3
 
 
 def test_fresh_pictures_all_come(ends: ExitStack, clock: Clock) -> None:
@@ -732,7 +745,7 @@ writer._segment = Segment.attach(back.segment)
 writer._published, writer._freed = attach_counter(back.published), attach_counter(back.freed)
 writer._mapping = writer._segment.map_shared()
 writer._ring = RingWriter(memoryview(writer._mapping))
-writer.row, writer._sequence = plain_row(), 0
+writer.row, writer._sequence, writer._records = plain_row(), 0, 0
 while True:
     item = reader.receive_nowait()
     if item is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from io_kit import ANN, CAMERA, MIC, RATE, duplicate, run, turns, until
+from io_kit import ANN, CAMERA, MIC, RATE, duplicate, run, turns, until, watched
 
 from ringroom.errors import StartupError
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
@@ -265,10 +265,29 @@ def test_what_has_no_room_waits_and_nothing_overtakes_it() -> None:
             assert [number_of(item) for item in items] == wanted
             assert {item.received_ns for item in items} == {77}
             await until(box.emptied.is_set)
+            assert watched(box.writer.freed_fileno()) == 0
             box.post(message(5))
             assert number_of((await take(reader, 1, row))[0]) == 5
             counts = row.snapshot()
             assert (counts.sent, counts.dropped) == (101, 0)
+
+    run(main())
+
+
+def test_who_comes_when_there_is_room_again_still_waits_for_its_turn() -> None:
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            number = 0
+            while box.emptied.is_set():
+                box.post(message(number))
+                number += 1
+            found = []
+            while (item := reader.receive_nowait()) is not None:
+                row.add(Count.DONE)
+                found.append(item)
+            box.post(message(number))  # the loop has not yet seen that there is room
+            found += await take(reader, number + 1 - len(found), row)
+            assert [number_of(item) for item in found] == [*range(number + 1)]
 
     run(main())
 
@@ -287,7 +306,8 @@ def test_beyond_the_bound_it_is_dropped_counted_and_told(monkeypatch: pytest.Mon
                 dropped = row.snapshot().dropped_full - before
                 assert dropped > 20
                 first = first or dropped
-                assert abs(dropped - first) <= 2, "as much has room as the first time"
+                # But for the end of the ring, which falls somewhere else.
+                assert abs(dropped - first) <= 5, "as much has room as the first time"
                 items = await take(reader, 61 - dropped, row)
                 *kept, told = items
                 assert [number_of(item) for item in kept] == list(range(60 - dropped))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import dill
@@ -15,14 +15,16 @@ import pytest
 from io_kit import ANN, MIC, RATE, Outside, Source, run, sound, turns, until
 
 from ringroom import messages as m
-from ringroom.errors import RoomError
+from ringroom.errors import RoomError, StartupError
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors
-from ringroom.lanes.live import LiveReader
+from ringroom.lanes.live import MAX_OWED, LiveReader
+from ringroom.lanes.memory import Segment
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
+from ringroom.processes.captures import MAX_UNREAD_ENDED
 from ringroom.processes.rooms import RoomSession
 from ringroom.providers.provider import Provider, ProviderSpec
 
@@ -331,6 +333,8 @@ def test_messages_go_where_the_tracks_of_their_sender_go() -> None:
             await t.joined()
             for who in ("ann", "bob"):
                 hear(t.sink.open_track(track(f"T{who}", who), Participant(identity=who)), 1)
+            # Who names no sender goes to worker 0, however busy it is.
+            t.sink.open_track(track("T9"), ANN)
             for who in ("bob", "ann", "bob", ""):
                 t.sink.data(DataFrame(who.encode() or b"nobody", participant=who))
             got = [[i.payload for i in w.items() if isinstance(i, DataFrame)] for w in workers]
@@ -347,7 +351,8 @@ def test_tracks_of_one_participant(route: str, places: list[int]) -> None:
             workers = [t.attach(place) for place in range(2)]
             await t.joined()
             for number in range(4):
-                t.sink.open_track(track(f"T{number}"), ANN)
+                one = replace(track(f"T{number}"), name=f"mic-{number}")
+                t.sink.open_track(one, ANN)
             await until(lambda: sum(len(w.of(m.LaneOpened)) for w in workers) == 4)
             assert [len(w.of(m.LaneOpened)) for w in workers] == places
 
@@ -423,6 +428,35 @@ def test_a_drained_lane_gives_its_row_to_the_next() -> None:
     run(main())
 
 
+def test_where_there_is_no_memory_nothing_else_is_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each try gives back what it took, and the provider is not told by an error."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StartupError("no memory")
+
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            with monkeypatch.context() as patched:
+                patched.setattr(Segment, "create", refuse)
+                one = t.sink.open_track(MIC, ANN)
+                for number in range(3 * ROWS):
+                    hear(one, number)
+                    t.sink.data(DataFrame(b"lost", participant="ann"))
+                await turns()
+            hear(one, 1)
+            t.sink.data(DataFrame(b"found", participant="ann"))
+            await until(lambda: t.of(m.LaneOpened)[1:])
+            assert {one.kind for one in t.of(m.LaneOpened)} == {"audio", "data"}
+            assert texts(t.items()) == [None, b"found"]
+
+    run(main())
+    assert "of data nothing is received: no memory" in caplog.text
+
+
 def test_events_that_had_no_room_are_written_as_soon_as_there_is() -> None:
     """Also when no frame follows: the track may be muted for long."""
 
@@ -435,7 +469,7 @@ def test_events_that_had_no_room_are_written_as_soon_as_there_is() -> None:
             row = t.table.row(opened.row)
             while not row.snapshot().dropped_full:
                 hear(one, 1)
-            for number in range(400):
+            for number in range(MAX_OWED):
                 one.muted(bool(number % 2))
             one.close()
             reader = t.readers[opened.lane]
@@ -445,9 +479,34 @@ def test_events_that_had_no_room_are_written_as_soon_as_there_is() -> None:
                 item = reader.receive_nowait()
                 if isinstance(item, Event):
                     kinds.append(item.kind)
-                return len(kinds) == 400
+                return len(kinds) == MAX_OWED
 
             await until(all_here)
+
+    run(main())
+
+
+def test_a_source_that_can_be_held_back_waits_for_tracks_that_nobody_reads() -> None:
+    """A reader gives up what has ended and is not read, beyond a number of its own."""
+
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            for number in range(MAX_UNREAD_ENDED):
+                one = t.sink.open_patient_track(track(f"T{number}"), ANN)
+                hear(one, number)
+                one.close()
+            await t.session.caught_up()
+            last = t.sink.open_patient_track(track("last"), ANN)
+            last.close()
+            waiting = asyncio.ensure_future(t.session.caught_up())
+            await turns(50)
+            assert not waiting.done()
+            (opened, *_) = t.of(m.LaneOpened)
+            t.readers.pop(opened.lane).close()
+            t.link.send(m.LaneDone(lane=opened.lane))
+            await until(waiting.done)
 
     run(main())
 
@@ -495,7 +554,7 @@ def test_a_provider_is_closed_once_also_while_it_connects() -> None:
     async def main() -> None:
         outside = Outside()
         outside.connects.clear()
-        async with there(outside) as t:
+        async with there(outside, close_timeout=60.0) as t:
             t.connect()
             await until(lambda: outside.sink)
             t.link.send(m.Leave())
@@ -507,12 +566,41 @@ def test_a_provider_is_closed_once_also_while_it_connects() -> None:
     run(main())
 
 
+def test_a_provider_that_goes_on_connecting_is_closed_all_the_same() -> None:
+    class Stubborn(Outside):
+        async def connect(self, sink: Any, options: SessionOptions) -> Any:
+            self.sink = sink
+            while not self.closes:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+            raise RoomError("closed")
+
+    async def main() -> None:
+        outside = Stubborn()
+        loop, ahead = asyncio.get_running_loop(), 0.0
+        now = loop.time
+        loop.time = lambda: now() + ahead  # type: ignore[method-assign]
+        async with there(outside, close_timeout=40.0) as t:
+            t.connect()
+            await until(lambda: outside.sink)
+            t.link.send(m.Leave())
+            await until(lambda: t.session._closing)
+            await turns()
+            assert outside.closes == 0, "it has half of the time for letting go"
+            ahead = 21.0
+            await until(t.session.done.is_set)
+            assert outside.closes == 1
+
+    run(main())
+
+
 def test_leaving_counts_what_was_not_taken_and_tells_it_before_the_link_ends() -> None:
     async def main() -> None:
         async with there() as t:
             t.connect()
             await t.joined()
             hear(t.sink.open_track(MIC, ANN), 1)
+            hear(t.sink.open_patient_track(track("T7"), ANN), 1)
             t.sink.data(DataFrame(b"1", participant="ann"))
             t.open(5, row=ROWS + 5).send_nowait(sound(1), 5)
             t.outside.source.free = False
@@ -521,7 +609,7 @@ def test_leaving_counts_what_was_not_taken_and_tells_it_before_the_link_ends() -
             await until(t.session.done.is_set)
             assert t.outside.closes == 1
             listed = {one.row for one in t.of(m.LaneListed)}
-            assert len(listed) == 3
+            assert len(listed) == 4
             assert {one.row for one in t.of(m.LaneRetired)} == listed
             for index in listed:
                 counts = t.table.row(index).snapshot()

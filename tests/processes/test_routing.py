@@ -101,3 +101,8 @@ def test_who_was_asked_for_lately_is_not_forgotten(monkeypatch: pytest.MonkeyPat
         table.place("talks")
         table.place(f"p{number}")
         assert "talks" in table._place_of
+
+
+def test_who_was_there_before_finds_the_same_place() -> None:
+    routing = Routing(3, {"ann": 2, "bob": 2, "gone": 7})
+    assert [routing.opened(who) for who in ("bob", "ann", "gone", "new")] == [2, 2, 0, 1]

@@ -72,6 +72,7 @@ class Bench:
         start = m.Start(place=3, rows_first=100, rows_count=20)
         self.control.send(start, (session.fileno(), self.table.fd))
         session.close()
+        self.link.send(m.Attached(rows=[], tracks=[]))
         self.worker._pump()
 
     def open(self, sid: str, name: str = "", number: int = 0) -> LiveWriter:
@@ -194,12 +195,12 @@ def test_a_full_reply_track_holds_its_source_until_it_has_room_and_no_other(benc
 
 def test_a_source_is_held_as_long_as_any_of_its_replies_waits(bench: Bench) -> None:
     bench.processor.answer = lambda frame: (
-        [sound(1, 2.0, "x"), sound(1, 9.0, "y")] if frame.samples[0, 0] == 1 else None
+        [sound(1, 6.0, "x"), sound(1, 9.0, "y")] if frame.samples[0, 0] == 1 else None
     )
     source = bench.open("A")
     send(source, 1, 2)
     bench.work()
-    for _ in range(4):
+    for _ in range(10):
         bench.take("x")
         bench.work()
     assert frames_of(bench) == [1], "y is still behind"

@@ -18,6 +18,7 @@ from ringroom.errors import ConfigurationError, RoomError
 from ringroom.frames import Event, EventKind
 from ringroom.providers.fake import messages
 from ringroom.testing import FakeRoom, sources
+from ringroom.testing.counting import numbers
 
 ALL = ("audio", "video", "data", "event")
 
@@ -48,6 +49,7 @@ FAULTS: list[Callable[[FakeRoom], Any]] = [
     lambda room: room.faults.bursts(0.1),
     lambda room: room.faults.out_of_order(),
     lambda room: room.faults.drift(100),
+    lambda room: room.faults.slow_subscribing(0.1),
 ]
 
 
@@ -89,6 +91,7 @@ def test_a_fault_ends_with_its_block_or_its_call(
         lambda faults: faults.late(0),
         lambda faults: faults.bursts(float("nan")),
         lambda faults: faults.slow_connect(-1),
+        lambda faults: faults.slow_subscribing(0),
         lambda faults: faults.out_of_order(1),
         lambda faults: faults.drift(1e9),
         lambda faults: faults.provider_raises("somewhere"),
@@ -439,3 +442,26 @@ def test_bursts_through_a_pool(fake_room: FakeRoom) -> None:
         pool.drain()
     check_law(pool)
     assert pool.stats().received.dropped == 0
+
+
+def test_subscribing_takes_its_time() -> None:
+    clock = ManualClock()
+    with FakeRoom(clock=clock) as room:
+        early = room.join("ann").publish_audio(sample_rate=8_000)
+        clock.advance(100)
+        with room.faults.slow_subscribing(2) as fault, joined(room) as app:
+            # A track that was there counts from when the application joined.
+            early.count(2, realtime=False)
+            clock.advance(1.5)
+            late = room.join("bob").publish_audio(sample_rate=8_000)
+            clock.advance(0.5)
+            assert app.next(messages.TrackPublished).track.participant == "ann"
+            early.count(1, realtime=False)
+            late.count(3, realtime=False)
+            heard = app.next(messages.Audio)
+            assert numbers(np.frombuffer(heard.payload, "<i2"), 8_000) == [3]
+            fault.end()
+            assert app.next(messages.TrackPublished).track.participant == "bob"
+            late.count(1, realtime=False)
+            heard = app.next(messages.Audio)
+            assert numbers(np.frombuffer(heard.payload, "<i2"), 8_000) == [4]

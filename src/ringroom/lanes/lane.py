@@ -16,7 +16,8 @@ Invariants (of ring.py, and)
       frame that somebody keeps
 
 Crash at any line: the kernel frees the descriptors; the surviving end keeps its mapping, and the
-counts of both ends are in the statistics segment.
+counts of both ends are in the statistics segment. From them the writer of a lane whose reader has
+died knows what was taken, and the same lane goes on with another reader (`LaneWriter.succeed`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import mmap
 import os
 import weakref
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,8 @@ from ringroom.lanes.statistics import Count, Row
 COPY_BELOW = 32_768
 # Mappings kept alive by kept frames; beyond, frames are copied out until some of them die.
 MAX_EVACUATED = 16
+Start: TypeAlias = tuple[int, int]
+"""Where in the ring a reader begins, and how many bytes are announced from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class LaneWriter:
             made.pop_all()
         self.row = row
         self._sequence = 0
+        self._records = 0
 
     @property
     def sequence(self) -> int:
@@ -110,6 +114,16 @@ class LaneWriter:
             self._segment.fd, self._published.descriptors(), self._freed.descriptors()
         )
 
+    def succeed(self) -> Start:
+        """The reader has died (not before: its counts must be final), and another takes its place.
+        What it had taken and not done is lost, counted; what it had not taken is the other's."""
+        self._published.take()
+        self._ring.credit(self._freed.take())
+        counts = self.row.snapshot()
+        self.row.add(Count.LOST, max(0, counts.taken - counts.done - counts.lost))
+        gone = counts.taken + counts.dropped_stale + counts.dropped_flushed
+        return self._ring.succeed(self._records - gone - self.row.get(Count.EVENTS))
+
     def freed_fileno(self) -> int:
         """Readable when the reader gave room back; -1 once closed."""
         return self._freed.fileno()
@@ -133,6 +147,7 @@ class LaneWriter:
 
     def _commit(self, nbytes: int) -> None:
         self._ring.commit(nbytes)
+        self._records += 1
         self.row.add(Count.BYTES, nbytes)
         self._publish()
 
@@ -155,7 +170,12 @@ class LaneReader:
     whether it can be made or not."""
 
     def __init__(
-        self, descriptors: LaneDescriptors, row: Row, track: TrackInfo | str | None = None
+        self,
+        descriptors: LaneDescriptors,
+        row: Row,
+        track: TrackInfo | str | None = None,
+        *,
+        start: Start = (0, 0),
     ) -> None:
         with contextlib.ExitStack() as taken:
             for fd in descriptors.flat():
@@ -168,7 +188,9 @@ class LaneReader:
             taken.enter_context(contextlib.closing(self._published))
             taken.enter_context(contextlib.closing(self._freed))
             self._mapping: mmap.mmap | None = self._map()
-            self._ring = RingReader(memoryview(self._mapping))
+            position, waiting = start
+            self._ring = RingReader(memoryview(self._mapping), position)
+            self._ring.announce(waiting)
             taken.pop_all()
         self._evacuated: list[weakref.ref[mmap.mmap]] = []
         self._references: dict[int, weakref.ref[NDArray[np.generic]]] = {}
@@ -203,15 +225,15 @@ class LaneReader:
     def _deliver(self, slot: Slot) -> Item:
         """Decode and hand over, by view or by copy."""
         payload = slot.payload
-        if len(payload) < COPY_BELOW or not self._may_lend():
-            item = records.decode(bytes(payload), self.track)
+        copied = len(payload) < COPY_BELOW or not self._may_lend()
+        item = records.decode(bytes(payload) if copied else payload.toreadonly(), self.track)
+        # Counted before it is given back: a successor finds its place by the counts.
+        self.row.add(Count.EVENTS if isinstance(item, Event) else Count.TAKEN)
+        if copied:
             self._release(slot)
         else:
-            item = records.decode(payload.toreadonly(), self.track)
             self._lend(slot, item)
             self._settle_in_bulk()
-        if not isinstance(item, Event):
-            self.row.add(Count.TAKEN)
         return item
 
     def _release(self, slot: Slot) -> None:
@@ -277,9 +299,9 @@ class LaneReader:
         """Drop all that waits, counted as flushed; how many frames."""
         discarded = 0
         while (slot := self._next()) is not None:
-            if records.peek(slot.payload).kind != records.EVENT:
-                discarded += 1
-                self.row.add(Count.DROPPED_FLUSHED)
+            is_event = records.peek(slot.payload).kind == records.EVENT
+            discarded += not is_event
+            self.row.add(Count.EVENTS if is_event else Count.DROPPED_FLUSHED)
             self._release(slot)
         self.settle()
         return discarded

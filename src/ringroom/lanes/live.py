@@ -19,7 +19,7 @@ from dataclasses import replace
 from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, Event, Item, Participant, TrackInfo, VideoFrame
 from ringroom.lanes import records
-from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter
+from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, Start
 from ringroom.lanes.ring import Slot
 from ringroom.lanes.statistics import Count, Row
 
@@ -129,8 +129,9 @@ class LiveReader(LaneReader):
         *,
         max_age_ns: int,
         clock: Callable[[], int],
+        start: Start = (0, 0),
     ) -> None:
-        super().__init__(descriptors, row, track)
+        super().__init__(descriptors, row, track, start=start)
         self._max_age_ns = max_age_ns
         self._clock = clock
         self._ahead: Slot | None = None

@@ -16,6 +16,9 @@ Invariants
   I4  credit is given for a contiguous prefix of released slots, in order
   I5  a record of at most capacity/4 fits whenever half of the ring is free
 
+A reader that died is succeeded by another, which begins behind the records that the dead one had
+taken (`RingWriter.succeed`); how many these were is counted elsewhere.
+
 Crash at any line: the writer's unannounced bytes are never read (I2); the reader's uncredited
 bytes are never overwritten. The survivor's own positions stay right.
 """
@@ -97,6 +100,20 @@ class RingWriter:
         self._written += slot_size(nbytes)
         self._reserved = -1
 
+    def succeed(self, untaken: int) -> tuple[int, int]:
+        """The reader is gone, and all but the last ``untaken`` announced records are done with: the
+        position at which another reader begins, and the bytes that are announced from there."""
+        starts: list[int] = []
+        position = self._credited
+        while position < self._announced:
+            length, mark = _HEADER.unpack_from(self._buffer, position % self.capacity)
+            if mark == _RECORD:
+                starts.append(position)
+            position += slot_size(length)
+        untaken = min(untaken, len(starts))
+        self._credited = starts[-untaken] if untaken else self._announced
+        return self._credited, self._announced - self._credited
+
     def announce(self) -> int:
         """Bytes to announce now: records, and skips that a full ring has made necessary."""
         nbytes = self._written - self._announced
@@ -121,12 +138,13 @@ class RingReader:
 
     __slots__ = ("_announced", "_buffer", "_credited", "_slots", "_taken", "capacity")
 
-    def __init__(self, buffer: memoryview) -> None:
+    def __init__(self, buffer: memoryview, position: int = 0) -> None:
+        """``position``: where the reader before this one came to; 0 for the first."""
+        if position < 0 or position % ALIGN:
+            raise WireError(f"a reader that begins at {position}")
         self.capacity = len(buffer)
         self._buffer = buffer
-        self._announced = 0
-        self._taken = 0
-        self._credited = 0
+        self._announced = self._taken = self._credited = position
         self._slots: deque[Slot] = deque()
 
     @property

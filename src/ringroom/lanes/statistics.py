@@ -7,12 +7,16 @@ and, when both sides are quiet, exactly.
 
 The law:  sent = done + dropped + lost + in flight,  in flight >= 0,  always, across any crash.
 
+A reader that dies is succeeded in the same row: the lane goes on, and so do its counts. What the
+dead one had taken and not done is lost.
+
 Crash at any line: at most the one frame being handled is counted by one side and not the other; it
 stays "in flight" until whoever buries the lane counts it as lost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Self
@@ -40,6 +44,7 @@ class Count(IntEnum):
     PROBLEMS = 11  # reader: frames whose processing or playing raised
     WAITED_NS = 12  # reader of a live lane: the ages of all taken frames, added up
     OLDEST_NS = 13  # reader of a live lane: the age of the oldest frame that was taken
+    EVENTS = 14  # reader: events handed on, which are no frames and not in the law
 
 
 FIELDS = 16
@@ -96,6 +101,12 @@ class Row:
 
     def get(self, count: Count) -> int:
         return int(self._cells[self._base + count])
+
+    def bury(self) -> None:
+        """What is under way is lost: said by the last one who has to do with the lane."""
+        in_flight = self.snapshot().in_flight
+        if in_flight > 0:
+            self.add(Count.LOST, in_flight)
 
     def clear(self) -> None:
         for field in range(FIELDS):
@@ -163,9 +174,12 @@ class StatisticsTable:
 class RowPool:
     """The rows that one process may hand out; a row comes back once its counts were read."""
 
-    def __init__(self, table: StatisticsTable, first: int, count: int) -> None:
+    def __init__(
+        self, table: StatisticsTable, first: int, count: int, *, taken: Collection[int] = ()
+    ) -> None:
+        """``taken``: those that still count for somebody before; they come by `release`."""
         self._table = table
-        self._free = list(range(first + count - 1, first - 1, -1))
+        self._free = [row for row in range(first + count - 1, first - 1, -1) if row not in taken]
 
     def acquire(self) -> Row:
         if not self._free:

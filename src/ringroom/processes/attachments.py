@@ -1,7 +1,10 @@
-"""A reader and writer of a room, as the I/O role sees it: the application or one worker.
+"""A reader and writer of a room, as the I/O role sees it: the application, or a worker's place.
 
-Owns the writing ends of the lanes to it, the playouts from it, and the link to it. When its link
-ends (it closed, or died) everything of it is closed here.
+Owns the lanes to the reader (`captures`), the playouts from the writer, and the link to both. When
+the link of the application ends, or that of a worker which has said good-bye, everything of it is
+closed here. A worker whose link ends otherwise is dead, and its place waits for another: the lanes
+to it wait with what was not taken, its tracks stay published under their names and play what is in
+their lanes. Who comes next is told of all that, and goes on.
 """
 
 from __future__ import annotations
@@ -10,73 +13,48 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from ringroom import messages as m
-from ringroom.errors import (
-    BusyError,
-    ConfigurationError,
-    FrameError,
-    RingroomError,
-    RoomError,
-    StartupError,
-)
-from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.errors import BusyError, ConfigurationError, FrameError, RingroomError, RoomError
+from ringroom.frames import Event, EventKind, Kind
 from ringroom.lanes.lane import LaneDescriptors
-from ringroom.lanes.live import LiveReader, LiveWriter
-from ringroom.lanes.records import participant_to_json, track_to_json
-from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.live import LiveReader
+from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Row
-from ringroom.notices import LostFrames, Notices
 from ringroom.options import PublishOptions, SessionOptions
-from ringroom.processes.inbound import (
-    DROPPED_FULL,
-    MAILBOX_RING_BYTES,
-    SETTLE_SECONDS,
-    Mailbox,
-    close_writer,
-)
-from ringroom.processes.playouts import OutgoingData, OutgoingPlayout, Reader
+from ringroom.processes.captures import Captures, Rows
+from ringroom.processes.playouts import Answer, OutgoingData, OutgoingPlayout, Reader
 from ringroom.processes.wire import LoopLink, as_ours, close_descriptors
 from ringroom.providers.provider import OutgoingTrack, Provider
 
 log = logging.getLogger("ringroom.io")
-W = TypeVar("W", LiveWriter, ReliableWriter)
-
-# A reader gives up lanes that have ended and that it does not read, beyond a number of its own
-# (`session.MAX_UNREAD_ENDED`); who waits for it stays well below.
-MAX_UNREAD_ENDED = 32
-STALL_SECONDS = 10.0
-# What one reader's lanes may take while it does not read: forty cameras of 1080p, or a thousand
-# microphones.
-MAX_LANES = 1_024
-MAX_LANES_BYTES = 1 << 30
 
 
-class Room(Protocol):
+class Room(Rows, Protocol):
     """What an attachment needs of the room it is attached to."""
 
     options: SessionOptions
     clock: Callable[[], int]
-    notices: Notices
-    lost: LostFrames
 
-    def acquire_row(self) -> Row: ...
     def row(self, index: int) -> Row: ...
-    def list_lane(self, listing: m.LaneListed, owner: Attachment | None) -> None: ...
-    def retire_lane(self, row: int) -> None: ...
+    def lend_row(self, index: int, owner: Attachment) -> None: ...
+    def lent_rows(self, owner: Attachment) -> list[int]: ...
     async def joined_provider(self) -> Provider: ...
     def claim_track(self, name: str, owner: Attachment) -> bool: ...
     def release_track(self, name: str, owner: Attachment) -> None: ...
     def event(self, event: Event) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Playing:
-    playout: OutgoingPlayout | OutgoingData
-    task: asyncio.Task[None]
-    rows: list[int]
+    """A playout; ``number`` is its lane's, 0 once whoever wrote to it has died."""
+
+    number: int
     name: str
+    playout: OutgoingPlayout | OutgoingData
+    rows: list[int]
+    task: asyncio.Task[None] | None = None
 
 
 class Attachment:
@@ -84,168 +62,41 @@ class Attachment:
 
     def __init__(self, room: Room, place: int) -> None:
         self.place = place
-        self.options = room.options
-        self.clock = room.clock
         self.closed = False
+        self.leaving = False
+        """It has said good-bye: its link's end is no death."""
+        self.captures = Captures(room, place, room.options, room.clock, self.send)
         self._room = room
         self._wire: LoopLink | None = None
         self._loop = asyncio.get_running_loop()
-        self._numbers = 0
-        self._writers: dict[int, LiveWriter] = {}
-        self._mailboxes: dict[Kind, Mailbox] = {}
-        self._patient: dict[int, Mailbox] = {}
-        self._ended: set[int] = set()
-        self._progress = asyncio.Event()
-        self._told = False
-        self._playing: dict[int, _Playing] = {}
-        self._settling: asyncio.TimerHandle | None = None
+        self._playing: list[_Playing] = []
 
     def connect(self, wire: LoopLink) -> None:
-        """From here on messages can be sent to it."""
-        self._wire = wire
+        """From here on messages can be sent to it. A worker that takes the place of a dead one is
+        told what it inherits first."""
+        before, self._wire = self._wire, wire
+        if self.place < 0:
+            return
+        names = [p.name for p in self._playing if isinstance(p.playout, OutgoingPlayout)]
+        self.send(m.Attached(rows=self._room.lent_rows(self), tracks=names))
+        if before is not None:
+            self.captures.hand_over()
+
+    def settle_link(self) -> None:
+        """Handle all that a worker has said before it died."""
+        if self._wire is not None:
+            self._wire.finish()
+
+    def bereave(self) -> None:
+        """Its writer has died: what is in its lanes is played and sent, its tracks wait."""
+        for playing in self._playing:
+            playing.number = 0
+            if isinstance(playing.playout, OutgoingData):
+                playing.playout.finish()
 
     def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
         if self._wire is not None:
             self._wire.send(message, descriptors)
-
-    # Inbound: lanes that we write and it reads.
-
-    def open_live(
-        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
-    ) -> tuple[int, LiveWriter]:
-        number, writer = self._open(LiveWriter, capacity, track, participant, follows)
-        self._writers[number] = writer
-        return number, writer
-
-    def open_patient(
-        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
-    ) -> tuple[int, Mailbox]:
-        number, writer = self._open(ReliableWriter, capacity, track, participant, follows)
-        mailbox = self._patient[number] = Mailbox(writer, self.clock)
-        return number, mailbox
-
-    def _open(
-        self,
-        made: type[W],
-        capacity: int,
-        track: TrackInfo,
-        participant: Participant,
-        follows: int,
-    ) -> tuple[int, W]:
-        self._check_room_for(capacity)
-        row = self._room.acquire_row()
-        try:
-            writer = made(capacity, row)
-        except BaseException:
-            self._room.retire_lane(row.index)
-            raise
-        self._numbers += 1
-        self._list(row, "in", track.name or track.sid, track.kind, track.participant)
-        message = m.LaneOpened(
-            lane=self._numbers,
-            row=row.index,
-            kind=track.kind.value,
-            live=isinstance(writer, LiveWriter),
-            track=track_to_json(track),
-            participant=participant_to_json(participant),
-            follows=follows,
-        )
-        self.send(message, writer.descriptors().flat())
-        return self._numbers, writer
-
-    def _check_room_for(self, capacity: int) -> None:
-        lanes = [*self._writers.values(), *(box.writer for box in self._patient.values())]
-        taken = sum(writer.capacity for writer in lanes)
-        if len(lanes) >= MAX_LANES or taken + capacity > MAX_LANES_BYTES:
-            raise StartupError(
-                f"its reader has {len(lanes)} lanes of {taken >> 20} MiB, and reads them too slowly"
-            )
-
-    def lane_ending(self, number: int) -> None:
-        if number in self._patient:
-            self._ended.add(number)
-        self.send(m.LaneEnding(lane=number))
-        self._settle()
-
-    async def caught_up(self) -> None:
-        """Until nothing waits for room in its lanes, and few that ended wait to be read."""
-        for mailbox in (*self._mailboxes.values(), *self._patient.values()):
-            if not mailbox.emptied.is_set():
-                await self._wait(mailbox.emptied)
-        while len(self._ended) > MAX_UNREAD_ENDED:
-            self._progress.clear()
-            await self._wait(self._progress)
-
-    async def _wait(self, event: asyncio.Event) -> None:
-        try:
-            async with asyncio.timeout(STALL_SECONDS):
-                await event.wait()
-        except TimeoutError:
-            if not self._told:
-                self._told = True
-                log.warning(
-                    "the source waits for a reader: of what is asked for by kinds= and "
-                    "participants= something is not received"
-                )
-            await event.wait()
-
-    def log_problem(self, text: str) -> None:
-        self._room.notices.tell("lane", text)
-
-    def frames_dropped(self, track: str, cause: str, count: int) -> None:
-        self._room.lost.note(track, cause, count)
-
-    def _settle(self) -> None:
-        """Write events that had no room in their lanes, until none is owed."""
-        owed = [writer for writer in self._writers.values() if not writer.settle()]
-        self._settling = self._loop.call_later(SETTLE_SECONDS, self._settle) if owed else None
-
-    def post(self, kind: Kind, item: DataFrame | Event) -> None:
-        """A message or a room event for it."""
-        if self.closed or kind not in self.options.kinds:
-            return
-        mailbox = self._mailboxes.get(kind)
-        if mailbox is None:
-            try:
-                mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
-            except StartupError as error:
-                self.log_problem(f"{kind} is not received: {error}")
-                return
-        lost = mailbox.post(item)
-        if lost:
-            self.frames_dropped(kind.value, DROPPED_FULL, lost)
-
-    def _open_mailbox(self, kind: Kind) -> Mailbox:
-        row = self._room.acquire_row()
-        try:
-            writer = ReliableWriter(MAILBOX_RING_BYTES, row)
-        except BaseException:
-            self._room.retire_lane(row.index)
-            raise
-        self._numbers += 1
-        self._list(row, "in", "", kind, "")
-        message = m.LaneOpened(
-            lane=self._numbers,
-            row=row.index,
-            kind=kind.value,
-            live=False,
-            track={},
-            participant={},
-            follows=0,
-        )
-        self.send(message, writer.descriptors().flat())
-        return Mailbox(writer, self.clock)
-
-    def _list(self, row: Row, direction: str, track: str, kind: Kind, participant: str) -> None:
-        listing = m.LaneListed(
-            row=row.index,
-            direction=direction,
-            track=track,
-            kind=kind.value,
-            participant=participant,
-            place=self.place,
-        )
-        self._room.list_lane(listing, self if direction == "out" else None)
 
     # Outbound: lanes that it writes and we read.
 
@@ -256,46 +107,53 @@ class Attachment:
                 self._open_playout(message, descriptors)
                 return
             case m.LaneDone(lane=number):
-                self._bury(number)
+                self.captures.bury(number)
             case m.Flush(request=request, lane=number, sequence=sequence):
-                playing = self._playing.get(number)
+                playing = self._find(number)
                 if playing is not None and isinstance(playing.playout, OutgoingPlayout):
-                    playing.playout.flush(request, sequence, self._answer)
+                    playing.playout.flush(request, sequence, self._answer())
                 else:
-                    self._answer(request, 0.0)
+                    self._answer()(request, 0.0)
             case m.Drain(request=request, lane=number, sequence=sequence):
-                playing = self._playing.get(number)
+                playing = self._find(number)
                 if playing is not None:
-                    playing.playout.drain(request, sequence, self._answer)
+                    playing.playout.drain(request, sequence, self._answer())
                 else:
-                    self._answer(request, 0.0)
+                    self._answer()(request, 0.0)
             case m.PlayoutClose(lane=number):
-                playing = self._playing.get(number)
-                if playing is not None and isinstance(playing.playout, OutgoingPlayout):
-                    playing.playout.finish()
+                self._finish(self._find(number))
+            case m.TrackClose(name=name):
+                self._finish(self._inherited(name))
+            case m.Leave():
+                self.leaving = True
             case _:
                 log.error("a message that does not belong here: %s", type(message).__name__)
         close_descriptors(descriptors)
 
-    def _answer(self, request: int, value: float) -> None:
-        self.send(m.Reply(request=request, value=value))
+    def _find(self, number: int) -> _Playing | None:
+        return next((p for p in self._playing if p.number == number != 0), None)
 
-    def _bury(self, number: int) -> None:
-        writer = self._writers.pop(number, None)
-        if writer is not None:
-            row = writer.row.index
-            close_writer(writer)
-            self._room.retire_lane(row)
-        mailbox = self._patient.pop(number, None)
-        if mailbox is not None:
-            mailbox.close()
-            self._room.retire_lane(mailbox.writer.row.index)
-            self._ended.discard(number)
-            self._progress.set()
+    def _inherited(self, name: str) -> _Playing | None:
+        return next((p for p in self._playing if p.name == name and p.number == 0), None)
+
+    @staticmethod
+    def _finish(playing: _Playing | None) -> None:
+        if playing is not None and isinstance(playing.playout, OutgoingPlayout):
+            playing.playout.finish()
+
+    def _answer(self) -> Answer:
+        """To whoever asks now: a successor has other requests of the same numbers."""
+        wire = self._wire
+
+        def answer(request: int, value: float) -> None:
+            if wire is not None:
+                wire.send(m.Reply(request=request, value=value))
+
+        return answer
 
     def _open_playout(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
         row = self._room.row(message.row)
-        self._list(row, "out", message.name, Kind(message.kind), "")
+        self._list(row, message.name, message.kind)
         try:
             publish = _publish_options(message)
         except FrameError as error:
@@ -310,17 +168,21 @@ class Attachment:
         if message.kind == Kind.DATA:
             assert isinstance(reader, ReliableReader)
             data = OutgoingData(reader, self._data_failed)
-            self._start(message, data, self._run_data(message, data))
+            before = [p.task for p in self._playing if isinstance(p.playout, OutgoingData)]
+            playing = self._play(message, data)
+            playing.task = self._loop.create_task(self._run_data(playing, data, before))
             return
         ending: asyncio.Task[None] | None = None
-        for number, playing in self._playing.items():
+        for playing in self._playing:
             if playing.name == message.name and isinstance(playing.playout, OutgoingPlayout):
+                if playing.number == 0 and not playing.playout.fits(message):
+                    playing.playout.finish()
                 if playing.playout.closing:
                     ending = playing.task  # the last of that name, if there are several
                     continue
                 playing.playout.replace(reader)
                 playing.rows.append(message.row)
-                self._playing[message.lane] = self._playing.pop(number)
+                playing.number = message.lane
                 self.send(m.PlayoutReady(lane=message.lane))
                 return
         if ending is None:
@@ -339,8 +201,21 @@ class Attachment:
             width=message.width,
             height=message.height,
         )
-        playout = OutgoingPlayout(track, reader, self.clock)
-        self._start(message, playout, self._run_playout(message, playout, ending))
+        playout = OutgoingPlayout(track, reader, self._room.clock)
+        playing = self._play(message, playout)
+        playing.task = self._loop.create_task(self._run_playout(playing, playout, ending))
+
+    def _list(self, row: Row, name: str, kind: str) -> None:
+        listing = m.LaneListed(
+            row=row.index,
+            direction="out",
+            track=name,
+            kind=kind,
+            participant="",
+            place=self.place,
+        )
+        self._room.lend_row(row.index, self)
+        self._room.list_lane(listing)
 
     def _claim(self, name: str) -> None:
         if not self._room.claim_track(name, self):
@@ -356,62 +231,64 @@ class Attachment:
         handles = LaneDescriptors.from_flat(descriptors)
         if not message.live:
             return ReliableReader(handles, row, message.name)
-        age = int(self.options.max_age * 1e9)
-        return LiveReader(handles, row, message.name, max_age_ns=age, clock=self.clock)
+        age = int(self._room.options.max_age * 1e9)
+        return LiveReader(handles, row, message.name, max_age_ns=age, clock=self._room.clock)
 
-    def _start(
-        self,
-        message: m.PlayoutOpen,
-        playout: OutgoingPlayout | OutgoingData,
-        run: asyncio._CoroutineLike[None],
-    ) -> None:
-        task = self._loop.create_task(run)
-        self._playing[message.lane] = _Playing(playout, task, [message.row], message.name)
+    def _play(self, message: m.PlayoutOpen, playout: OutgoingPlayout | OutgoingData) -> _Playing:
+        playing = _Playing(message.lane, message.name, playout, [message.row])
+        self._playing.append(playing)
+        return playing
+
+    def _tell_ready(self, playing: _Playing) -> None:
+        if playing.number:
+            self.send(m.PlayoutReady(lane=playing.number))
+
+    def _tell_failed(self, playing: _Playing, error: RingroomError) -> None:
+        if playing.number:
+            self.send(m.PlayoutFailed(lane=playing.number, error=m.error_to_json(error)))
 
     async def _run_playout(
-        self,
-        message: m.PlayoutOpen,
-        playout: OutgoingPlayout,
-        ending: asyncio.Task[None] | None,
+        self, playing: _Playing, playout: OutgoingPlayout, ending: asyncio.Task[None] | None
     ) -> None:
-        def ready() -> None:
-            self.send(m.PlayoutReady(lane=message.lane))
-
         try:
             if ending is not None:
                 # The track of that name before it plays out first.
                 await asyncio.wait([ending])
-                self._claim(message.name)
+                self._claim(playing.name)
             provider = await self._room.joined_provider()
-            await playout.run(provider, ready)
+            await playout.run(provider, lambda: self._tell_ready(playing))
         except Exception as error:
             if not isinstance(error, RingroomError):
-                log.exception("the provider failed to publish %r", message.name)
+                log.exception("the provider failed to publish %r", playing.name)
             failed = as_ours(error)
-            self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(failed)))
+            self._tell_failed(playing, failed)
             self._room.event(Event(kind=EventKind.PUBLISH_FAILED, reason=str(failed)))
         finally:
             playout.close()
-            self._room.release_track(message.name, self)
-            self._forget(playout)
+            self._room.release_track(playing.name, self)
+            self._forget(playing)
 
-    async def _run_data(self, message: m.PlayoutOpen, data: OutgoingData) -> None:
+    async def _run_data(
+        self, playing: _Playing, data: OutgoingData, before: list[asyncio.Task[None] | None]
+    ) -> None:
         try:
+            for task in before:
+                # What a writer said before it died goes first.
+                if task is not None:
+                    await asyncio.wait([task])
             provider = await self._room.joined_provider()
-            self.send(m.PlayoutReady(lane=message.lane))
+            self._tell_ready(playing)
             await data.run(provider)
         except RoomError as error:
-            self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
+            self._tell_failed(playing, error)
         finally:
             data.close()
-            self._forget(data)
+            self._forget(playing)
 
-    def _forget(self, playout: OutgoingPlayout | OutgoingData) -> None:
-        for number, playing in tuple(self._playing.items()):
-            if playing.playout is playout:
-                del self._playing[number]
-                for row in playing.rows:
-                    self._room.retire_lane(row)
+    def _forget(self, playing: _Playing) -> None:
+        self._playing.remove(playing)
+        for row in playing.rows:
+            self._room.retire_lane(row)
 
     def _data_failed(self, error: RingroomError) -> None:
         log.warning("a message was not sent: %s", str(error))
@@ -427,19 +304,16 @@ class Attachment:
         """Close all but the link, over which the last counts are still told."""
         if self.closed:
             return
-        self.closed = True
-        if self._settling is not None:
-            self._settling.cancel()
-        tasks = [playing.task for playing in self._playing.values()]
+        self.closed = self.captures.closed = True
+        tasks = [playing.task for playing in self._playing if playing.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for mailbox in self._mailboxes.values():
-            mailbox.close()
-            self._room.retire_lane(mailbox.writer.row.index)
-        self._mailboxes.clear()
-        for number in (*self._writers, *self._patient):
-            self._bury(number)
+        # A task that is cancelled before it begins has closed nothing.
+        for playing in tuple(self._playing):
+            playing.playout.close()
+            self._forget(playing)
+        self.captures.close()
 
 
 def _publish_options(message: m.PlayoutOpen) -> PublishOptions:

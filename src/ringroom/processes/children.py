@@ -5,6 +5,7 @@ Owns the control link; closing it is what ends the role.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
@@ -19,6 +20,7 @@ from ringroom.lanes.memory import raise_descriptor_limit, require_platform
 from ringroom.link import Link, open_links
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.spawning import Inherited, reap, spawn
+from ringroom.processes.voice import Voice
 
 CLOSE_SECONDS = 10.0
 # A process's links end a moment before its number can be waited for.
@@ -36,6 +38,57 @@ class Child(Protocol):
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
+
+
+class WorkerProcess:
+    """A worker in a process of its own, and what it says beside its link."""
+
+    def __init__(self, number: int, control: Link, blob: bytes) -> None:
+        from ringroom.processes import entry
+
+        self.voice = Voice()
+        self.pidfd = -1
+        """Readable once it is dead, whoever has inherited its links; -1 where there is no such."""
+        try:
+            self._process = spawn(
+                f"ringroom-worker-{number}",
+                entry.worker_process,
+                Inherited(control.fileno()),
+                blob,
+                tuple(Inherited(fd) for fd in self.voice.theirs),
+            )
+        except BaseException:
+            self.voice.close()
+            raise
+        self.voice.handed_over()
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                self.pidfd = os.pidfd_open(self._process.pid)
+
+    @property
+    def pid(self) -> int | None:
+        return int(self._process.pid)
+
+    @property
+    def exitcode(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    def join(self, timeout: float | None = None) -> None:
+        self._process.join(timeout)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        fd, self.pidfd = self.pidfd, -1
+        if fd >= 0:
+            os.close(fd)
+        self.voice.close()
+        self._process.close()
 
 
 class IOHost(ABC):
@@ -78,6 +131,8 @@ class IOHost(ABC):
             if self._closed:
                 raise ClosedError(f"the {type(self).__name__} is closed")
             if self._control is None:
+                self._control = self._take_standby()
+            if self._control is None:
                 ours, theirs = open_links()
                 try:
                     self._start(theirs)
@@ -88,14 +143,26 @@ class IOHost(ABC):
                 self._control = ours
         return self
 
+    def _take_standby(self) -> Link | None:
+        """The control link of one that runs already and waits for its turn."""
+        return None
+
+    def _is_dead(self) -> bool:
+        return False
+
+    def revive(self) -> None:
+        """If the role has died, run it again. Raises `ClosedError` after `close`."""
+        with self._lock:
+            if self._control is not None and self._is_dead():
+                control, self._control = self._control, None
+                control.close()
+                self._join()
+        self.start()
+
     def start_worker(self, place: int, control: Link, blob: bytes) -> Child:
         """A worker in a process of its own, which gets a copy of its end of the control link.
         Raises `StartupError`."""
-        from ringroom.processes import entry
-
-        fd = Inherited(control.fileno())
-        child: Child = spawn(f"ringroom-worker-{place}", entry.worker_process, fd, blob)
-        return child
+        return WorkerProcess(place, control, blob)
 
     def open_session(self) -> Link:
         """A link to a new session. Raises `LostProcessError` when the role has died."""
@@ -156,6 +223,7 @@ class IOProcess(IOHost):
     def __init__(self) -> None:
         super().__init__()
         self._process: Any = None
+        self._standby: tuple[Any, Link] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -163,10 +231,7 @@ class IOProcess(IOHost):
         return None if self._process is None else self._process.pid
 
     def _start(self, control: Link) -> None:
-        from ringroom.processes import entry
-
-        fd = Inherited(control.fileno())
-        self._process = spawn("ringroom-io", entry.io_process, fd)
+        self._process = _spawn_io(control, "")
         control.close()
 
     def _join(self) -> None:
@@ -182,6 +247,61 @@ class IOProcess(IOHost):
         if code is None:
             return ""
         return f" (killed by signal {-code})" if code < 0 else f" (exited with {code})"
+
+    def _is_dead(self) -> bool:
+        # Its links end a moment before it is seen to be dead.
+        self._process.join(DEATH_SECONDS)
+        return self._process.exitcode is not None
+
+    def keep_standby(self, preload: str) -> None:
+        """Have another process ready, with that module imported, for when this one dies."""
+        with self._lock:
+            if self._closed or self._standby is not None:
+                return
+            ours, theirs = open_links()
+            try:
+                self._standby = (_spawn_io(theirs, preload), ours)
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                theirs.close()
+
+    @property
+    def standby_pid(self) -> int | None:
+        """The process that waits for the death of this one; None when there is none."""
+        standby = self._standby
+        return None if standby is None else standby[0].pid
+
+    def _take_standby(self) -> Link | None:
+        standby, self._standby = self._standby, None
+        if standby is None:
+            return None
+        process, control = standby
+        if process.exitcode is not None:
+            control.close()
+            process.close()
+            return None
+        self._process = process
+        return control
+
+    def close(self) -> None:
+        """Idempotent: end all its sessions, then the role, within a deadline. In the child of a
+        fork it does nothing: the processes are the parent's."""
+        if os.getpid() != self._pid:
+            return
+        super().close()
+        standby, self._standby = self._standby, None
+        if standby is not None:
+            standby[1].close()
+            standby[0].terminate()  # it may still be importing, and has nothing to finish
+            reap(standby[0], CLOSE_SECONDS)
+
+
+def _spawn_io(control: Link, preload: str) -> Any:
+    from ringroom.processes import entry
+
+    return spawn("ringroom-io", entry.io_process, Inherited(control.fileno()), preload)
 
 
 class IOThread(IOHost):

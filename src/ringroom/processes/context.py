@@ -74,7 +74,7 @@ class WorkerContext:
                         if not requests:
                             return seconds
                         session.check_open()
-                        if session.ending is not None:
+                        if session.ending is not None or session.interrupted:
                             return seconds  # the room is over, and nothing plays any more
                         fds = (session.fileno(), changed.fileno())
                     if not worker.machine.wait(fds, end - worker.machine.now()):

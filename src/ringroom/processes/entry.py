@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 
-def io_process(control_fd: int) -> None:
-    """An I/O process."""
+def io_process(control_fd: int, preload: str) -> None:
+    """An I/O process; ``preload`` is a module that it is going to need."""
     from ringroom.processes.io import run_process
 
-    run_process(control_fd)
+    run_process(control_fd, preload)
 
 
-def worker_process(control_fd: int, blob: bytes) -> None:
+def worker_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
     """A worker. It never imports the I/O role, nor the provider's SDK."""
     from ringroom.processes.worker import run_process
 
-    run_process(control_fd, blob)
+    run_process(control_fd, blob, voice)

@@ -47,7 +47,7 @@ DROPPED_STALE, DROPPED_FULL = "too old when it was their turn", "for want of roo
 
 
 class LaneOwner(Protocol):
-    """Where lanes are announced: the reader's side of the room (`rooms.Attachment`)."""
+    """Where lanes are announced: a reader's `captures.Captures`."""
 
     clock: Callable[[], int]
     options: SessionOptions
@@ -255,17 +255,19 @@ class Mailbox:
             return 1
         if not self._backlog:
             self.emptied.clear()
-            self._loop.add_reader(self.writer.freed_fileno(), self._drain)
+            self._loop.add_reader(self.writer.freed_fileno(), self.drain)
         self._backlog.append((item, now, nbytes))
         self._backlog_bytes += nbytes
         return 0
 
-    def _drain(self) -> None:
-        self.writer.in_use  # noqa: B018 (takes the credit, so that the loop sleeps until more)
+    def drain(self) -> None:
+        """Write what waits for room, if there is some."""
+        if not self._backlog:
+            return
         while self._backlog:
             item, received_ns, nbytes = self._backlog[0]
             if not self._write(item, received_ns):
-                return
+                return  # the writer took what credit there was: the loop sleeps until more
             self._backlog.popleft()
             self._backlog_bytes -= nbytes
         self._loop.remove_reader(self.writer.freed_fileno())

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from importlib import import_module
 
 from ringroom import messages as m
 from ringroom.lanes.memory import raise_descriptor_limit
@@ -27,7 +28,7 @@ class _Server:
     def __init__(self, control: Link, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._ended = asyncio.Event()
-        self._sessions: set[RoomSession] = set()
+        self._sessions: dict[RoomSession, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._control = LoopLink(control, self._on_message, self._ended.set)
 
@@ -37,14 +38,14 @@ class _Server:
             close_descriptors(descriptors)
             return
         session = RoomSession(Link.attach(descriptors[0]), self._clock)
-        self._sessions.add(session)
+        self._sessions[session] = None
         task = asyncio.get_running_loop().create_task(self._watch(session))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _watch(self, session: RoomSession) -> None:
         await session.done.wait()
-        self._sessions.discard(session)
+        self._sessions.pop(session, None)
 
     async def run(self) -> None:
         await self._ended.wait()
@@ -59,13 +60,18 @@ async def serve(control: Link, clock: Callable[[], int] = time.monotonic_ns) -> 
     await _Server(control, clock).run()
 
 
-def run_process(control_fd: int) -> None:
-    """The main function of an I/O process."""
+def run_process(control_fd: int, preload: str = "") -> None:
+    """The main function of an I/O process, which may have to wait for its turn."""
     # Ctrl-C goes to the whole foreground group; the application decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_descriptor_limit()
     faulthandler.enable()  # a crash of the SDK's native part leaves the stacks on standard error
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    if preload:
+        try:
+            import_module(preload)
+        except Exception:
+            log.exception("%s was not imported ahead", preload)
     asyncio.run(serve(Link.attach(control_fd)))
     # The SDK's native threads may outlive its own shutdown; nothing of ours is left to clean up.
     logging.shutdown()

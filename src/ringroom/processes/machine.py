@@ -11,6 +11,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 __all__ = ["MACHINE", "Machine"]
@@ -38,6 +39,10 @@ class Machine:
                 poller.register(fd, select.POLLIN)
         ready = poller.poll(None if seconds is None else max(0.0, seconds) * 1000)
         return [fd for fd, _ in ready]
+
+    def lock(self) -> AbstractContextManager[bool]:
+        """What threads of one process hold for a moment, once or several times."""
+        return threading.RLock()
 
     def condition(self) -> threading.Condition:
         """What threads of one process wait on for each other."""

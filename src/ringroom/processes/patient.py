@@ -39,7 +39,7 @@ _NO_STAMP = (0, 0)
 
 
 class PatientOwner(LaneOwner, Protocol):
-    """Where such lanes are announced (`attachments.Attachment`)."""
+    """Where such lanes are announced (`captures.Captures`)."""
 
     def open_patient(
         self, capacity: int, track: TrackInfo, participant: Participant, follows: int

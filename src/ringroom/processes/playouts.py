@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ringroom import messages as m
 from ringroom.errors import RingroomError, WireError
 from ringroom.frames import AudioFrame, DataFrame, Event, Frame
 from ringroom.lanes.live import LiveReader
@@ -71,6 +72,12 @@ class OutgoingPlayout:
         self._flushes.append(request)
         self._readable.set()
 
+    def fits(self, message: m.PlayoutOpen) -> bool:
+        """Whether a new writer's lane carries what the track was published for."""
+        track = self.track
+        form = (track.kind.value, track.sample_rate, track.channels)
+        return form == (message.kind, message.sample_rate, message.channels)
+
     @property
     def closing(self) -> bool:
         """Whether `finish` was called: it takes no other lane."""
@@ -128,7 +135,7 @@ class OutgoingPlayout:
     def _drop_reader(self) -> None:
         reader = self._readers.pop(0)
         self._loop.remove_reader(reader.fileno())
-        reader.close()
+        _bury(reader)
 
     async def _play(self, playout: Playout, frame: Frame) -> None:
         assert not isinstance(frame, DataFrame)
@@ -146,9 +153,13 @@ class OutgoingPlayout:
             row.add(Count.PLAYED, len(frame.samples))
             row.set(Count.PLAYED_UNTIL_NS, self._clock() + int(playout.queued() * 1e9))
         for request in self._flushes:
-            request.seconds += self._clear() if frame.sequence < request.sequence else 0.0
+            request.seconds += self._clear() if self._is_before(frame, request) else 0.0
         if len(self._readers) == 1:  # numbers begin anew in the lane that follows
             self._serve_drains(playout, frame.sequence + 1)
+
+    def _is_before(self, frame: Frame, request: _Request) -> bool:
+        """Whether the frame just taken was sent before the request: all of an earlier lane was."""
+        return len(self._readers) > 1 or frame.sequence < request.sequence
 
     def _clear(self) -> float:
         playout = self._playout
@@ -164,7 +175,7 @@ class OutgoingPlayout:
         flushes, self._flushes = self._flushes, []
         for request in flushes:
             while (frame := self._take()) is not None:
-                if frame.sequence >= request.sequence:
+                if not self._is_before(frame, request):
                     self._next = frame
                     break
                 if isinstance(frame, AudioFrame):
@@ -197,15 +208,21 @@ class OutgoingPlayout:
         """Idempotent; after `run` has ended. What was not played is lost, counted."""
         for reader in self._readers:
             self._loop.remove_reader(reader.fileno())
-            lost = reader.row.snapshot().in_flight
-            if lost > 0:
-                reader.row.add(Count.LOST, lost)
-            reader.close()
+            _bury(reader)
         self._readers.clear()
         for request in (*self._flushes, *self._drains):
             request.answer(request.number, request.seconds)
         self._flushes.clear()
         self._drains.clear()
+
+
+def _bury(reader: Reader) -> None:
+    """What was sent in the lane and not played is lost, counted: also what its writer had counted
+    and not written when it died."""
+    lost = reader.row.snapshot().in_flight
+    if lost > 0:
+        reader.row.add(Count.LOST, lost)
+    reader.close()
 
 
 class OutgoingData:
@@ -218,7 +235,13 @@ class OutgoingData:
         self._readable = asyncio.Event()
         self._drains: list[_Request] = []
         self._handled = 0
+        self._closing = False
         self._loop.add_reader(reader.fileno(), self._wake)
+
+    def finish(self) -> None:
+        """Nothing more will be written: end when the lane is empty."""
+        self._closing = True
+        self._readable.set()
 
     def _wake(self) -> None:
         self._reader.absorb()
@@ -230,7 +253,7 @@ class OutgoingData:
         self._readable.set()
 
     async def run(self, provider: Provider) -> None:
-        """Send until cancelled."""
+        """Send until cancelled, or after `finish` until all is sent."""
         while True:
             self._readable.clear()
             self._answer_drains()
@@ -242,6 +265,8 @@ class OutgoingData:
             if isinstance(frame, DataFrame):
                 await self._send(provider, frame)
             elif frame is None:
+                if self._closing:
+                    return
                 await self._readable.wait()
 
     async def _send(self, provider: Provider, frame: DataFrame) -> None:
@@ -262,10 +287,7 @@ class OutgoingData:
         """Idempotent; after `run` has ended."""
         if self._reader.fileno() >= 0:
             self._loop.remove_reader(self._reader.fileno())
-            lost = self._reader.row.snapshot().in_flight
-            if lost > 0:
-                self._reader.row.add(Count.LOST, lost)
-            self._reader.close()
+            _bury(self._reader)
         for request in self._drains:
             request.answer(request.number, 0.0)
         self._drains.clear()

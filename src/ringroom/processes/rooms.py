@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import dill
 
@@ -54,7 +55,7 @@ class RoomSession:
         self._rows: RowPool | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._detaching: set[asyncio.Task[None]] = set()
-        self._tracks: set[InboundTrack | PatientTrack] = set()
+        self._tracks: dict[InboundTrack | PatientTrack, None] = {}
         self._ended = False
         self._closing = False
         self._wire = LoopLink(link, self._on_message, self.leave)
@@ -76,31 +77,35 @@ class RoomSession:
                 self._application.handle(message, descriptors)
 
     def _attach(self, place: int, fd: int) -> None:
-        attachment = Attachment(self, place)
+        attachment = self._attachments.get(place)
+        if attachment is None:
+            attachment = self._attachments[place] = Attachment(self, place)
+        attachment.settle_link()
+        attachment.connect(
+            LoopLink(Link.attach(fd), attachment.handle, partial(self._gone, attachment))
+        )
 
-        def gone() -> None:
-            task = self._spawn(self._detach(attachment))
-            self._detaching.add(task)
-            task.add_done_callback(self._detaching.discard)
-
-        attachment.connect(LoopLink(Link.attach(fd), attachment.handle, gone))
-        self._attachments[place] = attachment
-
-    async def _detach(self, attachment: Attachment) -> None:
+    def _gone(self, attachment: Attachment) -> None:
+        """A worker's link has ended: it is dead, and its place waits, or it has left."""
+        if not attachment.leaving:
+            attachment.bereave()
+            return
         if self._attachments.get(attachment.place) is attachment:
             del self._attachments[attachment.place]
-        await attachment.close()
+        task = self._spawn(attachment.close())
+        self._detaching.add(task)
+        task.add_done_callback(self._detaching.discard)
 
     def _open_provider(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
         """At once: a task that is cancelled before it begins would own descriptors, and nobody."""
         self._table = StatisticsTable.attach(descriptors[0])
         self._rows = RowPool(self._table, message.rows_first, message.rows_count)
         self._route = message.route
-        self._routing = Routing(message.readers) if message.readers else None
+        self._routing = Routing(message.readers, message.places) if message.readers else None
         try:
             spec, self.options = _unpickle(message.blob)
             for attachment in self._attachments.values():
-                attachment.options = self.options
+                attachment.captures.options = self.options
             self._provider = spec.open(descriptors[1:])
         except Exception as error:
             if not isinstance(error, RingroomError):
@@ -152,14 +157,24 @@ class RoomSession:
         assert self._rows is not None
         return self._rows.acquire()
 
+    def release_row(self, row: Row) -> None:
+        """A row that nobody was told of."""
+        assert self._rows is not None
+        self._rows.release(row.index)
+
     def row(self, index: int) -> Row:
         assert self._table is not None
         return self._table.row(index)
 
-    def list_lane(self, listing: m.LaneListed, owner: Attachment | None) -> None:
-        if owner is not None:
-            self._row_owners[listing.row] = owner
+    def list_lane(self, listing: m.LaneListed) -> None:
         self._application.send(listing)
+
+    def lend_row(self, index: int, owner: Attachment) -> None:
+        """The row is one of the owner's, who gets it back when its counts were read."""
+        self._row_owners[index] = owner
+
+    def lent_rows(self, owner: Attachment) -> list[int]:
+        return [row for row, lent_by in self._row_owners.items() if lent_by is owner]
 
     def retire_lane(self, row: int) -> None:
         self._application.send(m.LaneRetired(row=row))
@@ -224,29 +239,29 @@ class RoomSession:
         if not self._admits(track):
             return Deaf()
         track, participant = bounded_track(track), bounded(participant)
-        key = track.sid if self._route == "track" else participant.identity
+        key = track.reply_name if self._route == "track" else participant.identity
         place = APPLICATION if self._routing is None else self._routing.opened(key)
 
         def closed(sink: InboundTrack | PatientTrack) -> None:
-            self._tracks.discard(sink)
+            self._tracks.pop(sink, None)
             self._admission.forget(track.sid)
             if self._routing is not None:
                 self._routing.closed(key)
 
-        sink = made(self._at(place), track, participant, closed)
-        self._tracks.add(sink)
+        sink = made(self._at(place).captures, track, participant, closed)
+        self._tracks[sink] = None
         return sink
 
     async def caught_up(self) -> None:
         for attachment in tuple(self._attachments.values()):
-            await attachment.caught_up()
+            await attachment.captures.caught_up()
 
     def _at(self, place: int) -> Attachment:
         return self._attachments.get(place, self._application)
 
     def data(self, frame: DataFrame) -> None:
         if self._allowed(frame.participant):
-            self._reader_of(frame.participant).post(Kind.DATA, frame)
+            self._reader_of(frame.participant).captures.post(Kind.DATA, frame)
 
     def _allowed(self, identity: str) -> bool:
         wanted = self.options.participants
@@ -264,7 +279,7 @@ class RoomSession:
             self._admission.forget_participant(event.participant.identity)
         event = bounded_event(event)
         for attachment in tuple(self._attachments.values()):
-            attachment.post(Kind.EVENT, event)
+            attachment.captures.post(Kind.EVENT, event)
 
     def ended(self, reason: str, *, error: str = "") -> None:
         if self._ended or self._closing:

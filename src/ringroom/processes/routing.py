@@ -1,14 +1,15 @@
 """Which worker a track belongs to: sticky, and spread evenly. Free of I/O.
 
-A key (a participant's identity, or a track's sid) keeps its place for as long as the session
-remembers it. A new key goes to the place with the fewest open tracks, then with the fewest keys, so
-that four speakers never share one worker while another idles, as a hash would have it one time in
-eight.
+A key (a participant's identity, or the name of the track that answers a track) keeps its place for
+as long as the session remembers it, and a session that follows another remembers what that knew. A
+new key goes to the place with the fewest open tracks, then with the fewest keys, so that four
+speakers never share one worker while another idles, as a hash would have it one time in eight.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 # Remembered keys: beyond it the longest unused without an open track are forgotten.
 MAX_KEYS = 10_000
@@ -17,12 +18,16 @@ MAX_KEYS = 10_000
 class Routing:
     """The places of one session's keys."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, known: Mapping[str, int] | None = None) -> None:
         self._places = range(places)
         self._place_of: dict[str, int] = {}
         self._open: Counter[str] = Counter()
         self._open_at: Counter[int] = Counter()
         self._keys_at: Counter[int] = Counter()
+        for key, place in (known or {}).items():
+            if place in self._places:
+                self._place_of[key] = place
+                self._keys_at[place] += 1
 
     def place(self, key: str) -> int:
         """The key's place, chosen now if it is new."""

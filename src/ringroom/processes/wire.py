@@ -59,6 +59,12 @@ class LoopLink:
             log.error("a peer sent what is no message of ours: %s", error)
             self._end()
 
+    def finish(self) -> None:
+        """The peer is dead: handle what it has said, and be told of its end now."""
+        if not self._link.closed:
+            self._readable()
+            self._end()
+
     def _end(self) -> None:
         if not self._link.closed:
             self.close()

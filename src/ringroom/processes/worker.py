@@ -34,11 +34,14 @@ from ringroom.options import Mode, SessionOptions
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.context import WorkerContext
 from ringroom.processes.machine import MACHINE, Machine
+from ringroom.processes.voice import speak
 from ringroom.processor import Processor, Replies, as_frames, of_track
 from ringroom.session import Session
 
 log = logging.getLogger("ringroom.worker")
 Backlog = deque[Frame]
+# Seconds after the room was joined again within which a track of before comes again or has ended.
+RETURN_SECONDS = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +66,7 @@ class Worker:
     ) -> None:
         self.control = control
         self.machine = machine
-        self.lock = threading.RLock()
+        self.lock = machine.lock()
         self.place = -1
         self.session: Session | None = None
         self.outgoing: Outgoing | None = None
@@ -77,6 +80,11 @@ class Worker:
         self._stopping: float | None = None
         self._stopped_ns = 0
         self._tracks: dict[str, TrackInfo] = {}
+        self._rows = (0, 0)
+        self._attaching = False
+        self._generation = 0
+        self._missing_at: float | None = None
+        self._inherited: set[str] = set()
 
     def run(self) -> None:
         """Until the control link ends, a Stop came, or the room has ended."""
@@ -107,7 +115,8 @@ class Worker:
                 continue
             if self._stopping is not None or self._room_over():
                 return
-            self._wait()
+            due = self._missing_at
+            self._wait(None if due is None else due - self.machine.now())
 
     def _room_over(self) -> bool:
         return self.session is not None and self.session.ending is not None
@@ -124,16 +133,39 @@ class Worker:
         with self.lock:
             if self.session is not None:
                 self.session.pump()
+                if self._attaching and self.session.attached is not None:
+                    self._inherit(self.session, self.session.attached)
+                if self._missing_at is not None and self.machine.now() >= self._missing_at:
+                    self._missing_at = None
+                    self.session.end_missing()
 
     def _begin(self, message: m.Start, descriptors: tuple[int, ...]) -> None:
         with self.lock:
             self.place = message.place
-            self._table = StatisticsTable.attach(descriptors[1])
+            before, self._table = self._table, StatisticsTable.attach(descriptors[1])
             link = Link.attach(descriptors[0])
+            self._rows = (message.rows_first, message.rows_count)
+            self._attaching, self._generation = True, message.generation
+            if self.session is not None and before is not None:
+                self.session.restart(link, self._table)
+                before.close()
+                self._missing_at = self.machine.now() + RETURN_SECONDS
+                return
             self.session = Session(link, self._table, self._options, self.machine.now_ns)
-            rows = RowPool(self._table, message.rows_first, message.rows_count)
-            self.outgoing = Outgoing(self.session, rows)
+            self.session.survives = True
             self._inbox = self.session.open_inbox({*self._options.kinds, Kind.EVENT}, None)
+
+    def _inherit(self, session: Session, attached: m.Attached) -> None:
+        """Go on for whoever was in this place before; with another I/O process, for ourselves."""
+        assert self._table is not None
+        self._attaching = False
+        rows = RowPool(self._table, *self._rows, taken=frozenset(attached.rows))
+        if self.outgoing is None:
+            self.outgoing = Outgoing(session, rows)
+        else:
+            self.outgoing.restart(rows)
+            self.control.send(m.Rejoined(place=self.place, generation=self._generation))
+        self._inherited = set(attached.tracks)
 
     def _step(self) -> bool:
         """Handle one arrival and what waits to be sent; whether there was anything."""
@@ -191,6 +223,9 @@ class Worker:
                 self._backlog[lane].ending = True
             elif lane is not None:
                 self.outgoing.end(lane)
+            elif track.reply_name in self._inherited and self.session is not None:
+                self.session.send(m.TrackClose(name=track.reply_name))
+            self._inherited.discard(track.reply_name)
 
     def _call(
         self,
@@ -326,6 +361,9 @@ class Worker:
             with self.lock:
                 self._send_backlog()
         self._play_out()
+        with self.lock:
+            if self.session is not None:
+                self.session.leave()
         self._close()
         self.control.send(m.WorkerDone(place=self.place))
 
@@ -342,6 +380,8 @@ class Worker:
 
     def _may_wait(self) -> bool:
         """Whether there is time left; another Stop may have shortened it."""
+        if self.session is not None and self.session.interrupted:
+            return False  # nobody plays what waits
         return (self._stopping or 0.0) > self.machine.now() and not self._room_over()
 
     def _play_out(self) -> None:
@@ -393,8 +433,9 @@ def _unpickle(control: Link, blob: bytes) -> tuple[Processor, SessionOptions]:
     return processor, options
 
 
-def run_process(control_fd: int, blob: bytes) -> None:
+def run_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
     """The main function of a worker process."""
+    speak(*voice)
     # Ctrl-C goes to the whole foreground group; the application decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_descriptor_limit()

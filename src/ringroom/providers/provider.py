@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from ringroom.frames import AudioFrame, DataFrame, Event, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
@@ -156,6 +156,8 @@ class ProviderSpec(ABC):
 
     name: str
     """The name it is registered under, which opens its error messages."""
+    preload: ClassVar[str] = ""
+    """The module that `open` imports. A standby I/O process imports it ahead."""
 
     @abstractmethod
     def open(self, descriptors: tuple[int, ...]) -> Provider:

@@ -11,6 +11,7 @@ from ringroom.testing import counting, leaks
 from ringroom.testing.application import Application, Footage, Gap, Recording
 from ringroom.testing.participants import Camera, FakeParticipant, Microphone
 from ringroom.testing.room import DeadlinePassed, FakeRoom
+from ringroom.testing.virtual import Stuck, VirtualClock, sleep
 
 __all__ = [
     "Application",
@@ -22,6 +23,9 @@ __all__ = [
     "Gap",
     "Microphone",
     "Recording",
+    "Stuck",
+    "VirtualClock",
+    "sleep",
     "counting",
     "leaks",
 ]

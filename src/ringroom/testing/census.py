@@ -52,6 +52,8 @@ _LEFT_OUT = (
 )
 _CHUNK = 10_000
 _DEPTH, _WIDTH = 5, 20
+# Of what is suspended: a coroutine, a generator, an asynchronous generator.
+_FRAMES = ("cr_frame", "gi_frame", "ag_frame")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +166,8 @@ def _variable(held: Any) -> str:
                 return name
             here = here.f_back
     for holder in gc.get_referrers(held):
-        waiting = getattr(holder, "cr_frame", None) or getattr(holder, "gi_frame", None)
+        frames = (getattr(holder, name, None) for name in _FRAMES)
+        waiting = next(filter(None, frames), None)
         if isinstance(waiting, FrameType) and (name := _local(waiting, held)):
             return name
     return ""

@@ -58,6 +58,7 @@ class Connection:
         self._held: deque[messages.Message] = deque()
         self._waiting = False
         self._known_orders: set[int] = set()
+        self._since = 0.0
         self.lost = False
         self.losses = 0
         """How often it was lost."""
@@ -113,7 +114,7 @@ class Connection:
             self._line.send(messages.Misbehave(request=0, where="connect", on=True))
             self._line.end()
             return
-        self._allowed = message
+        self._allowed, self._since = message, self._state.time()
         self._member = self._state.enter(Participant(identity=message.identity), self)
         for where in self._state.raising:
             self.make_raise(where, True, 0)
@@ -335,12 +336,18 @@ class Connection:
             for publication in member.publications:
                 announced = self._tracks.get(publication)
                 if announced is None:
-                    self._tell_track(publication, member.participant)
+                    if not self._is_too_early(publication):
+                        self._tell_track(publication, member.participant)
                 elif announced.muted != publication.muted:
                     announced.muted = publication.muted
                     self._line.send(
                         messages.TrackMuted(track=announced.sid, muted=publication.muted)
                     )
+
+    def _is_too_early(self, publication: Publication) -> bool:
+        """While subscribing takes its time; the room lets everybody catch up when it is over."""
+        seconds = self._state.subscribing.value
+        return self._state.time() < max(publication.since, self._since) + seconds
 
     def _tell_track(self, publication: Publication, participant: Participant) -> None:
         track = publication.info

@@ -210,14 +210,7 @@ def _until(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) 
 
 
 def _is_within_a_frame(pool: Pool, place: int) -> bool:
-    connection = pool._connection
-    with connection.lock:
-        rows = [
-            row.snapshot()
-            for row, listing in connection.session._accounts._listed.values()
-            if (listing.place, listing.direction) == (place, "in")
-        ]
-    return any(counts.taken > counts.done for counts in rows)
+    return pool._progress(place).within
 
 
 @contextlib.contextmanager

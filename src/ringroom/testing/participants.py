@@ -124,9 +124,10 @@ class FakeParticipant:
             self._fall_silent()
             self._floor.state.put_out(self._member, reason)
 
-    def vanish(self, noticed_after: float | None = None) -> None:
+    def vanish(self, noticed_after: float | None = 15.0) -> None:
         """Falls silent without a word, as when a phone loses its network. The room notices after
-        that many seconds of its clock, or, if None, only when `leave` or another `join` says so.
+        that many seconds of its clock (a LiveKit server takes about 15), or, if None, only when
+        `leave` or another `join` says so.
         """
         with self._floor.wire.changed:
             self._fall_silent()

@@ -70,7 +70,8 @@ class FakeRoom:
     """A room in memory. Participants are the test's; applications join with the provider ``fake``.
 
     ``clock`` gives the time for paced speech (`Clock`), by default the machine's; deadlines are
-    always in real time. ``kept_pictures`` bounds the pictures kept of each track.
+    in real time, unless it is a `VirtualClock`, in whose time all of the room lives.
+    ``kept_pictures`` bounds the pictures kept of each track.
 
     The room runs on a thread of this process: code that holds the GIL holds its speakers up too.
     What it heard is stamped where it was played, in the I/O role, so gaps are true all the same.

@@ -256,6 +256,32 @@ class RoomFaults:
             raise ConfigurationError(f"every is {every}, expected 2 or more")
         return self._on_the_way("out of order", OutOfOrder(participant, every))
 
+    def slow_subscribing(self, seconds: float) -> Fault:
+        """A track reaches an application that much after it was published, or after the application
+        joined; what is said until then it does not hear. What still waits at its end comes at once.
+        """
+        _check_positive("seconds", seconds)
+        wire, state = self._ground.wire, self._ground.state
+        over: list[bool] = []
+
+        def look() -> None:
+            if not over:
+                state.announce()
+                wire.call_at(wire.time() + seconds / 4, look)
+
+        def begin() -> Callable[[], None]:
+            take_away = state.subscribing.lay(seconds)
+            wire.call_at(wire.time() + seconds / 4, look)
+
+            def end() -> None:
+                over.append(True)
+                take_away()
+                state.announce()
+
+            return end
+
+        return self._begin(f"slow subscribing ({seconds} s)", begin)
+
     def drift(self, ppm: float) -> Fault:
         """The clock of all sources runs faster than the room's by so many millionths: that much
         more sound in a second, and the same in the pictures' timestamps. Negative: slower."""

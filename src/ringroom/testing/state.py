@@ -23,8 +23,12 @@ __all__ = ["Audience", "Media", "Member", "Publication", "Refusal", "RoomState"]
 class Publication:
     """One track while it is published. ``log`` keeps what an application sends on it."""
 
-    def __init__(self, info: TrackInfo, log: SoundLog | PictureLog | None = None) -> None:
+    def __init__(
+        self, info: TrackInfo, log: SoundLog | PictureLog | None = None, since: float = 0.0
+    ) -> None:
         self.info = info
+        self.since = since
+        """When it was published, by the room's clock."""
         self.log = log
         self.muted = False
         self.ended = False
@@ -93,6 +97,8 @@ class RoomState:
         self.refused_data = Layers[Refusal | None](None)
         self.entrance = Layers[Callable[[Callable[[], None]], None]](lambda admit: admit())
         """Calls what it is given when it is time to answer who wants to join."""
+        self.subscribing = Layers[float](0.0)
+        """Seconds from when a track is there until it reaches an application."""
         self.raising: list[str] = []
         """Where the provider is ordered to raise."""
         self.source_clock = SourceClock()
@@ -134,7 +140,8 @@ class RoomState:
         self, member: Member, track: TrackInfo, log: SoundLog | PictureLog | None = None
     ) -> Publication:
         """Publishes under a fresh sid."""
-        publication = Publication(dataclasses.replace(track, sid=self.new_sid("TR")), log)
+        numbered = dataclasses.replace(track, sid=self.new_sid("TR"))
+        publication = Publication(numbered, log, self.time())
         member.publications.append(publication)
         self.announce()
         return publication

@@ -31,6 +31,8 @@ __all__ = ["Clock", "Line", "LineReader", "Wire"]
 MAX_MEDIA_BYTES = 1 << 26
 MAX_EVENTS = 20_000
 _READ_BYTES = 1 << 18
+# Below a nanosecond two times are the same: sums of floating-point durations differ by less.
+_SAME = 1e-9
 T = TypeVar("T")
 
 
@@ -57,7 +59,9 @@ class LineReader(Protocol):
 class Line:
     """The room's end of one connection. All methods are called under `Wire.changed`."""
 
-    def __init__(self, connection: socket.socket, reader: LineReader, wake: _Wake) -> None:
+    def __init__(
+        self, connection: socket.socket, reader: LineReader, wake: Callable[[], None]
+    ) -> None:
         connection.setblocking(False)
         self.socket = connection
         self.reader = reader
@@ -68,6 +72,8 @@ class Line:
         """What it sent that is not a message of ours."""
         self.heard = False
         """Whether anything came over it."""
+        self.watched = selectors.EVENT_READ
+        """What the wire waits for on its socket."""
         self.ending = False
         self.broken = False
         self._said_goodbye = False
@@ -144,11 +150,13 @@ class Wire:
         self.changed = self._machine.condition()
         self._selector = selectors.DefaultSelector()
         self._wake = _Wake()
-        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._selector.register(self._wake, selectors.EVENT_READ, None)
         self._lines: dict[Line, None] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         self._closing: float | None = None
+        self._news = False
+        """The thread itself has found more to do."""
         self._thread = self._machine.start_thread(f"fake room {name}", self._run)
 
     def time(self) -> float:
@@ -161,7 +169,7 @@ class Wire:
             heapq.heappush(self._timers, (when, next(self._numbers), callback))
         if self._clock is not None:
             self._clock.call_at(when, self._wake)
-        self._wake()
+        self._wake_thread()
 
     def wait_until(self, condition: Callable[[], T], timeout: float) -> T:
         """The first true value of ``condition``, which is asked whenever something happens; what
@@ -179,7 +187,7 @@ class Wire:
                 ours, theirs = socket.socketpair()
             except OSError as error:
                 raise StartupError(f"fake: no socket to the room: {why(error)}") from error
-            line = Line(ours, reader, self._wake)
+            line = Line(ours, reader, self._wake_thread)
             self._lines[line] = None
             self._selector.register(ours, selectors.EVENT_READ, line)
         self._wake()
@@ -201,16 +209,25 @@ class Wire:
                 (line.end if line.heard else line.cut)()
         self._wake()
 
+    def _wake_thread(self) -> None:
+        """So that it looks again before it waits; the thread itself needs no socket for that."""
+        if threading.get_ident() == self._thread.ident:
+            self._news = True
+        else:
+            self._wake()
+
     def _run(self) -> None:
         while not self._is_over():
             self._machine.wait((self._selector.fileno(),), self._patience())
             ready = self._selector.select(0)
             with self.changed:
                 for key, _ in ready:
-                    if isinstance(key.data, Line):
+                    if key.data is None:
+                        self._wake.clear()
+                    else:
                         self._read(key.data)
-                self._wake.clear()
                 self._run_timers()
+                self._news = False
                 for line in list(self._lines):
                     self._write(line)
                 self.changed.notify_all()
@@ -229,6 +246,8 @@ class Wire:
     def _patience(self) -> float | None:
         """Seconds until the thread has something to do by itself, None for never."""
         with self.changed:
+            if self._news:
+                return 0.0
             moments = []
             if self._closing is not None:
                 moments.append(self._closing - self._machine.now())
@@ -237,7 +256,7 @@ class Wire:
             return max(0.0, min(moments)) if moments else None
 
     def _run_timers(self) -> None:
-        now = self.time()
+        now = self.time() + _SAME
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
 
@@ -267,7 +286,8 @@ class Wire:
             self._hang_up(line)
             return
         events = selectors.EVENT_READ if line.idle else selectors.EVENT_READ | selectors.EVENT_WRITE
-        if self._selector.get_key(line.socket).events != events:
+        if line.watched != events:
+            line.watched = events
             self._selector.modify(line.socket, events, line)
 
     def _hang_up(self, line: Line) -> None:

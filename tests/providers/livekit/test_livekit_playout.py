@@ -145,6 +145,24 @@ def test_the_first_words_wait_for_somebody_who_hears_them() -> None:
     run(scenario())
 
 
+def test_the_first_words_after_a_flush_wait_as_well() -> None:
+    async def scenario() -> None:
+        listeners = Listeners()
+        rig = Rig(Source(), listeners)
+        first = rig.begin(speech(1600))
+        await turns()
+        rig.playout.clear()
+        await first
+        second = rig.begin(speech(320))
+        await turns()
+        assert not rig.source.pieces, "played to nobody"
+        listeners.come.set_result(None)
+        await second
+        assert len(rig.source.sound()) == 320
+
+    run(scenario())
+
+
 def test_nobody_who_subscribes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AUDIENCE_SECONDS", 0.01)
 

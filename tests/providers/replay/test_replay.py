@@ -32,7 +32,7 @@ from replay_kit import (
 import ringroom
 from ringroom import AudioFrame, ConfigurationError, DataFrame, Event, Replay, VideoFrame
 from ringroom.frames import EventKind, Item, Participant
-from ringroom.processes import attachments
+from ringroom.processes import captures
 
 IO = pytest.mark.parametrize("io", ["thread", "process"])
 
@@ -180,7 +180,7 @@ def test_answers_do_not_hold_up_the_reader(tmp_path: Path, io: str) -> None:
 def test_a_kind_that_nobody_receives_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(attachments, "STALL_SECONDS", 0.1)
+    monkeypatch.setattr(captures, "STALL_SECONDS", 0.1)
     items: list[Item] = [audio(0), *(video(n, size=(640, 480)) for n in range(40)), audio(1)]
     path = recorded(tmp_path / "call.mcap", items)
     options: dict[str, Any] = {"speed": None, "kinds": ("audio", "video"), "io": "thread"}

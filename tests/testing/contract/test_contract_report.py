@@ -30,7 +30,7 @@ def test_a_report_reads_well() -> None:
         "kept         receiving: sound_arrives_in_order",
         "broken       receiving: no_sound_is_lost_on_the_way_in",
         "             promised: All that Ann says arrives, to a reader that keeps up.",
-        "             but: pieces [3] of 6 never arrived: sound was lost",
+        "             but: pieces [3] of 50 never arrived: sound was lost",
         "DropsAFrame: 1 promises kept, 1 broken, 0 not claimed",
     ]
 

@@ -42,6 +42,7 @@ class Fake(ProviderSpec):
     """
 
     name = "fake"
+    preload = "ringroom.providers.fake.connection"
 
     room: rooms.Reachable | HandedOver | str
     identity: str | None = None

@@ -31,20 +31,25 @@ MAX_HEADER = 1 << 23
 MAX_PAYLOAD = i420_size(MAX_SIDE, MAX_SIDE)
 
 _TYPES: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Message.__args__}
+_NAMES: Mapping[type[Any], tuple[str, ...]] = {
+    kind: tuple(field.name for field in dataclasses.fields(kind))
+    for kind in (*Message.__args__, Participant, TrackInfo)
+}
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def encode(message: Message) -> bytes:
     """The bytes of one message. Raises `WireError` if it is larger than a reader accepts."""
     fields: dict[str, Any] = {"type": type(message).__name__}
     payload = b""
-    for field in dataclasses.fields(message):
-        value = getattr(message, field.name)
-        if field.name == "payload":
+    for name in _NAMES[type(message)]:
+        value = getattr(message, name)
+        if name == "payload":
             payload = value
         else:
-            fields[field.name] = _to_json(value)
+            fields[name] = _to_json(value)
     try:
-        header = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+        header = _JSON.encode(fields).encode()
     except UnicodeEncodeError as error:
         raise WireError(f"text that is not valid Unicode ({error.reason})") from None
     _check_lengths(len(header), len(payload))
@@ -124,7 +129,7 @@ def _message(header: bytes, payload: bytes) -> Message:
 
 def _json(header: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(header, parse_constant=_refuse_constant)
+        fields = _DECODER.decode(header.decode())
     # ValueError: malformed JSON, invalid UTF-8, or a number with too many digits.
     except (ValueError, RecursionError) as error:
         raise WireError(f"a message header that is not JSON: {error}") from None
@@ -137,31 +142,29 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def _build(kind: type[Any], fields: dict[str, Any], payload: bytes = b"") -> Any:
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        if field.name == "payload":
+    for name, reader in _FIELD_READERS[kind]:
+        if name == "payload":
             values["payload"], payload = payload, b""
-        elif field.name in fields:
-            values[field.name] = _from_json(str(field.type), fields.pop(field.name))
+        elif name in fields:
+            values[name] = reader(fields.pop(name))
         else:
-            raise WireError(f"{kind.__name__} without {field.name}")
+            raise WireError(f"{kind.__name__} without {name}")
     if fields or payload:
         raise WireError(f"{kind.__name__} with unknown fields or a payload")
     return kind(**values)
 
 
 def _to_json(value: Any) -> Any:
+    if isinstance(value, str | int):
+        return value
     if isinstance(value, Participant | TrackInfo):
-        return {
-            field.name: _to_json(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
+        return {name: _to_json(getattr(value, name)) for name in _NAMES[type(value)]}
     return dict(value) if isinstance(value, Mapping) else value
-
-
-def _from_json(annotation: str, value: Any) -> Any:
-    reader = _READERS[annotation]
-    return reader(value)
 
 
 def _text(value: Any) -> str:
@@ -248,6 +251,11 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "Participant": _participant,
     "Participant | None": lambda value: None if value is None else _participant(value),
     "TrackInfo": _track,
+    "bytes": bytes,  # the payload, which is no part of the header
+}
+_FIELD_READERS: Mapping[type[Any], tuple[tuple[str, Callable[[Any], Any]], ...]] = {
+    kind: tuple((field.name, _READERS[str(field.type)]) for field in dataclasses.fields(kind))
+    for kind in _NAMES
 }
 
 

@@ -85,6 +85,8 @@ class LiveKitProvider(Provider):
         try:
             left = await joins.turn(self._who, options.connect_timeout)
             self._check_open()
+            # It begins after `run` has, which does not wait before its request is under way.
+            joins.carry_on(self._who, self._joining.answered())
             joined = await self._joining.run(
                 self._join(room, roster),
                 left,

@@ -1,14 +1,15 @@
-"""Joins that nobody waits for any more: each is carried on to its answer, and left.
+"""Joins under way. One that nobody waits for any more is carried on to its answer, and left.
 
 The SDK cannot take a join back, and does not survive its cancellation (livekit 1.1.14 to 1.2.1,
 python-sdks #784): the native side carries it on, waits 15 s for a word that only the cancelled
 coroutine would have said, and ends the whole process by a panic.
 
-Until it is left, nobody else of this process joins under its identity: the server would put the
-earlier one out, the native side would try again and put the later one out, and so on for a minute.
+Joins of one identity from one process take turns, the next one once the earlier is answered, and
+left if it was given up: the server would put the earlier one out, the native side would try again
+and put the later one out, and so on for a minute.
 
-Owns the tasks that carry on, for each event loop. A loop that ends before them must belong to a
-process that ends with it, as the I/O process does.
+Owns the tasks that see joins through, for each event loop. A loop that ends before them must belong
+to a process that ends with it, as the I/O process does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from ringroom.providers.claims import claims_of
@@ -39,15 +41,15 @@ def who_joins(url: str, token: str) -> str:
     return f"{url} {room} {claims.get('sub')}"
 
 
-def carry_on(who: str, work: Coroutine[None, None, None]) -> None:
-    """Run ``work``, which ends when that join is answered and left."""
+def carry_on(who: str, work: Coroutine[Any, Any, object]) -> None:
+    """Run ``work``, which ends when that join is answered, and left if it was given up."""
     tasks = _of_loop.setdefault(asyncio.get_running_loop(), {}).setdefault(who, set())
-    task = asyncio.create_task(_to_its_end(work), name=f"join that nobody waits for: {who}")
+    task = asyncio.create_task(_to_its_end(work), name=f"join: {who}")
     tasks.add(task)
     task.add_done_callback(tasks.discard)
 
 
-async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:
     try:
         await work
     except Exception as error:  # noqa: BLE001  (nobody waits for it any more)
@@ -62,7 +64,8 @@ def under_way(who: str | None = None) -> set[asyncio.Task[None]]:
 
 
 async def turn(who: str, timeout: float) -> float:
-    """Wait until no earlier join of theirs is under way; the seconds that are left.
+    """Wait until no earlier join of theirs is under way; the seconds that are left. Whose turn it
+    is must `carry_on` at once, before anything else is awaited.
 
     Raises `TimeoutError`.
     """

@@ -148,7 +148,6 @@ class AudioPlayout(Playout):
         self._unplayed = len(samples) / rate
         if self._audience is not None:
             await self._wait_for(self._audience)
-            self._audience = None
         for start in range(0, len(samples), self._piece):
             if self.track.options.mode == "speech":
                 # The source plays on while the connection is down, to nobody.
@@ -165,6 +164,9 @@ class AudioPlayout(Playout):
         try:
             left = max(self._audience_until - time.monotonic(), 0.0)
             await asyncio.wait({waiting}, timeout=left)
+            # Not if it was a flush: what is sent next has first words too.
+            if not waiting.cancelled():
+                self._audience = None
         finally:
             waiting.cancel()
             self._waiting = None

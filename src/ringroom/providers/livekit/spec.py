@@ -38,6 +38,7 @@ class LiveKit(ProviderSpec):
     """
 
     name = "livekit"
+    preload = "ringroom.providers.livekit.connection"
 
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False)

@@ -102,7 +102,8 @@ def _name(frame: AudioFrame) -> str:
 def say(stage: Stage, score: Score, who: str = "ann", track: str = "mic") -> None:
     """Somebody publishes a track and says the score on it."""
     stage.driver.publish_audio(who, track, score.rate, 1)
-    stage.driver.speak(who, track, score.frame)
+    for part in score.parts:
+        stage.driver.speak(who, track, part)
 
 
 def ann_says(subject: Subject, score: Score, **options: Any) -> Heard:

@@ -24,6 +24,7 @@ from ringroom.testing.contract.hearing import (
 from ringroom.testing.contract.promise import broken, expect, pause, promise
 from ringroom.testing.contract.score import (
     FOREIGN,
+    MANY,
     RATE,
     Score,
     disordered,
@@ -64,7 +65,7 @@ def expect_exact(heard: Heard, score: Score) -> None:
 @promise("audio_in")
 def sound_arrives_in_order(subject: Subject) -> None:
     """What Ann says first arrives first."""
-    score = Score(subject.capabilities)
+    score = Score(subject.capabilities, MANY)
     wrong = disordered(ann_says(subject, score).numbers)
     expect(not wrong, f"out of order: piece {wrong[:1]} (earlier number after the later)")
 
@@ -72,7 +73,7 @@ def sound_arrives_in_order(subject: Subject) -> None:
 @promise("audio_in")
 def no_sound_arrives_twice(subject: Subject) -> None:
     """Nothing of what Ann says arrives twice."""
-    score = Score(subject.capabilities)
+    score = Score(subject.capabilities, MANY)
     twice = repeated(ann_says(subject, score).numbers)
     expect(not twice, f"pieces {twice} arrived twice")
 
@@ -80,7 +81,7 @@ def no_sound_arrives_twice(subject: Subject) -> None:
 @promise("audio_in")
 def no_sound_is_lost_on_the_way_in(subject: Subject) -> None:
     """All that Ann says arrives, to a reader that keeps up."""
-    score = Score(subject.capabilities)
+    score = Score(subject.capabilities, MANY)
     heard = ann_says(subject, score)
     lost = missing(heard.numbers, score)
     expect(not lost, f"pieces {lost} of {score.count} never arrived: sound was lost")

@@ -20,6 +20,7 @@ from ringroom.testing.contract.subject import Capabilities
 
 __all__ = [
     "FOREIGN",
+    "MANY",
     "RATE",
     "Score",
     "disordered",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 RATE = 16_000
+MANY = 50
+"""Pieces of a score in which rare losses and repetitions show."""
 FOREIGN = -1
 """What belongs to no piece."""
 NOISE_SECONDS, TONE_SECONDS, WINDOW_SECONDS = 0.02, 0.24, 0.04
@@ -72,6 +75,13 @@ class Score:
     def frame(self) -> AudioFrame:
         """All of it, to say or to send."""
         return AudioFrame(self.samples, self.rate)
+
+    @property
+    def parts(self) -> list[AudioFrame]:
+        """What to say, one after the other: the whole, or, of `MANY`, single pieces, so that a loss
+        of few messages in many meets one. Tones go as a whole: a codec hears the seams."""
+        apart = self.lossless and self.count == MANY
+        return [self.piece(n) for n in range(self.count + 1)] if apart else [self.frame]
 
     def piece(self, number: int) -> AudioFrame:
         return AudioFrame(self._pieces[number], self.rate)

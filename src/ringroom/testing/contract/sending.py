@@ -24,6 +24,7 @@ from ringroom.testing.contract.receiving import (
 )
 from ringroom.testing.contract.score import (
     FOREIGN,
+    MANY,
     RATE,
     Score,
     disordered,
@@ -57,14 +58,14 @@ def sound_is_heard_in_order(subject: Subject) -> None:
 @promise("audio_out")
 def no_sound_is_heard_twice(subject: Subject) -> None:
     """Nothing that we send is heard twice."""
-    twice = repeated(we_say(subject, Score(subject.capabilities)).numbers)
+    twice = repeated(we_say(subject, Score(subject.capabilities, MANY)).numbers)
     expect(not twice, f"pieces {twice} were heard twice")
 
 
 @promise("audio_out")
 def no_sound_is_lost_on_the_way_out(subject: Subject) -> None:
     """All that we send in ``speech`` mode is heard."""
-    score = Score(subject.capabilities)
+    score = Score(subject.capabilities, MANY)
     lost = missing(we_say(subject, score).numbers, score)
     expect(not lost, f"pieces {lost} of {score.count} were never heard: sound was lost")
 

@@ -1,0 +1,174 @@
+"""Brings a pool's connection back when its I/O process has died.
+
+The I/O process has one place, with the life that supervision gives to places (`supervision.PLACE`):
+it is filled while the room is joined, or is being joined; when that fails it is tried again, after
+a while if it fails again and again, and given up in the end. What takes its time (a token, a
+process) is done on a thread; the rest on the pool's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ringroom.connection import Connection, Prepared
+from ringroom.errors import ClosedError, LostProcessError, RingroomError
+from ringroom.frames import EventKind
+from ringroom.processes.supervision import Place, Turn
+from ringroom.processes.supervisor import Care, Post, Record
+
+log = logging.getLogger("ringroom")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """What is asked of the pool, and told to it."""
+
+    reopen: Callable[[Prepared], None]
+    rejoin: Callable[[], None]
+    tell: Callable[[EventKind, str], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Attempt:
+    """What the thread brings; under the connection's lock."""
+
+    prepared: Prepared | None = None
+    error: RingroomError | None = None
+    over: bool = False
+    given_up: bool = False
+
+
+class Mending:
+    """See the module's docstring. Not thread-safe; never waits."""
+
+    def __init__(self, connection: Connection, care: Care, calls: Calls, standby: bool) -> None:
+        self.failure: RingroomError | None = None
+        """Why it was given up."""
+        self._connection = connection
+        self._machine = connection.machine
+        self._calls = calls
+        self._standby = standby
+        self._post = Post(Record(care))
+        self._attempt: _Attempt | None = None
+        self._joining = False
+        self._down = False
+        self._since = 0.0
+
+    def begin(self) -> None:
+        """The room is joined."""
+        self._post.on(Turn.FILL)
+        self._since = self._machine.now()
+        self._keep_standby()
+
+    def _keep_standby(self) -> None:
+        if self._standby:
+            try:
+                self._connection.keep_standby()
+            except RingroomError as error:
+                log.warning("no standby I/O process: %s", error)
+
+    def patience(self) -> float | None:
+        """Seconds until `turn` has something to do; None: when the session changes."""
+        if self._post.state is not Place.WAITING:
+            return None
+        return max(0.0, self._post.until - self._machine.now())
+
+    def turn(self) -> None:
+        """Do what is due."""
+        now = self._machine.now()
+        if self._post.state is Place.WAITING and now >= self._post.until:
+            self._post.on(Turn.TIME)
+        if self._post.state is Place.FILLED:
+            self._look(now)
+        if self._post.state is Place.VACANT:
+            self._post.on(Turn.FILL)
+            self._attempt = _Attempt()
+            self._machine.start_thread("ringroom-rejoin", self._runner(self._attempt))
+
+    def _runner(self, attempt: _Attempt) -> Callable[[], None]:
+        connection = self._connection
+
+        def run() -> None:
+            prepared, failed = None, None
+            try:
+                prepared = connection.prepare()
+            except RingroomError as error:
+                failed = error
+            except Exception as error:
+                log.exception("the connection was not made anew")
+                failed = LostProcessError(f"the I/O process died, and no other came: {error}")
+            with connection.lock:
+                attempt.prepared, attempt.error, attempt.over = prepared, failed, True
+                if attempt.given_up:
+                    _discard(attempt)
+                connection.session.notify()
+
+        return run
+
+    def _look(self, now: float) -> None:
+        session = self._connection.session
+        if self._attempt is not None:
+            with self._connection.lock:
+                attempt = self._attempt
+                if not attempt.over:
+                    return
+                self._attempt = None
+            self._use(attempt, now)
+        elif session.refused is not None:
+            error, session.refused = session.refused, None
+            self._died(error, now)
+        elif session.interrupted:
+            how = self._connection.host.how_it_died()
+            text = f"the I/O process died{how}; its standard error tells why"
+            self._died(LostProcessError(text), now)
+        elif self._joining and session.joined is not None:
+            self._joining, self._down, self._since = False, False, now
+            self._calls.rejoin()
+            text = "another I/O process has joined the room"
+            log.warning("%s", text)
+            self._calls.tell(EventKind.CONNECTION_BACK, text)
+            self._keep_standby()
+
+    def _use(self, attempt: _Attempt, now: float) -> None:
+        error = attempt.error
+        if attempt.prepared is not None:
+            try:
+                self._calls.reopen(attempt.prepared)
+            except RingroomError as failed:
+                error = failed
+        if error is not None:
+            self._died(error, now)
+        self._joining = error is None
+
+    def _died(self, error: RingroomError, now: float) -> None:
+        record = self._post.record
+        lived = 0.0 if self._down else now - self._since
+        wait = record.died(now, lived)
+        self._post.until = now + wait
+        if record.too_often(now) or isinstance(error, ClosedError):
+            self._post.on(Turn.DIED_TOO_OFTEN)
+            self.failure = error
+        else:
+            self._post.on(Turn.DIED_SOON if wait else Turn.DIED)
+        if not self._down:
+            self._calls.tell(EventKind.CONNECTION_LOST, str(error))
+        self._down, self._joining = True, False
+        log.error("%s", error)
+
+    def close(self) -> None:
+        """Idempotent: what is under way is given up."""
+        self._post.on(Turn.STOP)
+        with self._connection.lock:
+            attempt, self._attempt = self._attempt, None
+            if attempt is not None:
+                attempt.given_up = True
+                _discard(attempt)
+
+
+def _discard(attempt: _Attempt) -> None:
+    prepared, attempt.prepared = attempt.prepared, None
+    if prepared is not None:
+        prepared.link.close()
+        prepared.close()

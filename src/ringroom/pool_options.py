@@ -1,0 +1,84 @@
+"""How a pool runs its workers: `PoolOptions`, checked once, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import get_args
+
+from ringroom.errors import ConfigurationError
+from ringroom.frames import Event
+from ringroom.options import Mode, Route, check_range, check_whole
+from ringroom.processes.supervisor import Care
+from ringroom.processor import Problem
+
+__all__ = ["PoolOptions"]
+
+MAX_SECONDS = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolOptions:
+    """How a pool runs its workers."""
+
+    workers: int = 2
+    route: Route = "participant"
+    """Which tracks share a worker: all of one ``participant``, or each ``track`` on its own."""
+    mode: Mode | None = None
+    """How replies are published; None: as the processor says."""
+    start_timeout: float = 60.0
+    """Seconds that `Processor.start` may take (it loads models)."""
+    drain_timeout: float = 5.0
+    """Seconds for finishing what waits, when the pool stops in good order."""
+    spares: int = 1
+    """Workers that have started and wait for the place of one that dies."""
+    restarts: int = 10
+    """How often a worker's place is given to another within `restart_window`, and how often the I/O
+    process is replaced; then the pool ends with `LostProcessError`. 0: with the first death."""
+    restart_window: float = 60.0
+    """Seconds."""
+    standby: bool = True
+    """Whether another I/O process is kept ready, for the death of the one that works."""
+    stuck_after: float | None = None
+    """Seconds on one frame after which a worker is reported to ``on_error``, with its Python stack;
+    None: never."""
+    restart_stuck: bool = False
+    """Whether a worker that was reported so is killed and replaced."""
+    on_event: Callable[[Event], None] | None = None
+    on_error: Callable[[Problem], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("workers", self.workers, 1, 256)
+        check_whole("spares", self.spares, 0, 256)
+        check_whole("restarts", self.restarts, 0, 1_000_000)
+        if self.route not in get_args(Route):
+            raise ConfigurationError(f"route is {self.route!r}, expected 'participant' or 'track'")
+        if self.mode not in (None, *get_args(Mode)):
+            raise ConfigurationError(f"mode is {self.mode!r}, expected 'speech' or 'live'")
+        for name in ("start_timeout", "drain_timeout", "restart_window"):
+            check_range(name, getattr(self, name), 0, MAX_SECONDS)
+        for name in ("standby", "restart_stuck"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(
+                    f"{name} is {getattr(self, name)!r}, expected True or False"
+                )
+        if self.stuck_after is not None:
+            check_range("stuck_after", self.stuck_after, 0.05, MAX_SECONDS)
+        elif self.restart_stuck:
+            raise ConfigurationError("restart_stuck goes with stuck_after, which is None")
+        for name in ("on_event", "on_error"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise ConfigurationError(f"{name} is not callable")
+
+    @property
+    def care(self) -> Care:
+        """The part that is the supervisor's."""
+        return Care(
+            places=self.workers,
+            spares=self.spares,
+            restarts=self.restarts,
+            window=self.restart_window,
+            start_timeout=self.start_timeout,
+            stuck_after=self.stuck_after,
+            restart_stuck=self.restart_stuck,
+        )

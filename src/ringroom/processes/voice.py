@@ -1,0 +1,158 @@
+"""What a worker says beside its link: its standard error, and its Python stack when asked.
+
+Two pipes, which the pool reads. Standard error goes on to the pool's own, and its end is kept for
+the report of a death; `faulthandler` writes there what a crash of native code leaves. The stack is
+asked for by a signal, which `faulthandler` answers even while native code holds the GIL.
+
+The ends: the child has the writing ones, the application the reading ones; both are closed by
+whoever has them, and what a dead child has written is still read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import faulthandler
+import os
+import select
+import signal
+from pathlib import Path
+
+from ringroom.errors import StartupError
+from ringroom.lanes.memory import why
+
+__all__ = ["Voice", "describe_exit", "is_stopped", "speak"]
+
+TAIL_BYTES = 8_192
+STACK_SECONDS = 0.5
+# A pipe takes 64 KiB; a worker that says more at once should not have to wait for the pool.
+_PIPE_BYTES = 1 << 20
+_READ_BYTES = 65_536
+# Real-time signals are nobody's by default, and their number is not mistaken for another's.
+STACK_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + (
+    5 if hasattr(signal, "SIGRTMIN") else 0
+)
+
+
+class Voice:
+    """The pool's end. Raises `StartupError` when no descriptors are left."""
+
+    def __init__(self) -> None:
+        try:
+            errors = os.pipe()
+            try:
+                stacks = os.pipe()
+            except OSError:
+                for fd in errors:
+                    os.close(fd)
+                raise
+        except OSError as error:
+            raise StartupError(f"no pipe for a worker's standard error: {why(error)}") from error
+        self.ours = [errors[0], stacks[0]]
+        """Readable when there is something to `hear`."""
+        self.theirs = [errors[1], stacks[1]]
+        self._tail = b""
+        self._stack = b""
+        for fd in self.ours:
+            os.set_blocking(fd, False)
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import fcntl
+
+            fcntl.fcntl(errors[0], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def handed_over(self) -> None:
+        """The child has its ends."""
+        while self.theirs:
+            os.close(self.theirs.pop())
+
+    def hear(self) -> None:
+        """Take what there is: pass standard error on, and keep its end."""
+        errors, stack = (self._read(place) for place in range(2))
+        self._tail = (self._tail + errors)[-TAIL_BYTES:]
+        self._stack += stack
+        _pass_on(errors)
+
+    def _read(self, place: int) -> bytes:
+        heard = []
+        while self.ours[place] >= 0:
+            try:
+                data = os.read(self.ours[place], _READ_BYTES)
+            except BlockingIOError:
+                break
+            if not data:
+                os.close(self.ours[place])
+                self.ours[place] = -1
+            heard.append(data)
+        return b"".join(heard)
+
+    @property
+    def tail(self) -> str:
+        """The end of its standard error."""
+        return self._tail.decode(errors="replace").strip()
+
+    def stack(self, pid: int) -> str:
+        """The Python stack of all its threads, now; empty when it does not answer."""
+        self.hear()
+        self._stack = b""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, STACK_SIGNAL)
+            poller = select.poll()
+            poller.register(self.ours[1], select.POLLIN)
+            # It comes in one go; a pause means that it is over.
+            seconds = STACK_SECONDS
+            while self.ours[1] >= 0 and poller.poll(seconds * 1000):
+                self.hear()
+                seconds = STACK_SECONDS / 10
+        return self._stack.decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.handed_over()
+        for place, fd in enumerate(self.ours):
+            if fd >= 0:
+                os.close(fd)
+            self.ours[place] = -1
+
+
+def _pass_on(text: bytes) -> None:
+    """To our own standard error, as long as it takes it: nobody is to wait for a terminal."""
+    view = memoryview(text)
+    poller = select.poll()
+    poller.register(2, select.POLLOUT)
+    while view and any(event & select.POLLOUT for _, event in poller.poll(0)):
+        try:
+            view = view[os.write(2, view[: select.PIPE_BUF]) :]
+        except OSError as error:
+            if error.errno != errno.EINTR:
+                return
+
+
+def speak(errors: int, stacks: int) -> None:
+    """The child's end: from here on standard error goes to the pool."""
+    os.dup2(errors, 2)
+    os.close(errors)
+    faulthandler.enable()
+    faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether it stands still by SIGSTOP; False where that cannot be seen."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] in "Tt"
+
+
+def describe_exit(code: int | None) -> str:
+    """How it died, in words."""
+    if code is None:
+        return "closed its link and did not end"
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "real-time"
+    hint = ", which is also what the kernel sends when memory runs out" if name == "SIGKILL" else ""
+    return f"was killed by signal {-code} ({name}{hint})"

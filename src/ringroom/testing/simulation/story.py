@@ -1,0 +1,145 @@
+"""What happens in a simulated call, as data: made from a seed before the call, and printed as code.
+
+Somebody always speaks: two people at a time, who come and go. Between that lie faults, at any time.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ringroom.testing.simulation.scheduler import Schedule
+
+__all__ = [
+    "Bursts",
+    "Freeze",
+    "Happening",
+    "Kill",
+    "Late",
+    "Lose",
+    "Say",
+    "Story",
+    "Turn",
+    "make_story",
+]
+
+# People speak in step, which costs the least and is the worst for who has to serve them.
+FRAME = 0.02
+WORKERS = ("ringroom-worker-0", "ringroom-worker-1")
+PROCESSES = (*WORKERS, "ringroom-io")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happening:
+    """Something at a moment of the call, in seconds."""
+
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn(Happening):
+    """The one who speaks in that seat leaves, and somebody else comes and speaks."""
+
+    seat: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Say(Happening):
+    """The one in that seat sends a message."""
+
+    seat: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lose(Happening):
+    """The connection is lost for a while; then it resumes, or all is published anew."""
+
+    seconds: float
+    resume: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Late(Happening):
+    """Media is late for a while."""
+
+    seconds: float
+    by: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bursts(Happening):
+    """Media comes in bursts for a while."""
+
+    seconds: float
+    of: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freeze(Happening):
+    """A process stands still."""
+
+    role: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill(Happening):
+    """A process dies, so many points later at which it can be interrupted."""
+
+    role: str
+    points: int
+
+
+@dataclass(frozen=True)
+class Story:
+    """A call of that many seconds."""
+
+    schedule: Schedule
+    seconds: float = 60.0
+    happenings: tuple[Happening, ...] = field(default=())
+
+    SEATS: ClassVar[int] = 2
+
+    def __str__(self) -> str:
+        """As code."""
+        lines = [f"    {happening}," for happening in self.happenings]
+        inner = "".join(f"\n    {line}" for line in lines)
+        return f"Story(\n    {self.schedule},\n    {self.seconds},\n    ({inner}\n    ),\n)"
+
+
+def make_story(seed: int, seconds: float = 60.0) -> Story:
+    """The story of a seed. A longer one does not begin as a shorter one does."""
+    draw = random.Random(seed)  # noqa: S311 (it must be repeatable)
+    happenings: list[Happening] = []
+    for _ in range(max(1, round(seconds / 12))):
+        happenings.append(Turn(at=_moment(draw, seconds), seat=draw.randrange(Story.SEATS)))
+    for _ in range(max(1, round(seconds / 2))):
+        happenings.append(Say(at=_moment(draw, seconds), seat=draw.randrange(Story.SEATS)))
+    for _ in range(max(1, round(seconds / 10))):
+        happenings.append(_fault(draw, seconds))
+    happenings.sort(key=lambda happening: happening.at)
+    schedule = Schedule(
+        seed=seed,
+        touches=draw.choice((0.0, 0.002, 0.01)),
+        delays=draw.choice((0.0, 0.001, 0.005)),
+    )
+    return Story(schedule, seconds, tuple(happenings))
+
+
+def _moment(draw: random.Random, seconds: float) -> float:
+    return round(round(draw.uniform(0.5, seconds) / FRAME) * FRAME, 2)
+
+
+def _fault(draw: random.Random, seconds: float) -> Happening:
+    at, length = _moment(draw, seconds), round(draw.uniform(0.05, 2.0), 3)
+    kind = draw.choice((Lose, Late, Bursts, Freeze, Kill))
+    if kind is Lose:
+        return Lose(at=at, seconds=length, resume=draw.random() < 0.5)
+    if kind is Late:
+        return Late(at=at, seconds=length, by=round(draw.uniform(0.01, 0.4), 3))
+    if kind is Bursts:
+        return Bursts(at=at, seconds=length, of=round(draw.uniform(0.05, 0.5), 3))
+    if kind is Freeze:
+        return Freeze(at=at, role=draw.choice(PROCESSES), seconds=length)
+    return Kill(at=at, role=draw.choice(PROCESSES), points=draw.randrange(20))

@@ -1,0 +1,280 @@
+"""The simulated system: a fake room with people, an application with a pool of workers, and the
+one who plays the story.
+
+Beside the pool another thread of the application sends sound and messages of its own, and flushes
+now and then. Of processes that die others take the place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import numpy as np
+
+from ringroom.errors import ClosedError, LostProcessError, RingroomError
+from ringroom.frames import AudioFrame, DataFrame, Event, Frame
+from ringroom.pool import Pool
+from ringroom.processor import Context, Processor, Replies
+from ringroom.testing.participants import FakeParticipant
+from ringroom.testing.room import FakeRoom
+from ringroom.testing.simulation.laws import (
+    END_SECONDS,
+    MAX_AGE,
+    RECOVERY_SECONDS,
+    Broken,
+    Ledger,
+    check_heard,
+    check_lanes,
+    is_recovery,
+)
+from ringroom.testing.simulation.scheduler import SeededClock
+from ringroom.testing.simulation.story import (
+    WORKERS,
+    Bursts,
+    Freeze,
+    Happening,
+    Kill,
+    Late,
+    Lose,
+    Say,
+    Story,
+    Turn,
+)
+from ringroom.testing.virtual.hosts import VirtualHost
+
+__all__ = ["World"]
+
+RATE = 16_000
+PIECE = RATE // 10
+_UTTERANCE_SECONDS = 10
+# Of the frames of a track: how many in a row are answered, of how many; one is slow, one raises.
+_ANSWERED, _ROUND = 20, 500
+_SLOW, _RAISES = 97, 701
+_FRAME_SECONDS = 0.004
+_OWN_TRACK = "speaker"
+_LONG_TURN, _LONG_PIECES = 12, 25
+# A story never dies too often for the pool.
+_RESTARTS = 1_000
+_PAUSE = 0.4
+_FIRST_WORDS = 0.3
+
+_worlds: list[World] = []
+
+
+class Actor(Processor):
+    """Answers some frames and all messages, is slow at times, and raises at times."""
+
+    kinds = ("audio", "data")
+
+    def start(self, context: Context) -> None:
+        self._context = context
+        self._world = _worlds[-1]
+
+    def process(self, frame: Frame) -> Replies:
+        ledger = self._world.ledger
+        if isinstance(frame, DataFrame):
+            ledger.message(frame)
+            self._context.send_data(frame.payload, topic="answer")
+            return None
+        assert isinstance(frame, AudioFrame)
+        ledger.frame(frame)
+        if not frame.sequence % _SLOW:
+            self._world.clock.sleep(_FRAME_SECONDS)
+        if frame.sequence % _RAISES == _RAISES - 1:
+            raise ArithmeticError("on purpose")
+        return frame if frame.sequence % _ROUND < _ANSWERED else None
+
+
+class World:
+    """One story's room, people and application. `play` it once."""
+
+    def __init__(self, story: Story, clock: SeededClock) -> None:
+        self.story = story
+        self.clock = clock
+        self.ledger = Ledger()
+        self._recoveries = 0
+        self._room = FakeRoom("simulation", clock, kept_pictures=0)
+        self._pool: Pool | None = None
+        self._seats: list[FakeParticipant | None] = [None] * Story.SEATS
+        self._names = itertools.count()
+        self._numbers = itertools.count()
+        self._over = False
+        self._excused_until = 0.0
+
+    # The one who plays the story.
+
+    def play(self) -> None:
+        """Raises `Broken` or `Stuck`."""
+        clock = self.clock
+        _worlds.append(self)
+        clock.check = self._check
+        begin = clock.now()
+        try:
+            application = clock.start_process("application", self._application)
+            speaker = clock.start_process("speaker", self._speaker)
+            self._room.wait_for_app(timeout=END_SECONDS)
+            self._sleep_until(begin + _FIRST_WORDS)
+            for seat in range(Story.SEATS):
+                self._take_turn(seat)
+            for happening in self.story.happenings:
+                self._sleep_until(begin + happening.at)
+                self._let(happening)
+            self._sleep_until(begin + self.story.seconds)
+            self._end()
+            for role in (application, speaker):
+                clock.join(role, END_SECONDS)
+                if role.lives:
+                    raise Broken("end", f"{role.name} has not ended within {END_SECONDS} s")
+            if self.ledger.broken:
+                raise self.ledger.broken[0]
+        finally:
+            clock.check = lambda: None
+            self._end()
+            _worlds.remove(self)
+
+    def _sleep_until(self, moment: float) -> None:
+        self.clock.sleep(max(0.0, moment - self.clock.now()))
+        if self.ledger.broken:
+            raise self.ledger.broken[0]
+
+    def _end(self) -> None:
+        self._over = True
+        self._room.close()
+
+    def _let(self, happening: Happening) -> None:
+        match happening:
+            case Turn(seat=seat):
+                self._take_turn(seat)
+            case Say(seat=seat):
+                self._say(seat)
+            case Lose(seconds=seconds, resume=resume):
+                with contextlib.suppress(LookupError):
+                    self._room.faults.connection_lost(resume=resume).lasting(seconds)
+            case Late(seconds=seconds, by=by):
+                self._room.faults.late(by).lasting(seconds)
+            case Bursts(seconds=seconds, of=of):
+                self._room.faults.bursts(of).lasting(seconds)
+            case Freeze(role=role, seconds=seconds):
+                self.clock.freeze(self._living(role), seconds)
+                self._excused_until = max(self._excused_until, self.clock.now() + seconds)
+            case Kill(role=role, points=points):
+                self._kill(role, points)
+
+    def _kill(self, role: str, points: int) -> None:
+        """It dies at one of its next points, or where it waits; another must take its place."""
+        name, before = self._living(role), self._recoveries
+        self.clock.doom(name, points)
+        self.clock.sleep(_PAUSE)
+        if name == self._living(role) and self._recoveries == before:
+            self.clock.kill(name)
+        self.ledger.deaths += 1
+        wait = RECOVERY_SECONDS + max(0.0, self._excused_until - self.clock.now())
+        self.clock.sleep(wait)
+        if self._recoveries == before:
+            raise Broken("recovery", f"{wait:.1f} s after the death of {name} no other is there")
+
+    def _living(self, role: str) -> str:
+        """Who has that place now: workers that came later are spares."""
+        if role not in WORKERS:
+            return role
+        workers = [name for name in self.clock.roles if name.startswith("ringroom-worker")]
+        return workers[WORKERS.index(role)]
+
+    def _take_turn(self, seat: int) -> None:
+        before = self._seats[seat]
+        if before is not None:
+            before.leave()
+        guest = self._seats[seat] = self._room.join(f"guest{next(self._names)}")
+        microphone = guest.publish_audio(sample_rate=RATE)
+        piece = np.full(_UTTERANCE_SECONDS * RATE, seat + 1, np.int16)
+        for _ in range(int(self.story.seconds / _UTTERANCE_SECONDS) + 1):
+            microphone.speak(piece)
+
+    def _say(self, seat: int) -> None:
+        guest = self._seats[seat]
+        assert guest is not None
+        guest.send_data(str(next(self._numbers)).encode())
+
+    # The application.
+
+    def _application(self) -> None:
+        try:
+            self._run_pool()
+        except RingroomError as error:
+            self._note(Broken("errors", f"{type(error).__name__}: {error}"))
+        except Broken as broken:
+            self._note(broken)
+
+    def _on_event(self, event: Event) -> None:
+        self._recoveries += is_recovery(event)
+
+    def _run_pool(self) -> None:
+        with VirtualHost(self.clock) as host:
+            pool = Pool(
+                Actor(),
+                "fake",
+                room=self._room,
+                io=host,
+                workers=2,
+                max_age=MAX_AGE,
+                restarts=_RESTARTS,
+                on_event=self._on_event,
+            )
+            try:
+                with pool:
+                    self._pool = pool
+                    pool.wait()
+                    pool.drain()
+            finally:
+                self._pool = None
+                if hasattr(pool._connection, "session"):
+                    check_lanes(pool.stats().lanes, over=True)
+                self._check_heard()
+
+    def _speaker(self) -> None:
+        """A thread of the application with a track and messages of its own."""
+        number = turn = 0
+        while not self._over:
+            pool = self._pool
+            if pool is None:
+                self.clock.sleep(0.05)
+                continue
+            turn += 1
+            # Now and then more than the track takes at once, so that its sender waits.
+            pieces = 1 if turn % _LONG_TURN else _LONG_PIECES
+            try:
+                pool.send(_sound(number, pieces), timeout=END_SECONDS)
+                if not turn % 3:
+                    pool.send_data(str(turn), topic="number", timeout=END_SECONDS)
+                if not turn % 5:
+                    pool.flush(_OWN_TRACK, timeout=END_SECONDS)
+            except (ClosedError, LostProcessError):
+                self.clock.sleep(0.05)
+            except TimeoutError as error:
+                self._note(Broken("deadline", f"{error}"))
+                return
+            number += pieces
+            self.clock.sleep(1.0)
+
+    # The laws.
+
+    def _check(self) -> None:
+        pool = self._pool
+        if pool is not None:
+            check_lanes(pool._connection.session.statistics())
+
+    def _check_heard(self) -> None:
+        with contextlib.suppress(LookupError):
+            heard = self._room.heard(_OWN_TRACK)
+            check_heard(int(frame.samples[0, 0]) for frame in heard.frames)
+
+    def _note(self, broken: Broken) -> None:
+        self.ledger.broken.append(broken)
+        self._over = True
+
+
+def _sound(first: int, pieces: int) -> AudioFrame:
+    """So many pieces of a tenth of a second, each of its own number."""
+    numbers = np.arange(first, first + pieces, dtype=np.int16)
+    return AudioFrame(np.repeat(numbers, PIECE), RATE, track=_OWN_TRACK)

@@ -1,0 +1,212 @@
+"""The lanes of one reader, which dies, and of the one who comes after it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from io_kit import ANN, MIC, run, turns
+
+from ringroom import messages as m
+from ringroom.errors import StartupError
+from ringroom.frames import DataFrame, Event, EventKind, Kind
+from ringroom.lanes.lane import LaneDescriptors
+from ringroom.lanes.live import LiveReader
+from ringroom.lanes.reliable import ReliableReader
+from ringroom.lanes.statistics import Count, Row, RowPool, StatisticsTable
+from ringroom.notices import LostFrames, Notices
+from ringroom.options import SessionOptions
+from ringroom.processes.captures import Captures
+from ringroom.processes.inbound import InboundTrack
+from ringroom.testing import faults
+
+OPTIONS = SessionOptions(kinds=("audio", "data", "event"))
+
+
+class Bench:
+    """Captures, the room around them, and the readers that come and go."""
+
+    def __init__(self) -> None:
+        self.table = StatisticsTable.create()
+        self.rows = RowPool(self.table, 0, 16)
+        self.listed: list[m.LaneListed] = []
+        self.retired: list[int] = []
+        self.released: list[int] = []
+        self.told: list[m.Message] = []
+        self.readers: dict[int, Any] = {}
+        log = logging.getLogger("ringroom.io")
+        self.notices = Notices(log, lambda: 1_000)
+        self.lost = LostFrames(log, lambda: 1_000)
+        self.captures = Captures(self, 0, OPTIONS, lambda: 1_000, self.tell)
+
+    def acquire_row(self) -> Row:
+        return self.rows.acquire()
+
+    def release_row(self, row: Row) -> None:
+        self.released.append(row.index)
+        self.rows.release(row.index)
+
+    def list_lane(self, listing: m.LaneListed) -> None:
+        self.listed.append(listing)
+
+    def retire_lane(self, row: int) -> None:
+        self.retired.append(row)
+
+    def tell(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
+        self.told.append(message)
+        if isinstance(message, m.LaneOpened):
+            handles = LaneDescriptors.from_flat(tuple(os.dup(fd) for fd in descriptors))
+            row, start = self.table.row(message.row), (message.position, message.waiting)
+            self.readers[message.lane] = (
+                LiveReader(handles, row, MIC, max_age_ns=10**12, clock=lambda: 1_000, start=start)
+                if message.live
+                else ReliableReader(handles, row, None, start=start)
+            )
+
+    def reader_dies(self) -> None:
+        for reader in self.readers.values():
+            reader.close()
+        self.readers.clear()
+        self.told.clear()
+
+    def track(self) -> InboundTrack:
+        return InboundTrack(self.captures, MIC, ANN, lambda track: None)
+
+    def close(self) -> None:
+        self.captures.close()
+        self.reader_dies()
+        self.table.close()
+
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[Bench]:
+    bench = Bench()
+    try:
+        yield bench
+    finally:
+        bench.close()
+
+
+def speak(track: InboundTrack, *values: int) -> None:
+    for value in values:
+        track.audio(memoryview(bytes([value, 0]) * 320), 16_000, 1)
+
+
+def hear(reader: Any) -> list[Any]:
+    """All that comes; processed at once."""
+    found = []
+    while (item := reader.receive_nowait()) is not None:
+        if isinstance(item, Event):
+            found.append(item.kind)
+            continue
+        reader.row.add(Count.DONE)
+        found.append(item.payload if isinstance(item, DataFrame) else int(item.samples[0, 0]))
+    return found
+
+
+def test_the_next_reader_begins_where_the_dead_one_was() -> None:
+    async def test() -> None:
+        async with opened() as bench:
+            track = bench.track()
+            speak(track, 1, 2, 3)
+            reader = bench.readers[1]
+            assert int(reader.receive_nowait().samples[0, 0]) == 1
+            reader.row.add(Count.DONE)
+            assert int(reader.receive_nowait().samples[0, 0]) == 2  # taken, not done
+            track.muted(True)
+            bench.reader_dies()
+            speak(track, 4)  # nobody reads
+            bench.captures.hand_over()
+            assert hear(bench.readers[1]) == [3, EventKind.TRACK_MUTED, 4]
+            speak(track, 5)
+            assert hear(bench.readers[1]) == [5]
+            counts = bench.readers[1].row.snapshot()
+            assert (counts.sent, counts.done, counts.lost, counts.in_flight) == (5, 4, 1, 0)
+            assert len(bench.listed) == 1
+            assert not bench.retired
+
+    run(test())
+
+
+def test_ended_tracks_and_those_that_follow_are_told_in_order() -> None:
+    async def test() -> None:
+        async with opened() as bench:
+            track = bench.track()
+            speak(track, 1)
+            track.audio(memoryview(bytes(200_000)), 16_000, 1)  # goes on in a larger lane
+            track.close()
+            bench.reader_dies()
+            bench.captures.hand_over()
+            first, second, ending = bench.told
+            assert isinstance(first, m.LaneOpened)
+            assert isinstance(second, m.LaneOpened)
+            assert (first.lane, first.follows, second.lane, second.follows) == (1, 0, 2, 1)
+            assert ending == m.LaneEnding(lane=2)
+            # What the dead one had finished does not come again.
+            bench.captures.bury(1)
+            bench.reader_dies()
+            bench.captures.hand_over()
+            assert [getattr(message, "lane", 0) for message in bench.told] == [2, 2]
+
+    run(test())
+
+
+def test_messages_that_had_no_room_follow_those_in_the_lane() -> None:
+    async def test() -> None:
+        async with opened() as bench:
+            payloads = [bytes([number]) * 60_000 for number in range(40)]
+            for payload in payloads:
+                bench.captures.post(Kind.DATA, DataFrame(payload, "topic"))
+            bench.captures.post(Kind.EVENT, Event(kind=EventKind.CONNECTED))
+            reader = bench.readers[1]
+            # It empties the lane, and dies before the writer has seen that there is room.
+            taken = []
+            while (item := reader.receive_nowait()) is not None:
+                taken.append(item.payload)
+            assert taken == payloads[: len(taken)]
+            assert len(taken) < 40
+            reader.row.add(Count.DONE, len(taken) - 1)
+            bench.reader_dies()
+            bench.captures.hand_over()
+            heard: list[bytes] = []
+            while len(heard) < 40 - len(taken):
+                heard += hear(bench.readers[1])
+                await turns()
+            assert heard == payloads[len(taken) :]
+            assert hear(bench.readers[2]) == [EventKind.CONNECTED]
+            counts = bench.readers[1].row.snapshot()
+            assert (counts.sent, counts.done, counts.lost) == (40, 39, 1)
+
+    run(test())
+
+
+def test_closing_buries_what_nobody_came_for() -> None:
+    async def test() -> None:
+        async with opened() as bench:
+            speak(bench.track(), 1, 2)
+            bench.reader_dies()
+            bench.captures.close()
+            bench.captures.close()
+            counts = bench.table.row(bench.listed[0].row).snapshot()
+            assert (counts.lost, counts.in_flight) == (2, 0)
+            assert bench.retired == [bench.listed[0].row]
+            bench.captures.post(Kind.DATA, DataFrame(b"late"))
+            assert len(bench.listed) == 1
+
+    run(test())
+
+
+def test_a_lane_that_cannot_be_made_gives_its_row_back() -> None:
+    async def test() -> None:
+        async with opened() as bench:
+            with faults.segments_refused(), pytest.raises(StartupError):
+                bench.captures.open_live(4096, MIC, ANN, 0)
+            assert len(bench.released) == 1
+            assert not bench.listed
+            assert not bench.retired
+
+    run(test())

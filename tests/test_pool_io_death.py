@@ -1,0 +1,223 @@
+"""The I/O process dies: workers and application go on with another. Real processes and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import processors_kit as kit
+from app_kit import RATE, Call, check_law, microphone, say, sound, until
+from ringroom.errors import LostProcessError, RoomError
+from ringroom.frames import Event, EventKind
+from ringroom.pool import Pool
+from ringroom.processes.children import IOProcess
+from ringroom.providers.fake import Fake
+from ringroom.testing import FakeRoom, faults
+
+LONG = 30.0
+
+
+@contextlib.contextmanager
+def running(room: FakeRoom, processor: Any, **options: Any) -> Iterator[Pool]:
+    options = {"max_age": 60.0, "workers": 1, "spares": 0, "standby": False, **options}
+    with Pool(processor, "fake", room=room, **options) as pool:
+        yield pool
+
+
+def told(room: FakeRoom, topic: str, count: int = 1) -> list[str]:
+    return [message.payload.decode() for message in room.wait_for_data(topic, count, timeout=LONG)]
+
+
+def count(events: list[Event], kind: EventKind) -> int:
+    return sum(event.kind is kind for event in events)
+
+
+def back(events: list[Event], times: int = 1) -> None:
+    until(lambda: count(events, EventKind.CONNECTION_BACK) == times, timeout=LONG)
+
+
+def settled(pool: Pool) -> None:
+    until(lambda: not pool._unsettled, timeout=LONG)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_everything_goes_on(
+    fake_room: FakeRoom, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM is what a panic of the SDK's native part sends to its own process."""
+    handovers: list[Fake] = []
+    before = Fake.handover
+    monkeypatch.setattr(Fake, "handover", lambda spec: handovers.append(spec) or before(spec))
+    events: list[Event] = []
+    mic = microphone(fake_room)
+    with running(fake_room, kit.Lives, on_event=events.append) as pool:
+        mic.wait_for_subscriber()
+        say(mic, 0.1)
+        fake_room.wait_for_audio("alice/mic", 0.1, timeout=LONG)
+        pool.send(sound(0.1))
+        fake_room.wait_for_audio("audio", 0.1, timeout=LONG)
+        workers, io = pool.pids, pool.io_pid
+        faults.killed(io, number)
+        back(events)
+        assert pool.pids == workers
+        assert pool.io_pid != io
+        assert len(handovers) == 2  # a fresh token
+        until(lambda: mic.subscribers, timeout=LONG)
+        say(mic, 0.1)
+        fake_room.wait_for_audio("alice/mic", 0.2, timeout=LONG)
+        pool.send(sound(0.1), timeout=LONG)
+        fake_room.wait_for_audio("audio", 0.2, timeout=LONG)
+        # One gap, and neither closed nor opened again.
+        assert told(fake_room, "life", 2) == ["open alice/mic", "event track_resumed"]
+        settled(pool)
+        check_law(pool)
+        assert pool.played("audio") > 0.1
+        pool.drain()
+    check_law(pool)
+    stats = pool.stats()
+    assert stats.received.in_flight == stats.sent.in_flight == 0
+    assert (stats.received.sent, stats.received.done) == (10, 10)
+    lost = [event for event in events if event.kind is EventKind.CONNECTION_LOST]
+    assert [f"killed by signal {int(number)}" in event.reason for event in lost] == [True]
+
+
+def test_a_send_that_waits_goes_on(fake_room: FakeRoom) -> None:
+    events: list[Event] = []
+    with running(fake_room, kit.Words, on_event=events.append) as pool:
+        sending = Call(pool.send, sound(4.0))
+        fake_room.wait_for_audio("audio", 0.2, timeout=LONG)
+        faults.killed(pool.io_pid)
+        sending.result(LONG)
+        pool.send_data("after", topic="end", timeout=LONG)
+        assert told(fake_room, "end") == ["after"]
+        pool.wait_playout(timeout=LONG)
+        check_law(pool)
+        sent = pool.stats().sent
+        assert sent.in_flight == 0
+        assert sent.sent == 41 == sent.done + sent.lost
+        # What was neither played nor waits is counted, and nothing else is missing.
+        assert fake_room.heard("audio").duration >= (40 - sent.lost) * 0.1 - 0.5
+        assert sent.lost > 0
+
+
+def test_whoever_waits_for_an_answer_gets_one(fake_room: FakeRoom) -> None:
+    with running(fake_room, kit.Words) as pool:
+        pool.send(sound(1.0))
+        waiting = Call(pool.wait_playout)
+        fake_room.wait_for_audio("audio", 0.1, timeout=LONG)
+        faults.killed(pool.io_pid)
+        waiting.result(LONG)
+
+
+def test_a_standby_takes_over_and_gets_a_successor(fake_room: FakeRoom) -> None:
+    events: list[Event] = []
+    with running(fake_room, kit.Words, standby=True, on_event=events.append) as pool:
+        host = pool._connection.host
+        assert isinstance(host, IOProcess)
+        for times in (1, 2):
+            standby = until(lambda: host.standby_pid)
+            faults.killed(pool.io_pid)
+            back(events, times)
+            assert pool.io_pid == standby
+        until(lambda: host.standby_pid)
+        # One that has died is no help, and does no harm.
+        faults.killed(host.standby_pid)
+        faults.killed(pool.io_pid)
+        back(events, 3)
+        fake_room.join("bob").send_data(b"worker")
+        assert told(fake_room, "worker") == [f"0 {pool.pids[0]}"]
+
+
+def test_a_worker_that_dies_meanwhile(fake_room: FakeRoom) -> None:
+    alice = fake_room.join("alice")
+    events: list[Event] = []
+    with running(fake_room, kit.Words, workers=2, on_event=events.append) as pool:
+        before = pool.pids
+        faults.killed(pool.io_pid)
+        faults.killed(before[0])
+        back(events)
+        until(lambda: pool.pids[0] != before[0] and not pool._unsettled, timeout=LONG)
+        alice.send_data(b"worker")
+        assert told(fake_room, "worker") == [f"0 {pool.pids[0]}"]
+        until(lambda: not pool._links)
+        faults.killed(pool.pids[0])
+        alice.send_data(b"worker")
+        assert told(fake_room, "worker", 2)[1] == f"0 {pool.pids[0]}"
+        check_law(pool)
+
+
+def test_a_flush_of_a_processor_is_answered(fake_room: FakeRoom) -> None:
+    alice = fake_room.join("alice")
+    events: list[Event] = []
+    with running(fake_room, kit.Words, on_event=events.append) as pool:
+        alice.send_data(b"say 30.0")
+        fake_room.wait_for_audio("voice", 0.1, timeout=LONG)
+        with faults.frozen(pool.io_pid):
+            # The room delivers it when the process goes on, if ever; the worker asks itself.
+            faults.killed(pool.io_pid)
+        back(events)
+        alice.send_data(b"flush voice")
+        assert float(told(fake_room, "flushed")[0]) > 20
+        alice.send_data(b"worker")
+        told(fake_room, "worker")
+        check_law(pool)
+
+
+def test_dying_again_and_again_is_given_up(fake_room: FakeRoom) -> None:
+    events: list[Event] = []
+    with running(fake_room, kit.Words, restarts=1, on_event=events.append) as pool:
+        faults.killed(pool.io_pid)
+        back(events)
+        faults.killed(pool.io_pid)
+        with pytest.raises(LostProcessError, match=r"the I/O process died \(killed by signal"):
+            pool.wait(LONG)
+    check_law(pool)
+
+
+def test_a_room_that_does_not_let_us_in_again(fake_room: FakeRoom) -> None:
+    with running(fake_room, kit.Words, restarts=2) as pool:
+        with fake_room.faults.connects_refused(reason="unauthorized"):
+            faults.killed(pool.io_pid)
+            with pytest.raises(RoomError) as refused:
+                pool.wait(LONG)
+        assert refused.value.reason == "unauthorized"
+
+
+def test_a_room_that_lets_us_in_at_the_next_try(fake_room: FakeRoom) -> None:
+    events: list[Event] = []
+    with running(fake_room, kit.Words, on_event=events.append) as pool:
+        with fake_room.faults.connects_refused():
+            faults.killed(pool.io_pid)
+            until(lambda: len(pool._mending._post.record.deaths) >= 2, timeout=LONG)
+        back(events)
+        assert count(events, EventKind.CONNECTION_LOST) == 1
+
+
+def test_closing_while_it_is_mended(fake_room: FakeRoom) -> None:
+    with running(fake_room, kit.Words) as pool, fake_room.faults.hanging_connect():
+        faults.killed(pool.io_pid)
+        until(lambda: pool._mending._joining, timeout=LONG)
+    check_law(pool)
+
+
+def test_a_reply_that_waits_goes_on(fake_room: FakeRoom) -> None:
+    """What the worker keeps because its track is full is said by the next I/O process."""
+    alice = fake_room.join("alice")
+    with running(fake_room, kit.Words) as pool:
+        alice.send_data(b"say 4.0")
+        fake_room.wait_for_audio("voice", 0.2, timeout=LONG)
+        faults.killed(pool.io_pid)
+        until(lambda: pool._generation == 1 and not pool._unsettled, timeout=LONG)
+        until(lambda: pool.stats().sent.sent == 40, timeout=LONG)
+        until(lambda: pool.stats().sent.in_flight == 0, timeout=LONG)
+        lost = pool.stats().sent.lost
+        heard = fake_room.heard("voice")
+        assert lost > 0
+        assert heard.duration >= (40 - lost) * 0.1 - 0.5
+        assert np.unique(heard.samples).tolist() == [1_000]
+        assert heard.sample_rate == RATE

@@ -1,0 +1,106 @@
+"""A race that was put in on purpose, and the scenario that can show it.
+
+`put_in` makes the application's wait look first and listen afterwards. What another thread takes
+off the link between the two is never noticed. In order to show it the I/O role must answer, and the
+other thread take the answer, between two neighbouring instructions.
+
+``python tests/testing/simulation/lost_wakeup.py 1000`` plays the scenario so many times the
+ordinary way, with threads, and says how often it showed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeAlias, TypeVar
+from unittest import mock
+
+import numpy as np
+
+import ringroom
+from ringroom import AudioFrame
+from ringroom.client import Sender
+from ringroom.face import check_going_on
+from ringroom.lanes.memory import open_counter
+from ringroom.processes.children import IOHost, IOThread
+from ringroom.processes.machine import MACHINE, Machine
+from ringroom.testing import FakeRoom
+from ringroom.waiting import Deadline
+
+T = TypeVar("T")
+Fds: TypeAlias = Callable[[], Sequence[int]]
+
+
+def until(self: Sender, ready: Callable[[], T | None], fds: Fds, limit: Deadline) -> T:
+    """As `Sender._until`, but it listens when it has looked."""
+    connection = self._connection
+    session, lock = connection.session, connection.lock
+    with contextlib.closing(open_counter()) as counter:
+        wake = partial(counter.add, 1)
+        while True:
+            self._check_open()
+            with lock:
+                session.pump()
+                result = ready()
+                if result is not None:
+                    return result
+                check_going_on(session)
+                numbers = (counter.fileno(), session.fileno(), *fds())
+                left = limit.remaining()
+            with lock:
+                session.listeners.add(wake)
+            woken = connection.machine.wait(numbers, left)
+            with lock:
+                session.listeners.discard(wake)
+            counter.take()
+            if not woken:
+                raise limit.expired()
+
+
+@contextlib.contextmanager
+def put_in() -> Iterator[None]:
+    with mock.patch.object(Sender, "_until", until):
+        yield
+
+
+def scenario(machine: Machine, host: IOHost, room: FakeRoom, pause: float) -> None:
+    """One thread flushes, another looks at the counts, once, after a pause. Raises `TimeoutError`
+    when a wake-up was lost."""
+    with ringroom.transport("fake", room=room, io=host) as transport:
+
+        def look() -> None:
+            machine.wait((), pause)
+            transport.stats()
+
+        looking = machine.start_thread("looking", look)
+        try:
+            transport.send_nowait(AudioFrame(np.ones((320, 1), np.int16), 16_000))
+            transport.flush(timeout=2)
+        finally:
+            looking.join()
+            transport.close()
+
+
+def a_pause(seed: int) -> float:
+    return random.Random(seed).uniform(0.0, 0.05)
+
+
+def ordinary_runs(count: int) -> int:
+    """How many of so many runs show it."""
+    shown = 0
+    for seed in range(count):
+        with IOThread() as host, FakeRoom() as room:
+            try:
+                scenario(MACHINE, host, room, a_pause(seed))
+            except TimeoutError:
+                shown += 1
+    return shown
+
+
+if __name__ == "__main__":
+    with put_in():
+        runs = int(sys.argv[1])
+        print(f"{ordinary_runs(runs)} of {runs} ordinary runs lost a wake-up")
