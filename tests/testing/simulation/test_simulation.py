@@ -14,8 +14,8 @@ import pytest
 from lost_wakeup import a_pause, put_in, scenario
 
 from ringroom.inbox import Arrival
-from ringroom.lanes.live import LiveReader, LiveWriter
-from ringroom.lanes.statistics import Count
+from ringroom.lanes.live import LiveReader
+from ringroom.lanes.statistics import Count, Row
 from ringroom.testing import FakeRoom, Stuck
 from ringroom.testing.simulation import (
     Freeze,
@@ -166,8 +166,8 @@ def test_it_finds_a_frame_that_is_too_old() -> None:
 
 
 def test_it_finds_that_what_was_under_way_is_not_counted() -> None:
-    name = "ringroom.processes.attachments.close_writer"
-    finds("conservation", mock.patch(name, LiveWriter.close), map(killing, range(30)))
+    forgotten = mock.patch.object(Row, "bury", autospec=True)
+    finds("conservation", forgotten, map(killing, range(30)))
 
 
 def lost_in(seed: int) -> bool:
