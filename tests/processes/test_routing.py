@@ -106,3 +106,4 @@ def test_who_was_asked_for_lately_is_not_forgotten(monkeypatch: pytest.MonkeyPat
 def test_who_was_there_before_finds_the_same_place() -> None:
     routing = Routing(3, {"ann": 2, "bob": 2, "gone": 7})
     assert [routing.opened(who) for who in ("bob", "ann", "gone", "new")] == [2, 2, 0, 1]
+    assert routing.opened("TR_9", "ann") == routing.place("TR_9") == 2

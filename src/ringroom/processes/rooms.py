@@ -239,8 +239,10 @@ class RoomSession:
         if not self._admits(track):
             return Deaf()
         track, participant = bounded_track(track), bounded(participant)
-        key = track.reply_name if self._route == "track" else participant.identity
-        place = APPLICATION if self._routing is None else self._routing.opened(key)
+        by_track = self._route == "track"
+        key = track.sid if by_track else participant.identity
+        name = track.reply_name if by_track else key
+        place = APPLICATION if self._routing is None else self._routing.opened(key, name)
 
         def closed(sink: InboundTrack | PatientTrack) -> None:
             self._tracks.pop(sink, None)

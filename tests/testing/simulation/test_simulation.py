@@ -7,15 +7,17 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from unittest import mock
 
 import pytest
 from lost_wakeup import a_pause, put_in, scenario
 
+from ringroom.connection import Connection
 from ringroom.inbox import Arrival
-from ringroom.lanes.live import LiveReader, LiveWriter
-from ringroom.lanes.statistics import Count
+from ringroom.lanes.lane import LaneWriter
+from ringroom.lanes.live import LiveReader
+from ringroom.lanes.statistics import Count, Row
 from ringroom.testing import FakeRoom, Stuck
 from ringroom.testing.simulation import (
     Freeze,
@@ -145,10 +147,11 @@ def finds(law: str, replaced: mock._patch[object], stories: Iterable[Story]) -> 
     pytest.fail("it was not found")
 
 
-def killing(seed: int) -> Story:
-    """A worker dies at one of its next points."""
-    schedule = Schedule(seed, touches=0.2, delays=0.0)
-    return Story(schedule, 3.5, (Kill(at=1.0, role="ringroom-worker-0", points=seed),))
+def killing() -> Iterator[Story]:
+    """A worker dies while it is at the first frame for which it takes its time."""
+    for points in range(4):
+        for at in (2.22, 2.24, 2.26):
+            yield Story(CALM, 4.0, (Kill(at=at, role="ringroom-worker-0", points=points),))
 
 
 def done_twice(arrival: Arrival) -> None:
@@ -165,9 +168,24 @@ def test_it_finds_a_frame_that_is_too_old() -> None:
     finds("age", wanted, [Story(CALM, 3.0, (frozen,))])
 
 
-def test_it_finds_that_what_was_under_way_is_not_counted() -> None:
-    name = "ringroom.processes.attachments.close_writer"
-    finds("conservation", mock.patch(name, LiveWriter.close), map(killing, range(30)))
+def test_it_finds_that_what_the_dead_had_taken_comes_again() -> None:
+    succeed = LaneWriter.succeed
+
+    def forgetful(writer: LaneWriter) -> object:
+        writer.row.set(Count.TAKEN, writer.row.get(Count.DONE))
+        return succeed(writer)
+
+    again = mock.patch.object(LaneWriter, "succeed", forgetful)
+    finds("order", again, killing())
+
+
+def test_it_finds_that_what_was_refused_is_not_counted() -> None:
+    """As it was before the simulation found it."""
+    died = Kill(at=11.04, role="ringroom-io", points=5)
+    anew = mock.patch.object(Connection, "_places", return_value={})
+    with mock.patch.object(Row, "bury", autospec=True):
+        story = Story(Schedule(7, 0.0, 0.0), 14.0, (Turn(at=8.2, seat=0), died))
+        finds("conservation", anew, [story])
 
 
 def lost_in(seed: int) -> bool:

@@ -202,7 +202,9 @@ class World:
         try:
             self._run_pool()
         except RingroomError as error:
-            self._note(Broken("errors", f"{type(error).__name__}: {error}"))
+            # A room that closes while the connection is lost only hangs up, for the pool an error.
+            if not self._over:
+                self._note(Broken("errors", f"{type(error).__name__}: {error}"))
         except Broken as broken:
             self._note(broken)
 
