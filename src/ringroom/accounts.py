@@ -61,7 +61,11 @@ class Accounts:
         return True
 
     def _fold(self) -> None:
-        oldest = next(key for key, one in self._retired.items() if one.track != OTHERS)
+        # A remote may call its track like the sum.
+        sums = ("", OTHERS)
+        oldest = next(
+            key for key, one in self._retired.items() if (one.participant, one.track) != sums
+        )
         gone = self._retired.pop(oldest)
         gone = replace(gone, track=OTHERS, participant="", place=-1)
         self._retired[_key(gone)] = _sum(self._retired.get(_key(gone)), gone)
