@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
 
 from app_kit import descriptors, until
+from ringroom import messages as m
 from ringroom.accounts import LaneStatistics
 from ringroom.connection import IO_ROWS, Connection, Statistics, configured, rows_for
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
@@ -61,6 +63,42 @@ def test_totals() -> None:
     assert (statistics.received.sent, statistics.received.oldest_ns) == (3, 5)
     assert statistics.sent.done == 4
     assert Statistics(lanes=()).sent == LaneCounts()
+
+
+@pytest.mark.parametrize("route", ["participant", "track"])
+def test_who_was_where_fits_in_a_message_whatever_they_call_themselves(route: str) -> None:
+    """Names are bounded each; so many together would end what brings the connection back."""
+    connection = Connection(Odd(), {}, "thread", readers=3, route=route)
+    lanes = [
+        LaneStatistics(
+            direction="in",
+            kind=Kind.AUDIO,
+            track="mic",
+            participant=f"{number:04}" + "\x01" * 1_020,
+            place=number % 3,
+            counts=LaneCounts(),
+        )
+        for number in range(4_000)
+    ]
+    session: Any = SimpleNamespace(statistics=lambda: lanes)
+    connection.session = session
+    places = connection._places()
+    latest = lanes[-1].participant + ("/mic" if route == "track" else "")
+    assert places[latest] == 3_999 % 3, "the latest are kept"
+    assert next(reversed(places)) == latest
+    assert 300 < len(places) < 4_000
+    message = m.Connect(
+        blob=b"",
+        rows_first=0,
+        rows_count=1,
+        readers=3,
+        route=route,
+        provider_descriptors=0,
+        places=places,
+    )
+    assert len(m.encode(message)) < m.MAX_MESSAGE_BYTES // 2
+    del lanes[:-2]
+    assert len(connection._places()) == 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ Several threads may use a face, so each call here that touches the session is ma
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from ringroom.providers.registry import build
 from ringroom.session import Session
 
 IO_ROWS = SLOTS // 2
+# Of a message, what may tell who was where: remotes choose how long their names are.
+MAX_PLACES_BYTES = m.MAX_MESSAGE_BYTES // 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +160,20 @@ class Connection:
 
     def _places(self) -> dict[str, int]:
         """Whose tracks which worker has had: another I/O process leaves them there, where the
-        tracks that answer them are."""
+        tracks that answer them are. Of too many the latest."""
         lanes = [lane for lane in self.session.statistics() if lane.participant and lane.place >= 0]
         by_track = self._route == "track"
-        return {
-            f"{lane.participant}/{lane.track}" if by_track else lane.participant: lane.place
-            for lane in lanes[-MAX_KEYS:]
-        }
+        latest: dict[str, int] = {}
+        room = MAX_PLACES_BYTES
+        for lane in reversed(lanes[-MAX_KEYS:]):
+            key = f"{lane.participant}/{lane.track}" if by_track else lane.participant
+            if key in latest:
+                continue
+            room -= len(json.dumps(key))
+            if room < 0:
+                break
+            latest[key] = lane.place
+        return dict(reversed(latest.items()))
 
     def prepare(self) -> Prepared:
         """What `reopen` needs: an I/O process that runs, and a fresh hand-over. May take a while;
