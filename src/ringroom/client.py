@@ -221,6 +221,7 @@ class Transport(Sender):
 
     def open(self) -> Self:
         """Connect; called by `transport`. Raises `ClosedError` the second time."""
+        self._check_process()
         if self._opened or self._closed:
             raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
         try:

@@ -99,12 +99,15 @@ class Face:
         """Whether this is a copy that a fork has made: what it holds belongs to the original."""
         return os.getpid() != self._pid
 
-    def _check_open(self) -> None:
+    def _check_process(self) -> None:
         if self._forked:
             raise ClosedError(
-                f"{self._connection.spec.name}: this transport was opened in another process, and "
-                "a fork does not take it along; open one here"
+                f"{self._connection.spec.name}: this {type(self).__name__} was made in another "
+                "process, and a fork does not take it along; open one here"
             )
+
+    def _check_open(self) -> None:
+        self._check_process()
         if self._closed:
             raise ClosedError(f"{self._connection.spec.name}: transport is closed")
         if not self._opened:

@@ -130,6 +130,7 @@ class Pool(Sender):
         return 0 if self._closed else self._crew.spares
 
     def __enter__(self) -> Self:
+        self._check_process()
         if self._closed or self._started:
             raise ClosedError(f"{self._connection.spec.name}: a pool runs once; make another")
         self._started = True
