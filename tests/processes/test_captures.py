@@ -12,16 +12,18 @@ import pytest
 from io_kit import ANN, MIC, run, turns
 
 from ringroom import messages as m
+from ringroom.colour import i420_size
 from ringroom.errors import StartupError
 from ringroom.frames import DataFrame, Event, EventKind, Kind
-from ringroom.lanes.lane import LaneDescriptors
-from ringroom.lanes.live import LiveReader
+from ringroom.lanes.lane import LaneDescriptors, ring_capacity
+from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count, Row, RowPool, StatisticsTable
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
+from ringroom.processes import captures
 from ringroom.processes.captures import Captures
-from ringroom.processes.inbound import InboundTrack
+from ringroom.processes.inbound import InboundTrack, lane_capacity
 from ringroom.testing import faults
 
 OPTIONS = SessionOptions(kinds=("audio", "data", "event"))
@@ -39,8 +41,9 @@ class Bench:
         self.told: list[m.Message] = []
         self.readers: dict[int, Any] = {}
         log = logging.getLogger("ringroom.io")
-        self.notices = Notices(log, lambda: 1_000)
-        self.lost = LostFrames(log, lambda: 1_000)
+        self.now = 1_000
+        self.notices = Notices(log, lambda: self.now)
+        self.lost = LostFrames(log, lambda: self.now)
         self.captures = Captures(self, 0, OPTIONS, lambda: 1_000, self.tell)
 
     def acquire_row(self) -> Row:
@@ -210,3 +213,61 @@ def test_a_lane_that_cannot_be_made_gives_its_row_back() -> None:
             assert not bench.retired
 
     run(test())
+
+
+class PaperWriter(LiveWriter):
+    """Says it is as large as was asked for, and takes next to no memory."""
+
+    def __init__(self, capacity: int, row: Row) -> None:
+        super().__init__(ring_capacity(64, 4), row)
+        self._said = capacity
+
+    @property
+    def capacity(self) -> int:
+        return self._said
+
+
+def test_sixty_cameras_fit_and_some_may_change_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is for those who mean harm: a large conference does not meet it."""
+
+    async def test() -> None:
+        async with opened() as bench:
+            bench.rows = RowPool(bench.table, 0, 400)
+            monkeypatch.setattr(captures, "LiveWriter", PaperWriter)
+            hd = lane_capacity(OPTIONS, Kind.VIDEO, i420_size(1920, 1080))
+            for number in range(60 + 20):
+                assert bench.captures.open_live(hd, MIC, ANN, 0)[0] == number + 1
+            while len(bench.listed) * hd + hd <= captures.MAX_LANES_BYTES:
+                bench.captures.open_live(hd, MIC, ANN, 0)
+            with pytest.raises(StartupError, match="MiB, and reads them too slowly"):
+                bench.captures.open_live(hd, MIC, ANN, 0)
+            lanes = len(bench.listed)
+            bench.captures.bury(1)  # it is read
+            bench.captures.open_live(hd, MIC, ANN, 0)
+            assert len(bench.listed) == lanes + 1
+
+    run(test())
+
+
+def test_what_is_lost_and_what_is_refused_is_told_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By the clock of the session, not by that of the machine."""
+
+    async def test() -> None:
+        async with opened() as bench:
+            for _ in range(3):
+                bench.captures.log_problem("no lane")
+                bench.captures.frames_dropped("ann/mic", "for want of room", 1)
+            bench.now += 60 * 10**9
+            bench.captures.log_problem("no lane")
+            bench.captures.frames_dropped("ann/mic", "for want of room", 1)
+
+    run(test())
+    told = [record.message for record in caplog.records]
+    assert [line[:40] for line in told] == [
+        "no lane",
+        "1 frames were dropped: 1 of 'ann/mic' fo",
+        "no lane (2 more of this kind since it wa",
+        "3 frames were dropped: 3 of 'ann/mic' fo",
+    ]
