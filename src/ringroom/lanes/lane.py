@@ -222,11 +222,12 @@ class LaneReader:
             slot = self._ring.take()
         return slot
 
-    def _deliver(self, slot: Slot) -> Item:
+    def _deliver(self, slot: Slot, head: records.Head | None = None) -> Item:
         """Decode and hand over, by view or by copy."""
         payload = slot.payload
         copied = len(payload) < COPY_BELOW or not self._may_lend()
-        item = records.decode(bytes(payload) if copied else payload.toreadonly(), self.track)
+        record = bytes(payload) if copied else payload.toreadonly()
+        item = records.decode(record, self.track, head)
         # Counted before it is given back: a successor finds its place by the counts.
         self.row.add(Count.EVENTS if isinstance(item, Event) else Count.TAKEN)
         if copied:

@@ -140,11 +140,11 @@ class LiveReader(LaneReader):
         while (slot := self._next()) is not None:
             head = records.peek(slot.payload)
             if head.kind == records.EVENT:
-                return self._deliver(slot)
+                return self._deliver(slot, head)
             age = self._clock() - head.received_ns
             if self._is_wanted(head.kind, age, skipping):
                 self._note_age(age)
-                return self._deliver(slot)
+                return self._deliver(slot, head)
             skipping = True
             self.row.add(Count.DROPPED_STALE)
             self._release(slot)
