@@ -40,7 +40,7 @@ from ringroom.lanes.ring import ALIGN, RingReader, RingWriter, Slot, max_payload
 from ringroom.lanes.statistics import Count, Row
 
 # Below it a copy costs less than tracking the slot's life: 32 KiB copy in about 2 us, a tracked
-# array costs about 3 us (bench/ring.py --threshold).
+# array costs about 3 us.
 COPY_BELOW = 32_768
 # Mappings kept alive by kept frames; beyond, frames are copied out until some of them die.
 MAX_EVACUATED = 16
