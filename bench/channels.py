@@ -55,6 +55,10 @@ class Channel(ABC):
     def reading(self) -> Get:
         """In the reading child: what waits for the next frame and gives it."""
 
+    def leave(self) -> None:
+        """In each child, at its end: give back what would outlive the process."""
+        return
+
     def close(self) -> None:
         """In the parent, after both children have ended."""
         return

@@ -7,6 +7,7 @@ no other along), whose packages the children put behind their own.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import site
 import tempfile
@@ -177,6 +178,10 @@ class _Iceoryx(_Peer):
             return _bytes_of(sample)
 
         return get
+
+    def leave(self) -> None:
+        self._kept.clear()
+        gc.collect()
 
     def close(self) -> None:
         os.close(self._freed)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import struct
 import sys
 import time
@@ -41,6 +42,8 @@ _STAMP = struct.Struct("<QqB")
 _TAIL = struct.Struct("<Q")
 _WARM, _FULL, _PACED, _OVER = range(4)
 PAUSE_SECONDS = 0.002
+LEAVE_SECONDS = 5.0  # a child that is in the middle of something is not waited for
+LARGE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class Load:
 
     seconds: float = 0.5
     paced: int = 300
+    """Frames, one at a time; of the largest a quarter, for some ways take seconds for them."""
+
+    def paced_for(self, nbytes: int) -> int:
+        return self.paced if nbytes < LARGE else max(2, self.paced // 4)
 
 
 TRIAL = Load(seconds=0.01, paced=5)
@@ -72,9 +79,11 @@ def run(make: type[Channel], nbytes: int, load: Load) -> Figures:
     signs, sign = os.pipe()
     try:
         with contextlib.ExitStack() as children:
-            reader = children.enter_context(_Child(lambda: _read(channel, sign)))
+            reader = children.enter_context(_Child(lambda: _read(channel, sign), channel.leave))
             os.close(sign)  # its reader's end is then the only one, and its death is seen
-            writer = children.enter_context(_Child(lambda: _write(channel, load, signs)))
+            writer = children.enter_context(
+                _Child(lambda: _write(channel, load, signs), channel.leave)
+            )
             figures = reader.figures() | writer.figures()
     finally:
         os.close(signs)
@@ -84,16 +93,20 @@ def run(make: type[Channel], nbytes: int, load: Load) -> Figures:
 
 
 class _Child:
-    """A forked process that computes figures. It inherits what was made before, as is."""
+    """A forked process that computes figures. It inherits what was made before, as is, and stays
+    until the block ends: queues and sockets still send from threads of theirs."""
 
-    def __init__(self, work: Callable[[], Figures]) -> None:
+    def __init__(self, work: Callable[[], Figures], leave: Callable[[], None]) -> None:
         self._answer, answer = os.pipe()
+        hold, self._hold = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
         self._pid = os.fork()
         if self._pid == 0:
-            _be_child(work, answer)
+            os.close(self._hold)
+            _be_child(work, leave, answer, hold)
         os.close(answer)
+        os.close(hold)
 
     def __enter__(self) -> Self:
         return self
@@ -108,22 +121,30 @@ class _Child:
 
     def __exit__(self, *exc_info: object) -> None:
         os.close(self._answer)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, 9)  # it has told all, or there is an error
-        os.waitpid(self._pid, 0)
+        os.close(self._hold)
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+                return
+            time.sleep(0.001)
 
 
-def _be_child(work: Callable[[], Figures], answer: int) -> NoReturn:
+def _be_child(
+    work: Callable[[], Figures], leave: Callable[[], None], answer: int, hold: int
+) -> NoReturn:
+    code = 1
     try:
         os.write(answer, json.dumps(work()).encode())
         os.close(answer)
-        # Queues and sockets still send from threads of theirs: the parent ends this process.
-        while True:
-            time.sleep(60)
+        os.read(hold, 1)
+        leave()
+        code = 0
     except BaseException:  # noqa: BLE001 (the parent reads the traceback)
         traceback.print_exc()
     finally:
-        os._exit(1)
+        os._exit(code)
 
 
 def _write(channel: Channel, load: Load, signs: int) -> Figures:
@@ -145,15 +166,15 @@ def _write(channel: Channel, load: Load, signs: int) -> Figures:
     send(sequence, _PACED)
     _await_sign(signs)
     time.sleep(0.02)
-    paced_spent = time.process_time()
-    for number in range(1, load.paced + 1):
+    paced, paced_spent = load.paced_for(channel.nbytes), time.process_time()
+    for number in range(1, paced + 1):
         time.sleep(PAUSE_SECONDS)
         send(sequence + number, _PACED)
     paced_spent = time.process_time() - paced_spent
-    send(sequence + load.paced + 1, _OVER)
+    send(sequence + paced + 1, _OVER)
     return {
         "writer_cpu_us": spent / count * 1e6,
-        "paced_writer_cpu_us": paced_spent / load.paced * 1e6,
+        "paced_writer_cpu_us": paced_spent / paced * 1e6,
     }
 
 

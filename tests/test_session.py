@@ -14,6 +14,7 @@ import pytest
 from app_kit import descriptors, same, sound
 from ringroom import messages as m
 from ringroom.errors import BusyError, ClosedError, LostProcessError, RoomError, WireError
+from ringroom.face import take_arrival
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.inbox import Inbox
 from ringroom.lanes.lane import ring_capacity
@@ -39,7 +40,14 @@ class Far:
     writers: list[Any]
 
     def open(
-        self, who: str, number: int, follows: int = 0, row: Any = None, *, sid: str = ""
+        self,
+        who: str,
+        number: int,
+        follows: int = 0,
+        row: Any = None,
+        *,
+        sid: str = "",
+        heard: bool = True,
     ) -> LiveWriter:
         track = TrackInfo(sid=sid or f"T{number}", name="mic", kind=Kind.AUDIO, participant=who)
         row = row or self.rows.acquire()
@@ -62,7 +70,8 @@ class Far:
             ),
             writer.descriptors().flat(),
         )
-        self.session.pump()
+        if heard:
+            self.session.pump()
         return writer
 
     def open_mailbox(self, kind: Kind, number: int) -> ReliableWriter:
@@ -145,6 +154,46 @@ def test_each_lane_in_its_turn(far: Far) -> None:
     send(writers[0])
     assert readable(inbox.fileno())
     assert len(everything(inbox)) == 1
+
+
+def test_a_lane_that_never_runs_empty_leaves_the_others_their_turns(far: Far) -> None:
+    """Its reader is slower than its source, so there is always one more."""
+    ann, ben = far.open("ann", 1), far.open("ben", 2)
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    mailbox = far.open_mailbox(Kind.AUDIO, 3)
+    assert everything(inbox) == []
+    send(ann)
+    for _ in range(5):
+        send(ann)
+        assert inbox.receive_nowait().item.participant == "ann"
+    send(ben)
+    mailbox.send_nowait(DataFrame(b"x"), 0)
+    found = []
+    for _ in range(4):
+        send(ann)
+        item = inbox.receive_nowait().item
+        found.append(item.participant if isinstance(item, AudioFrame) else item.payload)
+    assert found.index("ben") < 3, found
+    assert found.index(b"x") < 3, found
+    assert found.count("ann") == 2, found
+
+
+def test_who_comes_while_frames_never_run_out_is_heard(far: Far) -> None:
+    """A loop over `recv` that is slower than one of its tracks."""
+    ann = far.open("ann", 1)
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    assert take_arrival(far.session, inbox) is None
+    send(ann)
+    send(ann)
+    assert take_arrival(far.session, inbox) is not None
+    send(far.open("ben", 2, heard=False))
+    found = []
+    for _ in range(5):
+        send(ann)
+        arrival = take_arrival(far.session, inbox)
+        assert arrival is not None
+        found.append(arrival.item.participant)
+    assert "ben" in found
 
 
 def test_a_life_in_order_and_a_lane_that_follows(far: Far) -> None:

@@ -149,6 +149,8 @@ def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
     """The next arrival, counted as done; closes the inbox when the room has ended by itself."""
     if inbox.closed:
         return None
+    if inbox.told:
+        session.pump()  # also where frames never run out: somebody has come, or the room is over
     arrival = inbox.receive_nowait()
     if arrival is None and session.pump():
         arrival = inbox.receive_nowait()

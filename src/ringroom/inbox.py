@@ -105,6 +105,11 @@ class Inbox:
         self.relink()
         self._lanes: dict[int, InboundLane] = {}
         self._ready: deque[InboundLane] = deque()
+        # Turns until it is time to look who else has become readable: a lane that never runs
+        # empty (its reader is slower than its source) must not keep the others from theirs.
+        self._turns = 0
+        self.told = False
+        """The session's link had something to say when this was last looked at."""
         self._closed = False
         session.listeners.add(self._on_change)
 
@@ -169,10 +174,11 @@ class Inbox:
             raise ClosedError("the receiver is closed")
         if (arrival := self._loose()) is not None:
             return arrival
-        if not self._ready:
+        if self._turns <= 0 or not self._ready:
             self._look()
         while self._ready:
             lane = self._ready.popleft()
+            self._turns -= 1
             item = self._take(lane)
             if item is not None:
                 self._ready.append(lane)
@@ -183,11 +189,18 @@ class Inbox:
         return None
 
     def _look(self) -> None:
-        self._wake.take()
+        waiting = set(self._ready)
+        self.told = False
         for key, _ in self._selector.select(0):
             if key.data is not None:
                 key.data.reader.absorb()
-                self._ready.append(key.data)
+                if key.data not in waiting:
+                    self._ready.append(key.data)
+            elif key.fd == self._wake.fileno():
+                self._wake.take()
+            else:
+                self.told = True
+        self._turns = len(self._ready)
 
     def _take(self, lane: InboundLane) -> Item | None:
         try:

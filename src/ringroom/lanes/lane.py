@@ -40,7 +40,7 @@ from ringroom.lanes.ring import ALIGN, RingReader, RingWriter, Slot, max_payload
 from ringroom.lanes.statistics import Count, Row
 
 # Below it a copy costs less than tracking the slot's life: 32 KiB copy in about 2 us, a tracked
-# array costs about 3 us (bench/ring.py --threshold).
+# array costs about 3 us.
 COPY_BELOW = 32_768
 # Mappings kept alive by kept frames; beyond, frames are copied out until some of them die.
 MAX_EVACUATED = 16
@@ -222,11 +222,12 @@ class LaneReader:
             slot = self._ring.take()
         return slot
 
-    def _deliver(self, slot: Slot) -> Item:
+    def _deliver(self, slot: Slot, head: records.Head | None = None) -> Item:
         """Decode and hand over, by view or by copy."""
         payload = slot.payload
         copied = len(payload) < COPY_BELOW or not self._may_lend()
-        item = records.decode(bytes(payload) if copied else payload.toreadonly(), self.track)
+        record = bytes(payload) if copied else payload.toreadonly()
+        item = records.decode(record, self.track, head)
         # Counted before it is given back: a successor finds its place by the counts.
         self.row.add(Count.EVENTS if isinstance(item, Event) else Count.TAKEN)
         if copied:

@@ -38,6 +38,7 @@ class LiveWriter(LaneWriter):
         super().__init__(capacity, row, portable=portable)
         self._owed: deque[Event] = deque()
         self._reserved = 0
+        self._event_room = min(EVENT_ROOM, self.capacity // 4)
 
     def send(self, frame: AudioFrame | VideoFrame, received_ns: int) -> bool:
         """Offer a frame; whether it went in (else it is counted as dropped)."""
@@ -62,7 +63,7 @@ class LiveWriter(LaneWriter):
             raise FrameError(f"{size} bytes in one record, the lane takes {self.max_record}")
         self._reserved = 0
         view = None
-        if self.settle() and self._has_room_beside_events(size):
+        if (not self._owed or self.settle()) and self._has_room_beside_events(size):
             view = self._room(size)
         if view is None:
             self._count_offer()
@@ -79,7 +80,8 @@ class LiveWriter(LaneWriter):
         self._count_offer()
         self._commit(self._reserved)
         self._reserved = 0
-        self.settle()
+        if self._owed:
+            self.settle()
 
     def _count_offer(self) -> None:
         self._sequence += 1
@@ -87,7 +89,7 @@ class LiveWriter(LaneWriter):
 
     def _has_room_beside_events(self, nbytes: int) -> bool:
         ring = self._ring
-        wanted = nbytes + min(EVENT_ROOM, ring.capacity // 4)
+        wanted = nbytes + self._event_room
         return ring.capacity - ring.in_use >= wanted or ring.capacity - self.in_use >= wanted
 
     def event(self, event: Event) -> None:
@@ -142,11 +144,11 @@ class LiveReader(LaneReader):
         while (slot := self._next()) is not None:
             head = records.peek(slot.payload)
             if head.kind == records.EVENT:
-                return self._deliver(slot)
+                return self._deliver(slot, head)
             age = self._clock() - head.received_ns
             if self._is_wanted(head.kind, age, skipping):
                 self._note_age(age)
-                return self._deliver(slot)
+                return self._deliver(slot, head)
             skipping = True
             self.row.add(Count.DROPPED_STALE)
             self._release(slot)
