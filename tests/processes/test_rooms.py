@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -85,7 +86,14 @@ class End:
                 found.append(item)
         return found
 
-    def open(self, lane: int, name: str = "voice", row: int | None = None) -> ReliableWriter:
+    def open(
+        self,
+        lane: int,
+        name: str = "voice",
+        row: int | None = None,
+        publish: dict[str, Any] | None = None,
+        descriptors: tuple[int, ...] | None = None,
+    ) -> ReliableWriter:
         index = ROWS + lane if row is None else row
         writer = self.writers[lane] = ReliableWriter(1 << 16, self.table.row(index))
         opened = m.PlayoutOpen(
@@ -94,11 +102,11 @@ class End:
             name=name,
             kind="audio",
             live=False,
-            publish={},
+            publish=publish or {},
             sample_rate=RATE,
             channels=1,
         )
-        self.link.send(opened, writer.descriptors().flat())
+        self.link.send(opened, descriptors or writer.descriptors().flat())
         return writer
 
     def close(self) -> None:
@@ -200,6 +208,34 @@ def test_a_track_has_one_writer_until_it_has_ended() -> None:
             await until(lambda: worker.of(m.PlayoutReady) == [m.PlayoutReady(lane=2)])
             t.open(3)
             await until(lambda: t.of(m.PlayoutFailed))
+
+    run(main())
+
+
+def test_a_track_that_cannot_be_opened_is_refused_and_its_row_comes_back() -> None:
+    """Who sends on it is told; it once waited for ever."""
+
+    async def main() -> None:
+        async with there() as t:
+            t.connect(readers=1)
+            worker = t.attach(0)
+            await t.joined()
+            with open(os.devnull, "rb") as no_lane:
+                descriptors = (no_lane.fileno(),) * len(t.open(9, "other").descriptors().flat())
+                worker.open(1, row=150, publish={"mode": "loud"})
+                worker.open(2, row=151, publish={"volume": 11})
+                worker.open(3, row=152, descriptors=descriptors)
+                await until(lambda: worker.of(m.PlayoutFailed)[2:])
+            failed = worker.of(m.PlayoutFailed)
+            assert [one.lane for one in failed] == [1, 2, 3]
+            assert [one.error["type"] for one in failed[:2]] == ["FrameError"] * 2
+            assert "mode is 'loud'" in failed[0].error["text"]
+            rows = [m.LaneRetired(row=row) for row in (150, 151, 152)]
+            await until(lambda: [one for one in t.of(m.LaneRetired) if one in rows] == rows)
+            t.link.send(m.RowFree(row=151))
+            await until(lambda: worker.of(m.RowFree) == [m.RowFree(row=151)])
+            worker.open(4, row=153)
+            await until(lambda: worker.of(m.PlayoutReady) == [m.PlayoutReady(lane=4)])
 
     run(main())
 
