@@ -219,8 +219,8 @@ class PaperWriter(LiveWriter):
     """Says it is as large as was asked for, and takes next to no memory."""
 
     def __init__(self, capacity: int, row: Row) -> None:
-        super().__init__(ring_capacity(64, 4), row)
         self._said = capacity
+        super().__init__(ring_capacity(64, 4), row)
 
     @property
     def capacity(self) -> int:
