@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,13 @@ import pytest
 from app_kit import PATIENCE, children, descriptors, until
 from ringroom.errors import ConfigurationError, LostProcessError
 from ringroom.processes.children import IOProcess, IOThread, choose_host
-from ringroom.processes.spawning import Inherited, pickle_by_value, reap, spawn
+from ringroom.processes.spawning import (
+    Inherited,
+    ignore_interrupts,
+    pickle_by_value,
+    reap,
+    spawn,
+)
 
 NUMBER = 40
 
@@ -64,6 +71,25 @@ def forever(fd: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.write(fd, b"!")
     signal.pause()
+
+
+def deaf(fd: int) -> None:
+    ignore_interrupts()
+    os.write(fd, b"!")
+
+
+def test_an_interrupt_finds_no_child_that_is_still_starting() -> None:
+    reading, writing = os.pipe()
+    try:
+        process = spawn("child", deaf, Inherited(writing))
+        os.kill(process.pid, signal.SIGINT)
+        os.close(writing)
+        assert os.read(reading, 1) == b"!"
+        process.join(PATIENCE)
+        assert process.exitcode == 0
+        reap(process, PATIENCE)
+    finally:
+        os.close(reading)
 
 
 def test_a_child_inherits_what_it_is_given() -> None:

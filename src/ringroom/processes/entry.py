@@ -6,12 +6,16 @@ from __future__ import annotations
 def io_process(control_fd: int, preload: str) -> None:
     """An I/O process; ``preload`` is a module that it is going to need."""
     from ringroom.processes.io import run_process
+    from ringroom.processes.spawning import ignore_interrupts
 
+    ignore_interrupts()
     run_process(control_fd, preload)
 
 
 def worker_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
     """A worker. It never imports the I/O role, nor the provider's SDK."""
+    from ringroom.processes.spawning import ignore_interrupts
     from ringroom.processes.worker import run_process
 
+    ignore_interrupts()
     run_process(control_fd, blob, voice)

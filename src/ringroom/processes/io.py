@@ -10,7 +10,6 @@ import asyncio
 import faulthandler
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -62,8 +61,6 @@ async def serve(control: Link, clock: Callable[[], int] = time.monotonic_ns) -> 
 
 def run_process(control_fd: int, preload: str = "") -> None:
     """The main function of an I/O process, which may have to wait for its turn."""
-    # Ctrl-C goes to the whole foreground group; the application decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_descriptor_limit()
     faulthandler.enable()  # a crash of the SDK's native part leaves the stacks on standard error
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")

@@ -8,6 +8,7 @@ pickled by value, see `pickle_by_value`), so the child is told that there is no 
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 
 import dill
 import multiprocess
-from multiprocess import reduction
+from multiprocess import reduction, resource_tracker
 
 from ringroom.errors import ConfigurationError, StartupError
 
@@ -48,13 +49,24 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     with _main_lock:
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
+            resource_tracker.ensure_running()  # its own start would let interrupts through again
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             process.start()
         except OSError as error:
             raise StartupError(f"no process for {name}: {error.strerror}") from error
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             sys.modules["__main__"] = main
     return process
+
+
+def ignore_interrupts() -> None:
+    """In a child: Ctrl-C goes to the whole foreground group, the application decides what it means.
+    `spawn` has blocked it, so that it finds no child that is still starting."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def pickle_by_value(what: str, value: object) -> bytes:

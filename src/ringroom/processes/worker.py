@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import traceback
 from collections import Counter as Tally
@@ -436,8 +435,6 @@ def _unpickle(control: Link, blob: bytes) -> tuple[Processor, SessionOptions]:
 def run_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
     """The main function of a worker process."""
     speak(*voice)
-    # Ctrl-C goes to the whole foreground group; the application decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise_descriptor_limit()
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     control = Link.attach(control_fd)
