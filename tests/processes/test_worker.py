@@ -395,3 +395,27 @@ def test_it_ends_in_order_tracks_backlog_playout(bench: Bench) -> None:
     bench.link.send(m.Reply(request=drain.request, value=0.0))
     ending.result()
     assert m.WorkerDone(place=3) in bench.told()
+
+
+class Parting(Processor):
+    """Says goodbye, wherever it is."""
+
+    def start(self, context: WorkerContext) -> None:
+        self.context = context
+
+    def stop(self) -> None:
+        self.context.send_data("bye")
+
+
+def test_a_spare_that_never_had_a_place_says_goodbye_to_nobody() -> None:
+    application, theirs = open_links()
+    application.send(m.Stop(drain=0.0))
+    Worker(theirs, Parting(), SessionOptions(kinds=(Kind.AUDIO,))).run()
+    told = []
+    while (received := application.receive_nowait()) is not None:
+        told.append(type(received[0]))
+        if told[-1] is m.WorkerDone:
+            break
+    assert told == [m.WorkerReady, m.WorkerDone]
+    theirs.close()
+    application.close()

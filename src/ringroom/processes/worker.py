@@ -353,7 +353,7 @@ class Worker:
             self._stopping = self.machine.now() + 5.0
         for track in tuple(self._tracks.values()):
             self._close_track(track)
-        self._call("stop", lambda: self._processor.stop(), None, None)
+        self._call("stop", self._stop_processor, None, None)
         while self._backlog and self._may_wait():
             self._wait(self._stopping - self.machine.now())
             self._pump()
@@ -376,6 +376,14 @@ class Worker:
             if self._table is not None:
                 self._table.close()
         self._wake.close()
+
+    def _stop_processor(self) -> None:
+        try:
+            self._processor.stop()
+        except ClosedError:
+            # What a spare that never had a place would send has nowhere to go.
+            if self.session is not None:
+                raise
 
     def _may_wait(self) -> bool:
         """Whether there is time left; another Stop may have shortened it."""
