@@ -18,7 +18,7 @@ import ringroom
 from ringroom.testing import sources
 from ringroom.testing.server import LiveKitServer
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from docs_kit import Block, block_id, blocks
 
