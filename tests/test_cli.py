@@ -338,7 +338,8 @@ def test_ctrl_c_ends_the_demo_without_a_trace(tmp_path: Path) -> None:
         os.killpg(demo.pid, signal.SIGINT)
         _, errors = demo.communicate(timeout=30)
     assert demo.returncode == 130
-    assert "Traceback" not in errors
+    # On a busy machine frames are dropped, and that is told; nothing else is.
+    assert not [line for line in errors.splitlines() if "frames were dropped" not in line]
 
 
 def test_a_file_that_cannot_be_written_is_told_before_the_work(
