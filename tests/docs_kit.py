@@ -34,6 +34,9 @@ _FENCE = re.compile(
 )
 ROOM = "voice-room"
 LISTENING_SECONDS = 0.5
+# Plugins of these tests that a block does without: loading them takes half a second.
+_WITHOUT = ("cacheprovider", "randomly", "xdist", "timeout", "hypothesispytest")
+_PLAIN = tuple(word for name in _WITHOUT for word in ("-p", f"no:{name}"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,7 @@ class Block:
             (snippet.parent / name).write_text(text)
         snippet.write_text(self.text)
         if self.is_test:
-            return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(snippet)]
+            return [sys.executable, "-m", "pytest", "-q", *_PLAIN, str(snippet)]
         return [sys.executable, str(snippet)]
 
 

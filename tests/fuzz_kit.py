@@ -11,7 +11,6 @@ value or a `WireError` ends the run with the bytes, which then belong into the d
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import random
 import socket
@@ -112,7 +111,7 @@ def _message_seeds() -> list[bytes]:
     }
     made = []
     for kind in messages.Message.types.values():
-        values = {f.name: blank[str(f.type)] for f in dataclasses.fields(kind)}
+        values = {name: blank[type_] for name, type_ in kind.fields.items()}
         made.append(messages.encode(kind(**values)))
     return made
 

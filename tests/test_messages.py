@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 from typing import Any
@@ -41,7 +40,7 @@ KINDS = sorted(Message.types)
 
 def field_types(name: str) -> dict[str, str]:
     """By their annotations; what is in a dictionary may be anything."""
-    kinds = {f.name: str(f.type) for f in dataclasses.fields(Message.types[name])}
+    kinds = Message.types[name].fields
     return {field: "dict" if kind.startswith("dict") else kind for field, kind in kinds.items()}
 
 
@@ -189,8 +188,26 @@ def test_a_blob_does_not_show() -> None:
         readers=1,
         route="participant",
         provider_descriptors=0,
+        places={},
     )
     assert "secret" not in repr(message)
+
+
+def test_a_message_is_a_value() -> None:
+    one = messages.Start(place=1, rows_first=2, rows_count=3)
+    assert one == messages.Start(place=1, rows_first=2, rows_count=3, generation=0)
+    assert one != messages.Start(place=1, rows_first=2, rows_count=3, generation=1)
+    assert one != messages.WorkerReady(place=1)
+    assert repr(one) == "Start(generation=0, place=1, rows_first=2, rows_count=3)"
+    assert one.replace(place=4) == messages.Start(place=4, rows_first=2, rows_count=3)
+    with pytest.raises(AttributeError, match="a Start is not changed"):
+        one.place = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("values", [{}, {"lane": 1, "other": 2}, {"other": 2}])
+def test_a_message_has_all_its_fields_and_no_others(values: dict[str, int]) -> None:
+    with pytest.raises(TypeError, match=r"LaneDone of .*, expected \['lane'\]"):
+        messages.LaneDone(**values)
 
 
 @pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "RoomError"])

@@ -59,6 +59,7 @@ def test_no_secret_is_in_a_repr() -> None:
         readers=0,
         route="track",
         provider_descriptors=0,
+        places={},
     )
     for thing in (fake, config, connect):
         assert SECRET not in repr(thing)

@@ -214,13 +214,15 @@ def test_a_life_in_order_and_a_lane_that_follows(far: Far) -> None:
     assert everything(inbox) == []
 
 
-def test_a_track_that_is_back_before_its_end_was_read_ends_first(far: Far) -> None:
-    """A reconnect ends a track and opens it again, in a lane that follows none."""
+@pytest.mark.parametrize("sid", ["T", "another"])
+def test_a_track_that_is_back_before_its_end_was_read_ends_first(far: Far, sid: str) -> None:
+    """A reconnect ends a track and opens it again, in a lane that follows none; or it is published
+    anew, with another sid."""
     first = far.open("a", 1, sid="T")
     inbox = far.session.open_inbox(ALL, None)
     send(first, 1)
     far.tell(m.LaneEnding(lane=1))
-    last = send(far.open("a", 2, sid="T"), 2)
+    last = send(far.open("a", 2, sid=sid), 2)
     found = everything(inbox)
     assert [found[0], found[2], found[3]] == [
         EventKind.TRACK_STARTED,

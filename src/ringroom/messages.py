@@ -1,7 +1,7 @@
 """What two processes tell each other over a link, and its bytes.
 
-A message is a frozen dataclass; on the wire it is a JSON object of its name and fields (bytes as
-base64). Law: any bytes decode to a message or raise `WireError`. Descriptors travel beside it.
+A message is a value, never changed; on the wire it is a JSON object of its name and fields (bytes
+as base64). Law: any bytes decode to a message or raise `WireError`. Descriptors travel beside it.
 
 Who speaks with whom
   application -> I/O process   control link: NewSession
@@ -21,8 +21,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Never, Self, dataclass_transform
 
 from ringroom import errors
 from ringroom.errors import RingroomError, RoomError, WireError
@@ -31,41 +31,68 @@ VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 24
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 class Message:
-    """The base of all messages; its subclasses are all the names there are."""
+    """The base of all messages; its subclasses are all the names there are. Their annotations are
+    the fields. As dataclasses they would take a tenth of a process's start."""
 
     types: ClassVar[dict[str, type[Message]]] = {}
+    fields: ClassVar[Mapping[str, str]] = {}
+    """The names of the fields and their types, as they are written."""
 
-    @classmethod
     def __init_subclass__(cls) -> None:
-        # dataclass(slots=True) makes each class twice; the second one stays.
+        cls.fields = dict(cls.__annotations__)
         Message.types[cls.__name__] = cls
 
+    def __init__(self, **values: Any) -> None:
+        kind = type(self)
+        left_out = {name: getattr(kind, name) for name in kind.fields if hasattr(kind, name)}
+        values = left_out | values
+        if values.keys() != kind.fields.keys():
+            raise TypeError(f"{kind.__name__} of {sorted(values)}, expected {sorted(kind.fields)}")
+        self.__dict__.update(values)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    def replace(self, **changes: Any) -> Self:
+        """Another one, with these fields changed."""
+        return type(self)(**(vars(self) | changes))
+
+    def __setattr__(self, name: str, value: object) -> Never:
+        raise AttributeError(f"a {type(self).__name__} is not changed once it is made")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __repr__(self) -> str:
+        shown = (
+            # A token may be within.
+            f"{name}=<{len(value)} bytes>" if isinstance(value, bytes) else f"{name}={value!r}"
+            for name, value in vars(self).items()
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    __hash__ = None  # type: ignore[assignment]  # (some hold lists)
+
+
 class NewSession(Message):
     """Descriptors: the session's link."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Connect(Message):
     """Descriptors: the statistics table, then the provider's. ``blob`` is the pickled spec and
     options; it comes from the process that made us, never from a network. ``places`` are those
     of who was in the room before, when the I/O process is not the first (`routing.Routing`)."""
 
-    blob: bytes = field(repr=False)
+    blob: bytes
     rows_first: int
     rows_count: int
     readers: int
     route: str
     provider_descriptors: int
-    places: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Attach(Message):
     """A reader with its own link (the descriptor), in that place. Who was there before is dead, and
     whatever it had not taken, and its tracks, are the new one's."""
@@ -73,7 +100,6 @@ class Attach(Message):
     place: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Attached(Message):
     """The first message to a worker: what it inherits from a dead one in its place. ``rows`` still
     count, ``tracks`` are published."""
@@ -82,33 +108,28 @@ class Attached(Message):
     tracks: list[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Leave(Message):
     """Close the session; from a worker: its link ends in good order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RowFree(Message):
     """The application has read the counts of a retired row: it may serve another lane."""
 
     row: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Connected(Message):
     room: str
     identity: str
     sid: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Message):
     """The session could not be opened."""
 
     error: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended(Message):
     """The room is over; ``error`` is empty when it ended by itself."""
 
@@ -116,7 +137,6 @@ class Ended(Message):
     error: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneListed(Message):
     """A lane begins to count in a row."""
 
@@ -128,14 +148,12 @@ class LaneListed(Message):
     place: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneRetired(Message):
     """The counts of a row are final."""
 
     row: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneOpened(Message):
     """Descriptors: the lane's. ``track`` is empty for the lanes of data and of room events.
     ``follows`` is the lane that this one continues, to be drained first; 0 for none. A lane whose
@@ -152,21 +170,18 @@ class LaneOpened(Message):
     waiting: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneEnding(Message):
     """Nothing more is written to the lane."""
 
     lane: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LaneDone(Message):
     """The reader has taken all there was and closed its end."""
 
     lane: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlayoutOpen(Message):
     """Descriptors: the lane's. ``kind`` "data" is the lane of outgoing messages, of no track."""
 
@@ -182,18 +197,15 @@ class PlayoutOpen(Message):
     height: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlayoutReady(Message):
     lane: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlayoutFailed(Message):
     lane: int
     error: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Flush(Message):
     """Throw away what was sent before frame number ``sequence`` and not played."""
 
@@ -202,7 +214,6 @@ class Flush(Message):
     sequence: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Drain(Message):
     """Answer when all that was sent before frame number ``sequence`` is played."""
 
@@ -211,27 +222,23 @@ class Drain(Message):
     sequence: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlayoutClose(Message):
     """Unpublish, after the frames that are in the lane."""
 
     lane: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TrackClose(Message):
     """Unpublish a track that was inherited and never written to."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply(Message):
     request: int
     value: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Start(Message):
     """Descriptors: the worker's link to the session, the statistics table. Said again when the I/O
     process has died: what goes on goes on there."""
@@ -242,26 +249,22 @@ class Start(Message):
     generation: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stop(Message):
     """End. ``drain``: first finish what waits, within that many seconds."""
 
     drain: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReady(Message):
     place: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerFailed(Message):
     """`Processor.start` raised."""
 
     error: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem(Message):
     """User code raised in a worker: counted always, told with a traceback the first time."""
 
@@ -272,7 +275,6 @@ class Problem(Message):
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejoined(Message):
     """After a second `Start`: the lanes and rows from before are not used any more."""
 
@@ -280,14 +282,13 @@ class Rejoined(Message):
     generation: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerDone(Message):
     place: int
 
 
 def encode(message: Message) -> bytes:
     body: dict[str, Any] = {"v": VERSION, "m": type(message).__name__}
-    for name, value in asdict(message).items():
+    for name, value in vars(message).items():
         body[name] = base64.b64encode(value).decode() if isinstance(value, bytes) else value
     return json.dumps(body, separators=(",", ":")).encode()
 
@@ -303,15 +304,10 @@ def decode(raw: bytes) -> Message:
     kind = Message.types.get(name) if isinstance(name, str) else None
     if kind is None:
         raise WireError(f"a message of unknown name {name!r}")
-    known = _fields(kind.__name__, kind, body)
-    return kind(**{f.name: _field(kind.__name__, f.name, str(f.type), body) for f in known})
-
-
-def _fields(name: str, kind: type[Message], body: dict[str, Any]) -> tuple[Any, ...]:
-    known = fields(kind)
-    if {f.name for f in known} != set(body):
-        raise WireError(f"a {name} with the fields {sorted(body)}")
-    return known
+    if kind.fields.keys() != body.keys():
+        raise WireError(f"a {kind.__name__} with the fields {sorted(body)}")
+    known = kind.fields.items()
+    return kind(**{name: _field(kind.__name__, name, type_, body) for name, type_ in known})
 
 
 _TYPES: dict[str, type | tuple[type, ...]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 
@@ -286,9 +286,9 @@ class Outgoing:
         )
         if isinstance(frame, AudioFrame):
             lane.resampler = TrackResampler(frame.sample_rate, frame.channels)
-            message = replace(message, sample_rate=frame.sample_rate, channels=frame.channels)
+            message = message.replace(sample_rate=frame.sample_rate, channels=frame.channels)
         elif isinstance(frame, VideoFrame):
-            message = replace(message, width=frame.width, height=frame.height)
+            message = message.replace(width=frame.width, height=frame.height)
         self._open_lane(lane, message, capacity)
 
     def _open_lane(self, lane: OutgoingLane, message: m.PlayoutOpen, capacity: int) -> None:
@@ -301,7 +301,7 @@ class Outgoing:
             raise
         self._numbers += 1
         lane.writer, lane.number, lane.ready = writer, self._numbers, False
-        lane.opened = replace(message, lane=lane.number, row=row.index)
+        lane.opened = message.replace(lane=lane.number, row=row.index)
         self._session.send(lane.opened, writer.descriptors().flat())
 
 

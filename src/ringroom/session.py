@@ -14,7 +14,7 @@ import copy
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ringroom import messages as m
 from ringroom.accounts import Accounts, LaneStatistics, merged
@@ -238,10 +238,14 @@ class Session:
             self._begin(lane)
 
     def _ended_before(self, track: TrackInfo | None) -> InboundLane | None:
-        """The ended lane of the same track that is not drained yet (a reconnect ends a track and
-        opens it again): it goes first."""
+        """The ended lane of the same track that is not drained yet: it goes first. A reconnect ends
+        a track and opens it again, or publishes it anew, under its name with another sid."""
+        if track is None:
+            return None
         for lane in self._inbound.lanes.values():
-            if track and lane.track and lane.track.sid == track.sid and lane.successor is None:
+            if lane.track is None or lane.successor is not None:
+                continue
+            if lane.track.sid == track.sid or (lane.ending and _is_heir(track, lane.track)):
                 return lane
         return None
 
@@ -393,3 +397,8 @@ class Session:
         self.settle_past()
         self._accounts.retire_all()
         self.link.close()
+
+
+def _is_heir(track: TrackInfo, other: TrackInfo) -> bool:
+    """Whether it is all the same but for the sid."""
+    return replace(track, sid=other.sid) == other

@@ -137,6 +137,7 @@ class There(End):
             readers=readers,
             route=route,
             provider_descriptors=len(fds),
+            places={},
         )
         self.link.send(message, (self.table.fd, *fds))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ringroom import messages as m
@@ -259,7 +259,7 @@ class Captures:
         was not taken."""
         for lane in self._lanes.values():
             position, waiting = lane.writer.succeed()
-            again = replace(lane.opened, position=position, waiting=waiting)
+            again = lane.opened.replace(position=position, waiting=waiting)
             self._tell(again, lane.writer.descriptors().flat())
             if lane.mailbox is not None:
                 lane.mailbox.drain()

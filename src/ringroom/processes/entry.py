@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 
 def io_process(control_fd: int, preload: str) -> None:
     """An I/O process; ``preload`` is a module that it is going to need."""
+    # It multiplies no matrices: numpy's threads for that would cost memory, and time to start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ringroom.processes.io import run_process
     from ringroom.processes.spawning import ignore_interrupts
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Machine:
-    """The real machine; what stands for another overrides all of it."""
+    """The real machine; what stands for another overrides all of it but `readable`."""
 
     def now_ns(self) -> int:
         """Nanoseconds, never going back; the same for all roles."""
@@ -33,12 +33,11 @@ class Machine:
     def wait(self, fds: Iterable[int], seconds: float | None) -> list[int]:
         """Until one of them is readable: those that are, none when the time is up (None: never).
         What is closed (-1) is left out."""
-        poller = select.poll()
-        for fd in fds:
-            if fd >= 0:
-                poller.register(fd, select.POLLIN)
-        ready = poller.poll(None if seconds is None else max(0.0, seconds) * 1000)
-        return [fd for fd, _ in ready]
+        return _readable(fds, None if seconds is None else max(0.0, seconds) * 1000)
+
+    def readable(self, fds: Iterable[int]) -> list[int]:
+        """Those that are readable now. Nobody else has a turn meanwhile."""
+        return _readable(fds, 0.0)
 
     def lock(self) -> AbstractContextManager[bool]:
         """What threads of one process hold for a moment, once or several times."""
@@ -59,6 +58,14 @@ class Machine:
         import asyncio  # a worker does without
 
         return asyncio.run(coroutine)
+
+
+def _readable(fds: Iterable[int], milliseconds: float | None) -> list[int]:
+    poller = select.poll()
+    for fd in fds:
+        if fd >= 0:
+            poller.register(fd, select.POLLIN)
+    return [fd for fd, _ in poller.poll(milliseconds)]
 
 
 MACHINE = Machine()

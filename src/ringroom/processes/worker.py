@@ -106,16 +106,26 @@ class Worker:
         self.control.send(m.WorkerReady(place=0))
 
     def _loop(self) -> None:
+        told = True
         while True:
-            self._pump()
+            if told:
+                self._pump()
             if self._stopping is not None and self.machine.now() >= self._stopping:
                 return
             if self._step():
+                told = bool(self.machine.readable(self._links()))
                 continue
             if self._stopping is not None or self._room_over():
                 return
             due = self._missing_at
-            self._wait(None if due is None else due - self.machine.now())
+            told = self._wait(None if due is None else due - self.machine.now())
+
+    def _links(self) -> list[int]:
+        """Readable when `_pump` has something to do."""
+        links = [self.control.fileno()]
+        if self.session is not None:
+            links.append(self.session.fileno())
+        return links
 
     def _room_over(self) -> bool:
         return self.session is not None and self.session.ending is not None
@@ -338,14 +348,17 @@ class Worker:
             )
         )
 
-    def _wait(self, seconds: float | None = None) -> None:
-        fds = [self.control.fileno(), self._wake.fileno()]
+    def _wait(self, seconds: float | None = None) -> bool:
+        """Until there is something to do; whether that may be for `_pump`."""
+        others = [self._wake.fileno()]
         with self.lock:
-            if self.session is not None and self._inbox is not None:
-                fds += [self.session.fileno(), self._inbox.fileno()]
-            fds += [lane.freed_fileno() for lane in self._backlog]
-        self.machine.wait(fds, seconds)
+            links = self._links()
+            if self._inbox is not None:
+                others.append(self._inbox.fileno())
+            others += [lane.freed_fileno() for lane in self._backlog]
+        readable = self.machine.wait(links + others, seconds)
         self._wake.take()
+        return not readable or not set(links).isdisjoint(readable)
 
     def _finish(self) -> None:
         """Close the tracks in good order and play out, within the time that Stop gave."""
