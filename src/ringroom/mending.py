@@ -16,7 +16,7 @@ from ringroom.connection import Connection, Prepared
 from ringroom.errors import ClosedError, LostProcessError, RingroomError
 from ringroom.frames import EventKind
 from ringroom.processes.supervision import Place, Turn
-from ringroom.processes.supervisor import Care, Post, Record
+from ringroom.processes.supervisor import STANDBY_AFTER, Care, Post, Record
 
 log = logging.getLogger("ringroom")
 
@@ -54,26 +54,29 @@ class Mending:
         self._attempt: _Attempt | None = None
         self._joining = False
         self._down = False
-        self._since = 0.0
+        self._joined_at = 0.0
+        self._standby_at: float | None = None
 
     def begin(self) -> None:
         """The room is joined."""
         self._post.on(Turn.FILL)
-        self._since = self._machine.now()
-        self._keep_standby()
+        self._joined(self._machine.now())
+
+    def _joined(self, now: float) -> None:
+        self._joining, self._down, self._joined_at = False, False, now
+        self._standby_at = now + STANDBY_AFTER if self._standby else None
 
     def _keep_standby(self) -> None:
-        if self._standby:
-            try:
-                self._connection.keep_standby()
-            except RingroomError as error:
-                log.warning("no standby I/O process: %s", error)
+        self._standby_at = None
+        try:
+            self._connection.keep_standby()
+        except RingroomError as error:
+            log.warning("no standby I/O process: %s", error)
 
     def patience(self) -> float | None:
         """Seconds until `turn` has something to do; None: when the session changes."""
-        if self._post.state is not Place.WAITING:
-            return None
-        return max(0.0, self._post.until - self._machine.now())
+        due = self._post.until if self._post.state is Place.WAITING else self._standby_at
+        return None if due is None else max(0.0, due - self._machine.now())
 
     def turn(self) -> None:
         """Do what is due."""
@@ -82,6 +85,8 @@ class Mending:
             self._post.on(Turn.TIME)
         if self._post.state is Place.FILLED:
             self._look(now)
+        if self._standby_at is not None and now >= self._standby_at and not self._down:
+            self._keep_standby()
         if self._post.state is Place.VACANT:
             self._post.on(Turn.FILL)
             self._attempt = _Attempt()
@@ -124,12 +129,11 @@ class Mending:
             text = f"the I/O process died{how}; its standard error tells why"
             self._died(LostProcessError(text), now)
         elif self._joining and session.joined is not None:
-            self._joining, self._down, self._since = False, False, now
+            self._joined(now)
             self._calls.rejoin()
             text = "another I/O process has joined the room"
             log.warning("%s", text)
             self._calls.tell(EventKind.CONNECTION_BACK, text)
-            self._keep_standby()
 
     def _use(self, attempt: _Attempt, now: float) -> None:
         error = attempt.error
@@ -144,7 +148,7 @@ class Mending:
 
     def _died(self, error: RingroomError, now: float) -> None:
         record = self._post.record
-        lived = 0.0 if self._down else now - self._since
+        lived = 0.0 if self._down else now - self._joined_at
         wait = record.died(now, lived)
         self._post.until = now + wait
         if record.too_often(now) or isinstance(error, ClosedError):
@@ -154,7 +158,7 @@ class Mending:
             self._post.on(Turn.DIED_SOON if wait else Turn.DIED)
         if not self._down:
             self._calls.tell(EventKind.CONNECTION_LOST, str(error))
-        self._down, self._joining = True, False
+        self._down, self._joining, self._standby_at = True, False, None
         log.error("%s", error)
 
     def close(self) -> None:

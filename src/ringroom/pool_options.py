@@ -31,14 +31,15 @@ class PoolOptions:
     drain_timeout: float = 5.0
     """Seconds for finishing what waits, when the pool stops in good order."""
     spares: int = 1
-    """Workers that have started and wait for the place of one that dies."""
+    """Workers that have started and wait for the place of one that dies, from a second after the
+    work has begun."""
     restarts: int = 10
     """How often a worker's place is given to another within `restart_window`, and how often the I/O
     process is replaced; then the pool ends with `LostProcessError`. 0: with the first death."""
     restart_window: float = 60.0
     """Seconds."""
     standby: bool = True
-    """Whether another I/O process is kept ready, for the death of the one that works."""
+    """Whether another I/O process is kept ready, for the death of the one that works; likewise."""
     stuck_after: float | None = None
     """Seconds on one frame after which a worker is reported to ``on_error``, with its Python stack;
     None: never."""

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ringroom.processes.supervision import Action, Happening, Place, State
-from ringroom.processes.supervisor import BACKOFF_MOST, STOP_GRACE, Care, Order, Record, Supervisor
+from ringroom.processes.supervisor import (
+    BACKOFF_MOST,
+    STANDBY_AFTER,
+    STOP_GRACE,
+    Care,
+    Order,
+    Record,
+    Supervisor,
+)
 
 A, H = Action, Happening
 DYING = {Action.KILL, Action.TERMINATE}
@@ -231,6 +239,7 @@ def started(care: Care) -> Supervisor:
     for order in supervisor.begin(0.0):
         supervisor.on(order.child, H.READY, 0.0)
     supervisor.seat(0.0)
+    supervisor.tick(STANDBY_AFTER)
     return supervisor
 
 
@@ -244,6 +253,24 @@ def test_a_warm_spare_takes_the_place_at_once() -> None:
     orders = supervisor.on(1, H.EXITED, 5.0)
     assert actions(orders) == ["bury", "tell lost", "send start", "tell replaced", "spawn"]
     assert orders[2] == Order(A.SEND_START, 3, 0)
+
+
+def test_spares_are_started_once_the_work_has_settled() -> None:
+    supervisor = Supervisor(Care(places=1, spares=1, restarts=3))
+    supervisor.begin(0.0)
+    supervisor.on(1, H.READY, 3.0)
+    assert actions(supervisor.seat(3.0)) == ["send start"]
+    assert supervisor.due() == 3.0 + STANDBY_AFTER
+    assert supervisor.tick(2.9 + STANDBY_AFTER) == []
+    assert actions(supervisor.tick(3.0 + STANDBY_AFTER)) == ["spawn"]
+
+
+def test_who_dies_before_that_is_replaced_at_once() -> None:
+    supervisor = Supervisor(Care(places=1, spares=1, restarts=3))
+    supervisor.begin(0.0)
+    supervisor.on(1, H.READY, 0.0)
+    supervisor.seat(0.0)
+    assert actions(supervisor.on(1, H.EXITED, 0.5)) == ["bury", "tell lost", "spawn", "spawn"]
 
 
 def test_without_a_spare_somebody_is_started() -> None:

@@ -29,6 +29,9 @@ from ringroom.processes.supervision import (
 # Who dies sooner than this after it was seated died of what made it start.
 QUICK_SECONDS = 0.25
 BACKOFF_FIRST, BACKOFF_MOST = 0.1, 1.0
+# Whoever stands by is started so many seconds after the work has begun: a beginning needs the cores
+# for itself, and a short call nobody who stands by.
+STANDBY_AFTER = 1.0
 # Seconds that a child has for ending once it was told to, beside what it may drain.
 STOP_GRACE = 2.0
 
@@ -126,6 +129,7 @@ class Supervisor:
         self._seating = False
         self._bench = Record(care)
         self._spawn_at = 0.0
+        self._settled_at = 0.0
         self._numbers = 0
         self._orders: list[Order] = []
 
@@ -135,8 +139,8 @@ class Supervisor:
         return self._given()
 
     def seat(self, now: float) -> list[Order]:
-        """From here on whoever is warm is seated, and spares are kept."""
-        self._seating = True
+        """From here on whoever is warm is seated, and spares are kept, after `STANDBY_AFTER`."""
+        self._seating, self._settled_at = True, now + STANDBY_AFTER
         self._settle(now)
         return self._given()
 
@@ -282,11 +286,14 @@ class Supervisor:
         return places + spares - there
 
     def _next_spawn(self) -> float:
-        """Spares that die again and again are not tried for a while, unless a place wants one."""
+        """Spares have time, and those that die again and again are not tried for a while, unless a
+        place wants one."""
+        if self._wanted:
+            return self._spawn_at
         deaths = self._bench.deaths
-        if len(deaths) > self.care.restarts and not self._wanted:
+        if len(deaths) > self.care.restarts:
             return deaths[-1 - self.care.restarts] + self.care.window
-        return self._spawn_at
+        return max(self._spawn_at, self._settled_at)
 
     def _spawn_missing(self, now: float) -> None:
         for _ in range(self._missing):
