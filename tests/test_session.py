@@ -234,6 +234,24 @@ def test_a_track_that_is_back_before_its_end_was_read_ends_first(far: Far, sid: 
     assert everything(inbox) == [EventKind.TRACK_ENDED]
 
 
+def test_a_track_that_is_published_anew_waits_for_no_reader(far: Far) -> None:
+    """Who reads events only hears of it at once."""
+    events = far.session.open_inbox({Kind.EVENT}, None)
+    send(far.open("a", 1, sid="T"), 1)
+    far.tell(m.LaneEnding(lane=1))
+    far.open("a", 2, sid="another")
+    assert everything(events) == [EventKind.TRACK_STARTED, EventKind.TRACK_STARTED]
+
+
+def test_two_tracks_of_one_name_do_not_wait_for_each_other(far: Far) -> None:
+    inbox = far.session.open_inbox(ALL, None)
+    far.open("a", 1, sid="T")
+    second = send(far.open("a", 2, sid="another"), 2)
+    found = everything(inbox)
+    assert found[:2] == [EventKind.TRACK_STARTED, EventKind.TRACK_STARTED]
+    assert same(found[2].samples, second.samples)
+
+
 def test_three_beginnings_of_a_track_in_order(far: Far) -> None:
     frames = []
     for number in (1, 2, 3):

@@ -245,9 +245,14 @@ class Session:
         for lane in self._inbound.lanes.values():
             if lane.track is None or lane.successor is not None:
                 continue
-            if lane.track.sid == track.sid or (lane.ending and _is_heir(track, lane.track)):
+            if lane.track.sid == track.sid:
+                return lane
+            if lane.ending and _is_heir(track, lane.track) and self._is_read(lane):
                 return lane
         return None
+
+    def _is_read(self, lane: InboundLane) -> bool:
+        return any(inbox.reads(lane) for inbox in self._inboxes)
 
     def _begin(self, lane: InboundLane) -> None:
         if lane.track is not None:
@@ -271,7 +276,7 @@ class Session:
         unread = [
             other
             for other in self._inbound.lanes.values()
-            if other.ending and not any(inbox.reads(other) for inbox in self._inboxes)
+            if other.ending and not self._is_read(other)
         ]
         for other in unread[:-MAX_UNREAD_ENDED]:
             self.tell(other.track_event(EventKind.TRACK_ENDED), other)
