@@ -98,6 +98,18 @@ def test_descriptors_go_with_their_message(links: tuple[Link, Link]) -> None:
     close_all(files)
 
 
+def test_closing_drops_what_was_received_and_not_taken(links: tuple[Link, Link]) -> None:
+    ours, theirs = links
+    (file,) = some_files(1)
+    ours.send(m.LaneDone(lane=1))
+    ours.send(m.LaneDone(lane=2), (file,))
+    assert theirs.receive_nowait() == (m.LaneDone(lane=1), ())
+    theirs.close()
+    with pytest.raises(ClosedError):
+        theirs.receive_nowait()
+    os.close(file)
+
+
 def test_a_byte_at_a_time(raw: tuple[socket.socket, Link]) -> None:
     sock, link = raw
     data = frame(m.Leave()) + frame(m.WorkerReady(place=3))

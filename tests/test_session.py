@@ -356,8 +356,20 @@ def test_a_leave_that_finds_nobody_wakes_who_waits(far: Far) -> None:
     far.link.close()
     far.session.leave()
     assert woken
+    assert far.session.pump()
     assert far.session.ending is not None
     assert far.session.ending.error is None
+
+
+def test_what_was_said_before_a_death_is_heard_though_a_send_has_noticed_it(far: Far) -> None:
+    far.open("a", 1, heard=False)
+    far.link.send(m.Ended(reason="room closed", error=""))
+    far.link.close()
+    far.session.send(m.LaneDone(lane=5))
+    assert far.session.pump()
+    assert [track.participant for track in far.session.tracks] == ["a"]
+    assert far.session.ending is not None
+    assert far.session.ending.reason == "room closed"
 
 
 def test_descriptors_beside_a_message_that_takes_none_are_closed(far: Far) -> None:

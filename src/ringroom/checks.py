@@ -35,13 +35,12 @@ Samples: TypeAlias = NDArray[np.int16]
 
 
 def is_whole(value: object) -> bool:
-    # The first is nearly always so, and cheap: this is asked several times for each frame.
-    return type(value) is int or (
-        isinstance(value, int | np.integer) and not isinstance(value, bool)
-    )
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_rate(sample_rate: int) -> int:
+    if type(sample_rate) is int and MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        return sample_rate  # nearly always so, and asked several times for each frame
     if not is_whole(sample_rate):
         raise FrameError(f"the sample rate is {sample_rate!r}, expected a whole number of Hz")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
@@ -52,6 +51,8 @@ def check_rate(sample_rate: int) -> int:
 
 
 def check_channels(channels: int) -> int:
+    if type(channels) is int and 1 <= channels <= 2:
+        return channels
     if not is_whole(channels) or channels not in (1, 2):
         raise FrameError(f"channels is {channels!r}, expected 1 (mono) or 2 (stereo)")
     return int(channels)

@@ -120,11 +120,12 @@ class Link:
         Raises `ClosedError` at the peer's end of file, `WireError` for what is not ours.
         """
         while True:
+            sock = self._open_socket()
             received = self._next()
             if received is not None:
                 return received
             try:
-                data, ancillary, flags, _ = self._open_socket().recvmsg(
+                data, ancillary, flags, _ = sock.recvmsg(
                     _READ_BYTES, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
                 )
             except BlockingIOError:
@@ -182,6 +183,7 @@ class Link:
         for _, descriptors in self._outbox:
             for fd in descriptors:
                 os.close(fd)
+        self._received.clear()
         self._descriptors.clear()
         self._outbox.clear()
 

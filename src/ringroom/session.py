@@ -10,6 +10,7 @@ Ownership: of each inbound lane the reading end, of each outgoing lane the writi
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections import deque
@@ -95,6 +96,8 @@ class Session:
         self._away: dict[str, InboundLane] = {}
         self._requests = 0
         self._leaving = False
+        self._unheard = False
+        """The peer is gone."""
 
     def fileno(self) -> int:
         """The link's: readable when `pump` has something to do."""
@@ -107,13 +110,15 @@ class Session:
         return self._requests
 
     def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
-        """Send over the link; a peer that is gone is noted, not raised."""
+        """Send over the link; a peer that is gone is noted, not raised: `pump` tells of it, after
+        all that the peer has said before."""
         if self.interrupted:
             return
         try:
             self.link.send(message, descriptors)
         except ClosedError:
-            self._lost()
+            self._unheard = True
+            self.notify()
 
     def pump(self) -> bool:
         """Handle all messages that are here; whether there were any."""
@@ -121,11 +126,15 @@ class Session:
             return False
         changed = False
         try:
-            self.link.flush()
             while (received := self.link.receive_nowait()) is not None:
                 changed = True
                 self._handle(*received)
         except ClosedError:
+            self._unheard = True
+        else:
+            with contextlib.suppress(ClosedError):  # the next look finds the end
+                self.link.flush()
+        if self._unheard:
             changed = True
             self._lost()
         if changed:
@@ -301,7 +310,8 @@ class Session:
         self._inbound.lanes.clear()
         self._past.append(self._accounts)
         self._accounts, self._table, self.link = Accounts(table), table, link
-        self.interrupted, self.joined, self.refused, self.attached = False, None, None, None
+        self.interrupted, self._unheard = False, False
+        self.joined = self.refused = self.attached = None
         self.replies.update(dict.fromkeys(self.unanswered, 0.0))
         self.unanswered.clear()
         self.playout_news.clear()

@@ -47,7 +47,7 @@ def test_sound_of_a_format(frame: AudioFrame) -> None:
 
 def test_they_shrink_to_the_simplest() -> None:
     def simplest(strategy: st.SearchStrategy[Any]) -> Any:
-        return find(strategy, lambda _: True, settings=settings(max_examples=20, database=None))
+        return find(strategy, lambda _: True, settings=settings(max_examples=5, database=None))
 
     sound = simplest(strategies.audio_frames())
     assert (len(sound.samples), sound.sample_rate, sound.channels) == (1, 16_000, 1)
