@@ -1,0 +1,332 @@
+"""A chaos run: a pool over a room, people, the one who lets things go wrong, and one who looks.
+
+Three threads: the caller's, which plays the plan; one that looks at all laws a few times a second
+and keeps the people going; and one of the application, which sends sound and messages of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from ringroom.errors import ClosedError, RingroomError
+from ringroom.frames import AudioFrame
+from ringroom.pool import Pool
+from ringroom.processor import Problem
+from ringroom.testing.belongings import belongings
+from ringroom.testing.chaos import plan as p
+from ringroom.testing.chaos.actor import Actor
+from ringroom.testing.chaos.deaths import Deaths
+from ringroom.testing.chaos.ears import OWN_TRACK, PIECE_SECONDS, Ears, numbered
+from ringroom.testing.chaos.gauges import Gauge, Holdings, cpu_ticks, steal_between
+from ringroom.testing.chaos.report import Report
+from ringroom.testing.chaos.fake_stage import FakeStage
+from ringroom.testing.simulation.laws import Broken, check_lanes
+
+__all__ = ["Stage", "run"]
+
+Tell = Callable[[str], None]
+_LOOK_SECONDS = 0.25
+_TELL_SECONDS = 5.0
+_STUCK_AFTER = 1.0
+_OWN_RATE = 16_000
+# What may be more at a moment of rest than at the first: what comes and goes by itself.
+_DESCRIPTORS, _THREADS, _MEMORY = 8, 2, 32 << 20
+_MANY = 1_000_000
+
+
+class Stage(Protocol):
+    """A room, its people, and what can go wrong with them: see `FakeStage`."""
+
+    kind: str
+    ears: Ears
+    blocked_until: float
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def options(self) -> dict[str, Any]: ...
+    def begin(self) -> None: ...
+    @property
+    def warm(self) -> bool: ...
+    def tick(self, now: float) -> None: ...
+    def let(self, happening: p.Happening) -> None: ...
+    def rest(self) -> None: ...
+    @property
+    def rested(self) -> bool: ...
+    def close_room(self) -> None: ...
+
+
+@dataclass(eq=False)
+class _Run:
+    plan: p.Plan
+    stage: Stage
+    tell: Tell
+    report: Report
+    broken: list[Broken] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+    began: float = field(default_factory=time.monotonic)
+    pool: Pool | None = None
+
+    # What `Deaths` needs.
+
+    @property
+    def blocked_until(self) -> float:
+        return self.stage.blocked_until
+
+    @blocked_until.setter
+    def blocked_until(self, moment: float) -> None:
+        self.stage.blocked_until = moment
+
+    def check(self) -> None:
+        """Raises `Broken` if a law was broken on any thread."""
+        if self.broken:
+            raise self.broken[0]
+
+    def note(self, broken: Broken) -> None:
+        self.broken.append(broken)
+
+    # The application.
+
+    def play(self) -> None:
+        """All of it. Raises `Broken`, and what ends a pool."""
+        plan = self.plan
+        options = self.stage.options()
+        stuck = {} if plan.counted else {"stuck_after": _STUCK_AFTER, "restart_stuck": True}
+        pool = Pool(
+            Actor,
+            options.pop("provider"),
+            **options,
+            **stuck,
+            workers=plan.places,
+            spares=plan.spares,
+            standby=plan.standby,
+            restarts=_MANY,
+            on_error=self._on_error,
+        )
+        try:
+            with pool:
+                self.pool = pool
+                self.stage.begin()
+                with self._thread("watch", self._watch), self._thread("speaker", self._speak):
+                    self._play_plan(pool)
+                    self.over.set()
+                self.stage.close_room()
+                pool.wait(plan.patience)
+                pool.drain()
+            check_lanes(pool.stats().lanes, over=True)
+        finally:
+            self.over.set()
+            if hasattr(pool._connection, "session"):
+                self.report.statistics = pool.stats()
+
+    @contextlib.contextmanager
+    def _thread(self, name: str, function: Callable[[], None]) -> Iterator[None]:
+        def guarded() -> None:
+            try:
+                function()
+            except Broken as broken:
+                self.note(broken)
+            except Exception as error:  # noqa: BLE001 (told to the one who plays)
+                self.note(Broken("errors", f"{name}: {type(error).__name__}: {error}"))
+
+        thread = threading.Thread(target=guarded, name=f"chaos-{name}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.over.set()
+            thread.join(self.plan.patience)
+
+    def _on_error(self, problem: Problem) -> None:
+        where = problem.where
+        self.report.problems[where] = self.report.problems.get(where, 0) + 1
+        if where not in ("stuck", "reply"):
+            self.note(Broken("order", f"worker {problem.worker}: {problem.summary}"))
+
+    def _speak(self) -> None:
+        """A track and messages of the application's own."""
+        assert self.pool is not None
+        for turn in itertools.count():
+            if self.over.is_set():
+                return
+            sound = AudioFrame(numbered(5 * turn, 5, _OWN_RATE, 1), _OWN_RATE, track=OWN_TRACK)
+            try:
+                self.pool.send(sound, timeout=self.plan.patience)
+                if not turn % 10:
+                    self.pool.send_data(str(turn), topic="number", timeout=self.plan.patience)
+                if not turn % 50:
+                    self.pool.flush(OWN_TRACK, timeout=self.plan.patience)
+            except ClosedError:
+                return
+            except TimeoutError as error:
+                raise Broken("deadline", f"{error}") from None
+            except RingroomError:
+                self.over.wait(5 * PIECE_SECONDS)  # refused, for now; what ends the pool, ends it
+
+    # Who looks.
+
+    def _watch(self) -> None:
+        told = time.monotonic()
+        while not self.over.wait(_LOOK_SECONDS):
+            now = time.monotonic()
+            self.stage.tick(now)
+            assert self.pool is not None
+            statistics = self.pool.stats()
+            check_lanes(statistics.lanes)
+            if self.pool.ended is not None or self.pool._failure is not None:
+                raise Broken("errors", f"the pool has ended: {self.pool._failure}")
+            if now > told + _TELL_SECONDS:
+                told = now
+                received, kills = statistics.received, sum(self.report.kills.values())
+                self.tell(
+                    f"{now - self.began:5.0f} s  {kills} kills, "
+                    f"{sum(self.report.happenings.values())} other happenings; frames received: "
+                    f"{received.sent}, {received.dropped} dropped, {received.lost} lost"
+                )
+
+    # Who lets things go wrong.
+
+    def _play_plan(self, pool: Pool) -> None:
+        plan, deaths = self.plan, Deaths(pool, self.plan, self)
+        self.report.kills, self.report.recoveries = deaths.kills, deaths.recoveries
+        deaths.until(lambda: self.stage.warm, "everybody to be heard and answered")
+        self._gauge("start", deaths)
+        happenings, many = p.happenings(plan, self.stage.kind), plan.worker_kills + plan.io_kills
+        begin = time.monotonic()
+        for half, name in enumerate(("middle", "end"), 1):
+            if plan.counted:
+                due = itertools.islice(happenings, many - many // 2 if half == 1 else many // 2)
+                self._let_all(due, None, deaths)
+            else:
+                self._let_all(happenings, begin + plan.seconds * half / 2, deaths)
+            self._gauge(name, deaths)
+        self._judge_growth()
+
+    def _let_all(
+        self, happenings: Iterator[p.Happening], end: float | None, deaths: Deaths
+    ) -> None:
+        while end is None or time.monotonic() < end:
+            happening = next(happenings, None)
+            if happening is None:
+                self._pause(0.0 if end is None else end - time.monotonic())
+                return
+            pause = happening.after
+            if end is not None:
+                pause = min(pause, end - time.monotonic())
+            self._pause(pause)
+            self.check()
+            self.report.last.append(f"{time.monotonic() - self.began:.2f} s: {happening}")
+            if not deaths.let(happening):
+                self.stage.let(happening)
+            if not isinstance(happening, p.Kill):
+                name = type(happening).__name__
+                self.report.happenings[name] = self.report.happenings.get(name, 0) + 1
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(left, _LOOK_SECONDS))
+
+    def _gauge(self, name: str, deaths: Deaths) -> None:
+        """Let everything come to rest, and look what is held."""
+        self.stage.rest()
+        deaths.until(lambda: self.stage.rested, "everybody to be back and heard")
+        deaths.wait_until_ready()
+        start = self.report.gauges.get("start")
+
+        def settled() -> bool:
+            gauge = self.report.gauges[name] = self._held()
+            return start is None or not _grown(start, gauge)
+
+        try:
+            deaths.until(settled, "what is held to be as at the start")
+        except Broken:
+            assert start is not None
+            self.check()
+            raise Broken("leak", _grown(start, self.report.gauges[name])) from None
+
+    def _held(self) -> Gauge:
+        pool = self.pool
+        assert pool is not None
+        gc.collect()
+        return Gauge(
+            application=Holdings.of([os.getpid()]),
+            io=Holdings.of([pool.io_pid] if pool.io_pid else []),
+            workers=Holdings.of(pool.pids),
+            children=sum(text.startswith("child ") for text in belongings()),
+        )
+
+    def _judge_growth(self) -> None:
+        middle, end = self.report.gauges["middle"], self.report.gauges["end"]
+        for who in ("application", "io", "workers"):
+            before, after = getattr(middle, who).memory, getattr(end, who).memory
+            if after > before * 1.25 + _MEMORY:
+                text = f"{who}: {after >> 20} MiB at the end, {before >> 20} in the middle"
+                raise Broken("memory", text)
+
+
+def run(plan: p.Plan, *, livekit: bool = False, tell: Tell | None = None) -> Report:
+    """Plays the plan, on a fake room, or on a real LiveKit server (`LiveKitServer` says where it
+    comes from). ``tell`` gets a line every few seconds.
+
+    What breaks a law is in the report. Raises `ServerUnavailable` where there is no server.
+    """
+    report = Report(title=f"seed {plan.seed}: {plan.tracks} tracks, {plan.places} workers")
+    before, ticks, began = belongings(), cpu_ticks(), time.monotonic()
+    broken: list[Broken] = []
+    with _stage(plan, livekit, broken.append) as stage:
+        playing = _Run(plan, stage, tell or (lambda text: None), report, broken)
+        try:
+            playing.play()
+            playing.check()
+        except Broken as error:
+            report.law, report.text = error.law, str(error).removeprefix(f"{error.law}: ")
+        except (RingroomError, TimeoutError) as error:
+            report.law, report.text = "errors", f"{type(error).__name__}: {error}"
+        report.answers = stage.ears.answered
+    if report.ok:
+        report.text = _left_behind(before, plan.patience)
+        report.law = "leak" if report.text else ""
+    report.seconds = time.monotonic() - began
+    report.steal = steal_between(ticks, cpu_ticks())
+    return report
+
+
+def _stage(plan: p.Plan, livekit: bool, note: Callable[[Broken], None]) -> Stage:
+    if not livekit:
+        return FakeStage(plan, note)
+    from ringroom.testing.chaos.livekit_stage import LiveKitStage
+
+    return LiveKitStage(plan, note)
+
+
+def _left_behind(before: set[str], patience: float) -> str:
+    """What is more than before, in words, after all is over."""
+    end, left = time.monotonic() + patience, {""}
+    while left and time.monotonic() < end:
+        gc.collect()
+        left = belongings() - before
+        time.sleep(_LOOK_SECONDS if left else 0.0)
+    return "left behind: " + ", ".join(sorted(left)) if left else ""
+
+
+def _grown(start: Gauge, now: Gauge) -> str:
+    """In words what is more than at the start; empty if nothing is."""
+    found = []
+    for who in ("application", "io"):
+        before, after = getattr(start, who), getattr(now, who)
+        if after.descriptors > before.descriptors + _DESCRIPTORS:
+            found.append(f"{who}: {after.descriptors} descriptors, {before.descriptors} at first")
+        if after.threads > before.threads + _THREADS:
+            found.append(f"{who}: {after.threads} threads, {before.threads} at first")
+    if now.children > start.children:
+        found.append(f"{now.children} children, {start.children} at first")
+    return "; ".join(found)
