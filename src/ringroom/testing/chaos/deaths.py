@@ -19,6 +19,7 @@ from ringroom.testing import faults
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import HOLD, SLEEP
 from ringroom.testing.chaos.gauges import is_asleep
+from ringroom.testing.room import DeadlinePassed
 from ringroom.testing.simulation.laws import Broken
 
 __all__ = ["Deaths", "Recovery", "Watched"]
@@ -108,6 +109,7 @@ class Deaths:
         kind, _, number = target.partition(" ")
         pool = self._pool
         seated = pool.pids
+        found: list[int | None]
         match kind:
             case "worker":
                 found = [seated[int(number)]]
@@ -187,9 +189,9 @@ class Deaths:
     def _freeze(self, freeze: p.Freeze) -> None:
         busy = self._busy()
         pids = self._pids(freeze.target)
-        with contextlib.suppress(ProcessLookupError, faults.DeadlinePassed):
-            with faults.frozen(pids[0]):
-                time.sleep(freeze.seconds)
+        # It may die meanwhile, or just before.
+        with contextlib.suppress(ProcessLookupError, DeadlinePassed), faults.frozen(pids[0]):
+            time.sleep(freeze.seconds)
         began = time.monotonic()
         kind, _, place = freeze.target.partition(" ")
         self._overcome(busy & {int(place)} if place else busy)

@@ -219,11 +219,12 @@ class FakeStage:
         with self._lock:
             return all(person.is_heard() for person in self._people)
 
-    def close_room(self) -> None:
+    def close_room(self) -> bool:
         """The room's end."""
         with self._lock:
             self._undos.clear()
             self._room.close_room()
+        return True
 
     def let(self, happening: p.Happening) -> None:
         """Let it begin; it ends by itself, some seconds later, or at `rest`."""

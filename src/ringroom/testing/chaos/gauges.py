@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ringroom.testing.room import DeadlinePassed
-
 __all__ = ["Gauge", "Holdings", "cpu_ticks", "is_asleep", "steal_between"]
 
 _MIB = 1 << 20

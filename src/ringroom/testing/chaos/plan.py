@@ -198,7 +198,7 @@ def _kills(plan: Plan, draw: random.Random) -> Iterator[Happening]:
         yield Kill(after=draw.random() * 0.1, targets=(target,))
 
 
-_ON_LIVEKIT = {"kill": 5, "freeze": 2, "stick": 1, "leave": 4, "mute": 1, "flood": 1}
+_ON_LIVEKIT = {"kill": 5, "freeze": 2, "stick": 1, "leave": 4, "flood": 1}
 _ON_FAKE = _ON_LIVEKIT | {
     "mute": 2,
     "reform": 2,

@@ -70,7 +70,7 @@ class Report:
         kinds = sorted({*self.kills, *(one.kind for one in self.recoveries)})
         if not kinds:
             return []
-        rows = [("", "times", "measured", "p50", "p99", "max")]
+        rows: list[tuple[str, ...]] = [("", "times", "measured", "p50", "p99", "max")]
         for kind in kinds:
             count = sum(one.kind == kind for one in self.recoveries)
             times = [f"{self.quantile(kind, part):.3f}" if count else "" for part in _PARTS]

@@ -25,9 +25,9 @@ from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import Actor
 from ringroom.testing.chaos.deaths import Deaths
 from ringroom.testing.chaos.ears import OWN_TRACK, PIECE_SECONDS, Ears, numbered
+from ringroom.testing.chaos.fake_stage import FakeStage
 from ringroom.testing.chaos.gauges import Gauge, Holdings, cpu_ticks, steal_between
 from ringroom.testing.chaos.report import Report
-from ringroom.testing.chaos.fake_stage import FakeStage
 from ringroom.testing.simulation.laws import Broken, check_lanes
 
 __all__ = ["Stage", "run"]
@@ -60,7 +60,8 @@ class Stage(Protocol):
     def rest(self) -> None: ...
     @property
     def rested(self) -> bool: ...
-    def close_room(self) -> None: ...
+    def close_room(self) -> bool:
+        """Whether that ends the application's stay."""
 
 
 @dataclass(eq=False)
@@ -98,12 +99,12 @@ class _Run:
         """All of it. Raises `Broken`, and what ends a pool."""
         plan = self.plan
         options = self.stage.options()
-        stuck = {} if plan.counted else {"stuck_after": _STUCK_AFTER, "restart_stuck": True}
+        if not plan.counted:
+            options |= {"stuck_after": _STUCK_AFTER, "restart_stuck": True}
         pool = Pool(
             Actor,
             options.pop("provider"),
             **options,
-            **stuck,
             workers=plan.places,
             spares=plan.spares,
             standby=plan.standby,
@@ -117,8 +118,8 @@ class _Run:
                 with self._thread("watch", self._watch), self._thread("speaker", self._speak):
                     self._play_plan(pool)
                     self.over.set()
-                self.stage.close_room()
-                pool.wait(plan.patience)
+                if self.stage.close_room():
+                    pool.wait(plan.patience)
                 pool.drain()
             check_lanes(pool.stats().lanes, over=True)
         finally:
