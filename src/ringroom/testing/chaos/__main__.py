@@ -72,8 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ringroom.testing.chaos",
         description=(
-            "Runs a pool of real processes over a fake room (or a real LiveKit server), lets things "
-            "go wrong at random, and looks all the time whether what ringroom promises is kept."
+            "Runs a pool of real processes over a fake room (or a real LiveKit server), lets "
+            "things go wrong at random, and looks all the time whether what ringroom promises is "
+            "kept."
         ),
     )
     add = parser.add_argument
@@ -117,7 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--livekit",
         action="store_true",
-        help="on a real server: LIVEKIT_URL with LIVEKIT_API_KEY and LIVEKIT_API_SECRET, else one that is started",
+        help="on a real server: that of LIVEKIT_URL, with LIVEKIT_API_KEY and "
+        "LIVEKIT_API_SECRET, else one that is started",
     )
     add(
         "--log",

@@ -169,7 +169,7 @@ class Deaths:
         """What happens, and whether somebody is ready: that decides how long it takes."""
         parts = []
         if places:
-            warm = self._pool.spares >= len(places)
+            warm = "spare" not in kill.targets and self._pool.spares >= len(places)
             many = f"{len(places)} workers" if len(places) > 1 else "worker"
             parts.append(f"{many} killed, {'spare warm' if warm else 'no spare warm'}")
         if "io" in kill.targets:

@@ -105,7 +105,7 @@ class _Reader:
 
     def __init__(self, room: FakeRoom, note: Callable[[Broken], None], heard: list[str]) -> None:
         self.transport: Transport = transport(
-            "fake", room=room, identity="reader", kinds=("audio",), participants=heard
+            "fake", room=room, identity="reader", participants=heard, io="thread"
         )
         self._note = note
         self._thread = threading.Thread(target=self._read, name="reader", daemon=True)

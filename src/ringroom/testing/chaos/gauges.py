@@ -1,15 +1,34 @@
-"""What processes hold, read from ``/proc``: descriptors, threads, memory; and the machine's steal."""
+"""What processes hold, read from ``/proc``: descriptors, threads, memory. And what the machine
+itself was denied."""
 
 from __future__ import annotations
 
+import gc
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Gauge", "Holdings", "cpu_ticks", "is_asleep", "steal_between"]
+from ringroom.pool import Pool
+from ringroom.testing.belongings import belongings
+
+__all__ = [
+    "Gauge",
+    "Holdings",
+    "cpu_ticks",
+    "grown",
+    "held_by",
+    "is_asleep",
+    "left_behind",
+    "memory_grown",
+    "steal_between",
+]
 
 _MIB = 1 << 20
+# What may be more at a moment of rest than at the first: what comes and goes by itself.
+_DESCRIPTORS, _THREADS, _MEMORY, _SHARE = 8, 2, 32 * _MIB, 1.25
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +94,48 @@ def is_asleep(pid: int) -> tuple[str, str] | None:
     except OSError:
         return None
     return (text[0], text[11]) if text[0] == "S" else None
+
+
+def held_by(pool: Pool) -> Gauge:
+    """What the application, with a pool that runs, and its processes hold now."""
+    gc.collect()
+    return Gauge(
+        application=Holdings.of([os.getpid()]),
+        io=Holdings.of([pool.io_pid] if pool.io_pid else []),
+        workers=Holdings.of(pool.pids),
+        children=sum(text.startswith("child ") for text in belongings()),
+    )
+
+
+def grown(start: Gauge, now: Gauge) -> str:
+    """In words what is more than at the start; empty if nothing is."""
+    found = []
+    for who in ("application", "io"):
+        before, after = getattr(start, who), getattr(now, who)
+        if after.descriptors > before.descriptors + _DESCRIPTORS:
+            found.append(f"{who}: {after.descriptors} descriptors, {before.descriptors} at first")
+        if after.threads > before.threads + _THREADS:
+            found.append(f"{who}: {after.threads} threads, {before.threads} at first")
+    if now.children > start.children:
+        found.append(f"{now.children} children, {start.children} at first")
+    return "; ".join(found)
+
+
+def memory_grown(before: Gauge, now: Gauge) -> str:
+    """In words whose memory has grown, beyond noise; empty if nobody's has."""
+    found = []
+    for who in ("application", "io", "workers"):
+        was, is_ = getattr(before, who).memory, getattr(now, who).memory
+        if is_ > was * _SHARE + _MEMORY:
+            found.append(f"{who}: {is_ // _MIB} MiB at the end, {was // _MIB} in the middle")
+    return "; ".join(found)
+
+
+def left_behind(before: set[str], patience: float) -> str:
+    """What is more than before, in words, after all is over."""
+    end, left = time.monotonic() + patience, {""}
+    while left and time.monotonic() < end:
+        gc.collect()
+        left = belongings() - before
+        time.sleep(_LOOK_SECONDS if left else 0.0)
+    return "left behind: " + ", ".join(sorted(left)) if left else ""

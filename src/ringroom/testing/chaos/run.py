@@ -7,12 +7,10 @@ and keeps the people going; and one of the application, which sends sound and me
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -26,7 +24,14 @@ from ringroom.testing.chaos.actor import Actor
 from ringroom.testing.chaos.deaths import Deaths
 from ringroom.testing.chaos.ears import OWN_TRACK, PIECE_SECONDS, Ears, numbered
 from ringroom.testing.chaos.fake_stage import FakeStage
-from ringroom.testing.chaos.gauges import Gauge, Holdings, cpu_ticks, steal_between
+from ringroom.testing.chaos.gauges import (
+    cpu_ticks,
+    grown,
+    held_by,
+    left_behind,
+    memory_grown,
+    steal_between,
+)
 from ringroom.testing.chaos.report import Report
 from ringroom.testing.simulation.laws import Broken, check_lanes
 
@@ -37,8 +42,6 @@ _LOOK_SECONDS = 0.25
 _TELL_SECONDS = 5.0
 _STUCK_AFTER = 1.0
 _OWN_RATE = 16_000
-# What may be more at a moment of rest than at the first: what comes and goes by itself.
-_DESCRIPTORS, _THREADS, _MEMORY = 8, 2, 32 << 20
 _MANY = 1_000_000
 
 
@@ -70,6 +73,7 @@ class _Run:
     stage: Stage
     tell: Tell
     report: Report
+    story: Sequence[p.Happening] | None = None
     broken: list[Broken] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
@@ -195,24 +199,32 @@ class _Run:
     # Who lets things go wrong.
 
     def _play_plan(self, pool: Pool) -> None:
-        plan, deaths = self.plan, Deaths(pool, self.plan, self)
+        deaths = Deaths(pool, self.plan, self)
         self.report.kills, self.report.recoveries = deaths.kills, deaths.recoveries
         deaths.until(lambda: self.stage.warm, "everybody to be heard and answered")
-        self._gauge("start", deaths)
-        happenings, many = p.happenings(plan, self.stage.kind), plan.worker_kills + plan.io_kills
-        begin = time.monotonic()
-        for half, name in enumerate(("middle", "end"), 1):
-            if plan.counted:
-                due = itertools.islice(happenings, many - many // 2 if half == 1 else many // 2)
-                self._let_all(due, None, deaths)
-            else:
-                self._let_all(happenings, begin + plan.seconds * half / 2, deaths)
-            self._gauge(name, deaths)
-        self._judge_growth()
+        self._gauge("start", pool, deaths)
+        for name, happenings, seconds in self._halves():
+            self._let_all(happenings, seconds, deaths)
+            self._gauge(name, pool, deaths)
+        text = memory_grown(self.report.gauges["middle"], self.report.gauges["end"])
+        if text:
+            raise Broken("memory", text)
+
+    def _halves(self) -> Iterator[tuple[str, Iterator[p.Happening], float | None]]:
+        """What happens until the middle, and from there: all of it, or for so many seconds."""
+        all_of_it = p.happenings(self.plan, self.stage.kind) if self.story is None else self.story
+        if self.story is None and not self.plan.counted:
+            happenings, seconds = iter(all_of_it), self.plan.seconds / 2
+            yield from (("middle", happenings, seconds), ("end", happenings, seconds))
+            return
+        steps = tuple(all_of_it)
+        half = (len(steps) + 1) // 2
+        yield from (("middle", iter(steps[:half]), None), ("end", iter(steps[half:]), None))
 
     def _let_all(
-        self, happenings: Iterator[p.Happening], end: float | None, deaths: Deaths
+        self, happenings: Iterator[p.Happening], seconds: float | None, deaths: Deaths
     ) -> None:
+        end = None if seconds is None else time.monotonic() + seconds
         while end is None or time.monotonic() < end:
             happening = next(happenings, None)
             if happening is None:
@@ -236,7 +248,7 @@ class _Run:
             self.check()
             time.sleep(min(left, _LOOK_SECONDS))
 
-    def _gauge(self, name: str, deaths: Deaths) -> None:
+    def _gauge(self, name: str, pool: Pool, deaths: Deaths) -> None:
         """Let everything come to rest, and look what is held."""
         self.stage.rest()
         deaths.until(lambda: self.stage.rested, "everybody to be back and heard")
@@ -244,39 +256,27 @@ class _Run:
         start = self.report.gauges.get("start")
 
         def settled() -> bool:
-            gauge = self.report.gauges[name] = self._held()
-            return start is None or not _grown(start, gauge)
+            gauge = self.report.gauges[name] = held_by(pool)
+            return start is None or not grown(start, gauge)
 
         try:
             deaths.until(settled, "what is held to be as at the start")
         except Broken:
             assert start is not None
             self.check()
-            raise Broken("leak", _grown(start, self.report.gauges[name])) from None
-
-    def _held(self) -> Gauge:
-        pool = self.pool
-        assert pool is not None
-        gc.collect()
-        return Gauge(
-            application=Holdings.of([os.getpid()]),
-            io=Holdings.of([pool.io_pid] if pool.io_pid else []),
-            workers=Holdings.of(pool.pids),
-            children=sum(text.startswith("child ") for text in belongings()),
-        )
-
-    def _judge_growth(self) -> None:
-        middle, end = self.report.gauges["middle"], self.report.gauges["end"]
-        for who in ("application", "io", "workers"):
-            before, after = getattr(middle, who).memory, getattr(end, who).memory
-            if after > before * 1.25 + _MEMORY:
-                text = f"{who}: {after >> 20} MiB at the end, {before >> 20} in the middle"
-                raise Broken("memory", text)
+            raise Broken("leak", grown(start, self.report.gauges[name])) from None
 
 
-def run(plan: p.Plan, *, livekit: bool = False, tell: Tell | None = None) -> Report:
+def run(
+    plan: p.Plan,
+    story: Sequence[p.Happening] | None = None,
+    *,
+    livekit: bool = False,
+    tell: Tell | None = None,
+) -> Report:
     """Plays the plan, on a fake room, or on a real LiveKit server (`LiveKitServer` says where it
-    comes from). ``tell`` gets a line every few seconds.
+    comes from). ``story`` is what happens instead of what the seed says. ``tell`` gets a line every
+    few seconds.
 
     What breaks a law is in the report. Raises `ServerUnavailable` where there is no server.
     """
@@ -284,7 +284,7 @@ def run(plan: p.Plan, *, livekit: bool = False, tell: Tell | None = None) -> Rep
     before, ticks, began = belongings(), cpu_ticks(), time.monotonic()
     broken: list[Broken] = []
     with _stage(plan, livekit, broken.append) as stage:
-        playing = _Run(plan, stage, tell or (lambda text: None), report, broken)
+        playing = _Run(plan, stage, tell or (lambda text: None), report, story, broken)
         try:
             playing.play()
             playing.check()
@@ -294,7 +294,7 @@ def run(plan: p.Plan, *, livekit: bool = False, tell: Tell | None = None) -> Rep
             report.law, report.text = "errors", f"{type(error).__name__}: {error}"
         report.answers = stage.ears.answered
     if report.ok:
-        report.text = _left_behind(before, plan.patience)
+        report.text = left_behind(before, plan.patience)
         report.law = "leak" if report.text else ""
     report.seconds = time.monotonic() - began
     report.steal = steal_between(ticks, cpu_ticks())
@@ -307,27 +307,3 @@ def _stage(plan: p.Plan, livekit: bool, note: Callable[[Broken], None]) -> Stage
     from ringroom.testing.chaos.livekit_stage import LiveKitStage
 
     return LiveKitStage(plan, note)
-
-
-def _left_behind(before: set[str], patience: float) -> str:
-    """What is more than before, in words, after all is over."""
-    end, left = time.monotonic() + patience, {""}
-    while left and time.monotonic() < end:
-        gc.collect()
-        left = belongings() - before
-        time.sleep(_LOOK_SECONDS if left else 0.0)
-    return "left behind: " + ", ".join(sorted(left)) if left else ""
-
-
-def _grown(start: Gauge, now: Gauge) -> str:
-    """In words what is more than at the start; empty if nothing is."""
-    found = []
-    for who in ("application", "io"):
-        before, after = getattr(start, who), getattr(now, who)
-        if after.descriptors > before.descriptors + _DESCRIPTORS:
-            found.append(f"{who}: {after.descriptors} descriptors, {before.descriptors} at first")
-        if after.threads > before.threads + _THREADS:
-            found.append(f"{who}: {after.threads} threads, {before.threads} at first")
-    if now.children > start.children:
-        found.append(f"{now.children} children, {start.children} at first")
-    return "; ".join(found)
