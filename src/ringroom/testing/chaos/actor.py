@@ -1,5 +1,5 @@
-"""What runs in the workers of a chaos run: it sends back all that it hears, answers messages, and
-looks whether everything comes in order.
+"""What runs in the workers of a chaos run: it sends back what it hears of some people, answers the
+messages of all, and looks whether everything comes in order.
 
 A broken order is raised, so that it reaches the application as a `Problem` of ``process``. What
 one worker takes and another has taken before does not show here: the room hears it twice.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import time
+from collections.abc import Collection
 from types import FrameType
 
 from ringroom.frames import DataFrame, Frame, TrackInfo
@@ -29,6 +30,9 @@ class Actor(Processor):
 
     kinds = ("audio", "video", "data")
     mode = "live"
+
+    def __init__(self, answered: Collection[str]) -> None:
+        self._answered = frozenset(answered)
 
     def start(self, context: Context) -> None:
         self._context = context
@@ -57,7 +61,7 @@ class Actor(Processor):
         self._frames[frame.track.sid] = this
         if this[0] < last[0] or (this[0] == last[0] and this[1] <= last[1]):
             raise AssertionError(f"frame {this} of {frame.track.reply_name} after {last}")
-        return frame
+        return frame if frame.participant in self._answered else None
 
     def close(self, track: TrackInfo) -> None:
         self._frames.pop(track.sid, None)

@@ -22,11 +22,12 @@ from ringroom.testing.chaos.gauges import is_asleep
 from ringroom.testing.room import DeadlinePassed
 from ringroom.testing.simulation.laws import Broken
 
-__all__ = ["Deaths", "Recovery", "Watched"]
+__all__ = ["PAUSE", "Deaths", "Recovery", "Watched"]
 
 # A worker that has taken less in that time has messages at most, which come now and then.
 _IDLE_SECONDS, _AT_WORK = 0.5, 5
-_LOOK_SECONDS = 0.0005
+# Between looks at what is measured, and at what is only waited for.
+_LOOK_SECONDS, PAUSE = 0.0005, 0.02
 _LOOKS, _LOOKS_APART = 5, 0.02
 
 
@@ -58,14 +59,16 @@ class Deaths:
         self._plan = plan
         self._watched = watched
 
-    def until(self, condition: Callable[[], object], what: str) -> None:
+    def until(
+        self, condition: Callable[[], object], what: str, pause: float = _LOOK_SECONDS
+    ) -> None:
         """Raises `Broken` when it takes longer than it may."""
         began = time.monotonic()
         while not condition():
             self._watched.check()
             if time.monotonic() > max(began, self._watched.blocked_until) + self._plan.patience:
                 raise Broken("recovery", f"waited {self._plan.patience:g} s for {what}")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(pause)
 
     def let(self, happening: p.Happening) -> bool:
         """Let it happen, and wait until it is overcome; False if it is none of ours."""
@@ -85,9 +88,9 @@ class Deaths:
     def wait_until_ready(self) -> None:
         """Until whoever dies can be replaced at once."""
         pool = self._pool
-        self.until(lambda: pool.spares >= self._plan.spares, "warm spares")
+        self.until(lambda: pool.spares >= self._plan.spares, "warm spares", PAUSE)
         if self._plan.standby:
-            self.until(self._has_standby, "a standby process that is ready")
+            self.until(self._has_standby, "a standby process that is ready", PAUSE)
 
     def _has_standby(self) -> bool:
         """Or none that could become ready: one that was killed is not replaced before its turn."""

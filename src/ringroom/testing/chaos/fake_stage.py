@@ -42,10 +42,10 @@ _AFTERWARDS = 1.0
 class _Person:
     """Somebody who always speaks."""
 
-    def __init__(self, room: FakeRoom, number: int) -> None:
-        self.identity = f"p{number}"
+    def __init__(self, room: FakeRoom, identity: str, shows: bool) -> None:
+        self.identity = identity
         self.form, self.size = (_RATE, 1), _SIZE
-        self._shows = number % _SHOWS == 0
+        self._shows = shows
         self._room = room
         self._pieces = 0
         self._messages = 0
@@ -174,8 +174,11 @@ class FakeStage:
 
     def begin(self) -> None:
         """Everybody comes."""
-        self._people = [_Person(self._room, number) for number in range(self._plan.tracks)]
-        heard = [person.identity for person in self._people[:_HEARD_BY_READER]]
+        self._people = [
+            _Person(self._room, identity, shows=number % _SHOWS == 0)
+            for number, identity in enumerate(self._plan.people)
+        ]
+        heard = list(self._plan.people[:_HEARD_BY_READER])
         self._reader = _Reader(self._room, self._note, heard)
         self._closing.callback(self._reader.close)
 
@@ -183,10 +186,9 @@ class FakeStage:
     def warm(self) -> bool:
         """Whether everybody has been heard and answered once."""
         with self._lock:
-            tracks = {f"{person.identity}/mic" for person in self._people}
-            return self.ears.answers.keys() >= {
-                person.identity for person in self._people
-            } and self.ears.tracks.keys() >= tracks | {OWN_TRACK}
+            tracks = {OWN_TRACK, *(f"{identity}/mic" for identity in self._plan.answered)}
+            answered = self.ears.answers.keys() >= set(self._plan.people)
+            return answered and self.ears.tracks.keys() >= tracks
 
     def tick(self, now: float) -> None:
         """Called a few times a second: people go on, faults end, what was heard is judged."""

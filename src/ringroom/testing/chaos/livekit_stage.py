@@ -184,11 +184,11 @@ class LiveKitStage:
         """Whether everybody has been heard and answered once."""
         assert self._listener is not None
         with self._lock:
-            answered = self.ears.answers.keys() >= {person.identity for person in self._people}
+            answered = self.ears.answers.keys() >= set(self._plan.people)
         return answered and self._listener.heard_at.keys() >= self._tracks()
 
     def _tracks(self) -> set[str]:
-        return {f"{person.identity}/mic" for person in self._people} | {OWN_TRACK}
+        return {f"{identity}/mic" for identity in self._plan.answered} | {OWN_TRACK}
 
     def tick(self, now: float) -> None:
         """Called a few times a second: people come back, and say something."""

@@ -32,6 +32,11 @@ __all__ = [
 ]
 
 FAKE, LIVEKIT = "fake", "livekit"
+# Plain numbers: a happening's repr is code.
+_KILL, _SEGV = int(signal.SIGKILL), int(signal.SIGSEGV)
+# People whose sound and pictures come back; the others are only heard. A fake room takes as much of
+# a processor for a track as the I/O process does.
+MOST_ANSWERED = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,16 @@ class Plan:
                 )
 
     @property
+    def people(self) -> tuple[str, ...]:
+        """Their identities."""
+        return tuple(f"p{number}" for number in range(self.tracks))
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """Those whose sound comes back."""
+        return self.people[:MOST_ANSWERED]
+
+    @property
     def counted(self) -> bool:
         """Whether it is about a number of kills."""
         return self.worker_kills + self.io_kills > 0
@@ -84,7 +99,7 @@ class Kill(Happening):
     ``ready``: whether that waits until a spare and a standby can take over."""
 
     targets: tuple[str, ...]
-    number: int = signal.SIGKILL
+    number: int = _KILL
     ready: bool = True
 
 
@@ -233,7 +248,7 @@ def _drawn(kind: str, plan: Plan, draw: random.Random) -> Happening:
             return Kill(
                 after=after,
                 targets=_places(draw.choice(_TARGETS), place, plan.places),
-                number=draw.choice((signal.SIGKILL, signal.SIGSEGV)),
+                number=draw.choice((_KILL, _SEGV)),
                 ready=draw.random() < 0.7,
             )
         case "freeze":

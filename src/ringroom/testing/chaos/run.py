@@ -21,7 +21,7 @@ from ringroom.processor import Problem
 from ringroom.testing.belongings import belongings
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import Actor
-from ringroom.testing.chaos.deaths import Deaths
+from ringroom.testing.chaos.deaths import PAUSE, Deaths
 from ringroom.testing.chaos.ears import OWN_TRACK, PIECE_SECONDS, Ears, numbered
 from ringroom.testing.chaos.fake_stage import FakeStage
 from ringroom.testing.chaos.gauges import (
@@ -106,7 +106,7 @@ class _Run:
         if not plan.counted:
             options |= {"stuck_after": _STUCK_AFTER, "restart_stuck": True}
         pool = Pool(
-            Actor,
+            Actor(plan.answered),
             options.pop("provider"),
             **options,
             workers=plan.places,
@@ -201,7 +201,7 @@ class _Run:
     def _play_plan(self, pool: Pool) -> None:
         deaths = Deaths(pool, self.plan, self)
         self.report.kills, self.report.recoveries = deaths.kills, deaths.recoveries
-        deaths.until(lambda: self.stage.warm, "everybody to be heard and answered")
+        deaths.until(lambda: self.stage.warm, "everybody to be heard and answered", PAUSE)
         self._gauge("start", pool, deaths)
         for name, happenings, seconds in self._halves():
             self._let_all(happenings, seconds, deaths)
@@ -251,7 +251,7 @@ class _Run:
     def _gauge(self, name: str, pool: Pool, deaths: Deaths) -> None:
         """Let everything come to rest, and look what is held."""
         self.stage.rest()
-        deaths.until(lambda: self.stage.rested, "everybody to be back and heard")
+        deaths.until(lambda: self.stage.rested, "everybody to be back and heard", PAUSE)
         deaths.wait_until_ready()
         start = self.report.gauges.get("start")
 
@@ -260,7 +260,7 @@ class _Run:
             return start is None or not grown(start, gauge)
 
         try:
-            deaths.until(settled, "what is held to be as at the start")
+            deaths.until(settled, "what is held to be as at the start", PAUSE)
         except Broken:
             assert start is not None
             self.check()
