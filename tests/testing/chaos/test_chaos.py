@@ -121,7 +121,7 @@ def test_what_is_heard_in_order_is_no_news() -> None:
     # Where one piece ends and the next begins in the middle of a step, neither is seen.
     half = np.concatenate((pieces(6)[:80], pieces(7)[:80]))
     ears.hear(heard(half, pieces(7)))
-    ears.hear(heard(pieces(3_999, 3), track="p1/mic"))
+    ears.hear(heard(pieces(7_999, 3), track="p1/mic"))
     assert {name: track.last for name, track in ears.tracks.items()} == {"p0/mic": 7, "p1/mic": 1}
 
 

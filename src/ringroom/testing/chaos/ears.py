@@ -21,8 +21,9 @@ __all__ = ["OWN_TRACK", "PIECE_SECONDS", "Ears", "numbered"]
 
 OWN_TRACK = "speaker"
 PIECE_SECONDS = 0.02
-# A piece is of one level, and the level is its number; numbers begin anew after a minute.
-_STEP, _NUMBERS = 8, 4_000
+# A piece is of one level, and the level is its number. Numbers begin anew after some minutes; which
+# is why what is further behind than nothing in ringroom can hold it counts as far ahead.
+_STEP, _NUMBERS, _BEHIND = 4, 8_000, 1_000
 # In steps of 10 ms in which it is heard a piece of 20 ms may touch three.
 _TOUCHED = 3
 
@@ -61,14 +62,18 @@ class Ears:
             number = _number(frame.samples)
             if number < 0:
                 continue
-            ahead = (number - track.last) % _NUMBERS if track.last >= 0 else 1
-            if ahead > _NUMBERS // 2:
+            behind = (track.last - number) % _NUMBERS if track.last >= 0 else _BEHIND
+            if 0 < behind < _BEHIND:
                 text = f"sound {number} of {recording.track!r} is heard after {track.last}"
                 raise Broken("order", text)
-            track.times = 1 if ahead else track.times + 1
+            track.times = 1 if behind else track.times + 1
             track.last = number
             if track.times > _TOUCHED:
                 raise Broken("nothing twice", f"sound {number} of {recording.track!r}")
+
+    def seconds_behind(self, track: str, spoken: int) -> float:
+        """How much of the sound up to that piece has not been heard yet."""
+        return (spoken - self.tracks[track].last) % _NUMBERS * PIECE_SECONDS
 
     def hear_messages(self, messages: Iterable[DataFrame]) -> None:
         """Answers among them; all in the order in which they came."""

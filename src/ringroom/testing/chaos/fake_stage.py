@@ -31,6 +31,8 @@ APPLICATION = "app"
 _RATE, _SIZE = 16_000, (160, 120)
 # Somebody speaks so far ahead, in so long pieces, at least.
 _AHEAD, _CHUNK = 4.0, 1.0
+# What somebody said last has been heard within so many seconds after it was put down to be said.
+_LAG = _AHEAD + _CHUNK + 2.0
 # One in so many shows pictures as well.
 _SHOWS = 8
 _SAYS_EVERY = 0.5
@@ -80,8 +82,14 @@ class _Person:
             self._guest.send_data(number, topic=topic, to=(APPLICATION,))
             self._messages += 1
 
+    @property
     def is_heard(self) -> bool:
         return self._mic is not None and APPLICATION in self._mic.subscribers
+
+    @property
+    def spoken(self) -> int:
+        """The last piece that is spoken, some seconds ahead."""
+        return self._pieces - 1
 
     def go_on(self, now: float) -> None:
         if self._guest is None or self._mic is None:
@@ -217,9 +225,15 @@ class FakeStage:
 
     @property
     def rested(self) -> bool:
-        """Whether everybody is heard."""
+        """Whether everybody is heard, and nothing that was said long ago is still on its way: a
+        fake room keeps a minute of sound for an application that gets no processor."""
         with self._lock:
-            return all(person.is_heard() for person in self._people)
+            answered = self._people[: len(self._plan.answered)]
+            lags = [
+                self.ears.seconds_behind(f"{person.identity}/mic", person.spoken)
+                for person in answered
+            ]
+            return max(lags) < _LAG and all(person.is_heard for person in self._people)
 
     def close_room(self) -> bool:
         """The room's end."""
