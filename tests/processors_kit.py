@@ -318,6 +318,26 @@ class Deaths(Words):
         sum(range(int(count)))
 
 
+class DiesClosing(Processor):
+    """Answers, if at all, and dies when a track has ended; with a first or last word, if so."""
+
+    def __init__(self, answers: bool, says: bool) -> None:
+        self.answers, self.says = answers, says
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: AudioFrame) -> Any:
+        tell(self.context, "heard")
+        return frame if self.answers else None
+
+    def close(self, track: TrackInfo) -> None:
+        if self.says:
+            word = AudioFrame(np.full(8_000, 3_000, np.int16), 16_000, track=track.reply_name)
+            self.context.send(word)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class SpareFails(Words):
     """Starts the first time only."""
 

@@ -200,6 +200,39 @@ def test_run_says_what_is_required(application: str, capsys: pytest.CaptureFixtu
     assert "not a JWT" in no_jwt
 
 
+def test_what_run_does_when_processes_die(
+    application: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, object]] = []
+    made = ringroom.Pool
+
+    def pool(*arguments: object, **options: object) -> object:
+        asked.append(options)
+        made(*arguments, **options)  # type: ignore[arg-type]
+        raise ConfigurationError("seen")
+
+    monkeypatch.setattr(ringroom, "Pool", pool)
+    names = ("spares", "standby", "restarts", "stuck_after", "restart_stuck")
+    words = ("run", application, "--url", "ws://127.0.0.1:1", "--room", "r")
+    words += ("--key", "k", "--secret", SECRET)
+    for more, expected in (
+        ((), [getattr(ringroom.PoolOptions(), name) for name in names]),
+        (("--spares", "0", "--no-standby", "--restarts", "3"), [0, False, 3, None, False]),
+        (("--stuck-after", "2.5", "--restart-stuck"), [1, True, 10, 2.5, True]),
+    ):
+        assert main([*words, *more]) == 1
+        assert [asked[-1][name] for name in names] == expected
+    capsys.readouterr()
+    for wrong, message in (
+        (("--restart-stuck",), "restart_stuck goes with stuck_after"),
+        (("--spares", "-1"), "spares is -1"),
+        (("--stuck-after", "0"), "stuck_after is 0"),
+    ):
+        assert main([*words, *wrong]) == 1
+        assert message in capsys.readouterr().err
+    assert len(asked) == 6
+
+
 def run_arguments(*words: str) -> access.argparse.Namespace:
     return _parser().parse_args(["run", "app:echo", *words])
 
@@ -462,7 +495,7 @@ def test_the_cpu_of_children_is_told_by_name() -> None:
         wait_until(lambda: dict(processes.usage()).get("burner", 0.0) > 0.05)
         unnamed = Processes(dict)
         unnamed.usage()
-        assert "worker 0" in dict(unnamed.usage())
+        assert set(dict(unnamed.usage())) == {"app"}, "a spare, say, is nobody's business"
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()

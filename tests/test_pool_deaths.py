@@ -330,3 +330,73 @@ def test_nobody_is_looked_after_unless_asked(fake_room: FakeRoom) -> None:
         told(fake_room, "worker")
         assert pool._crew.patience() is None
         assert problems == []
+
+
+@pytest.mark.parametrize(("answers", "says"), [(True, False), (True, True), (False, True)], ids=str)
+def test_who_dies_closing_a_track_leaves_no_answer_published(
+    fake_room: FakeRoom, answers: bool, says: bool
+) -> None:
+    events: list[Event] = []
+    alice, bob = microphone(fake_room), microphone(fake_room, "bob")
+    with running(fake_room, kit.DiesClosing(answers, says), on_event=events.append) as pool:
+        for mic in (alice, bob):
+            mic.wait_for_subscriber()
+            say(mic, 0.1)
+        told(fake_room, "told", 10)
+        alice.unpublish()
+        until(lambda: seen(events, EventKind.WORKER_REPLACED), timeout=LONG)
+        if answers or says:
+            fake_room.wait_for_track("bob/mic") if answers else None
+            fake_room.wait_for_audio("alice/mic", 0.5 * says or 0.1, timeout=LONG)
+        until(lambda: "alice/mic" not in fake_room.application.tracks, timeout=LONG)
+        # The track that goes on is still answered under its name, and so is the one that is back.
+        assert ("bob/mic" in fake_room.application.tracks) is answers
+        again = fake_room.join("alice").publish_audio("mic", sample_rate=RATE)
+        again.wait_for_subscriber()
+        for mic in (again, bob):
+            say(mic, 0.1)
+        told(fake_room, "told", 20)
+        if answers:
+            fake_room.wait_for_track("alice/mic", timeout=LONG)
+        check_law(pool)
+
+
+def test_what_a_dead_worker_had_still_to_say_on_a_track_that_ended_does_not_keep_it(
+    fake_room: FakeRoom,
+) -> None:
+    events: list[Event] = []
+    mic = microphone(fake_room)
+    with running(fake_room, kit.LongGoodbye, on_event=events.append) as pool:
+        mic.wait_for_subscriber()
+        say(mic, 0.1)
+        until(lambda: pool.stats().received.done == 5, timeout=LONG)
+        mic.unpublish()
+        fake_room.wait_for_audio("alice/mic", 0.2, timeout=LONG)
+        faults.killed(pool.pids[0])
+        until(lambda: seen(events, EventKind.WORKER_REPLACED), timeout=LONG)
+        until(lambda: "alice/mic" not in fake_room.application.tracks, timeout=LONG)
+        check_law(pool)
+
+
+def test_who_comes_next_is_told_who_is_in_the_room(fake_room: FakeRoom) -> None:
+    events: list[Event] = []
+    with running(fake_room, kit.Events, on_event=events.append) as pool:
+        alice, bob = fake_room.join("alice"), fake_room.join("bob")
+        bob.leave()
+        alice.set_attributes({"role": "host"})
+        carl = fake_room.join("carl")
+        first = until(lambda: (t := told(fake_room, "event"))[-1].endswith("carl") and t)
+        assert [text for text in first if text.startswith("participant")] == [
+            "participant_joined alice",
+            "participant_joined bob",
+            "participant_left bob",
+            "participant_changed alice",
+            "participant_joined carl",
+        ]
+        faults.killed(pool.pids[0])
+        until(lambda: seen(events, EventKind.WORKER_REPLACED), timeout=LONG)
+        again = told(fake_room, "event", len(first) + 2)[len(first) :]
+        assert again == ["participant_joined alice", "participant_joined carl"]
+        carl.leave()
+        *_, last = told(fake_room, "event", len(first) + 3)
+        assert last == "participant_left carl"

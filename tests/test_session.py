@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -651,6 +652,31 @@ def test_the_law_holds_across_generations(far: Far, another: Any) -> None:
     far.session.settle_past()
     counts = {lane.participant: lane.counts for lane in far.session.statistics()}
     assert (counts["b"].sent, counts["b"].lost, counts["b"].in_flight) == (2, 1, 1)
+
+
+def test_of_however_many_that_died_one_account_is_kept(far: Far) -> None:
+    session = far.session
+    session.survives = True
+    with contextlib.ExitStack() as closing:
+        for _ in range(5):
+            ours, theirs = open_links()
+            closing.callback(theirs.close)
+            table = StatisticsTable.create()
+            closing.callback(table.close)
+            session.restart(ours, table)
+            session.settle_past()
+            table.row(0).add(Count.SENT)
+            theirs.send(
+                m.LaneListed(
+                    row=0, direction="in", track="mic", kind="audio", participant="b", place=0
+                )
+            )
+            session.pump()
+        (lane,) = session.statistics()
+        counts = lane.counts
+        assert (counts.sent, counts.lost, counts.in_flight) == (5, 4, 1)
+        assert len(session._past) == 1
+        session.close()
 
 
 def test_whoever_waits_for_an_answer_of_the_dead_gets_one(far: Far, another: Any) -> None:

@@ -53,12 +53,14 @@ class Accounts:
             return False
         row, listing = self._listed.pop(index)
         row.bury()
-        now = _statistics(row, listing)
+        self._keep(_statistics(row, listing))
+        return True
+
+    def _keep(self, now: LaneStatistics) -> None:
         # Last in order: the one that ended most lately.
         self._retired[_key(now)] = _sum(self._retired.pop(_key(now), None), now)
         if len(self._retired) > MAX_REMEMBERED:
             self._fold()
-        return True
 
     def _fold(self) -> None:
         # A remote may call its track like the sum.
@@ -74,6 +76,11 @@ class Accounts:
         """No row is looked at from here on."""
         for index in tuple(self._listed):
             self.retire(index)
+
+    def absorb(self, later: Accounts) -> None:
+        """Count those as well, which came after these and whose lanes have all been retired."""
+        for lane in later._retired.values():
+            self._keep(lane)
 
     def received_at(self, place: int) -> LaneCounts:
         """Of the inbound lanes of a place that count now."""

@@ -322,9 +322,12 @@ class Session:
 
     def settle_past(self) -> None:
         """Nobody uses the lanes from before `restart` any more: what is under way there is lost."""
-        for accounts in self._past[:]:
+        for accounts in self._past:
             accounts.bury()
             accounts.retire_all()
+        # One is enough for them all: I/O processes may die for ever.
+        while len(self._past) > 1:
+            self._past[0].absorb(self._past.pop(1))
 
     def end_missing(self) -> None:
         """The tracks that have not come again have ended."""

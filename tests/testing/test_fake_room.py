@@ -18,7 +18,7 @@ import pytest
 
 import ringroom
 from ringroom.errors import ClosedError, ConfigurationError, FrameError, UnknownProviderError
-from ringroom.frames import AudioFrame, Kind
+from ringroom.frames import AudioFrame, Kind, VideoFrame
 from ringroom.providers import registry
 from ringroom.providers.fake import messages, wire
 from ringroom.providers.livekit.tokens import mint
@@ -566,3 +566,26 @@ def test_a_room_stands_in_for_a_real_one() -> None:
 def test_a_room_does_not_travel(room: FakeRoom) -> None:
     with pytest.raises(TypeError, match="stays in its process"):
         pickle.dumps(room)
+
+
+def test_what_was_taken_is_forgotten_and_counts_go_on(fake_room: FakeRoom) -> None:
+    ann = fake_room.join("ann")
+    with ringroom.transport("fake", room=fake_room, io="thread") as t:
+        for number in (1, 2):
+            t.send(AudioFrame(np.full(1_600, number, np.int16), 16_000, track="voice"))
+            t.send(VideoFrame(np.full(16 * 24, 90, np.uint8), 16, 16))
+            t.send_data(f"{number}")
+            t.wait_playout()
+            fake_room.wait_for_audio("voice", 0.1 * number)
+            fake_room.wait_for_data(count=1)
+            fake_room.wait_for_video(count=number)
+            taken = fake_room.application.take()
+            (recording,) = taken.sounds
+            assert set(recording.samples[:, 0]) == {number}
+            assert [message.payload for message in taken.messages] == [f"{number}".encode()]
+            assert len(ann.received) == 1
+            ann.forget()
+            assert ann.received == []
+        assert fake_room.seen().count == 2
+        assert fake_room.seen().frames == ()
+    assert fake_room.application.take().messages == ()

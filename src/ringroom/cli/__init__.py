@@ -122,6 +122,27 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--max-age", type=float, default=0.2, help="seconds after which a frame is stale (0.2)")
     add("--route", choices=("participant", "track"), default="participant")
     add("--mode", choices=("speech", "live"), help="how replies are published")
+    _add_care(parser)
+
+
+def _add_care(parser: argparse.ArgumentParser) -> None:
+    """What is done when processes die or hang; the ranges are checked by `PoolOptions`."""
+    add = parser.add_argument
+    add("--spares", type=int, default=1, help="workers that are kept ready for one that dies (1)")
+    add(
+        "--no-standby",
+        dest="standby",
+        action="store_false",
+        help="keep no second I/O process ready",
+    )
+    add(
+        "--restarts",
+        type=int,
+        default=10,
+        help="deaths of one process within a minute after which the run fails (10)",
+    )
+    add("--stuck-after", type=float, help="seconds on one frame that are reported (never)")
+    add("--restart-stuck", action="store_true", help="replace a worker that was reported so")
 
 
 def _run(asked: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from ringroom.cli.inline import IDENTITY as INLINE
 from ringroom.cli.inline import Comparison, Outcome
 from ringroom.cli.scene import OWN_TRACK, PEOPLE, Scene, burn, fake_scene
 from ringroom.cli.speech import RATE, Heard, check_writable, chord, mixed, voices, write_wav
-from ringroom.cli.view import Processes, View, machine_seconds, says
+from ringroom.cli.view import Processes, View, machine_seconds, pool_processes, says
 from ringroom.connection import Statistics
 from ringroom.frames import AudioFrame, Frame, VideoFrame
 from ringroom.options import Mode
@@ -129,20 +129,18 @@ def _compare(asked: Demo, scene: Scene) -> tuple[Outcome, float]:
 
 def _run(asked: Demo, scene: Scene, console: Console) -> Statistics:
     sounds = voices(len(PEOPLE), asked.seconds, asked.wav)
-    io = ringroom.IOProcess()
     pool = ringroom.Pool(
         Busy(asked.burn_ms),
         scene.spec(IDENTITY),
-        io=io,
         workers=asked.workers,
         participants=PEOPLE,
     )
     says(f"now {asked.workers} workers and an I/O process, {asked.seconds:g} s ...")
 
     def known() -> dict[int, str]:
-        return scene.pids() | ({} if io.pid is None else {io.pid: "I/O"})
+        return scene.pids() | pool_processes(pool)
 
-    with io, pool:
+    with pool:
         scene.speak(sounds)
         singer = threading.Thread(target=_sing, args=(pool, asked.seconds), daemon=True)
         singer.start()

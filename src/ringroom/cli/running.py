@@ -19,7 +19,7 @@ from rich.logging import RichHandler
 
 import ringroom
 from ringroom.cli import access
-from ringroom.cli.view import Processes, View, says
+from ringroom.cli.view import Processes, View, pool_processes, says
 from ringroom.errors import ConfigurationError
 
 __all__ = ["Terminated", "find_processor", "run", "terminated_by_sigterm"]
@@ -45,21 +45,26 @@ def run(asked: argparse.Namespace, console: Console) -> int:
         "workers": asked.workers,
         "route": asked.route,
         "mode": asked.mode,
+        "spares": asked.spares,
+        "standby": asked.standby,
+        "restarts": asked.restarts,
+        "stuck_after": asked.stuck_after,
+        "restart_stuck": asked.restart_stuck,
     }
     if asked.kinds is not None:
         options["kinds"] = asked.kinds
-    with terminated_by_sigterm(), ringroom.IOProcess() as io:
-        pool = ringroom.Pool(processor, "livekit", io=io, **options)
-        code = _serve(pool, io, console, asked.processor)
+    with terminated_by_sigterm():
+        pool = ringroom.Pool(processor, "livekit", **options)
+        code = _serve(pool, console, asked.processor)
     _summary(pool.stats())
     return code
 
 
-def _serve(pool: ringroom.Pool, io: ringroom.IOProcess, console: Console, title: str) -> int:
+def _serve(pool: ringroom.Pool, console: Console, title: str) -> int:
     code = 0
     with pool:
         says(f"in room {pool.room!r} as {pool.identity!r}; Ctrl-C ends it")
-        processes = Processes(lambda: {} if io.pid is None else {io.pid: "I/O"})
+        processes = Processes(lambda: pool_processes(pool))
         try:
             with View(title, pool.stats, processes, console) as view:
                 _watch(pool, view)

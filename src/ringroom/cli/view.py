@@ -20,8 +20,9 @@ from rich.text import Text
 
 from ringroom.accounts import LaneStatistics
 from ringroom.connection import Statistics
+from ringroom.pool import Pool
 
-__all__ = ["Processes", "View", "machine_seconds", "says"]
+__all__ = ["Processes", "View", "machine_seconds", "pool_processes", "says"]
 
 _PLAIN_SECONDS = 2.0
 
@@ -43,11 +44,17 @@ def machine_seconds() -> float:
     return used / os.sysconf("SC_CLK_TCK")
 
 
+def pool_processes(pool: Pool) -> dict[int, str]:
+    """The names of the processes that work for a pool now."""
+    named = {pid: f"worker {place}" for place, pid in enumerate(pool.pids)}
+    return named if pool.io_pid is None else {pool.io_pid: "I/O", **named}
+
+
 class Processes:
     """The CPU of this process and its children, from /proc; nothing where there is none.
 
-    ``known`` tells the names of children by pid; a name that is empty hides the child. Children
-    that it does not name are workers, in the order in which they were started.
+    ``known`` tells the names of children by pid; children that it does not name, such as spares,
+    are not shown. `pool_processes` names those of a pool.
     """
 
     def __init__(self, known: Callable[[], dict[int, str]]) -> None:
@@ -60,17 +67,12 @@ class Processes:
         now, seconds = time.monotonic(), self._seconds()
         since, self._at = now - self._at, now
         before, self._before = self._before, seconds
-        names = self._names(list(seconds))
+        names = {os.getpid(): "app", **self._known()}
         return [
             (names[pid], (value - before[pid]) / max(since, 1e-9))
             for pid, value in seconds.items()
-            if pid in before and names.get(pid)
+            if pid in before and pid in names
         ]
-
-    def _names(self, pids: list[int]) -> dict[int, str]:
-        names = {os.getpid(): "app", **self._known()}
-        workers = [pid for pid in sorted(pids) if pid not in names]
-        return names | {pid: f"worker {place}" for place, pid in enumerate(workers)}
 
     @staticmethod
     def _seconds() -> dict[int, float]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from ringroom import messages as m
 from ringroom.errors import BusyError, ConfigurationError, FrameError, RingroomError, RoomError
-from ringroom.frames import Event, EventKind, Kind
+from ringroom.frames import Event, EventKind, Kind, Participant
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
@@ -44,6 +44,7 @@ class Room(Rows, Protocol):
     def claim_track(self, name: str, owner: Attachment) -> bool: ...
     def release_track(self, name: str, owner: Attachment) -> None: ...
     def event(self, event: Event) -> None: ...
+    def people(self) -> Iterable[Participant]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +56,8 @@ class _Playing:
     playout: OutgoingPlayout | OutgoingData
     rows: list[int]
     task: asyncio.Task[None] | None = None
+    unanswering: bool = False
+    """What it answered has ended: its writer is about to end it."""
 
 
 class Attachment:
@@ -70,6 +73,9 @@ class Attachment:
         self._wire: LoopLink | None = None
         self._loop = asyncio.get_running_loop()
         self._playing: list[_Playing] = []
+        self._ended_last = ""
+        """The reply name of the track that the reader was through with last: it may be closing it
+        still, and say its first word on it."""
 
     def connect(self, wire: LoopLink) -> None:
         """From here on messages can be sent to it. A worker that takes the place of a dead one is
@@ -81,6 +87,9 @@ class Attachment:
         self.send(m.Attached(rows=self._room.lent_rows(self), tracks=names))
         if before is not None:
             self.captures.hand_over()
+            for participant in self._room.people():
+                joined = Event(kind=EventKind.PARTICIPANT_JOINED, participant=participant)
+                self.captures.post(Kind.EVENT, joined)
 
     def settle_link(self) -> None:
         """Handle all that a worker has said before it died."""
@@ -88,10 +97,12 @@ class Attachment:
             self._wire.finish()
 
     def bereave(self) -> None:
-        """Its writer has died: what is in its lanes is played and sent, its tracks wait."""
+        """Its writer has died: what is in its lanes is played and sent, its tracks wait. Those that
+        it was about to end, end: nobody else knows of the tracks that they answered."""
         for playing in self._playing:
             playing.number = 0
-            if isinstance(playing.playout, OutgoingData):
+            over = playing.unanswering and not self.captures.flows(playing.name)
+            if over or isinstance(playing.playout, OutgoingData):
                 playing.playout.finish()
 
     def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
@@ -107,7 +118,7 @@ class Attachment:
                 self._open_playout(message, descriptors)
                 return
             case m.LaneDone(lane=number):
-                self.captures.bury(number)
+                self._lane_done(number)
             case m.Flush(request=request, lane=number, sequence=sequence):
                 playing = self._find(number)
                 if playing is not None and isinstance(playing.playout, OutgoingPlayout):
@@ -129,6 +140,16 @@ class Attachment:
             case _:
                 log.error("a message that does not belong here: %s", type(message).__name__)
         close_descriptors(descriptors)
+
+    def _lane_done(self, number: int) -> None:
+        """What answers its track is ended next, once the processor has closed the track."""
+        self._ended_last = self.captures.reply_name(number)
+        self.captures.bury(number)
+        for playing in self._playing:
+            playing.unanswering = playing.unanswering or self._answers_ended(playing.name)
+
+    def _answers_ended(self, name: str) -> bool:
+        return bool(name) and name == self._ended_last
 
     def _find(self, number: int) -> _Playing | None:
         return next((p for p in self._playing if p.number == number != 0), None)
@@ -236,6 +257,7 @@ class Attachment:
 
     def _play(self, message: m.PlayoutOpen, playout: OutgoingPlayout | OutgoingData) -> _Playing:
         playing = _Playing(message.lane, message.name, playout, [message.row])
+        playing.unanswering = self._answers_ended(message.name)
         self._playing.append(playing)
         return playing
 

@@ -68,6 +68,8 @@ class Teller(Protocol):
 class _Lane:
     opened: m.LaneOpened
     writer: LiveWriter | ReliableWriter
+    reply_name: str = ""
+    """The track of ours that answers it, if there is one."""
     mailbox: Mailbox | None = None
     ended: bool = False
 
@@ -144,7 +146,7 @@ class Captures:
             participant=participant_to_json(participant),
             follows=follows,
         )
-        return self._numbers, _Lane(message, writer), writer
+        return self._numbers, _Lane(message, writer, track.reply_name), writer
 
     def _check_room_for(self, capacity: int) -> None:
         lanes = self._lanes.values()
@@ -251,7 +253,7 @@ class Captures:
             follows=0,
         )
         mailbox = Mailbox(writer, self.clock)
-        self._announce(self._numbers, _Lane(message, writer, mailbox))
+        self._announce(self._numbers, _Lane(message, writer, mailbox=mailbox))
         return mailbox
 
     def hand_over(self) -> None:
@@ -267,6 +269,15 @@ class Captures:
             if lane.ended:
                 self._tell(m.LaneEnding(lane=number))
         self._settle()
+
+    def reply_name(self, number: int) -> str:
+        """The name under which that lane is answered; empty if it is none of a track."""
+        lane = self._lanes.get(number)
+        return "" if lane is None else lane.reply_name
+
+    def flows(self, reply_name: str) -> bool:
+        """Whether there is a lane that is answered under that name."""
+        return any(lane.reply_name == reply_name for lane in self._lanes.values())
 
     def bury(self, number: int) -> None:
         """The reader is done with a lane."""

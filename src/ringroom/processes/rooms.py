@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import dill
@@ -20,7 +20,13 @@ from ringroom.lanes.statistics import Row, RowPool, StatisticsTable
 from ringroom.link import Link
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
-from ringroom.processes.admission import Admission, bounded, bounded_event, bounded_track
+from ringroom.processes.admission import (
+    Admission,
+    Roster,
+    bounded,
+    bounded_event,
+    bounded_track,
+)
 from ringroom.processes.attachments import Attachment
 from ringroom.processes.inbound import Deaf, InboundTrack
 from ringroom.processes.patient import PatientTrack
@@ -42,6 +48,7 @@ class RoomSession:
         self.notices = Notices(log, clock)
         self.lost = LostFrames(log, clock)
         self._admission = Admission()
+        self._roster = Roster()
         self._application = Attachment(self, APPLICATION)
         self._attachments: dict[int, Attachment] = {APPLICATION: self._application}
         self._owners: dict[str, Attachment] = {}
@@ -187,6 +194,10 @@ class RoomSession:
         else:
             owner.send(m.RowFree(row=row))
 
+    def people(self) -> Iterable[Participant]:
+        """Who is in the room, as far as events were asked for."""
+        return self._roster
+
     async def joined_provider(self) -> Provider:
         return await asyncio.shield(self._joined)
 
@@ -280,6 +291,8 @@ class RoomSession:
         elif event.kind is EventKind.PARTICIPANT_LEFT and event.participant is not None:
             self._admission.forget_participant(event.participant.identity)
         event = bounded_event(event)
+        if Kind.EVENT in self.options.kinds:
+            self._roster.note(event)
         for attachment in tuple(self._attachments.values()):
             attachment.captures.post(Kind.EVENT, event)
 

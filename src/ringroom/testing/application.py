@@ -21,7 +21,7 @@ from ringroom.providers.fake import messages
 from ringroom.testing import counting
 from ringroom.testing.wire import Line
 
-__all__ = ["Application", "Footage", "Gap", "PictureLog", "Recording", "SoundLog"]
+__all__ = ["Application", "Footage", "Gap", "PictureLog", "Recording", "SoundLog", "Taken"]
 
 # Play times are floating-point seconds until they are stamped; a real gap is far larger.
 _ROUNDING_SECONDS = 0.001
@@ -107,6 +107,14 @@ class Footage:
         return f"Footage({self.track!r}, {self.count} pictures)"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Taken:
+    """What an application has sent since it was last taken."""
+
+    sounds: tuple[Recording, ...]
+    messages: tuple[DataFrame, ...]
+
+
 class SoundLog:
     """A growing recording. A change of format starts it anew."""
 
@@ -131,6 +139,10 @@ class SoundLog:
             self._pieces.clear()
         self._pieces.append((message.time_ns, message.payload))
         self._length += len(message.payload) // (2 * message.channels)
+
+    def forget(self) -> None:
+        """Keep nothing of what was heard but its length."""
+        self._pieces.clear()
 
     def snapshot(self) -> Recording:
         rate, channels = self._form
@@ -167,6 +179,10 @@ class PictureLog:
         )
         self.count += 1
 
+    def forget(self) -> None:
+        """Keep nothing of what was seen but its count."""
+        self._frames.clear()
+
     def snapshot(self) -> Footage:
         return Footage(track=self.name, count=self.count, frames=tuple(self._frames))
 
@@ -188,6 +204,8 @@ class Application:
         self._messages: list[DataFrame] = []
         self._tracks: dict[str, TrackInfo] = {}
         self._lines: list[Line] = []
+        self._dropped = 0
+        """On lines that are over."""
 
     @property
     def tracks(self) -> dict[str, TrackInfo]:
@@ -207,7 +225,7 @@ class Application:
     def dropped(self) -> int:
         """Media messages for it that were dropped because it did not read them."""
         with self._changed:
-            return sum(line.dropped for line in self._lines)
+            return self._dropped + sum(line.dropped for line in self._lines)
 
     def heard(self, track: str | None = None) -> Recording:
         """The sound on that track, by default on its only audio track.
@@ -221,6 +239,19 @@ class Application:
         """The pictures on that track, by default on its only video track. Raises `LookupError`."""
         with self._changed:
             return self.picture_log(track).snapshot()
+
+    def take(self) -> Taken:
+        """The sound and the messages since the last `take`. They are forgotten, and pictures too:
+        a run of hours that takes them now and then stays small. Lengths and counts go on."""
+        with self._changed:
+            sounds = tuple(log.snapshot() for log in self._sounds.values())
+            messages = tuple(self._messages)
+            for log in self._sounds.values():
+                log.forget()
+            for pictures in self._pictures.values():
+                pictures.forget()
+            self._messages.clear()
+        return Taken(sounds=sounds, messages=messages)
 
     def sound_log(self, track: str | None = None) -> SoundLog:
         """What is heard on the track; `LookupError` when there is none."""
@@ -265,6 +296,9 @@ class Application:
         """The application has joined over the line."""
         self.joined, self.left = True, ""
         self.joins += 1
+        over = [one for one in self._lines if one.socket.fileno() < 0 and not one.error]
+        self._dropped += sum(one.dropped for one in over)
+        self._lines = [one for one in self._lines if one not in over]
         self._lines.append(line)
 
     def leave(self, reason: str) -> None:

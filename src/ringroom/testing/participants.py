@@ -73,6 +73,11 @@ class FakeParticipant:
         with self._floor.wire.changed:
             return list(self._member.received)
 
+    def forget(self) -> None:
+        """Forgets what it received: for runs of hours."""
+        with self._floor.wire.changed:
+            self._member.received.clear()
+
     def publish_audio(
         self,
         name: str = "mic",

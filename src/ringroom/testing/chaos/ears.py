@@ -1,0 +1,98 @@
+"""What the room hears of the application in a chaos run: each thing in order, and none twice.
+
+People speak in numbered pieces, and send numbered messages. Both come back, whoever in the
+application had them in hands, so what two workers have both taken is heard here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ringroom.checks import Samples
+from ringroom.frames import DataFrame
+from ringroom.testing.application import Recording, Taken
+from ringroom.testing.chaos.actor import ANSWER
+from ringroom.testing.simulation.laws import Broken
+
+__all__ = ["OWN_TRACK", "PIECE_SECONDS", "Ears", "numbered"]
+
+OWN_TRACK = "speaker"
+PIECE_SECONDS = 0.02
+# A piece is of one level, and the level is its number. Numbers begin anew after some minutes; which
+# is why what is further behind than nothing in ringroom can hold it counts as far ahead.
+_STEP, _NUMBERS, _BEHIND = 4, 8_000, 1_000
+# In steps of 10 ms in which it is heard a piece of 20 ms may touch three.
+_TOUCHED = 3
+
+
+def numbered(first: int, count: int, sample_rate: int, channels: int) -> Samples:
+    """Pieces of sound; int16 of shape (samples per channel, channels)."""
+    levels = (np.arange(first, first + count) % _NUMBERS + 1) * _STEP
+    mono = np.repeat(levels.astype(np.int16), round(sample_rate * PIECE_SECONDS))
+    return np.repeat(mono[:, None], channels, axis=1)
+
+
+@dataclass
+class _Track:
+    last: int = -1
+    times: int = 0
+
+
+@dataclass
+class Ears:
+    """Told what was heard; raises `Broken`."""
+
+    answers: dict[str, int] = field(default_factory=dict)
+    """By who had asked: the number of the last message that was answered."""
+    answered: int = 0
+    tracks: dict[str, _Track] = field(default_factory=dict)
+
+    def hear(self, taken: Taken) -> None:
+        """All that came since the last time."""
+        for recording in taken.sounds:
+            self._hear_sound(recording)
+        self.hear_messages(taken.messages)
+
+    def _hear_sound(self, recording: Recording) -> None:
+        track = self.tracks.setdefault(recording.track, _Track())
+        for frame in recording.frames:
+            number = _number(frame.samples)
+            if number < 0:
+                continue
+            behind = (track.last - number) % _NUMBERS if track.last >= 0 else _BEHIND
+            if 0 < behind < _BEHIND:
+                text = f"sound {number} of {recording.track!r} is heard after {track.last}"
+                raise Broken("order", text)
+            track.times = 1 if behind else track.times + 1
+            track.last = number
+            if track.times > _TOUCHED:
+                raise Broken("nothing twice", f"sound {number} of {recording.track!r}")
+
+    def seconds_behind(self, track: str, spoken: int) -> float:
+        """How much of the sound up to that piece has not been heard yet."""
+        return (spoken - self.tracks[track].last) % _NUMBERS * PIECE_SECONDS
+
+    def hear_messages(self, messages: Iterable[DataFrame]) -> None:
+        """Answers among them; all in the order in which they came."""
+        for message in messages:
+            if message.topic != ANSWER:
+                continue
+            who, _, text = message.payload.decode().rpartition(" ")
+            last, number = self.answers.get(who, -1), int(text)
+            if number <= last:
+                law = "nothing twice" if number == last else "order"
+                raise Broken(law, f"the answer to message {number} of {who} comes after {last}")
+            self.answers[who] = number
+            self.answered += 1
+
+
+def _number(samples: Samples) -> int:
+    """Of a piece; -1 for silence, and where two pieces meet or one rings."""
+    if not len(samples):
+        return -1
+    quarter = len(samples) // 4
+    one, other = (round(int(samples[at, 0]) / _STEP) - 1 for at in (quarter, -1 - quarter))
+    return one if one == other else -1
