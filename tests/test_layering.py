@@ -19,7 +19,7 @@ ROOT = Path(ringroom.__file__).parent
 
 # From the bottom up; a module may import its own layer and those above it in this list.
 LAYERS = (
-    ("errors", "colour", "checks", "notices"),
+    ("errors", "colour", "checks", "notices", "values"),
     ("checks",),
     ("options", "frames"),
     ("lanes",),

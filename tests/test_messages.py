@@ -193,23 +193,6 @@ def test_a_blob_does_not_show() -> None:
     assert "secret" not in repr(message)
 
 
-def test_a_message_is_a_value() -> None:
-    one = messages.Start(place=1, rows_first=2, rows_count=3)
-    assert one == messages.Start(place=1, rows_first=2, rows_count=3, generation=0)
-    assert one != messages.Start(place=1, rows_first=2, rows_count=3, generation=1)
-    assert one != messages.WorkerReady(place=1)
-    assert repr(one) == "Start(generation=0, place=1, rows_first=2, rows_count=3)"
-    assert one.replace(place=4) == messages.Start(place=4, rows_first=2, rows_count=3)
-    with pytest.raises(AttributeError, match="a Start is not changed"):
-        one.place = 2  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("values", [{}, {"lane": 1, "other": 2}, {"other": 2}])
-def test_a_message_has_all_its_fields_and_no_others(values: dict[str, int]) -> None:
-    with pytest.raises(TypeError, match=r"LaneDone of .*, expected \['lane'\]"):
-        messages.LaneDone(**values)
-
-
 @pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "RoomError"])
 def test_errors_cross_the_link(name: str) -> None:
     error = getattr(errors, name)("what happened")

@@ -21,56 +21,24 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
-from typing import Any, ClassVar, Never, Self, dataclass_transform
+from typing import Any, ClassVar
 
 from ringroom import errors
 from ringroom.errors import RingroomError, RoomError, WireError
+from ringroom.values import Value
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 24
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
-class Message:
-    """The base of all messages; its subclasses are all the names there are. Their annotations are
-    the fields. As dataclasses they would take a tenth of a process's start."""
+class Message(Value):
+    """The base of all messages; its subclasses are all the names there are."""
 
     types: ClassVar[dict[str, type[Message]]] = {}
-    fields: ClassVar[Mapping[str, str]] = {}
-    """The names of the fields and their types, as they are written."""
 
     def __init_subclass__(cls) -> None:
-        cls.fields = dict(cls.__annotations__)
+        super().__init_subclass__()
         Message.types[cls.__name__] = cls
-
-    def __init__(self, **values: Any) -> None:
-        kind = type(self)
-        left_out = {name: getattr(kind, name) for name in kind.fields if hasattr(kind, name)}
-        values = left_out | values
-        if values.keys() != kind.fields.keys():
-            raise TypeError(f"{kind.__name__} of {sorted(values)}, expected {sorted(kind.fields)}")
-        self.__dict__.update(values)
-
-    def replace(self, **changes: Any) -> Self:
-        """Another one, with these fields changed."""
-        return type(self)(**(vars(self) | changes))
-
-    def __setattr__(self, name: str, value: object) -> Never:
-        raise AttributeError(f"a {type(self).__name__} is not changed once it is made")
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    def __repr__(self) -> str:
-        shown = (
-            # A token may be within.
-            f"{name}=<{len(value)} bytes>" if isinstance(value, bytes) else f"{name}={value!r}"
-            for name, value in vars(self).items()
-        )
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-    __hash__ = None  # type: ignore[assignment]  # (some hold lists)
 
 
 class NewSession(Message):

@@ -225,7 +225,7 @@ class Connection:
         announced = self._tracks.get(publication)
         wanted = announced is not None and announced.wanted is not False
         if announced is not None and wanted and self._allowed.subscribe and not self.lost:
-            self._line.send(dataclasses.replace(message, track=announced.sid))
+            self._line.send(message.replace(track=announced.sid))
 
     def pass_data(self, sender: str, frame: DataFrame) -> None:
         if self.lost:

@@ -6,10 +6,10 @@ at most one ``payload`` of raw bytes: `wire` carries exactly these.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from ringroom.frames import EventKind, Kind, Participant, TrackInfo
+from ringroom.values import Value
 
 __all__ = [
     "Audio",
@@ -37,8 +37,7 @@ __all__ = [
 # From the application.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Join:
+class Join(Value):
     """The first message of a connection: who it is, and what its token allows (``sources`` that it
     may publish; all, if there are none)."""
 
@@ -49,13 +48,11 @@ class Join:
     sources: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leave:
+class Leave(Value):
     """The application leaves in good order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publish:
+class Publish(Value):
     """``track`` is the application's own handle; it names the track in media and `Unpublish`."""
 
     request: int
@@ -65,13 +62,11 @@ class Publish:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unpublish:
+class Unpublish(Value):
     track: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
+class Subscription(Value):
     """The answer to `TrackPublished`."""
 
     track: str
@@ -81,8 +76,7 @@ class Subscription:
 # Both ways.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audio:
+class Audio(Value):
     """Interleaved little-endian int16. ``time_ns`` is when its first sample is played."""
 
     track: str
@@ -92,15 +86,13 @@ class Audio:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AudioPause:
+class AudioPause(Value):
     """Nothing follows for now: resamplers and slicers let out what they hold back."""
 
     track: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Video:
+class Video(Value):
     """An I420 picture without padding."""
 
     track: str
@@ -112,8 +104,7 @@ class Video:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
+class Data(Value):
     """``request`` is 0 on the way to the application, which answers nothing."""
 
     request: int
@@ -127,8 +118,7 @@ class Data:
 # From the room.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Misbehave:
+class Misbehave(Value):
     """The provider is to raise what no provider should, from now on or no more. It answers `Done`
     (except for ``connect`` and ``receive``, where it raises at once)."""
 
@@ -137,14 +127,12 @@ class Misbehave:
     on: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
+class Joined(Value):
     room: str
     participant: Participant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Value):
     """The answer to a request, or, with request 0, to `Join`."""
 
     request: int
@@ -152,15 +140,13 @@ class Refused:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(Value):
     """The request was granted. From the application: the order is known."""
 
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happened:
+class Happened(Value):
     """A participant came, changed or left, or the connection was lost or is back."""
 
     kind: EventKind
@@ -168,27 +154,23 @@ class Happened:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackPublished:
+class TrackPublished(Value):
     track: TrackInfo
     participant: Participant
     muted: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackUnpublished:
+class TrackUnpublished(Value):
     track: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackMuted:
+class TrackMuted(Value):
     track: str
     muted: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Value):
     """The room is over for this application."""
 
     reason: str

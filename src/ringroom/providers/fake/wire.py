@@ -31,9 +31,13 @@ MAX_HEADER = 1 << 23
 MAX_PAYLOAD = i420_size(MAX_SIDE, MAX_SIDE)
 
 _TYPES: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Message.__args__}
-_NAMES: Mapping[type[Any], tuple[str, ...]] = {
-    kind: tuple(field.name for field in dataclasses.fields(kind))
-    for kind in (*Message.__args__, Participant, TrackInfo)
+# By type, and by the name of each field its type as it is written.
+_FIELDS: Mapping[type[Any], Mapping[str, str]] = {
+    **{kind: kind.fields for kind in Message.__args__},
+    **{
+        kind: {field.name: str(field.type) for field in dataclasses.fields(kind)}
+        for kind in (Participant, TrackInfo)
+    },
 }
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -42,7 +46,7 @@ def encode(message: Message) -> bytes:
     """The bytes of one message. Raises `WireError` if it is larger than a reader accepts."""
     fields: dict[str, Any] = {"type": type(message).__name__}
     payload = b""
-    for name in _NAMES[type(message)]:
+    for name in _FIELDS[type(message)]:
         value = getattr(message, name)
         if name == "payload":
             payload = value
@@ -163,7 +167,7 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, str | int):
         return value
     if isinstance(value, Participant | TrackInfo):
-        return {name: _to_json(getattr(value, name)) for name in _NAMES[type(value)]}
+        return {name: _to_json(getattr(value, name)) for name in _FIELDS[type(value)]}
     return dict(value) if isinstance(value, Mapping) else value
 
 
@@ -254,8 +258,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "bytes": bytes,  # the payload, which is no part of the header
 }
 _FIELD_READERS: Mapping[type[Any], tuple[tuple[str, Callable[[Any], Any]], ...]] = {
-    kind: tuple((field.name, _READERS[str(field.type)]) for field in dataclasses.fields(kind))
-    for kind in _NAMES
+    kind: tuple((name, _READERS[type_]) for name, type_ in fields.items())
+    for kind, fields in _FIELDS.items()
 }
 
 
