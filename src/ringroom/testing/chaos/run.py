@@ -32,7 +32,9 @@ from ringroom.testing.chaos.gauges import (
     memory_grown,
     steal_between,
 )
+from ringroom.testing.chaos.livekit_stage import LiveKitStage
 from ringroom.testing.chaos.report import Report
+from ringroom.testing.server import LiveKitServer
 from ringroom.testing.simulation.laws import Broken, check_lanes
 
 __all__ = ["Stage", "run"]
@@ -265,14 +267,12 @@ def run(
     plan: p.Plan,
     story: Sequence[p.Happening] | None = None,
     *,
-    livekit: bool = False,
+    livekit: LiveKitServer | None = None,
     tell: Tell | None = None,
 ) -> Report:
-    """Plays the plan, on a fake room, or on a real LiveKit server (`LiveKitServer` says where it
-    comes from). ``story`` is what happens instead of what the seed says. ``tell`` gets a line every
-    few seconds.
-
-    What breaks a law is in the report. Raises `ServerUnavailable` where there is no server.
+    """Plays the plan, on a fake room, or on a LiveKit server that runs. ``story`` is what happens
+    instead of what the seed says. ``tell`` gets a line every few seconds. What breaks a law is in
+    the report.
     """
     report = Report(title=f"seed {plan.seed}: {plan.tracks} tracks, {plan.places} workers")
     before, ticks, began = belongings(), cpu_ticks(), time.monotonic()
@@ -295,9 +295,5 @@ def run(
     return report
 
 
-def _stage(plan: p.Plan, livekit: bool, note: Callable[[Broken], None]) -> Stage:
-    if not livekit:
-        return FakeStage(plan, note)
-    from ringroom.testing.chaos.livekit_stage import LiveKitStage
-
-    return LiveKitStage(plan, note)
+def _stage(plan: p.Plan, livekit: LiveKitServer | None, note: Callable[[Broken], None]) -> Stage:
+    return FakeStage(plan, note) if livekit is None else LiveKitStage(plan, note, livekit)
