@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import random
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from ringroom.errors import ConfigurationError
 from ringroom.testing.chaos.plan import Plan
 from ringroom.testing.chaos.run import run
-from ringroom.testing.server import ServerUnavailable
+from ringroom.testing.server import LiveKitServer, ServerUnavailable
 
 _MOST_SEEDS = 1 << 32
 FAILED, WRONG_USAGE = 1, 2
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     _move_standard_error(asked.log)
     try:
-        report = run(plan, livekit=asked.livekit, tell=_say)
+        with LiveKitServer() if asked.livekit else contextlib.nullcontext() as server:
+            report = run(plan, livekit=server, tell=_say)
     except ServerUnavailable as error:
         _say(f"error: {error}")
         return FAILED

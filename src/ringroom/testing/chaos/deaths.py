@@ -42,8 +42,9 @@ class Recovery:
 class Watched(Protocol):
     """What is needed of the one who watches over the run."""
 
-    blocked_until: float
-    """Until then frames need not flow (`time.monotonic`)."""
+    @property
+    def blocked_until(self) -> float:
+        """Until then frames need not flow (`time.monotonic`)."""
 
     def check(self) -> None:
         """Raises `Broken` if a law was broken anywhere."""

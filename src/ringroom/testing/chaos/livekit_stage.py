@@ -128,11 +128,11 @@ class _Listener:
 
 
 class LiveKitStage:
-    """See the module's docstring. A context manager; entering it raises `ServerUnavailable`."""
+    """See the module's docstring. A context manager."""
 
     kind = p.LIVEKIT
 
-    def __init__(self, plan: p.Plan, note: Callable[[Broken], None]) -> None:
+    def __init__(self, plan: p.Plan, note: Callable[[Broken], None], server: LiveKitServer) -> None:
         self.ears = Ears()
         self.blocked_until = 0.0
         self._plan = plan
@@ -144,10 +144,9 @@ class LiveKitStage:
         self._people: list[_Person] = []
         self._listener: _Listener | None = None
         self._closing = contextlib.ExitStack()
-        self._room: LiveKitRoom | None = None
+        self._room = server.room("chaos")
 
     def __enter__(self) -> Self:
-        self._room = self._closing.enter_context(LiveKitServer()).room("chaos")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,13 +155,11 @@ class LiveKitStage:
     def options(self) -> dict[str, Any]:
         """What a pool needs for being here."""
         room = self._room
-        assert room is not None
         return {"provider": "livekit", "url": room.url, "token": lambda: room.token(APPLICATION)}
 
     def begin(self) -> None:
         """Everybody comes."""
         room = self._room
-        assert room is not None
         io = self._closing.enter_context(IOProcess())
         here = transport(
             "livekit",

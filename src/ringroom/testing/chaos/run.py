@@ -32,7 +32,9 @@ from ringroom.testing.chaos.gauges import (
     memory_grown,
     steal_between,
 )
+from ringroom.testing.chaos.livekit_stage import LiveKitStage
 from ringroom.testing.chaos.report import Report
+from ringroom.testing.server import LiveKitServer
 from ringroom.testing.simulation.laws import Broken, check_lanes
 
 __all__ = ["Stage", "run"]
@@ -73,8 +75,9 @@ class _Run:
     stage: Stage
     tell: Tell
     report: Report
+    broken: list[Broken]
+    """Noted where nobody can raise it."""
     story: Sequence[p.Happening] | None = None
-    broken: list[Broken] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
     pool: Pool | None = None
@@ -85,17 +88,10 @@ class _Run:
     def blocked_until(self) -> float:
         return self.stage.blocked_until
 
-    @blocked_until.setter
-    def blocked_until(self, moment: float) -> None:
-        self.stage.blocked_until = moment
-
     def check(self) -> None:
         """Raises `Broken` if a law was broken on any thread."""
         if self.broken:
             raise self.broken[0]
-
-    def note(self, broken: Broken) -> None:
-        self.broken.append(broken)
 
     # The application.
 
@@ -137,9 +133,9 @@ class _Run:
             try:
                 function()
             except Broken as broken:
-                self.note(broken)
+                self.broken.append(broken)
             except Exception as error:  # noqa: BLE001 (told to the one who plays)
-                self.note(Broken("errors", f"{name}: {type(error).__name__}: {error}"))
+                self.broken.append(Broken("errors", f"{name}: {type(error).__name__}: {error}"))
 
         thread = threading.Thread(target=guarded, name=f"chaos-{name}", daemon=True)
         thread.start()
@@ -153,7 +149,7 @@ class _Run:
         where = problem.where
         self.report.problems[where] = self.report.problems.get(where, 0) + 1
         if where not in ("stuck", "reply"):
-            self.note(Broken("order", f"worker {problem.worker}: {problem.summary}"))
+            self.broken.append(Broken("order", f"worker {problem.worker}: {problem.summary}"))
 
     def _speak(self) -> None:
         """A track and messages of the application's own."""
@@ -271,20 +267,18 @@ def run(
     plan: p.Plan,
     story: Sequence[p.Happening] | None = None,
     *,
-    livekit: bool = False,
+    livekit: LiveKitServer | None = None,
     tell: Tell | None = None,
 ) -> Report:
-    """Plays the plan, on a fake room, or on a real LiveKit server (`LiveKitServer` says where it
-    comes from). ``story`` is what happens instead of what the seed says. ``tell`` gets a line every
-    few seconds.
-
-    What breaks a law is in the report. Raises `ServerUnavailable` where there is no server.
+    """Plays the plan, on a fake room, or on a LiveKit server that runs. ``story`` is what happens
+    instead of what the seed says. ``tell`` gets a line every few seconds. What breaks a law is in
+    the report.
     """
     report = Report(title=f"seed {plan.seed}: {plan.tracks} tracks, {plan.places} workers")
     before, ticks, began = belongings(), cpu_ticks(), time.monotonic()
     broken: list[Broken] = []
     with _stage(plan, livekit, broken.append) as stage:
-        playing = _Run(plan, stage, tell or (lambda text: None), report, story, broken)
+        playing = _Run(plan, stage, tell or (lambda text: None), report, broken, story)
         try:
             playing.play()
             playing.check()
@@ -301,9 +295,5 @@ def run(
     return report
 
 
-def _stage(plan: p.Plan, livekit: bool, note: Callable[[Broken], None]) -> Stage:
-    if not livekit:
-        return FakeStage(plan, note)
-    from ringroom.testing.chaos.livekit_stage import LiveKitStage
-
-    return LiveKitStage(plan, note)
+def _stage(plan: p.Plan, livekit: LiveKitServer | None, note: Callable[[Broken], None]) -> Stage:
+    return FakeStage(plan, note) if livekit is None else LiveKitStage(plan, note, livekit)
