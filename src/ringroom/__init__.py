@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         TrackInfo,
         VideoFrame,
     )
-    from ringroom.options import PublishOptions, SessionOptions, TransportConfig
+    from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
     from ringroom.pool import Pool, PoolOptions, run
     from ringroom.processes.children import IOProcess
     from ringroom.processor import Context, Problem, Processor, chain
@@ -81,7 +81,7 @@ _HOMES = {
         "TrackInfo",
         "VideoFrame",
     ),
-    "ringroom.options": ("PublishOptions", "SessionOptions", "TransportConfig"),
+    "ringroom.options": ("PublishOptions", "Reconnect", "SessionOptions", "TransportConfig"),
     "ringroom.pool": ("Pool", "PoolOptions", "run"),
     "ringroom.processes.children": ("IOProcess",),
     "ringroom.processor": ("Context", "Problem", "Processor", "chain"),
@@ -117,6 +117,7 @@ __all__ = [
     "Problem",
     "Processor",
     "PublishOptions",
+    "Reconnect",
     "Recorder",
     "Replay",
     "RingroomError",
