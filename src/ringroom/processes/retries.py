@@ -49,7 +49,7 @@ class Retries:
         until = self.lost(now)
         if self.tries >= self.policy.retries:
             return None
-        longest = self.policy.backoff * 2 ** min(self.tries, _MOST_DOUBLINGS)
+        longest = self.policy.backoff * 2.0 ** min(self.tries, _MOST_DOUBLINGS)
         wait = min(longest, self.policy.longest) * (1 - self.policy.jitter * self._random())
         if now + wait >= until:
             return None
