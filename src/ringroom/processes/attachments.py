@@ -108,8 +108,7 @@ class Attachment:
     def interrupt(self) -> None:
         """The room is lost, or over: nothing plays any more. Tracks wait to be published again."""
         for playing in self._playing:
-            if isinstance(playing.playout, OutgoingPlayout):
-                playing.playout.interrupt()
+            playing.playout.interrupt()
 
     def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
         if self._wire is not None:
@@ -327,6 +326,8 @@ class Attachment:
             self._room.retire_lane(row)
 
     def _data_failed(self, error: RingroomError) -> None:
+        if self.closed:
+            return  # we have left, and nobody hears it
         log.warning("a message was not sent: %s", str(error))
         self._room.tell(Event(kind=EventKind.DATA_FAILED, reason=str(error)))
 

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import dill
 
 from ringroom.errors import ClosedError, RingroomError, RoomError
+from ringroom.notices import Notices
 from ringroom.options import SessionOptions
 from ringroom.processes.renewing import Renewing
 from ringroom.processes.retries import Retries
@@ -36,6 +37,8 @@ log = logging.getLogger("ringroom.io")
 
 class Room(Sink, Protocol):
     """What is told of it: a `RoomSession`."""
+
+    notices: Notices
 
     def joined(self, joined: Joined) -> None:
         """We are in the room, for the first time or again."""
@@ -205,7 +208,7 @@ class Membership:
             except RingroomError as error:
                 failure = error
             self.hears = False
-            log.warning("the room was not joined anew: %s", failure)
+            self._room.notices.tell("joining anew", f"the room was not joined anew: {failure}")
             if getattr(failure, "reason", "") == "unauthorized":
                 break
         await self._leave()

@@ -104,9 +104,7 @@ class OutgoingPlayout:
     def interrupt(self) -> None:
         """The room is lost: `run` ends. Where nothing runs it does nothing."""
         self._clear()
-        stay, self._stay = self._stay, None
-        if stay is not None:
-            stay.reschedule(self._loop.time())
+        _end(self._stay, self._loop)
 
     async def run(self, provider: Provider, on_ready: Callable[[], None]) -> bool:
         """Publish and play until `finish`, True; until the room is lost, False; or until it is
@@ -116,9 +114,10 @@ class OutgoingPlayout:
                 self._stay = stay
                 await self._publish_and_play(provider, on_ready)
         except Exception as error:
-            if stay.expired() or _is_gone(error):
-                return False
-            raise
+            if not (stay.expired() or _is_gone(error)):
+                raise
+            self._serve_flushes()  # those that came as it ended
+            return False
         return True
 
     async def _publish_and_play(self, provider: Provider, on_ready: Callable[[], None]) -> None:
@@ -257,6 +256,12 @@ class OutgoingPlayout:
         self._drains.clear()
 
 
+def _end(stay: asyncio.Timeout | None, loop: asyncio.AbstractEventLoop) -> None:
+    """What runs within it is cancelled, once."""
+    if stay is not None and stay.when() is None:
+        stay.reschedule(loop.time())
+
+
 def _is_gone(error: Exception) -> bool:
     return isinstance(error, RoomError) and error.reason == GONE
 
@@ -278,6 +283,7 @@ class OutgoingData:
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._readable = asyncio.Event()
+        self._stay: asyncio.Timeout | None = None
         self._drains: list[_Request] = []
         self._handled = 0
         self._closing = False
@@ -297,9 +303,25 @@ class OutgoingData:
         self._drains.append(_Request(number, sequence, answer))
         self._readable.set()
 
+    def interrupt(self) -> None:
+        """The room is lost: `run` ends. What is in the lane waits for the next room."""
+        _end(self._stay, self._loop)
+
     async def run(self, provider: Provider) -> bool:
         """Send until cancelled; after `finish` until all is sent, True; or until the room is lost,
         False."""
+        try:
+            async with asyncio.timeout(None) as stay:
+                self._stay = stay
+                return await self._send_all(provider)
+        except TimeoutError:
+            if not stay.expired():
+                raise
+            return False
+        finally:
+            self._stay = None
+
+    async def _send_all(self, provider: Provider) -> bool:
         while True:
             self._readable.clear()
             self._answer_drains()
@@ -321,6 +343,12 @@ class OutgoingData:
         gone = False
         try:
             await provider.send_data(frame)
+        except asyncio.CancelledError:
+            # Whether it arrived nobody knows.
+            self._reader.row.add(Count.LOST)
+            self._handled = frame.sequence + 1
+            self._on_failed(RoomError("the room was lost while a message was sent", reason=GONE))
+            raise
         except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is told)
             self._reader.row.add(Count.PROBLEMS)
             self._on_failed(as_ours(error))
