@@ -373,9 +373,9 @@ def _token_of_a_stranger(room: LiveKitRoom) -> str:
 def test_a_server_that_stops_in_mid_call_ends_the_call_with_its_reason() -> None:
     with LiveKitServer() as server:
         room = server.room("stops")
-        with ringroom.Pool(
-            lambda frame: None, "livekit", url=room.url, token=room.token("ann"), workers=2
-        ) as pool:
+        options = {"url": room.url, "token": room.token("ann"), "workers": 2}
+        never = ringroom.Reconnect(retries=0)
+        with ringroom.Pool(lambda frame: None, "livekit", reconnect=never, **options) as pool:
             threading.Timer(1.0, server.stop).start()
             with pytest.raises(ringroom.RoomError, match="lost") as lost:
                 pool.wait(timeout=110)

@@ -61,6 +61,10 @@ class Call(Generic[T]):
         return self._outcome[0]
 
 
+NEVER_AGAIN = ringroom.Reconnect(retries=0)
+"""The first loss that the provider does not heal is the end."""
+
+
 @contextlib.contextmanager
 def opened(room: FakeRoom, **options: Any) -> Iterator[Transport]:
     """A transport that nothing is too old for, closed at the end without playing out."""

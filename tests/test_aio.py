@@ -17,7 +17,18 @@ import numpy as np
 import pytest
 
 import ringroom
-from app_kit import PATIENCE, RATE, check_law, descriptors, microphone, noise, same, say, sound
+from app_kit import (
+    NEVER_AGAIN,
+    PATIENCE,
+    RATE,
+    check_law,
+    descriptors,
+    microphone,
+    noise,
+    same,
+    say,
+    sound,
+)
 from ringroom.errors import (
     BusyError,
     ClosedError,
@@ -355,7 +366,7 @@ def test_closing_a_receiver(fake_room: FakeRoom) -> None:
 
 def test_connection_lost_and_process_killed(fake_room: FakeRoom) -> None:
     async def main() -> None:
-        async with opened(fake_room) as transport:
+        async with opened(fake_room, reconnect=NEVER_AGAIN) as transport:
             waiting = asyncio.create_task(anext(transport.recv()))  # type: ignore[arg-type]
             await asyncio.sleep(0)
             fake_room.break_connection()

@@ -18,6 +18,7 @@ import pytest
 
 import ringroom
 from app_kit import (
+    NEVER_AGAIN,
     PATIENCE,
     RATE,
     Call,
@@ -383,7 +384,7 @@ def test_an_echo_that_is_busy_when_the_room_ends_still_ends(fake_room: FakeRoom)
 
 
 def test_a_connection_lost_for_good_raises(fake_room: FakeRoom) -> None:
-    with opened(fake_room) as transport:
+    with opened(fake_room, reconnect=NEVER_AGAIN) as transport:
         receiver = transport.recv()
         waiting = Call(next, receiver)
         fake_room.break_connection()

@@ -26,7 +26,17 @@ LAYERS = (
     ("messages", "link", "recording", "resampling"),
     ("providers", "processor", "accounts", "inbox", "session", "outgoing"),
     ("processes",),
-    ("connection", "waiting", "face", "client", "aio", "pool_options", "mending", "pool"),
+    (
+        "handover",
+        "connection",
+        "waiting",
+        "face",
+        "client",
+        "aio",
+        "pool_options",
+        "mending",
+        "pool",
+    ),
     ("testing", "adapters"),
     ("cli", "pytest_plugin", "__main__"),
 )

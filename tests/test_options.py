@@ -10,7 +10,7 @@ import pytest
 
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Kind, Participant
-from ringroom.options import PublishOptions, SessionOptions, TransportConfig
+from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
 
 NAN = float("nan")
 
@@ -24,7 +24,7 @@ def test_defaults() -> None:
     assert options.publish.mode == "speech"
 
 
-@pytest.mark.parametrize("group", [SessionOptions, PublishOptions, TransportConfig])
+@pytest.mark.parametrize("group", [SessionOptions, PublishOptions, Reconnect, TransportConfig])
 def test_groups_are_frozen_keyword_only_and_cross_processes(group: type[Any]) -> None:
     made = group()
     field = dataclasses.fields(group)[0].name
@@ -121,6 +121,45 @@ def test_wrong_publish_options(options: dict[str, Any], match: str) -> None:
 )
 def test_the_limits_themselves_are_allowed(options: dict[str, Any]) -> None:
     SessionOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"retries": -1}, "retries is -1, expected 0 to 1000000"),
+        ({"retries": 2.5}, "retries is 2.5, expected a whole number"),
+        ({"retries": True}, "retries is True"),
+        ({"backoff": 0}, "backoff is 0, expected 0.01 to 3600"),
+        ({"backoff": "1"}, "backoff is '1', expected a number"),
+        ({"backoff": NAN}, "backoff is nan"),
+        ({"backoff": 2.0, "longest": 1.0}, "longest is 1.0, expected 2.0 to 3600"),
+        ({"longest": 3_601}, "longest is 3601"),
+        ({"jitter": 1.01}, "jitter is 1.01, expected 0 to 1"),
+        ({"jitter": -0.1}, "jitter is -0.1"),
+        ({"deadline": 0}, "deadline is 0, expected 0.1 to 1000000"),
+        ({"deadline": None}, "deadline is None, expected a number"),
+    ],
+)
+def test_wrong_reconnect_options(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigurationError, match=match):
+        Reconnect(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retries": 0, "backoff": 0.01, "longest": 0.01, "jitter": 0, "deadline": 0.1},
+        {"retries": 1_000_000, "backoff": 3_600, "longest": 3_600, "jitter": 1, "deadline": 1e6},
+    ],
+)
+def test_the_limits_of_reconnect_are_allowed(options: dict[str, Any]) -> None:
+    assert Reconnect(**options).deadline == options["deadline"]
+
+
+@pytest.mark.parametrize("wrong", [None, 3, {"retries": 3}, PublishOptions()])
+def test_what_is_no_policy_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"expected ringroom\.Reconnect\(\.\.\.\)"):
+        SessionOptions(reconnect=wrong)
 
 
 def test_kinds_become_kinds_once_each_in_order() -> None:

@@ -18,6 +18,7 @@ import pytest
 import processors_kit as kit
 import ringroom
 from app_kit import (
+    NEVER_AGAIN,
     PATIENCE,
     RATE,
     Call,
@@ -611,7 +612,7 @@ def test_a_killed_io_process_ends_the_pool(fake_room: FakeRoom) -> None:
 
 
 def test_a_connection_lost_for_good_ends_the_pool(fake_room: FakeRoom) -> None:
-    with running(fake_room, kit.echo) as pool:
+    with running(fake_room, kit.echo, reconnect=NEVER_AGAIN) as pool:
         fake_room.break_connection()
         with pytest.raises(RoomError, match="hung up"):
             pool.wait(PATIENCE)

@@ -6,7 +6,8 @@ or with the application itself, through ring buffers in shared memory.
 The layers, each importing only from those before it:
     errors, colour, notices, values  <  checks  <  frames, options  <  lanes  <  messages, link,
     resampling, recording  <  providers, processor  <  accounts, inbox, session, outgoing
-    <  processes  <  connection, waiting, face  <  client, aio, pool_options, mending, pool
+    <  processes  <  handover, connection, waiting, face
+    <  client, aio, pool_options, mending, pool
     <  testing  <  cli
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
         TrackInfo,
         VideoFrame,
     )
-    from ringroom.options import PublishOptions, SessionOptions, TransportConfig
+    from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
     from ringroom.pool import Pool, PoolOptions, run
     from ringroom.processes.children import IOProcess
     from ringroom.processor import Context, Problem, Processor, chain
@@ -81,7 +82,7 @@ _HOMES = {
         "TrackInfo",
         "VideoFrame",
     ),
-    "ringroom.options": ("PublishOptions", "SessionOptions", "TransportConfig"),
+    "ringroom.options": ("PublishOptions", "Reconnect", "SessionOptions", "TransportConfig"),
     "ringroom.pool": ("Pool", "PoolOptions", "run"),
     "ringroom.processes.children": ("IOProcess",),
     "ringroom.processor": ("Context", "Problem", "Processor", "chain"),
@@ -117,6 +118,7 @@ __all__ = [
     "Problem",
     "Processor",
     "PublishOptions",
+    "Reconnect",
     "Recorder",
     "Replay",
     "RingroomError",

@@ -15,14 +15,14 @@ from typing import Any
 
 from ringroom import messages as m
 from ringroom.accounts import LaneStatistics
-from ringroom.errors import ConfigurationError, RoomError
+from ringroom.errors import ConfigurationError
 from ringroom.frames import Frame, Kind
+from ringroom.handover import Handed, Renewals, hand_over
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.children import IOProcess, Where, choose_host
-from ringroom.processes.machine import Machine
 from ringroom.processes.routing import MAX_KEYS
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.providers.provider import ProviderSpec
@@ -113,6 +113,7 @@ class Connection:
         self._route = route
         # Before anything is started: a predicate may refer to what cannot travel.
         pickle_by_value("participants=", self.options)
+        self._renewals: Renewals | None = None
         self.table: StatisticsTable
         self.session: Session
         self.outgoing: Outgoing
@@ -120,21 +121,24 @@ class Connection:
     def open(self, readers: Sequence[Link] = ()) -> None:
         """Start the host and ask the session to connect; `session.joined` tells when it did.
         ``readers`` are the far ends of the workers' links, by place."""
-        spec, descriptors = _handed_over(self.machine, self.spec, self.options.connect_timeout)
+        handed = hand_over(self.machine, self.spec, self.options.connect_timeout)
         try:
-            self._open(readers, spec, descriptors)
+            self._open(readers, handed)
         except BaseException:
             if hasattr(self, "table"):
                 self.table.close()
+            self._end_renewals()
             self.close_host()
             raise
         finally:
-            for fd in descriptors:
+            for fd in handed[1]:
                 os.close(fd)
 
-    def _open(
-        self, readers: Sequence[Link], spec: ProviderSpec, descriptors: tuple[int, ...]
-    ) -> None:
+    def _open(self, readers: Sequence[Link], handed: Handed) -> None:
+        spec, descriptors = handed
+        if self.options.reconnect.retries and (spec is not self.spec or descriptors):
+            # What travels as it is can be opened there again.
+            self._renewals = Renewals(self.machine, self.spec, self.options)
         blob = pickle_by_value("the provider's options", (spec, self.options))
         self.table = StatisticsTable.create()
         link = self.host.open_session()
@@ -147,6 +151,9 @@ class Connection:
     def _ask(self, blob: bytes, readers: Sequence[Link], descriptors: tuple[int, ...]) -> None:
         for place, reader in enumerate(readers):
             self.session.send(m.Attach(place=place), (reader.fileno(),))
+        if self._renewals is not None:
+            with contextlib.closing(self._renewals.open()) as far:
+                self.session.send(m.Renewals(), (far.fileno(),))
         message = m.Connect(
             blob=blob,
             rows_first=0,
@@ -179,7 +186,7 @@ class Connection:
         """What `reopen` needs: an I/O process that runs, and a fresh hand-over. May take a while;
         holds no lock."""
         self.host.revive()
-        spec, descriptors = _handed_over(self.machine, self.spec, self.options.connect_timeout)
+        spec, descriptors = hand_over(self.machine, self.spec, self.options.connect_timeout)
         try:
             blob = pickle_by_value("the provider's options", (spec, self.options))
             return Prepared(self.host.open_session(), blob, descriptors)
@@ -235,7 +242,12 @@ class Connection:
             self.session.close()
             self.outgoing.close()
             self.table.close()
+        self._end_renewals()
         self.close_host()
+
+    def _end_renewals(self) -> None:
+        if self._renewals is not None:
+            self._renewals.close()
 
     def keep_standby(self) -> None:
         """Have another I/O process ready, if the one that is there is ours alone. Raises
@@ -246,30 +258,6 @@ class Connection:
     def close_host(self) -> None:
         if self._own_host:
             self.host.close()
-
-
-def _handed_over(
-    machine: Machine, spec: ProviderSpec, seconds: float
-) -> tuple[ProviderSpec, tuple[int, ...]]:
-    """Call `handover` on a thread with a deadline: a token minter may ask a server."""
-    results: list[tuple[ProviderSpec, tuple[int, ...]]] = []
-    errors: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            results.append(spec.handover())
-        except BaseException as error:  # noqa: BLE001 (raised again below, on the caller's thread)
-            errors.append(error)
-
-    thread = machine.start_thread("ringroom-handover", call)
-    thread.join(seconds)
-    if thread.is_alive():
-        raise RoomError(
-            f"{spec.name}: the token was not minted within {seconds} s", reason="timeout"
-        )
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 __all__ = ["Connection", "Statistics", "configured", "rows_for"]

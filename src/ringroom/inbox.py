@@ -227,13 +227,12 @@ class Inbox:
 
     def _finish(self, lane: InboundLane) -> Arrival | None:
         over = lane.successor is None or lane.successor.fresh
-        self._session.finish_lane(lane)
+        arrival = None
         if over and lane.track is not None:
-            event = lane.track_event(EventKind.TRACK_ENDED)
-            arrival = self._admit(event, lane)
-            if arrival is not None:
-                return arrival
-        return self.receive_nowait()
+            # Told before the lane is finished, which tells that the track begins again.
+            arrival = self._admit(lane.track_event(EventKind.TRACK_ENDED), lane)
+        self._session.finish_lane(lane)
+        return arrival or self.receive_nowait()
 
     def _loose(self) -> Arrival | None:
         loose = self._session.loose_events

@@ -11,6 +11,7 @@ the first byte of their message.
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import os
 import socket
@@ -171,6 +172,13 @@ class Link:
         if self._socket is None:
             raise ClosedError("the link is closed")
         return self._socket
+
+    def shut_down(self) -> None:
+        """End it for both sides: whoever waits at either end, on another thread of ours too, sees
+        the end of file. It is still to be closed."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # the far end is gone
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Idempotent. Descriptors that nobody took, and messages not yet sent, are dropped."""

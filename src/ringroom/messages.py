@@ -5,7 +5,7 @@ as base64). Law: any bytes decode to a message or raise `WireError`. Descriptors
 
 Who speaks with whom
   application -> I/O process   control link: NewSession
-  application -> session       Connect, Attach, Leave, RowFree
+  application -> session       Renewals, Connect, Attach, Leave, RowFree
   session -> application       Connected, Failed, Ended, LaneListed, LaneRetired
   session -> worker            Attached
   session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree
@@ -13,6 +13,8 @@ Who speaks with whom
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
   worker -> application        WorkerReady, WorkerFailed, Problem, Rejoined, WorkerDone
+  session -> application       over the link of Renewals: Renew
+  application -> session       over the link of Renewals: Renewed, NotRenewed
 The application is itself a reader and writer of its session.
 """
 
@@ -61,6 +63,28 @@ class Connect(Message):
     places: dict[str, Any]
 
 
+class Renewals(Message):
+    """Before `Connect`. Descriptors: the link over which the spec is handed over anew."""
+
+
+class Renew(Message):
+    """The room is lost and is to be joined anew: hand the spec over."""
+
+    request: int
+
+
+class Renewed(Message):
+    """Descriptors: the provider's. ``blob`` as in `Connect`."""
+
+    request: int
+    blob: bytes
+
+
+class NotRenewed(Message):
+    request: int
+    error: dict[str, Any]
+
+
 class Attach(Message):
     """A reader with its own link (the descriptor), in that place. Who was there before is dead, and
     whatever it had not taken, and its tracks, are the new one's."""
@@ -99,10 +123,12 @@ class Failed(Message):
 
 
 class Ended(Message):
-    """The room is over; ``error`` is empty when it ended by itself."""
+    """The room is over; ``error`` is empty when it ended by itself, else ``word`` is the reason of
+    the `RoomError`."""
 
     reason: str
     error: str
+    word: str = "disconnected"
 
 
 class LaneListed(Message):

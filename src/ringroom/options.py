@@ -10,7 +10,14 @@ from ringroom.checks import MAX_IDENTITY_BYTES, check_channels, check_rate, chec
 from ringroom.errors import ConfigurationError, FrameError
 from ringroom.frames import Kind, Participant
 
-__all__ = ["MEDIA", "Participants", "PublishOptions", "SessionOptions", "TransportConfig"]
+__all__ = [
+    "MEDIA",
+    "Participants",
+    "PublishOptions",
+    "Reconnect",
+    "SessionOptions",
+    "TransportConfig",
+]
 
 Participants: TypeAlias = frozenset[str] | Callable[[Participant], bool] | None
 """Identities, or a predicate (it runs in the I/O process), or None for everyone."""
@@ -23,6 +30,8 @@ MEDIA = (Kind.AUDIO, Kind.VIDEO)
 MIN_FRAME_MS, MAX_FRAME_MS = 10, 1_000
 # Eleven days, in milliseconds still an int of C.
 MAX_TIMEOUT = 1_000_000
+# Seconds between two tries to join again.
+MAX_WAIT = 3_600
 VIDEO_CODECS = ("vp8", "vp9", "h264", "h265", "av1")
 
 
@@ -71,6 +80,37 @@ class PublishOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reconnect:
+    """What happens when the connection to the room is lost. The provider heals what it can by
+    itself; what it gives up is joined anew, with a fresh token if a function mints them.
+
+    Try number n comes ``backoff * 2**(n - 1)`` seconds after what failed before it, at most
+    ``longest``, less a random part of up to ``jitter`` of it. A room that is joined, and lost again
+    within ``longest``, is still the same outage.
+    """
+
+    retries: int = 20
+    """How often the room is joined anew in one outage. 0: not at all, the first loss that the
+    provider does not heal is the end."""
+    backoff: float = 0.5
+    """Seconds, 0.01 to 3600."""
+    longest: float = 10.0
+    """Seconds, ``backoff`` to 3600."""
+    jitter: float = 0.5
+    """0 to 1. Many who lose the same server do not come back all at once."""
+    deadline: float = 120.0
+    """Seconds that an outage may last, from the moment that the connection is lost, and also while
+    the provider still tries to heal it."""
+
+    def __post_init__(self) -> None:
+        check_whole("retries", self.retries, 0, 1_000_000)
+        check_range("backoff", self.backoff, 0.01, MAX_WAIT)
+        check_range("longest", self.longest, self.backoff, MAX_WAIT)
+        check_range("jitter", self.jitter, 0, 1)
+        check_range("deadline", self.deadline, 0.1, MAX_TIMEOUT)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionOptions:
     """What is received and in which form, whatever the provider."""
 
@@ -85,6 +125,7 @@ class SessionOptions:
     max_age: float = 0.2
     """Seconds after which a waiting frame is stale and is dropped, counted."""
     publish: PublishOptions = field(default_factory=PublishOptions)
+    reconnect: Reconnect = field(default_factory=Reconnect)
     connect_timeout: float = 10.0
     close_timeout: float = 5.0
 
@@ -111,6 +152,11 @@ class SessionOptions:
         if not isinstance(self.publish, PublishOptions):
             raise ConfigurationError(
                 f"publish is {type(self.publish).__name__}, expected ringroom.PublishOptions(...)"
+            )
+        if not isinstance(self.reconnect, Reconnect):
+            raise ConfigurationError(
+                f"reconnect is {self.reconnect!r}, expected ringroom.Reconnect(...); "
+                "Reconnect(retries=0) never joins again"
             )
 
 

@@ -220,7 +220,7 @@ class Session:
         if self.ending is None:
             error = None
             if message.error:
-                error = m.error_from_json({"text": message.error, "reason": "disconnected"})
+                error = m.error_from_json({"text": message.error, "reason": message.word})
             self.ending = Ending(message.reason, error)
 
     def _open_lane(self, message: m.LaneOpened, descriptors: tuple[int, ...]) -> None:

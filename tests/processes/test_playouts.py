@@ -14,7 +14,7 @@ import pytest
 from io_kit import REPLY, Outside, Source, duplicate, run, sound, turns, until, watched
 
 from ringroom.errors import RingroomError, RoomError
-from ringroom.frames import DataFrame, Event, EventKind
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, Row, StatisticsTable
@@ -338,7 +338,9 @@ def test_every_request_is_answered_once_when_the_track_ends(published: bool) -> 
             await turns()
             looks = b.source.looks
             assert sorted(number for number, _ in b.answers) == [1, 2, 3]
-            assert b.row().snapshot().lost == (2 if published else 3)
+            counts = b.row().snapshot()
+            # A track that is not published yet is flushed at once.
+            assert (counts.lost, counts.dropped_flushed) == ((2, 0) if published else (0, 3))
             assert b.source.closes == published
             await turns()
             assert b.source.looks == looks, "nobody waits for it any more"
@@ -365,6 +367,141 @@ def test_a_drain_that_waits_as_the_track_is_finished_is_answered() -> None:
 # Messages.
 
 
+# The room is lost, and another is joined.
+
+
+def test_the_next_room_gets_what_waits_and_not_what_was_under_way() -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open()
+            send(writer, 1, 2, 3)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.source.step()
+            await until(lambda: b.source.offered == 2)
+            b.playout.interrupt()
+            assert await b.task is False
+            assert (b.source.closes, b.source.values) == (1, [1])
+            send(writer, 4)
+            b.source = b.outside.source = Source()
+            b.start()
+            await until(lambda: b.source.values == [3, 4])
+            assert b.ready == 2
+            counts = b.row().snapshot()
+            assert (counts.sent, counts.done, counts.lost, counts.problems) == (4, 3, 1, 0)
+
+    run(main())
+
+
+def test_what_the_source_did_not_play_is_taken_from_what_was_played() -> None:
+    """Also of the frame for which it still waits, which the source counts among what it clears."""
+
+    class Waits(Source):
+        under_way = 0.02
+
+        def clear(self) -> float:
+            under_way, self.under_way = self.under_way, 0.0
+            return super().clear() + under_way
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            b.source = b.outside.source = Waits(free=False)
+            writer = b.open()
+            send(writer, 1, 2)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.source.step()
+            await until(lambda: b.source.offered == 2)
+            b.playout.interrupt()
+            await b.task
+            row = b.row()
+            assert row.get(Count.PLAYED) == row.get(Count.CLEARED) == 2 * 320
+            assert row.get(Count.PLAYED_UNTIL_NS) == b.now
+
+    run(main())
+
+
+@pytest.mark.parametrize("where", ["publish", "play"])
+def test_a_provider_that_is_gone_is_offered_nothing_more(where: str) -> None:
+    gone = RoomError("it is gone", reason="disconnected")
+
+    class Gone(Source):
+        async def play(self, frame: AudioFrame) -> None:
+            self.offered += 1
+            raise gone
+
+    async def main() -> None:
+        async with bench() as b:
+            b.source = b.outside.source = Gone()
+            b.outside.refuses = gone if where == "publish" else None
+            writer = b.open()
+            send(writer, 1, 2, 3)
+            b.start()
+            assert await b.task is False
+            b.outside.refuses = None
+            b.source = b.outside.source = Source()
+            b.start()
+            await until(lambda: b.source.values == ([1, 2, 3] if where == "publish" else [2, 3]))
+            assert b.row().snapshot().lost == (where == "play")
+            assert b.row().snapshot().problems == 0
+
+    run(main())
+
+
+def test_what_is_asked_between_two_rooms() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            b.start()
+            await until(lambda: b.ready)
+            b.playout.interrupt()
+            b.playout.interrupt()
+            assert await b.task is False
+            send(writer, 1, 2)
+            b.playout.flush(1, 2, b.answer)
+            assert b.answers == [(1, 0.04)], "at once"
+            send(writer, 3)
+            b.playout.drain(2, 3, b.answer)
+            await turns()
+            assert len(b.answers) == 1
+            b.start()
+            await until(lambda: b.source.values == [3])
+            b.source.waiting = 0.0
+            await until(lambda: b.answers == [(1, 0.04), (2, 0.0)])
+
+    run(main())
+
+
+def test_a_flush_that_comes_as_the_room_is_lost_is_answered() -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open()
+            send(writer, 1, 2)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.playout.interrupt()
+            b.playout.flush(1, 2, b.answer)
+            assert await b.task is False
+            assert [number for number, _ in b.answers] == [1]
+            assert b.row().snapshot().dropped_flushed == 1
+
+    run(main())
+
+
+def test_a_loss_that_comes_with_the_end_of_the_session_does_not_hide_it() -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            send(b.open(), 1)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.playout.interrupt()
+            b.task.cancel()
+            await asyncio.wait([b.task])
+            assert b.task.cancelled()
+
+    run(main())
+
+
 @contextlib.asynccontextmanager
 async def messages() -> AsyncIterator[Any]:
     with contextlib.closing(StatisticsTable.create()) as table:
@@ -383,6 +520,52 @@ async def messages() -> AsyncIterator[Any]:
 def post(writer: ReliableWriter, *payloads: bytes) -> None:
     for payload in payloads:
         writer.send_nowait(DataFrame(payload), 1)
+
+
+def test_messages_wait_for_the_next_room_and_the_one_under_way_is_told() -> None:
+    class Hangs(Outside):
+        async def send_data(self, frame: DataFrame) -> None:
+            if not self.sent:
+                await super().send_data(frame)
+                return
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with messages() as (writer, data, failed, row):
+            answers: list[int] = []
+            post(writer, b"a", b"b", b"c")
+            first = Hangs()
+            running = asyncio.ensure_future(data.run(first))
+            await until(lambda: row.snapshot().taken == 2)
+            data.drain(1, 2, lambda number, _: answers.append(number))
+            data.interrupt()
+            data.interrupt()
+            assert await running is False
+            assert [str(error) for error in failed] == [
+                "the room was lost while a message was sent"
+            ]
+            second = Outside()
+            running = asyncio.ensure_future(data.run(second))
+            await until(lambda: second.sent == [b"c"])
+            assert (first.sent, answers) == ([b"a"], [1])
+            counts = row.snapshot()
+            assert (counts.done, counts.lost) == (2, 1)
+            running.cancel()
+            await asyncio.wait([running])
+
+    run(main())
+
+
+def test_a_room_that_is_gone_gets_one_message_at_most() -> None:
+    async def main() -> None:
+        async with messages() as (writer, data, failed, row):
+            post(writer, b"a", b"b")
+            outside = Outside()
+            outside.refuses = RoomError("it is gone", reason="disconnected")
+            assert await data.run(outside) is False
+            assert (len(failed), row.snapshot().taken) == (1, 1)
+
+    run(main())
 
 
 def test_messages_go_in_order_and_a_drain_waits_for_its_own() -> None:

@@ -13,7 +13,7 @@ from test_fake_room import ManualClock, joined
 
 import processors_kit as kit
 import ringroom
-from app_kit import PATIENCE, RATE, Call, check_law, microphone, opened, sound, until
+from app_kit import NEVER_AGAIN, PATIENCE, RATE, Call, check_law, microphone, opened, sound, until
 from ringroom.errors import ConfigurationError, RoomError
 from ringroom.frames import Event, EventKind
 from ringroom.providers.fake import messages
@@ -187,7 +187,7 @@ def test_who_leaves_while_the_connection_is_lost(fake_room: FakeRoom) -> None:
 
 
 def test_a_broken_connection_ends_the_transport(fake_room: FakeRoom) -> None:
-    with opened(fake_room) as transport:
+    with opened(fake_room, reconnect=NEVER_AGAIN) as transport:
         fault = fake_room.faults.connection_broken()
         assert fault.over
         with pytest.raises(RoomError, match="hung up"):
@@ -228,8 +228,8 @@ def test_a_refused_track_and_a_refused_message(fake_room: FakeRoom) -> None:
 
 
 @contextlib.contextmanager
-def in_either(room: FakeRoom, io: str) -> Iterator[Any]:
-    with opened(room, io=io, kinds=ALL) as transport:
+def in_either(room: FakeRoom, io: str, **options: Any) -> Iterator[Any]:
+    with opened(room, io=io, kinds=ALL, **options) as transport:
         yield transport
     check_law(transport)
 
@@ -279,7 +279,7 @@ def test_a_provider_that_raises_in_send_data(fake_room: FakeRoom, io: str) -> No
 
 
 def test_a_provider_that_raises_in_receive(fake_room: FakeRoom, io: str) -> None:
-    with in_either(fake_room, io) as transport:
+    with in_either(fake_room, io, reconnect=NEVER_AGAIN) as transport:
         waiting = Call(next, transport.recv(kinds=("audio",)))
         with fake_room.faults.provider_raises("receive"):
             with pytest.raises(RoomError, match="ordered to raise in receive"):
@@ -306,7 +306,7 @@ def test_who_joins_later_is_told_to_raise_too(fake_room: FakeRoom) -> None:
         transport.send(sound(0.02), timeout=PATIENCE)
     with (
         fake_room.faults.provider_raises("receive"),
-        opened(fake_room, identity="deaf") as transport,
+        opened(fake_room, identity="deaf", reconnect=NEVER_AGAIN) as transport,
         pytest.raises(RoomError, match="ordered"),
     ):
         next(transport.recv(timeout=PATIENCE))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ringroom import messages as m
-from ringroom.errors import BusyError, ConfigurationError, FrameError, RingroomError, RoomError
+from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError, RingroomError
 from ringroom.frames import Event, EventKind, Kind, Participant
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
@@ -40,10 +40,10 @@ class Room(Rows, Protocol):
     def row(self, index: int) -> Row: ...
     def lend_row(self, index: int, owner: Attachment) -> None: ...
     def lent_rows(self, owner: Attachment) -> list[int]: ...
-    async def joined_provider(self) -> Provider: ...
+    async def joined_provider(self, other_than: Provider | None = None) -> Provider: ...
     def claim_track(self, name: str, owner: Attachment) -> bool: ...
     def release_track(self, name: str, owner: Attachment) -> None: ...
-    def event(self, event: Event) -> None: ...
+    def tell(self, event: Event) -> None: ...
     def people(self) -> Iterable[Participant]: ...
 
 
@@ -104,6 +104,11 @@ class Attachment:
             over = playing.unanswering and not self.captures.flows(playing.name)
             if over or isinstance(playing.playout, OutgoingData):
                 playing.playout.finish()
+
+    def interrupt(self) -> None:
+        """The room is lost, or over: nothing plays any more. Tracks wait to be published again."""
+        for playing in self._playing:
+            playing.playout.interrupt()
 
     def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
         if self._wire is not None:
@@ -277,14 +282,19 @@ class Attachment:
                 # The track of that name before it plays out first.
                 await asyncio.wait([ending])
                 self._claim(playing.name)
-            provider = await self._room.joined_provider()
-            await playout.run(provider, lambda: self._tell_ready(playing))
+            provider = None
+            while True:
+                provider = await self._room.joined_provider(provider)
+                if await playout.run(provider, lambda: self._tell_ready(playing)):
+                    break
+        except ClosedError:
+            pass  # the room is over, which is told
         except Exception as error:
             if not isinstance(error, RingroomError):
                 log.exception("the provider failed to publish %r", playing.name)
             failed = as_ours(error)
             self._tell_failed(playing, failed)
-            self._room.event(Event(kind=EventKind.PUBLISH_FAILED, reason=str(failed)))
+            self._room.tell(Event(kind=EventKind.PUBLISH_FAILED, reason=str(failed)))
         finally:
             playout.close()
             self._room.release_track(playing.name, self)
@@ -300,8 +310,11 @@ class Attachment:
                     await asyncio.wait([task])
             provider = await self._room.joined_provider()
             self._tell_ready(playing)
-            await data.run(provider)
-        except RoomError as error:
+            while not await data.run(provider):
+                provider = await self._room.joined_provider(provider)
+        except ClosedError:
+            pass  # the room is over, which is told
+        except RingroomError as error:
             self._tell_failed(playing, error)
         finally:
             data.close()
@@ -313,8 +326,10 @@ class Attachment:
             self._room.retire_lane(row)
 
     def _data_failed(self, error: RingroomError) -> None:
+        if self.closed:
+            return  # we have left, and nobody hears it
         log.warning("a message was not sent: %s", str(error))
-        self._room.event(Event(kind=EventKind.DATA_FAILED, reason=str(error)))
+        self._room.tell(Event(kind=EventKind.DATA_FAILED, reason=str(error)))
 
     async def close(self) -> None:
         """Idempotent."""

@@ -2,6 +2,10 @@
 
 Owns the lane's reading end and the provider's playout. One frame at a time is handed to the
 playout, so a flush has at most that one under way.
+
+When the room is lost, the playout is, and the track goes on with another in the next room: what was
+under way is lost, counted; what its source had and did not play is taken from what was played; what
+is in the lane waits. No frame is tried twice, and none is offered to a room that is gone.
 """
 
 from __future__ import annotations
@@ -12,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ringroom import messages as m
-from ringroom.errors import RingroomError, WireError
+from ringroom.errors import RingroomError, RoomError, WireError
 from ringroom.frames import AudioFrame, DataFrame, Event, Frame
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
-from ringroom.lanes.statistics import Count
+from ringroom.lanes.statistics import Count, Row
 from ringroom.processes.wire import as_ours, error_text
 from ringroom.providers.provider import OutgoingTrack, Playout, Provider
 
@@ -24,6 +28,8 @@ log = logging.getLogger("ringroom.io")
 
 Reader = LiveReader | ReliableReader
 Answer = Callable[[int, float], None]
+# The reason of the `RoomError` of a provider that is not in the room any more.
+GONE = "disconnected"
 # A source plays in steps of 10 ms; what is queued below that is as good as played.
 PLAYED_MARGIN = 0.01
 
@@ -44,6 +50,7 @@ class OutgoingPlayout:
         self._readers = [reader]
         self._clock = clock
         self._playout: Playout | None = None
+        self._stay: asyncio.Timeout | None = None
         self._loop = asyncio.get_running_loop()
         self._readable = asyncio.Event()
         self._closing = False
@@ -67,9 +74,10 @@ class OutgoingPlayout:
     def flush(self, number: int, sequence: int, answer: Answer) -> None:
         """Throw away what was sent before frame ``sequence``; answers the seconds of sound."""
         request = _Request(number, sequence, answer)
-        if self._playout is not None:
-            request.seconds = self._clear()
+        request.seconds = self._clear()
         self._flushes.append(request)
+        if self._playout is None:
+            self._serve_flushes()
         self._readable.set()
 
     def fits(self, message: m.PlayoutOpen) -> bool:
@@ -93,18 +101,38 @@ class OutgoingPlayout:
         self._closing = True
         self._readable.set()
 
-    async def run(self, provider: Provider, on_ready: Callable[[], None]) -> None:
-        """Publish and play until `finish` or cancellation. Raises `RoomError` of the publishing."""
+    def interrupt(self) -> None:
+        """The room is lost: `run` ends. Where nothing runs it does nothing."""
+        self._clear()
+        _end(self._stay, self._loop)
+
+    async def run(self, provider: Provider, on_ready: Callable[[], None]) -> bool:
+        """Publish and play until `finish`, True; until the room is lost, False; or until it is
+        cancelled. Raises `RoomError` of the publishing."""
         try:
-            playout = await provider.publish(self.track)
-            self._playout = playout
+            async with asyncio.timeout(None) as stay:
+                self._stay = stay
+                await self._publish_and_play(provider, on_ready)
+        except Exception as error:
+            if not (stay.expired() or _is_gone(error)):
+                raise
+            self._serve_flushes()  # those that came as it ended
+            return False
+        return True
+
+    async def _publish_and_play(self, provider: Provider, on_ready: Callable[[], None]) -> None:
+        try:
+            self._playout = await provider.publish(self.track)
             on_ready()
-            await self._play_all(playout)
+            await self._play_all(self._playout)
         finally:
+            self._stay = None  # what is still to be done is done
             for task in self._tasks:
                 task.cancel()
-            if self._playout is not None:
-                await self._playout.close()
+            self._clear()
+            playout, self._playout = self._playout, None
+            if playout is not None:
+                await playout.close()
 
     async def _play_all(self, playout: Playout) -> None:
         while True:
@@ -142,7 +170,13 @@ class OutgoingPlayout:
         row = self._readers[0].row
         try:
             await playout.play(frame)
-        except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is counted)
+        except asyncio.CancelledError:
+            self._lose(frame, row)
+            raise
+        except Exception as error:
+            if _is_gone(error):
+                self._lose(frame, row)
+                raise
             row.add(Count.PROBLEMS)
             if not self._told:
                 # The text, not the error: a record that is kept would keep the error's frames.
@@ -157,13 +191,19 @@ class OutgoingPlayout:
         if len(self._readers) == 1:  # numbers begin anew in the lane that follows
             self._serve_drains(playout, frame.sequence + 1)
 
+    @staticmethod
+    def _lose(frame: Frame, row: Row) -> None:
+        row.add(Count.LOST)
+        if isinstance(frame, AudioFrame):
+            row.add(Count.PLAYED, len(frame.samples))  # `_clear` takes away what was not
+
     def _is_before(self, frame: Frame, request: _Request) -> bool:
         """Whether the frame just taken was sent before the request: all of an earlier lane was."""
         return len(self._readers) > 1 or frame.sequence < request.sequence
 
     def _clear(self) -> float:
         playout = self._playout
-        if playout is None:
+        if playout is None or not self._readers:
             return 0.0
         seconds = playout.clear()
         row = self._readers[0].row
@@ -216,6 +256,16 @@ class OutgoingPlayout:
         self._drains.clear()
 
 
+def _end(stay: asyncio.Timeout | None, loop: asyncio.AbstractEventLoop) -> None:
+    """What runs within it is cancelled, once."""
+    if stay is not None and stay.when() is None:
+        stay.reschedule(loop.time())
+
+
+def _is_gone(error: Exception) -> bool:
+    return isinstance(error, RoomError) and error.reason == GONE
+
+
 def _bury(reader: Reader) -> None:
     """What was sent in the lane and not played is lost, counted: also what its writer had counted
     and not written when it died."""
@@ -233,6 +283,7 @@ class OutgoingData:
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._readable = asyncio.Event()
+        self._stay: asyncio.Timeout | None = None
         self._drains: list[_Request] = []
         self._handled = 0
         self._closing = False
@@ -252,8 +303,25 @@ class OutgoingData:
         self._drains.append(_Request(number, sequence, answer))
         self._readable.set()
 
-    async def run(self, provider: Provider) -> None:
-        """Send until cancelled, or after `finish` until all is sent."""
+    def interrupt(self) -> None:
+        """The room is lost: `run` ends. What is in the lane waits for the next room."""
+        _end(self._stay, self._loop)
+
+    async def run(self, provider: Provider) -> bool:
+        """Send until cancelled; after `finish` until all is sent, True; or until the room is lost,
+        False."""
+        try:
+            async with asyncio.timeout(None) as stay:
+                self._stay = stay
+                return await self._send_all(provider)
+        except TimeoutError:
+            if not stay.expired():
+                raise
+            return False
+        finally:
+            self._stay = None
+
+    async def _send_all(self, provider: Provider) -> bool:
         while True:
             self._readable.clear()
             self._answer_drains()
@@ -261,22 +329,33 @@ class OutgoingData:
                 frame = self._reader.receive_nowait()
             except WireError as error:
                 self._on_failed(error)
-                return
+                return True
             if isinstance(frame, DataFrame):
-                await self._send(provider, frame)
+                if not await self._send(provider, frame):
+                    return False
             elif frame is None:
                 if self._closing:
-                    return
+                    return True
                 await self._readable.wait()
 
-    async def _send(self, provider: Provider, frame: DataFrame) -> None:
+    async def _send(self, provider: Provider, frame: DataFrame) -> bool:
+        """Whether the room is still there."""
+        gone = False
         try:
             await provider.send_data(frame)
+        except asyncio.CancelledError:
+            # Whether it arrived nobody knows.
+            self._reader.row.add(Count.LOST)
+            self._handled = frame.sequence + 1
+            self._on_failed(RoomError("the room was lost while a message was sent", reason=GONE))
+            raise
         except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is told)
             self._reader.row.add(Count.PROBLEMS)
             self._on_failed(as_ours(error))
+            gone = _is_gone(error)
         self._reader.row.add(Count.DONE)
         self._handled = frame.sequence + 1
+        return not gone
 
     def _answer_drains(self) -> None:
         for request in [r for r in self._drains if r.sequence <= self._handled]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 import dill
@@ -29,10 +30,12 @@ from ringroom.processes.admission import (
 )
 from ringroom.processes.attachments import Attachment
 from ringroom.processes.inbound import Deaf, InboundTrack
+from ringroom.processes.membership import Membership
 from ringroom.processes.patient import PatientTrack
+from ringroom.processes.presence import Presence
 from ringroom.processes.routing import Routing
 from ringroom.processes.wire import LoopLink, as_ours, close_descriptors, error_text
-from ringroom.providers.provider import Provider, ProviderSpec, TrackSink
+from ringroom.providers.provider import Joined, Provider, ProviderSpec, TrackSink
 
 log = logging.getLogger("ringroom.io")
 APPLICATION = -1
@@ -53,9 +56,9 @@ class RoomSession:
         self._attachments: dict[int, Attachment] = {APPLICATION: self._application}
         self._owners: dict[str, Attachment] = {}
         self._row_owners: dict[int, Attachment] = {}
-        self._provider: Provider | None = None
-        self._joined: asyncio.Future[Provider] = asyncio.get_running_loop().create_future()
-        self._joined.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._membership = Membership(self, clock)
+        self._presence = Presence()
+        self._down = False
         self._routing: Routing | None = None
         self._route = "participant"
         self._table: StatisticsTable | None = None
@@ -63,7 +66,6 @@ class RoomSession:
         self._tasks: set[asyncio.Task[None]] = set()
         self._detaching: set[asyncio.Task[None]] = set()
         self._tracks: dict[InboundTrack | PatientTrack, None] = {}
-        self._ended = False
         self._closing = False
         self._wire = LoopLink(link, self._on_message, self.leave)
         self._application.connect(self._wire)
@@ -74,6 +76,8 @@ class RoomSession:
         match message:
             case m.Connect():
                 self._open_provider(message, descriptors)
+            case m.Renewals():
+                self._membership.renew_over(descriptors[0])
             case m.Attach(place=place):
                 self._attach(place, descriptors[0])
             case m.RowFree(row=row):
@@ -113,38 +117,14 @@ class RoomSession:
             spec, self.options = _unpickle(message.blob)
             for attachment in self._attachments.values():
                 attachment.captures.options = self.options
-            self._provider = spec.open(descriptors[1:])
+            self._membership.open(spec, self.options, descriptors[1:])
         except Exception as error:
             if not isinstance(error, RingroomError):
                 log.exception("the provider failed to open")
             close_descriptors(descriptors[1:])
-            self._fail(as_ours(error))
+            self._membership.refuse(as_ours(error))
             return
-        self._spawn(self._connect(self._provider, spec.name))
-
-    async def _connect(self, provider: Provider, name: str) -> None:
-        try:
-            async with asyncio.timeout(self.options.connect_timeout + 1):
-                joined = await provider.connect(self, self.options)
-        except TimeoutError:
-            seconds = self.options.connect_timeout
-            self._fail(RoomError(f"{name}: no connection in {seconds} s", reason="timeout"))
-        except RingroomError as error:
-            self._fail(error)
-        except Exception as error:
-            log.exception("the provider failed to connect")
-            self._fail(RoomError(f"{name}: {error_text(error)}"))
-        else:
-            if not self._joined.done():
-                self._joined.set_result(provider)
-            self._application.send(
-                m.Connected(room=joined.room, identity=joined.identity, sid=joined.sid)
-            )
-
-    def _fail(self, error: RingroomError) -> None:
-        if not self._joined.done():
-            self._joined.set_exception(error)
-        self._application.send(m.Failed(error=m.error_to_json(error)))
+        self._spawn(self._membership.stay())
 
     def _spawn(self, run: asyncio._CoroutineLike[None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(run)
@@ -198,8 +178,9 @@ class RoomSession:
         """Who is in the room, as far as events were asked for."""
         return self._roster
 
-    async def joined_provider(self) -> Provider:
-        return await asyncio.shield(self._joined)
+    async def joined_provider(self, other_than: Provider | None = None) -> Provider:
+        """Raises `ClosedError` when the room is over, and what kept us from joining it."""
+        return await self._membership.provider(other_than)
 
     def claim_track(self, name: str, owner: Attachment) -> bool:
         return self._owners.setdefault(name, owner) is owner
@@ -211,7 +192,7 @@ class RoomSession:
     # The provider's sink.
 
     def wants(self, track: TrackInfo, participant: Participant) -> bool:
-        if self._ended or track.kind not in self.options.kinds:
+        if not self._membership.hears or track.kind not in self.options.kinds:
             return False
         return self._asked_for(bounded(participant)) and self._admits(track)
 
@@ -247,7 +228,7 @@ class RoomSession:
         track: TrackInfo,
         participant: Participant,
     ) -> TrackSink:
-        if not self._admits(track):
+        if not self._membership.hears or not self._admits(track):
             return Deaf()
         track, participant = bounded_track(track), bounded(participant)
         by_track = self._route == "track"
@@ -273,7 +254,7 @@ class RoomSession:
         return self._attachments.get(place, self._application)
 
     def data(self, frame: DataFrame) -> None:
-        if self._allowed(frame.participant):
+        if self._membership.hears and self._allowed(frame.participant):
             self._reader_of(frame.participant).captures.post(Kind.DATA, frame)
 
     def _allowed(self, identity: str) -> bool:
@@ -286,6 +267,23 @@ class RoomSession:
         return self._at(self._routing.place(sender) if sender else 0)
 
     def event(self, event: Event) -> None:
+        if not self._membership.hears:
+            return
+        if event.kind is EventKind.CONNECTION_LOST:
+            self._down = True
+            self._membership.lost()
+        elif event.kind is EventKind.CONNECTION_BACK:
+            self._down = False
+            self._membership.back()
+        elif event.kind is EventKind.CONNECTED and self._down:
+            # Not for the first time. It comes before all else that a stay begins with.
+            self._down = False
+            event = replace(event, kind=EventKind.CONNECTION_BACK)
+        self._presence.note(event)
+        self.tell(event)
+
+    def tell(self, event: Event) -> None:
+        """An event for whoever receives any."""
         if event.kind is EventKind.TRACK_UNPUBLISHED and event.track is not None:
             self._admission.forget(event.track.sid)
         elif event.kind is EventKind.PARTICIPANT_LEFT and event.participant is not None:
@@ -297,14 +295,55 @@ class RoomSession:
             attachment.captures.post(Kind.EVENT, event)
 
     def ended(self, reason: str, *, error: str = "") -> None:
-        if self._ended or self._closing:
+        if not self._closing:
+            self._membership.ended(reason, error)
+
+    # What the membership tells.
+
+    def joined(self, joined: Joined) -> None:
+        """We are in the room, for the first time or again."""
+        if self._down:
+            self._tell(EventKind.CONNECTION_BACK)
+            self._down = False
+        self._application.send(
+            m.Connected(room=joined.room, identity=joined.identity, sid=joined.sid)
+        )
+
+    def refused(self, error: RingroomError) -> None:
+        """The room was not joined, the first time."""
+        self._application.send(m.Failed(error=m.error_to_json(error)))
+
+    def parted(self, reason: str) -> None:
+        """We are out of it: whatever was there is gone for us. It may be joined again."""
+        if not self._down:
+            self._down = True
+            self._tell(EventKind.CONNECTION_LOST, reason)
+        self._end_tracks(reason)
+        for event in self._presence.farewell(reason, self.clock()):
+            self.tell(event)
+
+    def over(self, reason: str, error: RingroomError | None) -> None:
+        """It will not be joined again."""
+        if self._closing:
             return
-        self._ended = True
+        self._end_tracks(reason)
+        self._tell(EventKind.DISCONNECTED, reason)
+        ended = m.Ended(reason=reason, error="")
+        if error is not None:
+            word = getattr(error, "reason", "failed")
+            ended = m.Ended(reason=reason, error=str(error), word=word)
+        for attachment in tuple(self._attachments.values()):
+            attachment.send(ended)
+
+    def _end_tracks(self, reason: str) -> None:
         for track in tuple(self._tracks):
             track.close(reason)
-        self.event(Event(kind=EventKind.DISCONNECTED, reason=reason))
+        self._admission = Admission()
         for attachment in tuple(self._attachments.values()):
-            attachment.send(m.Ended(reason=reason, error=error))
+            attachment.interrupt()
+
+    def _tell(self, kind: EventKind, reason: str = "") -> None:
+        self.tell(Event(kind=kind, reason=reason, received_ns=self.clock()))
 
     # The end.
 
@@ -332,8 +371,6 @@ class RoomSession:
         connecting = self._tasks - self._detaching
         for task in connecting:
             task.cancel()
-        if not self._joined.done():
-            self._joined.cancel()
         if connecting:
             # A provider is not closed while it still connects; one that does not let itself be
             # cancelled is closed all the same.
@@ -346,8 +383,7 @@ class RoomSession:
         await self._application.close_lanes()
         for track in tuple(self._tracks):
             track.close()
-        if self._provider is not None:
-            await self._provider.close()
+        await self._membership.close()
 
 
 def _unpickle(blob: bytes) -> tuple[ProviderSpec, SessionOptions]:

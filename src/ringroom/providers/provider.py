@@ -158,6 +158,9 @@ class ProviderSpec(ABC):
     """The name it is registered under, which opens its error messages."""
     preload: ClassVar[str] = ""
     """The module that `open` imports. A standby I/O process imports it ahead."""
+    joins_anew: ClassVar[bool] = True
+    """Whether a room that was lost (`Sink.ended` with an error) may be joined anew: the spec is
+    opened again then, as `ringroom.Reconnect` says. A recording, say, would begin again."""
 
     @abstractmethod
     def open(self, descriptors: tuple[int, ...]) -> Provider:

@@ -166,6 +166,20 @@ class RoomFaults:
                 connection.break_off()
         return Fault(self._ground.wire, "connection broken")
 
+    def server_gone(self) -> Fault:
+        """Hangs up on every application without a word, and cannot be reached while it lasts
+        (``unreachable``): a server that is restarted, or a port that is blocked."""
+        state = self._ground.state
+        refusal = Refusal(reason="unreachable", text="the server is not there")
+
+        def begin() -> Callable[[], None]:
+            come_back = state.refused_connects.lay(refusal)
+            for connection in connections(state):
+                connection.break_off()
+            return come_back
+
+        return self._begin("server gone", begin)
+
     def room_closed(self, reason: str = "room closed") -> Fault:
         """The server closes the room: everybody is put out, and nobody gets in while it lasts
         (``unreachable``)."""

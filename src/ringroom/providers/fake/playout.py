@@ -74,6 +74,7 @@ class AudioPlayout(Playout):
         self._speaking = False
         self._waiting = 0.0
         self._clears = 0
+        self._stopped = 0.0
         self._reason = ""
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
@@ -99,6 +100,9 @@ class AudioPlayout(Playout):
         return max(0.0, self._ends - self._outlet.loop.time())
 
     def clear(self) -> float:
+        if self.closed:  # what the end threw away is told once, to whoever asks first
+            stopped, self._stopped = self._stopped, 0.0
+            return stopped
         self._emit_due()
         # The frame that waits for its place belongs to what is thrown away.
         thrown = sum(piece.seconds for piece in self._pieces) + self._waiting
@@ -125,7 +129,7 @@ class AudioPlayout(Playout):
     def stop(self, reason: str) -> None:
         """What is due is sent, the rest thrown away; nothing is played after it."""
         if not self.closed:
-            self.clear()
+            self._stopped = self.clear()
             self._reason = reason
         if self._timer is not None:
             self._timer.cancel()

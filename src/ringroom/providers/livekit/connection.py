@@ -119,9 +119,13 @@ class LiveKitProvider(Provider):
         except PublishTrackError as error:
             await source.aclose()
             raise _publish_refused(track, scrub(error.message)) from None
-        except (TimeoutError, ConnectionError) as error:
+        except TimeoutError:
             await source.aclose()
-            raise _publish_refused(track, str(error) or "the server did not answer") from None
+            raise _publish_refused(track, "the server did not answer") from None
+        except ConnectionError:
+            await source.aclose()
+            line.check()
+            raise
         playout: AudioPlayout | VideoPlayout
         if isinstance(source, rtc.AudioSource):
             if track.channels == 2:
@@ -201,7 +205,9 @@ class LiveKitProvider(Provider):
             request = self._room.local_participant.unpublish_track(publication.sid)
             try:
                 await self._calls.run(request, self._options.close_timeout, gone=self._line.gone)
-            except (UnpublishTrackError, TimeoutError, ConnectionError) as error:
+            except ConnectionError:
+                return  # it went with the room
+            except (UnpublishTrackError, TimeoutError) as error:
                 _log.warning("livekit: track %r was not unpublished: %s", publication.name, error)
 
         return unpublish

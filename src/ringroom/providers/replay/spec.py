@@ -30,6 +30,7 @@ class Replay(ProviderSpec):
     """
 
     name = "replay"
+    joins_anew = False
 
     path: str | os.PathLike[str]
     speed: float | None = 1.0

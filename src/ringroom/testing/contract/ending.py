@@ -12,6 +12,7 @@ from typing import Any
 from ringroom.client import Transport
 from ringroom.errors import ClosedError, RoomError
 from ringroom.frames import AudioFrame
+from ringroom.options import Reconnect
 from ringroom.testing import sources
 from ringroom.testing.contract.hearing import collect, following, joined, listen, say
 from ringroom.testing.contract.promise import Call, broken, expect, expect_error, promise
@@ -161,8 +162,10 @@ def being_put_out_ends_the_loop(subject: Subject) -> None:
 
 @promise("broken_connection")
 def a_connection_that_does_not_come_back_is_an_error(subject: Subject) -> None:
-    """A loss that does not heal raises `RoomError` where somebody waits."""
-    with subject.opened(kinds=("audio",)) as (transport, stage):
+    """A loss that does not heal raises `RoomError` where somebody waits, if it is not to be joined
+    anew."""
+    never = Reconnect(retries=0)
+    with subject.opened(kinds=("audio",), reconnect=never) as (transport, stage):
         receiver = transport.recv()
         reading = Call("the reader's loop", lambda: [*receiver])
         expect(reading.waits(), "the reader's loop ended before the connection did")

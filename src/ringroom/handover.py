@@ -1,0 +1,144 @@
+"""Hands a provider's spec over to the I/O role: when the connection is opened, and again whenever
+the I/O role has lost the room and joins it anew, for a token may have expired meanwhile.
+
+The second is done on a thread of its own, over a link of its own: the application may compute for
+as long as it likes, and nothing here touches its session. Who has nothing to renew (a spec that
+travels as it is) has no such thread.
+
+Ownership: each thread owns its end of the link, and closes it when the far end is closed, by the
+session's end, or when `Renewals.close` shuts it down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+
+from ringroom import messages as m
+from ringroom.errors import ClosedError, RingroomError, RoomError, WireError
+from ringroom.link import Link, open_links
+from ringroom.options import SessionOptions
+from ringroom.processes.machine import Machine
+from ringroom.processes.spawning import pickle_by_value
+from ringroom.providers.provider import ProviderSpec
+
+__all__ = ["Handed", "Renewals", "hand_over"]
+
+# A token function that takes longer is left behind at close, on its thread.
+CLOSE_SECONDS = 1.0
+FLUSH_SECONDS = 0.01
+
+Handed = tuple[ProviderSpec, tuple[int, ...]]
+
+
+def hand_over(machine: Machine, spec: ProviderSpec, seconds: float) -> Handed:
+    """Call `handover` on a thread with a deadline: a token minter may ask a server.
+
+    Raises what it raises, and `RoomError` (timeout).
+    """
+    results: list[Handed] = []
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            results.append(spec.handover())
+        except BaseException as error:  # noqa: BLE001 (raised again below, on the caller's thread)
+            errors.append(error)
+
+    thread = machine.start_thread("ringroom-handover", call)
+    thread.join(seconds)
+    if thread.is_alive():
+        raise RoomError(
+            f"{spec.name}: the token was not minted within {seconds} s", reason="timeout"
+        )
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+class Renewals:
+    """What answers the I/O role's wish for a fresh hand-over. Not thread-safe."""
+
+    def __init__(self, machine: Machine, spec: ProviderSpec, options: SessionOptions) -> None:
+        self._machine = machine
+        self._spec = spec
+        self._options = options
+        self._answering: _Answering | None = None
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> Link:
+        """Begin; the far end, which is the caller's to send and to close. Ends what was before, and
+        does not wait for that."""
+        if self._answering is not None:
+            self._answering.stop()
+        ours, theirs = open_links()
+        self._answering = _Answering(self._machine, ours, self._spec, self._options)
+        self._thread = self._machine.start_thread("ringroom-renewals", self._answering.run)
+        return theirs
+
+    def close(self) -> None:
+        """Idempotent. A token function that is still at it is not waited for."""
+        answering, self._answering = self._answering, None
+        thread, self._thread = self._thread, None
+        if answering is not None and thread is not None:
+            answering.stop()
+            thread.join(CLOSE_SECONDS)
+
+
+class _Answering:
+    """The thread. Holds nothing of `Renewals`, which may be forgotten."""
+
+    def __init__(
+        self, machine: Machine, link: Link, spec: ProviderSpec, options: SessionOptions
+    ) -> None:
+        self._machine = machine
+        self._link = link
+        self._spec = spec
+        self._options = options
+        self._closing = threading.Lock()  # a number that is closed may name another socket
+
+    def stop(self) -> None:
+        """From another thread: end it, as the far end's close does."""
+        with self._closing:
+            self._link.shut_down()
+
+    def run(self) -> None:
+        try:
+            with contextlib.suppress(ClosedError, WireError):
+                while True:
+                    self._link.flush()
+                    patience = FLUSH_SECONDS if self._link.backlog else None
+                    self._machine.wait([self._link.fileno()], patience)
+                    while (received := self._link.receive_nowait()) is not None:
+                        self._take(*received)
+        finally:
+            with self._closing:
+                self._link.close()
+
+    def _take(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
+        for fd in descriptors:
+            os.close(fd)
+        if isinstance(message, m.Renew):
+            self._answer(message.request)
+
+    def _answer(self, request: int) -> None:
+        descriptors: tuple[int, ...] = ()
+        answer: m.Message
+        try:
+            spec, descriptors = self._spec.handover()
+            blob = pickle_by_value("the provider's options", (spec, self._options))
+            answer = m.Renewed(request=request, blob=blob)
+        except Exception as error:  # noqa: BLE001 (the I/O role is told, and tries again)
+            answer = m.NotRenewed(request=request, error=m.error_to_json(self._ours(error)))
+        try:
+            self._link.send(answer, descriptors)
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+
+    def _ours(self, error: Exception) -> RingroomError:
+        if isinstance(error, RingroomError):
+            return error
+        # Not its text: a minter's message may quote the secret that it signs with.
+        return RoomError(f"{self._spec.name}: the hand-over raised {type(error).__name__}")

@@ -1,0 +1,67 @@
+"""Who is in the room and what they publish, for when we lose it. Free of I/O.
+
+Kept is what an event of farewell says: no metadata. Remote participants can grow it, so it has a
+limit; who came when it was full leaves without a farewell.
+"""
+
+from __future__ import annotations
+
+from ringroom.frames import Event, EventKind, Participant, TrackInfo
+
+__all__ = ["MAX_NOTED", "Presence"]
+
+MAX_NOTED = 10_000
+
+
+class Presence:
+    """By what the provider has told."""
+
+    def __init__(self) -> None:
+        self._people: dict[str, Participant] = {}
+        self._tracks: dict[str, TrackInfo] = {}
+
+    def note(self, event: Event) -> None:
+        """Something that happened in the room."""
+        who, track = event.participant, event.track
+        match event.kind:
+            case EventKind.PARTICIPANT_JOINED if who and len(self._people) < MAX_NOTED:
+                self._people[who.identity] = _plain(who)
+            case EventKind.PARTICIPANT_CHANGED if who and who.identity in self._people:
+                self._people[who.identity] = _plain(who)
+            case EventKind.PARTICIPANT_LEFT if who:
+                self._people.pop(who.identity, None)
+                self._forget_tracks(who.identity)
+            case EventKind.TRACK_PUBLISHED if track and len(self._tracks) < MAX_NOTED:
+                self._tracks[track.sid] = track
+            case EventKind.TRACK_UNPUBLISHED if track:
+                self._tracks.pop(track.sid, None)
+
+    def _forget_tracks(self, identity: str) -> None:
+        for track in [one for one in self._tracks.values() if one.participant == identity]:
+            del self._tracks[track.sid]
+
+    def farewell(self, reason: str, now_ns: int) -> list[Event]:
+        """What is to be told when the room is lost: all tracks are unpublished, all have left."""
+        people, tracks = self._people, self._tracks
+        self._people, self._tracks = {}, {}
+        gone = [
+            Event(
+                kind=EventKind.TRACK_UNPUBLISHED,
+                participant=people.get(track.participant),
+                track=track,
+                reason=reason,
+                received_ns=now_ns,
+            )
+            for track in tracks.values()
+        ]
+        left = [
+            Event(
+                kind=EventKind.PARTICIPANT_LEFT, participant=who, reason=reason, received_ns=now_ns
+            )
+            for who in people.values()
+        ]
+        return gone + left
+
+
+def _plain(who: Participant) -> Participant:
+    return Participant(identity=who.identity, sid=who.sid, name=who.name)

@@ -1,0 +1,158 @@
+"""Handing a spec over: at the beginning, and again over a link of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import dill
+import pytest
+
+from app_kit import PATIENCE, descriptors, until
+from ringroom import messages as m
+from ringroom.errors import ClosedError, RoomError
+from ringroom.handover import Renewals, hand_over
+from ringroom.link import Link
+from ringroom.options import SessionOptions
+from ringroom.processes.machine import MACHINE
+from ringroom.providers.provider import Provider, ProviderSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minted(ProviderSpec):
+    """Hands over what the function gives, with a descriptor."""
+
+    name: ClassVar[str] = "minted"
+    mint: Callable[[], str] | None = field(default=None, repr=False)
+    token: str = ""
+
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        raise NotImplementedError
+
+    def handover(self) -> tuple[Self, tuple[int, ...]]:
+        assert self.mint is not None
+        token = self.mint()
+        return type(self)(token=token), (os.open(os.devnull, os.O_RDONLY),)
+
+
+@contextlib.contextmanager
+def renewing(mint: Callable[[], str]) -> Iterator[tuple[Link, Renewals]]:
+    renewals = Renewals(MACHINE, Minted(mint=mint), SessionOptions(channels=2))
+    far = renewals.open()
+    try:
+        yield far, renewals
+    finally:
+        renewals.close()
+        far.close()
+
+
+def answer(far: Link) -> tuple[Any, tuple[int, ...]]:
+    return until(far.receive_nowait)
+
+
+def threads() -> int:
+    return sum(thread.name == "ringroom-renewals" for thread in threading.enumerate())
+
+
+def test_each_request_gets_a_hand_over_of_its_own() -> None:
+    tokens = iter("abc")
+    with renewing(lambda: next(tokens)) as (far, _):
+        for request, token in ((3, "a"), (4, "b")):
+            far.send(m.Renew(request=request))
+            renewed, (fd,) = answer(far)
+            os.close(fd)
+            spec, options = dill.loads(renewed.blob)
+            assert (renewed.request, spec.token, spec.mint) == (request, token, None)
+            assert options.channels == 2
+
+
+@pytest.mark.parametrize(
+    ("raised", "text"),
+    [
+        (RoomError("no token for you", reason="unauthorized"), "no token for you"),
+        (ValueError("key=sesame"), "minted: the hand-over raised ValueError"),
+    ],
+)
+def test_what_it_raises_is_the_answer_and_no_secret_of_it(raised: Exception, text: str) -> None:
+    def mint() -> str:
+        raise raised
+
+    with renewing(mint) as (far, _):
+        far.send(m.Renew(request=1))
+        failed, _none = answer(far)
+        assert failed.request == 1
+        assert failed.error["text"] == text
+        assert failed.error["reason"] == getattr(raised, "reason", "failed")
+
+
+def test_nothing_is_left_when_either_side_ends_it() -> None:
+    before = descriptors()
+    with renewing(lambda: "") as (far, renewals):
+        assert threads() == 1
+        far.close()
+        until(lambda: not threads())
+        renewals.close()
+    with renewing(lambda: "") as (far, renewals):
+        renewals.close()
+        assert threads() == 0
+        with pytest.raises(ClosedError):
+            far.receive_nowait()
+        renewals.close()
+    assert descriptors() == before
+
+
+def test_another_takes_the_place_of_the_one_before() -> None:
+    with renewing(lambda: "x") as (first, renewals):
+        second = renewals.open()
+        until(lambda: threads() == 1)
+        with pytest.raises(ClosedError):
+            until(first.receive_nowait)
+        second.send(m.Renew(request=1))
+        _, (fd,) = answer(second)
+        os.close(fd)
+        second.close()
+
+
+def test_a_mint_that_hangs_does_not_hold_up_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ringroom.handover.CLOSE_SECONDS", 0.05)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def mint() -> str:
+        begun.set()
+        go_on.wait(PATIENCE)
+        return ""
+
+    with renewing(mint) as (far, renewals):
+        far.send(m.Renew(request=1))
+        assert begun.wait(PATIENCE)
+        renewals.close()
+        assert threads() == 1
+        go_on.set()
+        until(lambda: not threads())
+
+
+def test_what_is_no_question_is_not_answered() -> None:
+    with renewing(lambda: "x") as (far, _):
+        far.send(m.Leave(), (0,))
+        far.send(m.Renew(request=2))
+        renewed, (fd,) = answer(far)
+        os.close(fd)
+        assert renewed.request == 2
+
+
+def test_the_first_hand_over_has_a_deadline() -> None:
+    go_on = threading.Event()
+
+    def mint() -> str:
+        go_on.wait(PATIENCE)
+        raise ValueError("nobody waits any more")
+
+    with pytest.raises(RoomError, match=r"not minted within 0\.05 s") as late:
+        hand_over(MACHINE, Minted(mint=mint), 0.05)
+    assert late.value.reason == "timeout"
+    go_on.set()
+    until(lambda: not any(t.name == "ringroom-handover" for t in threading.enumerate()))
