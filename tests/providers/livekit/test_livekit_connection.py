@@ -150,7 +150,7 @@ class Ingest:
 
     made: list[Ingest] = []  # noqa: RUF012
 
-    def __init__(self, sink: Sink, track: Any, participant: Any) -> None:
+    def __init__(self, sink: Sink, track: Any, participant: Any, path: Any) -> None:
         self.sink, self.track, self.participant = sink, track, participant
         self.muted: Any = None
         self.after: Any = None

@@ -47,13 +47,13 @@ class Source:
         self.cancelled = 0
         self.log: list[str] = []
 
-    async def capture_frame(self, frame: Any) -> None:
+    async def capture(self, samples: np.ndarray) -> None:
         assert "closed" not in self.log, "captured into a closed source"
         if self.refuse:
             raise Exception(self.refuse.pop(0))
         if self.under_way is not None:
             raise Exception(REFUSED)
-        self.pieces.append(np.frombuffer(frame.data, np.int16).copy())
+        self.pieces.append(samples[:, 0].copy())
         if not self.held:
             return
         self.under_way = asyncio.get_running_loop().create_future()

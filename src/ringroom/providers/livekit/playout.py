@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ringroom.errors import ClosedError, FrameError, RoomError
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.livekit.line import Line
+from ringroom.providers.livekit.media import SoundSource
 from ringroom.providers.provider import OutgoingTrack, Playout
 
 __all__ = ["AudioPlayout", "Unpublish", "VideoPlayout", "borrowed", "queue_size_ms"]
@@ -59,7 +60,7 @@ class AudioPlayout(Playout):
     def __init__(
         self,
         track: OutgoingTrack,
-        source: rtc.AudioSource,
+        source: SoundSource,
         line: Line,
         unpublish: Unpublish,
         audience: Audience | None = None,
@@ -173,16 +174,13 @@ class AudioPlayout(Playout):
 
     async def _capture(self, piece: NDArray[np.int16], clears: int) -> None:
         """Queue one piece; returns when the source has room for the next."""
-        frame = rtc.AudioFrame(
-            piece.tobytes(), self.track.sample_rate, self.track.channels, len(piece)
-        )
         seconds = len(piece) / self.track.sample_rate
         deadline = time.monotonic() + self._queue + seconds + PATIENCE
         while True:
             before = self._account(seconds)
             try:
                 async with asyncio.timeout_at(_loop_time(deadline)):
-                    await self._source.capture_frame(frame)
+                    await self._source.capture(piece)
                 return
             except TimeoutError:
                 raise RoomError(
