@@ -226,13 +226,18 @@ def test_a_second_capture_is_refused_and_a_cancelled_one_keeps_its_memory() -> N
             await source.capture(np.zeros((160, 1), np.int16))
         capture.cancel()
         await asyncio.wait({capture})
-        ((_, kept),) = exchange._captures.values()
-        assert kept is long
+        (kept,) = exchange._captures.values()
+        assert kept.samples is long
+        settling = asyncio.create_task(source.settled())
+        await turns()
+        assert not settling.done()
         path.close()  # while it is under way
         # The native source plays it piece by piece: each time it is cleared, the next one.
         while exchange._captures:
             source.clear_queue()
             await asyncio.sleep(0.002)
+        await settling
+        await source.settled()
         await source.aclose()
         await source.capture(long)  # a source that is closed takes everything, as the SDK's does
 

@@ -190,9 +190,9 @@ def test_an_answer_that_comes_before_its_request_has_returned(
         monkeypatch.setattr(exchange, "_ask", ask)
         monkeypatch.setattr(exchange, "_drop", dropped.append)
         request = capture_request()
-        assert await exchange.capture(request, np.zeros((3, 1), np.int16)) == "InvalidState"
+        assert await exchange.capture(request, np.zeros((3, 1), np.int16)).answer == "InvalidState"
         assert dropped == [77], "the answer's own memory"
-        refused = await exchange.capture(request, np.zeros((2, 1), np.int16))
+        refused = await exchange.capture(request, np.zeros((2, 1), np.int16)).answer
         assert refused == "the native library refused the request"
         await turns()
         exchange.release()
@@ -217,10 +217,10 @@ def test_nobody_else_is_woken_for_our_captures(monkeypatch: pytest.MonkeyPatch) 
 
         monkeypatch.setattr(exchange, "_ask", ask)
         monkeypatch.setattr(exchange, "_drop", lambda handle: True)
-        future = exchange.capture(capture_request(), np.zeros((1, 1), np.int16))
+        capture = exchange.capture(capture_request(), np.zeros((1, 1), np.int16))
         put(answer(sent[0], "oh"))
         put(answer(5))  # one of the SDK's own
-        assert await future == "oh"
+        assert await capture.answer == "oh"
         await turns()
         assert room.qsize() == 1
         assert room.get_nowait().capture_audio_frame.async_id == 5
@@ -254,7 +254,7 @@ def test_a_native_thread_keeps_its_state() -> None:
         request = capture_request()
         request.capture_audio_frame.source_handle = source._ffi_handle.handle
         for _ in range(20):
-            assert await exchange.capture(request, np.zeros((160, 1), np.int16)) == ""
+            assert await exchange.capture(request, np.zeros((160, 1), np.int16)).answer == ""
         # Twenty answers from one thread or two; other events may come from others.
         assert max(counts) >= 10
         await source.aclose()

@@ -213,5 +213,5 @@ def test_the_direct_way_through_an_sdk_that_is_not_known(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(paths, "unfit", lambda: "the SDK is 9.9")
     LiveKit(url="ws://host", token=jwt(), sdk_path="auto").open(())
-    with pytest.raises(ConfigurationError, match="sdk_path is 'direct', but the SDK is 9.9"):
+    with pytest.raises(ConfigurationError, match=r"sdk_path is .direct., but the SDK is 9\.9"):
         LiveKit(url="ws://host", token=jwt(), sdk_path="direct").open(())

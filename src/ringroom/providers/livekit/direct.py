@@ -163,15 +163,25 @@ class DirectSource:
         self._exchange = exchange
         self._source = source
         self._request: Any = None
+        self._left: asyncio.Future[str] | None = None
 
     async def capture(self, samples: NDArray[np.int16]) -> None:
         if self._source._ffi_handle.disposed:
             return
         if self._request is None:
             self._request = _capture_request(self._source)
-        error = await self._exchange.capture(self._request, samples)
+        capture = self._exchange.capture(self._request, samples)
+        try:
+            error = await capture.answer
+        except asyncio.CancelledError:
+            self._left = capture.again()
+            raise
         if error:
             raise RefusedError(error)
+
+    async def settled(self) -> None:
+        if self._left is not None and not self._left.done():
+            await asyncio.wait({self._left})
 
     def clear_queue(self) -> None:
         self._source.clear_queue()

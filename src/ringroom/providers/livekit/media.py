@@ -40,11 +40,14 @@ class SoundSource(Protocol):
 
     async def capture(self, samples: NDArray[np.int16]) -> None:
         """Queue sound of shape (samples, channels); return when there is room for more. Its memory
-        is in use until the native library has answered, also after a cancellation, and is kept.
+        is kept until the native library has answered. A cancellation stops the waiting alone.
 
         Raises an exception whose text is the native library's; with "InvalidState" in it when an
         earlier capture is still under way.
         """
+
+    async def settled(self) -> None:
+        """Return when no capture is under way; what became of it is not told."""
 
     def clear_queue(self) -> None:
         """Throw away what is queued, a capture that is under way included."""

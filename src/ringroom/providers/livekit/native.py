@@ -47,6 +47,27 @@ def exchange() -> Exchange:
     return found
 
 
+class Capture:
+    """Sound on its way to a native source, kept until the answer has come: an error or ""."""
+
+    def __init__(self, samples: NDArray[np.int16], loop: asyncio.AbstractEventLoop) -> None:
+        self.samples = samples
+        self.answer: asyncio.Future[str] = loop.create_future()
+        self._ended = False
+
+    def again(self) -> asyncio.Future[str]:
+        """For who waits after the one before was cancelled, and the answer with him."""
+        self.answer = self.answer.get_loop().create_future()
+        if self._ended:
+            self.answer.set_result("")
+        return self.answer
+
+    def end(self, error: str) -> None:
+        self._ended = True
+        if not self.answer.done():
+            self.answer.set_result(error)
+
+
 class Exchange:
     """The native events of one event loop's streams and captures."""
 
@@ -54,7 +75,7 @@ class Exchange:
         self.users = 0
         self.loop = loop
         self._takers: dict[int, Callable[[Any], None]] = {}
-        self._captures: dict[int, tuple[asyncio.Future[str], NDArray[np.int16]]] = {}
+        self._captures: dict[int, Capture] = {}
         self._waiting: deque[tuple[int, Any]] = deque()
         self._opening = 0
         self._awake = False
@@ -96,17 +117,16 @@ class Exchange:
         """Give a frame's memory back."""
         self._drop(handle)
 
-    def capture(self, request: Any, samples: NDArray[np.int16]) -> asyncio.Future[str]:
-        """Send the request, whose buffer has all but the samples; its answer is an error or ""."""
+    def capture(self, request: Any, samples: NDArray[np.int16]) -> Capture:
+        """Send the request, whose buffer has all but the samples."""
         number = next(_ids)
         ours = request.capture_audio_frame
         ours.request_async_id = number
         ours.buffer.data_ptr = samples.__array_interface__["data"][0]
         ours.buffer.samples_per_channel = len(samples)
         packed = request.SerializeToString()
-        future: asyncio.Future[str] = self.loop.create_future()
         # Before the request: its answer may come before it returns.
-        self._captures[number] = (future, samples)
+        capture = self._captures[number] = Capture(samples, self.loop)
         handle = self._ask(
             packed,
             len(packed),
@@ -117,7 +137,7 @@ class Exchange:
             self._drop(handle)
         else:
             self._captured(number, "the native library refused the request")
-        return future
+        return capture
 
     def _take(self, event: Any) -> bool:
         """The filter: on native threads, one at a time (the SDK's queue has a lock)."""
@@ -165,9 +185,7 @@ class Exchange:
             # else: another's stream, kept while one of ours was being opened
 
     def _captured(self, number: int, error: str) -> None:
-        future, _ = self._captures.pop(number)
-        if not future.done():
-            future.set_result(error)
+        self._captures.pop(number).end(error)
         self._end_if_idle()
 
     def _abandon(self) -> None:

@@ -9,6 +9,7 @@ multiple of 10 ms, or the native library aborts the process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import time
@@ -75,6 +76,7 @@ class AudioPlayout(Playout):
         self._piece = track.sample_rate * PIECE_MS // 1000
         self._plays_until = 0.0
         self._unplayed = 0.0
+        self._rest: NDArray[np.int16] = np.zeros((0, track.channels), np.int16)
         self._clears = 0
         self._audience = audience if track.options.mode == "speech" else None
         self._audience_until = time.monotonic() + AUDIENCE_SECONDS
@@ -89,11 +91,14 @@ class AudioPlayout(Playout):
             await asyncio.wait({self._job})
             self._check_open()
         # A copy of 20 ms costs less than to keep the caller's memory alive through a cancellation.
-        samples = sound.samples.astype(np.int16, copy=True)
-        job = self._job = asyncio.create_task(self._play_all(samples, self._clears))
+        self._rest = sound.samples.astype(np.int16, copy=True)
+        self._unplayed = len(self._rest) / self.track.sample_rate
+        clears = self._clears
         try:
-            await asyncio.shield(job)
+            await self._play_rest(clears)
         except asyncio.CancelledError:
+            # A task only then: for each frame it would cost as much as all the rest.
+            job = self._job = asyncio.create_task(self._play_rest(clears))
             job.add_done_callback(_report)
             raise
 
@@ -116,14 +121,15 @@ class AudioPlayout(Playout):
             return
         self.clear()
         self._closed = True
-        job = self._job
-        if job is not None and not job.done():
-            # The source must not go away under a capture; the clearing ends it in 10 ms.
-            await asyncio.wait({job}, timeout=1.0)
-            if not job.done():
-                job.cancel()
-                await asyncio.wait({job})
-            job.add_done_callback(_report)
+        # The source must not go away under a capture; the clearing ends it in 10 ms.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._source.settled()
+                if self._job is not None:
+                    await asyncio.wait({self._job})
+        if self._job is not None and not self._job.done():
+            self._job.cancel()
+            await asyncio.wait({self._job})
         await self._unpublish()
         await self._source.aclose()
 
@@ -144,19 +150,18 @@ class AudioPlayout(Playout):
             raise ClosedError(f"livekit: track {self.track.name!r} is closed")
         self._line.check()
 
-    async def _play_all(self, samples: NDArray[np.int16], clears: int) -> None:
-        rate = self.track.sample_rate
-        self._unplayed = len(samples) / rate
+    async def _play_rest(self, clears: int) -> None:
+        """Play what is left of the frame; again, after it was cancelled."""
+        await self._source.settled()
         if self._audience is not None:
             await self._wait_for(self._audience)
-        for start in range(0, len(samples), self._piece):
+        while len(self._rest):
             if self.track.options.mode == "speech":
                 # The source plays on while the connection is down, to nobody.
                 await self._line.up()
             if self._clears != clears:
                 return
-            piece = samples[start : start + self._piece]
-            await self._capture(piece, clears)
+            await self._capture(clears)
         if self._clears == clears:
             self._unplayed = 0.0
 
@@ -172,12 +177,16 @@ class AudioPlayout(Playout):
             waiting.cancel()
             self._waiting = None
 
-    async def _capture(self, piece: NDArray[np.int16], clears: int) -> None:
+    async def _capture(self, clears: int) -> None:
         """Queue one piece; returns when the source has room for the next."""
+        left = self._rest
+        piece = left[: self._piece]
         seconds = len(piece) / self.track.sample_rate
         deadline = time.monotonic() + self._queue + seconds + PATIENCE
         while True:
             before = self._account(seconds)
+            # It is on its way, whether or not the answer is waited for.
+            self._rest = left[len(piece) :]
             try:
                 async with asyncio.timeout_at(_loop_time(deadline)):
                     await self._source.capture(piece)
@@ -191,6 +200,7 @@ class AudioPlayout(Playout):
                     raise RoomError(f"livekit: track {self.track.name!r}: {error}") from error
                 if self._clears == clears:
                     self._plays_until, self._unplayed = before, self._unplayed + seconds
+                self._rest = left
                 self._refused(deadline)
             await asyncio.sleep(RETRY_AFTER)
             if self._clears != clears:

@@ -68,17 +68,33 @@ class PublicSource:
 
     def __init__(self, source: rtc.AudioSource) -> None:
         self._source = source
+        self._capturing: asyncio.Task[None] | None = None
 
     async def capture(self, samples: NDArray[np.int16]) -> None:
         rate, channels = self._source.sample_rate, self._source.num_channels
         frame = rtc.AudioFrame(samples.tobytes(), rate, channels, len(samples))
-        await self._source.capture_frame(frame)
+        self._capturing = asyncio.create_task(self._source.capture_frame(frame))
+        try:
+            await asyncio.shield(self._capturing)
+        except asyncio.CancelledError:
+            self._capturing.add_done_callback(_forgotten)
+            raise
+
+    async def settled(self) -> None:
+        if self._capturing is not None and not self._capturing.done():
+            await asyncio.wait({self._capturing})
 
     def clear_queue(self) -> None:
         self._source.clear_queue()
 
     async def aclose(self) -> None:
         await self._source.aclose()
+
+
+def _forgotten(capturing: asyncio.Task[None]) -> None:
+    """Its error is nobody's any more."""
+    if not capturing.cancelled():
+        capturing.exception()
 
 
 def _deliver(event: rtc.AudioFrameEvent | rtc.VideoFrameEvent, out: TrackSink) -> None:
