@@ -41,6 +41,7 @@ class Source:
 
     def __init__(self, *, held: bool = False) -> None:
         self.held = held
+        self.clears = True
         self.pieces: list[np.ndarray] = []
         self.refuse: list[str] = []
         self.under_way: asyncio.Future[None] | None = None
@@ -71,7 +72,7 @@ class Source:
 
     def clear_queue(self) -> None:
         self.log.append("cleared")
-        if self.under_way is not None:
+        if self.under_way is not None and self.clears:
             self.take()
 
     async def aclose(self) -> None:
@@ -247,6 +248,47 @@ def test_the_callers_memory_is_free_after_a_cancellation() -> None:
         whole = np.concatenate([expected, speech(320, 5_000).samples[:, 0]])
         assert np.array_equal(rig.source.sound(), whole), "never half"
         assert rig.playout.retries == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("count", [320, 1_600])
+def test_a_call_that_does_not_know_yet_that_it_was_cancelled(count: int) -> None:
+    async def scenario() -> None:
+        rig = Rig(Source(held=True))
+        playing = rig.begin(speech(count))
+        await turns()
+        playing.cancel()
+        following = rig.begin(speech(320, 5_000))
+        while not following.done():
+            await turns()
+            if rig.source.under_way is not None:
+                rig.source.take()
+        with pytest.raises(asyncio.CancelledError):
+            await playing
+        whole = [speech(count).samples[:, 0], speech(320, 5_000).samples[:, 0]]
+        assert np.array_equal(rig.source.sound(), np.concatenate(whole))
+        assert rig.playout.retries == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("count", [320, 1_600])
+def test_closing_after_a_cancellation_waits_for_the_capture(count: int) -> None:
+    async def scenario() -> None:
+        rig = Rig(Source(held=True))
+        playing = rig.begin(speech(count))
+        await turns()
+        rig.source.clears = False  # natively it takes up to 10 ms
+        playing.cancel()
+        await asyncio.wait({playing})
+        closing = asyncio.create_task(rig.playout.close())
+        await turns()
+        assert rig.source.log == ["cleared"]
+        rig.source.take()
+        await closing
+        assert rig.source.log == ["cleared", "unpublished", "closed"]
+        assert len(rig.source.pieces) == 1
 
     run(scenario())
 

@@ -81,26 +81,29 @@ class AudioPlayout(Playout):
         self._audience = audience if track.options.mode == "speech" else None
         self._audience_until = time.monotonic() + AUDIENCE_SECONDS
         self._waiting: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
         self._job: asyncio.Task[None] | None = None
         self._closed = False
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         sound = self._checked(frame)
-        while self._job is not None and not self._job.done():
-            # The frame of a call that was cancelled: it is played to its end.
-            await asyncio.wait({self._job})
+        # A call that was cancelled may not have noticed yet.
+        async with self._turn:
+            while self._job is not None and not self._job.done():
+                # The frame of a call that was cancelled: it is played to its end.
+                await asyncio.wait({self._job})
             self._check_open()
-        # A copy of 20 ms costs less than to keep the caller's memory alive through a cancellation.
-        self._rest = sound.samples.astype(np.int16, copy=True)
-        self._unplayed = len(self._rest) / self.track.sample_rate
-        clears = self._clears
-        try:
-            await self._play_rest(clears)
-        except asyncio.CancelledError:
-            # A task only then: for each frame it would cost as much as all the rest.
-            job = self._job = asyncio.create_task(self._play_rest(clears))
-            job.add_done_callback(_report)
-            raise
+            # A copy of 20 ms costs less than to keep the caller's memory alive.
+            self._rest = sound.samples.astype(np.int16, copy=True)
+            self._unplayed = len(self._rest) / self.track.sample_rate
+            clears = self._clears
+            try:
+                await self._play_rest(clears)
+            except asyncio.CancelledError:
+                # A task only then: for each frame it would cost as much as all the rest.
+                job = self._job = asyncio.create_task(self._play_rest(clears))
+                job.add_done_callback(_report)
+                raise
 
     def queued(self) -> float:
         return max(self._plays_until - time.monotonic(), 0.0) + self._unplayed
