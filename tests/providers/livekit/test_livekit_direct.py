@@ -244,6 +244,26 @@ def test_a_second_capture_is_refused_and_a_cancelled_one_keeps_its_memory() -> N
     run(scenario())
 
 
+def test_the_public_way_does_not_cancel_a_capture_either() -> None:
+    async def scenario() -> None:
+        path = open_path("public")
+        source = path.source(rtc.AudioSource(RATE, 1, 20))
+        await source.settled()
+        capture = asyncio.create_task(source.capture(np.full((RATE // 2, 1), 1000, np.int16)))
+        await turns()
+        capture.cancel()
+        await asyncio.wait({capture})
+        settling = asyncio.create_task(source.settled())
+        await turns()
+        assert not settling.done()
+        while not settling.done():
+            source.clear_queue()
+            await asyncio.sleep(0.002)
+        await source.aclose()
+
+    run(scenario())
+
+
 def test_the_interpreter_ends_as_usual_with_threads_that_keep_their_state() -> None:
     code = """
 import asyncio, numpy as np

@@ -273,3 +273,30 @@ def test_only_threads_that_python_has_not_started_are_settled(
     assert not settled
     native._settle_thread(-1)
     assert settled == [1]
+
+
+def test_a_loop_that_has_ended_is_left_behind_by_the_next() -> None:
+    async def unreleased() -> None:
+        native.exchange()
+
+    asyncio.run(unreleased())
+    (left,) = native._exchanges
+    assert left.is_closed()
+    asyncio.run(_asked())
+
+
+def test_an_answer_that_has_come_is_not_waited_for_again() -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        capture = native.Capture(np.zeros((1, 1), np.int16), loop)
+        capture.end("oh")
+        assert await capture.answer == "oh"
+        assert capture.again().done()
+        capture = native.Capture(np.zeros((1, 1), np.int16), loop)
+        capture.answer.cancel()
+        again = capture.again()
+        assert not again.done()
+        capture.end("")
+        assert again.done()
+
+    run(scenario())

@@ -258,12 +258,17 @@ def test_a_call_that_does_not_know_yet_that_it_was_cancelled(count: int) -> None
         rig = Rig(Source(held=True))
         playing = rig.begin(speech(count))
         await turns()
+
+        async def take_all() -> None:
+            while True:
+                await turns()
+                if rig.source.under_way is not None:
+                    rig.source.take()
+
+        taking = asyncio.create_task(take_all())
         playing.cancel()
-        following = rig.begin(speech(320, 5_000))
-        while not following.done():
-            await turns()
-            if rig.source.under_way is not None:
-                rig.source.take()
+        await rig.playout.play(speech(320, 5_000))  # its first step comes before the other's end
+        taking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await playing
         whole = [speech(count).samples[:, 0], speech(320, 5_000).samples[:, 0]]
@@ -273,15 +278,35 @@ def test_a_call_that_does_not_know_yet_that_it_was_cancelled(count: int) -> None
     run(scenario())
 
 
+def test_a_cancellation_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_AFTER", 3600)
+
+    async def scenario() -> None:
+        rig = Rig(Source())
+        rig.source.refuse = [REFUSED]
+        playing = rig.begin(speech(1_600))
+        await turns()
+        assert rig.playout.retries == 1
+        playing.cancel()
+        await asyncio.wait({playing})
+        await rig.playout.play(speech(320, 5_000))
+        whole = [speech(1_600).samples[:, 0], speech(320, 5_000).samples[:, 0]]
+        assert np.array_equal(rig.source.sound(), np.concatenate(whole)), "never half"
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
 @pytest.mark.parametrize("count", [320, 1_600])
-def test_closing_after_a_cancellation_waits_for_the_capture(count: int) -> None:
+def test_closing_waits_for_the_capture_that_is_under_way(count: int, cancelled: bool) -> None:
     async def scenario() -> None:
         rig = Rig(Source(held=True))
         playing = rig.begin(speech(count))
         await turns()
         rig.source.clears = False  # natively it takes up to 10 ms
-        playing.cancel()
-        await asyncio.wait({playing})
+        if cancelled:
+            playing.cancel()
+            await asyncio.wait({playing})
         closing = asyncio.create_task(rig.playout.close())
         await turns()
         assert rig.source.log == ["cleared"]
@@ -289,6 +314,7 @@ def test_closing_after_a_cancellation_waits_for_the_capture(count: int) -> None:
         await closing
         assert rig.source.log == ["cleared", "unpublished", "closed"]
         assert len(rig.source.pieces) == 1
+        await asyncio.wait({playing})
 
     run(scenario())
 
