@@ -4,6 +4,7 @@
     python -m bench.rings           the ring and the lane beside other ways to pass frames on
     python -m bench.hop             how long a frame takes to a worker, and back
     python -m bench.isolation       what Python work does to a call, on a real LiveKit server
+    python -m bench.media           what sound costs on its way through the LiveKit SDK
     python -m bench.growth          start-up, memory, and the cost of each further track
 
 Each prints a table, writes `results/<name>.json`, and draws the charts in `docs/figures`. What the

@@ -5,10 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bench import growth, hop, isolation, report, rings
+from bench import growth, hop, isolation, media, report, rings
 from bench.environments import Unavailable
 
-ALL = {"rings": rings.main, "hop": hop.main, "growth": growth.main, "isolation": isolation.main}
+ALL = {
+    "rings": rings.main,
+    "hop": hop.main,
+    "growth": growth.main,
+    "media": media.main,
+    "isolation": isolation.main,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

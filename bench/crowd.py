@@ -31,6 +31,7 @@ __all__ = ["APP", "ClientError", "Crowd", "Heard", "judged"]
 GO = ROOT / "integration" / "clients" / "go"
 BUILD_SECONDS = 600
 APP = "app"
+CHOIR_TRACKS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,17 @@ class Crowd:
                 token = room.token(f"p{number}", can_subscribe=False)
                 client.join(room.url, token)
                 client.publish("mic", file=str(self._voice), loop=True)
+            yield
+
+    @contextlib.contextmanager
+    def choir(self, room: LiveKitRoom, tracks: int) -> Iterator[None]:
+        """So many tracks that go on for ever, of as few participants as can carry them."""
+        with contextlib.ExitStack() as clients:
+            for start in range(0, tracks, CHOIR_TRACKS):
+                client = clients.enter_context(Client([self._go]))
+                client.join(room.url, room.token(f"choir{start}", can_subscribe=False))
+                for number in range(start, min(start + CHOIR_TRACKS, tracks)):
+                    client.publish(f"mic{number}", file=str(self._voice), loop=True)
             yield
 
     def server_pids(self) -> tuple[int, ...]:

@@ -241,21 +241,49 @@ def io_process() -> Iterator[ringroom.IOProcess]:
 
 
 @pytest.fixture
-def subject(livekit_server: LiveKitServer, io_process: ringroom.IOProcess) -> contract.Subject:
-    @contextlib.contextmanager
-    def rooms() -> Iterator[contract.Room]:
-        room = livekit_server.room("contract")
-        driver = LiveKitDriver(room)
-        try:
-            options = {"url": room.url, "token": room.token(APP)}
-            yield contract.Room(provider="livekit", options=options, driver=driver)
-        finally:
-            driver.close()
+def subject_by(
+    livekit_server: LiveKitServer, io_process: ringroom.IOProcess
+) -> Callable[[str], contract.Subject]:
+    """The subject whose media passes the SDK that way."""
 
-    return contract.Subject(name="livekit", rooms=rooms, capabilities=CLAIMS, io=io_process)
+    def subject(sdk_path: str) -> contract.Subject:
+        @contextlib.contextmanager
+        def rooms() -> Iterator[contract.Room]:
+            room = livekit_server.room("contract")
+            driver = LiveKitDriver(room)
+            try:
+                options = {"url": room.url, "token": room.token(APP), "sdk_path": sdk_path}
+                yield contract.Room(provider="livekit", options=options, driver=driver)
+            finally:
+                driver.close()
+
+        return contract.Subject(name="livekit", rooms=rooms, capabilities=CLAIMS, io=io_process)
+
+    return subject
 
 
 # What parametrises is only the list of promises: the server is not there yet.
 @contract.parametrize(replace(contract.fake_subject(), name="livekit", capabilities=CLAIMS))
-def test_livekit(case: contract.Case, subject: contract.Subject) -> None:
-    replace(case, subject=subject)()
+def test_livekit(case: contract.Case, subject_by: Callable[[str], contract.Subject]) -> None:
+    replace(case, subject=subject_by("direct"))()
+
+
+# What the two ways do differently; the rest is the same code above them.
+OF_THE_WAY = (
+    "no_sound_is_lost_on_the_way_in",
+    "sound_keeps_its_pitch_and_level",
+    "a_track_ends_after_its_last_frame",
+    "pictures_arrive_in_order_and_once",
+    "no_sound_is_lost_on_the_way_out",
+    "sound_of_ours_keeps_its_pitch_and_level",
+    "speech_waits_for_the_room",
+    "sound_after_a_flush_is_heard",
+)
+
+
+@pytest.mark.parametrize("name", OF_THE_WAY)
+def test_livekit_by_the_public_api(
+    name: str, subject_by: Callable[[str], contract.Subject]
+) -> None:
+    (promise,) = (one for one in contract.PROMISES if one.name == name)
+    contract.Case(subject=subject_by("public"), promise=promise)()

@@ -38,6 +38,7 @@ from ringroom.providers.livekit import LiveKit, joins  # noqa: E402
 from ringroom.providers.provider import OutgoingTrack, Provider  # noqa: E402
 
 RATE = 16_000
+WAYS = pytest.mark.parametrize("sdk_path", ["direct", "public"])
 _rooms = itertools.count()
 
 
@@ -320,10 +321,12 @@ def run(work: Any) -> None:
     gc.collect()
 
 
-def test_sound_both_ways(server: Server) -> None:
+@WAYS
+def test_sound_both_ways(server: Server, sdk_path: str) -> None:
     async def scenario() -> None:
         sink = Recorder()
-        async with peer(server) as ann, connected(server.spec(), sink) as app:
+        spec = server.spec(sdk_path=sdk_path)
+        async with peer(server) as ann, connected(spec, sink) as app:
             await ann.speak("voice", 440)
             playout = await app.publish(outgoing("answer"))
             async with background(speaking(playout, 880)):
@@ -368,9 +371,10 @@ def test_rates_and_channels_out(server: Server, rate: int, channels: int) -> Non
     run(scenario())
 
 
-def test_pacing_and_clear(server: Server) -> None:
+@WAYS
+def test_pacing_and_clear(server: Server, sdk_path: str) -> None:
     async def scenario() -> None:
-        async with connected(server.spec(), Recorder()) as app:
+        async with connected(server.spec(sdk_path=sdk_path), Recorder()) as app:
             playout = await app.publish(outgoing("answer", queue_ms=200))
             started = time.monotonic()
             await playout.play(AudioFrame(tone(500, 0, RATE), RATE))
@@ -392,7 +396,8 @@ def test_pacing_and_clear(server: Server) -> None:
     run(scenario())
 
 
-def test_pictures_both_ways(server: Server) -> None:
+@WAYS
+def test_pictures_both_ways(server: Server, sdk_path: str) -> None:
     red = np.zeros((240, 320, 3), np.uint8)
     red[:, :, 0] = 200
     blue = np.zeros((240, 320, 3), np.uint8)
@@ -407,7 +412,10 @@ def test_pictures_both_ways(server: Server) -> None:
 
     async def scenario() -> None:
         sink = Recorder()
-        async with peer(server) as ann, connected(server.spec(), sink, kinds=("video",)) as app:
+        async with (
+            peer(server) as ann,
+            connected(server.spec(sdk_path=sdk_path), sink, kinds=("video",)) as app,
+        ):
             await ann.show("camera", VideoFrame.from_rgb(red), rotation=90)
             playout = await app.publish(outgoing("answer", Kind.VIDEO))
             async with background(show(playout)):
@@ -514,10 +522,11 @@ def test_late_join_leave_and_several_tracks(server: Server) -> None:
     run(scenario())
 
 
-def test_unpublish_republish_and_mute(server: Server) -> None:
+@WAYS
+def test_unpublish_republish_and_mute(server: Server, sdk_path: str) -> None:
     async def scenario() -> None:
         sink = Recorder()
-        async with peer(server) as ann, connected(server.spec(), sink) as app:
+        async with peer(server) as ann, connected(server.spec(sdk_path=sdk_path), sink) as app:
             first = await ann.speak("voice", 440)
             await until(lambda: sink.tracks and sink.tracks[0].hears(440), "tone")
             first.track.mute()
@@ -717,12 +726,13 @@ def test_reconnection(server: Server, scenario_name: str) -> None:
     run(scenario())
 
 
-def test_nothing_is_left_behind(server: Server) -> None:
+@WAYS
+def test_nothing_is_left_behind(server: Server, sdk_path: str) -> None:
     from livekit.rtc._ffi_client import FfiClient
 
     async def once() -> None:
         sink = Recorder()
-        async with peer(server) as ann, connected(server.spec(), sink) as app:
+        async with peer(server) as ann, connected(server.spec(sdk_path=sdk_path), sink) as app:
             await ann.speak("voice", 440)
             playout = await app.publish(outgoing("answer"))
             async with background(speaking(playout, 880)):

@@ -150,7 +150,7 @@ class Ingest:
 
     made: list[Ingest] = []  # noqa: RUF012
 
-    def __init__(self, sink: Sink, track: Any, participant: Any) -> None:
+    def __init__(self, sink: Sink, track: Any, participant: Any, path: Any) -> None:
         self.sink, self.track, self.participant = sink, track, participant
         self.muted: Any = None
         self.after: Any = None
@@ -242,6 +242,27 @@ def test_joining_tells_who_is_there(room: Room) -> None:
             await app.send_data(DataFrame(b"x"))
         with pytest.raises(ClosedError):
             await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_way_through_the_sdk_ends_with_the_connection(room: Room, fails: bool) -> None:
+    from ringroom.providers.livekit import native
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        app = provider()
+        if fails:
+            room.failure = ConnectError("engine: signal failure: refused")
+            with pytest.raises(RoomError):
+                await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        else:
+            await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+            assert loop in native._exchanges
+            await app.close()
+        assert loop not in native._exchanges
+        await app.close()
 
     run(scenario())
 

@@ -198,3 +198,20 @@ def test_naming_a_room_loads_no_sdk() -> None:
         "sys.exit(any(name.split('.')[0] in ('livekit', 'asyncio') for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_way_through_the_sdk() -> None:
+    for way in ("auto", "direct", "public"):
+        assert LiveKit(url="ws://host", token=jwt(), sdk_path=way).sdk_path == way
+    assert "expected one of auto, direct, public" in refused(sdk_path="fast")
+    assert "expected one of" in refused(sdk_path=None)
+
+
+def test_the_direct_way_through_an_sdk_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("livekit.rtc")
+    from ringroom.providers.livekit import paths
+
+    monkeypatch.setattr(paths, "unfit", lambda: "the SDK is 9.9")
+    LiveKit(url="ws://host", token=jwt(), sdk_path="auto").open(())
+    with pytest.raises(ConfigurationError, match=r"sdk_path is .direct., but the SDK is 9\.9"):
+        LiveKit(url="ws://host", token=jwt(), sdk_path="direct").open(())

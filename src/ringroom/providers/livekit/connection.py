@@ -30,6 +30,8 @@ from ringroom.providers.livekit.mapping import (
     scrub_logs,
     source_name,
 )
+from ringroom.providers.livekit.media import MediaPath
+from ringroom.providers.livekit.paths import open_path
 from ringroom.providers.livekit.playout import (
     AudioPlayout,
     Unpublish,
@@ -50,11 +52,15 @@ SETTLE_SECONDS = 1.0
 class LiveKitProvider(Provider):
     """One connection to one LiveKit room, on the event loop that runs `connect`."""
 
-    def __init__(self, *, url: str, token: str, e2ee_key: bytes | None = None) -> None:
+    def __init__(
+        self, *, url: str, token: str, e2ee_key: bytes | None = None, sdk_path: str = "auto"
+    ) -> None:
         self._url = url
         self._token = token
         self._who = joins.who_joins(url, token)
         self._key = e2ee_key
+        self._sdk_path = sdk_path
+        self._path: MediaPath | None = None
         self._options = SessionOptions()
         self._calls = Calls()
         self._joining = Calls()  # apart: it must not be cancelled, see `joins`
@@ -77,8 +83,9 @@ class LiveKitProvider(Provider):
         scrub_logs()
         self._options = options
         self._line = Line()
+        path = self._path = open_path(self._sdk_path)
         self._room = room = rtc.Room()
-        self._roster = roster = Roster(room, sink, options)
+        self._roster = roster = Roster(room, sink, options, path)
         roster.on("reconnecting", self._on_reconnecting)
         roster.on("reconnected", self._on_reconnected)
         roster.on("disconnected", lambda reason: self._on_disconnected(reason, sink))
@@ -98,6 +105,7 @@ class LiveKitProvider(Provider):
         except BaseException as error:
             roster.close()
             self._line.end()
+            path.close()
             raised = _join_failure(error, options.connect_timeout)
             if raised is None:
                 raise
@@ -133,7 +141,9 @@ class LiveKitProvider(Provider):
                 _log.warning("track %r: the SDK sends the mean of both sides", track.name)
             audience = publication.wait_for_subscription if room.remote_participants else None
             unpublish = self._unpublisher(publication)
-            playout = AudioPlayout(track, source, line, unpublish, audience)
+            assert self._path is not None
+            sound = self._path.source(source)
+            playout = AudioPlayout(track, sound, line, unpublish, audience)
         else:
             playout = VideoPlayout(track, source, line, self._unpublisher(publication))
         self._playouts[publication] = playout
@@ -247,6 +257,8 @@ class LiveKitProvider(Provider):
             _log.warning("livekit: leaving the room took longer than %s s", timeout)
         await self._calls.settle(SETTLE_SECONDS)
         room, self._room, self._roster = self._room, None, None
+        if self._path is not None:
+            self._path.close()
         if room is None:
             return
         if await self._joining.answered(SETTLE_SECONDS):

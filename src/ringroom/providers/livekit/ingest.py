@@ -1,31 +1,24 @@
-"""The way in: frames of one subscribed track, from the SDK's stream to its `TrackSink`.
+"""The way in: frames of one subscribed track, from its stream to its `TrackSink`.
 
-Owns the life of the SDK's streams, and the two defects at their end (livekit 1.1.21 to 1.2.1):
-`AudioStream` drops what is still queued when its end comes, and `VideoStream` never ends.
-
-The streams' queues are left unbounded on purpose. A bounded one drops without a count, and frees
-nothing: the frames that wait while the loop is held up are in the native library already. The
-sink never waits, so the queue is emptied in one turn of the loop, and the lane behind the sink is
-where age and size are bounded and counted.
+Owns the stream's life: what came before comes first, what it still holds is passed on at its end,
+and the end is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
-from typing import Any, TypeAlias
 
 from livekit import rtc
 
-from ringroom.frames import Kind, Participant, TrackInfo
+from ringroom.frames import Participant, TrackInfo
 from ringroom.options import SessionOptions
+from ringroom.providers.livekit.media import MediaPath, Stream
 from ringroom.providers.provider import Sink, TrackSink
 
-__all__ = ["Ingest", "frames_of"]
+__all__ = ["Ingest"]
 
 _log = logging.getLogger("ringroom.livekit")
-Stream: TypeAlias = rtc.AudioStream | rtc.VideoStream
 
 # Native answers to "close" come within milliseconds; this only bounds a stuck library.
 CLOSE_TIMEOUT = 2.0
@@ -34,11 +27,14 @@ CLOSE_TIMEOUT = 2.0
 class Ingest:
     """One subscribed track, from subscription to its end."""
 
-    def __init__(self, sink: Sink, track: TrackInfo, participant: Participant) -> None:
+    def __init__(
+        self, sink: Sink, track: TrackInfo, participant: Participant, path: MediaPath
+    ) -> None:
         self.track = track
         self.participant = participant
         self.muted = False
         self._sink = sink
+        self._path = path
         self._open: TrackSink | None = None
         self._stream: Stream | None = None
         self._task: asyncio.Task[None] | None = None
@@ -50,7 +46,7 @@ class Ingest:
     ) -> asyncio.Task[None]:
         """Begin to read. ``after`` is an earlier subscription of the same track, whose last
         frames and end come first."""
-        self._stream = open_stream(track, self.track.kind, options)
+        self._stream = self._path.stream(track, self.track.kind, options)
         self._task = asyncio.create_task(
             self._run(self._stream, after), name=f"ringroom-ingest-{self.track.sid}"
         )
@@ -82,8 +78,7 @@ class Ingest:
         try:
             if self.muted:
                 out.muted(True)
-            async for event in frames_of(stream):
-                deliver(event, out)
+            await stream.run(out)
         except asyncio.CancelledError:
             # Only `end` cancels, after its deadline; the track's end is told all the same.
             if not self._ending:
@@ -101,54 +96,3 @@ class Ingest:
                 await stream.aclose()
         except TimeoutError:
             _log.warning("livekit: the stream of track %s did not close", self.track.sid)
-
-
-def open_stream(track: rtc.Track, kind: Kind, options: SessionOptions) -> Stream:
-    if kind is Kind.VIDEO:
-        return rtc.VideoStream(track, format=rtc.VideoBufferType.I420)
-    return rtc.AudioStream(
-        track,
-        sample_rate=options.sample_rate,
-        num_channels=options.channels,
-        frame_size_ms=options.frame_ms,
-    )
-
-
-def deliver(event: rtc.AudioFrameEvent | rtc.VideoFrameEvent, out: TrackSink) -> None:
-    if isinstance(event, rtc.AudioFrameEvent):
-        sound = event.frame
-        out.audio(sound.data, sound.sample_rate, sound.num_channels)
-        return
-    picture = event.frame
-    quarter_turns: Any = event.rotation
-    out.video(
-        picture.data,
-        (picture.width, picture.height),
-        int(quarter_turns) * 90,
-        event.timestamp_us,
-    )
-
-
-async def frames_of(stream: Stream) -> AsyncIterator[Any]:
-    """All that the stream receives, to the last frame, ending when the stream's source ends.
-
-    What it needs for that is private to the SDK; without it (another version), video ends by
-    the cancellation in `Ingest.end`, and audio loses what was queued at its end.
-    """
-    reader = getattr(stream, "_task", None)
-    queue: Any = getattr(stream, "_queue", None)
-    if isinstance(reader, asyncio.Task) and hasattr(queue, "put"):
-        # Wakes a reader that waits for a video frame which will never come.
-        reader.add_done_callback(lambda _: queue.put(None))
-    async for event in stream:
-        yield event
-    for event in _left_in(queue):
-        yield event
-
-
-def _left_in(queue: object) -> Iterable[Any]:
-    waiting = getattr(queue, "_queue", ())
-    while waiting:
-        event = waiting.popleft()
-        if event is not None:
-            yield event

@@ -9,6 +9,7 @@ multiple of 10 ms, or the native library aborts the process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import time
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from ringroom.errors import ClosedError, FrameError, RoomError
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.livekit.line import Line
+from ringroom.providers.livekit.media import SoundSource
 from ringroom.providers.provider import OutgoingTrack, Playout
 
 __all__ = ["AudioPlayout", "Unpublish", "VideoPlayout", "borrowed", "queue_size_ms"]
@@ -59,7 +61,7 @@ class AudioPlayout(Playout):
     def __init__(
         self,
         track: OutgoingTrack,
-        source: rtc.AudioSource,
+        source: SoundSource,
         line: Line,
         unpublish: Unpublish,
         audience: Audience | None = None,
@@ -74,27 +76,34 @@ class AudioPlayout(Playout):
         self._piece = track.sample_rate * PIECE_MS // 1000
         self._plays_until = 0.0
         self._unplayed = 0.0
+        self._rest: NDArray[np.int16] = np.zeros((0, track.channels), np.int16)
         self._clears = 0
         self._audience = audience if track.options.mode == "speech" else None
         self._audience_until = time.monotonic() + AUDIENCE_SECONDS
         self._waiting: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
         self._job: asyncio.Task[None] | None = None
         self._closed = False
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         sound = self._checked(frame)
-        while self._job is not None and not self._job.done():
-            # The frame of a call that was cancelled: it is played to its end.
-            await asyncio.wait({self._job})
+        # A call that was cancelled may not have noticed yet.
+        async with self._turn:
+            while self._job is not None and not self._job.done():
+                # The frame of a call that was cancelled: it is played to its end.
+                await asyncio.wait({self._job})
             self._check_open()
-        # A copy of 20 ms costs less than to keep the caller's memory alive through a cancellation.
-        samples = sound.samples.astype(np.int16, copy=True)
-        job = self._job = asyncio.create_task(self._play_all(samples, self._clears))
-        try:
-            await asyncio.shield(job)
-        except asyncio.CancelledError:
-            job.add_done_callback(_report)
-            raise
+            # A copy of 20 ms costs less than to keep the caller's memory alive.
+            self._rest = sound.samples.astype(np.int16, copy=True)
+            self._unplayed = len(self._rest) / self.track.sample_rate
+            clears = self._clears
+            try:
+                await self._play_rest(clears)
+            except asyncio.CancelledError:
+                # A task only then: for each frame it would cost as much as all the rest.
+                job = self._job = asyncio.create_task(self._play_rest(clears))
+                job.add_done_callback(_report)
+                raise
 
     def queued(self) -> float:
         return max(self._plays_until - time.monotonic(), 0.0) + self._unplayed
@@ -115,14 +124,15 @@ class AudioPlayout(Playout):
             return
         self.clear()
         self._closed = True
-        job = self._job
-        if job is not None and not job.done():
-            # The source must not go away under a capture; the clearing ends it in 10 ms.
-            await asyncio.wait({job}, timeout=1.0)
-            if not job.done():
-                job.cancel()
-                await asyncio.wait({job})
-            job.add_done_callback(_report)
+        # The source must not go away under a capture; the clearing ends it in 10 ms.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._source.settled()
+                if self._job is not None:
+                    await asyncio.wait({self._job})
+        if self._job is not None and not self._job.done():
+            self._job.cancel()
+            await asyncio.wait({self._job})
         await self._unpublish()
         await self._source.aclose()
 
@@ -143,19 +153,18 @@ class AudioPlayout(Playout):
             raise ClosedError(f"livekit: track {self.track.name!r} is closed")
         self._line.check()
 
-    async def _play_all(self, samples: NDArray[np.int16], clears: int) -> None:
-        rate = self.track.sample_rate
-        self._unplayed = len(samples) / rate
+    async def _play_rest(self, clears: int) -> None:
+        """Play what is left of the frame; again, after it was cancelled."""
+        await self._source.settled()
         if self._audience is not None:
             await self._wait_for(self._audience)
-        for start in range(0, len(samples), self._piece):
+        while len(self._rest):
             if self.track.options.mode == "speech":
                 # The source plays on while the connection is down, to nobody.
                 await self._line.up()
             if self._clears != clears:
                 return
-            piece = samples[start : start + self._piece]
-            await self._capture(piece, clears)
+            await self._capture(clears)
         if self._clears == clears:
             self._unplayed = 0.0
 
@@ -171,18 +180,19 @@ class AudioPlayout(Playout):
             waiting.cancel()
             self._waiting = None
 
-    async def _capture(self, piece: NDArray[np.int16], clears: int) -> None:
+    async def _capture(self, clears: int) -> None:
         """Queue one piece; returns when the source has room for the next."""
-        frame = rtc.AudioFrame(
-            piece.tobytes(), self.track.sample_rate, self.track.channels, len(piece)
-        )
+        left = self._rest
+        piece = left[: self._piece]
         seconds = len(piece) / self.track.sample_rate
         deadline = time.monotonic() + self._queue + seconds + PATIENCE
         while True:
             before = self._account(seconds)
+            # It is on its way, whether or not the answer is waited for.
+            self._rest = left[len(piece) :]
             try:
                 async with asyncio.timeout_at(_loop_time(deadline)):
-                    await self._source.capture_frame(frame)
+                    await self._source.capture(piece)
                 return
             except TimeoutError:
                 raise RoomError(
@@ -193,6 +203,7 @@ class AudioPlayout(Playout):
                     raise RoomError(f"livekit: track {self.track.name!r}: {error}") from error
                 if self._clears == clears:
                     self._plays_until, self._unplayed = before, self._unplayed + seconds
+                self._rest = left
                 self._refused(deadline)
             await asyncio.sleep(RETRY_AFTER)
             if self._clears != clears:

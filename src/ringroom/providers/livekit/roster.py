@@ -27,6 +27,7 @@ from ringroom.providers.livekit.mapping import (
     scrub,
     track_of,
 )
+from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.provider import Sink
 
 __all__ = ["Roster"]
@@ -37,13 +38,16 @@ _log = logging.getLogger("ringroom.livekit")
 class Roster:
     """The remote participants of one room, their publications, and our subscriptions."""
 
-    def __init__(self, room: rtc.Room, sink: Sink, options: SessionOptions) -> None:
+    def __init__(
+        self, room: rtc.Room, sink: Sink, options: SessionOptions, path: MediaPath
+    ) -> None:
         self.failures = 0
         """How often a handler, or the sink behind it, raised."""
         self.closed = False
         self._room = room
         self._sink = sink
         self._options = options
+        self._path = path
         self._present: dict[str, Participant] = {}
         self._published: dict[str, TrackInfo] = {}
         self._ingests: dict[str, Ingest] = {}
@@ -166,7 +170,7 @@ class Roster:
         track = track_of(publication, participant.identity)
         if track is None:
             return
-        ingest = Ingest(self._sink, track, self._participant(participant))
+        ingest = Ingest(self._sink, track, self._participant(participant), self._path)
         ingest.muted = publication.muted
         before = self._ingests.get(track.sid)
         self._ingests[track.sid] = ingest

@@ -1,0 +1,216 @@
+"""The SDK's native library, and its events without the SDK's queues and tasks.
+
+All that the native library has to say comes to one callback of the SDK's, on native threads. It
+asks each subscriber's filter whether the event is for it; the filter of an `Exchange` keeps what is
+its own and always says no, so nothing is queued by the SDK. What it kept is handled on the loop,
+many events for each wake-up: sinks and futures are touched by the loop's thread alone.
+
+Who owns what: a frame's native memory belongs to its handle. The handle of a frame of a stream
+of ours is ours from the filter on, and is freed exactly once: by the stream that the frame is given
+to, or here when the loop is closed. The samples of a capture are kept until its answer.
+
+All of this is private to the SDK: `paths` says whether what is installed is what was looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from livekit.rtc._ffi_client import FfiClient
+from livekit.rtc._proto.audio_frame_pb2 import AudioStreamEvent
+from numpy.typing import NDArray
+
+__all__ = ["Exchange", "exchange"]
+
+# Ids of ours in the table that the SDK's own requests number from 1.
+_ids = itertools.count(1 << 62)
+_seen_threads: set[int] = set()
+_exchanges: dict[asyncio.AbstractEventLoop, Exchange] = {}
+
+
+def exchange() -> Exchange:
+    """The running loop's; each who asks must `release` it."""
+    loop = asyncio.get_running_loop()
+    for ended in [one for one in _exchanges.values() if one.loop.is_closed()]:
+        ended.end()
+    found = _exchanges.get(loop)
+    if found is None:
+        found = _exchanges[loop] = Exchange(loop)
+    found.users += 1
+    return found
+
+
+class Capture:
+    """Sound on its way to a native source, kept until the answer has come: an error or ""."""
+
+    def __init__(self, samples: NDArray[np.int16], loop: asyncio.AbstractEventLoop) -> None:
+        self.samples = samples
+        self.answer: asyncio.Future[str] = loop.create_future()
+        self._ended = False
+
+    def again(self) -> asyncio.Future[str]:
+        """For who waits after the one before was cancelled, and the answer with him."""
+        self.answer = self.answer.get_loop().create_future()
+        if self._ended:
+            self.answer.set_result("")
+        return self.answer
+
+    def end(self, error: str) -> None:
+        self._ended = True
+        if not self.answer.done():
+            self.answer.set_result(error)
+
+
+class Exchange:
+    """The native events of one event loop's streams and captures."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.users = 0
+        self.loop = loop
+        self._takers: dict[int, Callable[[Any], None]] = {}
+        self._captures: dict[int, Capture] = {}
+        self._waiting: deque[tuple[int, Any]] = deque()
+        self._opening = 0
+        self._awake = False
+        library = FfiClient.instance._ffi_lib
+        self._drop = library.livekit_ffi_drop_handle
+        # A prototype of its own: the SDK's wants the request as an array.
+        prototype = ctypes.CFUNCTYPE(
+            ctypes.c_uint64, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p
+        )
+        self._ask = prototype(("livekit_ffi_request", library))
+        self._answer, self._answer_bytes = ctypes.c_void_p(), ctypes.c_size_t()
+        self._subscription = FfiClient.instance.queue.subscribe(loop, self._take)
+
+    def release(self) -> None:
+        """One user less; it ends with the last, and the last event that is still to come."""
+        self.users -= 1
+        self._end_if_idle()
+
+    def open_stream(self, request: Any, taker: Callable[[Any], None]) -> int:
+        """Ask for a stream; its number. From then on ``taker`` gets its events, on the loop, until
+        it says `forget`. It must not raise, and frees the frames."""
+        # Frames may come before the answer does: until then those of unknown streams are kept.
+        self._opening += 1
+        try:
+            answer = FfiClient.instance.request(request)
+            made = getattr(answer, answer.WhichOneof("message"))
+            number = int(made.stream.handle.id)
+            self._takers[number] = taker
+        finally:
+            self._opening -= 1
+        return number
+
+    def forget(self, stream: int) -> None:
+        """Nothing more will come from that stream."""
+        self._takers.pop(stream, None)
+        self._end_if_idle()
+
+    def free(self, handle: int) -> None:
+        """Give a frame's memory back."""
+        self._drop(handle)
+
+    def capture(self, request: Any, samples: NDArray[np.int16]) -> Capture:
+        """Send the request, whose buffer has all but the samples."""
+        number = next(_ids)
+        ours = request.capture_audio_frame
+        ours.request_async_id = number
+        ours.buffer.data_ptr = samples.__array_interface__["data"][0]
+        ours.buffer.samples_per_channel = len(samples)
+        packed = request.SerializeToString()
+        # Before the request: its answer may come before it returns.
+        capture = self._captures[number] = Capture(samples, self.loop)
+        handle = self._ask(
+            packed,
+            len(packed),
+            ctypes.addressof(self._answer),
+            ctypes.addressof(self._answer_bytes),
+        )
+        if handle:
+            self._drop(handle)
+        else:
+            self._captured(number, "the native library refused the request")
+        return capture
+
+    def _take(self, event: Any) -> bool:
+        """The filter: on native threads, one at a time (the SDK's queue has a lock)."""
+        thread = threading.get_ident()
+        if thread not in _seen_threads:
+            _seen_threads.add(thread)
+            _settle_thread(thread)
+        which = event.WhichOneof("message")
+        if which == "audio_stream_event" or which == "video_stream_event":
+            message = getattr(event, which)
+            number = message.stream_handle
+            if number in self._takers or self._opening:
+                self._keep(number, message)
+        elif which == "capture_audio_frame":
+            number = event.capture_audio_frame.async_id
+            if number in self._captures:
+                self._keep(number, event.capture_audio_frame.error)
+                # A room of the SDK takes, and wakes the loop for, all that is not a stream's.
+                event.audio_stream_event.stream_handle = 0
+        return False
+
+    def _keep(self, number: int, what: Any) -> None:
+        self._waiting.append((number, what))
+        try:
+            if not self._awake:
+                self._awake = True
+                self.loop.call_soon_threadsafe(self._handle)
+            closed = self.loop.is_closed()
+        except RuntimeError:
+            closed = True
+        if closed:  # nobody else will free what waits
+            self._abandon()
+
+    def _handle(self) -> None:
+        """On the loop: what has come until now; what comes meanwhile waits for the next turn."""
+        self._awake = False
+        waiting = self._waiting
+        for _ in range(len(waiting)):
+            number, what = waiting.popleft()
+            taker = self._takers.get(number)
+            if taker is not None:
+                taker(what)
+            elif number in self._captures:
+                self._captured(number, what)
+            # else: another's stream, kept while one of ours was being opened
+
+    def _captured(self, number: int, error: str) -> None:
+        self._captures.pop(number).end(error)
+        self._end_if_idle()
+
+    def _abandon(self) -> None:
+        for number, what in self._waiting:
+            if number in self._takers and what.HasField("frame_received"):
+                received = what.frame_received
+                audio = isinstance(what, AudioStreamEvent)
+                self._drop((received.frame if audio else received.buffer).handle.id)
+        self._waiting.clear()
+
+    def _end_if_idle(self) -> None:
+        if self.users or self._takers or self._captures:
+            return
+        self.end()
+
+    def end(self) -> None:
+        """Hear no more. Idempotent."""
+        if _exchanges.get(self.loop) is self:
+            del _exchanges[self.loop]
+        FfiClient.instance.queue.unsubscribe(self._subscription)
+
+
+def _settle_thread(thread: int) -> None:
+    """Let a native thread keep its Python state. It would get one for each event, with a stack that
+    is mapped and unmapped again, which costs more than all the rest. The threads that
+    Python itself has started have theirs anyway."""
+    if all(one.ident != thread for one in threading.enumerate()):
+        ctypes.pythonapi.PyGILState_Ensure()

@@ -1,0 +1,137 @@
+"""Media through the SDK's public API.
+
+Owns the two defects at the end of its streams (livekit 1.1.21 to 1.2.1): `AudioStream` drops what
+is still queued when its end comes, and `VideoStream` never ends.
+
+The streams' queues are left unbounded on purpose. A bounded one drops without a count, and frees
+nothing: the frames that wait while the loop is held up are in the native library already. The
+sink never waits, so the queue is emptied in one turn of the loop, and the lane behind the sink is
+where age and size are bounded and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import numpy as np
+from livekit import rtc
+from numpy.typing import NDArray
+
+from ringroom.frames import Kind
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit.media import SoundSource, Stream
+from ringroom.providers.provider import TrackSink
+
+__all__ = ["PublicPath", "PublicSource", "PublicStream", "frames_of"]
+
+
+class PublicPath:
+    """A `MediaPath` over the public API."""
+
+    def stream(self, track: rtc.Track, kind: Kind, options: SessionOptions) -> Stream:
+        if kind is Kind.VIDEO:
+            return PublicStream(rtc.VideoStream(track, format=rtc.VideoBufferType.I420))
+        return PublicStream(
+            rtc.AudioStream(
+                track,
+                sample_rate=options.sample_rate,
+                num_channels=options.channels,
+                frame_size_ms=options.frame_ms,
+            )
+        )
+
+    def source(self, source: rtc.AudioSource) -> SoundSource:
+        return PublicSource(source)
+
+    def close(self) -> None:
+        """Nothing is held beyond the streams and sources."""
+
+
+class PublicStream:
+    """A `Stream` over the SDK's own."""
+
+    def __init__(self, stream: rtc.AudioStream | rtc.VideoStream) -> None:
+        self._stream = stream
+
+    async def run(self, out: TrackSink) -> None:
+        async for event in frames_of(self._stream):
+            _deliver(event, out)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class PublicSource:
+    """A `SoundSource` over the SDK's own."""
+
+    def __init__(self, source: rtc.AudioSource) -> None:
+        self._source = source
+        self._capturing: asyncio.Task[None] | None = None
+
+    async def capture(self, samples: NDArray[np.int16]) -> None:
+        rate, channels = self._source.sample_rate, self._source.num_channels
+        frame = rtc.AudioFrame(samples.tobytes(), rate, channels, len(samples))
+        self._capturing = asyncio.create_task(self._source.capture_frame(frame))
+        try:
+            await asyncio.shield(self._capturing)
+        except asyncio.CancelledError:
+            self._capturing.add_done_callback(_forgotten)
+            raise
+
+    async def settled(self) -> None:
+        if self._capturing is not None and not self._capturing.done():
+            await asyncio.wait({self._capturing})
+
+    def clear_queue(self) -> None:
+        self._source.clear_queue()
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
+
+
+def _forgotten(capturing: asyncio.Task[None]) -> None:
+    """Its error is nobody's any more."""
+    if not capturing.cancelled():
+        capturing.exception()
+
+
+def _deliver(event: rtc.AudioFrameEvent | rtc.VideoFrameEvent, out: TrackSink) -> None:
+    if isinstance(event, rtc.AudioFrameEvent):
+        sound = event.frame
+        out.audio(sound.data, sound.sample_rate, sound.num_channels)
+        return
+    picture = event.frame
+    quarter_turns: Any = event.rotation
+    out.video(
+        picture.data,
+        (picture.width, picture.height),
+        int(quarter_turns) * 90,
+        event.timestamp_us,
+    )
+
+
+async def frames_of(stream: rtc.AudioStream | rtc.VideoStream) -> AsyncIterator[Any]:
+    """All that the stream receives, to the last frame, ending when the stream's source ends.
+
+    What it needs for that is private to the SDK; without it (another version), video ends by
+    the cancellation in `Ingest.end`, and audio loses what was queued at its end.
+    """
+    reader = getattr(stream, "_task", None)
+    queue: Any = getattr(stream, "_queue", None)
+    if isinstance(reader, asyncio.Task) and hasattr(queue, "put"):
+        # Wakes a reader that waits for a video frame which will never come.
+        reader.add_done_callback(lambda _: queue.put(None))
+    async for event in stream:
+        yield event
+    for event in _left_in(queue):
+        yield event
+
+
+def _left_in(queue: object) -> Iterable[Any]:
+    waiting = getattr(queue, "_queue", ())
+    while waiting:
+        event = waiting.popleft()
+        if event is not None:
+            yield event

@@ -1,0 +1,282 @@
+"""Media beside the SDK's public API: frames are freed once, and the native library itself, which
+feeds what our sources play into streams of the same track."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+from native_kit import (  # noqa: E402
+    NATIVE,
+    Freed,
+    Out,
+    end_event,
+    frame,
+    put,
+    seen,
+    stream_of,
+    turns,
+)
+from ringroom.frames import Kind  # noqa: E402
+from ringroom.options import SessionOptions  # noqa: E402
+from ringroom.providers.livekit import native  # noqa: E402
+from ringroom.providers.livekit.media import RefusedError  # noqa: E402
+from ringroom.providers.livekit.paths import open_path  # noqa: E402
+
+KINDS = (Kind.AUDIO, Kind.VIDEO)
+RATE = 16_000
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Any:
+    asyncio.run(_asked())  # what loops that have ended have left goes with it
+    before = len(NATIVE.queue._subscribers)
+    yield
+    assert not native._exchanges
+    assert len(NATIVE.queue._subscribers) == before
+
+
+async def _asked() -> None:
+    native.exchange().release()
+
+
+@pytest.fixture
+def freed(monkeypatch: pytest.MonkeyPatch) -> Freed:
+    return Freed(monkeypatch)
+
+
+def run(scenario: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(scenario, 20))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_are_given_in_order_and_freed_once(freed: Freed, kind: Kind) -> None:
+    async def scenario() -> None:
+        out, stream = Out(), stream_of("direct", kind)
+        put(frame(kind, 1, 101, handle=11))
+        await turns()
+        assert not freed.handles, "it waits for the reader"
+        reading = asyncio.create_task(stream.run(out))
+        await turns()
+        put(frame(kind, 2, 101, handle=12))
+        put(frame(kind, 9, 555, handle=19))  # a stream of somebody else
+        put(frame(kind, 3, 101, handle=13))
+        put(end_event(kind, 101))
+        await reading
+        await stream.aclose()
+        assert out.log == [seen(kind, value) for value in (1, 2, 3)]
+        assert freed.handles == [11, 12, 13]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reader_that_is_cancelled_frees_what_still_comes(freed: Freed, kind: Kind) -> None:
+    async def scenario() -> None:
+        out, stream = Out(), stream_of("direct", kind)
+        put(frame(kind, 1, 101, handle=11))
+        reading = asyncio.create_task(stream.run(out))
+        await turns()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        put(frame(kind, 2, 101, handle=12))
+        await stream.aclose()
+        assert out.log == [seen(kind, 1)]
+        assert freed.handles == [11, 12]
+
+    run(scenario())
+
+
+def test_a_stream_that_nobody_reads_frees_its_frames(freed: Freed) -> None:
+    async def scenario() -> None:
+        stream = stream_of("direct", Kind.AUDIO)
+        put(frame(Kind.AUDIO, 1, 101, handle=11))
+        await turns()
+        reading = asyncio.create_task(stream.run(Out()))
+        reading.cancel()  # before its first step
+        await asyncio.wait({reading})
+        await stream.aclose()
+        del reading, stream
+        assert freed.handles == [11]
+
+    run(scenario())
+
+
+def test_a_sink_that_raises_gets_nothing_more(freed: Freed) -> None:
+    class Broken(Out):
+        def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
+            super().audio(samples, sample_rate, channels)
+            raise ValueError("full")
+
+    async def scenario() -> None:
+        out, stream = Broken(), stream_of("direct", Kind.AUDIO)
+        reading = asyncio.create_task(stream.run(out))
+        await turns()
+        for value in (1, 2):
+            put(frame(Kind.AUDIO, value, 101, handle=10 + value))
+        with pytest.raises(ValueError, match="full"):
+            await reading
+        put(frame(Kind.AUDIO, 3, 101, handle=13))
+        await stream.aclose()
+        put(end_event(Kind.AUDIO, 101))
+        await turns()
+        assert out.log == [seen(Kind.AUDIO, 1)]
+        assert freed.handles == [11, 12, 13]
+
+    run(scenario())
+
+
+class Heard(Out):
+    """Counts samples that are not silence, and pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loud, self.pictures = 0, 0
+
+    def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
+        assert (sample_rate, channels) == (RATE, 1)
+        self.loud += int((np.abs(np.frombuffer(samples, np.int16)) > 500).sum())
+
+    def video(
+        self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
+    ) -> None:
+        assert (len(i420), size, rotation) == (64 * 48 * 3 // 2, (64, 48), 90)
+        assert set(bytes(i420)) == {50}
+        self.pictures += 1
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", ["public", "direct"])
+def test_sound_through_the_native_library(way: str) -> None:
+    async def scenario() -> None:
+        path = open_path(way)
+        native_source = rtc.AudioSource(RATE, 1, 100)
+        track = rtc.LocalAudioTrack.create_audio_track("a", native_source)
+        source = path.source(native_source)
+        heard = Heard()
+        stream = path.stream(track, Kind.AUDIO, SessionOptions())
+        reading = asyncio.create_task(stream.run(heard))
+        for _ in range(25):
+            await source.capture(np.full((320, 1), 1000, np.int16))
+        # The last tenth of a second is still queued.
+        await until(lambda: heard.loud >= 20 * 320)
+        with pytest.raises(Exception, match=r"InvalidState.*don't match"):
+            await path.source(_mistaken(native_source)).capture(np.zeros((80, 2), np.int16))
+        await stream.aclose()
+        await reading
+        await source.aclose()
+        path.close()
+        path.close()
+
+    run(scenario())
+
+
+def _mistaken(source: Any) -> Any:
+    """The same source, which believes that it is stereo."""
+    other = object.__new__(rtc.AudioSource)
+    other.__dict__.update(source.__dict__, _num_channels=2)
+    return other
+
+
+@pytest.mark.parametrize("way", ["public", "direct"])
+def test_pictures_through_the_native_library(way: str) -> None:
+    async def scenario() -> None:
+        path = open_path(way)
+        source = rtc.VideoSource(64, 48)
+        track = rtc.LocalVideoTrack.create_video_track("v", source)
+        heard = Heard()
+        stream = path.stream(track, Kind.VIDEO, SessionOptions())
+        reading = asyncio.create_task(stream.run(heard))
+        picture = rtc.VideoFrame(64, 48, rtc.VideoBufferType.I420, bytes([50]) * (64 * 48 * 3 // 2))
+
+        for number in range(3):
+            source.capture_frame(picture, rotation=rtc.VideoRotation.VIDEO_ROTATION_90)
+            await until(lambda seen=number: heard.pictures > seen)
+        await stream.aclose()
+        await reading
+        await source.aclose()
+        path.close()
+
+    run(scenario())
+
+
+def test_a_second_capture_is_refused_and_a_cancelled_one_keeps_its_memory() -> None:
+    async def scenario() -> None:
+        path = open_path("direct")
+        (exchange,) = native._exchanges.values()
+        native_source = rtc.AudioSource(RATE, 1, 20)
+        source = path.source(native_source)
+        long = np.full((RATE * 20, 1), 1000, np.int16)
+        capture = asyncio.create_task(source.capture(long))
+        await turns()
+        with pytest.raises(RefusedError, match="InvalidState"):
+            await source.capture(np.zeros((160, 1), np.int16))
+        capture.cancel()
+        await asyncio.wait({capture})
+        (kept,) = exchange._captures.values()
+        assert kept.samples is long
+        settling = asyncio.create_task(source.settled())
+        await turns()
+        assert not settling.done()
+        path.close()  # while it is under way
+        # The native source plays it piece by piece: each time it is cleared, the next one.
+        while exchange._captures:
+            source.clear_queue()
+            await asyncio.sleep(0.002)
+        await settling
+        await source.settled()
+        await source.aclose()
+        await source.capture(long)  # a source that is closed takes everything, as the SDK's does
+
+    run(scenario())
+
+
+def test_the_public_way_does_not_cancel_a_capture_either() -> None:
+    async def scenario() -> None:
+        path = open_path("public")
+        source = path.source(rtc.AudioSource(RATE, 1, 20))
+        await source.settled()
+        capture = asyncio.create_task(source.capture(np.full((RATE // 2, 1), 1000, np.int16)))
+        await turns()
+        capture.cancel()
+        await asyncio.wait({capture})
+        settling = asyncio.create_task(source.settled())
+        await turns()
+        assert not settling.done()
+        while not settling.done():
+            source.clear_queue()
+            await asyncio.sleep(0.002)
+        await source.aclose()
+
+    run(scenario())
+
+
+def test_the_interpreter_ends_as_usual_with_threads_that_keep_their_state() -> None:
+    code = """
+import asyncio, numpy as np
+from livekit import rtc
+from ringroom.providers.livekit.paths import open_path
+
+async def main():
+    path = open_path("direct")
+    source = path.source(rtc.AudioSource(16000, 1, 100))
+    for _ in range(5):
+        await source.capture(np.zeros((160, 1), np.int16))
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")

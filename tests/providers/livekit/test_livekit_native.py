@@ -1,0 +1,302 @@
+"""The native library's events: which are ours, who hears of them, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+from livekit.rtc._proto import ffi_pb2  # noqa: E402
+
+from native_kit import NATIVE, Freed, end_event, frame, put, turns  # noqa: E402
+from ringroom.frames import Kind  # noqa: E402
+from ringroom.providers.livekit import native  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Any:
+    asyncio.run(_asked())  # what loops that have ended have left goes with it
+    before = len(NATIVE.queue._subscribers)
+    yield
+    assert not native._exchanges
+    assert len(NATIVE.queue._subscribers) == before
+
+
+async def _asked() -> None:
+    native.exchange().release()
+
+
+def run(scenario: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(scenario, 20))
+
+
+def stream_request() -> Any:
+    request = ffi_pb2.FfiRequest()
+    request.new_audio_stream.track_handle = 1
+    return request
+
+
+def capture_request() -> Any:
+    request = ffi_pb2.FfiRequest()
+    request.capture_audio_frame.source_handle = 1
+    buffer = request.capture_audio_frame.buffer
+    buffer.sample_rate, buffer.num_channels = 16_000, 1
+    return request
+
+
+def answer(number: int, error: str = "") -> Any:
+    event = ffi_pb2.FfiEvent()
+    event.capture_audio_frame.async_id = number
+    if error:
+        event.capture_audio_frame.error = error
+    return event
+
+
+def test_one_for_each_loop_until_its_last_user_and_stream_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Freed(monkeypatch)
+
+    async def scenario() -> None:
+        first = native.exchange()
+        assert native.exchange() is first
+        number = first.open_stream(stream_request(), lambda event: None)
+        first.release()
+        first.release()
+        assert first in native._exchanges.values(), "its stream has not ended"
+        first.forget(number)
+        second = native.exchange()
+        assert second is not first
+        second.release()
+
+    run(scenario())
+
+
+def test_a_frame_that_comes_before_its_stream_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    freed = Freed(monkeypatch)
+    asked = freed.request
+
+    def early(request: Any) -> Any:
+        made = asked(request)
+        put(frame(Kind.AUDIO, 1, 101, handle=11))
+        put(frame(Kind.AUDIO, 2, 555, handle=12))  # somebody else's, at the same moment
+        return made
+
+    monkeypatch.setattr(freed, "request", early)
+
+    async def scenario() -> None:
+        exchange = native.exchange()
+        got: list[Any] = []
+        number = exchange.open_stream(stream_request(), got.append)
+        await turns()
+        assert [event.frame_received.frame.handle.id for event in got] == [11]
+        assert not freed.handles
+        exchange.forget(number)
+        exchange.release()
+
+    run(scenario())
+
+
+def test_a_stream_that_is_refused_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    freed = Freed(monkeypatch)
+
+    def refuse(request: Any) -> Any:
+        raise AssertionError("invalid handle")
+
+    monkeypatch.setattr(freed, "request", refuse)
+
+    async def scenario() -> None:
+        exchange = native.exchange()
+        with pytest.raises(AssertionError):
+            exchange.open_stream(stream_request(), lambda event: None)
+        put(frame(Kind.AUDIO, 2, 555, handle=12))
+        assert not exchange._waiting
+        exchange.release()
+
+    run(scenario())
+
+
+def test_what_comes_while_others_are_handled_waits_for_the_next_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Freed(monkeypatch)
+
+    async def scenario() -> None:
+        exchange = native.exchange()
+        turn: list[int] = []
+        got: list[int] = []
+
+        def taker(event: Any) -> None:
+            got.append(len(turn))
+            if len(got) < 3:
+                put(frame(Kind.AUDIO, 1, number))
+
+        number = exchange.open_stream(stream_request(), taker)
+        put(frame(Kind.AUDIO, 1, number))
+        while len(got) < 3:
+            await asyncio.sleep(0)
+            turn.append(1)
+        assert got[0] < got[1] < got[2]
+        exchange.forget(number)
+        exchange.release()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("kind", [Kind.AUDIO, Kind.VIDEO])
+def test_frames_for_a_loop_that_is_closed_are_freed(
+    monkeypatch: pytest.MonkeyPatch, kind: Kind, waits: bool
+) -> None:
+    freed = Freed(monkeypatch)
+    made: list[native.Exchange] = []
+
+    async def scenario() -> None:
+        exchange = native.exchange()
+        made.append(exchange)
+        exchange.open_stream(stream_request(), lambda event: None)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(scenario())
+    if waits:
+        put(frame(kind, 1, 101, handle=11))  # its turn never comes
+    loop.close()
+    assert not freed.handles
+    put(frame(kind, 2, 101, handle=12))
+    put(end_event(kind, 101))
+    assert freed.handles == ([11, 12] if waits else [12])
+    made[0].forget(101)
+    made[0].release()
+
+
+def test_an_answer_that_comes_before_its_request_has_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        exchange = native.exchange()
+
+        def ask(packed: bytes, *_: Any) -> int:
+            sent = ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame
+            put(answer(sent.request_async_id, "InvalidState"))
+            return 0 if sent.buffer.samples_per_channel == 2 else 77
+
+        dropped: list[int] = []
+        monkeypatch.setattr(exchange, "_ask", ask)
+        monkeypatch.setattr(exchange, "_drop", dropped.append)
+        request = capture_request()
+        assert await exchange.capture(request, np.zeros((3, 1), np.int16)).answer == "InvalidState"
+        assert dropped == [77], "the answer's own memory"
+        refused = await exchange.capture(request, np.zeros((2, 1), np.int16)).answer
+        assert refused == "the native library refused the request"
+        await turns()
+        exchange.release()
+
+    run(scenario())
+
+
+def test_nobody_else_is_woken_for_our_captures(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        exchange = native.exchange()
+        # As a room of the SDK does, which joins after the exchange was made.
+        room = NATIVE.queue.subscribe(
+            loop,
+            lambda e: e.WhichOneof("message") not in ("audio_stream_event", "video_stream_event"),
+        )
+        sent: list[int] = []
+
+        def ask(packed: bytes, *_: Any) -> int:
+            sent.append(ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame.request_async_id)
+            return 77
+
+        monkeypatch.setattr(exchange, "_ask", ask)
+        monkeypatch.setattr(exchange, "_drop", lambda handle: True)
+        capture = exchange.capture(capture_request(), np.zeros((1, 1), np.int16))
+        put(answer(sent[0], "oh"))
+        put(answer(5))  # one of the SDK's own
+        assert await capture.answer == "oh"
+        await turns()
+        assert room.qsize() == 1
+        assert room.get_nowait().capture_audio_frame.async_id == 5
+        NATIVE.queue.unsubscribe(room)
+        exchange.release()
+
+    run(scenario())
+
+
+def test_a_native_thread_keeps_its_state() -> None:
+    """What Python keeps for a thread is gone with its state: `threading.local` shows it."""
+
+    async def scenario() -> None:
+        exchange = native.exchange()
+        local = threading.local()
+        counts: list[int] = []
+        take = exchange._take
+
+        def counted(event: Any) -> bool:
+            said = take(event)
+            if threading.get_ident() != ours:
+                local.count = getattr(local, "count", 0) + 1
+                counts.append(local.count)
+            return said
+
+        ours = threading.get_ident()
+        subscribers = NATIVE.queue._subscribers
+        place = next(n for n, one in enumerate(subscribers) if one[0] is exchange._subscription)
+        subscribers[place] = (*subscribers[place][:2], counted)
+        source = rtc.AudioSource(16_000, 1, 1000)
+        request = capture_request()
+        request.capture_audio_frame.source_handle = source._ffi_handle.handle
+        for _ in range(20):
+            assert await exchange.capture(request, np.zeros((160, 1), np.int16)).answer == ""
+        # Twenty answers from one thread or two; other events may come from others.
+        assert max(counts) >= 10
+        await source.aclose()
+        exchange.release()
+
+    run(scenario())
+
+
+def test_only_threads_that_python_has_not_started_are_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settled: list[int] = []
+    api = SimpleNamespace(PyGILState_Ensure=lambda: settled.append(1))
+    monkeypatch.setattr(native.ctypes, "pythonapi", api)
+    native._settle_thread(threading.get_ident())
+    assert not settled
+    native._settle_thread(-1)
+    assert settled == [1]
+
+
+def test_a_loop_that_has_ended_is_left_behind_by_the_next() -> None:
+    async def unreleased() -> None:
+        native.exchange()
+
+    asyncio.run(unreleased())
+    (left,) = native._exchanges
+    assert left.is_closed()
+    asyncio.run(_asked())
+
+
+def test_an_answer_that_has_come_is_not_waited_for_again() -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        capture = native.Capture(np.zeros((1, 1), np.int16), loop)
+        capture.end("oh")
+        assert await capture.answer == "oh"
+        assert capture.again().done()
+        capture = native.Capture(np.zeros((1, 1), np.int16), loop)
+        capture.answer.cancel()
+        again = capture.again()
+        assert not again.done()
+        capture.end("")
+        assert again.done()
+
+    run(scenario())
