@@ -359,6 +359,18 @@ def test_the_rooms_end_ends_the_loop_after_what_waits(bench: Bench) -> None:
     assert frames_of(bench) == [1, 2]
 
 
+def test_what_waits_for_a_full_reply_track_is_handled_when_the_room_ends(bench: Bench) -> None:
+    """Nobody makes room there any more."""
+    bench.processor.answer = lambda frame: sound(1, 30.0)
+    writer = bench.open("A")
+    send(writer, 1, 2, 3)
+    bench.work()
+    assert frames_of(bench) == [1]
+    bench.link.send(m.Ended(reason="closed", error=""))
+    Call(bench.worker._loop).result()
+    assert frames_of(bench) == [1, 2, 3]
+
+
 def test_a_live_reply_that_is_cut_is_told_once_with_the_cure(bench: Bench) -> None:
     context = WorkerContext(bench.worker)
     context.send(sound(1, 30.0, "x"), mode="live")

@@ -262,6 +262,8 @@ class Worker:
         with self.lock:
             if self.outgoing is None or self.session is None:
                 raise ClosedError("the worker is not connected yet; send from open() or process()")
+            if self._room_over():
+                return  # nobody hears it, and no track of the room makes room for it
             publish = self._options.publish
             if publish.mode != mode:
                 publish = replace(publish, mode=mode)
@@ -286,6 +288,9 @@ class Worker:
                 self._inbox.hold(source)
 
     def _send_backlog(self) -> None:
+        if self._room_over():
+            for lane in tuple(self._backlog):
+                self.forget_backlog(lane)
         for lane, waiting in tuple(self._backlog.items()):
             assert self.outgoing is not None
             try:
