@@ -12,6 +12,7 @@ import pytest
 
 import processors_kit as kit
 from app_kit import RATE, Call, check_law, microphone, say, sound, until
+from ringroom import mending
 from ringroom.errors import LostProcessError, RoomError
 from ringroom.frames import Event, EventKind
 from ringroom.pool import Pool
@@ -131,6 +132,30 @@ def test_a_standby_takes_over_and_gets_a_successor(fake_room: FakeRoom) -> None:
         back(events, 3)
         fake_room.join("bob").send_data(b"worker")
         assert told(fake_room, "worker") == [f"0 {pool.pids[0]}"]
+
+
+def test_a_standby_that_has_died_is_replaced(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mending, "STANDBY_LOOK_SECONDS", 0.05)
+    with running(fake_room, kit.Words, standby=True) as pool:
+        host = pool._connection.host
+        assert isinstance(host, IOProcess)
+        standby = until(lambda: host.standby_pid, timeout=LONG)
+        faults.killed(standby)
+        until(lambda: host.standby_pid not in (None, standby), timeout=LONG)
+
+
+def test_nobody_wakes_for_the_standby_while_the_room_is_being_joined(fake_room: FakeRoom) -> None:
+    events: list[Event] = []
+    with running(fake_room, kit.Words, standby=True, on_event=events.append) as pool:
+        assert pool._mending.patience() is not None
+        with fake_room.faults.hanging_connect():
+            faults.killed(pool.io_pid)
+            until(lambda: pool._mending._joining, timeout=LONG)
+            assert pool._mending.patience() is None
+        back(events, 1)
+        assert pool._mending.patience() is not None
 
 
 def test_a_worker_that_dies_meanwhile(fake_room: FakeRoom) -> None:

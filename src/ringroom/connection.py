@@ -249,11 +249,13 @@ class Connection:
         if self._renewals is not None:
             self._renewals.close()
 
-    def keep_standby(self) -> None:
-        """Have another I/O process ready, if the one that is there is ours alone. Raises
-        `StartupError`."""
+    def keep_standby(self) -> bool:
+        """Have another I/O process ready, if the one that is there is ours alone; whether it is.
+        Raises `StartupError`."""
         if self._own_host and isinstance(self.host, IOProcess):
             self.host.keep_standby(self.spec.preload)
+            return True
+        return False
 
     def close_host(self) -> None:
         if self._own_host:

@@ -19,6 +19,8 @@ from ringroom.processes.supervision import Place, Turn
 from ringroom.processes.supervisor import STANDBY_AFTER, Care, Post, Record
 
 log = logging.getLogger("ringroom")
+# Between looks whether the standby still lives: nothing else tells, and it is seldom needed.
+STANDBY_LOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +68,11 @@ class Mending:
         self._joining, self._down, self._joined_at = False, False, now
         self._standby_at = now + STANDBY_AFTER if self._standby else None
 
-    def _keep_standby(self) -> None:
+    def _keep_standby(self, now: float) -> None:
         self._standby_at = None
         try:
-            self._connection.keep_standby()
+            if self._connection.keep_standby():
+                self._standby_at = now + STANDBY_LOOK_SECONDS
         except RingroomError as error:
             log.warning("no standby I/O process: %s", error)
 
@@ -86,7 +89,7 @@ class Mending:
         if self._post.state is Place.FILLED:
             self._look(now)
         if self._standby_at is not None and now >= self._standby_at and not self._down:
-            self._keep_standby()
+            self._keep_standby(now)
         if self._post.state is Place.VACANT:
             self._post.on(Turn.FILL)
             self._attempt = _Attempt()

@@ -254,9 +254,10 @@ class IOProcess(IOHost):
         return self._process.exitcode is not None
 
     def keep_standby(self, preload: str) -> None:
-        """Have another process ready, with that module imported, for when this one dies."""
+        """Have another process ready, with that module imported, for when this one dies; again if
+        it has died itself."""
         with self._lock:
-            if self._closed or self._standby is not None:
+            if self._closed or self._living_standby() is not None:
                 return
             ours, theirs = open_links()
             try:
@@ -270,19 +271,23 @@ class IOProcess(IOHost):
     @property
     def standby_pid(self) -> int | None:
         """The process that waits for the death of this one; None when there is none."""
-        standby = self._standby
-        return None if standby is None else standby[0].pid
+        with self._lock:
+            return None if self._standby is None else self._standby[0].pid
 
-    def _take_standby(self) -> Link | None:
-        standby, self._standby = self._standby, None
-        if standby is None:
-            return None
-        process, control = standby
-        if process.exitcode is not None:
+    def _living_standby(self) -> tuple[Any, Link] | None:
+        """The standby, unless it has died: then there is none any more."""
+        if self._standby is not None and self._standby[0].exitcode is not None:
+            process, control = self._standby
+            self._standby = None
             control.close()
             process.close()
+        return self._standby
+
+    def _take_standby(self) -> Link | None:
+        standby, self._standby = self._living_standby(), None
+        if standby is None:
             return None
-        self._process = process
+        self._process, control = standby
         return control
 
     def close(self) -> None:

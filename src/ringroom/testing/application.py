@@ -227,6 +227,12 @@ class Application:
         with self._changed:
             return self._dropped + sum(line.dropped for line in self._lines)
 
+    @property
+    def behind(self) -> bool:
+        """Whether something waits in the room for it, which it has not read yet."""
+        with self._changed:
+            return any(line.socket.fileno() >= 0 and not line.idle for line in self._lines)
+
     def heard(self, track: str | None = None) -> Recording:
         """The sound on that track, by default on its only audio track.
 

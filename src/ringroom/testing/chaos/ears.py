@@ -71,10 +71,6 @@ class Ears:
             if track.times > _TOUCHED:
                 raise Broken("nothing twice", f"sound {number} of {recording.track!r}")
 
-    def seconds_behind(self, track: str, spoken: int) -> float:
-        """How much of the sound up to that piece has not been heard yet."""
-        return (spoken - self.tracks[track].last) % _NUMBERS * PIECE_SECONDS
-
     def hear_messages(self, messages: Iterable[DataFrame]) -> None:
         """Answers among them; all in the order in which they came."""
         for message in messages:

@@ -31,8 +31,6 @@ APPLICATION = "app"
 _RATE, _SIZE = 16_000, (160, 120)
 # Somebody speaks so far ahead, in so long pieces, at least.
 _AHEAD, _CHUNK = 4.0, 1.0
-# What somebody said last has been heard within so many seconds after it was put down to be said.
-_LAG = _AHEAD + _CHUNK + 2.0
 # One in so many shows pictures as well.
 _SHOWS = 8
 _SAYS_EVERY = 0.5
@@ -86,10 +84,11 @@ class _Person:
     def is_heard(self) -> bool:
         return self._mic is not None and APPLICATION in self._mic.subscribers
 
-    @property
-    def spoken(self) -> int:
-        """The last piece that is spoken, some seconds ahead."""
-        return self._pieces - 1
+    def hush(self) -> None:
+        """Be silent until `go_on`."""
+        self._until = 0.0
+        if self._mic is not None:
+            self._mic.stop()
 
     def go_on(self, now: float) -> None:
         if self._guest is None or self._mic is None:
@@ -164,6 +163,7 @@ class FakeStage:
         self._lock = threading.RLock()
         self._undos: list[tuple[float, Callable[[], None]]] = []
         self._says_at = 0.0
+        self._resting = False
         self._closing = contextlib.ExitStack()
         self._room = FakeRoom("chaos", kept_pictures=0)
         self._people: list[_Person] = []
@@ -204,36 +204,43 @@ class FakeStage:
             for entry in [entry for entry in self._undos if entry[0] <= now]:
                 self._undos.remove(entry)
                 entry[1]()
-            for person in self._people:
-                person.go_on(now)
-            if now >= self._says_at:
-                self._says_at = now + _SAYS_EVERY
-                for person in self._people:
-                    person.say()
+            if not self._resting:
+                self._let_people_talk(now)
             for application in self._room.applications.values():
                 self.ears.hear(application.take())
         if self._reader is not None:
             check_lanes(self._reader.transport.stats().lanes)
 
+    def _let_people_talk(self, now: float) -> None:
+        for person in self._people:
+            person.go_on(now)
+        if now >= self._says_at:
+            self._says_at = now + _SAYS_EVERY
+            for person in self._people:
+                person.say()
+
     def rest(self) -> None:
-        """Everything is as at the beginning."""
+        """Everything is as at the beginning, and nobody speaks, until `go_on`."""
         with self._lock:
             while self._undos:
                 self._undos.pop()[1]()
+            self._resting = True
             for person in self._people:
                 person.form, person.size = (_RATE, 1), _SIZE
+                person.hush()
 
     @property
     def rested(self) -> bool:
-        """Whether everybody is heard, and nothing that was said long ago is still on its way: a
-        fake room keeps a minute of sound for an application that gets no processor."""
+        """Whether everybody would be heard, and all that was said has reached the applications: a
+        fake room keeps a minute of sound for one that gets no processor."""
         with self._lock:
-            answered = self._people[: len(self._plan.answered)]
-            lags = [
-                self.ears.seconds_behind(f"{person.identity}/mic", person.spoken)
-                for person in answered
-            ]
-            return max(lags) < _LAG and all(person.is_heard for person in self._people)
+            here = all(person.is_heard for person in self._people)
+        return here and not any(one.behind for one in self._room.applications.values())
+
+    def go_on(self) -> None:
+        """The end of `rest`."""
+        with self._lock:
+            self._resting = False
 
     def close_room(self) -> bool:
         """The room's end."""

@@ -212,6 +212,9 @@ class LiveKitStage:
         heard = self._listener.heard_at
         return all(heard.get(track, 0.0) > self._rest_at for track in self._tracks())
 
+    def go_on(self) -> None:
+        """They speak on all the time."""
+
     def close_room(self) -> bool:
         """The room is left as it is: the application leaves it."""
         return False

@@ -65,6 +65,7 @@ class Stage(Protocol):
     def rest(self) -> None: ...
     @property
     def rested(self) -> bool: ...
+    def go_on(self) -> None: ...
     def close_room(self) -> bool:
         """Whether that ends the application's stay."""
 
@@ -247,7 +248,11 @@ class _Run:
     def _gauge(self, name: str, pool: Pool, deaths: Deaths) -> None:
         """Let everything come to rest, and look what is held."""
         self.stage.rest()
-        deaths.until(lambda: self.stage.rested, "everybody to be back and heard", PAUSE)
+        deaths.until(
+            lambda: self.stage.rested,
+            "everybody to be back, and all that was said to arrive",
+            PAUSE,
+        )
         deaths.wait_until_ready()
         start = self.report.gauges.get("start")
 
@@ -261,6 +266,7 @@ class _Run:
             assert start is not None
             self.check()
             raise Broken("leak", grown(start, self.report.gauges[name])) from None
+        self.stage.go_on()
 
 
 def run(
