@@ -107,6 +107,11 @@ class Scene:
     def _tell(self, *what: Any) -> None:
         self.told.append((round(self.clock.now() - self.begin, 6), *what))
 
+    def unpickled(self, blob: bytes) -> ProviderSpec:
+        spec, _ = dill.loads(blob)
+        assert isinstance(spec, ProviderSpec)
+        return spec
+
     def joined(self, joined: Joined) -> None:
         self._tell("joined")
 

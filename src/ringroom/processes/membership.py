@@ -20,8 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import dill
-
 from ringroom.errors import ClosedError, RingroomError, RoomError
 from ringroom.notices import Notices
 from ringroom.options import SessionOptions
@@ -39,6 +37,9 @@ class Room(Sink, Protocol):
     """What is told of it: a `RoomSession`."""
 
     notices: Notices
+
+    def unpickled(self, blob: bytes) -> ProviderSpec:
+        """The spec that the application has handed over anew."""
 
     def joined(self, joined: Joined) -> None:
         """We are in the room, for the first time or again."""
@@ -224,7 +225,7 @@ class Membership:
             blob, descriptors = await self._renewing.ask(seconds)
         try:
             if self._renewing is not None:
-                spec, _ = dill.loads(blob)  # noqa: S301 (from the process that has made us)
+                spec = self._room.unpickled(blob)
             provider = spec.open(descriptors)
         except Exception as error:
             close_descriptors(descriptors)

@@ -298,7 +298,11 @@ class RoomSession:
         if not self._closing:
             self._membership.ended(reason, error)
 
-    # What the membership tells.
+    # What the membership asks for, and tells.
+
+    def unpickled(self, blob: bytes) -> ProviderSpec:
+        """The spec that the application has handed over anew."""
+        return _unpickle(blob)[0]
 
     def joined(self, joined: Joined) -> None:
         """We are in the room, for the first time or again."""
