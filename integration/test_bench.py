@@ -1,4 +1,4 @@
-"""The benchmark of isolation reaches its end on a real server; nobody looks at its figures."""
+"""The benchmarks that need a real server reach their end; nobody looks at their figures."""
 
 from __future__ import annotations
 
@@ -32,3 +32,17 @@ def test_a_small_case_of_isolation(
         assert of_one["played"] > 0, name
         assert of_one["processed"] > 0, name
     assert (tmp_path / "isolation.svg").exists()
+
+
+@pytest.mark.timeout(300)
+def test_a_small_case_of_media(
+    livekit_server: LiveKitServer, go_client: Joins, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "bench.media", "--rounds=1", "--again=0", "--seconds=1"]
+    command += ["--tracks", "2", "--ways", "native", "direct", "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "media.json").read_text())
+    assert len(found["medians"]) == 4
+    for median in found["medians"]:
+        assert median["figures"].get("frames", 0) > 0, done.stderr

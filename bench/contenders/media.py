@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,8 +233,15 @@ async def main() -> None:
     order = Order(**json.loads(sys.argv[1]))
     found = await WAYS[order.what, order.way in ("public", "direct")](order)
     print(json.dumps(found), flush=True)
-    os._exit(0)  # the room goes with the process: leaving it is not measured
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    status = 1
+    try:
+        asyncio.run(main())
+        status = 0
+    except Exception:  # noqa: BLE001  (told, and then the end)
+        traceback.print_exc()
+    finally:
+        # The room goes with the process: the library's end waits for a server that is too busy.
+        os._exit(status)

@@ -28,7 +28,14 @@ def test_an_identity_is_text(identity: Any, room: FakeRoom) -> None:
 
 def test_what_is_written_for_livekit_runs_unchanged(room: FakeRoom) -> None:
     spec, _ = registry.build(
-        "fake", {"url": "wss://x", "token": "secret", "room": "room", "e2ee_key": b"secret"}
+        "fake",
+        {
+            "url": "wss://x",
+            "token": "secret",
+            "room": "room",
+            "e2ee_key": b"secret",
+            "sdk_path": "direct",
+        },
     )
     assert "secret" not in repr(spec)
     travels, descriptors = spec.handover()

@@ -15,6 +15,7 @@ rtc = pytest.importorskip("livekit.rtc")
 from livekit.rtc.participant import PublishDataError, PublishTrackError  # noqa: E402
 from livekit.rtc.room import ConnectError  # noqa: E402
 
+import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
 from ringroom.errors import ClosedError, RoomError  # noqa: E402
 from ringroom.frames import DataFrame, Event, EventKind, Kind  # noqa: E402
 from ringroom.options import PublishOptions, SessionOptions  # noqa: E402

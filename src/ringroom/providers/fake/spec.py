@@ -35,8 +35,9 @@ class Fake(ProviderSpec):
 
     ``room`` is the FakeRoom, or the name of one that is open in this process. ``identity`` is by
     default the token's, else ``app``. ``token``, or what it returns, is judged as a LiveKit server
-    does, except for its signature; text that is no JWT, or none at all, allows everything. ``url``
-    and ``e2ee_key`` are accepted and ignored, so that code written for ``livekit`` runs unchanged.
+    does, except for its signature; text that is no JWT, or none at all, allows everything. ``url``,
+    ``e2ee_key`` and ``sdk_path`` are accepted and ignored, so that code written for ``livekit``
+    runs unchanged.
 
     Raises `ConfigurationError` without a room or with an identity that is empty or no text.
     """
@@ -49,6 +50,7 @@ class Fake(ProviderSpec):
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False, compare=False)
     e2ee_key: Any = field(default=None, repr=False, compare=False)
+    sdk_path: str = field(default="auto", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.room or not isinstance(self.room, rooms.Reachable | HandedOver | str):

@@ -23,8 +23,8 @@ class Replay(ProviderSpec):
 
     ``speed`` 1.0 plays in real time, 4.0 four times as fast, and so on; None plays as fast as the
     application receives, and then nothing is dropped. ``loop`` begins again at the end. ``url``,
-    ``token`` and ``e2ee_key`` are accepted and ignored, so that code written for ``livekit`` runs
-    unchanged; ``room`` and ``identity`` are what the transport reports.
+    ``token``, ``e2ee_key`` and ``sdk_path`` are accepted and ignored, so that code written for
+    ``livekit`` runs unchanged; ``room`` and ``identity`` are what the transport reports.
 
     Raises `ConfigurationError` for a file that is missing, no MCAP file or no recording of ours.
     """
@@ -40,6 +40,7 @@ class Replay(ProviderSpec):
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False, compare=False)
     e2ee_key: Any = field(default=None, repr=False, compare=False)
+    sdk_path: str = field(default="auto", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.loop, bool):
