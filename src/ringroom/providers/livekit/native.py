@@ -15,9 +15,11 @@ All of this is private to the SDK: `paths` says whether what is installed is wha
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +33,7 @@ __all__ = ["Exchange", "exchange"]
 
 # Ids of ours in the table that the SDK's own requests number from 1.
 _ids = itertools.count(1 << 62)
+LAST_EVENTS_SECONDS = 0.05
 _seen_threads: set[int] = set()
 _exchanges: dict[asyncio.AbstractEventLoop, Exchange] = {}
 
@@ -43,6 +46,8 @@ def exchange() -> Exchange:
     found = _exchanges.get(loop)
     if found is None:
         found = _exchanges[loop] = Exchange(loop)
+        atexit.unregister(_end_events)
+        atexit.register(_end_events)  # after the SDK's own, so it runs before
     found.users += 1
     return found
 
@@ -214,3 +219,10 @@ def _settle_thread(thread: int) -> None:
     Python itself has started have theirs anyway."""
     if all(one.ident != thread for one in threading.enumerate()):
         ctypes.pythonapi.PyGILState_Ensure()
+
+
+def _end_events() -> None:
+    """Before the interpreter is torn down: a native thread that is still in the callback then is
+    ended by it, which aborts the process."""
+    FfiClient.instance._dispose()
+    time.sleep(LAST_EVENTS_SECONDS)
