@@ -307,7 +307,7 @@ with FakeRoom("r") as room:
     ],
     ids=["room ends", "Ctrl-C", "SIGTERM"],
 )
-@pytest.mark.program
+@pytest.mark.once
 def test_run_ends_in_good_order(application: str, then: str, code: int, said: str) -> None:
     script = textwrap.dedent(RUN).replace("{then}", then)
     done = subprocess.run(
@@ -331,7 +331,7 @@ def test_ctrl_c_before_anything_runs_is_130(monkeypatch: pytest.MonkeyPatch) -> 
 # demo
 
 
-@pytest.mark.program
+@pytest.mark.once
 def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "heard.wav"
     words = ["demo", "--seconds", "1", "--burn-ms", "0.2", "--workers", "2", "--out", str(out)]
@@ -357,7 +357,7 @@ def test_the_demo_refuses_a_file_that_is_no_wav(
     assert "no 16-bit PCM WAV file" in capsys.readouterr().err
 
 
-@pytest.mark.program
+@pytest.mark.once
 def test_ctrl_c_ends_the_demo_without_a_trace(tmp_path: Path) -> None:
     words = ["demo", "--no-comparison", "--burn-ms", "1", "--out", str(tmp_path / "heard.wav")]
     with subprocess.Popen(

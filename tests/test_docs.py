@@ -19,7 +19,7 @@ from docs_kit import ROOT, Block, block_id, blocks, lines_missing
 from ringroom.cli import _parser
 
 # Each block is a program of its own, some of them with processes and people who speak.
-pytestmark = [pytest.mark.program, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.once, pytest.mark.timeout(180)]
 PATIENCE = 170.0
 TOKEN = "header.claims.signature"
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")

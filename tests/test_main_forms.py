@@ -17,7 +17,7 @@ import pytest
 from app_kit import until
 
 TESTS = Path(__file__).parent
-pytestmark = pytest.mark.program
+pytestmark = pytest.mark.once
 
 # The room lives in the program; the processor tells what it can reach.
 PROLOGUE = """

@@ -493,7 +493,7 @@ with FakeRoom("r") as room:
     ],
     ids=["room ends", "Ctrl-C", "SIGTERM", "seconds"],
 )
-@pytest.mark.program
+@pytest.mark.once
 def test_the_command_leaves_a_whole_file(
     tmp_path: Path, then: str, words: list[str], code: int
 ) -> None:

@@ -33,7 +33,7 @@ def run_of(name: str, value: float, conditions: Conditions, number: int = 0) -> 
 
 
 @pytest.mark.timeout(240)  # nine processes, one after the other
-@pytest.mark.program
+@pytest.mark.once
 def test_the_smallest_case_of_each_benchmark_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "--smallest", "--results", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

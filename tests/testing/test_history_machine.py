@@ -129,6 +129,7 @@ def failing_line(script: str) -> str:
     return script.splitlines()[frames[-1].lineno - 1].strip()  # type: ignore[operator]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("wrong", "says", "steps"),
     [(Forgetful, "alice_mic.mute()", 5), (Unworried, "lost = room.faults.connection_lost()", 5)],

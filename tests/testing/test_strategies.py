@@ -45,6 +45,7 @@ def test_sound_of_a_format(frame: AudioFrame) -> None:
     assert len(frame.samples) >= 1
 
 
+@pytest.mark.once
 def test_they_shrink_to_the_simplest() -> None:
     def simplest(strategy: st.SearchStrategy[Any]) -> Any:
         return find(strategy, lambda _: True, settings=settings(max_examples=5, database=None))

@@ -23,7 +23,7 @@ from ringroom.testing.simulation.laws import Broken
 RATE = 16_000
 
 
-@pytest.mark.program
+@pytest.mark.once
 @pytest.mark.timeout(300)
 def test_a_run_in_which_everything_happens() -> None:
     said: list[str] = []
@@ -171,7 +171,7 @@ def test_what_is_left_behind_is_told() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.program
+@pytest.mark.once
 def test_an_order_that_is_broken_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def hear(self: Ears, taken: Taken) -> None:
         raise Broken("order", "on purpose")

@@ -115,8 +115,12 @@ class TinyDriver:
         return self.present
 
     def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
-        sid = self.sids[who, track] = str(next(self.numbers))
-        self.tell("publish", who=who, track=track, sid=sid)
+        async def publish() -> None:
+            # In one turn: who says hello meanwhile is told of it once.
+            sid = self.sids[who, track] = str(next(self.numbers))
+            self.write("publish", who=who, track=track, sid=sid)
+
+        self.run(publish())
 
     def unpublish(self, who: str, track: str) -> None:
         self.tell("unpublish", who=who, track=track, sid=self.sids.pop((who, track)))

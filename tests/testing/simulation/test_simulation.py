@@ -38,6 +38,8 @@ from ringroom.testing.virtual.hosts import VirtualHost
 # Forty calls of 45 seconds are half an hour.
 SECONDS = 45.0
 FIXED_SEEDS = range(1, 37)
+# With each interpreter; the others once.
+SEEDS_OF_EACH = range(1, 5)
 NEW_SEEDS = 4
 
 
@@ -49,11 +51,18 @@ def plays(seed: int) -> None:
     assert outcome.messages > 0
 
 
-@pytest.mark.parametrize("seed", FIXED_SEEDS)
+@pytest.mark.parametrize(
+    "seed",
+    [
+        seed if seed in SEEDS_OF_EACH else pytest.param(seed, marks=pytest.mark.once)
+        for seed in FIXED_SEEDS
+    ],
+)
 def test_the_laws_hold(seed: int) -> None:
     plays(seed)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", range(NEW_SEEDS))
 def test_the_laws_hold_for_a_new_seed(number: int) -> None:
     # Not from `random` itself: pytest-randomly gives that the same seed for every test.
@@ -83,6 +92,7 @@ def test_one_seed_is_one_trace() -> None:
     assert fingerprint(3) == fingerprint(3) != fingerprint(4)
 
 
+@pytest.mark.once
 def test_it_is_so_in_every_process() -> None:
     command = [sys.executable, "-m", "ringroom.testing.simulation", "--seed=3", "--seconds=8"]
     for hash_seed in ("1", "2"):
@@ -179,6 +189,7 @@ def test_it_finds_that_what_the_dead_had_taken_comes_again() -> None:
     finds("order", again, killing())
 
 
+@pytest.mark.once
 def test_it_finds_that_what_was_refused_is_not_counted() -> None:
     """As it was before the simulation found it."""
     died = Kill(at=11.04, role="ringroom-io", points=5)
@@ -204,6 +215,7 @@ def lost_in(seed: int) -> bool:
     return bool(lost)
 
 
+@pytest.mark.once
 def test_it_finds_a_lost_wake_up_that_was_put_in() -> None:
     assert not any(lost_in(seed) for seed in range(30))
     with put_in():
@@ -213,6 +225,7 @@ def test_it_finds_a_lost_wake_up_that_was_put_in() -> None:
 # What a failure looks like.
 
 
+@pytest.mark.once
 def test_a_failure_prints_the_seed_and_the_shortest_story(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -228,6 +241,7 @@ def test_a_failure_prints_the_seed_and_the_shortest_story(
     assert "conservation: " in capsys.readouterr().out
 
 
+@pytest.mark.once
 def test_shrinking_leaves_what_matters() -> None:
     story = make_story(4, 30.0)
     bad = Late(at=6.0, seconds=1.0, by=0.1)
@@ -254,6 +268,7 @@ def test_shrinking_leaves_what_matters() -> None:
     assert shrunk.seconds < 30.0
 
 
+@pytest.mark.once
 def test_by_hand_it_goes_on_as_long_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seed=7", "--seconds=2", "--minutes=0.1"]) == 0
     told = capsys.readouterr().out
