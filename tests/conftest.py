@@ -36,5 +36,5 @@ def leaves_nothing_behind(no_leaks: None) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: many tests wait for something to be played."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are cores: many tests wait for something to be played."""
+    return (os.cpu_count() or 1) + 2

@@ -184,6 +184,7 @@ def test_any_mcap_reader_finds_tracks_and_times(tmp_path: Path) -> None:
 # Cuts.
 
 
+@pytest.mark.once
 def test_a_file_cut_at_any_byte_is_read_up_to_the_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     sys.modules.pop("ringroom_tiny", None)
 
 
+@pytest.mark.once
 def test_it_keeps_all_that_it_claims(install: Install) -> None:
     install(SOURCE.read_text())
     assert "tiny" in ringroom.provider_names()

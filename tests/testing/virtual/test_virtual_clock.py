@@ -71,6 +71,7 @@ def describe(item: object) -> str:
     return repr(item)
 
 
+@pytest.mark.once
 def test_ten_minutes_are_the_same_every_time() -> None:
     log, fingerprint = ten_minutes()
     assert log[-1] == "over after 600 s"
