@@ -23,6 +23,7 @@ from ringroom.testing.simulation import (
     Freeze,
     Kill,
     Late,
+    Lose,
     Schedule,
     SeededClock,
     Story,
@@ -134,6 +135,12 @@ def test_another_io_process_leaves_everybody_where_they_were() -> None:
     happenings = (Turn(at=8.2, seat=0), Kill(at=11.04, role="ringroom-io", points=5))
     outcome = run(Story(Schedule(seed=7, touches=0.0, delays=0.0), 14.0, happenings))
     assert (outcome.law, outcome.text) == ("", "")
+
+
+def test_a_room_that_closes_while_the_connection_is_lost_is_given_up() -> None:
+    schedule = Schedule(seed=3485558698, touches=0.0, delays=0.0)
+    outcome = run(Story(schedule, 1.0, (Lose(at=1.0, seconds=1.04, resume=True),)))
+    assert not outcome.law, outcome.text
 
 
 def test_who_stands_still_finds_what_is_not_stale() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ringroom.errors import ClosedError, LostProcessError, RingroomError
 from ringroom.frames import AudioFrame, DataFrame, Event, Frame
+from ringroom.options import Reconnect
 from ringroom.pool import Pool
 from ringroom.processor import Context, Processor, Replies
 from ringroom.testing.participants import FakeParticipant
@@ -221,6 +222,8 @@ class World:
                 workers=2,
                 max_age=MAX_AGE,
                 restarts=_RESTARTS,
+                # A room that closes while the connection is lost is given up before the story is.
+                reconnect=Reconnect(deadline=END_SECONDS / 2),
                 on_event=self._on_event,
             )
             try:
