@@ -1004,6 +1004,7 @@ def test_many_cycles_leave_nothing(fake_room: FakeRoom) -> None:
         until(lambda: descriptors() <= before[0] and threading.active_count() <= before[1])
 
 
+@pytest.mark.once
 def test_many_processes_leave_nothing(fake_room: FakeRoom) -> None:
     def cycle() -> None:
         with ringroom.transport("fake", room=fake_room) as transport:

@@ -180,7 +180,10 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "deed",
-    ["joins", "messages", "tracks", "flapping", "growing", "huge", "nonsense", "texts"],
+    [
+        *("joins", "messages", "tracks", "growing", "huge", "nonsense", "texts"),
+        pytest.param("flapping", marks=pytest.mark.once),
+    ],
 )
 def test_the_io_role_lives_and_says_it_once(
     deed: str, small_limits: None, caplog: pytest.LogCaptureFixture

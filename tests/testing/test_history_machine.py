@@ -110,7 +110,7 @@ RoomHistory.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestRoomHistory = RoomHistory.TestCase
+TestRoomHistory = pytest.mark.once(RoomHistory.TestCase)
 
 
 def pasted(error: BaseException) -> str:

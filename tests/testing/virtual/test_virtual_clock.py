@@ -98,6 +98,7 @@ with VirtualClock() as clock, FakeRoom(clock=clock) as room:
 """
 
 
+@pytest.mark.once
 def test_hashes_and_addresses_do_not_enter() -> None:
     prints = {
         subprocess.run(
