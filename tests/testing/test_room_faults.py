@@ -140,7 +140,9 @@ def test_a_hanging_connect_is_answered_in_the_end(fake_room: FakeRoom) -> None:
         patient = Call(connects, fake_room, identity="patient")
         until(lambda: not patient.over)
     patient.result()
-    assert [*fake_room.applications] == ["patient"]
+    assert "patient" in fake_room.applications
+    # Who has hung up may still be let in, for a moment: the room has not heard of it yet.
+    until(lambda: all(one.left for one in fake_room.applications.values()), "all to have left")
 
 
 # The connection.
