@@ -338,16 +338,8 @@ def test_played_leaves_out_what_the_loss_threw_away(fake_room: FakeRoom) -> None
             told.wait(EventKind.CONNECTION_LOST)
         sending.result()
         transport.wait_playout(timeout=PATIENCE)
-        heard = until(lambda: settled(fake_room))
+        heard = len(fake_room.wait_for_quiet(timeout=PATIENCE).samples) / RATE
         assert transport.played() == pytest.approx(heard, abs=0.02)
-
-
-def settled(room: FakeRoom) -> float:
-    """The seconds that were heard, once no more are."""
-    before = len(room.wait_for_audio(None, 0.1).samples)
-    time.sleep(0.1)
-    after = len(room.wait_for_audio(None, 0.1).samples)
-    return after / RATE if after == before else 0.0
 
 
 def test_closing_while_the_room_is_lost(fake_room: FakeRoom, io: str) -> None:
