@@ -12,7 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import ringroom
+
+pytestmark = pytest.mark.once
 
 ROOT = Path(ringroom.__file__).parent
 

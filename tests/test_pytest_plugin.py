@@ -8,6 +8,8 @@ import pytest
 # package has it.
 import ringroom.testing.server  # noqa: F401
 
+pytestmark = pytest.mark.once
+
 WANTS_A_SERVER = """
     def test_talks(livekit_room):
         assert livekit_room.url

@@ -145,6 +145,7 @@ def calls(tree: ast.AST) -> set[str]:
     return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
 
 
+@pytest.mark.once
 def test_bytes_become_objects_or_code_in_four_places_only() -> None:
     """Three get what the process that started them has pickled; a history runs its own steps."""
     dangerous = ("dill.", "pickle.", "marshal.", "shelve.", "yaml.")

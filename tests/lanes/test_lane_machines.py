@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -453,5 +454,5 @@ for machine in (Reliable, Live, PortableReliable, PortableLive):
     machine.TestCase.settings = QUICK
 TestReliable = Reliable.TestCase
 TestLive = Live.TestCase
-TestPortableReliable = PortableReliable.TestCase
-TestPortableLive = PortableLive.TestCase
+TestPortableReliable = pytest.mark.once(PortableReliable.TestCase)
+TestPortableLive = pytest.mark.once(PortableLive.TestCase)

@@ -80,6 +80,7 @@ def test_every_record_of_a_geometry_fits(geometry: strategies.RingGeometry) -> N
         writer.credit(reader.collect())
 
 
+@pytest.mark.once
 @QUICK
 @given(strategies.room_histories())
 def test_histories_are_possible(history: list[h.Step]) -> None:
@@ -89,6 +90,7 @@ def test_histories_are_possible(history: list[h.Step]) -> None:
     compile(str(script), "<script>", "exec")
 
 
+@pytest.mark.once
 @QUICK
 @given(strategies.fault_schedules())
 def test_no_fault_of_a_schedule_lasts(schedule: list[h.Step]) -> None:

@@ -18,6 +18,8 @@ from wrong_kit import EVERY, Twist, Wrong, WrongCore
 
 from ringroom.testing import contract
 
+pytestmark = pytest.mark.once
+
 BY_NAME = {promise.name: promise for promise in contract.PROMISES}
 CASES = [(wrong, name) for wrong in EVERY for name in wrong.broken]
 # Most wrongs are found by waiting in vain. Where a slow machine was waited for in vain instead, it
