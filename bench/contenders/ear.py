@@ -1,4 +1,4 @@
-"""Who clicks and hears, and who echoes, in `bench.ear`: prints how late the clicks came back, in ms.
+"""Who clicks and hears, and who echoes, in `bench.ear`: prints how late the clicks came, in ms.
 
     python -m bench.contenders.ear person '{"url": ..., "tokens": {...}, "clicks": 60, ...}'
 
@@ -136,6 +136,8 @@ async def echo(order: Order) -> None:
 
 class Echo(ringroom.Processor):
     """Sends the mouth's sound back."""
+
+    mode = "live"
 
     def process(self, frame: Frame) -> Frame | None:
         assert isinstance(frame, AudioFrame)
