@@ -444,6 +444,7 @@ class PortableLive(Live):
     portable = True
 
 
+pytestmark = pytest.mark.timeout(180)  # thousands of steps, on a machine that is busy
 QUICK = settings(
     max_examples=60,
     stateful_step_count=60,

@@ -244,11 +244,13 @@ def test_at_a_factor(tmp_path: Path, io: str) -> None:
 def test_in_real_time_by_default(tmp_path: Path) -> None:
     items = [audio(0, at_ms=0), audio(1, at_ms=300), audio(2, at_ms=320)]
     path = recorded(tmp_path / "call.mcap", items)
+    began = time.monotonic_ns()
     with ringroom.transport("replay", path=path, io="thread") as transport:
         back = list(transport.recv())
-    first, second, third = (frame.received_ns / 1e6 for frame in back)
-    assert second - first > 290
-    assert third - first > 310
+    # Beside the first frame's arrival, which may have been late.
+    _, second, third = ((frame.received_ns - began) / 1e6 for frame in back)
+    assert second >= 300
+    assert third >= 320
 
 
 def test_in_time_the_newest_wins(tmp_path: Path) -> None:
