@@ -34,7 +34,7 @@ from ringroom.providers.provider import OutgoingTrack, Sink, TrackSink
 
 RATE = 16_000
 FRAME = RATE // 50
-QUEUE_MS = 100
+QUEUE_MS = 200
 # Tracks come up, jitter buffers fill, caches warm.
 SETTLE_SECONDS = 2.0
 DEADLINE_SECONDS = 60.0

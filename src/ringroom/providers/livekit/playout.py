@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import ctypes
 import logging
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from ringroom.errors import ClosedError, FrameError, RoomError
 from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.providers.livekit.backlog import Backlog
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.media import SoundSource
 from ringroom.providers.provider import OutgoingTrack, Playout
@@ -32,9 +32,6 @@ _log = logging.getLogger("ringroom.livekit")
 Unpublish = Callable[[], Awaitable[None]]
 Audience = Callable[[], Coroutine[Any, Any, None]]
 
-# Long sound is handed over in pieces, so that `clear` and `close` never wait longer than this and
-# the source holds little more than its queue.
-PIECE_MS = 50
 # Beyond the time that its queue takes to play: a source that takes nothing for so long is dead.
 PATIENCE = 5.0
 RETRY_AFTER = 0.01
@@ -69,52 +66,49 @@ class AudioPlayout(Playout):
         self.track = track
         self.retries = 0
         """How often the source refused a piece that it took later."""
+        self._loop = asyncio.get_running_loop()
         self._source = source
         self._line = line
         self._unpublish = unpublish
         self._queue = queue_size_ms(track.options.queue_ms) / 1000
-        self._piece = track.sample_rate * PIECE_MS // 1000
-        self._plays_until = 0.0
-        self._unplayed = 0.0
-        self._rest: NDArray[np.int16] = np.zeros((0, track.channels), np.int16)
+        self._backlog = Backlog(track.sample_rate, self._queue)
         self._clears = 0
         self._audience = audience if track.options.mode == "speech" else None
-        self._audience_until = time.monotonic() + AUDIENCE_SECONDS
+        self._audience_until = self._loop.time() + AUDIENCE_SECONDS
         self._waiting: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
-        self._job: asyncio.Task[None] | None = None
+        self._more, self._room = Pause(self._loop), Pause(self._loop)
+        self._failure: RoomError | None = None
+        self._feeding: asyncio.Task[None] | None = None
         self._closed = False
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         sound = self._checked(frame)
-        # A call that was cancelled may not have noticed yet.
-        async with self._turn:
-            while self._job is not None and not self._job.done():
-                # The frame of a call that was cancelled: it is played to its end.
-                await asyncio.wait({self._job})
-            self._check_open()
-            # A copy of 20 ms costs less than to keep the caller's memory alive.
-            self._rest = sound.samples.astype(np.int16, copy=True)
-            self._unplayed = len(self._rest) / self.track.sample_rate
-            clears = self._clears
-            try:
-                await self._play_rest(clears)
-            except asyncio.CancelledError:
-                # A task only then: for each frame it would cost as much as all the rest.
-                job = self._job = asyncio.create_task(self._play_rest(clears))
-                job.add_done_callback(_report)
-                raise
+        self._raise_failure()
+        # A copy of 20 ms costs less than to keep the caller's memory alive.
+        self._backlog.add(sound.samples.astype(np.int16, copy=True))
+        if self._feeding is None:
+            self._feeding = asyncio.create_task(self._feed())
+        self._more.end()
+        clears = self._clears
+        while self._clears == clears and self._failure is None:
+            if self._held():
+                await self._room.wait()
+            elif (seconds := self._backlog.until_room(self._loop.time())) > 0:
+                await self._room.wait(seconds)
+            else:
+                break
+        self._raise_failure()
 
     def queued(self) -> float:
-        return max(self._plays_until - time.monotonic(), 0.0) + self._unplayed
+        return self._backlog.queued(self._loop.time())
 
     def clear(self) -> float:
-        thrown = self.queued()
+        thrown = self._backlog.clear(self._loop.time())
         self._clears += 1
-        self._unplayed = 0.0
-        self._plays_until = 0.0
         if self._waiting is not None:
             self._waiting.cancel()
+        self._more.end()
+        self._room.end()
         if not self._closed:
             self._source.clear_queue()
         return thrown
@@ -127,12 +121,14 @@ class AudioPlayout(Playout):
         # The source must not go away under a capture; the clearing ends it in 10 ms.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
+                if self._feeding is not None:
+                    await asyncio.wait({self._feeding})
                 await self._source.settled()
-                if self._job is not None:
-                    await asyncio.wait({self._job})
-        if self._job is not None and not self._job.done():
-            self._job.cancel()
-            await asyncio.wait({self._job})
+        if self._feeding is not None and not self._feeding.done():
+            self._feeding.cancel()
+            await asyncio.wait({self._feeding})
+        if self._failure is not None:
+            _log.warning("%s", self._failure)
         await self._unpublish()
         await self._source.aclose()
 
@@ -153,75 +149,112 @@ class AudioPlayout(Playout):
             raise ClosedError(f"livekit: track {self.track.name!r} is closed")
         self._line.check()
 
-    async def _play_rest(self, clears: int) -> None:
-        """Play what is left of the frame; again, after it was cancelled."""
-        await self._source.settled()
-        if self._audience is not None:
-            await self._wait_for(self._audience)
-        while len(self._rest):
-            if self.track.options.mode == "speech":
-                # The source plays on while the connection is down, to nobody.
-                await self._line.up()
-            if self._clears != clears:
-                return
-            await self._capture(clears)
-        if self._clears == clears:
-            self._unplayed = 0.0
+    def _raise_failure(self) -> None:
+        """What became of sound that was taken is told by the call that waits, or the next."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
-    async def _wait_for(self, audience: Audience) -> None:
-        waiting = self._waiting = asyncio.create_task(audience())
-        try:
-            left = max(self._audience_until - time.monotonic(), 0.0)
-            await asyncio.wait({waiting}, timeout=left)
+    def _held(self) -> bool:
+        """Whether the sound waits for something else than its turn."""
+        speech = self.track.options.mode == "speech"
+        return speech and (self._audience is not None or self._line.lost)
+
+    async def _feed(self) -> None:
+        """Hand over what waits, a piece at a time, until the playout is closed."""
+        while not self._closed:
+            wait = self._backlog.until_due(self._loop.time())
+            if wait is None or wait > 0:
+                await self._more.wait(wait)
+                continue
+            try:
+                if self._held():
+                    await self._wait_while_held()
+                else:
+                    await self._hand_over()
+            except RoomError as error:
+                self._failure = error
+                self._backlog.clear(self._loop.time())
+                self._room.end()
+
+    async def _wait_while_held(self) -> None:
+        if self._audience is None:
+            # The source plays on while the connection is down, to nobody.
+            await self._wait_for(self._line.up(), None)
+            self._line.check()
+        else:
+            left = max(self._audience_until - self._loop.time(), 0.0)
             # Not if it was a flush: what is sent next has first words too.
-            if not waiting.cancelled():
+            if await self._wait_for(self._audience(), left):
                 self._audience = None
+        self._room.end()
+
+    async def _wait_for(self, what: Coroutine[Any, Any, None], seconds: float | None) -> bool:
+        """Whether it has come, or so many seconds have passed: False if it was a flush."""
+        waiting = self._waiting = asyncio.create_task(what)
+        try:
+            await asyncio.wait({waiting}, timeout=seconds)
+            return not waiting.cancelled()
         finally:
             waiting.cancel()
             self._waiting = None
 
-    async def _capture(self, clears: int) -> None:
-        """Queue one piece; returns when the source has room for the next."""
-        left = self._rest
-        piece = left[: self._piece]
-        seconds = len(piece) / self.track.sample_rate
-        deadline = time.monotonic() + self._queue + seconds + PATIENCE
-        while True:
-            before = self._account(seconds)
-            # It is on its way, whether or not the answer is waited for.
-            self._rest = left[len(piece) :]
+    async def _hand_over(self) -> None:
+        """One piece; again, for as long as the source refuses it."""
+        clears = self._clears
+        deadline = self._loop.time() + self._queue + PATIENCE
+        while self._clears == clears:
+            piece = self._backlog.take(self._loop.time())
             try:
-                async with asyncio.timeout_at(_loop_time(deadline)):
+                async with asyncio.timeout_at(deadline):
                     await self._source.capture(piece)
-                return
             except TimeoutError:
-                raise RoomError(
-                    f"livekit: track {self.track.name!r} took no sound for {PATIENCE:.0f} s"
-                ) from None
+                raise self._refused("took no sound") from None
             except Exception as error:
                 if "InvalidState" not in str(error) or "don't match" in str(error):
                     raise RoomError(f"livekit: track {self.track.name!r}: {error}") from error
+                self.retries += 1
                 if self._clears == clears:
-                    self._plays_until, self._unplayed = before, self._unplayed + seconds
-                self._rest = left
-                self._refused(deadline)
-            await asyncio.sleep(RETRY_AFTER)
-            if self._clears != clears:
+                    self._backlog.give_back(piece)
+                if self._loop.time() >= deadline:
+                    raise self._refused("refused sound") from None
+                await asyncio.sleep(RETRY_AFTER)
+            else:
+                if self._clears != clears and not self._closed:
+                    # It may have reached the source after the clearing did.
+                    self._source.clear_queue()
                 return
 
-    def _account(self, seconds: float) -> float:
-        """Count a piece as queued; what was counted before, to restore if it is refused."""
-        before = self._plays_until
-        self._plays_until = max(before, time.monotonic()) + seconds
-        self._unplayed = max(self._unplayed - seconds, 0.0)
-        return before
+    def _refused(self, how: str) -> RoomError:
+        return RoomError(f"livekit: track {self.track.name!r} {how} for {PATIENCE:.0f} s")
 
-    def _refused(self, deadline: float) -> None:
-        self.retries += 1
-        if time.monotonic() >= deadline:
-            raise RoomError(
-                f"livekit: track {self.track.name!r} refused sound for {PATIENCE:.0f} s"
-            )
+
+class Pause:
+    """A task's wait that others can end. One task at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._over: asyncio.Future[None] | None = None
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Until `end`, or for so long at most."""
+        over = self._over = self._loop.create_future()
+        timer = None if seconds is None else self._loop.call_later(seconds, _set, over)
+        try:
+            await over
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def end(self) -> None:
+        """Who waits goes on; where nobody waits it does nothing."""
+        if self._over is not None:
+            _set(self._over)
+
+
+def _set(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 class VideoPlayout(Playout):
@@ -283,12 +316,3 @@ def borrowed(data: NDArray[np.uint8]) -> memoryview:
     alias: Any = (ctypes.c_uint8 * data.nbytes).from_address(address)
     owner: Any = np.frombuffer(alias, np.uint8)
     return memoryview(owner)
-
-
-def _loop_time(deadline: float) -> float:
-    return asyncio.get_running_loop().time() + deadline - time.monotonic()
-
-
-def _report(job: asyncio.Task[None]) -> None:
-    if not job.cancelled() and (error := job.exception()) is not None:
-        _log.warning("livekit: sound of a call that was cancelled was lost: %s", error)
