@@ -22,7 +22,7 @@ from bench.environments import ROOT, Unavailable
 from bench.rounds import Figures, Outcome, measure, outcomes
 
 WAYS = ("native", "sdk", "public", "direct")
-CASES = (("in", 30), ("out", 20), ("out", 60))
+CASES = (("in", 30), ("beat", 20), ("out", 20), ("out", 60))
 RUN_SECONDS = 240.0
 
 
@@ -61,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = report.options(__doc__)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each case")
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
-    parser.add_argument("--only", nargs="+", default=("in", "out"), help="directions")
+    parser.add_argument("--only", nargs="+", default=("in", "beat", "out"), help="directions")
     parser.add_argument("--tracks", type=int, nargs="+", help="instead of 30 in, 20 and 60 out")
     given = parser.parse_args(arguments)
     asked = report.asked(given)
     if asked.smallest:
         raise Unavailable("it needs a server, also for the smallest case")
-    wanted = CASES if not given.tracks else [(w, n) for w in ("in", "out") for n in given.tracks]
+    wanted = CASES if not given.tracks else [(w, n) for w in ("in", "beat", "out") for n in given.tracks]
     cases = [Case(w, n, way) for w, n in wanted if w in given.only for way in given.ways]
     with Crowd() as crowd:
         runs = measure(
