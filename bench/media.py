@@ -67,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = report.asked(given)
     if asked.smallest:
         raise Unavailable("it needs a server, also for the smallest case")
-    wanted = CASES if not given.tracks else [(w, n) for w in ("in", "beat", "out") for n in given.tracks]
+    wanted = (
+        CASES if not given.tracks else [(w, n) for w in ("in", "beat", "out") for n in given.tracks]
+    )
     cases = [Case(w, n, way) for w, n in wanted if w in given.only for way in given.ways]
     with Crowd() as crowd:
         runs = measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,31 @@ from ringroom.errors import ClosedError, FrameError, RoomError  # noqa: E402
 from ringroom.frames import AudioFrame, Kind, VideoFrame  # noqa: E402
 from ringroom.options import PublishOptions  # noqa: E402
 from ringroom.providers.livekit.line import Line  # noqa: E402
-from ringroom.providers.livekit.playout import (  # noqa: E402
-    AudioPlayout,
-    VideoPlayout,
-    borrowed,
-    queue_size_ms,
-)
+from ringroom.providers.livekit.pictures import VideoPlayout, borrowed  # noqa: E402
+from ringroom.providers.livekit.playout import AudioPlayout, queue_size_ms  # noqa: E402
 from ringroom.providers.provider import OutgoingTrack  # noqa: E402
 
 RATE = 16_000
 REFUSED = "an RtcError occurred: InvalidState - failed to capture frame"
+
+
+class Piece:
+    """A capture, whose answer is told as the native one's is."""
+
+    def __init__(self, answered: Callable[[], None]) -> None:
+        self.error: str | None = None
+        self._answered = answered
+        self._asked = False
+
+    def ask(self) -> None:
+        self._asked = True
+        if self.error is not None:
+            self._answered()
+
+    def answer(self, error: str = "") -> None:
+        self.error = error
+        if error or self._asked:
+            asyncio.get_running_loop().call_soon(self._answered)
 
 
 class Source:
@@ -36,31 +52,27 @@ class Source:
         self.clears = True
         self.pieces: list[np.ndarray] = []
         self.refuse: list[str] = []
-        self.under_way: asyncio.Future[None] | None = None
+        self.under_way: Piece | None = None
         self.log: list[str] = []
 
-    async def capture(self, samples: np.ndarray) -> None:
+    def capture(self, samples: np.ndarray, answered: Callable[[], None]) -> Piece:
         assert "closed" not in self.log, "captured into a closed source"
-        if self.refuse:
-            raise Exception(self.refuse.pop(0))
-        if self.under_way is not None:
-            raise Exception(REFUSED)
+        piece = Piece(answered)
+        if self.refuse or self.under_way is not None:
+            piece.answer(REFUSED if self.under_way is not None else self.refuse.pop(0))
+            return piece
         self.pieces.append(samples[:, 0].copy())
-        if not self.held:
-            return
-        self.under_way = asyncio.get_running_loop().create_future()
-        # A cancellation stops the waiting alone.
-        await asyncio.shield(self.under_way)
-
-    async def settled(self) -> None:
-        if self.under_way is not None:
-            await asyncio.shield(self.under_way)
+        if self.held:
+            self.under_way = piece
+        else:
+            piece.answer()
+        return piece
 
     def take(self) -> None:
         """The native queue has room again."""
         done, self.under_way = self.under_way, None
         assert done is not None
-        done.set_result(None)
+        done.answer()
 
     def clear_queue(self) -> None:
         self.log.append("cleared")
@@ -491,6 +503,7 @@ def test_another_error_is_not_tried_again() -> None:
             rig.source.refuse = [text]
             with pytest.raises(RoomError, match="answer"):
                 await rig.playout.play(speech(RATE))
+            assert not rig.source.pieces
             rig.source.refuse = [text]
             await rig.playout.play(speech(320))
             await turns()

@@ -1,32 +1,31 @@
-"""The way out: published tracks of ours, from frames to the SDK's sources.
+"""The way out of sound: a published track of ours, from frames to the SDK's source.
 
-Owns the pacing of sound. Facts about the native source (livekit 1.1.21 to 1.2.1) it rests on:
-one capture may be under way at a time, the next is refused with InvalidState; a cancelled capture
-stays under way natively; clearing the source ends it within 10 ms; the queue's size must be a
-multiple of 10 ms, or the native library aborts the process.
+Owns when sound is handed over; what waits for that is in `backlog`. No task of its own: whatever
+may have changed something (a frame, an answer, a timer, a flush) calls `_feed`, which does what is
+due. Facts about the native source (livekit 1.1.21 to 1.2.1) that it rests on: one capture may be
+under way at a time, the next is refused with InvalidState; sound reaches the source after the
+request has returned, on a thread; clearing the source ends a capture within 10 ms; the queue's size
+must be a multiple of 10 ms, or the native library aborts the process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import numpy as np
-from livekit import rtc
 from numpy.typing import NDArray
 
 from ringroom.errors import ClosedError, FrameError, RoomError
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.livekit.backlog import Backlog
 from ringroom.providers.livekit.line import Line
-from ringroom.providers.livekit.media import SoundSource
+from ringroom.providers.livekit.media import Capture, SoundSource
 from ringroom.providers.provider import OutgoingTrack, Playout
 
-__all__ = ["AudioPlayout", "Unpublish", "VideoPlayout", "borrowed", "queue_size_ms"]
+__all__ = ["AudioPlayout", "Unpublish", "queue_size_ms"]
 
 _log = logging.getLogger("ringroom.livekit")
 Unpublish = Callable[[], Awaitable[None]]
@@ -35,15 +34,9 @@ Audience = Callable[[], Coroutine[Any, Any, None]]
 # Beyond the time that its queue takes to play: a source that takes nothing for so long is dead.
 PATIENCE = 5.0
 RETRY_AFTER = 0.01
+CLOSING_SECONDS = 1.0
 # How long the first words wait for somebody to hear them. Who is in the room may not want to.
 AUDIENCE_SECONDS = 1.0
-
-_ROTATIONS = {
-    0: rtc.VideoRotation.VIDEO_ROTATION_0,
-    90: rtc.VideoRotation.VIDEO_ROTATION_90,
-    180: rtc.VideoRotation.VIDEO_ROTATION_180,
-    270: rtc.VideoRotation.VIDEO_ROTATION_270,
-}
 
 
 def queue_size_ms(wanted: int) -> int:
@@ -70,15 +63,22 @@ class AudioPlayout(Playout):
         self._source = source
         self._line = line
         self._unpublish = unpublish
-        self._queue = queue_size_ms(track.options.queue_ms) / 1000
-        self._backlog = Backlog(track.sample_rate, self._queue)
-        self._clears = 0
-        self._audience = audience if track.options.mode == "speech" else None
+        self._backlog = Backlog(track.sample_rate, queue_size_ms(track.options.queue_ms) / 1000)
+        self._patience = track.options.queue_ms / 1000 + PATIENCE
+        self._speech = track.options.mode == "speech"
+        self._audience = audience if self._speech else None
         self._audience_until = self._loop.time() + AUDIENCE_SECONDS
-        self._waiting: asyncio.Task[None] | None = None
-        self._more, self._room = Pause(self._loop), Pause(self._loop)
+        self._holding: asyncio.Task[None] | None = None
+        self._piece: NDArray[np.int16] = np.zeros((0, track.channels), np.int16)
+        self._capture: Capture | None = None
+        self._deadline = 0.0
+        self._not_before = 0.0
+        self._timer: asyncio.Handle | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._room = Pause(self._loop)
+        self._clears = 0
+        self._overtaken = False
         self._failure: RoomError | None = None
-        self._feeding: asyncio.Task[None] | None = None
         self._closed = False
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
@@ -86,9 +86,9 @@ class AudioPlayout(Playout):
         self._raise_failure()
         # A copy of 20 ms costs less than to keep the caller's memory alive.
         self._backlog.add(sound.samples.astype(np.int16, copy=True))
-        if self._feeding is None:
-            self._feeding = asyncio.create_task(self._feed())
-        self._more.end()
+        if self._timer is None:
+            # In a moment: what the caller has ready goes with it.
+            self._timer = self._loop.call_soon(self._timed)
         clears = self._clears
         while self._clears == clears and self._failure is None:
             if self._held():
@@ -103,11 +103,19 @@ class AudioPlayout(Playout):
         return self._backlog.queued(self._loop.time())
 
     def clear(self) -> float:
+        self._settle()
         thrown = self._backlog.clear(self._loop.time())
         self._clears += 1
-        if self._waiting is not None:
-            self._waiting.cancel()
-        self._more.end()
+        self._not_before = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+        if self._capture is not None:
+            self._overtaken = True
+            self._capture.ask()
         self._room.end()
         if not self._closed:
             self._source.clear_queue()
@@ -119,14 +127,13 @@ class AudioPlayout(Playout):
         self.clear()
         self._closed = True
         # The source must not go away under a capture; the clearing ends it in 10 ms.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                if self._feeding is not None:
-                    await asyncio.wait({self._feeding})
-                await self._source.settled()
-        if self._feeding is not None and not self._feeding.done():
-            self._feeding.cancel()
-            await asyncio.wait({self._feeding})
+        until = self._loop.time() + CLOSING_SECONDS
+        while self._capture is not None and self._capture.error is None:
+            if (left := until - self._loop.time()) <= 0:
+                break
+            await self._room.wait(left)
+        if self._watch is not None:
+            self._watch.cancel()
         if self._failure is not None:
             _log.warning("%s", self._failure)
         await self._unpublish()
@@ -157,76 +164,118 @@ class AudioPlayout(Playout):
 
     def _held(self) -> bool:
         """Whether the sound waits for something else than its turn."""
-        speech = self.track.options.mode == "speech"
-        return speech and (self._audience is not None or self._line.lost)
+        return self._speech and (self._audience is not None or self._line.lost)
 
-    async def _feed(self) -> None:
-        """Hand over what waits, a piece at a time, until the playout is closed."""
+    def _feed(self) -> None:
+        """Hand over what is due; called whenever something may have changed."""
         while not self._closed:
-            wait = self._backlog.until_due(self._loop.time())
-            if wait is None or wait > 0:
-                await self._more.wait(wait)
-                continue
-            try:
-                if self._held():
-                    await self._wait_while_held()
-                else:
-                    await self._hand_over()
-            except RoomError as error:
-                self._failure = error
-                self._backlog.clear(self._loop.time())
-                self._room.end()
-
-    async def _wait_while_held(self) -> None:
-        if self._audience is None:
-            # The source plays on while the connection is down, to nobody.
-            await self._wait_for(self._line.up(), None)
-            self._line.check()
-        else:
-            left = max(self._audience_until - self._loop.time(), 0.0)
-            # Not if it was a flush: what is sent next has first words too.
-            if await self._wait_for(self._audience(), left):
-                self._audience = None
+            self._settle()
+            now = self._loop.time()
+            due = self._backlog.until_due(now)
+            if due is None or self._holding is not None:
+                return
+            due = max(due, self._not_before - now)
+            if due > 0:
+                if self._timer is None:
+                    # Two turns later: whose wait for room ends at the same time goes first, and
+                    # what he brings goes with it.
+                    soon = self._loop.call_soon
+                    self._timer = self._loop.call_later(due, soon, soon, self._timed)
+                return
+            if self._held():
+                self._holding = self._loop.create_task(self._hold())
+                return
+            if self._capture is not None:
+                self._capture.ask()
+                if self._watch is None:  # it was found silent before
+                    self._deadline = now + self._patience
+                    self._watch_it()
+                return
+            self._hand_over(now)
         self._room.end()
 
-    async def _wait_for(self, what: Coroutine[Any, Any, None], seconds: float | None) -> bool:
-        """Whether it has come, or so many seconds have passed: False if it was a flush."""
-        waiting = self._waiting = asyncio.create_task(what)
+    def _timed(self) -> None:
+        self._timer = None
+        self._feed()
+
+    async def _hold(self) -> None:
         try:
-            await asyncio.wait({waiting}, timeout=seconds)
-            return not waiting.cancelled()
+            if self._audience is not None:
+                await self._wait_for(self._audience)
+                # Not if it was a flush: what is sent next has first words too.
+                self._audience = None
+            else:
+                # The source plays on while the connection is down, to nobody.
+                await self._line.up()
+        except RoomError as error:
+            self._fail(error)
+        self._holding = None
+        self._room.end()
+        self._feed()
+
+    async def _wait_for(self, audience: Audience) -> None:
+        waiting = asyncio.create_task(audience())
+        try:
+            left = max(self._audience_until - self._loop.time(), 0.0)
+            await asyncio.wait({waiting}, timeout=left)
         finally:
             waiting.cancel()
-            self._waiting = None
 
-    async def _hand_over(self) -> None:
-        """One piece; again, for as long as the source refuses it."""
-        clears = self._clears
-        deadline = self._loop.time() + self._queue + PATIENCE
-        while self._clears == clears:
-            piece = self._backlog.take(self._loop.time())
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._source.capture(piece)
-            except TimeoutError:
-                raise self._refused("took no sound") from None
-            except Exception as error:
-                if "InvalidState" not in str(error) or "don't match" in str(error):
-                    raise RoomError(f"livekit: track {self.track.name!r}: {error}") from error
-                self.retries += 1
-                if self._clears == clears:
-                    self._backlog.give_back(piece)
-                if self._loop.time() >= deadline:
-                    raise self._refused("refused sound") from None
-                await asyncio.sleep(RETRY_AFTER)
-            else:
-                if self._clears != clears and not self._closed:
-                    # It may have reached the source after the clearing did.
-                    self._source.clear_queue()
-                return
+    def _hand_over(self, now: float) -> None:
+        self._piece = self._backlog.take(now)
+        if not self._not_before:  # not again
+            self._deadline = now + self._patience
+        if self._watch is None:
+            self._watch_it()
+        self._capture = self._source.capture(self._piece, self._feed)
 
-    def _refused(self, how: str) -> RoomError:
+    def _settle(self) -> None:
+        """See to the answer, if it has come."""
+        capture = self._capture
+        if capture is None or capture.error is None:
+            return
+        error, self._capture = capture.error, None
+        overtaken, self._overtaken = self._overtaken, False
+        if overtaken and not self._closed:
+            # It may have reached the source after the clearing did.
+            self._source.clear_queue()
+        elif not error:
+            self._not_before = 0.0
+        elif "InvalidState" not in error or "don't match" in error:
+            self._fail(RoomError(f"livekit: track {self.track.name!r}: {error}"))
+        else:
+            self.retries += 1
+            self._refused()
+
+    def _refused(self) -> None:
+        now = self._loop.time()
+        if now >= self._deadline:
+            self._fail(self._impatience("refused sound"))
+            return
+        self._backlog.give_back(self._piece)
+        self._not_before = now + RETRY_AFTER
+
+    def _watch_it(self) -> None:
+        """One timer for many captures: it looks for one that is not answered."""
+        self._watch = self._loop.call_at(self._deadline, self._look)
+
+    def _look(self) -> None:
+        self._watch = None
+        if self._capture is None or self._capture.error is not None:
+            return
+        if self._loop.time() < self._deadline:
+            self._watch_it()
+        else:
+            self._fail(self._impatience("took no sound"))
+
+    def _impatience(self, how: str) -> RoomError:
         return RoomError(f"livekit: track {self.track.name!r} {how} for {PATIENCE:.0f} s")
+
+    def _fail(self, error: RoomError) -> None:
+        self._failure = error
+        self._not_before = 0.0
+        self._backlog.clear(self._loop.time())
+        self._room.end()
 
 
 class Pause:
@@ -255,64 +304,3 @@ class Pause:
 def _set(over: asyncio.Future[None]) -> None:
     if not over.done():
         over.set_result(None)
-
-
-class VideoPlayout(Playout):
-    """A published video track. Nothing waits: WebRTC encodes the newest picture."""
-
-    def __init__(
-        self, track: OutgoingTrack, source: rtc.VideoSource, line: Line, unpublish: Unpublish
-    ) -> None:
-        self.track = track
-        self._source = source
-        self._line = line
-        self._unpublish = unpublish
-        self._last_us = 0
-        self._closed = False
-
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
-        if self._closed:
-            raise ClosedError(f"livekit: track {self.track.name!r} is closed")
-        self._line.check()
-        if not isinstance(frame, VideoFrame):
-            raise FrameError(f"livekit: sound for the video track {self.track.name!r}")
-        data = np.ascontiguousarray(frame.data)
-        picture = rtc.VideoFrame(
-            frame.width, frame.height, rtc.VideoBufferType.I420, borrowed(data)
-        )
-        rotation = _ROTATIONS[frame.rotation]
-        # Copied natively before it returns; `data` lives until then.
-        self._source.capture_frame(
-            picture, timestamp_us=self._timestamp(frame.timestamp_us), rotation=rotation
-        )
-
-    def _timestamp(self, wanted: int) -> int:
-        """0 lets WebRTC take its own clock: for a source's time that stands still or goes back,
-        which WebRTC would drop as a duplicate."""
-        if wanted <= self._last_us:
-            return 0
-        self._last_us = wanted
-        return wanted
-
-    def queued(self) -> float:
-        return 0.0
-
-    def clear(self) -> float:
-        return 0.0
-
-    async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        await self._unpublish()
-        await self._source.aclose()
-
-
-def borrowed(data: NDArray[np.uint8]) -> memoryview:
-    """The array's bytes in the one form that the SDK takes by reference: writable, of one
-    dimension, over the whole of its owner. Read-only arrays (frames of a ring) it would refuse;
-    it never writes. The array must outlive the view."""
-    address = data.__array_interface__["data"][0]
-    alias: Any = (ctypes.c_uint8 * data.nbytes).from_address(address)
-    owner: Any = np.frombuffer(alias, np.uint8)
-    return memoryview(owner)
