@@ -34,12 +34,12 @@ from ringroom.providers.provider import OutgoingTrack, Sink, TrackSink
 
 RATE = 16_000
 FRAME = RATE // 50
-QUEUE_MS = 200
+QUEUE_MS = 200  # the default of `PublishOptions`
 # Tracks come up, jitter buffers fill, caches warm.
 SETTLE_SECONDS = 2.0
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 30.0
 EVENT_THREADS = ("tokio-rt-worker", "livekit-audio")
-STUCK_SECONDS = 150.0
+STUCK_SECONDS = 55.0
 
 
 @dataclass(frozen=True, kw_only=True)
