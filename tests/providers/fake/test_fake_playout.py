@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
-from fake_kit import VirtualLoop, audio_track, run_virtual, video_track
+from fake_kit import audio_track, video_track
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loop_kit import VirtualLoop, run_virtual
 from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.fake import messages

@@ -58,6 +58,18 @@ def answer(number: int, error: str = "") -> Any:
     return event
 
 
+def quiet() -> None:
+    """Nobody waits for the answer."""
+
+
+async def answered(exchange: native.Exchange, request: Any, samples: np.ndarray) -> str | None:
+    told = asyncio.Event()
+    capture = exchange.capture(request, samples, told.set)
+    capture.ask()
+    await told.wait()
+    return capture.error
+
+
 def test_one_for_each_loop_until_its_last_user_and_stream_are_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -183,16 +195,18 @@ def test_an_answer_that_comes_before_its_request_has_returned(
 
         def ask(packed: bytes, *_: Any) -> int:
             sent = ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame
+            if sent.buffer.samples_per_channel == 2:
+                return 0
             put(answer(sent.request_async_id, "InvalidState"))
-            return 0 if sent.buffer.samples_per_channel == 2 else 77
+            return 77
 
         dropped: list[int] = []
         monkeypatch.setattr(exchange, "_ask", ask)
         monkeypatch.setattr(exchange, "_drop", dropped.append)
         request = capture_request()
-        assert await exchange.capture(request, np.zeros((3, 1), np.int16)).answer == "InvalidState"
+        assert await answered(exchange, request, np.zeros((3, 1), np.int16)) == "InvalidState"
         assert dropped == [77], "the answer's own memory"
-        refused = await exchange.capture(request, np.zeros((2, 1), np.int16)).answer
+        refused = await answered(exchange, request, np.zeros((2, 1), np.int16))
         assert refused == "the native library refused the request"
         await turns()
         exchange.release()
@@ -217,10 +231,10 @@ def test_nobody_else_is_woken_for_our_captures(monkeypatch: pytest.MonkeyPatch) 
 
         monkeypatch.setattr(exchange, "_ask", ask)
         monkeypatch.setattr(exchange, "_drop", lambda handle: True)
-        capture = exchange.capture(capture_request(), np.zeros((1, 1), np.int16))
+        capture = exchange.capture(capture_request(), np.zeros((1, 1), np.int16), quiet)
         put(answer(sent[0], "oh"))
         put(answer(5))  # one of the SDK's own
-        assert await capture.answer == "oh"
+        assert capture.error == "oh"
         await turns()
         assert room.qsize() == 1
         assert room.get_nowait().capture_audio_frame.async_id == 5
@@ -254,7 +268,7 @@ def test_a_native_thread_keeps_its_state() -> None:
         request = capture_request()
         request.capture_audio_frame.source_handle = source._ffi_handle.handle
         for _ in range(20):
-            assert await exchange.capture(request, np.zeros((160, 1), np.int16)).answer == ""
+            assert await answered(exchange, request, np.zeros((160, 1), np.int16)) == ""
         # Twenty answers from one thread or two; other events may come from others.
         assert max(counts) >= 10
         await source.aclose()
@@ -285,18 +299,83 @@ def test_a_loop_that_has_ended_is_left_behind_by_the_next() -> None:
     asyncio.run(_asked())
 
 
-def test_an_answer_that_has_come_is_not_waited_for_again() -> None:
+@pytest.mark.parametrize(
+    ("ask", "error", "told"),
+    [("no", "", 0), ("no", "oh", 1), ("before", "", 1), ("before", "oh", 1), ("after", "", 1)],
+)
+def test_the_loop_wakes_for_an_answer_that_is_asked_for_or_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, ask: str, error: str, told: int
+) -> None:
     async def scenario() -> None:
-        loop = asyncio.get_running_loop()
-        capture = native.Capture(np.zeros((1, 1), np.int16), loop)
-        capture.end("oh")
-        assert await capture.answer == "oh"
-        assert capture.again().done()
-        capture = native.Capture(np.zeros((1, 1), np.int16), loop)
-        capture.answer.cancel()
-        again = capture.again()
-        assert not again.done()
-        capture.end("")
-        assert again.done()
+        exchange = native.exchange()
+        sent: list[int] = []
+        calls: list[int] = []
+
+        def ask_native(packed: bytes, *_: Any) -> int:
+            sent.append(ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame.request_async_id)
+            return 77
+
+        monkeypatch.setattr(exchange, "_ask", ask_native)
+        monkeypatch.setattr(exchange, "_drop", lambda handle: True)
+        samples = np.zeros((1, 1), np.int16)
+        capture = exchange.capture(capture_request(), samples, lambda: calls.append(ours()))
+        if ask == "before":
+            capture.ask()
+        await turns()
+        assert (capture.error, calls) == (None, [])
+        await asyncio.to_thread(put, answer(sent[0], error))
+        assert capture.error == error
+        if ask == "after":
+            capture.ask()
+        await turns()
+        assert calls == [ours()] * told, "by the loop's thread"
+        exchange.release()
+
+    ours = threading.get_ident
+    run(scenario())
+
+
+def test_an_answer_after_the_last_user_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        exchange = native.exchange()
+        sent: list[int] = []
+
+        def ask(packed: bytes, *_: Any) -> int:
+            sent.append(ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame.request_async_id)
+            return 77
+
+        monkeypatch.setattr(exchange, "_ask", ask)
+        monkeypatch.setattr(exchange, "_drop", lambda handle: True)
+        for _ in range(2):
+            exchange.capture(capture_request(), np.zeros((1, 1), np.int16), quiet)
+        exchange.release()
+        put(answer(sent[0]))
+        await turns()
+        assert exchange in native._exchanges.values(), "another is under way"
+        put(answer(sent[1]))
+        await turns()
+        assert not native._exchanges
 
     run(scenario())
+
+
+def test_an_answer_for_a_loop_that_is_closed_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+
+    def ask(packed: bytes, *_: Any) -> int:
+        sent.append(ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame.request_async_id)
+        return 77
+
+    async def scenario() -> native.Capture:
+        exchange = native.exchange()
+        monkeypatch.setattr(exchange, "_ask", ask)
+        monkeypatch.setattr(exchange, "_drop", lambda handle: True)
+        capture = exchange.capture(capture_request(), np.zeros((1, 1), np.int16), quiet)
+        capture.ask()
+        exchange.release()
+        return capture
+
+    capture = asyncio.run(scenario())
+    put(answer(sent[0]))
+    assert capture.error == ""
+    asyncio.run(_asked())

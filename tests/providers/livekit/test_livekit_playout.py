@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+
+from loop_kit import run_virtual
 
 rtc = pytest.importorskip("livekit.rtc")
 
 from ringroom.errors import ClosedError, FrameError, RoomError  # noqa: E402
 from ringroom.frames import AudioFrame, Kind, VideoFrame  # noqa: E402
 from ringroom.options import PublishOptions  # noqa: E402
-from ringroom.providers.livekit import playout as module  # noqa: E402
 from ringroom.providers.livekit.line import Line  # noqa: E402
-from ringroom.providers.livekit.playout import (  # noqa: E402
-    AudioPlayout,
-    VideoPlayout,
-    borrowed,
-    queue_size_ms,
-)
+from ringroom.providers.livekit.pictures import VideoPlayout, borrowed  # noqa: E402
+from ringroom.providers.livekit.playout import AudioPlayout, queue_size_ms  # noqa: E402
 from ringroom.providers.provider import OutgoingTrack  # noqa: E402
 
 RATE = 16_000
 REFUSED = "an RtcError occurred: InvalidState - failed to capture frame"
 
 
-@pytest.fixture(autouse=True)
-def _time_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that what is queued is known exactly, however long the machine takes."""
-    now = time.monotonic()
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+class Piece:
+    """A capture, whose answer is told as the native one's is."""
+
+    def __init__(self, answered: Callable[[], None]) -> None:
+        self.error: str | None = None
+        self._answered = answered
+        self._asked = False
+
+    def ask(self) -> None:
+        self._asked = True
+        if self.error is not None:
+            self._answered()
+
+    def answer(self, error: str = "") -> None:
+        self.error = error
+        if error or self._asked:
+            asyncio.get_running_loop().call_soon(self._answered)
 
 
 class Source:
@@ -44,31 +52,27 @@ class Source:
         self.clears = True
         self.pieces: list[np.ndarray] = []
         self.refuse: list[str] = []
-        self.under_way: asyncio.Future[None] | None = None
+        self.under_way: Piece | None = None
         self.log: list[str] = []
 
-    async def capture(self, samples: np.ndarray) -> None:
+    def capture(self, samples: np.ndarray, answered: Callable[[], None]) -> Piece:
         assert "closed" not in self.log, "captured into a closed source"
-        if self.refuse:
-            raise Exception(self.refuse.pop(0))
-        if self.under_way is not None:
-            raise Exception(REFUSED)
+        piece = Piece(answered)
+        if self.refuse or self.under_way is not None:
+            piece.answer(REFUSED if self.under_way is not None else self.refuse.pop(0))
+            return piece
         self.pieces.append(samples[:, 0].copy())
-        if not self.held:
-            return
-        self.under_way = asyncio.get_running_loop().create_future()
-        # A cancellation stops the waiting alone.
-        await asyncio.shield(self.under_way)
-
-    async def settled(self) -> None:
-        if self.under_way is not None:
-            await asyncio.shield(self.under_way)
+        if self.held:
+            self.under_way = piece
+        else:
+            piece.answer()
+        return piece
 
     def take(self) -> None:
         """The native queue has room again."""
         done, self.under_way = self.under_way, None
         assert done is not None
-        done.set_result(None)
+        done.answer()
 
     def clear_queue(self) -> None:
         self.log.append("cleared")
@@ -113,8 +117,18 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
-def run(scenario: Any) -> Any:
-    return asyncio.run(asyncio.wait_for(scenario, 5))
+def run(scenario: Any, seconds: float = 30.0) -> None:
+    """In virtual time, so that what is queued is known exactly, however long the machine takes."""
+
+    async def bounded(loop: Any) -> None:
+        await asyncio.wait_for(scenario, seconds)
+        # What a test has left open is not waited for.
+        feeding = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in feeding:
+            task.cancel()
+        await asyncio.gather(*feeding, return_exceptions=True)
+
+    run_virtual(bounded)
 
 
 class Listeners:
@@ -140,6 +154,7 @@ def test_the_first_words_wait_for_somebody_who_hears_them() -> None:
         listeners.come.set_result(None)
         await first
         await rig.playout.play(speech(320))
+        await turns()
         assert len(rig.source.sound()) == 1920
         assert listeners.waited_for == 1
 
@@ -159,19 +174,19 @@ def test_the_first_words_after_a_flush_wait_as_well() -> None:
         assert not rig.source.pieces, "played to nobody"
         listeners.come.set_result(None)
         await second
+        await turns()
         assert len(rig.source.sound()) == 320
 
     run(scenario())
 
 
-def test_nobody_who_subscribes_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "AUDIENCE_SECONDS", 0.01)
-
+def test_nobody_who_subscribes_is_not_waited_for_for_ever() -> None:
     async def scenario() -> None:
         listeners = Listeners()
         rig = Rig(Source(), listeners)
         await rig.playout.play(speech(320))
         await rig.playout.play(speech(320))
+        await turns()
         assert len(rig.source.sound()) == 640
         assert listeners.waited_for == 1
 
@@ -201,26 +216,66 @@ def test_a_wait_for_listeners_ends_at_once(how: str) -> None:
         await turns()
         assert first.done()
         assert not rig.source.pieces, "thrown away, and played all the same"
-        assert not asyncio.all_tasks() - {asyncio.current_task(), first, *_outer()}
+        waiting = [task for task in asyncio.all_tasks() if "Listeners" in repr(task.get_coro())]
+        assert not waiting
+        if how == "close":
+            assert not asyncio.all_tasks() - {asyncio.current_task(), *_outer()}
 
     run(scenario())
 
 
 def _outer() -> set[asyncio.Task[Any]]:
     """What `run` waits in."""
-    return {task for task in asyncio.all_tasks() if "wait_for" in repr(task.get_coro())}
+    return {task for task in asyncio.all_tasks() if "bounded" in repr(task.get_coro())}
 
 
-def test_long_sound_goes_in_pieces_one_at_a_time() -> None:
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_long_sound_goes_in_pieces_as_the_source_plays() -> None:
     async def scenario() -> None:
         rig = Rig(Source())
+        began = now()
         await rig.playout.play(speech(RATE + 7))
-        assert [len(piece) for piece in rig.source.pieces] == [800] * 20 + [7]
+        assert 0.8 <= now() - began <= 0.85, "it waits while 200 ms of sound wait"
+        assert 0.15 <= rig.playout.queued() <= 0.2 + 7 / RATE
+        await asyncio.sleep(rig.playout.queued())
         assert np.array_equal(rig.source.sound(), np.arange(RATE + 7).astype(np.int16))
-        assert rig.playout.queued() == pytest.approx(1 + 7 / RATE)
+        assert max(map(len, rig.source.pieces)) <= RATE // 5
         await rig.playout.play(speech(320))
+        await turns()
         assert len(rig.source.pieces[-1]) == 320
         assert rig.playout.retries == 0
+
+    run(scenario())
+
+
+def test_a_sender_that_is_ahead_is_held_back_and_handed_over_in_few_pieces() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        began = now()
+        for number in range(100):
+            await rig.playout.play(speech(320, 320 * number))
+            assert rig.playout.queued() <= 0.2 + 1e-6
+        assert 1.75 <= now() - began <= 1.85
+        await asyncio.sleep(0.2)
+        assert np.array_equal(rig.source.sound(), np.arange(32_000).astype(np.int16))
+        assert len(rig.source.pieces) <= 30, "a hundred frames"
+
+    run(scenario())
+
+
+def test_a_sender_in_real_time_is_never_held_back() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        for number in range(50):
+            began = now()
+            await rig.playout.play(speech(320))
+            assert now() == began
+            await turns()
+            assert len(rig.source.pieces) == number + 1, "not at once"
+            await asyncio.sleep(0.02)
 
     run(scenario())
 
@@ -228,7 +283,7 @@ def test_long_sound_goes_in_pieces_one_at_a_time() -> None:
 def test_the_callers_memory_is_free_after_a_cancellation() -> None:
     async def scenario() -> None:
         rig = Rig(Source(held=True))
-        frame = speech(1_600)
+        frame = speech(8_000)
         expected = frame.samples[:, 0].copy()
         playing = rig.begin(frame)
         await turns()
@@ -236,68 +291,64 @@ def test_the_callers_memory_is_free_after_a_cancellation() -> None:
         with pytest.raises(asyncio.CancelledError):
             await playing
         frame.samples[:] = 0
-        following = rig.begin(speech(320, 5_000))
-        await turns()
-        assert len(rig.source.pieces) == 1, "the frame under way comes first"
-        rig.source.take()
-        await turns()
-        rig.source.take()
-        await turns()
-        rig.source.take()
-        await following
-        whole = np.concatenate([expected, speech(320, 5_000).samples[:, 0]])
+        following = rig.begin(speech(320, 9_000))
+        await take_all(rig.source, until=following)
+        await asyncio.sleep(0.2)
+        whole = np.concatenate([expected, speech(320, 9_000).samples[:, 0]])
         assert np.array_equal(rig.source.sound(), whole), "never half"
         assert rig.playout.retries == 0
 
     run(scenario())
 
 
-@pytest.mark.parametrize("count", [320, 1_600])
+async def take_all(source: Source, until: asyncio.Task[None]) -> None:
+    """The source answers in its own time, and goes on to."""
+    while not until.done():
+        await asyncio.sleep(0.01)
+        if source.under_way is not None:
+            source.take()
+    source.held = False
+    if source.under_way is not None:
+        source.take()
+
+
+@pytest.mark.parametrize("count", [320, 8_000])
 def test_a_call_that_does_not_know_yet_that_it_was_cancelled(count: int) -> None:
     async def scenario() -> None:
         rig = Rig(Source(held=True))
         playing = rig.begin(speech(count))
-        await turns()
-
-        async def take_all() -> None:
-            while True:
-                await turns()
-                if rig.source.under_way is not None:
-                    rig.source.take()
-
-        taking = asyncio.create_task(take_all())
-        playing.cancel()
-        await rig.playout.play(speech(320, 5_000))  # its first step comes before the other's end
-        taking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await playing
-        whole = [speech(count).samples[:, 0], speech(320, 5_000).samples[:, 0]]
+        await asyncio.sleep(0)
+        playing.cancel()  # it has begun, and hears of it after the next has begun
+        following = rig.begin(speech(320, 9_000))
+        await take_all(rig.source, until=following)
+        await asyncio.wait({playing})
+        await asyncio.sleep(0.2)
+        whole = [speech(count).samples[:, 0], speech(320, 9_000).samples[:, 0]]
         assert np.array_equal(rig.source.sound(), np.concatenate(whole))
         assert rig.playout.retries == 0
 
     run(scenario())
 
 
-def test_a_cancellation_between_two_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_AFTER", 3600)
-
+def test_a_cancellation_between_two_tries() -> None:
     async def scenario() -> None:
         rig = Rig(Source())
         rig.source.refuse = [REFUSED]
-        playing = rig.begin(speech(1_600))
+        playing = rig.begin(speech(8_000))
         await turns()
         assert rig.playout.retries == 1
         playing.cancel()
         await asyncio.wait({playing})
-        await rig.playout.play(speech(320, 5_000))
-        whole = [speech(1_600).samples[:, 0], speech(320, 5_000).samples[:, 0]]
+        await rig.playout.play(speech(320, 9_000))
+        await asyncio.sleep(0.2)
+        whole = [speech(8_000).samples[:, 0], speech(320, 9_000).samples[:, 0]]
         assert np.array_equal(rig.source.sound(), np.concatenate(whole)), "never half"
 
     run(scenario())
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-@pytest.mark.parametrize("count", [320, 1_600])
+@pytest.mark.parametrize("count", [320, 8_000])
 def test_closing_waits_for_the_capture_that_is_under_way(count: int, cancelled: bool) -> None:
     async def scenario() -> None:
         rig = Rig(Source(held=True))
@@ -315,6 +366,26 @@ def test_closing_waits_for_the_capture_that_is_under_way(count: int, cancelled: 
         assert rig.source.log == ["cleared", "unpublished", "closed"]
         assert len(rig.source.pieces) == 1
         await asyncio.wait({playing})
+        assert not asyncio.all_tasks() - {asyncio.current_task(), *_outer()}
+
+    run(scenario())
+
+
+def test_closing_does_not_wait_for_ever_for_a_capture() -> None:
+    async def scenario() -> None:
+        source = Source(held=True)
+        rig = Rig(source)
+        await rig.playout.play(speech(320))
+        await turns()
+        source.clears = False
+        began = now()
+        closing = asyncio.create_task(rig.playout.close())
+        await asyncio.sleep(0.9)
+        assert source.log == ["cleared"]
+        source.aclose = rig._unpublish  # type: ignore[method-assign]  (it insists)
+        await closing
+        assert now() - began == pytest.approx(1.0, abs=0.01)
+        assert not asyncio.all_tasks() - {asyncio.current_task(), *_outer()}
 
     run(scenario())
 
@@ -332,36 +403,95 @@ def test_clear_throws_away_what_is_under_way() -> None:
         rig.source.held = False
         await rig.playout.play(speech(320))
         assert rig.playout.queued() == pytest.approx(0.02)
+        await turns()
+        assert len(rig.source.pieces) == 2, "what follows a flush does not wait"
 
     run(scenario())
 
 
-def test_a_refusal_is_tried_again_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RETRY_AFTER", 0)
+def test_what_waits_for_its_turn_is_thrown_away_too() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        for _ in range(10):
+            await rig.playout.play(speech(320))
+        await asyncio.sleep(0.07)
+        for _ in range(3):
+            await rig.playout.play(speech(320, 5_000))
+        await turns()
+        assert 5_000 not in rig.source.sound(), "the source has enough"
+        assert rig.playout.clear() == pytest.approx(0.19)
+        await asyncio.sleep(1.0)
+        assert 5_000 not in rig.source.sound()
 
+    run(scenario())
+
+
+def test_a_capture_that_a_flush_has_overtaken_is_cleared_again() -> None:
+    """The native library takes a piece on a thread of its own, perhaps after the clearing."""
+
+    async def scenario() -> None:
+        source = Source(held=True)
+        source.clears = False
+        rig = Rig(source)
+        await rig.playout.play(speech(320))
+        await turns()
+        rig.playout.clear()
+        assert source.log == ["cleared"]
+        source.take()
+        await turns()
+        assert source.log == ["cleared", "cleared"]
+        source.held = False
+        await rig.playout.play(speech(320))
+        await turns()
+        assert source.log == ["cleared", "cleared"], "nothing but what was flushed"
+
+    run(scenario())
+
+
+def test_a_refusal_is_tried_again_and_counted() -> None:
     async def scenario() -> None:
         rig = Rig(Source())
         rig.source.refuse = [REFUSED, REFUSED]
         await rig.playout.play(speech(1_600))
+        await turns()
+        assert rig.playout.queued() == pytest.approx(0.1), "not at the source yet"
+        await asyncio.sleep(0.05)
         assert np.array_equal(rig.source.sound(), speech(1_600).samples[:, 0])
         assert rig.playout.retries == 2
-        assert rig.playout.queued() == pytest.approx(0.1)
+        assert rig.playout.queued() == pytest.approx(0.07, abs=0.001)
 
     run(scenario())
 
 
-def test_a_source_that_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", -10.0)
+def test_a_flush_ends_the_tries() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        rig.source.refuse = [REFUSED]
+        await rig.playout.play(speech(1_600))
+        await turns()
+        rig.playout.clear()
+        await asyncio.sleep(1)
+        assert not rig.source.pieces
+        await rig.playout.play(speech(320))
+        await turns()
+        assert len(rig.source.pieces) == 1
 
+    run(scenario())
+
+
+def test_a_source_that_takes_nothing_more() -> None:
     async def scenario() -> None:
         hanging = Rig(Source(held=True))
-        with pytest.raises(RoomError, match="took no sound"):
-            await hanging.playout.play(speech(320))
+        began = now()
+        with pytest.raises(RoomError, match="took no sound for 5 s"):
+            await hanging.playout.play(speech(RATE))
+        assert now() - began == pytest.approx(5.2)
         refusing = Rig(Source())
-        refusing.source.refuse = [REFUSED] * 3
-        with pytest.raises(RoomError, match=r"refused sound|took no sound"):
-            await refusing.playout.play(speech(320))
+        refusing.source.refuse = [REFUSED] * 3_000
+        with pytest.raises(RoomError, match="refused sound for 5 s"):
+            await refusing.playout.play(speech(RATE))
         assert len(refusing.source.pieces) == 0
+        assert refusing.playout.queued() == 0, "who waits for the end would wait for ever"
 
     run(scenario())
 
@@ -372,10 +502,31 @@ def test_another_error_is_not_tried_again() -> None:
         for text in ("InvalidState - sample_rate and num_channels don't match", "broken"):
             rig.source.refuse = [text]
             with pytest.raises(RoomError, match="answer"):
+                await rig.playout.play(speech(RATE))
+            assert not rig.source.pieces
+            rig.source.refuse = [text]
+            await rig.playout.play(speech(320))
+            await turns()
+            with pytest.raises(RoomError, match="answer"):  # it is told by the next
                 await rig.playout.play(speech(320))
         assert rig.playout.retries == 0
+        await rig.playout.play(speech(320))
+        await turns()
+        assert len(rig.source.pieces) == 1, "it goes on"
 
     run(scenario())
+
+
+def test_an_error_that_nobody_comes_to_hear_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        rig.source.refuse = ["broken"]
+        await rig.playout.play(speech(320))
+        await turns()
+        await rig.playout.close()
+
+    run(scenario())
+    assert "broken" in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["speech", "live"])
@@ -388,6 +539,7 @@ def test_speech_waits_while_the_connection_is_lost(mode: str) -> None:
         assert playing.done() is (mode == "live")
         rig.line.set(True)
         await playing
+        await turns()
         assert len(rig.source.sound()) == 1_600
         rig.line.set(False)
         playing = rig.begin(speech(1_600))

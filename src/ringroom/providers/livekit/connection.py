@@ -32,12 +32,8 @@ from ringroom.providers.livekit.mapping import (
 )
 from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.livekit.paths import open_path
-from ringroom.providers.livekit.playout import (
-    AudioPlayout,
-    Unpublish,
-    VideoPlayout,
-    queue_size_ms,
-)
+from ringroom.providers.livekit.pictures import VideoPlayout
+from ringroom.providers.livekit.playout import AudioPlayout, Unpublish, queue_size_ms
 from ringroom.providers.livekit.roster import Roster
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, Sink
 

@@ -1,7 +1,8 @@
 """Media beside the SDK's public API: no queue, no task and no copy of its own for a frame.
 
 In: native frames are given to the sink where they lie, and freed. Out: the native library is asked
-itself, by one request for each piece, whose answer ends the wait. Both by way of `native`.
+itself, by one request for each piece, whose answer wakes only who waits for it. Both by way of
+`native`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from ringroom.colour import i420_size
 from ringroom.frames import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import native
-from ringroom.providers.livekit.media import RefusedError, SoundSource, Stream
+from ringroom.providers.livekit.media import SoundSource, Stream
 from ringroom.providers.provider import TrackSink
 
 __all__ = ["DirectPath", "DirectSource", "DirectStream"]
@@ -163,25 +165,14 @@ class DirectSource:
         self._exchange = exchange
         self._source = source
         self._request: Any = None
-        self._left: asyncio.Future[str] | None = None
 
-    async def capture(self, samples: NDArray[np.int16]) -> None:
+    def capture(self, samples: NDArray[np.int16], answered: Callable[[], None]) -> native.Capture:
         if self._source._ffi_handle.disposed:
-            return
+            # It takes everything, as the SDK's own does.
+            return native.Capture(samples, answered, error="")
         if self._request is None:
             self._request = _capture_request(self._source)
-        capture = self._exchange.capture(self._request, samples)
-        try:
-            error = await capture.answer
-        except asyncio.CancelledError:
-            self._left = capture.again()
-            raise
-        if error:
-            raise RefusedError(error)
-
-    async def settled(self) -> None:
-        if self._left is not None and not self._left.done():
-            await asyncio.wait({self._left})
+        return self._exchange.capture(self._request, samples, answered)
 
     def clear_queue(self) -> None:
         self._source.clear_queue()

@@ -29,6 +29,11 @@ class Line:
             self.gone.set_result(None)
         self._up.set()
 
+    @property
+    def lost(self) -> bool:
+        """Whether it is down for a while."""
+        return not self._up.is_set()
+
     async def up(self) -> None:
         """Wait while the connection is lost. Raises `RoomError` once it is gone."""
         if not self._up.is_set():

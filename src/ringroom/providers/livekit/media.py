@@ -6,6 +6,7 @@ nothing above knows which of them is in use.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -16,11 +17,7 @@ from ringroom.frames import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import TrackSink
 
-__all__ = ["MediaPath", "RefusedError", "SoundSource", "Stream"]
-
-
-class RefusedError(Exception):
-    """The source did not take the sound; the text is the native library's."""
+__all__ = ["Capture", "MediaPath", "SoundSource", "Stream"]
 
 
 class Stream(Protocol):
@@ -35,19 +32,24 @@ class Stream(Protocol):
         """Have it end: `run` returns after what has come until now. Idempotent."""
 
 
+class Capture(Protocol):
+    """Sound on its way to a native source."""
+
+    error: str | None
+    """None while it is under way; then "", or why the source did not take it, in the native
+    library's words: with "InvalidState" when an earlier capture was still under way."""
+
+    def ask(self) -> None:
+        """Have the answer told as it comes, or at once if it is there; else a refusal alone is."""
+
+
 class SoundSource(Protocol):
     """The native source of a track of ours. One capture at a time."""
 
-    async def capture(self, samples: NDArray[np.int16]) -> None:
-        """Queue sound of shape (samples, channels); return when there is room for more. Its memory
-        is kept until the native library has answered. A cancellation stops the waiting alone.
-
-        Raises an exception whose text is the native library's; with "InvalidState" in it when an
-        earlier capture is still under way.
-        """
-
-    async def settled(self) -> None:
-        """Return when no capture is under way; what became of it is not told."""
+    def capture(self, samples: NDArray[np.int16], answered: Callable[[], None]) -> Capture:
+        """Queue sound of shape (samples, channels); the answer comes when there is room for more.
+        Its memory is kept until then. ``answered`` is called on the loop, perhaps more than
+        once, when there is an answer to be told."""
 
     def clear_queue(self) -> None:
         """Throw away what is queued, a capture that is under way included."""

@@ -2,8 +2,10 @@
 
 All that the native library has to say comes to one callback of the SDK's, on native threads. It
 asks each subscriber's filter whether the event is for it; the filter of an `Exchange` keeps what is
-its own and always says no, so nothing is queued by the SDK. What it kept is handled on the loop,
-many events for each wake-up: sinks and futures are touched by the loop's thread alone.
+its own and always says no, so nothing is queued by the SDK. What it kept of streams is handled on
+the loop, many events for each wake-up. The answer to a capture is written down where it comes; the
+loop wakes for it if somebody waits, or if it is a refusal. What is not ours is called on the loop
+alone.
 
 Who owns what: a frame's native memory belongs to its handle. The handle of a frame of a stream
 of ours is ours from the filter on, and is freed exactly once: by the stream that the frame is given
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import ctypes
 import itertools
 import threading
@@ -53,24 +56,25 @@ def exchange() -> Exchange:
 
 
 class Capture:
-    """Sound on its way to a native source, kept until the answer has come: an error or ""."""
+    """A `media.Capture`. A native thread writes the answer and then looks whether it was asked for;
+    who asks looks for an answer afterwards: one of both sees the other."""
 
-    def __init__(self, samples: NDArray[np.int16], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        samples: NDArray[np.int16],
+        answered: Callable[[], None],
+        *,
+        error: str | None = None,
+    ) -> None:
         self.samples = samples
-        self.answer: asyncio.Future[str] = loop.create_future()
-        self._ended = False
+        self.answered = answered
+        self.error = error
+        self.asked = False
 
-    def again(self) -> asyncio.Future[str]:
-        """For who waits after the one before was cancelled, and the answer with him."""
-        self.answer = self.answer.get_loop().create_future()
-        if self._ended:
-            self.answer.set_result("")
-        return self.answer
-
-    def end(self, error: str) -> None:
-        self._ended = True
-        if not self.answer.done():
-            self.answer.set_result(error)
+    def ask(self) -> None:
+        self.asked = True
+        if self.error is not None:
+            self.answered()
 
 
 class Exchange:
@@ -122,7 +126,9 @@ class Exchange:
         """Give a frame's memory back."""
         self._drop(handle)
 
-    def capture(self, request: Any, samples: NDArray[np.int16]) -> Capture:
+    def capture(
+        self, request: Any, samples: NDArray[np.int16], answered: Callable[[], None]
+    ) -> Capture:
         """Send the request, whose buffer has all but the samples."""
         number = next(_ids)
         ours = request.capture_audio_frame
@@ -131,7 +137,7 @@ class Exchange:
         ours.buffer.samples_per_channel = len(samples)
         packed = request.SerializeToString()
         # Before the request: its answer may come before it returns.
-        capture = self._captures[number] = Capture(samples, self.loop)
+        capture = self._captures[number] = Capture(samples, answered)
         handle = self._ask(
             packed,
             len(packed),
@@ -140,8 +146,8 @@ class Exchange:
         )
         if handle:
             self._drop(handle)
-        else:
-            self._captured(number, "the native library refused the request")
+        elif self._captures.pop(number, None) is not None:
+            self._answered(capture, "the native library refused the request")
         return capture
 
     def _take(self, event: Any) -> bool:
@@ -157,12 +163,20 @@ class Exchange:
             if number in self._takers or self._opening:
                 self._keep(number, message)
         elif which == "capture_audio_frame":
-            number = event.capture_audio_frame.async_id
-            if number in self._captures:
-                self._keep(number, event.capture_audio_frame.error)
+            capture = self._captures.pop(event.capture_audio_frame.async_id, None)
+            if capture is not None:
+                self._answered(capture, event.capture_audio_frame.error)
                 # A room of the SDK takes, and wakes the loop for, all that is not a stream's.
                 event.audio_stream_event.stream_handle = 0
         return False
+
+    def _answered(self, capture: Capture, error: str) -> None:
+        capture.error = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            if error or capture.asked:
+                self.loop.call_soon_threadsafe(capture.answered)
+            if not (self.users or self._captures):
+                self.loop.call_soon_threadsafe(self._end_if_idle)
 
     def _keep(self, number: int, what: Any) -> None:
         self._waiting.append((number, what))
@@ -185,13 +199,7 @@ class Exchange:
             taker = self._takers.get(number)
             if taker is not None:
                 taker(what)
-            elif number in self._captures:
-                self._captured(number, what)
             # else: another's stream, kept while one of ours was being opened
-
-    def _captured(self, number: int, error: str) -> None:
-        self._captures.pop(number).end(error)
-        self._end_if_idle()
 
     def _abandon(self) -> None:
         for number, what in self._waiting:

@@ -1,52 +1,42 @@
-"""The way out: published tracks of ours, from frames to the SDK's sources.
+"""The way out of sound: a published track of ours, from frames to the SDK's source.
 
-Owns the pacing of sound. Facts about the native source (livekit 1.1.21 to 1.2.1) it rests on:
-one capture may be under way at a time, the next is refused with InvalidState; a cancelled capture
-stays under way natively; clearing the source ends it within 10 ms; the queue's size must be a
-multiple of 10 ms, or the native library aborts the process.
+Owns when sound is handed over; what waits for that is in `backlog`. No task of its own: whatever
+may have changed something (a frame, an answer, a timer, a flush) calls `_feed`, which does what is
+due. Facts about the native source (livekit 1.1.21 to 1.2.1) that it rests on: one capture may be
+under way at a time, the next is refused with InvalidState; sound reaches the source after the
+request has returned, on a thread; clearing the source ends a capture within 10 ms; the queue's size
+must be a multiple of 10 ms, or the native library aborts the process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import logging
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import numpy as np
-from livekit import rtc
 from numpy.typing import NDArray
 
 from ringroom.errors import ClosedError, FrameError, RoomError
 from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.providers.livekit.backlog import Backlog
 from ringroom.providers.livekit.line import Line
-from ringroom.providers.livekit.media import SoundSource
+from ringroom.providers.livekit.media import Capture, SoundSource
 from ringroom.providers.provider import OutgoingTrack, Playout
 
-__all__ = ["AudioPlayout", "Unpublish", "VideoPlayout", "borrowed", "queue_size_ms"]
+__all__ = ["AudioPlayout", "Unpublish", "queue_size_ms"]
 
 _log = logging.getLogger("ringroom.livekit")
 Unpublish = Callable[[], Awaitable[None]]
 Audience = Callable[[], Coroutine[Any, Any, None]]
 
-# Long sound is handed over in pieces, so that `clear` and `close` never wait longer than this and
-# the source holds little more than its queue.
-PIECE_MS = 50
 # Beyond the time that its queue takes to play: a source that takes nothing for so long is dead.
 PATIENCE = 5.0
 RETRY_AFTER = 0.01
+CLOSING_SECONDS = 1.0
 # How long the first words wait for somebody to hear them. Who is in the room may not want to.
 AUDIENCE_SECONDS = 1.0
-
-_ROTATIONS = {
-    0: rtc.VideoRotation.VIDEO_ROTATION_0,
-    90: rtc.VideoRotation.VIDEO_ROTATION_90,
-    180: rtc.VideoRotation.VIDEO_ROTATION_180,
-    270: rtc.VideoRotation.VIDEO_ROTATION_270,
-}
 
 
 def queue_size_ms(wanted: int) -> int:
@@ -69,52 +59,64 @@ class AudioPlayout(Playout):
         self.track = track
         self.retries = 0
         """How often the source refused a piece that it took later."""
+        self._loop = asyncio.get_running_loop()
         self._source = source
         self._line = line
         self._unpublish = unpublish
-        self._queue = queue_size_ms(track.options.queue_ms) / 1000
-        self._piece = track.sample_rate * PIECE_MS // 1000
-        self._plays_until = 0.0
-        self._unplayed = 0.0
-        self._rest: NDArray[np.int16] = np.zeros((0, track.channels), np.int16)
+        self._backlog = Backlog(track.sample_rate, queue_size_ms(track.options.queue_ms) / 1000)
+        self._patience = track.options.queue_ms / 1000 + PATIENCE
+        self._speech = track.options.mode == "speech"
+        self._audience = audience if self._speech else None
+        self._audience_until = self._loop.time() + AUDIENCE_SECONDS
+        self._holding: asyncio.Task[None] | None = None
+        self._piece: NDArray[np.int16] = np.zeros((0, track.channels), np.int16)
+        self._capture: Capture | None = None
+        self._deadline = 0.0
+        self._not_before = 0.0
+        self._timer: asyncio.Handle | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._room = Pause(self._loop)
         self._clears = 0
-        self._audience = audience if track.options.mode == "speech" else None
-        self._audience_until = time.monotonic() + AUDIENCE_SECONDS
-        self._waiting: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
-        self._job: asyncio.Task[None] | None = None
+        self._overtaken = False
+        self._failure: RoomError | None = None
         self._closed = False
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         sound = self._checked(frame)
-        # A call that was cancelled may not have noticed yet.
-        async with self._turn:
-            while self._job is not None and not self._job.done():
-                # The frame of a call that was cancelled: it is played to its end.
-                await asyncio.wait({self._job})
-            self._check_open()
-            # A copy of 20 ms costs less than to keep the caller's memory alive.
-            self._rest = sound.samples.astype(np.int16, copy=True)
-            self._unplayed = len(self._rest) / self.track.sample_rate
-            clears = self._clears
-            try:
-                await self._play_rest(clears)
-            except asyncio.CancelledError:
-                # A task only then: for each frame it would cost as much as all the rest.
-                job = self._job = asyncio.create_task(self._play_rest(clears))
-                job.add_done_callback(_report)
-                raise
+        self._raise_failure()
+        # A copy of 20 ms costs less than to keep the caller's memory alive.
+        self._backlog.add(sound.samples.astype(np.int16, copy=True))
+        if self._timer is None:
+            # In a moment: what the caller has ready goes with it.
+            self._timer = self._loop.call_soon(self._timed)
+        clears = self._clears
+        while self._clears == clears and self._failure is None:
+            if self._held():
+                await self._room.wait()
+            elif (seconds := self._backlog.until_room(self._loop.time())) > 0:
+                await self._room.wait(seconds)
+            else:
+                break
+        self._raise_failure()
 
     def queued(self) -> float:
-        return max(self._plays_until - time.monotonic(), 0.0) + self._unplayed
+        return self._backlog.queued(self._loop.time())
 
     def clear(self) -> float:
-        thrown = self.queued()
+        self._settle()
+        thrown = self._backlog.clear(self._loop.time())
         self._clears += 1
-        self._unplayed = 0.0
-        self._plays_until = 0.0
-        if self._waiting is not None:
-            self._waiting.cancel()
+        self._not_before = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+        if self._capture is not None:
+            self._overtaken = True
+            self._capture.ask()
+        self._room.end()
         if not self._closed:
             self._source.clear_queue()
         return thrown
@@ -125,14 +127,15 @@ class AudioPlayout(Playout):
         self.clear()
         self._closed = True
         # The source must not go away under a capture; the clearing ends it in 10 ms.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._source.settled()
-                if self._job is not None:
-                    await asyncio.wait({self._job})
-        if self._job is not None and not self._job.done():
-            self._job.cancel()
-            await asyncio.wait({self._job})
+        until = self._loop.time() + CLOSING_SECONDS
+        while self._capture is not None and self._capture.error is None:
+            if (left := until - self._loop.time()) <= 0:
+                break
+            await self._room.wait(left)
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._failure is not None:
+            _log.warning("%s", self._failure)
         await self._unpublish()
         await self._source.aclose()
 
@@ -153,142 +156,151 @@ class AudioPlayout(Playout):
             raise ClosedError(f"livekit: track {self.track.name!r} is closed")
         self._line.check()
 
-    async def _play_rest(self, clears: int) -> None:
-        """Play what is left of the frame; again, after it was cancelled."""
-        await self._source.settled()
-        if self._audience is not None:
-            await self._wait_for(self._audience)
-        while len(self._rest):
-            if self.track.options.mode == "speech":
+    def _raise_failure(self) -> None:
+        """What became of sound that was taken is told by the call that waits, or the next."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _held(self) -> bool:
+        """Whether the sound waits for something else than its turn."""
+        return self._speech and (self._audience is not None or self._line.lost)
+
+    def _feed(self) -> None:
+        """Hand over what is due; called whenever something may have changed."""
+        while not self._closed:
+            self._settle()
+            now = self._loop.time()
+            due = self._backlog.until_due(now)
+            if due is None or self._holding is not None:
+                return
+            due = max(due, self._not_before - now)
+            if due > 0:
+                if self._timer is None:
+                    # Two turns later: whose wait for room ends at the same time goes first, and
+                    # what he brings goes with it.
+                    soon = self._loop.call_soon
+                    self._timer = self._loop.call_later(due, soon, soon, self._timed)
+                return
+            if self._held():
+                self._holding = self._loop.create_task(self._hold())
+                return
+            if self._capture is not None:
+                self._capture.ask()
+                if self._watch is None:  # it was found silent before
+                    self._deadline = now + self._patience
+                    self._watch_it()
+                return
+            self._hand_over(now)
+        self._room.end()
+
+    def _timed(self) -> None:
+        self._timer = None
+        self._feed()
+
+    async def _hold(self) -> None:
+        try:
+            if self._audience is not None:
+                await self._wait_for(self._audience)
+                # Not if it was a flush: what is sent next has first words too.
+                self._audience = None
+            else:
                 # The source plays on while the connection is down, to nobody.
                 await self._line.up()
-            if self._clears != clears:
-                return
-            await self._capture(clears)
-        if self._clears == clears:
-            self._unplayed = 0.0
+        except RoomError as error:
+            self._fail(error)
+        self._holding = None
+        self._room.end()
+        self._feed()
 
     async def _wait_for(self, audience: Audience) -> None:
-        waiting = self._waiting = asyncio.create_task(audience())
+        waiting = asyncio.create_task(audience())
         try:
-            left = max(self._audience_until - time.monotonic(), 0.0)
+            left = max(self._audience_until - self._loop.time(), 0.0)
             await asyncio.wait({waiting}, timeout=left)
-            # Not if it was a flush: what is sent next has first words too.
-            if not waiting.cancelled():
-                self._audience = None
         finally:
             waiting.cancel()
-            self._waiting = None
 
-    async def _capture(self, clears: int) -> None:
-        """Queue one piece; returns when the source has room for the next."""
-        left = self._rest
-        piece = left[: self._piece]
-        seconds = len(piece) / self.track.sample_rate
-        deadline = time.monotonic() + self._queue + seconds + PATIENCE
-        while True:
-            before = self._account(seconds)
-            # It is on its way, whether or not the answer is waited for.
-            self._rest = left[len(piece) :]
-            try:
-                async with asyncio.timeout_at(_loop_time(deadline)):
-                    await self._source.capture(piece)
-                return
-            except TimeoutError:
-                raise RoomError(
-                    f"livekit: track {self.track.name!r} took no sound for {PATIENCE:.0f} s"
-                ) from None
-            except Exception as error:
-                if "InvalidState" not in str(error) or "don't match" in str(error):
-                    raise RoomError(f"livekit: track {self.track.name!r}: {error}") from error
-                if self._clears == clears:
-                    self._plays_until, self._unplayed = before, self._unplayed + seconds
-                self._rest = left
-                self._refused(deadline)
-            await asyncio.sleep(RETRY_AFTER)
-            if self._clears != clears:
-                return
+    def _hand_over(self, now: float) -> None:
+        self._piece = self._backlog.take(now)
+        if not self._not_before:  # not again
+            self._deadline = now + self._patience
+        if self._watch is None:
+            self._watch_it()
+        self._capture = self._source.capture(self._piece, self._feed)
 
-    def _account(self, seconds: float) -> float:
-        """Count a piece as queued; what was counted before, to restore if it is refused."""
-        before = self._plays_until
-        self._plays_until = max(before, time.monotonic()) + seconds
-        self._unplayed = max(self._unplayed - seconds, 0.0)
-        return before
-
-    def _refused(self, deadline: float) -> None:
-        self.retries += 1
-        if time.monotonic() >= deadline:
-            raise RoomError(
-                f"livekit: track {self.track.name!r} refused sound for {PATIENCE:.0f} s"
-            )
-
-
-class VideoPlayout(Playout):
-    """A published video track. Nothing waits: WebRTC encodes the newest picture."""
-
-    def __init__(
-        self, track: OutgoingTrack, source: rtc.VideoSource, line: Line, unpublish: Unpublish
-    ) -> None:
-        self.track = track
-        self._source = source
-        self._line = line
-        self._unpublish = unpublish
-        self._last_us = 0
-        self._closed = False
-
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
-        if self._closed:
-            raise ClosedError(f"livekit: track {self.track.name!r} is closed")
-        self._line.check()
-        if not isinstance(frame, VideoFrame):
-            raise FrameError(f"livekit: sound for the video track {self.track.name!r}")
-        data = np.ascontiguousarray(frame.data)
-        picture = rtc.VideoFrame(
-            frame.width, frame.height, rtc.VideoBufferType.I420, borrowed(data)
-        )
-        rotation = _ROTATIONS[frame.rotation]
-        # Copied natively before it returns; `data` lives until then.
-        self._source.capture_frame(
-            picture, timestamp_us=self._timestamp(frame.timestamp_us), rotation=rotation
-        )
-
-    def _timestamp(self, wanted: int) -> int:
-        """0 lets WebRTC take its own clock: for a source's time that stands still or goes back,
-        which WebRTC would drop as a duplicate."""
-        if wanted <= self._last_us:
-            return 0
-        self._last_us = wanted
-        return wanted
-
-    def queued(self) -> float:
-        return 0.0
-
-    def clear(self) -> float:
-        return 0.0
-
-    async def close(self) -> None:
-        if self._closed:
+    def _settle(self) -> None:
+        """See to the answer, if it has come."""
+        capture = self._capture
+        if capture is None or capture.error is None:
             return
-        self._closed = True
-        await self._unpublish()
-        await self._source.aclose()
+        error, self._capture = capture.error, None
+        overtaken, self._overtaken = self._overtaken, False
+        if overtaken and not self._closed:
+            # It may have reached the source after the clearing did.
+            self._source.clear_queue()
+        elif not error:
+            self._not_before = 0.0
+        elif "InvalidState" not in error or "don't match" in error:
+            self._fail(RoomError(f"livekit: track {self.track.name!r}: {error}"))
+        else:
+            self.retries += 1
+            self._refused()
+
+    def _refused(self) -> None:
+        now = self._loop.time()
+        if now >= self._deadline:
+            self._fail(self._impatience("refused sound"))
+            return
+        self._backlog.give_back(self._piece)
+        self._not_before = now + RETRY_AFTER
+
+    def _watch_it(self) -> None:
+        """One timer for many captures: it looks for one that is not answered."""
+        self._watch = self._loop.call_at(self._deadline, self._look)
+
+    def _look(self) -> None:
+        self._watch = None
+        if self._capture is None or self._capture.error is not None:
+            return
+        if self._loop.time() < self._deadline:
+            self._watch_it()
+        else:
+            self._fail(self._impatience("took no sound"))
+
+    def _impatience(self, how: str) -> RoomError:
+        return RoomError(f"livekit: track {self.track.name!r} {how} for {PATIENCE:.0f} s")
+
+    def _fail(self, error: RoomError) -> None:
+        self._failure = error
+        self._not_before = 0.0
+        self._backlog.clear(self._loop.time())
+        self._room.end()
 
 
-def borrowed(data: NDArray[np.uint8]) -> memoryview:
-    """The array's bytes in the one form that the SDK takes by reference: writable, of one
-    dimension, over the whole of its owner. Read-only arrays (frames of a ring) it would refuse;
-    it never writes. The array must outlive the view."""
-    address = data.__array_interface__["data"][0]
-    alias: Any = (ctypes.c_uint8 * data.nbytes).from_address(address)
-    owner: Any = np.frombuffer(alias, np.uint8)
-    return memoryview(owner)
+class Pause:
+    """A task's wait that others can end. One task at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._over: asyncio.Future[None] | None = None
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Until `end`, or for so long at most."""
+        over = self._over = self._loop.create_future()
+        timer = None if seconds is None else self._loop.call_later(seconds, _set, over)
+        try:
+            await over
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def end(self) -> None:
+        """Who waits goes on; where nobody waits it does nothing."""
+        if self._over is not None:
+            _set(self._over)
 
 
-def _loop_time(deadline: float) -> float:
-    return asyncio.get_running_loop().time() + deadline - time.monotonic()
-
-
-def _report(job: asyncio.Task[None]) -> None:
-    if not job.cancelled() and (error := job.exception()) is not None:
-        _log.warning("livekit: sound of a call that was cancelled was lost: %s", error)
+def _set(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)

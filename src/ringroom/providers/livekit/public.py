@@ -12,7 +12,7 @@ where age and size are bounded and counted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from ringroom.frames import Kind
 from ringroom.options import SessionOptions
-from ringroom.providers.livekit.media import SoundSource, Stream
+from ringroom.providers.livekit.media import Capture, SoundSource, Stream
 from ringroom.providers.provider import TrackSink
 
-__all__ = ["PublicPath", "PublicSource", "PublicStream", "frames_of"]
+__all__ = ["PublicCapture", "PublicPath", "PublicSource", "PublicStream", "frames_of"]
 
 
 class PublicPath:
@@ -63,38 +63,43 @@ class PublicStream:
         await self._stream.aclose()
 
 
+class PublicCapture:
+    """A `Capture`, which tells every answer."""
+
+    def __init__(self, capturing: Coroutine[Any, Any, None], answered: Callable[[], None]) -> None:
+        self.error: str | None = None
+        self._answered = answered
+        self._task = asyncio.create_task(self._run(capturing))
+
+    async def _run(self, capturing: Coroutine[Any, Any, None]) -> None:
+        try:
+            await capturing
+            self.error = ""
+        except Exception as error:  # noqa: BLE001  (the SDK raises nothing more special)
+            self.error = str(error) or type(error).__name__
+        self._answered()
+
+    def ask(self) -> None:
+        if self.error is not None:
+            self._answered()
+
+
 class PublicSource:
     """A `SoundSource` over the SDK's own."""
 
     def __init__(self, source: rtc.AudioSource) -> None:
         self._source = source
-        self._capturing: asyncio.Task[None] | None = None
 
-    async def capture(self, samples: NDArray[np.int16]) -> None:
+    def capture(self, samples: NDArray[np.int16], answered: Callable[[], None]) -> Capture:
         rate, channels = self._source.sample_rate, self._source.num_channels
         frame = rtc.AudioFrame(samples.tobytes(), rate, channels, len(samples))
-        self._capturing = asyncio.create_task(self._source.capture_frame(frame))
-        try:
-            await asyncio.shield(self._capturing)
-        except asyncio.CancelledError:
-            self._capturing.add_done_callback(_forgotten)
-            raise
-
-    async def settled(self) -> None:
-        if self._capturing is not None and not self._capturing.done():
-            await asyncio.wait({self._capturing})
+        return PublicCapture(self._source.capture_frame(frame), answered)
 
     def clear_queue(self) -> None:
         self._source.clear_queue()
 
     async def aclose(self) -> None:
         await self._source.aclose()
-
-
-def _forgotten(capturing: asyncio.Task[None]) -> None:
-    """Its error is nobody's any more."""
-    if not capturing.cancelled():
-        capturing.exception()
 
 
 def _deliver(event: rtc.AudioFrameEvent | rtc.VideoFrameEvent, out: TrackSink) -> None:
