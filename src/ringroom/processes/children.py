@@ -95,6 +95,9 @@ class IOHost(ABC):
     """Something that runs the I/O role, and starts the workers that belong to it. Several
     transports may share one."""
 
+    replaces_dead = False
+    """Whether `revive` gives the role another life."""
+
     def __init__(self, clock: Callable[[], int] | None = None, machine: Machine = MACHINE) -> None:
         require_platform()
         raise_descriptor_limit()
@@ -219,6 +222,8 @@ class IOProcess(IOHost):
     ``transport(..., io=IOProcess())`` shares it between transports; as a context manager it
     closes at the end.
     """
+
+    replaces_dead = True
 
     def __init__(self) -> None:
         super().__init__()
