@@ -104,6 +104,8 @@ def test_a_send_that_waits_goes_on(fake_room: FakeRoom) -> None:
         transport.send_data("after", topic="end", timeout=LONG)
         assert [m.payload for m in fake_room.wait_for_data("end", 1, timeout=LONG)] == [b"after"]
         transport.wait_playout(timeout=LONG)
+        check_law(transport)
+        assert transport.stats().sent.in_flight == 0
         heard = fake_room.heard("audio").duration
         played = transport.played("audio")
     counts = settled(transport).sent
@@ -144,6 +146,24 @@ def test_it_may_die_again_and_again(fake_room: FakeRoom) -> None:
     events.join()
     assert settled(transport).sent.sent == 2
     assert threading.active_count() == before
+
+
+def test_those_who_share_a_process_get_another_together(fake_room: FakeRoom) -> None:
+    with ringroom.IOProcess() as shared:
+        options: dict[str, Any] = {**ALL, "io": shared}
+        with (
+            opened(fake_room, identity="a", **options) as a,
+            opened(fake_room, identity="b", **options) as b,
+        ):
+            events = [Events(a), Events(b)]
+            faults.killed(shared)
+            for one in events:
+                one.back()
+            for transport, name in ((a, "of a"), (b, "of b")):
+                transport.send(sound(0.1, track=name), timeout=LONG)
+                fake_room.wait_for_audio(name, 0.1, timeout=LONG)
+        for one in events:
+            one.join()
 
 
 @pytest.mark.parametrize("reason", ["unauthorized", "unreachable"])
