@@ -157,8 +157,7 @@ class Mending:
         lived = 0.0 if self._down else now - self._joined_at
         wait = record.died(now, lived)
         self._post.until = now + wait
-        refused = getattr(error, "reason", "") == "unauthorized"
-        if record.too_often(now) or refused or isinstance(error, ClosedError):
+        if record.too_often(now) or isinstance(error, ClosedError):
             self._post.on(Turn.DIED_TOO_OFTEN)
             self.failure = error
         else:
