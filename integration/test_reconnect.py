@@ -222,6 +222,19 @@ def test_a_server_that_is_away_for_longer_than_the_sdk_tries(own: LiveKitServer)
         ann.check_one_end()
 
 
+@pytest.mark.parametrize("refused", [1, 4])
+def test_who_is_let_in_at_a_later_attempt_hears_all_the_same(
+    own: LiveKitServer, refused: int
+) -> None:
+    """In a process that has not joined before. The SDK's own second attempt is deaf."""
+    room = own.room()
+    with Relay(own.url, 0) as relay, Party(room.url, room.token("ann")) as ann:
+        relay.refuse(refused)
+        with Party(relay.url, room.token("us")) as us:
+            us.wait_to_hear("ann")
+            ann.wait_to_hear("us")
+
+
 @pytest.mark.timeout(240)
 def test_a_port_that_is_blocked_for_a_while(own: LiveKitServer) -> None:
     """Who has the patience goes on; who has not gets one error."""

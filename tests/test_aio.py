@@ -374,7 +374,7 @@ def test_connection_lost_and_process_killed(fake_room: FakeRoom) -> None:
                 await soon(waiting)
         shared = ringroom.IOProcess()
         with shared:
-            async with opened(fake_room, io=shared) as transport:
+            async with opened(fake_room, io=shared, reconnect=NEVER_AGAIN) as transport:
                 tasks = [
                     asyncio.create_task(anext(transport.recv())),  # type: ignore[arg-type]
                     asyncio.create_task(transport.send(sound(20.0))),

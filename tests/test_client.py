@@ -934,7 +934,8 @@ def test_a_growing_picture_outbound(fake_room: FakeRoom) -> None:
 
 def test_a_killed_io_process(fake_room: FakeRoom) -> None:
     shared = ringroom.IOProcess()
-    with shared, opened(fake_room, io=shared, close_timeout=60) as transport:
+    options = {"io": shared, "close_timeout": 60, "reconnect": NEVER_AGAIN}
+    with shared, opened(fake_room, **options) as transport:
         calls: list[Call[Any]] = [
             Call(next, transport.recv()),
             Call(transport.send, sound(30.0)),

@@ -38,6 +38,7 @@ LAYERS = (
         "aio",
         "pool_options",
         "mending",
+        "recovery",
         "pool",
     ),
     ("testing",),

@@ -41,6 +41,7 @@ class Relay:
         self._flows: dict[tuple[str, int], socket.socket] = {}  # media, by the client's address
         self._addresses: dict[socket.socket, tuple[str, int]] = {}
         self._lost = 0
+        self._refuse = 0
         self._thread = threading.Thread(target=self._run, name="relay")
 
     @property
@@ -62,6 +63,11 @@ class Relay:
         """Packets of media that came while it was down."""
         with self._lock:
             return self._lost
+
+    def refuse(self, count: int) -> None:
+        """The next connections end as soon as they are made."""
+        with self._lock:
+            self._refuse = count
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
@@ -135,6 +141,10 @@ class Relay:
 
     def _accept(self, ready: selectors.BaseSelector) -> None:
         client, _ = self._listener.accept()
+        if self._refuse:
+            self._refuse -= 1
+            client.close()
+            return
         try:
             server = socket.create_connection(self._server, timeout=5)
         except OSError:

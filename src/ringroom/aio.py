@@ -20,6 +20,7 @@ from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.outgoing import OutgoingLane, as_message
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
+from ringroom.recovery import Recovery
 
 T = TypeVar("T")
 
@@ -47,16 +48,17 @@ class Transport(Face):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._watched = -1
+        self._recovery: Recovery | None = None
+        self._recovering: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> Self:
         """Connect. Raises as `ringroom.transport` does."""
-        self._loop = loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         await self._start()
         session = self._connection.session
-        self._watched = session.fileno()
-        loop.add_reader(self._watched, self._pump)
+        self._watch()
         session.listeners.add(self._unwatch_closed)
         try:
             async with asyncio.timeout(self._connection.options.connect_timeout + 10):
@@ -64,7 +66,52 @@ class Transport(Face):
         except BaseException:
             await self.close()
             raise
+        if self._connection.can_be_mended:
+            self._recovery = Recovery(self._connection, self._wake, self._watch)
+            session.listeners.add(self._look_after)
         return self
+
+    def _watch(self) -> None:
+        assert self._loop is not None
+        self._watched = self._connection.session.fileno()
+        if self._watched >= 0:
+            self._loop.add_reader(self._watched, self._pump)
+
+    def _wake(self) -> None:
+        """From another thread."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._connection.session.notify)
+
+    def _look_after(self) -> None:
+        """Begin to recover, if the I/O process has died."""
+        loop, recovery = self._loop, self._recovery
+        if recovery is None or self._recovering is not None or self._closed:
+            return
+        if recovery.is_due and loop is not None and not loop.is_closed():
+            self._recovering = loop.create_task(self._recover(recovery))
+
+    async def _recover(self, recovery: Recovery) -> None:
+        session = self._connection.session
+        changed = asyncio.Event()
+        session.listeners.add(changed.set)
+        try:
+            while recovery.turn():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(recovery.patience()):
+                        await changed.wait()
+                changed.clear()
+        finally:
+            session.listeners.discard(changed.set)
+            self._recovering = None
+            self._look_after()
+
+    async def _end_recovery(self) -> None:
+        if (task := self._recovering) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        if self._recovery is not None:
+            self._recovery.close()
 
     async def _start(self) -> None:
         """Open on a thread, for a token minter may take its time. Cancelled, what was started is
@@ -200,7 +247,9 @@ class Transport(Face):
                 if result is not None:
                     return result
                 check_going_on(session)
-                watched = [fd for fd in fds() if fd >= 0]
+                # Those of a dead process would be closed while they are watched.
+                numbers = () if session.interrupted else fds()
+                watched = [fd for fd in numbers if fd >= 0]
                 for fd in watched:
                     loop.add_reader(fd, changed.set)
                 await changed.wait()
@@ -225,6 +274,7 @@ class Transport(Face):
             return
         connection = self._connection
         connection.session.notify()  # who waits need not wait for the leaving
+        await self._end_recovery()
         try:
             connection.leave()
             async with asyncio.timeout(connection.options.close_timeout + 1):

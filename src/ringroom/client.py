@@ -27,6 +27,7 @@ from ringroom.options import PublishOptions, TransportConfig, as_identities, che
 from ringroom.outgoing import OutgoingLane, as_message, checked_name
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
+from ringroom.recovery import RecoveryThread
 from ringroom.waiting import Deadline, Waiter
 
 T = TypeVar("T")
@@ -219,6 +220,8 @@ class Transport(Sender):
     """What `transport` gives. A context manager: leaving it normally plays out what was sent,
     leaving it by an exception does not."""
 
+    _recovery: RecoveryThread | None = None
+
     def open(self) -> Self:
         """Connect; called by `transport`. Raises `ClosedError` the second time."""
         self._check_process()
@@ -226,6 +229,8 @@ class Transport(Sender):
             raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
         try:
             self._connect()
+            if self._connection.can_be_mended:
+                self._recovery = RecoveryThread(self._connection)
         except BaseException:
             self.close()
             raise
@@ -263,6 +268,8 @@ class Transport(Sender):
             return
         connection = self._connection
         try:
+            if self._recovery is not None:
+                self._recovery.close()
             self._leave()
         finally:
             connection.close()

@@ -212,6 +212,12 @@ class Connection:
             finally:
                 prepared.close()
 
+    @property
+    def can_be_mended(self) -> bool:
+        """Whether a transport goes on with another I/O process, by `SessionOptions.reconnect`."""
+        wanted = self.options.reconnect.retries > 0
+        return wanted and self.spec.joins_anew and self.host.replaces_dead
+
     def lane_for(self, frame: Frame, publish: PublishOptions | None = None) -> OutgoingLane:
         return self.outgoing.lane_for(frame, publish)
 

@@ -47,7 +47,7 @@ class Face:
 
     @property
     def _joined(self) -> m.Connected:
-        joined = self._connection.session.joined if self._opened else None
+        joined = self._connection.session.last_joined if self._opened else None
         if joined is None:
             raise ClosedError(f"{self._connection.spec.name}: not connected")
         return joined

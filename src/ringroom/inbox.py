@@ -41,19 +41,21 @@ class InboundLane:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An item, the lane it came through, and the row in which its handling counts."""
+    """An item, the lane it came through, and the row in which its handling counts. What is told of
+    the connection itself came through none."""
 
     item: Item
-    lane: InboundLane
+    lane: InboundLane | None
 
     def done(self) -> None:
         """The item has been processed (or given to whoever asked)."""
-        if not isinstance(self.item, Event):
+        if self.lane is not None and not isinstance(self.item, Event):
             self.lane.reader.row.add(Count.DONE)
 
     def problem(self) -> None:
         """Processing it raised."""
-        self.lane.reader.row.add(Count.PROBLEMS)
+        if self.lane is not None:
+            self.lane.reader.row.add(Count.PROBLEMS)
 
 
 class Listeners:
@@ -238,7 +240,7 @@ class Inbox:
         loose = self._session.loose_events
         while Kind.EVENT in self.kinds and loose:
             arrival = loose.popleft()
-            track = arrival.lane.track
+            track = None if arrival.lane is None else arrival.lane.track
             if self._participants is None or not track or track.participant in self._participants:
                 return arrival
         return None

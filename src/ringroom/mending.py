@@ -1,9 +1,10 @@
-"""Brings a pool's connection back when its I/O process has died.
+"""Brings a connection back when its I/O process has died: a pool's, or a plain transport's
+(`recovery`).
 
 The I/O process has one place, with the life that supervision gives to places (`supervision.PLACE`):
 it is filled while the room is joined, or is being joined; when that fails it is tried again, after
 a while if it fails again and again, and given up in the end. What takes its time (a token, a
-process) is done on a thread; the rest on the pool's.
+process) is done on a thread; the rest where `turn` is called.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ STANDBY_LOOK_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """What is asked of the pool, and told to it."""
+    """What is asked of whoever has the connection, and told to them."""
 
     reopen: Callable[[Prepared], None]
     rejoin: Callable[[], None]
     tell: Callable[[EventKind, str], None]
+    wake: Callable[[], None]
+    """On another thread, under the connection's lock: `turn` has something to do."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +114,7 @@ class Mending:
                 attempt.prepared, attempt.error, attempt.over = prepared, failed, True
                 if attempt.given_up:
                     _discard(attempt)
-                connection.session.notify()
+                self._calls.wake()
 
         return run
 

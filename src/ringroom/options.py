@@ -87,6 +87,8 @@ class Reconnect:
     Try number n comes ``backoff * 2**(n - 1)`` seconds after what failed before it, at most
     ``longest``, less a random part of up to ``jitter`` of it. A room that is joined, and lost again
     within ``longest``, is still the same outage.
+
+    It is also what a transport does when its I/O process dies: ``retries`` within ``deadline``.
     """
 
     retries: int = 20

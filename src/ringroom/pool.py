@@ -87,7 +87,10 @@ class Pool(Sender):
         self._generation = 0
         self._unsettled: set[int] = set()
         mending_calls = mending.Calls(
-            reopen=self._reopen, rejoin=self._rejoin, tell=self._tell_event
+            reopen=self._reopen,
+            rejoin=self._rejoin,
+            tell=self._tell_event,
+            wake=lambda: connection.session.notify(),
         )
         self._mending = mending.Mending(
             connection, self.options.care, mending_calls, self.options.standby

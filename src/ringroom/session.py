@@ -37,6 +37,8 @@ from ringroom.options import SessionOptions
 
 # Track events that wait for a reader of events, when frames have another reader.
 MAX_LOOSE_EVENTS = 10_000
+# What has not come again by then, after the room was joined with another I/O process, has ended.
+RETURN_SECONDS = 5.0
 # Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
 MAX_UNREAD_ENDED = 64
 
@@ -69,6 +71,8 @@ class Session:
         self.options = options
         self.clock = clock
         self.joined: m.Connected | None = None
+        self.last_joined: m.Connected | None = None
+        """The same, also while the room is joined anew."""
         self.ending: Ending | None = None
         self.closed = False
         self.survives = False
@@ -205,7 +209,7 @@ class Session:
                 if self._accounts.retire(row):
                     self.send(m.RowFree(row=row))
             case m.Connected():
-                self.joined = message
+                self.joined = self.last_joined = message
             case m.Failed(error=error):
                 if self._past:
                     self.refused = m.error_from_json(error)
@@ -275,6 +279,12 @@ class Session:
         readable = Kind.EVENT in self.options.kinds
         if readable or any(Kind.EVENT in inbox.kinds for inbox in self._inboxes):
             self._inbound.loose.append(Arrival(event, lane))
+
+    def tell_of_connection(self, event: Event) -> None:
+        """An event that no lane brings, for whoever reads events."""
+        if Kind.EVENT in self.options.kinds:
+            self._inbound.loose.append(Arrival(event, None))
+            self.notify()
 
     def _lane_ending(self, number: int) -> None:
         lane = self._inbound.lanes.get(number)

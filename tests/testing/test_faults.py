@@ -16,7 +16,7 @@ import pytest
 
 import processors_kit as kit
 import ringroom
-from app_kit import PATIENCE, RATE, Call, check_law, microphone, opened, sound, until
+from app_kit import NEVER_AGAIN, PATIENCE, RATE, Call, check_law, microphone, opened, sound, until
 from ringroom import AudioFrame, Processor
 from ringroom.errors import ConfigurationError, LostProcessError, StartupError
 from ringroom.frames import EventKind
@@ -155,7 +155,7 @@ def test_a_frozen_io_process(fake_room: FakeRoom) -> None:
 
 
 def test_a_killed_io_process(fake_room: FakeRoom) -> None:
-    with opened(fake_room, io="process") as transport:
+    with opened(fake_room, io="process", reconnect=NEVER_AGAIN) as transport:
         waiting = Call(next, transport.recv())
         faults.killed(transport.io_pid)
         with pytest.raises(LostProcessError, match=r"I/O process died \(killed by signal 9\)"):

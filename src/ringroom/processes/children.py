@@ -95,6 +95,9 @@ class IOHost(ABC):
     """Something that runs the I/O role, and starts the workers that belong to it. Several
     transports may share one."""
 
+    replaces_dead = False
+    """Whether `revive` gives the role another life."""
+
     def __init__(self, clock: Callable[[], int] | None = None, machine: Machine = MACHINE) -> None:
         require_platform()
         raise_descriptor_limit()
@@ -220,9 +223,13 @@ class IOProcess(IOHost):
     closes at the end.
     """
 
+    replaces_dead = True
+
     def __init__(self) -> None:
         super().__init__()
         self._process: Any = None
+        self._death = ""
+        """How the one before died."""
         self._standby: tuple[Any, Link] | None = None
 
     @property
@@ -239,19 +246,21 @@ class IOProcess(IOHost):
         reap(process, CLOSE_SECONDS)
 
     def how_it_died(self) -> str:
-        process = self._process
-        if process is None:
-            return ""
-        process.join(DEATH_SECONDS)
-        code = process.exitcode
-        if code is None:
-            return ""
-        return f" (killed by signal {-code})" if code < 0 else f" (exited with {code})"
+        with self._lock:  # somebody else may be replacing it
+            self._is_dead()
+            return self._death
 
     def _is_dead(self) -> bool:
         # Its links end a moment before it is seen to be dead.
-        self._process.join(DEATH_SECONDS)
-        return self._process.exitcode is not None
+        process = self._process
+        if process is None:
+            return False
+        process.join(DEATH_SECONDS)
+        code = process.exitcode
+        if code is None:
+            return False
+        self._death = f" (killed by signal {-code})" if code < 0 else f" (exited with {code})"
+        return True
 
     def keep_standby(self, preload: str) -> None:
         """Have another process ready, with that module imported, for when this one dies; again if

@@ -35,12 +35,11 @@ from ringroom.processes.context import WorkerContext
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.voice import speak
 from ringroom.processor import Processor, Replies, as_frames, of_track
-from ringroom.session import Session
+from ringroom.session import RETURN_SECONDS, Session
 
 log = logging.getLogger("ringroom.worker")
 Backlog = deque[Frame]
 # Seconds after the room was joined again within which a track of before comes again or has ended.
-RETURN_SECONDS = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -183,7 +182,8 @@ class Worker:
             arrival = None if self._inbox is None else self._inbox.receive_nowait()
         if arrival is None:
             return False
-        if self._stopping is not None and arrival.item.received_ns > self._stopped_ns:
+        late = self._stopping is not None and arrival.item.received_ns > self._stopped_ns
+        if late and arrival.lane is not None:
             # It came after the end was called: in a room that talks on there is always more.
             with self.lock:
                 assert self._inbox is not None
@@ -202,11 +202,11 @@ class Worker:
             arrival.problem()
         arrival.done()
 
-    def _handle_event(self, event: Event, lane: InboundLane) -> None:
+    def _handle_event(self, event: Event, lane: InboundLane | None) -> None:
         track = event.track
         if self._processor.wants_events:
             self._call("event", lambda: self._processor.event(event), track, lane)
-        if track is None or lane.track is None:
+        if track is None or lane is None or lane.track is None:
             return
         if event.kind is EventKind.TRACK_STARTED:
             self._tracks[track.sid] = track

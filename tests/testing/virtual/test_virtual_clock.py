@@ -200,7 +200,8 @@ def test_a_dead_worker_ends_a_pool_that_replaces_none(clock: VirtualClock, room:
 
 
 def test_a_dead_io_process_is_noticed(clock: VirtualClock, room: FakeRoom) -> None:
-    with ringroom.transport("fake", room=room, io=clock.io) as transport:
+    policy = ringroom.Reconnect(retries=0)
+    with ringroom.transport("fake", room=room, io=clock.io, reconnect=policy) as transport:
         room.join("ann").publish_audio(sample_rate=16_000).tone(seconds=2)
         frames = transport.recv()
         next(frames)

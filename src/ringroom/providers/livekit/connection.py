@@ -18,7 +18,7 @@ from livekit.rtc.room import ConnectError
 from ringroom.errors import ClosedError, RingroomError, RoomError
 from ringroom.frames import DataFrame, EventKind, Kind
 from ringroom.options import SessionOptions
-from ringroom.providers.livekit import joins
+from ringroom.providers.livekit import attempts, joins
 from ringroom.providers.livekit.calls import Calls
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import (
@@ -179,7 +179,7 @@ class LiveKitProvider(Provider):
             encryption=encryption,
             connect_timeout=self._options.connect_timeout,
         )
-        await room.connect(self._url, self._token, options)
+        await attempts.connect(room, self._url, self._token, options, lambda: not roster.closed)
         local = room.local_participant
         if self._line is not None:
             self._line.set(True)

@@ -21,6 +21,8 @@ _KILLED = -9
 class VirtualHost(IOThread):
     """Starts the other roles under the clock. `VirtualClock.close` closes it."""
 
+    replaces_dead = True
+
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(machine=clock)
         self._virtual = clock
