@@ -37,7 +37,7 @@ from ringroom.testing import FakeRoom
 NAN, INF = float("nan"), float("inf")
 PCM = b"\0\0"
 TRACK = TrackInfo(sid="TR", name="mic", kind=Kind.AUDIO, participant="ann")
-NO_TEXT = (5, b"x", ["a"], True, object())
+NO_TEXT = (5, b"x", ["a"], True, object(), np.zeros(2))
 NO_TIME = ("1", NAN, INF, True, [1], 10**7)
 
 
@@ -104,6 +104,24 @@ def test_options_whose_names_are_no_text() -> None:
     refuses(ConfigurationError, "unknown option 5", lambda: ringroom.transport("livekit", config))
 
 
+def test_a_token_in_the_wrong_place_is_not_quoted() -> None:
+    token = "hunter2." * 40 + "signature"
+    for call in (
+        lambda: ringroom.transport(token),
+        lambda: ringroom.transport("fake", room=token),
+        lambda: ringroom.PublishOptions(mode=token),  # type: ignore[arg-type]
+        lambda: ringroom.LiveKit(url="ws://host", token="t", sdk_path=token),
+    ):
+        with pytest.raises(RingroomError) as caught:
+            call()
+        assert "signature" not in str(caught.value)
+
+
+@pytest.mark.parametrize("io", [None, 5, "threads", np.zeros(2), ["thread"]])
+def test_where_the_connection_lives(fake_room: FakeRoom, io: Any) -> None:
+    refuses(ConfigurationError, "io is", lambda: ringroom.transport("fake", room=fake_room, io=io))
+
+
 @pytest.mark.parametrize("provider", [None, 5, b"fake", ["fake"], ringroom.LiveKit, FakeRoom])
 def test_providers_that_are_none(provider: Any) -> None:
     refuses(ConfigurationError, "expected a name", lambda: build(provider, {}))
@@ -127,6 +145,24 @@ class Asynchronous(Processor):
 
 class Hasty(Processor):
     mode = "fast"  # type: ignore[assignment]
+
+
+class Spelt(Processor):
+    kinds = "audio"
+
+
+class Short(Processor):
+    def open(self) -> None:  # type: ignore[override]
+        pass
+
+
+class Startless(Processor):
+    def start(self) -> None:  # type: ignore[override]
+        pass
+
+
+class Numb(Processor):
+    process = 5  # type: ignore[assignment]
 
 
 class Deaf(Processor):
@@ -153,11 +189,28 @@ async def generating(frame: Any) -> Any:
         (generating, "process is async"),
         (Hasty, "mode is 'fast'"),
         (Deaf, "kinds has 'smell'"),
+        (Spelt, "kinds is 'audio'"),
+        (lambda: None, "the processor's process: .*expected a function of a frame"),
+        (lambda frame, track: None, "the processor's process: .*'track'"),
+        (Short, "the processor's open: .*expected a function of a track"),
+        (Numb, "the processor's process is 5, expected a function of a frame"),
+        (Startless, "the processor's start: .*expected a function of a Context"),
         ((lambda lines: lambda frame: next(lines))(line for line in ""), "cannot be sent"),
     ],
 )
 def test_processors_that_are_none(fake_room: FakeRoom, processor: Any, match: str) -> None:
     refuses(ConfigurationError, match, lambda: Pool(processor, "fake", room=fake_room))
+
+
+@pytest.mark.parametrize("member", [None, 5, [asynchronous], Spelt, Short, asynchronous])
+def test_chains_of_what_is_none(member: Any) -> None:
+    refuses(ConfigurationError, "expected", lambda: ringroom.chain(lambda frame: frame, member))
+
+
+@pytest.mark.parametrize("name", ["on_event", "on_error"])
+@pytest.mark.parametrize("call", [5, "log", asynchronous, lambda: None, lambda a, b: None])
+def test_callbacks_of_a_pool(name: str, call: Any) -> None:
+    refuses(ConfigurationError, f"{name}.* expected", lambda: PoolOptions(**{name: call}))
 
 
 def test_a_pool_that_does_not_run(fake_room: FakeRoom) -> None:
@@ -246,10 +299,21 @@ def test_a_frame_that_was_spoiled_after_it_was_made(
 
 
 def test_a_picture_that_was_spoiled_after_it_was_made(transport: Transport) -> None:
-    for data in (np.zeros(5, np.uint8), np.zeros(6, np.int16), bytes(6)):
+    for name, value in (
+        ("data", np.zeros(5, np.uint8)),
+        ("data", np.zeros(6, np.int16)),
+        ("data", bytes(6)),
+        ("width", "2"),
+        ("height", None),
+        ("width", 2.0),
+        ("rotation", 45),
+        ("timestamp_us", 1.5),
+        ("track", 5),
+    ):
         picture = VideoFrame(bytes(6), 2, 2)
-        picture.data = data  # type: ignore[assignment]
-        refuses(FrameError, "no picture", lambda frame=picture: transport.send(frame))  # type: ignore[misc]
+        setattr(picture, name, value)
+        refuses(FrameError, "picture|the |is ", lambda frame=picture: transport.send(frame))  # type: ignore[misc]
+    assert transport.stats().sent.sent == 0
 
 
 @pytest.mark.parametrize("timeout", NO_TIME)
