@@ -62,8 +62,8 @@ def test_numbers_of_numpy_become_plain() -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"sample_rate": 7_999}, "expected 8000"),
-        ({"sample_rate": 48_001}, "at most 48000"),
+        ({"sample_rate": 7_999}, "expected 8000 to 48000"),
+        ({"sample_rate": 48_001}, "48001 Hz, expected 8000 to 48000"),
         ({"sample_rate": 16_000.0}, "whole number of Hz"),
         ({"sample_rate": "16000"}, "whole number of Hz"),
         ({"sample_rate": True}, "whole number of Hz"),

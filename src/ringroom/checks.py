@@ -62,15 +62,14 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def check_rate(sample_rate: int) -> int:
-    if type(sample_rate) is int and MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+def check_rate(sample_rate: int, most: int = MAX_SAMPLE_RATE) -> int:
+    if type(sample_rate) is int and MIN_SAMPLE_RATE <= sample_rate <= most:
         return sample_rate  # nearly always so, and asked several times for each frame
     if not is_whole(sample_rate):
         raise FrameError(f"the sample rate is {shown(sample_rate)}, expected a whole number of Hz")
-    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+    if not MIN_SAMPLE_RATE <= sample_rate <= most:
         raise FrameError(
-            f"the sample rate is {shown(sample_rate)} Hz, "
-            f"expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+            f"the sample rate is {shown(sample_rate)} Hz, expected {MIN_SAMPLE_RATE} to {most}"
         )
     return int(sample_rate)
 

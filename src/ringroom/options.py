@@ -38,6 +38,8 @@ MEDIA = (Kind.AUDIO, Kind.VIDEO)
 
 # 10 ms is WebRTC's own packet of samples; below it nothing arrives, beyond 1 s nobody waits.
 MIN_FRAME_MS, MAX_FRAME_MS = 10, 1_000
+# That is Opus.
+MAX_RECEIVED_RATE = 48_000
 # Eleven days, in milliseconds still an int of C.
 MAX_TIMEOUT = 1_000_000
 # Seconds between two tries to join again.
@@ -132,14 +134,11 @@ class SessionOptions:
 
     def __post_init__(self) -> None:
         try:
-            object.__setattr__(self, "sample_rate", check_rate(self.sample_rate))
+            rate = check_rate(self.sample_rate, MAX_RECEIVED_RATE)
+            object.__setattr__(self, "sample_rate", rate)
             object.__setattr__(self, "channels", check_channels(self.channels))
         except FrameError as error:
             raise ConfigurationError(str(error)) from None
-        if self.sample_rate > 48_000:
-            raise ConfigurationError(
-                f"the sample rate is {self.sample_rate} Hz, expected at most 48000 (that is Opus)"
-            )
         object.__setattr__(self, "kinds", as_kinds(self.kinds))
         object.__setattr__(self, "participants", _as_participants(self.participants))
         settle_whole(self, "frame_ms", MIN_FRAME_MS, MAX_FRAME_MS)

@@ -70,7 +70,10 @@ def _positive(kind: Callable[[str], float], most: float) -> Callable[[str], floa
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names with commas between")
+    return names
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

@@ -58,12 +58,15 @@ def read_wav(path: str | os.PathLike[str]) -> AudioFrame:
     try:
         opened = wave.open(os.fspath(path), "rb")  # noqa: SIM115
     except (wave.Error, EOFError) as error:
-        raise FrameError(f"{path}: is no WAV file of PCM ({error or 'cut off'})") from None
+        raise FrameError(f"{path}: is no WAV file of PCM ({str(error) or 'cut off'})") from None
     with opened as file:
         if file.getsampwidth() != 2:
             raise FrameError(f"{path}: {8 * file.getsampwidth()}-bit samples, expected 16-bit PCM")
         pcm = file.readframes(file.getnframes())
-        return AudioFrame(pcm, file.getframerate(), file.getnchannels())
+        try:
+            return AudioFrame(pcm, file.getframerate(), file.getnchannels())
+        except FrameError as error:
+            raise FrameError(f"{path}: {error}") from None
 
 
 def picture(number: int, width: int, height: int) -> VideoFrame:

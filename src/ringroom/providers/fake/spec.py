@@ -96,6 +96,8 @@ class Fake(ProviderSpec):
     def _granted(self) -> Grants:
         try:
             token = self.token() if callable(self.token) else self.token
+        except ConfigurationError:
+            raise  # ours, which hold no secret
         except Exception as error:  # noqa: BLE001  (whatever the user's function raises)
             # As with livekit: a minter's message may quote the secret that it signs with.
             raise ConfigurationError(

@@ -168,6 +168,8 @@ def _claims(token: str) -> dict[str, Any]:
 def _minted(mint: Callable[[], str], room: str) -> str:
     try:
         token = mint()
+    except ConfigurationError:
+        raise  # ours, which hold no secret
     except Exception as error:  # noqa: BLE001  (whatever the user's function raises)
         # Not chained: a minter's message may quote the secret that it signs with.
         raise ConfigurationError(
