@@ -71,9 +71,10 @@ def _check_place(out: Path, *, overwrite: bool) -> None:
         raise ConfigurationError(f"{out}: is a folder, expected a file's name")
     if out.exists() and not overwrite:
         raise ConfigurationError(f"{out} is there already; --overwrite replaces it")
+    if not out.parent.is_dir():
+        raise ConfigurationError(f"{out}: cannot be written (no folder {out.parent})")
     if not os.access(out if out.exists() else out.parent, os.W_OK):
-        why = "not allowed" if out.parent.is_dir() else f"no folder {out.parent}"
-        raise ConfigurationError(f"{out}: cannot be written ({why})")
+        raise ConfigurationError(f"{out}: cannot be written (not allowed)")
 
 
 def _receive(transport: ringroom.Transport, progress: _Progress, seconds: float | None) -> None:
