@@ -97,6 +97,14 @@ def test_version_and_providers(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"fake", "livekit"} <= set(capsys.readouterr().out.split())
 
 
+def test_without_standard_output_and_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell's ``>&-``: there is no such file object then."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["providers"]) == 0
+    assert main(["run", "no_such_module:x"]) == 1
+
+
 # Tokens and secrets.
 
 

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"ringroom: {text}\n")
+    if sys.stderr is not None:  # it was closed
+        sys.stderr.write(f"ringroom: {text}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
