@@ -37,7 +37,7 @@ from ringroom.testing import FakeRoom
 NAN, INF = float("nan"), float("inf")
 PCM = b"\0\0"
 TRACK = TrackInfo(sid="TR", name="mic", kind=Kind.AUDIO, participant="ann")
-NO_TEXT = (5, b"x", ["a"], True, object())
+NO_TEXT = (5, b"x", ["a"], True, object(), np.zeros(2))
 NO_TIME = ("1", NAN, INF, True, [1], 10**7)
 
 
@@ -104,6 +104,24 @@ def test_options_whose_names_are_no_text() -> None:
     refuses(ConfigurationError, "unknown option 5", lambda: ringroom.transport("livekit", config))
 
 
+def test_a_token_in_the_wrong_place_is_not_quoted() -> None:
+    token = "hunter2." * 40 + "signature"
+    for call in (
+        lambda: ringroom.transport(token),
+        lambda: ringroom.transport("fake", room=token),
+        lambda: ringroom.PublishOptions(mode=token),  # type: ignore[arg-type]
+        lambda: ringroom.LiveKit(url="ws://host", token="t", sdk_path=token),
+    ):
+        with pytest.raises(RingroomError) as caught:
+            call()
+        assert "signature" not in str(caught.value)
+
+
+@pytest.mark.parametrize("io", [None, 5, "threads", np.zeros(2), ["thread"]])
+def test_where_the_connection_lives(fake_room: FakeRoom, io: Any) -> None:
+    refuses(ConfigurationError, "io is", lambda: ringroom.transport("fake", room=fake_room, io=io))
+
+
 @pytest.mark.parametrize("provider", [None, 5, b"fake", ["fake"], ringroom.LiveKit, FakeRoom])
 def test_providers_that_are_none(provider: Any) -> None:
     refuses(ConfigurationError, "expected a name", lambda: build(provider, {}))
@@ -127,6 +145,24 @@ class Asynchronous(Processor):
 
 class Hasty(Processor):
     mode = "fast"  # type: ignore[assignment]
+
+
+class Spelt(Processor):
+    kinds = "audio"
+
+
+class Short(Processor):
+    def open(self) -> None:  # type: ignore[override]
+        pass
+
+
+class Startless(Processor):
+    def start(self) -> None:  # type: ignore[override]
+        pass
+
+
+class Numb(Processor):
+    process = 5  # type: ignore[assignment]
 
 
 class Deaf(Processor):
@@ -153,11 +189,28 @@ async def generating(frame: Any) -> Any:
         (generating, "process is async"),
         (Hasty, "mode is 'fast'"),
         (Deaf, "kinds has 'smell'"),
+        (Spelt, "kinds is 'audio'"),
+        (lambda: None, "the processor's process: .*expected a function of a frame"),
+        (lambda frame, track: None, "the processor's process: .*'track'"),
+        (Short, "the processor's open: .*expected a function of a track"),
+        (Numb, "the processor's process is 5, expected a function of a frame"),
+        (Startless, "the processor's start: .*expected a function of a Context"),
         ((lambda lines: lambda frame: next(lines))(line for line in ""), "cannot be sent"),
     ],
 )
 def test_processors_that_are_none(fake_room: FakeRoom, processor: Any, match: str) -> None:
     refuses(ConfigurationError, match, lambda: Pool(processor, "fake", room=fake_room))
+
+
+@pytest.mark.parametrize("member", [None, 5, [asynchronous], Spelt, Short, asynchronous])
+def test_chains_of_what_is_none(member: Any) -> None:
+    refuses(ConfigurationError, "expected", lambda: ringroom.chain(lambda frame: frame, member))
+
+
+@pytest.mark.parametrize("name", ["on_event", "on_error"])
+@pytest.mark.parametrize("call", [5, "log", asynchronous, lambda: None, lambda a, b: None])
+def test_callbacks_of_a_pool(name: str, call: Any) -> None:
+    refuses(ConfigurationError, f"{name}.* expected", lambda: PoolOptions(**{name: call}))
 
 
 def test_a_pool_that_does_not_run(fake_room: FakeRoom) -> None:
@@ -246,10 +299,21 @@ def test_a_frame_that_was_spoiled_after_it_was_made(
 
 
 def test_a_picture_that_was_spoiled_after_it_was_made(transport: Transport) -> None:
-    for data in (np.zeros(5, np.uint8), np.zeros(6, np.int16), bytes(6)):
+    for name, value in (
+        ("data", np.zeros(5, np.uint8)),
+        ("data", np.zeros(6, np.int16)),
+        ("data", bytes(6)),
+        ("width", "2"),
+        ("height", None),
+        ("width", 2.0),
+        ("rotation", 45),
+        ("timestamp_us", 1.5),
+        ("track", 5),
+    ):
         picture = VideoFrame(bytes(6), 2, 2)
-        picture.data = data  # type: ignore[assignment]
-        refuses(FrameError, "no picture", lambda frame=picture: transport.send(frame))  # type: ignore[misc]
+        setattr(picture, name, value)
+        refuses(FrameError, "picture|the |is ", lambda frame=picture: transport.send(frame))  # type: ignore[misc]
+    assert transport.stats().sent.sent == 0
 
 
 @pytest.mark.parametrize("timeout", NO_TIME)
@@ -435,6 +499,7 @@ def _on_a_loop_of_its_own(call: Callable[[], Any]) -> None:
         {"metadata": "\ud800"},
         {"metadata": "x" * 600_000},
         {"attributes": 5},
+        {"attributes": np.zeros(2)},
         {"attributes": {"a": 5}},
         {"attributes": {5: "a"}},
     ],
@@ -455,6 +520,39 @@ def test_what_a_participant_cannot_become(fake_room: FakeRoom) -> None:
     refuses(FrameError, "channels", lambda: ann.publish_audio("mic", 16_000, "x"))  # type: ignore[arg-type]
     refuses(FrameError, "no picture", lambda: ann.publish_video().show(PCM))  # type: ignore[arg-type]
     refuses(FrameError, "a frequency", lambda: ann.publish_audio().tone(NAN))
+
+
+@pytest.mark.parametrize("value", ["x", None, NAN, True, -1, 1j, [1], np.zeros(2)])
+def test_times_of_the_kit_are_numbers(fake_room: FakeRoom, value: Any) -> None:
+    """They reached the room's thread, and ended it."""
+    ann = fake_room.join("ann")
+    mic = ann.publish_audio()
+    faults = fake_room.faults
+    calls: list[Callable[[], Any]] = [
+        lambda: mic.tone(seconds=0.01, speed=value),
+        lambda: faults.late(value),
+        lambda: faults.bursts(value),
+        lambda: faults.slow_connect(value),
+        lambda: faults.slow_subscribing(value),
+        lambda: faults.publish_refused().lasting(value),
+        lambda: faults.out_of_order(value),
+    ]
+    if value is not None:  # it is never noticed
+        calls.append(lambda: ann.vanish(value))
+    if not isinstance(value, int) or value is True:  # the other way round is a drift too
+        calls.append(lambda: faults.drift(value))
+    for call in calls:
+        refuses(ConfigurationError, "expected", call)
+    for speech in (lambda: mic.silence(value), lambda: mic.noise(value), lambda: mic.count(value)):
+        refuses(FrameError, "expected", speech)  # type: ignore[arg-type]
+    mic.tone(seconds=0.02, speed=50, wait=True)  # the room goes on
+
+
+def test_what_a_room_is_made_with() -> None:
+    for clock in (5, "now", FakeRoom):
+        refuses(ConfigurationError, "clock is", lambda clock=clock: FakeRoom(clock=clock))  # type: ignore[misc]
+    for kept in ("x", -1, 1.5, None, True):
+        refuses(ConfigurationError, "kept", lambda kept=kept: FakeRoom(kept_pictures=kept))  # type: ignore[misc]
 
 
 def test_a_person_in_a_room_may_say_anything_that_is_text() -> None:

@@ -77,6 +77,8 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ["run"],
         ["run", "app:f", "--route", "somewhere"],
         ["token", "--room", "r"],
+        ["run", "app:f", "--kinds", ""],
+        ["run", "app:f", "--participants", ","],
     ],
 )
 def test_wrong_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +95,14 @@ def test_version_and_providers(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"ringroom \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
     assert main(["providers"]) == 0
     assert {"fake", "livekit"} <= set(capsys.readouterr().out.split())
+
+
+def test_without_standard_output_and_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell's ``>&-``: there is no such file object then."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["providers"]) == 0
+    assert main(["run", "no_such_module:x"]) == 1
 
 
 # Tokens and secrets.
@@ -134,6 +144,26 @@ def test_key_and_secret_from_files(tmp_path: Path, capsys: pytest.CaptureFixture
     assert not err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--identity", "\udcff", "--room", "r"), "token's identity is not valid Unicode"),
+        (("--identity", "i", "--room", "r" * 257), "token's room has 257 bytes"),
+        (("--identity", "i", "--room", ""), "token's room is empty"),
+        (("--identity", "i", "--room", "r", "--name", "\udcff"), "token's name is not valid"),
+    ],
+)
+def test_tokens_that_no_server_takes_are_not_minted(
+    words: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
+    assert message in refused(capsys, "token", *words)
+
+
 def test_keys_that_are_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -165,7 +195,8 @@ def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "lacking.py").write_text("import no_such_package\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    for name in ("my_app", "broken", "lacking"):
+    (tmp_path / "script.py").write_text("raise SystemExit(3)\n")
+    for name in ("my_app", "broken", "lacking", "script"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return "my_app:echo"
 
@@ -182,6 +213,11 @@ def test_a_processor_is_found_in_the_current_folder(application: str) -> None:
         (":echo", "expected MODULE:NAME"),
         ("my_app:nothing", "my_app has no 'nothing'"),
         ("no_module:echo", "no module 'no_module'"),
+        ("my_app.py:echo", "or installed; leave out the .py"),
+        ("./my_app:echo", "expected MODULE:NAME"),
+        (".my_app:echo", "expected MODULE:NAME"),
+        ("my_app:", "expected MODULE:NAME"),
+        ("script:main", "script does not import: it exits (3)"),
         ("lacking:echo", "lacking does not import: No module named 'no_such_package'"),
         ("broken:echo", "broken does not import: division by zero"),
     ],
@@ -351,10 +387,16 @@ def test_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_demo_refuses_a_file_that_is_no_wav(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    noise = tmp_path / "noise.wav"
-    noise.write_bytes(b"no wav")
-    assert main(["demo", "--seconds", "1", "--wav", str(noise)]) == 1
-    assert "no 16-bit PCM WAV file" in capsys.readouterr().err
+    noise, heard = tmp_path / "noise.wav", tmp_path / "heard.wav"
+    for content, why in ((b"no wav file", "RIFF"), (b"", "cut off")):
+        noise.write_bytes(content)
+        told = refused(capsys, "demo", "--wav", str(noise), "--out", str(heard))
+        assert told.startswith(f"no 16-bit PCM WAV file: {noise}: is no WAV file of PCM (")
+        assert why in told
+    for file, why in ((tmp_path, "Is a directory"), (tmp_path / "none", "No such file")):
+        told = refused(capsys, "demo", "--wav", str(file), "--out", str(heard))
+        assert told.startswith(f"{file}: cannot be read ({why}")
+    assert not heard.exists()
 
 
 @pytest.mark.once

@@ -190,6 +190,12 @@ def test_rates(rate: int) -> None:
 # Audio, wrong.
 
 
+def released() -> memoryview:
+    view = memoryview(bytes(24))
+    view.release()
+    return view
+
+
 @pytest.mark.parametrize(
     ("given_samples", "channels", "match"),
     [
@@ -225,6 +231,11 @@ def test_rates(rate: int) -> None:
         ([], None, "without samples"),
         ([0.0, float("nan")], None, "NaN"),
         (np.array([np.inf], np.float32), None, "infinite"),
+        ([0.0, -20_000.0], None, r"reaches 20000, expected \[-1, 1\]; divide"),
+        (np.full(4, 60_000, np.float16), None, "divide"),
+        (np.ma.array([1, 2], mask=[True, False], dtype=np.int16), None, "masked"),
+        (released(), None, "was released"),
+        (np.zeros((1, 160), np.int16), None, "planar"),
         (PCM, 0, "channels is 0"),
         (PCM, 3, "channels is 3"),
         (PCM, -1, "channels is -1"),
@@ -295,11 +306,19 @@ def test_pictures_of_any_array_form() -> None:
         (bytes(24), 4, "4", "height is '4'"),
         (bytes(24), True, 4, "width is True"),
         (bytes(24), None, 4, "width is None"),
+        (np.ma.array(np.zeros(24, np.uint8)), 4, 4, "masked"),
+        (np.broadcast_to(np.uint8(0), (1 << 40,)), 4, 4, "takes 24"),  # a copy would take 1 TiB
+        (released(), 4, 4, "was released"),
     ],
 )
 def test_wrong_pictures(data: Any, width: Any, height: Any, match: str) -> None:
     with pytest.raises(FrameError, match=match):
         VideoFrame(data, width, height)
+
+
+def test_a_size_of_small_numbers_does_not_overflow() -> None:
+    picture = VideoFrame(bytes(200 * 200 * 3 // 2), np.uint8(200), np.uint8(200))  # type: ignore[arg-type]
+    assert (type(picture.width), picture.to_gray().shape) == (int, (200, 200))
 
 
 @pytest.mark.parametrize("rotation", [1, 45, -90, 360, 90.0, "90", None, False])
@@ -327,6 +346,8 @@ def test_wrong_timestamps(timestamp: Any) -> None:
         bytes(48),
         None,
         [[0, 0], [0, 0]],
+        np.ma.array(np.zeros((4, 4, 3), np.uint8)),
+        np.ma.array(np.zeros((4, 4), np.uint8)),
     ],
 )
 def test_wrong_pixels(make: Any, pixels: Any) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ringroom.errors import ConfigurationError
@@ -35,11 +36,34 @@ def test_groups_are_frozen_keyword_only_and_cross_processes(group: type[Any]) ->
     assert pickle.loads(pickle.dumps(made)) == made
 
 
+async def asynchronous(who: Any) -> bool:
+    return True
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_numbers_of_numpy_become_plain() -> None:
+    made: Any = SessionOptions(
+        sample_rate=np.int64(48_000),  # type: ignore[arg-type]
+        channels=np.uint8(2),  # type: ignore[arg-type]
+        frame_ms=np.int16(30),  # type: ignore[arg-type]
+        max_age=np.float32(0.5),  # type: ignore[arg-type]
+        publish=PublishOptions(queue_ms=np.int32(100), video_fps=np.float64(15)),  # type: ignore[arg-type]
+    )
+    assert (made.sample_rate, made.channels, made.frame_ms, made.max_age) == (48_000, 2, 30, 0.5)
+    values = (made.sample_rate, made.channels, made.frame_ms, made.max_age)
+    values += (made.publish.queue_ms, made.publish.video_fps)
+    assert [type(value) for value in values] == [int, int, int, float, int, float]
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"sample_rate": 7_999}, "expected 8000"),
-        ({"sample_rate": 48_001}, "at most 48000"),
+        ({"sample_rate": 7_999}, "expected 8000 to 48000"),
+        ({"sample_rate": 48_001}, "48001 Hz, expected 8000 to 48000"),
         ({"sample_rate": 16_000.0}, "whole number of Hz"),
         ({"sample_rate": "16000"}, "whole number of Hz"),
         ({"sample_rate": True}, "whole number of Hz"),
@@ -53,6 +77,17 @@ def test_groups_are_frozen_keyword_only_and_cross_processes(group: type[Any]) ->
         ({"kinds": 5}, r"\('audio', 'video'\)"),
         ({"kinds": ("audio", "smell")}, "'smell', expected some of: audio, video, data, event"),
         ({"kinds": (5,)}, "kinds has 5"),
+        ({"kinds": b""}, "kinds is b''"),
+        ({"kinds": np.array("audio")}, "kinds is array"),
+        ({"kinds": [np.zeros(2)]}, "kinds has array"),
+        ({"participants": b""}, "participants is b''"),
+        ({"participants": np.array("ann")}, "participants is array"),
+        ({"participants": lambda: True}, "too many positional .* a function of a Participant"),
+        ({"participants": lambda who, room: True}, "'room'; expected a function of a Participant"),
+        ({"participants": asynchronous}, "participants is async"),
+        ({"frame_ms": 10**5_000}, "frame_ms is <int>, expected 10 to 1000"),
+        ({"frame_ms": "a" * 10_000}, "^.{,160}$"),
+        ({"max_age": Unspeakable()}, "max_age is <Unspeakable>"),
         ({"participants": "ann"}, "a list of identities"),
         ({"participants": 5}, "a list of identities"),
         ({"participants": ["ann", ""]}, "empty or not text"),
@@ -97,7 +132,12 @@ def test_wrong_session_options(options: dict[str, Any], match: str) -> None:
         ({"video_fps": 0}, "video_fps"),
         ({"video_fps": NAN}, "video_fps"),
         ({"video_fps": 241}, "video_fps"),
-        ({"video_codec": "mpeg"}, "vp8, vp9, h264"),
+        ({"video_fps": np.zeros(2)}, "video_fps"),
+        ({"mode": np.array(["live", "speech"])}, "publish mode is array"),
+        ({"source": np.zeros(2)}, "source is array"),
+        ({"source": None}, "source is None"),
+        ({"dtx": 1}, "dtx is 1, expected True or False"),
+        ({"video_codec": "mpeg"}, "'vp8', 'vp9', 'h264'"),
         ({"source": "kitchen"}, "microphone"),
     ],
 )

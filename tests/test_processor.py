@@ -44,9 +44,22 @@ def test_replies_as_a_list() -> None:
     assert as_frames(frame) == [frame]
     assert as_frames((frame, message)) == [frame, message]
     assert as_frames(one for one in [message]) == [message]
-    for wrong in (3, b"x", "x", [frame, None], [[frame]], np.zeros(3)):
-        with pytest.raises(TypeError, match="a processor returned"):
+    for wrong in (3, b"x", "x", {"a": frame}, memoryview(b"x"), np.zeros(3), np.zeros(())):
+        name = type(wrong).__name__
+        with pytest.raises(TypeError, match=f"a processor returned {name}; expected a frame"):
             as_frames(wrong)  # type: ignore[arg-type]
+    for wrong in ([frame, None], [[frame]]):
+        with pytest.raises(TypeError, match="among its frames"):
+            as_frames(wrong)  # type: ignore[list-item]
+
+
+def test_what_a_generator_of_replies_raises_is_its_own() -> None:
+    def failing() -> Any:
+        yield sound(0.02)
+        len(5)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match="has no len"):
+        as_frames(failing())
 
 
 def test_a_reply_without_a_track_answers_and_stays_the_processors() -> None:

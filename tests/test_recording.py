@@ -528,3 +528,18 @@ def test_the_command_does_not_write_over_a_recording(
     assert main(["record", str(path), "--url", "ws://127.0.0.1:1", "--room", "r"]) == 1
     assert "is there already; --overwrite replaces it" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("where", "why"), [("", "is a folder"), ("no/call.mcap", "no folder"), ("file/x", "no folder")]
+)
+def test_where_nothing_can_be_recorded_no_room_is_joined(
+    where: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ringroom.cli import main
+
+    (tmp_path / "file").touch()
+    out = str(tmp_path / where)
+    assert main(["record", out, "--overwrite", "--url", "ws://127.0.0.1:1", "--room", "r"]) == 1
+    assert f"{Path(out)}" in (told := capsys.readouterr().err)
+    assert why in told

@@ -89,10 +89,17 @@ class Client:
         self.call("unpublish", name=name)
 
     def send_data(
-        self, payload: bytes, *, topic: str = "", reliable: bool = True, to: Sequence[str] = ()
+        self,
+        payload: bytes,
+        *,
+        topic: str = "",
+        reliable: bool = True,
+        to: Sequence[str] = (),
+        **more: Any,
     ) -> None:
+        """``times=`` (Go client): so often, as fast as it goes."""
         encoded = base64.b64encode(payload).decode()
-        self.call("data", payload=encoded, topic=topic, reliable=reliable, to=list(to))
+        self.call("data", payload=encoded, topic=topic, reliable=reliable, to=list(to), **more)
 
     def measure(self, seconds: float = 1.0) -> dict[tuple[str, str], Event]:
         """The browser's ears and eyes: what it gets on each track, by (participant, track)."""

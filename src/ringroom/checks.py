@@ -6,7 +6,6 @@ Everything here raises `FrameError`, which says what was wrong, what was expecte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -28,24 +27,49 @@ MAX_TOPIC_BYTES = 1_024
 MAX_IDENTITY_BYTES = 1_024
 MAX_DESTINATIONS = 1_000
 MAX_NAME_BYTES = 256
+# Beyond it float audio is not loud but in another scale, and would be noise at full level: 24 dB.
+MAX_OVERSHOOT = 16.0
 # Half an hour of mono at 48 kHz, 200 MB: beyond it somebody has mistaken a file for a frame.
 MAX_SAMPLES = 100_000_000
 
+MAX_SHOWN = 80
+
 Samples: TypeAlias = NDArray[np.int16]
+
+
+def shown(value: object) -> str:
+    """What was given, for a message: cut short, for it may be a file or a token that has gone into
+    the wrong place."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 (it is the caller's, and numbers of many digits raise too)
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
+def as_items(value: Any) -> tuple[Any, ...] | None:
+    """What a list, set or generator holds; None for text, bytes and what holds nothing."""
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        return None
+    try:
+        items = iter(value)
+    except TypeError:  # an array without dimensions has a way to iterate, which refuses
+        return None
+    return tuple(items)
 
 
 def is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def check_rate(sample_rate: int) -> int:
-    if type(sample_rate) is int and MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+def check_rate(sample_rate: int, most: int = MAX_SAMPLE_RATE) -> int:
+    if type(sample_rate) is int and MIN_SAMPLE_RATE <= sample_rate <= most:
         return sample_rate  # nearly always so, and asked several times for each frame
     if not is_whole(sample_rate):
-        raise FrameError(f"the sample rate is {sample_rate!r}, expected a whole number of Hz")
-    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise FrameError(f"the sample rate is {shown(sample_rate)}, expected a whole number of Hz")
+    if not MIN_SAMPLE_RATE <= sample_rate <= most:
         raise FrameError(
-            f"the sample rate is {sample_rate} Hz, expected {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+            f"the sample rate is {shown(sample_rate)} Hz, expected {MIN_SAMPLE_RATE} to {most}"
         )
     return int(sample_rate)
 
@@ -54,16 +78,26 @@ def check_channels(channels: int) -> int:
     if type(channels) is int and 1 <= channels <= 2:
         return channels
     if not is_whole(channels) or channels not in (1, 2):
-        raise FrameError(f"channels is {channels!r}, expected 1 (mono) or 2 (stereo)")
+        raise FrameError(f"channels is {shown(channels)}, expected 1 (mono) or 2 (stereo)")
     return int(channels)
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> tuple[int, int]:
+    """As plain numbers: the small ones of numpy overflow where they are multiplied."""
     for name, value in (("width", width), ("height", height)):
         if not is_whole(value):
-            raise FrameError(f"the {name} is {value!r}, expected a whole number of pixels")
+            raise FrameError(f"the {name} is {shown(value)}, expected a whole number of pixels")
         if not 2 <= value <= MAX_SIDE:
-            raise FrameError(f"the {name} is {value} pixels, expected 2 to {MAX_SIDE}")
+            raise FrameError(f"the {name} is {shown(value)} pixels, expected 2 to {MAX_SIDE}")
+    return int(width), int(height)
+
+
+def check_origin(rotation: int, timestamp_us: int) -> tuple[int, int]:
+    if not is_whole(rotation) or rotation not in (0, 90, 180, 270):
+        raise FrameError(f"rotation is {shown(rotation)}, expected 0, 90, 180 or 270")
+    if not is_whole(timestamp_us) or not -(1 << 63) <= timestamp_us < 1 << 63:
+        raise FrameError(f"timestamp_us is {shown(timestamp_us)}, expected microseconds in 64 bits")
+    return int(rotation), int(timestamp_us)
 
 
 def as_number(what: str, value: object) -> float:
@@ -98,17 +132,19 @@ def check_name(what: str, name: str) -> str:
 
 
 def as_destinations(to: Any) -> tuple[str, ...]:
-    if isinstance(to, str) or not isinstance(to, Iterable):
-        raise FrameError(f"the destinations are {to!r}, expected a tuple of identities")
-    identities = tuple(check_text("destination identity", each, MAX_IDENTITY_BYTES) for each in to)
-    if len(identities) > MAX_DESTINATIONS:
-        raise FrameError(f"{len(identities)} destinations, at most {MAX_DESTINATIONS} are allowed")
-    return identities
+    items = as_items(to)
+    if items is None:
+        raise FrameError(f"the destinations are {shown(to)}, expected a tuple of identities")
+    if len(items) > MAX_DESTINATIONS:
+        raise FrameError(f"{len(items)} destinations, at most {MAX_DESTINATIONS} are allowed")
+    return tuple(check_text("destination identity", each, MAX_IDENTITY_BYTES) for each in items)
 
 
 def as_samples(samples: Any, channels: int | None) -> Samples:
     if channels is not None:
         check_channels(channels)
+    if isinstance(samples, memoryview):
+        byte_size(samples)  # asks whether it was released
     if isinstance(samples, bytes | bytearray):
         array = from_pcm(samples)
     elif isinstance(samples, memoryview):
@@ -127,7 +163,7 @@ def as_samples(samples: Any, channels: int | None) -> Samples:
     if array.ndim != 2 or array.shape[1] not in (1, 2):
         raise FrameError(
             f"audio of shape {array.shape}, expected (samples per channel, channels) "
-            "with 1 or 2 channels"
+            "with 1 or 2 channels; transpose what is planar with .T"
         )
     if channels is not None and array.shape[1] != channels:
         raise FrameError(f"audio of shape {array.shape} has not the {channels} channels asked for")
@@ -170,9 +206,16 @@ def from_array(samples: Any) -> Samples:
     except (ValueError, TypeError) as error:
         raise FrameError(f"audio samples do not form an array: {error}") from None
     check_length(array.size)
+    refuse_masked(samples)
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise FrameError("float audio holds NaN or infinite samples; expected [-1, 1]")
+        peak = np.abs(array).max(initial=0)
+        if peak > MAX_OVERSHOOT:
+            raise FrameError(
+                f"float audio reaches {peak:.6g}, expected [-1, 1]; divide what is in the scale of "
+                "int16 by 32768"
+            )
         # 32767 has no place in 16 bits of float; it would become 32768 and wrap.
         wide = array.astype(np.float32) if array.dtype.itemsize < 4 else array
         scaled: Samples = np.rint(np.clip(wide, -1.0, 1.0) * 32767.0).astype(np.int16)
@@ -185,22 +228,39 @@ def from_array(samples: Any) -> Samples:
     )
 
 
+def byte_size(view: memoryview) -> int:
+    try:
+        return view.nbytes
+    except ValueError:
+        raise FrameError("the memoryview was released; keep it until the frame is made") from None
+
+
+def refuse_masked(array: object) -> None:
+    if isinstance(array, np.ma.MaskedArray):
+        raise FrameError("a masked array has holes; fill them first, with .filled(0)")
+
+
 def as_i420(data: Any, width: int, height: int) -> NDArray[np.uint8]:
     if isinstance(data, np.ndarray):
         if data.dtype != np.uint8:
             raise FrameError(f"I420 of dtype {data.dtype}, expected uint8")
-        array = np.ascontiguousarray(data).reshape(-1)
-    elif isinstance(data, bytes | bytearray | memoryview):
-        array = np.frombuffer(bytes(data), np.uint8)
+        refuse_masked(data)
+        size = data.size
+    elif isinstance(data, bytes | bytearray):
+        size = len(data)
+    elif isinstance(data, memoryview):
+        size = byte_size(data)
     else:
         raise FrameError(f"a picture of type {type(data).__name__}, expected bytes or an array")
     expected = colour.i420_size(width, height)
-    if array.size != expected:
+    if size != expected:  # before anything is copied
         raise FrameError(
-            f"I420 of {array.size} bytes, but {width}x{height} takes {expected}; "
+            f"I420 of {size} bytes, but {width}x{height} takes {expected}; "
             "use VideoFrame.from_rgb for RGB pixels"
         )
-    return array
+    if isinstance(data, np.ndarray):
+        return np.ascontiguousarray(data).reshape(-1)
+    return np.frombuffer(bytes(data), np.uint8)
 
 
 def pixel_size(pixels: NDArray[np.uint8], depth: int) -> tuple[int, int]:
@@ -208,6 +268,7 @@ def pixel_size(pixels: NDArray[np.uint8], depth: int) -> tuple[int, int]:
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         found = getattr(pixels, "dtype", type(pixels).__name__)
         raise FrameError(f"pixels of {found}, expected a uint8 array of shape {wanted}")
+    refuse_masked(pixels)
     if pixels.ndim != (2 if depth == 1 else 3) or (depth == 3 and pixels.shape[2] != 3):
         raise FrameError(f"pixels of shape {pixels.shape}, expected {wanted}")
     check_size(pixels.shape[1], pixels.shape[0])

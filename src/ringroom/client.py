@@ -252,7 +252,7 @@ class Transport(Sender):
         """
         self._check_open()
         wanted = wanted_kinds(self._connection, kinds)
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         only = None if participants is None else as_identities(participants)
         with self._connection.lock:
             inbox = self._connection.session.open_inbox(wanted, only)
@@ -376,6 +376,8 @@ def _as_pcm(pcm: Any) -> memoryview:
         view = memoryview(pcm)
     except TypeError:
         raise FrameError(f"{type(pcm).__name__} is no PCM; expected bytes") from None
+    except ValueError as error:
+        raise FrameError(f"no PCM can be had: {error}") from None
     if view.format not in ("b", "B", "c", "h", "<h"):
         # The bytes of floats, played as int16, are noise at full level.
         raise FrameError(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from ringroom import messages as m
+from ringroom.checks import as_items, shown
 from ringroom.connection import Connection, Statistics
 from ringroom.errors import BusyError, ClosedError, ConfigurationError
 from ringroom.frames import Frame, Kind
@@ -134,15 +135,13 @@ def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> froze
     asked = connection.options.kinds
     if kinds is None:
         return frozenset(asked)
-    if (
-        isinstance(kinds, str)
-        or not isinstance(kinds, Iterable)
-        or not all(kind in asked for kind in kinds)
-    ):
+    items = as_items(kinds)
+    if items is None or not all(isinstance(kind, str) and kind in asked for kind in items):
         raise ConfigurationError(
-            f"recv of {kinds!r}, but the transport was opened with kinds={tuple(map(str, asked))}"
+            f"recv of {shown(kinds)}, but the transport was opened with "
+            f"kinds={tuple(map(str, asked))}"
         )
-    return frozenset(Kind(kind) for kind in kinds)
+    return frozenset(map(Kind, items))
 
 
 def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:

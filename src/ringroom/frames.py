@@ -124,7 +124,8 @@ class AudioFrame:
     """A piece of sound: ``samples`` is an int16 array of shape (samples per channel, channels).
 
     ``samples`` may be given as bytes (interleaved little-endian int16, as PCM files hold it), as an
-    int16 array, or as a float array in [-1, 1], which is scaled by 32767 and clipped; a
+    int16 array, or as a float array in [-1, 1], which is scaled by 32767 and clipped (what is far
+    outside, beyond 16, is in another scale and is refused); a
     one-dimensional array is interleaved if ``channels`` is 2. The array is not copied when it
     already has the right form. Frames are read-only once they are sent or were received.
 
@@ -254,16 +255,13 @@ class VideoFrame:
         timestamp_us: int = 0,
         track: TrackInfo | str | None = None,
     ) -> None:
-        checks.check_size(width, height)
-        if not checks.is_whole(rotation) or rotation not in (0, 90, 180, 270):
-            raise FrameError(f"rotation is {rotation!r}, expected 0, 90, 180 or 270")
-        if not checks.is_whole(timestamp_us) or not -(1 << 63) <= timestamp_us < 1 << 63:
-            raise FrameError(f"timestamp_us is {timestamp_us!r}, expected microseconds in 64 bits")
+        width, height = checks.check_size(width, height)
+        rotation, timestamp_us = checks.check_origin(rotation, timestamp_us)
         self.data = checks.as_i420(data, width, height)
-        self.width = int(width)
-        self.height = int(height)
-        self.rotation = int(rotation)
-        self.timestamp_us = int(timestamp_us)
+        self.width = width
+        self.height = height
+        self.rotation = rotation
+        self.timestamp_us = timestamp_us
         self.track = _checked_track(track)
         self.sequence = 0
         self.received_ns = 0
@@ -359,7 +357,7 @@ class DataFrame:
                 f"{checks.MAX_DATA_BYTES}; split it"
             )
         if not isinstance(self.reliable, bool):
-            raise FrameError(f"reliable is {self.reliable!r}, expected True or False")
+            raise FrameError(f"reliable is {checks.shown(self.reliable)}, expected True or False")
         checks.check_text("topic", self.topic, checks.MAX_TOPIC_BYTES)
         checks.check_text("sender's identity", self.participant, checks.MAX_IDENTITY_BYTES)
         object.__setattr__(self, "to", checks.as_destinations(self.to))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
 
-from ringroom.checks import MAX_IDENTITY_BYTES, check_channels, check_rate, check_text
+from ringroom.checks import (
+    MAX_IDENTITY_BYTES,
+    as_items,
+    check_channels,
+    check_rate,
+    check_text,
+    is_whole,
+    shown,
+)
 from ringroom.errors import ConfigurationError, FrameError
 from ringroom.frames import Kind, Participant
 
@@ -28,10 +38,13 @@ MEDIA = (Kind.AUDIO, Kind.VIDEO)
 
 # 10 ms is WebRTC's own packet of samples; below it nothing arrives, beyond 1 s nobody waits.
 MIN_FRAME_MS, MAX_FRAME_MS = 10, 1_000
+# That is Opus.
+MAX_RECEIVED_RATE = 48_000
 # Eleven days, in milliseconds still an int of C.
 MAX_TIMEOUT = 1_000_000
 # Seconds between two tries to join again.
 MAX_WAIT = 3_600
+SOURCES = ("microphone", "camera", "screen_share", "screen_share_audio")
 VIDEO_CODECS = ("vp8", "vp9", "h264", "h265", "av1")
 
 
@@ -57,26 +70,16 @@ class PublishOptions:
     """microphone, camera, screen_share, screen_share_audio; empty: by the kind of the track."""
 
     def __post_init__(self) -> None:
-        if self.mode not in get_args(Mode):
-            raise ConfigurationError(f"publish mode is {self.mode!r}, expected 'speech' or 'live'")
-        check_whole("queue_ms", self.queue_ms, 20, 1_000)
-        if self.video_codec not in VIDEO_CODECS:
-            known = ", ".join(VIDEO_CODECS)
-            raise ConfigurationError(
-                f"video_codec is {self.video_codec!r}, expected one of: {known}"
-            )
+        check_choice("publish mode", self.mode, get_args(Mode))
+        settle_whole(self, "queue_ms", 20, 1_000)
+        check_choice("video_codec", self.video_codec, VIDEO_CODECS)
         for name in ("audio_bitrate", "video_bitrate"):
             if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name), 1_000, 100_000_000)
-        check_range("video_fps", self.video_fps, 0.1, 240)
+                settle_whole(self, name, 1_000, 100_000_000)
+        settle_number(self, "video_fps", 0.1, 240)
         for name in ("dtx", "red", "simulcast"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(
-                    f"{name} is {getattr(self, name)!r}, expected True or False"
-                )
-        sources = ("", "microphone", "camera", "screen_share", "screen_share_audio")
-        if self.source not in sources:
-            raise ConfigurationError(f"source is {self.source!r}, expected one of {sources[1:]}")
+            check_flag(name, getattr(self, name))
+        check_choice("source", self.source, SOURCES, empty=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +108,11 @@ class Reconnect:
     the provider still tries to heal it."""
 
     def __post_init__(self) -> None:
-        check_whole("retries", self.retries, 0, 1_000_000)
-        check_range("backoff", self.backoff, 0.01, MAX_WAIT)
-        check_range("longest", self.longest, self.backoff, MAX_WAIT)
-        check_range("jitter", self.jitter, 0, 1)
-        check_range("deadline", self.deadline, 0.1, MAX_TIMEOUT)
+        settle_whole(self, "retries", 0, 1_000_000)
+        settle_number(self, "backoff", 0.01, MAX_WAIT)
+        settle_number(self, "longest", self.backoff, MAX_WAIT)
+        settle_number(self, "jitter", 0, 1)
+        settle_number(self, "deadline", 0.1, MAX_TIMEOUT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,31 +136,28 @@ class SessionOptions:
 
     def __post_init__(self) -> None:
         try:
-            check_rate(self.sample_rate)
-            check_channels(self.channels)
+            rate = check_rate(self.sample_rate, MAX_RECEIVED_RATE)
+            object.__setattr__(self, "sample_rate", rate)
+            object.__setattr__(self, "channels", check_channels(self.channels))
         except FrameError as error:
             raise ConfigurationError(str(error)) from None
-        if self.sample_rate > 48_000:
-            raise ConfigurationError(
-                f"the sample rate is {self.sample_rate} Hz, expected at most 48000 (that is Opus)"
-            )
-        object.__setattr__(self, "kinds", _as_kinds(self.kinds))
+        object.__setattr__(self, "kinds", as_kinds(self.kinds))
         object.__setattr__(self, "participants", _as_participants(self.participants))
-        check_whole("frame_ms", self.frame_ms, MIN_FRAME_MS, MAX_FRAME_MS)
+        settle_whole(self, "frame_ms", MIN_FRAME_MS, MAX_FRAME_MS)
         if self.frame_ms % 10:
             raise ConfigurationError(
                 f"frame_ms is {self.frame_ms}, expected a multiple of 10 (WebRTC's packet)"
             )
-        check_range("max_age", self.max_age, 0.02, 60)
-        check_range("connect_timeout", self.connect_timeout, 0.1, 600)
-        check_range("close_timeout", self.close_timeout, 0.1, 600)
+        settle_number(self, "max_age", 0.02, 60)
+        settle_number(self, "connect_timeout", 0.1, 600)
+        settle_number(self, "close_timeout", 0.1, 600)
         if not isinstance(self.publish, PublishOptions):
             raise ConfigurationError(
                 f"publish is {type(self.publish).__name__}, expected ringroom.PublishOptions(...)"
             )
         if not isinstance(self.reconnect, Reconnect):
             raise ConfigurationError(
-                f"reconnect is {self.reconnect!r}, expected ringroom.Reconnect(...); "
+                f"reconnect is {shown(self.reconnect)}, expected ringroom.Reconnect(...); "
                 "Reconnect(retries=0) never joins again"
             )
 
@@ -177,48 +177,111 @@ class TransportConfig:
             raise ConfigurationError(f"extra is {type(self.extra).__name__}, expected a mapping")
 
 
-def check_whole(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+def check_whole(name: str, value: Any, low: int, high: int) -> int:
+    """As a plain number: those of numpy do not travel. Raises `ConfigurationError`."""
+    if not is_whole(value):
         raise ConfigurationError(
-            f"{name} is {value!r}, expected a whole number from {low} to {high}"
+            f"{name} is {shown(value)}, expected a whole number from {low} to {high}"
         )
-    check_range(name, value, low, high)
-
-
-def check_range(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigurationError(f"{name} is {value!r}, expected a number from {low} to {high}")
     if not low <= value <= high:
-        raise ConfigurationError(f"{name} is {value}, expected {low} to {high}")
+        raise ConfigurationError(f"{name} is {shown(value)}, expected {low} to {high}")
+    return int(value)
 
 
-def _as_kinds(kinds: Iterable[str]) -> tuple[Kind, ...]:
-    if isinstance(kinds, str) or not isinstance(kinds, Iterable):
-        raise ConfigurationError(f"kinds is {kinds!r}, expected a tuple such as ('audio', 'video')")
+def check_range(name: str, value: Any, low: float, high: float) -> float:
+    """As a plain number. Raises `ConfigurationError`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ConfigurationError(
+            f"{name} is {shown(value)}, expected a number from {low} to {high}"
+        )
+    number: Any = value  # `Real` is not known to have an order
+    if not low <= number <= high:
+        raise ConfigurationError(f"{name} is {shown(value)}, expected {low} to {high}")
+    return int(number) if is_whole(value) else float(number)
+
+
+def check_positive(name: str, value: Any, most: float = MAX_TIMEOUT) -> float:
+    """As a plain number above 0. Raises `ConfigurationError`."""
+    if isinstance(value, Real) and value == 0:
+        raise ConfigurationError(f"{name} is {shown(value)}, expected more than 0")
+    return check_range(name, value, 0, most)
+
+
+def settle_whole(options: object, name: str, low: int, high: int) -> None:
+    """Check a field of frozen options, and leave the plain number there."""
+    object.__setattr__(options, name, check_whole(name, getattr(options, name), low, high))
+
+
+def settle_number(options: object, name: str, low: float, high: float) -> None:
+    """Check a field of frozen options, and leave the plain number there."""
+    object.__setattr__(options, name, check_range(name, getattr(options, name), low, high))
+
+
+def check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} is {shown(value)}, expected True or False")
+
+
+def check_choice(name: str, value: object, known: tuple[str, ...], *, empty: bool = False) -> None:
+    """Raises `ConfigurationError` for what is none of those, nor the empty text if that will do."""
+    if not isinstance(value, str) or not (value in known or (empty and not value)):
+        *others, last = map(repr, known)
+        raise ConfigurationError(
+            f"{name} is {shown(value)}, expected {', '.join(others)} or {last}"
+        )
+
+
+def check_function(name: str, function: Any, *given: str) -> None:
+    """That it can be called with these values, and answers when it is. Raises
+    `ConfigurationError`."""
+    expected = f"a function of {' and '.join(given)}" if given else "a function without arguments"
+    if not callable(function):
+        raise ConfigurationError(f"{name} is {shown(function)}, expected {expected}")
+    asks = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    if any(ask(function) or ask(getattr(function, "__call__", None)) for ask in asks):  # noqa: B004
+        raise ConfigurationError(
+            f"{name} is async, and there is no event loop where it is called; expected an ordinary "
+            "function (it may block)"
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some that are made in C do not tell
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise ConfigurationError(f"{name}: {error}; expected {expected}") from None
+
+
+def as_kinds(kinds: Any) -> tuple[Kind, ...]:
+    """``kinds=`` as a tuple, each once. Raises `ConfigurationError`."""
+    items = as_items(kinds)
+    if items is None:
+        raise ConfigurationError(
+            f"kinds is {shown(kinds)}, expected a tuple such as ('audio', 'video')"
+        )
     known = ", ".join(Kind)
-    result: list[Kind] = []
-    for kind in kinds:
-        if kind not in list(Kind):
-            raise ConfigurationError(f"kinds has {kind!r}, expected some of: {known}")
-        result.append(Kind(kind))
-    return tuple(dict.fromkeys(result))
+    for kind in items:
+        if not isinstance(kind, str) or kind not in list(Kind):
+            raise ConfigurationError(f"kinds has {shown(kind)}, expected some of: {known}")
+    return tuple(dict.fromkeys(map(Kind, items)))
 
 
 def _as_participants(value: Any) -> Participants:
-    if value is None or callable(value):
+    if callable(value):
+        check_function("participants", value, "a Participant")
         return value  # type: ignore[no-any-return]
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ConfigurationError(
-            f"participants is {value!r}, expected a list of identities or a function of Participant"
-        )
-    return as_identities(value)
+    return None if value is None else as_identities(value)
 
 
 def as_identities(value: Any) -> frozenset[str]:
     """``participants=`` as a set. Raises `ConfigurationError`."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ConfigurationError(f"participants is {value!r}, expected a list of identities")
-    identities = list(value)
+    identities = as_items(value)
+    if identities is None:
+        raise ConfigurationError(
+            f"participants is {shown(value)}, expected a list of identities (or, where the "
+            "connection is opened, a function of a Participant)"
+        )
     if not all(isinstance(identity, str) and identity for identity in identities):
         raise ConfigurationError("participants has an identity that is empty or not text")
     try:
@@ -229,10 +292,9 @@ def as_identities(value: Any) -> frozenset[str]:
     return frozenset(identities)
 
 
-def check_timeout(seconds: object) -> None:
+def check_timeout(seconds: float | None) -> float | None:
     """For ``timeout=``: None waits for ever, what is below 0 is over at once.
 
     Raises `ConfigurationError`.
     """
-    if seconds is not None:
-        check_range("timeout", seconds, -MAX_TIMEOUT, MAX_TIMEOUT)
+    return None if seconds is None else check_range("timeout", seconds, -MAX_TIMEOUT, MAX_TIMEOUT)

@@ -14,7 +14,14 @@ from dataclasses import asdict
 import numpy as np
 
 from ringroom import messages as m
-from ringroom.checks import as_destinations, check_name, check_rate, is_sound
+from ringroom.checks import (
+    as_destinations,
+    check_name,
+    check_origin,
+    check_rate,
+    check_size,
+    is_sound,
+)
 from ringroom.colour import i420_size
 from ringroom.errors import ConfigurationError, FrameError, RingroomError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
@@ -330,6 +337,8 @@ def _check_unspoiled(frame: AudioFrame | VideoFrame) -> None:
             )
         check_rate(frame.sample_rate)
         return
+    check_size(frame.width, frame.height)
+    check_origin(frame.rotation, frame.timestamp_us)
     data = frame.data
     whole = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 1
     if not whole or data.size != i420_size(frame.width, frame.height):

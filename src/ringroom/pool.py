@@ -344,7 +344,7 @@ class Pool(Sender):
     def wait(self, timeout: float | None = None) -> str:
         """Until the room ends; the reason. Raises what ended it otherwise (`LostProcessError`,
         `RoomError`), `TimeoutError` when the time is up and the pool goes on."""
-        check_timeout(timeout)
+        timeout = check_timeout(timeout)
         if not self._started and not self._closed:
             raise ClosedError(f"{self._connection.spec.name}: the pool does not run; use `with`")
         with self._changed:

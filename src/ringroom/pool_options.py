@@ -8,7 +8,15 @@ from typing import get_args
 
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Event
-from ringroom.options import Mode, Route, check_range, check_whole
+from ringroom.options import (
+    Mode,
+    Route,
+    check_choice,
+    check_flag,
+    check_function,
+    settle_number,
+    settle_whole,
+)
 from ringroom.processes.supervisor import Care
 from ringroom.processor import Problem
 
@@ -49,27 +57,23 @@ class PoolOptions:
     on_error: Callable[[Problem], None] | None = None
 
     def __post_init__(self) -> None:
-        check_whole("workers", self.workers, 1, 256)
-        check_whole("spares", self.spares, 0, 256)
-        check_whole("restarts", self.restarts, 0, 1_000_000)
-        if self.route not in get_args(Route):
-            raise ConfigurationError(f"route is {self.route!r}, expected 'participant' or 'track'")
-        if self.mode not in (None, *get_args(Mode)):
-            raise ConfigurationError(f"mode is {self.mode!r}, expected 'speech' or 'live'")
+        settle_whole(self, "workers", 1, 256)
+        settle_whole(self, "spares", 0, 256)
+        settle_whole(self, "restarts", 0, 1_000_000)
+        check_choice("route", self.route, get_args(Route))
+        if self.mode is not None:
+            check_choice("mode", self.mode, get_args(Mode))
         for name in ("start_timeout", "drain_timeout", "restart_window"):
-            check_range(name, getattr(self, name), 0, MAX_SECONDS)
+            settle_number(self, name, 0, MAX_SECONDS)
         for name in ("standby", "restart_stuck"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(
-                    f"{name} is {getattr(self, name)!r}, expected True or False"
-                )
+            check_flag(name, getattr(self, name))
         if self.stuck_after is not None:
-            check_range("stuck_after", self.stuck_after, 0.05, MAX_SECONDS)
+            settle_number(self, "stuck_after", 0.05, MAX_SECONDS)
         elif self.restart_stuck:
             raise ConfigurationError("restart_stuck goes with stuck_after, which is None")
-        for name in ("on_event", "on_error"):
-            if getattr(self, name) is not None and not callable(getattr(self, name)):
-                raise ConfigurationError(f"{name} is not callable")
+        for name, given in (("on_event", "an Event"), ("on_error", "a Problem")):
+            if getattr(self, name) is not None:
+                check_function(name, getattr(self, name), given)
 
     @property
     def care(self) -> Care:

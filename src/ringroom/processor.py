@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias, get_args
 
+import numpy as np
+
 from ringroom.errors import ConfigurationError
 from ringroom.frames import AudioFrame, DataFrame, Event, Frame, TrackInfo, VideoFrame
-from ringroom.options import Mode
+from ringroom.options import Mode, as_kinds, check_choice, check_function
 
 __all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
 
@@ -149,6 +151,14 @@ class _Chain(Processor):
         return any(processor.wants_events for processor in self._processors)
 
 
+_CALLS = {
+    "start": ("a Context",),
+    "open": ("a track",),
+    "process": ("a frame",),
+    "event": ("an Event",),
+    "close": ("a track",),
+    "stop": (),
+}
 ProcessorLike: TypeAlias = Processor | type[Processor] | Callable[..., Replies]
 
 
@@ -186,23 +196,14 @@ def as_processor(processor: ProcessorLike) -> Processor:
     Raises `ConfigurationError`.
     """
     made = _made(processor)
-    if made.mode not in get_args(Mode):
-        raise ConfigurationError(
-            f"the processor's mode is {made.mode!r}, expected 'speech' or 'live'"
-        )
-    for name in ("start", "open", "event", "close", "stop"):
-        _refuse_async(name, getattr(made, name))
-    _refuse_async("process", made._function if isinstance(made, _Function) else made.process)
+    check_choice("the processor's mode", made.mode, get_args(Mode))
+    as_kinds(made.kinds)
+    for name, given in _CALLS.items():
+        function = getattr(made, name)
+        if name == "process" and isinstance(made, _Function):
+            function = made._function
+        check_function(f"the processor's {name}", function, *given)
     return made
-
-
-def _refuse_async(name: str, function: Callable[..., object]) -> None:
-    asks = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-    if any(ask(function) or ask(getattr(function, "__call__", None)) for ask in asks):  # noqa: B004
-        raise ConfigurationError(
-            f"the processor's {name} is async, and a worker has no event loop; expected an "
-            "ordinary function (it may block)"
-        )
 
 
 def _made(processor: ProcessorLike) -> Processor:
@@ -235,12 +236,13 @@ def as_frames(replies: Replies) -> list[Frame]:
         return []
     if isinstance(replies, AudioFrame | VideoFrame | DataFrame):
         return [replies]
-    try:
-        frames = list(replies)
-    except TypeError:
+    rubbish = isinstance(replies, str | bytes | bytearray | memoryview | Mapping | np.ndarray)
+    if rubbish or not isinstance(replies, Iterable):
         raise TypeError(
-            f"a processor returned {type(replies).__name__}; expected a frame, several, or None"
-        ) from None
+            f"a processor returned {type(replies).__name__}; expected a frame (sound is wrapped: "
+            "ringroom.AudioFrame(samples, sample_rate)), several, or None"
+        )
+    frames = list(replies)
     for frame in frames:
         if not isinstance(frame, AudioFrame | VideoFrame | DataFrame):
             raise TypeError(f"a processor returned {type(frame).__name__} among its frames")

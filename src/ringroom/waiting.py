@@ -42,7 +42,7 @@ class Deadline:
     """A time limit that several waits share; None waits for ever."""
 
     def __init__(self, machine: Machine, seconds: float | None, what: str) -> None:
-        check_timeout(seconds)
+        seconds = check_timeout(seconds)
         self._machine = machine
         self._end = None if seconds is None else machine.now() + seconds
         self._seconds = seconds

@@ -358,3 +358,4 @@ def test_sound_waits_with_its_size() -> None:
     frame = AudioFrame(np.zeros(1_000, np.int16), RATE)
     assert inbound._held_bytes(frame) > 2_000
     assert inbound._held_bytes(message(1, 5_000)) > 5_000
+    assert inbound._held_bytes(DataFrame(b"", topic="t" * 1_000)) > 1_000, "most of a flood"

@@ -15,6 +15,7 @@ from io_kit import ANN, RATE
 
 from app_kit import Call, until
 from ringroom import messages as m
+from ringroom.errors import ConfigurationError, FrameError
 from ringroom.frames import AudioFrame, Kind, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors, ring_capacity
 from ringroom.lanes.live import LiveWriter
@@ -431,3 +432,49 @@ def test_a_spare_that_never_had_a_place_says_goodbye_to_nobody() -> None:
     assert told == [m.WorkerReady, m.WorkerDone]
     theirs.close()
     application.close()
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Unspeakable, ""),
+        (ValueError, "x" * 20_000_000),
+        (ValueError, "\ud800"),
+        (StopIteration, ""),
+    ],
+)
+def test_an_exception_that_can_hardly_be_told(
+    bench: Bench, kind: type[Exception], words: str
+) -> None:
+    """One without words raised once more, and one longer than a message left a deaf worker."""
+
+    def fail(frame: AudioFrame) -> None:
+        raise kind(words)
+
+    bench.processor.answer = fail
+    writer = bench.open("T1")
+    writer.send(sound(1), time.monotonic_ns())
+    bench.work()
+    problems = [one for one in bench.told() if isinstance(one, m.Problem)]
+    assert [one.where for one in problems] == ["process"]
+    assert problems[0].summary.startswith(kind.__name__)
+    assert "in fail" in problems[0].traceback
+    assert len(problems[0].traceback) < 30_000
+
+
+def test_a_context_takes_names_of_tracks(bench: Bench) -> None:
+    context = WorkerContext(bench.worker)
+    for call in (context.flush, context.played):
+        for name in (5, b"x", ["a"], "a\0b"):
+            with pytest.raises(FrameError, match="the track name"):
+                call(name)  # type: ignore[arg-type]
+    for nothing in (None, 5, "x"):
+        with pytest.raises(FrameError, match="cannot send a"):
+            context.send(nothing)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="mode is 'fast'"):
+        context.send(sound(1), mode="fast")  # type: ignore[arg-type]

@@ -9,7 +9,7 @@
 //	                                              F; no F, no files; only: whose tracks are subscribed
 //	{"do":"publish","name":N,"file":O,"loop":B,"stereo":B}   one Opus packet per Ogg page, 20 ms each
 //	{"do":"mute","name":N,"muted":B}              {"do":"unpublish","name":N}
-//	{"do":"data","payload":BASE64,"topic":T,"reliable":B,"to":[IDENTITY]}
+//	{"do":"data","payload":BASE64,"topic":T,"reliable":B,"to":[IDENTITY],"times":N}   as fast as it goes
 //	{"do":"received"}                             answers with one "track" event for each track
 //	{"do":"leave"}                                the same, then ends
 //
@@ -35,6 +35,7 @@ type command struct {
 	Payload                                   []byte
 	To, Only                                  []string
 	Loop, Muted, Reliable, Stereo             bool
+	Times                                     int
 }
 
 type event map[string]any
@@ -103,12 +104,17 @@ func (c *client) run(cmd command) error {
 		p.stop()
 		return c.room.LocalParticipant.UnpublishTrack(p.publication.SID())
 	case "data":
-		return c.room.LocalParticipant.PublishDataPacket(
-			lksdk.UserData(cmd.Payload),
-			lksdk.WithDataPublishTopic(cmd.Topic),
-			lksdk.WithDataPublishReliable(cmd.Reliable),
-			lksdk.WithDataPublishDestination(cmd.To),
-		)
+		for n := 0; n < max(1, cmd.Times); n++ {
+			if err := c.room.LocalParticipant.PublishDataPacket(
+				lksdk.UserData(cmd.Payload),
+				lksdk.WithDataPublishTopic(cmd.Topic),
+				lksdk.WithDataPublishReliable(cmd.Reliable),
+				lksdk.WithDataPublishDestination(cmd.To),
+			); err != nil {
+				return err
+			}
+		}
+		return nil
 	case "received":
 		c.report()
 		return nil

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"ringroom: {text}\n")
+    if sys.stderr is not None:  # it was closed
+        sys.stderr.write(f"ringroom: {text}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,7 +71,10 @@ def _positive(kind: Callable[[str], float], most: float) -> Callable[[str], floa
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names with commas between")
+    return names
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

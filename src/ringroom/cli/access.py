@@ -69,7 +69,12 @@ def _minter(
     if not secret:
         raise ConfigurationError("no API secret: set LIVEKIT_API_SECRET, or give --secret-file")
     name, ttl = getattr(asked, "name", ""), getattr(asked, "ttl", 6 * 3600.0)
-    return lambda: mint(key, secret, room=room, identity=identity, name=name, ttl=ttl)
+
+    def minted() -> str:
+        return mint(key, secret, room=room, identity=identity, name=name, ttl=ttl)
+
+    minted()  # what is wrong with it shows before anything is started
+    return minted
 
 
 def _secret(given: str | None, option: str, file: Path | None) -> str | None:

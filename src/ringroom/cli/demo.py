@@ -21,7 +21,16 @@ import ringroom
 from ringroom.cli.inline import IDENTITY as INLINE
 from ringroom.cli.inline import Comparison, Outcome
 from ringroom.cli.scene import OWN_TRACK, PEOPLE, Scene, burn, fake_scene
-from ringroom.cli.speech import RATE, Heard, check_writable, chord, mixed, voices, write_wav
+from ringroom.cli.speech import (
+    RATE,
+    Heard,
+    check_writable,
+    chord,
+    mixed,
+    read_speech,
+    voices,
+    write_wav,
+)
 from ringroom.cli.view import Processes, View, machine_seconds, pool_processes, says
 from ringroom.connection import Statistics
 from ringroom.frames import AudioFrame, Frame, VideoFrame
@@ -84,6 +93,8 @@ class Result:
 
 def demo(asked: Demo, console: Console) -> int:
     """Runs it and says what was seen; the exit code."""
+    if asked.wav is not None:
+        read_speech(asked.wav)
     check_writable(asked.out)
     with _scene(asked.livekit) as scene:
         outcome, gap = _compare(asked, scene) if asked.compare else (None, 0.0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +19,7 @@ from ringroom.cli.running import Terminated, terminated_by_sigterm
 from ringroom.cli.view import says
 from ringroom.errors import ConfigurationError, RingroomError
 from ringroom.frames import DataFrame, Event
+from ringroom.recording.format import require_mcap
 
 __all__ = ["record"]
 
@@ -27,8 +30,7 @@ _PLAIN_SECONDS = 2.0
 def record(asked: argparse.Namespace, console: Console) -> int:
     """Until the room ends, ``--seconds`` are over or SIGTERM (0), or Ctrl-C (130). The file is
     whole in each case. Raises `RingroomError` when something is missing in it."""
-    if asked.out.exists() and not asked.overwrite:
-        raise ConfigurationError(f"{asked.out} is there already; --overwrite replaces it")
+    _check_place(asked.out, overwrite=asked.overwrite)
     options: dict[str, Any] = {
         "url": access.url(asked),
         "token": access.token(asked),
@@ -60,6 +62,19 @@ def record(asked: argparse.Namespace, console: Console) -> int:
         )
     says(f"{asked.out}: {recorder.recorded} frames and events")
     return code
+
+
+def _check_place(out: Path, *, overwrite: bool) -> None:
+    """Before the room is joined. Raises `ConfigurationError`."""
+    require_mcap()
+    if out.is_dir():
+        raise ConfigurationError(f"{out}: is a folder, expected a file's name")
+    if out.exists() and not overwrite:
+        raise ConfigurationError(f"{out} is there already; --overwrite replaces it")
+    if not out.parent.is_dir():
+        raise ConfigurationError(f"{out}: cannot be written (no folder {out.parent})")
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise ConfigurationError(f"{out}: cannot be written (not allowed)")
 
 
 def _receive(transport: ringroom.Transport, progress: _Progress, seconds: float | None) -> None:

@@ -92,8 +92,11 @@ def find_processor(target: str) -> Any:
     Raises `ConfigurationError` when there is none, or its import fails (then with its traceback).
     """
     module_name, _, name = target.partition(":")
-    if not module_name or not name:
-        raise ConfigurationError(f"{target!r}: expected MODULE:NAME, for example app:Transcriber")
+    if not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
+        raise ConfigurationError(
+            f"{target!r}: expected MODULE:NAME, for example app:Transcriber (a module's name, with "
+            "dots, and no path)"
+        )
     folder = os.getcwd()
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -103,8 +106,16 @@ def find_processor(target: str) -> Any:
         if error.name is not None and module_name.split(".")[: error.name.count(".") + 1] == (
             error.name.split(".")
         ):
-            raise ConfigurationError(f"no module {error.name!r} in {folder} or installed") from None
+            hint = "; leave out the .py" if module_name.endswith(".py") else ""
+            raise ConfigurationError(
+                f"no module {error.name!r} in {folder} or installed{hint}"
+            ) from None
         raise ConfigurationError(f"{module_name} does not import: {error}") from None
+    except SystemExit as error:
+        raise ConfigurationError(
+            f"{module_name} does not import: it exits ({error.code!r}); put what a script does "
+            'under `if __name__ == "__main__":`'
+        ) from None
     except Exception as error:  # noqa: BLE001 (whatever the user's module raises)
         traceback.print_exc()
         raise ConfigurationError(f"{module_name} does not import: {error}") from None

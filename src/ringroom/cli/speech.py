@@ -25,6 +25,7 @@ __all__ = [
     "chord",
     "longest_silence",
     "mixed",
+    "read_speech",
     "voice",
     "voices",
     "write_wav",
@@ -60,10 +61,7 @@ def voices(count: int, seconds: float, wav: Path | None) -> list[AudioFrame]:
         return [
             AudioFrame(voice(seconds, _PITCHES[n % len(_PITCHES)], n), RATE) for n in range(count)
         ]
-    try:
-        sound = read_wav(wav)
-    except (OSError, EOFError, wave.Error, FrameError) as error:
-        raise ConfigurationError(f"{wav}: no 16-bit PCM WAV file ({error})") from None
+    sound = read_speech(wav)
     wanted = round(seconds * sound.sample_rate)
     frames = []
     for number in range(count):
@@ -71,6 +69,16 @@ def voices(count: int, seconds: float, wav: Path | None) -> list[AudioFrame]:
         repeated = np.resize(turned, (wanted, sound.channels))
         frames.append(sound.replace(samples=repeated))
     return frames
+
+
+def read_speech(wav: Path) -> AudioFrame:
+    """Raises `ConfigurationError` for a file that is not 16-bit PCM WAV."""
+    try:
+        return read_wav(wav)
+    except OSError as error:
+        raise ConfigurationError(f"{wav}: cannot be read ({error.strerror})") from None
+    except (EOFError, wave.Error, FrameError) as error:
+        raise ConfigurationError(f"no 16-bit PCM WAV file: {error}") from None
 
 
 def voice(seconds: float, pitch: float, seed: int) -> Samples:

@@ -28,9 +28,10 @@ _PLAIN_SECONDS = 2.0
 
 
 def says(line: str = "") -> None:
-    """A line for the user, on standard output."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    """A line for the user, on standard output; for nobody where that is closed."""
+    if sys.stdout is not None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 def machine_seconds() -> float:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from ringroom import messages as m
+from ringroom.checks import shown
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
 from ringroom.lanes.memory import raise_descriptor_limit, require_platform
 from ringroom.link import Link, open_links
@@ -348,8 +349,8 @@ def choose_host(where: Where) -> tuple[IOHost, bool]:
     """The host, and whether it is ours to close."""
     if isinstance(where, IOHost):
         return where, False
-    if where == "process":
+    if isinstance(where, str) and where == "process":
         return IOProcess(), True
-    if where == "thread":
+    if isinstance(where, str) and where == "thread":
         return IOThread(), True
-    raise ConfigurationError(f"io is {where!r}, expected 'process', 'thread' or an IOProcess")
+    raise ConfigurationError(f"io is {shown(where)}, expected 'process', 'thread' or an IOProcess")

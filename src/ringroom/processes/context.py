@@ -11,7 +11,7 @@ from ringroom.errors import ClosedError
 from ringroom.frames import Frame, Kind, TrackInfo
 from ringroom.lanes.memory import open_counter
 from ringroom.options import Mode
-from ringroom.outgoing import as_message
+from ringroom.outgoing import as_message, checked_name
 
 if TYPE_CHECKING:
     from ringroom.outgoing import OutgoingLane
@@ -93,6 +93,8 @@ class WorkerContext:
 
     def _lanes(self, track: str | TrackInfo | None) -> list[OutgoingLane]:
         name = track.reply_name if isinstance(track, TrackInfo) else track
+        if name is not None:
+            checked_name(name)
         outgoing = self._worker.outgoing
         assert outgoing is not None
         lanes = [lane for lane in outgoing.lanes if lane.kind is Kind.AUDIO]

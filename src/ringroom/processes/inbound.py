@@ -309,7 +309,7 @@ def _held_bytes(item: Item) -> int:
     if isinstance(item, VideoFrame):
         return 256 + item.data.nbytes
     if isinstance(item, DataFrame):
-        return 256 + len(item.payload)
+        return 256 + len(item.payload) + len(item.topic)
     who = item.participant
     texts = () if who is None else (who.metadata, *who.attributes, *who.attributes.values())
     return 1_280 + sum(map(len, texts))

@@ -39,7 +39,8 @@ from ringroom.session import RETURN_SECONDS, Session
 
 log = logging.getLogger("ringroom.worker")
 Backlog = deque[Frame]
-# Seconds after the room was joined again within which a track of before comes again or has ended.
+# Characters of an exception that are told: a message has its limit.
+MAX_TOLD = 20_000
 
 
 @dataclass(slots=True, eq=False)
@@ -100,7 +101,7 @@ class Worker:
         try:
             self._processor.start(context)
         except Exception:  # noqa: BLE001 (told to the pool)
-            self.control.send(m.WorkerFailed(error=traceback.format_exc()))
+            self.control.send(m.WorkerFailed(error=_shortened(traceback.format_exc())))
             raise SystemExit(1) from None
         self.control.send(m.WorkerReady(place=0))
 
@@ -335,7 +336,10 @@ class Worker:
         )
 
     def _tell_problem(self, where: str, error: Exception) -> None:
-        summary = f"{type(error).__name__}: {error}"
+        try:
+            summary = f"{type(error).__name__}: {error}"
+        except Exception:  # noqa: BLE001 (words that the user's exception does not find)
+            summary = type(error).__name__
         key = f"{where} {type(error).__name__} {_place(error)}"
         self._tell(where, summary, traceback.format_exc(), key)
 
@@ -348,7 +352,7 @@ class Worker:
                 place=self.place,
                 where=where,
                 summary=summary[:2000],
-                traceback=text if count == 1 else "",
+                traceback=_shortened(text) if count == 1 else "",
                 count=count,
             )
         )
@@ -420,6 +424,15 @@ class Worker:
             requests -= set(self.session.replies)
 
 
+def _shortened(text: str) -> str:
+    """An exception may hold all that was worked on; what is too long for a message ends the link.
+    Where it was raised stands in front, what it says at the end."""
+    if len(text) <= MAX_TOLD:
+        return text
+    half = MAX_TOLD // 2
+    return f"{text[:half]}\n... {len(text) - MAX_TOLD} characters left out ...\n{text[-half:]}"
+
+
 def _place(error: Exception) -> str:
     """Where it was raised: one kind of problem is one place in the code."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -453,7 +466,7 @@ def _unpickle(control: Link, blob: bytes) -> tuple[Processor, SessionOptions]:
     try:
         processor, options = dill.loads(blob)  # noqa: S301
     except Exception:  # noqa: BLE001 (told to the pool)
-        control.send(m.WorkerFailed(error=traceback.format_exc()))
+        control.send(m.WorkerFailed(error=_shortened(traceback.format_exc())))
         raise SystemExit(1) from None
     return processor, options
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+from ringroom.checks import shown
 from ringroom.errors import ConfigurationError, UnknownProviderError
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import ProviderSpec
@@ -76,9 +77,9 @@ def find(name: str) -> type[ProviderSpec]:
     points = [point for point in entry_points(group=GROUP) if point.name == name]
     if not points:
         raise UnknownProviderError(
-            f"unknown provider {name!r}; known are: {', '.join(names())}. A provider of a third "
-            "party must be installed in this environment: its package names the entry point group "
-            f"{GROUP!r}"
+            f"unknown provider {shown(name)}; known are: {', '.join(names())}. A provider of "
+            "a third party must be installed in this environment: its package names the entry "
+            f"point group {GROUP!r}"
         )
     if len(points) > 1:
         owners = ", ".join(sorted(str(point.value) for point in points))

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from ringroom.checks import shown
 from ringroom.errors import ConfigurationError
 from ringroom.frames import AudioFrame, DataFrame, Item, Kind, TrackInfo, VideoFrame
 from ringroom.lanes.records import track_from_json, track_to_json
@@ -65,13 +66,13 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     except TypeError:
         text = None
     if not isinstance(text, str) or not text:
-        raise ConfigurationError(f"the path is {path!r}, expected that of a recording")
+        raise ConfigurationError(f"the path is {shown(path)}, expected that of a recording")
     try:
         usable = b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         usable = False
     if not usable:
-        raise ConfigurationError(f"the path {text!r} holds what no file's name can hold")
+        raise ConfigurationError(f"the path {shown(text)} holds what no file's name can hold")
     return Path(text)
 
 

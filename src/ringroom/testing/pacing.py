@@ -6,12 +6,13 @@ sent at once, and nothing drifts.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
-from ringroom.errors import ConfigurationError
+from ringroom.options import check_flag, check_positive
 from ringroom.testing.media_path import Media, SourceClock
 from ringroom.testing.wire import Wire
 
@@ -62,9 +63,10 @@ class Pacer:
 
     def put(self, pieces: Iterator[tuple[Media, float]], pace: Pace) -> Performance:
         """Queues them behind what is queued already. Raises `ConfigurationError`."""
-        speed = pace.get("speed", 1.0) if pace.get("realtime", True) else float("inf")
-        if not speed > 0:
-            raise ConfigurationError(f"speed is {speed}, expected more than 0")
+        check_flag("realtime", pace.get("realtime", True))
+        speed = check_positive("speed", pace.get("speed", 1.0))
+        if not pace.get("realtime", True):
+            speed = math.inf
         performance = Performance(pieces, speed)
         with self._wire.changed:
             self._queue.append(performance)

@@ -22,9 +22,12 @@ from ringroom.checks import (
     check_rate,
     check_size,
     check_text,
+    is_whole,
+    shown,
 )
 from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
+from ringroom.options import MAX_TIMEOUT, check_range
 from ringroom.providers.fake import messages
 from ringroom.testing import counting, sources
 from ringroom.testing.pacing import Pace, Pacer, Performance
@@ -134,6 +137,8 @@ class FakeParticipant:
         that many seconds of its clock (a LiveKit server takes about 15), or, if None, only when
         `leave` or another `join` says so.
         """
+        if noticed_after is not None:
+            noticed_after = check_range("noticed_after", noticed_after, 0, MAX_TIMEOUT)
         with self._floor.wire.changed:
             self._fall_silent()
             for track in self._tracks:
@@ -323,6 +328,8 @@ class Microphone(_Track):
 
         Raises `FrameError` beyond 500.
         """
+        if not is_whole(pieces):
+            raise FrameError(f"pieces is {shown(pieces)}, expected a whole number")
         said = range(self._counted + 1, self._counted + 1 + pieces)
         sound = counting.numbered(said.start, pieces, self.sample_rate, self.channels)
         self._counted += pieces

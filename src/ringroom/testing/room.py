@@ -13,9 +13,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
-from ringroom.checks import check_name
-from ringroom.errors import ClosedError
+from ringroom.checks import check_name, shown
+from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.frames import DataFrame, Participant, TrackInfo
+from ringroom.options import check_whole
 from ringroom.processes.machine import Machine
 from ringroom.providers import registry
 from ringroom.providers.fake import Fake, rooms
@@ -88,6 +89,11 @@ class FakeRoom:
     ) -> None:
         self._closed = True
         check_name("name of the room", name)
+        check_whole("kept_pictures", kept_pictures, 0, 1_000_000)
+        if not (clock is None or isinstance(clock, Machine) or _is_clock(clock)):
+            raise ConfigurationError(
+                f"clock is {shown(clock)}, expected a `Clock`, with time() and call_at()"
+            )
         self._core = _Core(name, clock, kept_pictures)
         self._faults = RoomFaults(self._core)
         self._closed = False
@@ -113,7 +119,10 @@ class FakeRoom:
         """
         self._check_open()
         participant = Participant(
-            identity=identity, name=name, metadata=metadata, attributes=attributes or {}
+            identity=identity,
+            name=name,
+            metadata=metadata,
+            attributes={} if attributes is None else attributes,
         )
         return FakeParticipant(self._core, participant)
 
@@ -407,6 +416,10 @@ class FakeRoom:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"fake: room {self.name!r} is closed")
+
+
+def _is_clock(clock: object) -> bool:
+    return all(callable(getattr(clock, name, None)) for name in ("time", "call_at"))
 
 
 def _known(found: _Found | None) -> _Found:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
-from ringroom.errors import ConfigurationError
+from ringroom.options import check_choice, check_positive, check_range, check_whole
 from ringroom.testing.connection import Connection, connections
 from ringroom.testing.media_path import Bursts, Late, OutOfOrder, Stage
 from ringroom.testing.state import Refusal, RoomState
@@ -73,6 +72,7 @@ class Fault:
 
     def lasting(self, seconds: float) -> Self:
         """Ends it after that many seconds of the room's clock; returns itself at once."""
+        seconds = check_positive("seconds", seconds)
         self._wire.call_at(self._wire.time() + seconds, self._end)
         return self
 
@@ -106,7 +106,7 @@ class RoomFaults:
 
     def slow_connect(self, seconds: float) -> Fault:
         """Who joins waits that long for the room's answer."""
-        _check_positive("seconds", seconds)
+        seconds = check_positive("seconds", seconds)
         wire = self._ground.wire
 
         def later(admit: Callable[[], None]) -> None:
@@ -213,8 +213,7 @@ class RoomFaults:
 
         Begins and ends once the provider of every application that is there knows.
         """
-        if where not in PLACES:
-            raise ConfigurationError(f"where is {where!r}, expected one of {', '.join(PLACES)}")
+        check_choice("where", where, PLACES)
         ground = self._ground
         waiting: dict[Connection, int] = {}
 
@@ -251,14 +250,14 @@ class RoomFaults:
 
     def late(self, seconds: float, participant: str | None = None) -> Fault:
         """Sound and pictures arrive that much later; what is under way at its end, at once."""
-        _check_positive("seconds", seconds)
+        seconds = check_positive("seconds", seconds)
         return self._on_the_way(
             f"late ({seconds} s)", Late(participant, self._ground.wire, seconds)
         )
 
     def bursts(self, seconds: float = 0.2, participant: str | None = None) -> Fault:
         """Nothing arrives for that long, then all of it at once, and so on."""
-        _check_positive("seconds", seconds)
+        seconds = check_positive("seconds", seconds)
         return self._on_the_way(
             f"bursts ({seconds} s)", Bursts(participant, self._ground.wire, seconds)
         )
@@ -266,15 +265,14 @@ class RoomFaults:
     def out_of_order(self, every: int = 2, participant: str | None = None) -> Fault:
         """Of each ``every`` pieces of a track (20 ms of sound, or a picture) the last two change
         places."""
-        if every < 2:
-            raise ConfigurationError(f"every is {every}, expected 2 or more")
+        check_whole("every", every, 2, 1_000)
         return self._on_the_way("out of order", OutOfOrder(participant, every))
 
     def slow_subscribing(self, seconds: float) -> Fault:
         """A track reaches an application that much after it was published, or after the application
         joined; what is said until then it does not hear. What still waits at its end comes at once.
         """
-        _check_positive("seconds", seconds)
+        seconds = check_positive("seconds", seconds)
         wire, state = self._ground.wire, self._ground.state
         over: list[bool] = []
 
@@ -299,8 +297,7 @@ class RoomFaults:
     def drift(self, ppm: float) -> Fault:
         """The clock of all sources runs faster than the room's by so many millionths: that much
         more sound in a second, and the same in the pictures' timestamps. Negative: slower."""
-        if not abs(ppm) <= _MOST_PPM:
-            raise ConfigurationError(f"ppm is {ppm}, expected -{_MOST_PPM} to {_MOST_PPM}")
+        ppm = check_range("ppm", ppm, -_MOST_PPM, _MOST_PPM)
         wire, clock = self._ground.wire, self._ground.state.source_clock
 
         def begin() -> Callable[[], None]:
@@ -321,8 +318,3 @@ class RoomFaults:
     ) -> Fault:
         with self._ground.wire.changed:
             return Fault(self._ground.wire, text, begin(), settle)
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigurationError(f"{name} is {value}, expected more than 0")

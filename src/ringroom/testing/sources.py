@@ -12,7 +12,7 @@ import wave
 import numpy as np
 from numpy.typing import NDArray
 
-from ringroom.checks import Samples, as_number
+from ringroom.checks import Samples, as_number, check_channels, check_length, check_rate
 from ringroom.colour import i420_size, planes
 from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, VideoFrame
@@ -31,14 +31,14 @@ def tone(
 
     int16 of shape (samples per channel, channels), the same in each channel.
     """
-    count = round(as_number("seconds", seconds) * sample_rate)
+    count = _count(seconds, sample_rate)
     phase = 2 * np.pi * as_number("a frequency", frequency) * np.arange(count) / sample_rate
     return _spread(as_number("a level", level) * np.sin(phase), channels)
 
 
 def silence(seconds: float, sample_rate: int, channels: int = 1) -> Samples:
     """Zeros, int16 of shape (samples per channel, channels)."""
-    return np.zeros((round(as_number("seconds", seconds) * sample_rate), channels), np.int16)
+    return np.zeros((_count(seconds, sample_rate), check_channels(channels)), np.int16)
 
 
 def noise(
@@ -49,21 +49,24 @@ def noise(
     int16 of shape (samples per channel, channels), the same in each channel.
     """
     generator = np.random.default_rng(seed)
-    peak, count = as_number("a level", level), round(as_number("seconds", seconds) * sample_rate)
+    peak, count = as_number("a level", level), _count(seconds, sample_rate)
     return _spread(generator.uniform(-peak, peak, count), channels)
 
 
 def read_wav(path: str | os.PathLike[str]) -> AudioFrame:
     """All of a WAV file of 16-bit PCM. Raises `FrameError` for another format."""
     try:
-        opened = wave.open(os.fspath(path), "rb")  # noqa: SIM115
+        opened = wave.open(os.fsdecode(path), "rb")  # noqa: SIM115
     except (wave.Error, EOFError) as error:
-        raise FrameError(f"{path}: is no WAV file of PCM ({error or 'cut off'})") from None
+        raise FrameError(f"{path}: is no WAV file of PCM ({str(error) or 'cut off'})") from None
     with opened as file:
         if file.getsampwidth() != 2:
             raise FrameError(f"{path}: {8 * file.getsampwidth()}-bit samples, expected 16-bit PCM")
         pcm = file.readframes(file.getnframes())
-        return AudioFrame(pcm, file.getframerate(), file.getnchannels())
+        try:
+            return AudioFrame(pcm, file.getframerate(), file.getnchannels())
+        except FrameError as error:
+            raise FrameError(f"{path}: {error}") from None
 
 
 def picture(number: int, width: int, height: int) -> VideoFrame:
@@ -98,6 +101,15 @@ def _number_blocks(luma: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [top[:, left:right] for left, right in itertools.pairwise(edges)]
 
 
+def _count(seconds: float, sample_rate: int) -> int:
+    """Of samples. Raises `FrameError` for a length that no frame has."""
+    count = round(as_number("seconds", seconds) * check_rate(sample_rate))
+    if count < 0:
+        raise FrameError(f"{seconds} seconds of sound, expected 0 and more")
+    check_length(count)
+    return count
+
+
 def _spread(wave_form: NDArray[np.float64], channels: int) -> Samples:
     mono = np.rint(np.clip(wave_form, -1.0, 1.0) * 32767.0).astype(np.int16)
-    return np.repeat(mono[:, None], channels, axis=1)
+    return np.repeat(mono[:, None], check_channels(channels), axis=1)

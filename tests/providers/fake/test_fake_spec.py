@@ -6,6 +6,7 @@ import os
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ringroom.errors import ConfigurationError, RoomError
@@ -20,7 +21,7 @@ def test_a_room_is_required(room: Any) -> None:
         Fake(room=room)
 
 
-@pytest.mark.parametrize("identity", ["", 7, "\ud800", "a" * 2_000])
+@pytest.mark.parametrize("identity", ["", 7, 0, b"", [], np.zeros(2), "\ud800", "a" * 2_000])
 def test_an_identity_is_text(identity: Any, room: FakeRoom) -> None:
     with pytest.raises(ConfigurationError, match="identity"):
         Fake(room=room, identity=identity)

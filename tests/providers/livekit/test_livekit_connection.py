@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -273,6 +274,7 @@ def test_the_way_through_the_sdk_ends_with_the_connection(room: Room, fails: boo
     [
         (f"engine: signal failure: client error: 401 Unauthorized - invalid token: {TOKEN}", "una"),
         ("engine: signal failure: client error: 403 Forbidden - ", "unauthorized"),
+        ("engine: signal failure: client error: 400 Bad Request - identity length", "unauthorized"),
         ("engine: signal failure: transport connection error: refused (os error 111)", "unr"),
         ("engine: signal failure: client error: 404 Not Found - 404 page not found\n", "unr"),
         ("engine: connection error: wait_pc_connection timed out", "timeout"),
@@ -660,6 +662,10 @@ def test_publishing(room: Room) -> None:
             await app.publish(VOICE)
         assert caught.value.reason == "publish_refused"
         local.permissions.can_publish_sources = []
+        dot = replace(VOICE, kind=Kind.VIDEO, width=640, height=3)
+        with pytest.raises(RoomError, match="640x3, and WebRTC takes sides of 4") as caught:
+            await app.publish(dot)
+        assert caught.value.reason == "publish_refused"
         local.permissions.can_publish = False
         with pytest.raises(RoomError, match="canPublish"):
             await app.publish(VOICE)

@@ -581,6 +581,10 @@ def test_frames_that_do_not_fit_the_track() -> None:
         video = VideoPlayout(rig.playout.track, Pictures(), rig.line, rig._unpublish)  # type: ignore[arg-type]
         with pytest.raises(FrameError):
             await video.play(speech(320))
+        for width, height in ((2, 2), (3, 400), (640, 2)):  # of these WebRTC ended the process
+            dot = VideoFrame.from_gray(np.zeros((height, width), np.uint8))
+            with pytest.raises(FrameError, match=f"{width}x{height}, and WebRTC takes sides of 4"):
+                await video.play(dot)
 
     run(scenario())
 
@@ -604,12 +608,12 @@ def test_pictures_go_by_reference_with_a_clock_that_goes_on() -> None:
         playout = VideoPlayout(rig.playout.track, source, rig.line, rig._unpublish)  # type: ignore[arg-type]
         ring = np.zeros(1_000, np.uint8)
         for time_us, rotation in ((5, 0), (5, 90), (4, 180), (9, 270)):
-            data = ring[100 : 100 + 15 + 12]
+            data = ring[100 : 100 + 35 + 24]
             data.setflags(write=False)
-            frame = VideoFrame(data, 5, 3, rotation=rotation, timestamp_us=time_us)
+            frame = VideoFrame(data, 5, 7, rotation=rotation, timestamp_us=time_us)
             await playout.play(frame)
         start = ring.__array_interface__["data"][0] + 100
-        assert source.log == [(start, 5, 3, t, r) for t, r in ((5, 0), (0, 1), (0, 2), (9, 3))]
+        assert source.log == [(start, 5, 7, t, r) for t, r in ((5, 0), (0, 1), (0, 2), (9, 3))]
         assert (playout.queued(), playout.clear()) == (0.0, 0.0)
         await playout.close()
         await playout.close()

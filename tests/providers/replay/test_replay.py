@@ -376,6 +376,8 @@ def test_by_name_and_by_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         ({"speed": 0}, "speed is 0, expected a number up to 1000, or None"),
         ({"speed": -1.0}, "speed is -1.0"),
+        ({"room": 5}, "room is of type int"),
+        ({"identity": None}, "identity is of type NoneType"),
         ({"speed": True}, "speed is True"),
         ({"speed": "fast"}, "speed is 'fast'"),
         ({"speed": float("nan")}, "speed is nan"),

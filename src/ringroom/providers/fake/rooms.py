@@ -10,6 +10,7 @@ import threading
 import weakref
 from typing import Protocol, runtime_checkable
 
+from ringroom.checks import shown
 from ringroom.errors import RoomError
 
 __all__ = ["Reachable", "announce", "find", "opened", "withdraw"]
@@ -58,7 +59,7 @@ def find(name: str) -> Reachable:
         return found[0]
     names = ", ".join(sorted(room.name for room in rooms)) or "none"
     raise RoomError(
-        f"fake: {len(found)} open rooms are called {name!r}, expected one (open: {names}); "
+        f"fake: {len(found)} open rooms are called {shown(name)}, expected one (open: {names}); "
         "pass the FakeRoom itself as room=",
         reason="unreachable",
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from ringroom.checks import MAX_IDENTITY_BYTES, check_text
+from ringroom.checks import MAX_IDENTITY_BYTES, check_text, shown
 from ringroom.errors import ConfigurationError, FrameError
 from ringroom.providers.fake import messages, rooms
 from ringroom.providers.fake.grants import Grants, granted
@@ -53,14 +53,17 @@ class Fake(ProviderSpec):
     sdk_path: str = field(default="auto", repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not self.room or not isinstance(self.room, rooms.Reachable | HandedOver | str):
+        known = isinstance(self.room, rooms.Reachable | HandedOver | str)
+        if not known or self.room == "":
             raise ConfigurationError(
-                f"fake: room is {self.room!r}, expected a ringroom.testing.FakeRoom or its name"
+                f"fake: room is {shown(self.room)}, "
+                "expected a ringroom.testing.FakeRoom or its name"
             )
-        if self.identity == "":
-            raise ConfigurationError("fake: identity is empty")
         try:
-            check_text("identity", self.identity or "", MAX_IDENTITY_BYTES)
+            if self.identity is not None and not check_text(
+                "identity", self.identity, MAX_IDENTITY_BYTES
+            ):
+                raise ConfigurationError("fake: identity is empty")
         except FrameError as error:
             raise ConfigurationError(f"fake: {error}") from None
 
@@ -93,6 +96,8 @@ class Fake(ProviderSpec):
     def _granted(self) -> Grants:
         try:
             token = self.token() if callable(self.token) else self.token
+        except ConfigurationError:
+            raise  # ours, which hold no secret
         except Exception as error:  # noqa: BLE001  (whatever the user's function raises)
             # As with livekit: a minter's message may quote the secret that it signs with.
             raise ConfigurationError(

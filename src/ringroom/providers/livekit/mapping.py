@@ -40,6 +40,8 @@ _SOURCES = {
     rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO: "screen_share_audio",
 }
 _SOURCE_VALUES = {name: value for value, name in _SOURCES.items()}
+# WebRTC brings sides down to a multiple of four, and ends the process when nothing is left of one.
+MIN_SIDE = 4
 _CODECS = {
     "vp8": rtc.VideoCodec.VP8,
     "vp9": rtc.VideoCodec.VP9,
@@ -96,9 +98,10 @@ def scrub_logs() -> None:
 
 
 def connect_error(error: ConnectError) -> RoomError:
-    """Why the SDK could not join, by what its message says; it has no codes."""
+    """Why the SDK could not join, by what its message says; it has no codes. A bad request (400) is
+    a token too: its identity is too long, say."""
     text = scrub(error.message).strip()
-    if re.search(r"\b40[13]\b|[Uu]nauthorized|[Pp]ermission", text):
+    if re.search(r"\b40[013]\b|[Uu]nauthorized|[Pp]ermission", text):
         return RoomError(
             f"livekit: the server refused the token: {_tail(text)}", reason="unauthorized"
         )
@@ -161,8 +164,10 @@ def source_name(track: OutgoingTrack) -> str:
 
 
 def refusal(track: OutgoingTrack, permissions: object) -> str:
-    """Why the token does not let us publish this, or nothing. The server never answers a
-    request that it refuses, so without this check a refusal is a timeout of ten seconds."""
+    """Why we may not publish this, or nothing. The server never answers a request that it refuses,
+    so without this check a refusal is a timeout of ten seconds."""
+    if track.kind is Kind.VIDEO and (small := too_small(track.width, track.height)):
+        return small
     if not getattr(permissions, "can_publish", True):
         return "the token does not allow publishing (canPublish)"
     source = source_name(track)
@@ -170,6 +175,13 @@ def refusal(track: OutgoingTrack, permissions: object) -> str:
     if allowed and _SOURCE_VALUES[source] not in allowed:
         return f"the token does not allow publishing from source {source} (canPublishSources)"
     return ""
+
+
+def too_small(width: int, height: int) -> str:
+    """What is wrong with a picture of that size, or nothing."""
+    if min(width, height) >= MIN_SIDE:
+        return ""
+    return f"a picture of {width}x{height}, and WebRTC takes sides of {MIN_SIDE} pixels and more"
 
 
 def publish_options(track: OutgoingTrack) -> rtc.TrackPublishOptions:

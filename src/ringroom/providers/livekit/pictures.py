@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.livekit.line import Line
+from ringroom.providers.livekit.mapping import too_small
 from ringroom.providers.livekit.playout import Unpublish
 from ringroom.providers.provider import OutgoingTrack, Playout
 
@@ -44,6 +45,8 @@ class VideoPlayout(Playout):
         self._line.check()
         if not isinstance(frame, VideoFrame):
             raise FrameError(f"livekit: sound for the video track {self.track.name!r}")
+        if small := too_small(frame.width, frame.height):
+            raise FrameError(f"livekit: track {self.track.name!r}: {small}")
         data = np.ascontiguousarray(frame.data)
         picture = rtc.VideoFrame(
             frame.width, frame.height, rtc.VideoBufferType.I420, borrowed(data)

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from ringroom.checks import check_name
+from ringroom.checks import check_name, shown
 from ringroom.errors import ConfigurationError, FrameError
+from ringroom.options import check_choice, check_function
 from ringroom.providers.claims import claims_of
 from ringroom.providers.provider import Provider, ProviderSpec
 
@@ -23,6 +24,8 @@ __all__ = ["LiveKit"]
 SDK_PATHS = ("auto", "direct", "public")
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f\ud800-\udfff]")
 MAX_HOST = 253
+# Letters of any alphabet; what a template has left in it (braces, a dollar) is none.
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 # The SDK speaks WebSocket; LiveKit's own dashboards and APIs show the http form.
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
@@ -56,14 +59,13 @@ class LiveKit(ProviderSpec):
             check_name("room", self.room)
         except FrameError as error:
             raise ConfigurationError(f"livekit: {error}") from None
-        if not callable(self.token):
+        if callable(self.token):
+            check_function("livekit: the token function", self.token)
+        else:
             object.__setattr__(self, "token", _checked_token(self.token, self.room))
         if self.e2ee_key is not None:
             _check_key(self.e2ee_key)
-        if self.sdk_path not in SDK_PATHS:
-            raise ConfigurationError(
-                f"livekit: sdk_path is {self.sdk_path!r}, expected one of {', '.join(SDK_PATHS)}"
-            )
+        check_choice("livekit: sdk_path", self.sdk_path, SDK_PATHS)
 
     def handover(self) -> tuple[Self, tuple[int, ...]]:
         """The spec with its token minted, if that is a callable's to do."""
@@ -93,7 +95,7 @@ class LiveKit(ProviderSpec):
 
 
 def _checked_url(url: object) -> str:
-    if not url:
+    if url is None or (isinstance(url, str) and not url.strip()):
         raise ConfigurationError("livekit: URL is required")
     if not isinstance(url, str):
         raise ConfigurationError(f"livekit: the URL is {type(url).__name__}, expected text")
@@ -117,7 +119,8 @@ def _checked_url(url: object) -> str:
 def _check_parts(parts: SplitResult, port: int | None) -> None:
     if not parts.hostname or port == 0:
         raise ConfigurationError("livekit: the URL has no host, or port 0")
-    if len(parts.hostname) > MAX_HOST or not all(parts.hostname.removesuffix(".").split(".")):
+    host = parts.hostname
+    if "[" not in parts.netloc and (len(host) > MAX_HOST or not _HOST.fullmatch(host)):
         raise ConfigurationError("livekit: the URL's host is no host's name")
     if "@" in parts.netloc:
         raise ConfigurationError(
@@ -132,7 +135,7 @@ def _check_parts(parts: SplitResult, port: int | None) -> None:
 def _checked_token(token: object, room: str) -> str:
     if isinstance(token, str):
         token = token.strip()
-    if not token:
+    if token is None or (isinstance(token, str) and not token):
         raise ConfigurationError("livekit: Token is required")
     if not isinstance(token, str):
         raise ConfigurationError(
@@ -147,7 +150,9 @@ def _checked_token(token: object, room: str) -> str:
     if not isinstance(granted, str) or not granted:
         raise ConfigurationError("livekit: Token names no room (video.room)")
     if room and granted != room:
-        raise ConfigurationError(f"livekit: Token is for room {granted!r}, not for room {room!r}")
+        raise ConfigurationError(
+            f"livekit: Token is for room {shown(granted)}, not for room {shown(room)}"
+        )
     return token
 
 
@@ -163,6 +168,8 @@ def _claims(token: str) -> dict[str, Any]:
 def _minted(mint: Callable[[], str], room: str) -> str:
     try:
         token = mint()
+    except ConfigurationError:
+        raise  # ours, which hold no secret
     except Exception as error:  # noqa: BLE001  (whatever the user's function raises)
         # Not chained: a minter's message may quote the secret that it signs with.
         raise ConfigurationError(

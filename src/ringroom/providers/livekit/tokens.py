@@ -5,9 +5,15 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 
-from ringroom.errors import ConfigurationError
+from ringroom.checks import MAX_IDENTITY_BYTES, MAX_NAME_BYTES, check_text
+from ringroom.errors import ConfigurationError, FrameError
+from ringroom.options import check_range
 
 __all__ = ["Grants", "mint"]
+
+MAX_BYTES = 4_096
+# Ten years, in seconds.
+MAX_TTL = 315_360_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +41,8 @@ def mint(
 
     Raises `ConfigurationError`, which never holds the secret.
     """
-    for what, value in (("key", key), ("secret", secret), ("room", room), ("identity", identity)):
-        if not isinstance(value, str) or not value:
-            raise ConfigurationError(f"livekit: the token's {what} is empty or not text")
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or ttl <= 0:
-        raise ConfigurationError(f"livekit: the token's ttl is {ttl!r}, expected seconds above 0")
+    _check_texts(key=key, secret=secret, room=room, identity=identity, name=name)
+    ttl = check_range("livekit: the token's ttl", ttl, 0.001, MAX_TTL)
     try:
         from livekit import api
     except ImportError as error:
@@ -63,3 +66,15 @@ def mint(
         .with_grants(video)
     )
     return (token.with_name(name) if name else token).to_jwt()
+
+
+def _check_texts(**texts: str) -> None:
+    """Their values are not told: one of them is the secret."""
+    limits = {"room": MAX_NAME_BYTES, "identity": MAX_IDENTITY_BYTES}
+    for what, text in texts.items():
+        if not isinstance(text, str) or not (text or what == "name"):
+            raise ConfigurationError(f"livekit: the token's {what} is empty or not text")
+        try:
+            check_text(f"token's {what}", text, limits.get(what, MAX_BYTES))
+        except FrameError as error:
+            raise ConfigurationError(f"livekit: {error}") from None

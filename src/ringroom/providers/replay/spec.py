@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ringroom.errors import ConfigurationError
+from ringroom.checks import MAX_IDENTITY_BYTES, check_name, check_text, shown
+from ringroom.errors import ConfigurationError, FrameError
 from ringroom.providers.provider import Joined, Provider, ProviderSpec
 
 __all__ = ["Replay"]
@@ -44,7 +45,7 @@ class Replay(ProviderSpec):
 
     def __post_init__(self) -> None:
         if not isinstance(self.loop, bool):
-            raise ConfigurationError(f"replay: loop is {self.loop!r}, expected True or False")
+            raise ConfigurationError(f"replay: loop is {shown(self.loop)}, expected True or False")
         speed = self.speed
         if speed is not None and (
             isinstance(speed, bool)
@@ -53,9 +54,14 @@ class Replay(ProviderSpec):
             or not 0 < speed <= _MAX_SPEED
         ):
             raise ConfigurationError(
-                f"replay: speed is {speed!r}, expected a number up to {_MAX_SPEED}, or None for as "
-                "fast as the application receives"
+                f"replay: speed is {shown(speed)}, expected a number up to {_MAX_SPEED}, or None "
+                "for as fast as the application receives"
             )
+        try:
+            check_name("room", self.room)
+            check_text("identity", self.identity, MAX_IDENTITY_BYTES)
+        except FrameError as error:
+            raise ConfigurationError(f"replay: {error}") from None
         self._look()
 
     def _look(self) -> None:
