@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from ringroom.providers.livekit.public import PublicStream  # noqa: E402
 
 # The native library's threads and descriptors stay: loaded here, no test is blamed for them.
 NATIVE = FfiClient.instance
+atexit.register(native.end_events)
 _memory: list[Any] = []  # what native events point to
 
 

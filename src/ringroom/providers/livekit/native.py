@@ -32,7 +32,7 @@ from livekit.rtc._ffi_client import FfiClient
 from livekit.rtc._proto.audio_frame_pb2 import AudioStreamEvent
 from numpy.typing import NDArray
 
-__all__ = ["Exchange", "exchange"]
+__all__ = ["Exchange", "end_events", "exchange"]
 
 # Ids of ours in the table that the SDK's own requests number from 1.
 _ids = itertools.count(1 << 62)
@@ -49,8 +49,8 @@ def exchange() -> Exchange:
     found = _exchanges.get(loop)
     if found is None:
         found = _exchanges[loop] = Exchange(loop)
-        atexit.unregister(_end_events)
-        atexit.register(_end_events)  # after the SDK's own, so it runs before
+        atexit.unregister(end_events)
+        atexit.register(end_events)  # after the SDK's own, so it runs before
     found.users += 1
     return found
 
@@ -229,7 +229,7 @@ def _settle_thread(thread: int) -> None:
         ctypes.pythonapi.PyGILState_Ensure()
 
 
-def _end_events() -> None:
+def end_events() -> None:
     """Before the interpreter is torn down: a native thread that is still in the callback then is
     ended by it, which aborts the process."""
     FfiClient.instance._dispose()
