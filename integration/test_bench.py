@@ -43,6 +43,7 @@ def test_a_small_case_of_media(
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "media.json").read_text())
-    assert len(found["medians"]) == 4
+    cases = {(median["what"], median["way"]) for median in found["medians"]}
+    assert cases == {(what, way) for what in ("in", "out", "beat") for way in ("native", "direct")}
     for median in found["medians"]:
         assert median["figures"].get("frames", 0) > 0, done.stderr
