@@ -28,8 +28,10 @@ class Waiter:
 
     def wait(self, fds: Iterable[int], seconds: float | None) -> bool:
         """Until a descriptor is readable or the session changed; False when the time is up."""
-        ready = self._connection.machine.wait((self._counter.fileno(), *fds), seconds)
-        self._counter.take()
+        changed = self._counter.fileno()
+        ready = self._connection.machine.wait((changed, *fds), seconds)
+        if changed in ready:
+            self._counter.take()
         return bool(ready)
 
     def __exit__(self, *exc: object) -> None:

@@ -359,14 +359,16 @@ class Worker:
 
     def _wait(self, seconds: float | None = None) -> bool:
         """Until there is something to do; whether that may be for `_pump`."""
-        others = [self._wake.fileno()]
+        wake = self._wake.fileno()
+        others = [wake]
         with self.lock:
             links = self._links()
             if self._inbox is not None:
                 others.append(self._inbox.fileno())
             others += [lane.freed_fileno() for lane in self._backlog]
         readable = self.machine.wait(links + others, seconds)
-        self._wake.take()
+        if wake in readable:  # to look in vain takes as long as to read a frame
+            self._wake.take()
         return not readable or not set(links).isdisjoint(readable)
 
     def _finish(self) -> None:
