@@ -282,14 +282,16 @@ def _percent(share: float | None) -> float | None:
 
 
 def draw(found: dict[Case, Outcome], asked: Asked) -> None:
-    """How much of the tone was played, load by load: the chart that the README shows."""
-    groups: dict[str, dict[str, float | None]] = {}
-    for case, outcome in found.items():
-        title = f"{case.tracks} tracks, {case.work_ms:g} ms for each frame"
-        played = _percent(outcome.figures.get("played"))
-        groups.setdefault(title, {})[case.contender] = played
-    title = "How much of its own sound the application got out"
-    bars(asked.figures / "isolation.svg", title, groups, unit="%", top=100)
+    """How much of the tone was played: a chart for each number of tracks. The README shows one."""
+    for tracks in dict.fromkeys(case.tracks for case in found):
+        groups: dict[str, dict[str, float | None]] = {}
+        for case, outcome in found.items():
+            if case.tracks == tracks:
+                load = f"{case.work_ms:g} ms of Python for each 20 ms frame"
+                played = _percent(outcome.figures.get("played"))
+                groups.setdefault(load, {})[case.contender] = played
+        title = f"{tracks} people speak: how much of its own sound the application got out"
+        bars(asked.figures / f"isolation-{tracks}.svg", title, groups, unit="%", top=100)
 
 
 if __name__ == "__main__":

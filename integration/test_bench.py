@@ -31,7 +31,7 @@ def test_a_small_case_of_isolation(
     for name, of_one in figures.items():
         assert of_one["played"] > 0, name
         assert of_one["processed"] > 0, name
-    assert (tmp_path / "isolation.svg").exists()
+    assert (tmp_path / "isolation-2.svg").exists()
 
 
 @pytest.mark.timeout(300)
