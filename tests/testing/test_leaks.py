@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import collections
 import gc
@@ -187,6 +188,24 @@ def test_what_may_grow_is_allowed_by_name(app: App) -> None:
     assert "App.said" in text
     assert "App.totals" not in text
     leaks.check(visit, 6, warm_up=1, allow=["App.totals", "App.said"])
+
+
+def test_a_librarys_own_thread_that_has_logged_is_no_leak() -> None:
+    over, asked, ended = (threading.Event() for _ in range(3))
+
+    def run() -> None:
+        threading.current_thread()  # as who logs does
+        asked.set()
+        over.wait(10)
+        ended.set()
+
+    try:
+        with leaks.nothing_left_behind(grace=0.0):
+            _thread.start_new_thread(run, ())
+            assert asked.wait(10)
+    finally:
+        over.set()
+        assert ended.wait(10)
 
 
 def test_descriptors_and_threads_are_counted() -> None:

@@ -22,7 +22,7 @@ def belongings() -> set[str]:
     """Children, descriptors and threads of this process, in words that tell them apart."""
     found = {f"child {pid} ({name})" for pid, name in _children().items()}
     found |= {f"descriptor {number} ({target})" for number, target in _descriptors().items()}
-    found |= {f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
+    found |= {f"thread {thread.name} ({thread.ident})" for thread in _threads()}
     return found
 
 
@@ -30,7 +30,7 @@ def kinds() -> Counter[str]:
     """How many there are of each kind, the words without their numbers; and of descriptors and
     threads in the children."""
     found = Counter(f"descriptor {_unnumbered(target)}" for target in _descriptors().values())
-    found.update(f"thread {_unnumbered(thread.name)}" for thread in threading.enumerate())
+    found.update(f"thread {_unnumbered(thread.name)}" for thread in _threads())
     for pid, name in _children().items():
         child = f"child process {_unnumbered(name)}"
         targets = _descriptors(pid).values()
@@ -38,6 +38,12 @@ def kinds() -> Counter[str]:
         with contextlib.suppress(OSError):  # it has just ended
             found[f"thread of {child}"] += len(os.listdir(f"/proc/{pid}/task"))
     return found
+
+
+def _threads() -> list[threading.Thread]:
+    """Those that were started here. A library's own show up once they have asked for their name
+    (who logs does), and nobody here can end them."""
+    return [one for one in threading.enumerate() if not isinstance(one, threading._DummyThread)]
 
 
 def _unnumbered(text: str) -> str:
