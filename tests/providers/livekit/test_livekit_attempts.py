@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def test_what_is_not_tried_again(failure: str, wanted: bool, asked: int) -> None
 
 
 @pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """What the native library is asked for. It refuses to connect."""
     asked: list[Any] = []
 
@@ -70,7 +71,11 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise ConnectError(UNREACHABLE)
 
     monkeypatch.setattr(FfiClient, "request", request)
-    return asked
+    subscribers = FfiClient.instance.queue._subscribers
+    before = list(subscribers)
+    yield asked
+    # livekit 1.1.21 leaves the room's behind when a request raises, on a loop that has ended.
+    subscribers[:] = before
 
 
 def test_each_request_is_for_one_attempt(requests: list[Any]) -> None:
