@@ -166,7 +166,8 @@ class World(RuleBasedStateMachine):
     @rule(data=st.data(), what=st.sampled_from([H.FAILED, H.MOVING, H.DONE, H.STILL]))
     def says(self, data: st.DataObject, what: Happening) -> None:
         child = data.draw(st.sampled_from(sorted(self.living)))
-        if what is H.DONE:
+        # Who is being killed is lost, whatever it still says.
+        if what is H.DONE and self.supervisor.children[child].state is not State.ENDING:
             self.left |= {place for place, sits in self.seats.items() if sits == child}
         self.happens(child, what)
 
@@ -350,6 +351,15 @@ def test_who_is_stuck_is_reported_and_restarted_if_so_asked(restart: bool) -> No
     else:
         assert supervisor.tick(20.0) == []
         assert actions(supervisor.observe(1, 7, False, 20.0)) == ["report moving"]
+
+
+def test_who_is_being_killed_is_lost_whatever_it_still_says() -> None:
+    supervisor = started(Care(places=1, restarts=3, stuck_after=1.0, restart_stuck=True))
+    supervisor.observe(1, 5, True, 10.0)
+    supervisor.observe(1, 5, True, 11.0)
+    assert actions(supervisor.tick(11.0)) == ["kill", "spawn"]
+    assert supervisor.on(1, H.DONE, 11.1) == []
+    assert "tell lost" in actions(supervisor.on(1, H.EXITED, 11.2))
 
 
 def test_who_waits_for_work_is_not_stuck() -> None:
