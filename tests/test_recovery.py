@@ -15,6 +15,7 @@ import ringroom
 from app_kit import RATE, Call, check_law, microphone, opened, say, sound, take, until
 from ringroom.errors import ClosedError, LostProcessError, RoomError
 from ringroom.frames import Event
+from ringroom.mending import Mending
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing import FakeRoom, faults
@@ -190,6 +191,41 @@ def test_who_wants_no_other_gets_the_error(fake_room: FakeRoom) -> None:
         with pytest.raises(LostProcessError, match=r"the I/O process died \(killed by signal 9\)"):
             waiting.result(LONG)
     settled(transport)
+
+
+DEFECT = r"the I/O process died: defect"
+
+
+@pytest.fixture
+def defective(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bringing the connection back goes wrong in a way that nobody has thought of."""
+
+    def turn(_: Mending) -> None:
+        raise RuntimeError("defect")
+
+    monkeypatch.setattr(Mending, "turn", turn)
+
+
+@pytest.mark.usefixtures("defective")
+def test_a_defect_in_it_ends_the_transport_and_nobody_waits_for_ever(fake_room: FakeRoom) -> None:
+    with opened(fake_room, io="process") as transport:
+        waiting = Call(next, transport.recv())
+        killed(transport)
+        with pytest.raises(LostProcessError, match=DEFECT):
+            waiting.result(LONG)
+    settled(transport)
+
+
+@pytest.mark.usefixtures("defective")
+def test_the_same_in_an_event_loop(fake_room: FakeRoom) -> None:
+    async def scenario(transport: ringroom.aio.Transport) -> None:
+        waiting = asyncio.create_task(anext(transport.recv()))  # type: ignore[arg-type]
+        await asyncio.sleep(0)  # it waits
+        killed(transport)
+        with pytest.raises(LostProcessError, match=DEFECT):
+            await waiting
+
+    settled(run(scenario, fake_room))
 
 
 def test_a_provider_that_is_not_opened_twice(

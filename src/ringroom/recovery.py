@@ -52,7 +52,16 @@ class Recovery:
         return session.interrupted and session.ending is None and not session.closed
 
     def turn(self) -> bool:
-        """Do what is due; whether there is more to come."""
+        """Do what is due; whether there is more to come. What goes wrong ends the session."""
+        try:
+            return self._turn()
+        except Exception as error:
+            log.exception("the connection was not made anew")
+            with self._connection.lock:
+                self._connection.session.fail(LostProcessError(f"the I/O process died: {error}"))
+            return False
+
+    def _turn(self) -> bool:
         connection, session = self._connection, self._connection.session
         with connection.lock:
             session.pump()
@@ -123,10 +132,6 @@ class RecoveryThread:
             with Waiter(self._connection) as waiter:
                 while not self._closing and self._recovery.turn():
                     waiter.wait([self._session.fileno()], self._recovery.patience())
-        except Exception as error:
-            log.exception("the connection was not made anew")
-            with self._connection.lock:
-                self._session.fail(LostProcessError(f"the I/O process died: {error}"))
         finally:
             with self._connection.lock:
                 self._thread = None
