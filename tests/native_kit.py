@@ -28,6 +28,15 @@ atexit.register(native.end_events)
 _memory: list[Any] = []  # what native events point to
 
 
+def forget_ended_loops() -> None:
+    """Whoever asks for an exchange takes away what loops that have ended have left."""
+
+    async def ask() -> None:
+        native.exchange().release()
+
+    asyncio.run(ask())
+
+
 def put(event: Any) -> None:
     NATIVE.queue.put(event)
 

@@ -14,7 +14,6 @@ import pytest
 rtc = pytest.importorskip("livekit.rtc")
 
 from native_kit import (  # noqa: E402
-    NATIVE,
     Freed,
     Out,
     end_event,
@@ -33,17 +32,7 @@ KINDS = (Kind.AUDIO, Kind.VIDEO)
 RATE = 16_000
 
 
-@pytest.fixture(autouse=True)
-def _nothing_stays() -> Any:
-    asyncio.run(_asked())  # what loops that have ended have left goes with it
-    before = len(NATIVE.queue._subscribers)
-    yield
-    assert not native._exchanges
-    assert len(NATIVE.queue._subscribers) == before
-
-
-async def _asked() -> None:
-    native.exchange().release()
+pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 @pytest.fixture

@@ -14,22 +14,11 @@ rtc = pytest.importorskip("livekit.rtc")
 
 from livekit.rtc._proto import ffi_pb2  # noqa: E402
 
-from native_kit import NATIVE, Freed, end_event, frame, put, turns  # noqa: E402
+from native_kit import NATIVE, Freed, end_event, forget_ended_loops, frame, put, turns  # noqa: E402
 from ringroom.frames import Kind  # noqa: E402
 from ringroom.providers.livekit import native  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def _nothing_stays() -> Any:
-    asyncio.run(_asked())  # what loops that have ended have left goes with it
-    before = len(NATIVE.queue._subscribers)
-    yield
-    assert not native._exchanges
-    assert len(NATIVE.queue._subscribers) == before
-
-
-async def _asked() -> None:
-    native.exchange().release()
+pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 def run(scenario: Any) -> Any:
@@ -56,6 +45,19 @@ def answer(number: int, error: str = "") -> Any:
     if error:
         event.capture_audio_frame.error = error
     return event
+
+
+def deaf(exchange: native.Exchange, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The library takes captures and answers none of them; their numbers, as they come."""
+    sent: list[int] = []
+
+    def ask(packed: bytes, *_: Any) -> int:
+        sent.append(ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame.request_async_id)
+        return 77
+
+    monkeypatch.setattr(exchange, "_ask", ask)
+    monkeypatch.setattr(exchange, "_drop", lambda handle: True)
+    return sent
 
 
 def quiet() -> None:
@@ -223,14 +225,7 @@ def test_nobody_else_is_woken_for_our_captures(monkeypatch: pytest.MonkeyPatch) 
             loop,
             lambda e: e.WhichOneof("message") not in ("audio_stream_event", "video_stream_event"),
         )
-        sent: list[int] = []
-
-        def ask(packed: bytes, *_: Any) -> int:
-            sent.append(ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame.request_async_id)
-            return 77
-
-        monkeypatch.setattr(exchange, "_ask", ask)
-        monkeypatch.setattr(exchange, "_drop", lambda handle: True)
+        sent = deaf(exchange, monkeypatch)
         capture = exchange.capture(capture_request(), np.zeros((1, 1), np.int16), quiet)
         put(answer(sent[0], "oh"))
         put(answer(5))  # one of the SDK's own
@@ -295,7 +290,7 @@ def test_a_loop_that_has_ended_is_left_behind_by_the_next() -> None:
     asyncio.run(unreleased())
     (left,) = native._exchanges
     assert left.is_closed()
-    asyncio.run(_asked())
+    forget_ended_loops()
 
 
 @pytest.mark.parametrize(
@@ -307,15 +302,8 @@ def test_the_loop_wakes_for_an_answer_that_is_asked_for_or_a_refusal(
 ) -> None:
     async def scenario() -> None:
         exchange = native.exchange()
-        sent: list[int] = []
+        sent = deaf(exchange, monkeypatch)
         calls: list[int] = []
-
-        def ask_native(packed: bytes, *_: Any) -> int:
-            sent.append(ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame.request_async_id)
-            return 77
-
-        monkeypatch.setattr(exchange, "_ask", ask_native)
-        monkeypatch.setattr(exchange, "_drop", lambda handle: True)
         samples = np.zeros((1, 1), np.int16)
         capture = exchange.capture(capture_request(), samples, lambda: calls.append(ours()))
         if ask == "before":
@@ -337,14 +325,7 @@ def test_the_loop_wakes_for_an_answer_that_is_asked_for_or_a_refusal(
 def test_an_answer_after_the_last_user_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         exchange = native.exchange()
-        sent: list[int] = []
-
-        def ask(packed: bytes, *_: Any) -> int:
-            sent.append(ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame.request_async_id)
-            return 77
-
-        monkeypatch.setattr(exchange, "_ask", ask)
-        monkeypatch.setattr(exchange, "_drop", lambda handle: True)
+        sent = deaf(exchange, monkeypatch)
         for _ in range(2):
             exchange.capture(capture_request(), np.zeros((1, 1), np.int16), quiet)
         exchange.release()
@@ -359,22 +340,15 @@ def test_an_answer_after_the_last_user_ends_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_answer_for_a_loop_that_is_closed_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[int] = []
-
-    def ask(packed: bytes, *_: Any) -> int:
-        sent.append(ffi_pb2.FfiRequest.FromString(packed).capture_audio_frame.request_async_id)
-        return 77
-
-    async def scenario() -> native.Capture:
+    async def scenario() -> tuple[native.Capture, list[int]]:
         exchange = native.exchange()
-        monkeypatch.setattr(exchange, "_ask", ask)
-        monkeypatch.setattr(exchange, "_drop", lambda handle: True)
+        sent = deaf(exchange, monkeypatch)
         capture = exchange.capture(capture_request(), np.zeros((1, 1), np.int16), quiet)
         capture.ask()
         exchange.release()
-        return capture
+        return capture, sent
 
-    capture = asyncio.run(scenario())
+    capture, sent = asyncio.run(scenario())
     put(answer(sent[0]))
     assert capture.error == ""
-    asyncio.run(_asked())
+    forget_ended_loops()
