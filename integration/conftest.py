@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,12 @@ class Joins(Protocol):
     """Starts a client, joins a room (the test's own unless told), and leaves after the test."""
 
     def __call__(self, identity: str, room: LiveKitRoom | None = None, **more: Any) -> Client: ...
+
+
+def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what runs in the background deaf to Ctrl-C, and children would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def unavailable(request: pytest.FixtureRequest, reason: str) -> NoReturn:
