@@ -985,6 +985,7 @@ def test_a_process_that_dies_before_it_connects(
 # Many cycles.
 
 
+@pytest.mark.once
 def test_many_cycles_leave_nothing(fake_room: FakeRoom) -> None:
     from ringroom.processes.children import IOThread
 

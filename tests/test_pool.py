@@ -140,6 +140,7 @@ def test_a_pool_that_does_not_run() -> None:
 # What a processor may be.
 
 
+@pytest.mark.once
 def test_a_function_a_lambda_a_class_and_an_instance(fake_room: FakeRoom) -> None:
     factor = 2.0
     processors = {
@@ -402,6 +403,7 @@ def test_a_full_reply_track_holds_up_only_its_own(fake_room: FakeRoom) -> None:
     check_law(pool)
 
 
+@pytest.mark.once
 def test_the_reply_track_ends_after_all_is_said(fake_room: FakeRoom) -> None:
     alice = microphone(fake_room, "alice")
     with running(fake_room, kit.LongGoodbye):
@@ -490,6 +492,7 @@ def test_close_does_not_wait_for_what_waits(fake_room: FakeRoom) -> None:
     assert pool.stats().sent.in_flight == 0
 
 
+@pytest.mark.once
 def test_a_worker_that_is_behind_stops_in_good_order(fake_room: FakeRoom) -> None:
     mic = microphone(fake_room)
     with running(fake_room, kit.Slow, drain_timeout=0.5) as pool:
@@ -551,6 +554,7 @@ def test_run_returns_at_the_rooms_end(fake_room: FakeRoom) -> None:
 # Death.
 
 
+@pytest.mark.once
 def test_a_start_that_raises(fake_room: FakeRoom) -> None:
     with (
         pytest.raises(StartupError, match=r"(?s)worker 0 did not start:.*no model here") as failed,

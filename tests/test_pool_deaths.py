@@ -206,6 +206,7 @@ def test_a_track_that_ends_meanwhile_is_closed_with_its_reply(fake_room: FakeRoo
         until(lambda: not fake_room.application.tracks, timeout=LONG)
 
 
+@pytest.mark.once
 def test_an_inherited_track_of_another_form_is_published_anew(fake_room: FakeRoom) -> None:
     alice = fake_room.join("alice")
     with running(fake_room, kit.Deaths):
@@ -217,6 +218,7 @@ def test_an_inherited_track_of_another_form_is_published_anew(fake_room: FakeRoo
         until(lambda: fake_room.heard("voice").channels == 2, timeout=LONG)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("command", "says"),
     [
@@ -241,6 +243,7 @@ def test_every_death_is_told_and_survived(fake_room: FakeRoom, command: str, say
         check_law(pool)
 
 
+@pytest.mark.once
 def test_dying_again_and_again_ends_the_pool_with_all_that_is_known(
     fake_room: FakeRoom, capfd: Any
 ) -> None:
@@ -269,6 +272,7 @@ def test_without_restarts_the_first_death_ends_the_pool(fake_room: FakeRoom) -> 
             waiting.result(LONG)
 
 
+@pytest.mark.once
 def test_workers_that_cannot_be_replaced_end_the_pool(fake_room: FakeRoom, tmp_path: Path) -> None:
     alice = fake_room.join("alice")
     processor = kit.SpareFails(str(tmp_path / "model"))
@@ -289,6 +293,7 @@ def test_closing_does_not_wait_for_a_spare_that_starts(fake_room: FakeRoom) -> N
 # Stuck.
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("command", ["hang 600", "hold 1000000000000000"])
 def test_who_is_stuck_is_reported_with_its_stack_and_restarted(
     fake_room: FakeRoom, command: str
@@ -321,6 +326,7 @@ def test_who_stands_still_is_reported_as_stopped_and_goes_on(fake_room: FakeRoom
         assert {problem.where for problem in problems} == {"stuck"}
 
 
+@pytest.mark.once
 def test_nobody_is_looked_after_unless_asked(fake_room: FakeRoom) -> None:
     alice = fake_room.join("alice")
     problems: list[Problem] = []
@@ -332,6 +338,7 @@ def test_nobody_is_looked_after_unless_asked(fake_room: FakeRoom) -> None:
         assert problems == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("answers", "says"), [(True, False), (True, True), (False, True)], ids=str)
 def test_who_dies_closing_a_track_leaves_no_answer_published(
     fake_room: FakeRoom, answers: bool, says: bool
@@ -361,6 +368,7 @@ def test_who_dies_closing_a_track_leaves_no_answer_published(
         check_law(pool)
 
 
+@pytest.mark.once
 def test_what_a_dead_worker_had_still_to_say_on_a_track_that_ended_does_not_keep_it(
     fake_room: FakeRoom,
 ) -> None:

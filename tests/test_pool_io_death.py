@@ -134,6 +134,7 @@ def test_a_standby_takes_over_and_gets_a_successor(fake_room: FakeRoom) -> None:
         assert told(fake_room, "worker") == [f"0 {pool.pids[0]}"]
 
 
+@pytest.mark.once
 def test_a_standby_that_has_died_is_replaced(
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_standby_that_has_died_is_replaced(
         until(lambda: host.standby_pid not in (None, standby), timeout=LONG)
 
 
+@pytest.mark.once
 def test_nobody_wakes_for_the_standby_while_the_room_is_being_joined(fake_room: FakeRoom) -> None:
     events: list[Event] = []
     with running(fake_room, kit.Words, standby=True, on_event=events.append) as pool:
@@ -158,6 +160,7 @@ def test_nobody_wakes_for_the_standby_while_the_room_is_being_joined(fake_room: 
         assert pool._mending.patience() is not None
 
 
+@pytest.mark.once
 def test_a_worker_that_dies_meanwhile(fake_room: FakeRoom) -> None:
     alice = fake_room.join("alice")
     events: list[Event] = []
@@ -176,6 +179,7 @@ def test_a_worker_that_dies_meanwhile(fake_room: FakeRoom) -> None:
         check_law(pool)
 
 
+@pytest.mark.once
 def test_a_flush_of_a_processor_is_answered(fake_room: FakeRoom) -> None:
     alice = fake_room.join("alice")
     events: list[Event] = []
@@ -193,6 +197,7 @@ def test_a_flush_of_a_processor_is_answered(fake_room: FakeRoom) -> None:
         check_law(pool)
 
 
+@pytest.mark.once
 def test_dying_again_and_again_is_given_up(fake_room: FakeRoom) -> None:
     events: list[Event] = []
     with running(fake_room, kit.Words, restarts=1, on_event=events.append) as pool:
@@ -204,6 +209,7 @@ def test_dying_again_and_again_is_given_up(fake_room: FakeRoom) -> None:
     check_law(pool)
 
 
+@pytest.mark.once
 def test_a_room_that_does_not_let_us_in_again(fake_room: FakeRoom) -> None:
     with running(fake_room, kit.Words, restarts=2) as pool:
         with fake_room.faults.connects_refused(reason="unauthorized"):
@@ -213,6 +219,7 @@ def test_a_room_that_does_not_let_us_in_again(fake_room: FakeRoom) -> None:
         assert refused.value.reason == "unauthorized"
 
 
+@pytest.mark.once
 def test_a_room_that_lets_us_in_at_the_next_try(fake_room: FakeRoom) -> None:
     events: list[Event] = []
     with running(fake_room, kit.Words, on_event=events.append) as pool:
@@ -223,6 +230,7 @@ def test_a_room_that_lets_us_in_at_the_next_try(fake_room: FakeRoom) -> None:
         assert count(events, EventKind.CONNECTION_LOST) == 1
 
 
+@pytest.mark.once
 def test_closing_while_it_is_mended(fake_room: FakeRoom) -> None:
     with running(fake_room, kit.Words) as pool, fake_room.faults.hanging_connect():
         faults.killed(pool.io_pid)
@@ -230,6 +238,7 @@ def test_closing_while_it_is_mended(fake_room: FakeRoom) -> None:
     check_law(pool)
 
 
+@pytest.mark.once
 def test_a_reply_that_waits_goes_on(fake_room: FakeRoom) -> None:
     """What the worker keeps because its track is full is said by the next I/O process."""
     alice = fake_room.join("alice")

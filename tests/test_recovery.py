@@ -96,6 +96,7 @@ def test_who_receives_goes_on(fake_room: FakeRoom, monkeypatch: pytest.MonkeyPat
     assert (counts.sent, counts.done) == (6, 6)
 
 
+@pytest.mark.once
 def test_a_send_that_waits_goes_on(fake_room: FakeRoom) -> None:
     with opened(fake_room, io="process") as transport:
         sending = Call(transport.send, sound(4.0))
@@ -135,6 +136,7 @@ def test_whoever_waits_for_an_answer_gets_one(fake_room: FakeRoom) -> None:
     settled(transport)
 
 
+@pytest.mark.once
 def test_it_may_die_again_and_again(fake_room: FakeRoom) -> None:
     before = threading.active_count()
     with opened(fake_room, **ALL) as transport:
@@ -150,6 +152,7 @@ def test_it_may_die_again_and_again(fake_room: FakeRoom) -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.once
 def test_those_who_share_a_process_get_another_together(fake_room: FakeRoom) -> None:
     with ringroom.IOProcess() as shared:
         options: dict[str, Any] = {**ALL, "io": shared}
@@ -168,6 +171,7 @@ def test_those_who_share_a_process_get_another_together(fake_room: FakeRoom) -> 
             one.join()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("reason", ["unauthorized", "unreachable"])
 def test_a_room_that_does_not_let_us_in_again(fake_room: FakeRoom, reason: str) -> None:
     policy = ringroom.Reconnect(retries=2)
@@ -239,6 +243,7 @@ def test_a_provider_that_is_not_opened_twice(
             waiting.result(LONG)
 
 
+@pytest.mark.once
 def test_closing_meanwhile(fake_room: FakeRoom) -> None:
     with opened(fake_room, io="process") as transport, fake_room.faults.hanging_connect():
         waiting = Call(next, transport.recv())
@@ -325,6 +330,7 @@ def test_in_an_event_loop(fake_room: FakeRoom) -> None:
     assert counts.lost > 0
 
 
+@pytest.mark.once
 def test_in_an_event_loop_it_is_given_up(fake_room: FakeRoom) -> None:
     async def scenario(transport: ringroom.aio.Transport) -> None:
         sending = asyncio.create_task(transport.send(sound(20.0)))
@@ -337,6 +343,7 @@ def test_in_an_event_loop_it_is_given_up(fake_room: FakeRoom) -> None:
     settled(run(scenario, fake_room, reconnect=ringroom.Reconnect(retries=1)))
 
 
+@pytest.mark.once
 def test_in_an_event_loop_closing_meanwhile(fake_room: FakeRoom) -> None:
     async def scenario(transport: ringroom.aio.Transport) -> None:
         sending = asyncio.create_task(transport.send(sound(20.0)))

@@ -221,6 +221,7 @@ class Collected(ringroom.Processor):
         self.path.write_text(str(self.seen))
 
 
+@pytest.mark.once
 def test_a_pool_gets_everything(tmp_path: Path) -> None:
     path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(250)])
     ringroom.run(Collected(tmp_path / "seen"), "replay", path=path, speed=None, workers=1)
