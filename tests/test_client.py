@@ -50,6 +50,7 @@ from ringroom.frames import AudioFrame, DataFrame, EventKind, Kind, VideoFrame
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.providers.fake.connection import FakeProvider
 from ringroom.testing import FakeRoom, sources
+from ringroom.testing.virtual import VirtualClock
 
 LIVE = PublishOptions(mode="live")
 
@@ -683,6 +684,33 @@ def test_flush_tells_how_much_and_later_sends_survive(fake_room: FakeRoom) -> No
         assert transport.flush("nothing") == 0.0
         assert not transport._connection.session.replies, "an answer is taken once"
     check_law(transport)
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        transport.send(sound(0.5))
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                transport.wait_playout(timeout=0.0)
+        transport.wait_playout(timeout=PATIENCE)
+        session = transport._connection.session
+        until(lambda: not session.unanswered)
+        assert not session.replies
+
+
+def test_a_flush_reaches_who_waits_for_the_track() -> None:
+    with (
+        VirtualClock() as clock,
+        FakeRoom(clock=clock) as room,
+        ringroom.transport("fake", room=room, io=clock.io) as transport,
+    ):
+        clock.freeze("ringroom-io", 1.0)
+        sending = clock.start_thread("sends", lambda: transport.send(sound(2.0)))
+        clock.sleep(0.5)
+        assert transport.flush() == pytest.approx(2.0)
+        sending.join(10)
+        transport.wait_playout(timeout=10)
+        assert transport.played() == 0.0
 
 
 def test_flush_before_the_track_is_published(fake_room: FakeRoom) -> None:

@@ -125,12 +125,21 @@ def test_a_hand_over_that_raises() -> None:
 
 
 def test_a_hand_over_that_takes_too_long() -> None:
-    release = threading.Event()
-    connection = Connection(Odd(does=release.wait), {"connect_timeout": 0.1}, "thread")
+    before, release, minted = descriptors(), threading.Event(), threading.Event()
+
+    def mint() -> tuple[int, ...]:
+        release.wait()
+        made = (os.dup(0), os.dup(0))
+        minted.set()
+        return made
+
+    connection = Connection(Odd(does=mint), {"connect_timeout": 0.1}, "thread")
     with pytest.raises(RoomError, match=r"not minted within 0\.1 s") as late:
         connection.open()
     assert late.value.reason == "timeout"
     release.set()
+    assert minted.wait(30)
+    until(lambda: descriptors() == before)  # what comes too late is closed
 
 
 def test_what_cannot_travel_gives_its_descriptors_back() -> None:
@@ -140,6 +149,17 @@ def test_what_cannot_travel_gives_its_descriptors_back() -> None:
     with pytest.raises(ConfigurationError, match="the provider's options cannot be sent"):
         connection.open()
     assert descriptors() == before
+
+
+def test_who_closes_may_be_quicker_than_who_joins_again(fake_room: FakeRoom) -> None:
+    before = descriptors()
+    connection = Connection("fake", {"room": fake_room}, "thread")
+    connection.open()
+    prepared = connection.prepare()
+    connection.close()
+    with pytest.raises(ClosedError):
+        connection.reopen(prepared, ())
+    until(lambda: descriptors() == before)
 
 
 def test_a_host_that_is_closed_gives_everything_back(fake_room: FakeRoom) -> None:

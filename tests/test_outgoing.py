@@ -290,7 +290,7 @@ def test_tracks_go_on_in_other_lanes(bench: Bench) -> None:
         ]
         assert lane.number != old
         assert not lane.ready
-        assert lane.freed_fileno() != live.freed_fileno()
+        assert bench.outgoing.freed_fileno(lane) != bench.outgoing.freed_fileno(live)
         assert bench.outgoing.played(lane) == pytest.approx(0.1)
         bench.outgoing.push_nowait(lane, sound(0.1))
         assert lane.row is not None

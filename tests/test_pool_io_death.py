@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import processors_kit as kit
+import ringroom
 from app_kit import RATE, Call, check_law, microphone, say, sound, until
 from ringroom import mending
 from ringroom.errors import LostProcessError, RoomError
@@ -210,22 +211,25 @@ def test_dying_again_and_again_is_given_up(fake_room: FakeRoom) -> None:
 
 
 @pytest.mark.once
-def test_a_room_that_does_not_let_us_in_again(fake_room: FakeRoom) -> None:
-    with running(fake_room, kit.Words, restarts=2) as pool:
-        with fake_room.faults.connects_refused(reason="unauthorized"):
+@pytest.mark.parametrize("reason", ["unauthorized", "unreachable"])
+def test_a_room_that_does_not_let_us_in_again(fake_room: FakeRoom, reason: str) -> None:
+    policy = ringroom.Reconnect(retries=2, backoff=0.1)
+    with running(fake_room, kit.Words, reconnect=policy) as pool:
+        with fake_room.faults.connects_refused(reason=reason):
             faults.killed(pool.io_pid)
             with pytest.raises(RoomError) as refused:
                 pool.wait(LONG)
-        assert refused.value.reason == "unauthorized"
+        assert refused.value.reason == reason
+        assert pool._mending._retries.tries == (0 if reason == "unauthorized" else 2)
 
 
 @pytest.mark.once
 def test_a_room_that_lets_us_in_at_the_next_try(fake_room: FakeRoom) -> None:
     events: list[Event] = []
     with running(fake_room, kit.Words, on_event=events.append) as pool:
-        with fake_room.faults.connects_refused():
+        with fake_room.faults.connects_refused("unreachable"):
             faults.killed(pool.io_pid)
-            until(lambda: len(pool._mending._post.record.deaths) >= 2, timeout=LONG)
+            until(lambda: pool._mending._retries.tries >= 2, timeout=LONG)
         back(events)
         assert count(events, EventKind.CONNECTION_LOST) == 1
 

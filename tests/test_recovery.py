@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 
 import ringroom
 from app_kit import RATE, Call, check_law, microphone, opened, say, sound, take, until
-from ringroom.errors import ClosedError, LostProcessError, RoomError
+from ringroom.errors import ClosedError, LostProcessError, RoomError, WouldBlock
 from ringroom.frames import Event
 from ringroom.mending import Mending
 from ringroom.providers.fake import Fake
@@ -275,6 +275,95 @@ def test_a_track_that_does_not_come_again_has_ended() -> None:
             until_kind(taken, "track_ended")
             assert clock.now() - joined == pytest.approx(5.0, abs=0.1)
         settled(transport)
+
+
+@pytest.fixture
+def clock() -> Iterator[VirtualClock]:
+    with VirtualClock() as clock:
+        yield clock
+
+
+@pytest.fixture
+def room(clock: VirtualClock) -> Iterator[FakeRoom]:
+    with FakeRoom(clock=clock) as room:
+        yield room
+
+
+def opened_at(clock: VirtualClock, room: FakeRoom, **options: Any) -> ringroom.Transport:
+    return ringroom.transport("fake", room=room, io=clock.io, kinds=("event",), **options)
+
+
+@pytest.mark.parametrize("reason", ["refused", "no answer"])
+def test_who_sends_waits_while_nobody_is_let_in(
+    clock: VirtualClock, room: FakeRoom, reason: str
+) -> None:
+    """Try after try fails: nothing that is accepted meanwhile is lost, and nobody gets an error."""
+    with opened_at(clock, room, connect_timeout=1.0) as transport:
+        events = transport.recv(timeout=600)
+        transport.send(sound(0.5))
+        transport.send(sound(0.1, track="live"), publish=ringroom.PublishOptions(mode="live"))
+        clock.sleep(1.0)
+        fault = room.faults.connects_refused("unreachable") if reason == "refused" else None
+        with fault or room.faults.hanging_connect():
+            clock.kill("ringroom-io")
+            until_kind(events, "connection_lost")
+            calls = [clock.start_thread("says", lambda: transport.send(sound(1.0)))]
+            new = sound(0.3, track="new")
+            calls.append(clock.start_thread("begins", lambda: transport.send(new)))
+            calls.append(clock.start_thread("tells", lambda: transport.send_data(b"x", topic="t")))
+            with pytest.raises(WouldBlock, match="joined again"):
+                transport.send_nowait(sound(0.1, track="newer"))
+            transport.send_nowait(sound(0.1, track="live"))  # never waits
+            assert transport.flush("live") == 0.0
+            transport.wait_playout("live", timeout=1.0)
+            clock.sleep(60.0)
+            assert transport.ended is None
+        until_kind(events, "connection_back")
+        for call in calls:
+            call.join(60)
+        transport.wait_playout(timeout=60)
+        assert room.heard("audio").duration == pytest.approx(1.5)
+        assert room.heard("new").duration == pytest.approx(0.3)
+        assert [message.payload for message in room.wait_for_data("t", 1)] == [b"x"]
+        assert transport.played("audio") == pytest.approx(1.5, abs=0.03)
+    counts = settled(transport).sent
+    assert (counts.sent, counts.done) == (21, 20)  # one piece on the live track
+
+
+@pytest.mark.parametrize("seconds", [60.0, 300.0])
+def test_the_deadline_is_that_of_the_outage(
+    clock: VirtualClock, room: FakeRoom, seconds: float
+) -> None:
+    with opened_at(clock, room, connect_timeout=10.0) as transport:
+        events = transport.recv(timeout=600)
+        with room.faults.hanging_connect():
+            clock.kill("ringroom-io")
+            until_kind(events, "connection_lost")
+            lost = clock.now()
+            if seconds == 60.0:
+                clock.sleep(seconds)
+            else:
+                with pytest.raises(RoomError, match="did not answer") as given_up:
+                    next(events)
+                assert given_up.value.reason == "timeout"
+                assert clock.now() - lost == pytest.approx(120.0, abs=15.0)
+        if seconds == 60.0:
+            until_kind(events, "connection_back")
+    settled(transport)
+
+
+def test_a_token_function_that_exits(fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(fake_room, io="process", reconnect=ringroom.Reconnect(retries=1)) as transport:
+
+        def leave(_: Fake) -> Any:
+            raise SystemExit(3)
+
+        monkeypatch.setattr(Fake, "handover", leave)
+        waiting = Call(next, transport.recv())
+        killed(transport)
+        with pytest.raises(LostProcessError, match="no other came"):
+            waiting.result(LONG)
+    settled(transport)
 
 
 def until_kind(items: Any, kind: str) -> None:

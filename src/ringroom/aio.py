@@ -191,7 +191,7 @@ class Transport(Face):
         outgoing = self._connection.outgoing
         if not outgoing.push_unsent(lane):
             await self._until(
-                lambda: outgoing.push_unsent(lane) or None, lambda: (lane.freed_fileno(),)
+                lambda: outgoing.push_unsent(lane) or None, lambda: (outgoing.freed_fileno(lane),)
             )
 
     async def send_data(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -89,25 +90,26 @@ class Sender(Face):
         """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "the frame was not taken")
-        with self._connection.lock:
-            lane = self._lane_for(frame, publish)
-            if lane is None:
-                return
-            self._sending.add(lane.name)
+        lane = None
         try:
-            if not lane.ready:
-                self._until(lambda: self._is_ready(lane), tuple, limit)
             with self._connection.lock:
+                lane = self._lane_for(frame, publish)
+                if lane is None:
+                    return
+                self._sending.add(lane.name)
                 lane.unsent.extend(self._connection.outgoing.pieces(lane, frame))
+            if not lane.ready:
+                self._until(partial(self._is_ready, lane), tuple, limit)
             self._push_all(lane, limit)
         except ClosedError:
             self._check_open()
-            if not self._connection.session.has_inboxes:
+            if lane is None or not self._connection.session.has_inboxes:
                 raise
         finally:
-            with self._connection.lock:
-                lane.unsent.clear()
-                self._sending.discard(lane.name)
+            if lane is not None:
+                with self._connection.lock:
+                    lane.unsent.clear()
+                    self._sending.discard(lane.name)
 
     def _push_all(self, lane: OutgoingLane, limit: Deadline) -> None:
         with self._connection.lock:
@@ -116,7 +118,7 @@ class Sender(Face):
                 return
         self._until(
             lambda: self._connection.outgoing.push_unsent(lane) or None,
-            lambda: (lane.freed_fileno(),),
+            lambda: (self._connection.outgoing.freed_fileno(lane),),
             limit,
         )
 
@@ -184,8 +186,12 @@ class Sender(Face):
             self._answer(request, limit)
 
     def _answer(self, request: int, limit: Deadline) -> float:
-        replies = self._connection.session.replies
-        return self._until(lambda: replies.pop(request, None), tuple, limit)
+        session = self._connection.session
+        try:
+            return self._until(lambda: session.replies.pop(request, None), tuple, limit)
+        finally:
+            with self._connection.lock:
+                session.forget(request)
 
     def _until(
         self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]], limit: Deadline

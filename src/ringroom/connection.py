@@ -16,11 +16,11 @@ from typing import Any
 from ringroom import messages as m
 from ringroom.accounts import LaneStatistics
 from ringroom.errors import ConfigurationError
-from ringroom.frames import Frame, Kind
+from ringroom.frames import Kind
 from ringroom.handover import Handed, Renewals, hand_over
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
 from ringroom.link import Link
-from ringroom.options import PublishOptions, TransportConfig
+from ringroom.options import TransportConfig
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.children import IOProcess, Where, choose_host
 from ringroom.processes.routing import MAX_KEYS
@@ -144,6 +144,7 @@ class Connection:
         link = self.host.open_session()
         self.session = Session(link, self.table, self.options, self.host.clock)
         self.session.name = self.spec.name
+        self.session.keeps_accounts = True
         self.session.how_it_died = self.host.how_it_died
         self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
         self._ask(blob, readers, descriptors)
@@ -196,11 +197,12 @@ class Connection:
             raise
 
     def reopen(self, prepared: Prepared, readers: Sequence[Link]) -> None:
-        """Join again, after the I/O process has died: `session.joined` tells when it did. Tracks go
-        on under their names; counts go on, for what was before is kept."""
+        """Join again, after the I/O process has died: `session.joined` tells when it did, and then
+        comes `resume`. Counts go on, for what was before is kept."""
         with self.lock, contextlib.ExitStack() as made:
             made.callback(prepared.close)
             made.callback(prepared.link.close)
+            self.session.check_open()  # whoever closes may have been quicker
             table = StatisticsTable.create()
             before, self.table = self.table, table
             before.close()
@@ -208,18 +210,20 @@ class Connection:
             made.pop_all()
             try:
                 self._ask(prepared.blob, readers, prepared.descriptors)
-                self.outgoing.restart(RowPool(table, *rows_for(-1, self.readers)))
             finally:
                 prepared.close()
+
+    def resume(self) -> None:
+        """The room is joined again: our tracks go on there, under their names."""
+        with self.lock:
+            self.outgoing.restart(RowPool(self.table, *rows_for(-1, self.readers)))
+            self.session.notify()
 
     @property
     def can_be_mended(self) -> bool:
         """Whether a transport goes on with another I/O process, by `SessionOptions.reconnect`."""
         wanted = self.options.reconnect.retries > 0
         return wanted and self.spec.joins_anew and self.host.replaces_dead
-
-    def lane_for(self, frame: Frame, publish: PublishOptions | None = None) -> OutgoingLane:
-        return self.outgoing.lane_for(frame, publish)
 
     def sounding(self, track: str | None) -> list[OutgoingLane]:
         """The audio tracks of that name; all of them for None."""

@@ -76,7 +76,7 @@ class Face:
             if connection.session.has_inboxes:
                 return None
             check_going_on(connection.session)
-        return connection.lane_for(frame, publish)
+        return connection.outgoing.lane_for(frame, publish)
 
     def _is_ready(self, lane: OutgoingLane) -> bool | None:
         self._connection.outgoing.refresh(lane)

@@ -39,16 +39,26 @@ def hand_over(machine: Machine, spec: ProviderSpec, seconds: float) -> Handed:
     """
     results: list[Handed] = []
     errors: list[BaseException] = []
+    lock = threading.Lock()
+    late = False
 
     def call() -> None:
         try:
-            results.append(spec.handover())
+            handed = spec.handover()
         except BaseException as error:  # noqa: BLE001 (raised again below, on the caller's thread)
             errors.append(error)
+            return
+        with lock:
+            results.append(handed)
+            if late:
+                for fd in handed[1]:
+                    os.close(fd)
 
     thread = machine.start_thread("ringroom-handover", call)
     thread.join(seconds)
-    if thread.is_alive():
+    with lock:
+        late = not results and not errors
+    if late:
         raise RoomError(
             f"{spec.name}: the token was not minted within {seconds} s", reason="timeout"
         )

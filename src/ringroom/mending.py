@@ -3,19 +3,23 @@
 
 The I/O process has one place, with the life that supervision gives to places (`supervision.PLACE`):
 it is filled while the room is joined, or is being joined; when that fails it is tried again, after
-a while if it fails again and again, and given up in the end. What takes its time (a token, a
-process) is done on a thread; the rest where `turn` is called.
+a while if it fails again and again, and given up in the end. Two things can fail: a process dies,
+which counts as supervision counts it (`Care`), or it lives and is not let into the room, and then
+it is as after any other loss of the connection (`Reconnect`), whose deadline holds for both. What
+takes its time (a token, a process) is done on a thread; the rest where `turn` is called.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringroom.connection import Connection, Prepared
-from ringroom.errors import ClosedError, LostProcessError, RingroomError
+from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError
 from ringroom.frames import EventKind
+from ringroom.processes.retries import Retries
 from ringroom.processes.supervision import Place, Turn
 from ringroom.processes.supervisor import STANDBY_AFTER, Care, Post, Record
 
@@ -56,6 +60,8 @@ class Mending:
         self._calls = calls
         self._standby = standby
         self._post = Post(Record(care))
+        dice = random.Random(connection.machine.now_ns())  # noqa: S311
+        self._retries = Retries(connection.options.reconnect, dice.random)
         self._attempt: _Attempt | None = None
         self._joining = False
         self._down = False
@@ -68,6 +74,7 @@ class Mending:
         self._joined(self._machine.now())
 
     def _joined(self, now: float) -> None:
+        self._retries.joined(now)
         self._joining, self._down, self._joined_at = False, False, now
         self._standby_at = now + STANDBY_AFTER if self._standby else None
 
@@ -107,7 +114,7 @@ class Mending:
                 prepared = connection.prepare()
             except RingroomError as error:
                 failed = error
-            except Exception as error:
+            except BaseException as error:  # a token function may try to exit; its thread does
                 log.exception("the connection was not made anew")
                 failed = LostProcessError(f"the I/O process died, and no other came: {error}")
             with connection.lock:
@@ -153,19 +160,26 @@ class Mending:
         self._joining = error is None
 
     def _died(self, error: RingroomError, now: float) -> None:
-        record = self._post.record
-        lived = 0.0 if self._down else now - self._joined_at
-        wait = record.died(now, lived)
-        self._post.until = now + wait
-        if record.too_often(now) or isinstance(error, ClosedError):
+        wait = self._next_try(error, now)
+        if wait is None or isinstance(error, ClosedError):
             self._post.on(Turn.DIED_TOO_OFTEN)
             self.failure = error
         else:
+            self._post.until = now + wait
             self._post.on(Turn.DIED_SOON if wait else Turn.DIED)
         if not self._down:
             self._calls.tell(EventKind.CONNECTION_LOST, str(error))
         self._down, self._joining, self._standby_at = True, False, None
         log.error("%s", error)
+
+    def _next_try(self, error: RingroomError, now: float) -> float | None:
+        """Seconds to wait for it; None: it is given up."""
+        if isinstance(error, RoomError):  # a fresh token that is refused: nothing would change
+            return None if error.reason == "unauthorized" else self._retries.next(now)
+        record = self._post.record
+        wait = record.died(now, 0.0 if self._down else now - self._joined_at)
+        late = now + wait >= self._retries.lost(now)
+        return None if late or record.too_often(now) else wait
 
     def close(self) -> None:
         """Idempotent: what is under way is given up."""

@@ -91,7 +91,8 @@ class Reconnect:
     ``longest``, less a random part of up to ``jitter`` of it. A room that is joined, and lost again
     within ``longest``, is still the same outage.
 
-    It is also what a transport does when its I/O process dies: ``retries`` within ``deadline``.
+    It is also what happens when the I/O process has died, and what joins in its place is not let
+    in. A transport without a pool begins at most ``retries`` such processes within ``deadline``.
     """
 
     retries: int = 20

@@ -3,6 +3,9 @@
 A track is opened by its first frame, which fixes its rate and channels, or its size. The lane
 exists at once, so frames can be written while the I/O role still publishes. Long sound is cut into
 pieces, so that a flush never has more than one piece under way.
+
+While the I/O role is away (it has died, and the room is not joined again), no lane begins, and a
+reliable one takes nothing: what it took would be lost. A live one goes on into what nobody reads.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, Video
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter
+from ringroom.lanes.ring import max_payload
 from ringroom.lanes.statistics import Count, Row, RowPool
 from ringroom.options import PublishOptions
 from ringroom.resampling import TrackResampler
@@ -56,15 +60,13 @@ class OutgoingLane:
         """The request of the last flush."""
         self.error: RingroomError | None = None
         self.opened: m.PlayoutOpen | None = None
-        """What the I/O role was asked for."""
+        """What the I/O role was asked for, or will be."""
+        self.capacity = 0
+        """Bytes of the ring, of the next one too."""
         self.played_before = 0.0
         """Seconds that were played of the lanes before a `restart`."""
         self.unsent: deque[Frame] = deque()
         """What the one who sends has still to write; a flush empties it."""
-
-    def freed_fileno(self) -> int:
-        """Readable when there is room again."""
-        return -1 if self.writer is None else self.writer.freed_fileno()
 
     @property
     def sequence(self) -> int:
@@ -83,6 +85,16 @@ class Outgoing:
         self._rows = rows
         self._lanes: dict[str, OutgoingLane] = {}
         self._numbers = 0
+        self._restarts = session.restarts
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the I/O role is away, until `restart`."""
+        return self._session.interrupted or self._session.restarts != self._restarts
+
+    def freed_fileno(self, lane: OutgoingLane) -> int:
+        """Readable when there is room again; -1 while there is no lane that could get any."""
+        return -1 if lane.writer is None or self.is_away else lane.writer.freed_fileno()
 
     def track_name(self, frame: Frame) -> str:
         """The name of the outgoing track that the frame belongs on. Raises `FrameError` for what
@@ -145,18 +157,19 @@ class Outgoing:
     def push_nowait(self, lane: OutgoingLane, piece: Frame) -> bool:
         """Write one piece; whether it went in (a live lane may drop it, counted).
 
-        Raises `WouldBlock` when a reliable lane is full, and while a flush is not answered: the
-        lane and the link have no order between them, and what is sent now must survive.
+        Raises `WouldBlock` when a reliable lane is full or away, and while a flush is not answered:
+        the lane and the link have no order between them, and what is sent now must survive.
         """
         self._session.check_open()
         self.refresh(lane)
         if lane.flush in self._session.unanswered:
             raise WouldBlock("a flush of the track is under way")
         now = self._session.clock()
+        if lane.writer is None or (self.is_away and isinstance(lane.writer, ReliableWriter)):
+            raise WouldBlock("the room is being joined again")
         if isinstance(lane.writer, ReliableWriter):
             lane.writer.send_nowait(piece, now)
             return True
-        assert isinstance(lane.writer, LiveWriter)
         assert not isinstance(piece, DataFrame)
         return lane.writer.send(piece, now)
 
@@ -205,13 +218,19 @@ class Outgoing:
         if lane.resampler is not None:
             lane.resampler.tail()
         request = lane.flush = self._session.request()
-        self._session.send(m.Flush(request=request, lane=lane.number, sequence=lane.sequence))
+        self._ask(m.Flush(request=request, lane=lane.number, sequence=lane.sequence))
         return request
+
+    def _ask(self, message: m.Flush | m.Drain) -> None:
+        if self.is_away:
+            self._session.answer(message.request, 0.0)  # nothing of it plays any more
+        else:
+            self._session.send(message)
 
     def drain(self, lane: OutgoingLane) -> int:
         """Ask to be told when all sent so far is played; the request's number."""
         request = self._session.request()
-        self._session.send(m.Drain(request=request, lane=lane.number, sequence=lane.sequence))
+        self._ask(m.Drain(request=request, lane=lane.number, sequence=lane.sequence))
         return request
 
     def tail(self, lane: OutgoingLane) -> list[Frame]:
@@ -233,23 +252,25 @@ class Outgoing:
         return lane.played_before + max(0.0, accepted - queued)
 
     def restart(self, rows: RowPool) -> None:
-        """After that of the session: every track goes on in a lane of its own, under its name.
-        What was in the lane before and not played is lost, counted."""
-        self._rows = rows
+        """After that of the session, once the room is joined again: every track goes on in a lane
+        of its own, under its name. What was in the lane before and not played is lost, counted."""
+        self._rows, self._restarts = rows, self._session.restarts
         for lane in self.lanes:
-            lane.played_before = self.played(lane)
-            before = lane.writer
-            if before is None or lane.opened is None or lane.error is not None:
+            if lane.error is not None:
                 continue
-            capacity = before.capacity
-            before.row.bury()
-            before.close()
-            self._open_lane(lane, lane.opened, capacity)
+            if lane.writer is not None:
+                lane.writer.row.bury()
+            self._retire_writer(lane)
+            try:
+                self._begin_lane(lane)
+            except RingroomError as error:  # its sender's, who may try again
+                lane.error = error
 
     def end(self, lane: OutgoingLane) -> None:
         """Unpublish the track once what was sent is played."""
         self._lanes.pop(lane.name, None)
-        self._session.send(m.PlayoutClose(lane=lane.number))
+        if not self.is_away:
+            self._session.send(m.PlayoutClose(lane=lane.number))
         self._close_writer(lane)
 
     def close(self) -> None:
@@ -261,6 +282,12 @@ class Outgoing:
     def _close_writer(self, lane: OutgoingLane) -> None:
         if lane.writer is not None:
             lane.writer.close()
+
+    def _retire_writer(self, lane: OutgoingLane) -> None:
+        """Another takes its place, if there is one: what it has played stays played."""
+        lane.played_before = self.played(lane)
+        self._close_writer(lane)
+        lane.writer, lane.ready = None, False
 
     def _take_news(self) -> None:
         for number, error in self._session.playout_news.items():
@@ -275,14 +302,14 @@ class Outgoing:
     def _grow(self, lane: OutgoingLane, frame: VideoFrame) -> None:
         """A picture larger than the ring was made for goes on in a larger one."""
         needed = i420_size(frame.width, frame.height) + 64
-        if lane.writer is not None and needed > lane.writer.max_record:
-            lane.writer.close()
+        if needed > max_payload(lane.capacity):
+            self._retire_writer(lane)
             self._open(lane, frame)
 
     def _open(self, lane: OutgoingLane, frame: Frame) -> None:
         self._session.check_open()
         live = lane.publish.mode == "live" and lane.kind is not Kind.DATA
-        capacity = _capacity(frame, live)
+        lane.capacity = _capacity(frame, live)
         message = m.PlayoutOpen(
             lane=0,
             row=0,
@@ -296,19 +323,23 @@ class Outgoing:
             message = message.replace(sample_rate=frame.sample_rate, channels=frame.channels)
         elif isinstance(frame, VideoFrame):
             message = message.replace(width=frame.width, height=frame.height)
-        self._open_lane(lane, message, capacity)
+        lane.opened = message
+        if not self.is_away:
+            self._begin_lane(lane)
 
-    def _open_lane(self, lane: OutgoingLane, message: m.PlayoutOpen, capacity: int) -> None:
+    def _begin_lane(self, lane: OutgoingLane) -> None:
+        assert lane.opened is not None
         row = self._rows.acquire()
-        made = LiveWriter if message.live else ReliableWriter
+        made = LiveWriter if lane.opened.live else ReliableWriter
         try:
-            writer = made(capacity, row)
+            writer = made(lane.capacity, row)
         except BaseException:
             self._rows.release(row.index)
             raise
         self._numbers += 1
-        lane.writer, lane.number, lane.ready = writer, self._numbers, False
-        lane.opened = message.replace(lane=lane.number, row=row.index)
+        lane.writer, lane.number = writer, self._numbers
+        lane.opened = lane.opened.replace(lane=lane.number, row=row.index)
+        self._session.lane_begun(lane.opened)
         self._session.send(lane.opened, writer.descriptors().flat())
 
 

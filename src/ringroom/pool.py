@@ -189,7 +189,8 @@ class Pool(Sender):
                 theirs.close()
 
     def _rejoin(self) -> None:
-        """The room is joined again: the workers go on with it."""
+        """The room is joined again: the application and the workers go on with it."""
+        self._connection.resume()
         with self._crew_lock:
             self._crew.rejoin(set(self._links))
             if not self._unsettled:
@@ -203,7 +204,9 @@ class Pool(Sender):
         """Of the lanes from before the I/O process died, those of a place are not used any more."""
         if generation in (None, self._generation):
             self._unsettled.discard(place)
-            if not self._unsettled and self._generation:
+            # Before `resume` the application still counts what it drops.
+            away = self._connection.outgoing.is_away
+            if not self._unsettled and self._generation and not away:
                 self._settle_past()
 
     def _settle_past(self) -> None:

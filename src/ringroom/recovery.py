@@ -98,6 +98,7 @@ class Recovery:
         self._reopened()
 
     def _rejoin(self) -> None:
+        self._connection.resume()
         with self._connection.lock:
             self._connection.session.settle_past()
         self._missing_at = self._connection.machine.now() + RETURN_SECONDS

@@ -1,6 +1,6 @@
 """One end of a connection to the I/O role: lanes and a link. It never waits.
 
-The faces (client, aio, worker) wait on what `Inbox.fileno`, `OutgoingLane.freed_fileno` and
+The faces (client, aio, worker) wait on what `Inbox.fileno`, `Outgoing.freed_fileno` and
 `fileno` name, and call again. A session is not thread-safe; a face with several threads holds a
 lock of its own around each call and waits outside of it. So that no wake-up is lost between a
 look and the wait that follows it, every change is also told to `listeners`.
@@ -77,8 +77,12 @@ class Session:
         self.closed = False
         self.survives = False
         """Whether the end of the link ends nothing, since somebody will call `restart`."""
+        self.keeps_accounts = False
+        """Whether the counts of everybody's lanes are kept here: by the application."""
         self.interrupted = False
         """The link has ended, and `restart` is waited for."""
+        self.restarts = 0
+        """How often another link took the place of one that had ended."""
         self.refused: RingroomError | None = None
         """Why the room was not joined again."""
         self.name = ""
@@ -99,6 +103,7 @@ class Session:
         self._past: list[Accounts] = []
         self._away: dict[str, InboundLane] = {}
         self._requests = 0
+        self._given_up: set[int] = set()
         self._leaving = False
         self._unheard = False
         """The peer is gone."""
@@ -112,6 +117,24 @@ class Session:
         self._requests += 1
         self.unanswered.add(self._requests)
         return self._requests
+
+    def answer(self, request: int, value: float) -> None:
+        """The request is answered, by the other side or for want of it."""
+        self.unanswered.discard(request)
+        if request in self._given_up:
+            self._given_up.discard(request)
+        else:
+            self.replies[request] = value
+
+    def forget(self, request: int) -> None:
+        """Nobody waits for the answer any more, if there was none yet."""
+        self.replies.pop(request, None)
+        if request in self.unanswered:
+            self._given_up.add(request)
+
+    def _answer_all(self) -> None:
+        for request in tuple(self.unanswered):
+            self.answer(request, 0.0)
 
     def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
         """Send over the link; a peer that is gone is noted, not raised: `pump` tells of it, after
@@ -145,6 +168,20 @@ class Session:
             self.notify()
         return changed
 
+    def lane_begun(self, opened: m.PlayoutOpen) -> None:
+        """One of our own, which the other side will list too, if it lives."""
+        if self.keeps_accounts:
+            self._accounts.listed(
+                m.LaneListed(
+                    row=opened.row,
+                    direction="out",
+                    track=opened.name,
+                    kind=opened.kind,
+                    participant="",
+                    place=-1,
+                )
+            )
+
     def notify(self) -> None:
         """Wake whoever waits for a change of the session."""
         for listener in tuple(self.listeners):
@@ -176,6 +213,7 @@ class Session:
             self.notify()
         elif self.ending is None and not self.closed and self.survives:
             self.interrupted = True
+            self._answer_all()
             self.notify()
         elif self.ending is None and not self.closed:
             self.fail(
@@ -193,8 +231,7 @@ class Session:
             case m.LaneEnding(lane=number):
                 self._lane_ending(number)
             case m.Reply(request=request, value=value):
-                self.unanswered.discard(request)
-                self.replies[request] = value
+                self.answer(request, value)
             case m.PlayoutReady(lane=number):
                 self.playout_news[number] = None
             case m.PlayoutFailed(lane=number, error=error):
@@ -305,8 +342,8 @@ class Session:
     def restart(self, link: Link, table: StatisticsTable) -> None:
         """Go on over another link, with other rows: the I/O process has died, and another is there.
         What was in the inbound lanes is lost, counted. Their tracks are away until the same come
-        again (`TRACK_RESUMED`) or `end_missing` is called. Requests are answered: nothing of what
-        they ask about plays any more."""
+        again (`TRACK_RESUMED`) or `end_missing` is called. Requests were answered when the link
+        ended: nothing of what they ask about plays any more."""
         self.link.close()
         for lane in self._inbound.lanes.values():
             for inbox in self._inboxes:
@@ -320,10 +357,10 @@ class Session:
         self._inbound.lanes.clear()
         self._past.append(self._accounts)
         self._accounts, self._table, self.link = Accounts(table), table, link
+        self.restarts += 1
         self.interrupted, self._unheard = False, False
         self.joined = self.refused = self.attached = None
-        self.replies.update(dict.fromkeys(self.unanswered, 0.0))
-        self.unanswered.clear()
+        self._answer_all()
         self.playout_news.clear()
         self.freed_rows.clear()
         for inbox in self._inboxes:

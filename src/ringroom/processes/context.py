@@ -83,6 +83,8 @@ class WorkerContext:
             finally:
                 with worker.lock:
                     session.listeners.discard(listener)
+                    for request in requests:
+                        session.forget(request)
 
     def played(self, track: str | TrackInfo | None = None) -> float:
         with self._worker.lock:

@@ -365,7 +365,8 @@ class Worker:
             links = self._links()
             if self._inbox is not None:
                 others.append(self._inbox.fileno())
-            others += [lane.freed_fileno() for lane in self._backlog]
+            if self.outgoing is not None:
+                others += map(self.outgoing.freed_fileno, self._backlog)
         readable = self.machine.wait(links + others, seconds)
         if wake in readable:  # to look in vain takes as long as to read a frame
             self._wake.take()
