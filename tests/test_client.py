@@ -49,7 +49,7 @@ from ringroom.errors import (
 from ringroom.frames import AudioFrame, DataFrame, EventKind, Kind, VideoFrame
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.providers.fake.connection import FakeProvider
-from ringroom.testing import FakeRoom, sources
+from ringroom.testing import FakeRoom, leaks, sources
 from ringroom.testing.virtual import VirtualClock
 
 LIVE = PublishOptions(mode="live")
@@ -60,9 +60,8 @@ LIVE = PublishOptions(mode="live")
 
 @pytest.fixture
 def nothing_starts() -> Any:
-    before = children(), set(threading.enumerate()), descriptors()
-    yield
-    assert (children(), set(threading.enumerate()), descriptors()) == before
+    with leaks.nothing_left_behind(grace=0.0):
+        yield
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -23,8 +22,6 @@ from app_kit import (
     RATE,
     Call,
     check_law,
-    children,
-    descriptors,
     microphone,
     noise,
     same,
@@ -44,7 +41,7 @@ from ringroom.frames import AudioFrame, Event, EventKind
 from ringroom.pool import Pool, PoolOptions
 from ringroom.processes import supervisor
 from ringroom.processor import Problem
-from ringroom.testing import FakeRoom, sources
+from ringroom.testing import FakeRoom, leaks, sources
 
 
 @contextlib.contextmanager
@@ -102,10 +99,11 @@ def heard(room: FakeRoom, track: str, seconds: float) -> Any:
     ],
 )
 def test_a_wrong_option_is_refused(options: dict[str, Any], says: str) -> None:
-    before = children(), descriptors(), set(threading.enumerate())
-    with pytest.raises(ConfigurationError, match=says):
+    with (
+        leaks.nothing_left_behind(grace=0.0),
+        pytest.raises(ConfigurationError, match=says),
+    ):
         Pool(kit.echo, "fake", room="nowhere", **options)
-    assert (children(), descriptors(), set(threading.enumerate())) == before
 
 
 @pytest.mark.parametrize("processor", [3, None, "echo", int])
@@ -115,13 +113,12 @@ def test_what_is_no_processor(processor: Any) -> None:
 
 
 def test_what_cannot_travel_is_refused_before_anything_starts() -> None:
-    before = children(), descriptors(), set(threading.enumerate())
     numbers = (number for number in range(3))
-    with pytest.raises(ConfigurationError, match="the processor cannot be sent"):
-        Pool(lambda frame: next(numbers) or frame, "fake", room="nowhere")
-    with pytest.raises(ConfigurationError, match="participants= cannot be sent"):
-        Pool(kit.echo, "fake", room="nowhere", participants=lambda who: next(numbers))
-    assert (children(), descriptors(), set(threading.enumerate())) == before
+    with leaks.nothing_left_behind(grace=0.0):
+        with pytest.raises(ConfigurationError, match="the processor cannot be sent"):
+            Pool(lambda frame: next(numbers) or frame, "fake", room="nowhere")
+        with pytest.raises(ConfigurationError, match="participants= cannot be sent"):
+            Pool(kit.echo, "fake", room="nowhere", participants=lambda who: next(numbers))
 
 
 def test_a_pool_that_does_not_run() -> None:

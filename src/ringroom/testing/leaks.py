@@ -53,10 +53,11 @@ def nothing_left_behind(grace: float = 10.0) -> Iterator[None]:
     before = belongings()
     yield
     deadline = time.monotonic() + grace
-    while leaked := belongings() - before:
-        if time.monotonic() > deadline:
-            raise Leaked("left behind: " + ", ".join(sorted(leaked)))
+    while belongings() - before:
         gc.collect()
+        leaked = belongings() - before
+        if leaked and time.monotonic() >= deadline:
+            raise Leaked("left behind: " + ", ".join(sorted(leaked)))
         time.sleep(_LOOK_SECONDS)
 
 
