@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import os
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -192,6 +194,29 @@ def test_a_server_that_is_restarted_costs_the_call_nothing_more(own: LiveKitServ
         assert us.error is ann.error is None
         assert us.kinds.count("connected") == 1
         assert "publish_failed" not in us.kinds
+
+
+def test_a_transport_outlives_its_io_process(own: LiveKitServer) -> None:
+    room = own.room()
+    mint = Minter(room, "us")
+    with Party(room.url, mint) as us, Party(room.url, room.token("ann")) as ann:
+        ann.transport.send_data(b"before")
+        us.wait(lambda: us.messages == [b"before"], "the first message")
+        for times in (1, 2):
+            us.wait_to_hear("ann")
+            ann.wait_to_hear("us")
+            pid = us.transport.io_pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            us.wait_for("connection_back", times)
+            assert us.transport.io_pid not in (None, pid)
+        us.wait_to_hear("ann")
+        ann.wait_to_hear("us")
+        us.transport.send_data(b"still here")
+        ann.wait(lambda: ann.messages == [b"still here"], "the message")
+        assert us.kinds.count("connection_lost") == 2
+        assert us.error is ann.error is None
+        assert mint.asked == 3
 
 
 @pytest.mark.timeout(240)
