@@ -555,6 +555,27 @@ def test_speech_waits_while_the_connection_is_lost(mode: str) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("outage", [0.01, 0.05, 0.09, 0.15])
+def test_speech_goes_on_after_an_outage_however_short(outage: float) -> None:
+    """Also one that is over before anything more was due at the source."""
+
+    async def scenario() -> None:
+        rig = Rig(Source())
+        await rig.playout.play(speech(3_200))
+        await turns()
+        rig.line.set(False)
+        playing = rig.begin(speech(1_600, 3_200))
+        await asyncio.sleep(outage)
+        assert not playing.done()
+        rig.line.set(True)
+        await playing
+        await rig.playout.play(speech(320, 4_800))
+        await asyncio.sleep(0.3)
+        assert np.array_equal(rig.source.sound(), speech(5_120).samples[:, 0])
+
+    run(scenario())
+
+
 def test_close_waits_for_the_capture_under_way() -> None:
     async def scenario() -> None:
         rig = Rig(Source(held=True))

@@ -92,6 +92,7 @@ class AudioPlayout(Playout):
         clears = self._clears
         while self._clears == clears and self._failure is None:
             if self._held():
+                self._begin_to_hold()  # what is due may find the line up again, and end no wait
                 await self._room.wait()
             elif (seconds := self._backlog.until_room(self._loop.time())) > 0:
                 await self._room.wait(seconds)
@@ -183,7 +184,7 @@ class AudioPlayout(Playout):
                     self._timer = self._loop.call_later(due, soon, soon, self._timed)
                 return
             if self._held():
-                self._holding = self._loop.create_task(self._hold())
+                self._begin_to_hold()
                 return
             if self._capture is not None:
                 self._capture.ask()
@@ -197,6 +198,10 @@ class AudioPlayout(Playout):
     def _timed(self) -> None:
         self._timer = None
         self._feed()
+
+    def _begin_to_hold(self) -> None:
+        if self._holding is None:
+            self._holding = self._loop.create_task(self._hold())
 
     async def _hold(self) -> None:
         try:
