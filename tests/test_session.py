@@ -610,6 +610,57 @@ def test_tracks_that_come_again_go_on_and_the_others_end(far: Far, another: Any)
     assert everything(inbox) == [EventKind.TRACK_STARTED]
 
 
+@pytest.mark.parametrize("sid", ["T", "another"])
+@pytest.mark.parametrize("larger", [False, True], ids=["", "in a larger lane"])
+def test_a_track_that_had_not_begun_begins_and_the_one_before_has_ended(
+    far: Far, another: Any, sid: str, larger: bool
+) -> None:
+    """It was published anew, and the sound of before was not heard yet."""
+    inbox = far.session.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    send(far.open("a", 1, sid="T"))
+    far.tell(m.LaneEnding(lane=1))
+    far.open("a", 2, sid=sid)
+    if larger:
+        far.open("a", 3, follows=2, sid=sid)
+    assert inbox.receive_nowait().item.kind is EventKind.TRACK_STARTED
+    another.die()
+    assert everything(inbox) == [EventKind.TRACK_ENDED], "at once"
+    frame = send(another.open("a", 1, sid=sid), 5)
+    found = everything(inbox)
+    assert found[0] is EventKind.TRACK_STARTED
+    assert same(found[1].samples, frame.samples)
+    far.session.end_missing()
+    assert everything(inbox) == []
+
+
+def test_a_track_that_had_not_begun_and_has_ended_is_not_told(far: Far, another: Any) -> None:
+    inbox = far.session.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    for number, sid in enumerate(("T", "another"), 1):
+        send(far.open("a", number, sid=sid))
+        far.tell(m.LaneEnding(lane=number))
+    assert inbox.receive_nowait().item.kind is EventKind.TRACK_STARTED
+    another.die()
+    far.session.end_missing()
+    assert everything(inbox) == [EventKind.TRACK_ENDED]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_track_in_two_lanes_goes_on_or_ends_once(far: Far, another: Any, ended: bool) -> None:
+    inbox = far.session.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    send(far.open("a", 1, sid="T"))
+    send(far.open("a", 2, follows=1, sid="T"))
+    if ended:
+        far.tell(m.LaneEnding(lane=2))
+    assert inbox.receive_nowait().item.kind is EventKind.TRACK_STARTED
+    another.die()
+    assert everything(inbox) == [EventKind.TRACK_ENDED] * ended
+    another.open("a", 1, sid="T")
+    again = EventKind.TRACK_STARTED if ended else EventKind.TRACK_RESUMED
+    assert everything(inbox) == [again]
+    far.session.end_missing()
+    assert everything(inbox) == []
+
+
 def test_a_lane_of_before_does_not_stand_for_one_of_the_same_number(far: Far, another: Any) -> None:
     inbox = far.session.open_inbox((Kind.AUDIO,), None)
     send(far.open("a", 1))

@@ -350,7 +350,10 @@ class Session:
                 inbox.remove(lane)
             lane.reader.row.bury()
             lane.reader.close()
-            if lane.track is not None and lane.ending and lane.successor is None:
+        for lane in self._first_lanes():
+            while lane.successor is not None and not lane.successor.fresh:
+                lane = lane.successor
+            if lane.track is not None and lane.ending:
                 self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
             elif lane.track is not None:
                 self._away[lane.track.sid] = lane
@@ -382,6 +385,12 @@ class Session:
             self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
         self._away.clear()
 
+    def _first_lanes(self) -> list[InboundLane]:
+        """Those that wait for none before them. Their tracks have begun, and no others."""
+        lanes = self._inbound.lanes.values()
+        waiting = {id(lane.successor) for lane in lanes if lane.successor is not None}
+        return [lane for lane in lanes if id(lane) not in waiting]
+
     def _show(self, lane: InboundLane) -> None:
         for inbox in self._inboxes:
             inbox.add(lane)
@@ -412,10 +421,8 @@ class Session:
                 raise BusyError(f"somebody else already receives {names}; one reader for each kind")
         inbox = Inbox(self, wanted, participants)
         self._inboxes.append(inbox)
-        superseded = {id(lane.successor) for lane in self._inbound.lanes.values() if lane.successor}
-        for lane in self._inbound.lanes.values():
-            if id(lane) not in superseded:
-                inbox.add(lane)
+        for lane in self._first_lanes():
+            inbox.add(lane)
         return inbox
 
     def close_inbox(self, inbox: Inbox) -> None:
