@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from io_kit import ANN, MIC, run, turns
 
+from loop_kit import run_virtual
 from ringroom import messages as m
 from ringroom.colour import i420_size
 from ringroom.errors import StartupError
@@ -213,6 +215,39 @@ def test_a_lane_that_cannot_be_made_gives_its_row_back() -> None:
             assert not bench.retired
 
     run(test())
+
+
+def test_events_that_are_owed_are_looked_after_by_one_timer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many tracks end meanwhile, and also when a reader comes."""
+    looked = []
+    settle = LiveWriter.settle
+
+    def counted(writer: LiveWriter) -> bool:
+        looked.append(writer)
+        return settle(writer)
+
+    async def test() -> None:
+        async with opened() as bench:
+            muted = bench.track()
+            speak(muted, *[1] * 120)  # the ring is full
+            for count in range(300):
+                muted.muted(count % 2 == 0)
+            for _ in range(10):
+                muted.close()
+                bench.captures.lane_ending(1)
+            monkeypatch.setattr(LiveWriter, "settle", counted)
+            looked.clear()
+            await asyncio.sleep(10 * captures.SETTLE_SECONDS)
+            assert 9 <= len(looked) <= 11
+            while hear(bench.readers[1]):  # the writer has room now and then
+                await asyncio.sleep(captures.SETTLE_SECONDS)
+            looked.clear()
+            await asyncio.sleep(10 * captures.SETTLE_SECONDS)
+            assert not looked, "none is owed any more"
+
+    run_virtual(lambda _: test())
 
 
 class PaperWriter(LiveWriter):

@@ -214,6 +214,8 @@ class Captures:
 
     def _settle(self) -> None:
         """Write events that had no room in their lanes, until none is owed."""
+        if self._settling is not None:  # by one timer, whoever asks
+            self._settling.cancel()
         live = [lane.writer for lane in self._lanes.values() if isinstance(lane.writer, LiveWriter)]
         owed = [writer for writer in live if not writer.settle()]
         self._settling = self._loop.call_later(SETTLE_SECONDS, self._settle) if owed else None
