@@ -273,13 +273,47 @@ def test_a_frame_that_the_source_refuses_is_a_problem_and_the_track_goes_on(
             await until(lambda: b.row().get(Count.DONE) == 2)
             b.source.refuses = False
             send(writer, 2)
-            await until(lambda: b.source.values == [2])
+            await until(lambda: b.row().get(Count.DONE) == 3)
+            assert b.source.values == [2]
             assert b.row().get(Count.PROBLEMS) == 2
+            assert b.row().get(Count.PLAYED) == 320
+            assert b.row().get(Count.PLAYED_UNTIL_NS) == b.now + 20 * MS
 
     run(main())
     assert [record.message for record in caplog.records] == [
         "track 'reply': not played: ValueError: it does not like the sound"
     ]
+
+
+def test_sound_that_the_source_refuses_was_not_played_and_nobody_waits_for_it() -> None:
+    """Its one fate is done, with a problem: it is neither lost nor dropped."""
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open()
+            send(writer, 0, 1, 2)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.source.step()
+            await until(lambda: b.source.offered == 2)
+            b.source.refuses = True
+            b.playout.drain(1, 2, b.answer)
+            b.playout.flush(2, 3, b.answer)
+            b.source.step()
+            await until(lambda: len(b.answers) == 2)
+            # The first was queued, the last still in the lane; of the refused one nothing was.
+            assert sorted(b.answers) == [(1, 0.0), (2, 2 * FRAME)]
+            row = b.row()
+            counts = row.snapshot()
+            assert (counts.sent, counts.done, counts.dropped_flushed) == (3, 2, 1)
+            assert (counts.problems, counts.in_flight) == (1, 0)
+            assert row.get(Count.PLAYED) == row.get(Count.CLEARED) == 320
+            b.source.refuses, b.source.free = False, True
+            send(writer, 3)
+            await until(lambda: row.get(Count.DONE) == 3)
+            assert row.get(Count.PLAYED) - row.get(Count.CLEARED) == 320
+
+    run(main())
 
 
 def test_events_of_a_live_track_are_no_frames() -> None:

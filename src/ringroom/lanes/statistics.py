@@ -34,7 +34,7 @@ class Count(IntEnum):
     BYTES = 1  # writer: payload bytes that entered the ring
     DROPPED_FULL = 2  # writer: the ring was full
     TAKEN = 3  # reader: handed on
-    DONE = 4  # reader: processed, or played
+    DONE = 4  # reader: processed, or played; those that raised too
     DROPPED_STALE = 5  # reader: older than max_age when it was to be taken
     DROPPED_FLUSHED = 6  # reader: discarded by a flush
     LOST = 7  # whoever buries the lane

@@ -182,9 +182,11 @@ class OutgoingPlayout:
                 # The text, not the error: a record that is kept would keep the error's frames.
                 log.warning("track %r: not played: %s", self.track.name, error_text(error))
                 self._told = True
+        else:
+            if isinstance(frame, AudioFrame):
+                row.add(Count.PLAYED, len(frame.samples))
         row.add(Count.DONE)
         if isinstance(frame, AudioFrame):
-            row.add(Count.PLAYED, len(frame.samples))
             row.set(Count.PLAYED_UNTIL_NS, self._clock() + int(playout.queued() * 1e9))
         for request in self._flushes:
             request.seconds += self._clear() if self._is_before(frame, request) else 0.0
