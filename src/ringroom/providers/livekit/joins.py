@@ -26,8 +26,9 @@ from ringroom.providers.claims import claims_of
 __all__ = ["carry_on", "turn", "under_way", "who_joins"]
 
 _log = logging.getLogger("ringroom.livekit")
-_Tasks = dict[str, set[asyncio.Task[None]]]
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tasks] = WeakKeyDictionary()
+_Task = asyncio.Task[None]
+# Who joins in each task that is not done.
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Task, str]] = WeakKeyDictionary()
 
 
 def who_joins(url: str, token: str) -> str:
@@ -43,10 +44,10 @@ def who_joins(url: str, token: str) -> str:
 
 def carry_on(who: str, work: Coroutine[Any, Any, object]) -> None:
     """Run ``work``, which ends when that join is answered, and left if it was given up."""
-    tasks = _of_loop.setdefault(asyncio.get_running_loop(), {}).setdefault(who, set())
+    tasks = _of_loop.setdefault(asyncio.get_running_loop(), {})
     task = asyncio.create_task(_to_its_end(work), name=f"join: {who}")
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
+    tasks[task] = who
+    task.add_done_callback(tasks.pop)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:
@@ -56,11 +57,10 @@ async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:
         _log.debug("livekit: a join that was given up ended with %s", type(error).__name__)
 
 
-def under_way(who: str | None = None) -> set[asyncio.Task[None]]:
+def under_way(who: str | None = None) -> set[_Task]:
     """What is being carried on, for one who joins or (None) for all."""
-    of_loop = _of_loop.get(asyncio.get_running_loop(), {})
-    wanted = of_loop.values() if who is None else [of_loop.get(who, set())]
-    return {task for tasks in wanted for task in tasks}
+    tasks = _of_loop.get(asyncio.get_running_loop(), {})
+    return {task for task, whose in tasks.items() if who in (None, whose)}
 
 
 async def turn(who: str, timeout: float) -> float:
