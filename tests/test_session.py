@@ -14,18 +14,27 @@ import pytest
 
 from app_kit import descriptors, same, sound
 from ringroom import messages as m
-from ringroom.errors import BusyError, ClosedError, LostProcessError, RoomError, WireError
+from ringroom.errors import (
+    BusyError,
+    ClosedError,
+    LostProcessError,
+    RoomError,
+    StartupError,
+    WireError,
+)
 from ringroom.face import take_arrival
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.inbox import Inbox
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveWriter
+from ringroom.lanes.memory import Segment
 from ringroom.lanes.records import participant_to_json, track_to_json
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
 from ringroom.session import MAX_UNREAD_ENDED, Session
+from ringroom.testing import faults
 
 ALL = (Kind.AUDIO, Kind.VIDEO, Kind.DATA, Kind.EVENT)
 
@@ -531,6 +540,39 @@ def test_an_end_that_was_asked_for_is_no_loss(far: Far) -> None:
     far.session.pump()
     assert far.session.ending is not None
     assert (far.session.ending.reason, far.session.ending.error) == ("closed", None)
+
+
+@pytest.mark.parametrize("what", ["descriptors", "memory"])
+def test_a_lane_that_cannot_be_taken_over_ends_the_session_and_is_told_to_all(
+    far: Far, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It would go on deaf for that track, also when there is room again."""
+
+    def refuses(_: Segment) -> None:
+        raise StartupError("no memory for it")
+
+    send(far.open("a", 1))
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    far.open("b", 2, heard=False)
+    far.session.survives = True
+    told: list[int] = []
+    far.session.listeners.add(lambda: told.append(1))
+    with contextlib.ExitStack() as refused:
+        if what == "descriptors":
+            refused.enter_context(faults.descriptors_exhausted())
+        else:
+            monkeypatch.setattr(Segment, "map_private", refuses)
+            monkeypatch.setattr(Segment, "map_shared", refuses)
+        assert far.session.pump(), "whoever looks for himself is not the one who is told"
+    monkeypatch.undo()
+    assert told, "who waits wakes"
+    assert len(everything(inbox)) == 1, "what is here is received"
+    for _ in range(2):
+        with pytest.raises(StartupError, match="ulimit -n" if what == "descriptors" else "memory"):
+            far.session.check_open()
+    assert not far.session.interrupted, "the I/O process lives"
+    with pytest.raises(ClosedError):
+        far.heard()
 
 
 def test_counts_of_successive_lanes_are_one(far: Far) -> None:

@@ -118,7 +118,9 @@ class Link:
     def receive_nowait(self) -> Received | None:
         """The next message and its descriptors, or None.
 
-        Raises `ClosedError` at the peer's end of file, `WireError` for what is not ours.
+        Raises `ClosedError` at the peer's end of file, `WireError` for what is not ours,
+        `StartupError` when there was no room here for the descriptors. After either of the last
+        two the link is of no use: what the message said is lost.
         """
         while True:
             sock = self._open_socket()
@@ -135,7 +137,8 @@ class Link:
                 raise ClosedError(f"the peer is gone: {error.strerror}") from None
             self._keep_descriptors(ancillary)
             if flags & socket.MSG_CTRUNC:
-                raise WireError("descriptors were lost on the way: no descriptors left here?")
+                none_left = why(OSError(errno.EMFILE, ""))
+                raise StartupError(f"a message came without its descriptors: {none_left}")
             if not data:
                 raise ClosedError("the peer has closed the link")
             self._received += data

@@ -24,6 +24,8 @@ from ringroom.errors import (
     ClosedError,
     LostProcessError,
     RingroomError,
+    StartupError,
+    WireError,
 )
 from ringroom.frames import Event, EventKind, Kind, TrackInfo
 from ringroom.inbox import Arrival, InboundLane, Inbox, Listeners
@@ -49,6 +51,8 @@ class Ending:
 
     reason: str
     error: RingroomError | None = None
+    ours: bool = False
+    """Noticed on this side, and not told by the other: for others the room may go on."""
 
 
 @dataclass(slots=True)
@@ -148,7 +152,8 @@ class Session:
             self.notify()
 
     def pump(self) -> bool:
-        """Handle all messages that are here; whether there were any."""
+        """Handle all messages that are here; whether there were any. What cannot be taken (no
+        descriptors are left for a lane, say) ends the session by that error."""
         if self.closed or self.link.closed:
             return False
         changed = False
@@ -158,6 +163,11 @@ class Session:
                 self._handle(*received)
         except ClosedError:
             self._unheard = True
+        except (StartupError, WireError) as error:
+            # What was said is lost. To go on would be to stay deaf for a track, say.
+            changed = True
+            self.link.close()
+            self.fail(copy.copy(error))  # without the frames that it came through
         else:
             with contextlib.suppress(ClosedError):  # the next look finds the end
                 self.link.flush()
@@ -190,7 +200,7 @@ class Session:
     def fail(self, error: RingroomError) -> None:
         """The connection is over by an error that we noticed ourselves."""
         if self.ending is None:
-            self.ending = Ending("failed", error)
+            self.ending = Ending("failed", error, ours=True)
             self.notify()
 
     def check_open(self) -> None:

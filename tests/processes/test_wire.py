@@ -8,11 +8,13 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from io_kit import run, turns, until, watched
 
 from ringroom import messages as m
 from ringroom.link import Link
 from ringroom.processes.wire import LoopLink
+from ringroom.testing import faults
 
 
 class Far:
@@ -105,6 +107,21 @@ def test_nonsense_ends_the_link() -> None:
             assert there.messages == []
 
     run(main())
+
+
+def test_a_message_without_its_descriptors_ends_the_link(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with far() as there:
+            there.link.send(ending(1), (there.socket.fileno(),))
+            with faults.descriptors_exhausted():
+                await until(lambda: there.ends)
+            assert there.wire.closed
+            assert there.messages == []
+
+    run(main())
+    assert "ulimit -n" in caplog.text
 
 
 def test_closing_in_a_crowd_leaves_the_loop_nothing_to_watch() -> None:

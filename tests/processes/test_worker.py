@@ -15,7 +15,7 @@ from io_kit import ANN, RATE
 
 from app_kit import Call, until
 from ringroom import messages as m
-from ringroom.errors import ConfigurationError, FrameError
+from ringroom.errors import ConfigurationError, FrameError, StartupError
 from ringroom.frames import AudioFrame, Kind, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors, ring_capacity
 from ringroom.lanes.live import LiveWriter
@@ -27,6 +27,7 @@ from ringroom.options import SessionOptions
 from ringroom.processes.context import WorkerContext
 from ringroom.processes.worker import Worker
 from ringroom.processor import Processor
+from ringroom.testing import faults
 
 SECOND = 1_000_000_000
 
@@ -478,3 +479,17 @@ def test_a_context_takes_names_of_tracks(bench: Bench) -> None:
             context.send(nothing)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="mode is 'fast'"):
         context.send(sound(1), mode="fast")  # type: ignore[arg-type]
+
+
+def test_a_worker_that_would_be_deaf_for_a_track_dies_so_that_another_takes_its_place(
+    bench: Bench,
+) -> None:
+    """To leave in good order would be to leave its tracks to nobody."""
+    writer = bench.open("T1")
+    bench.work()
+    send(writer, 1)
+    bench.open("T2")
+    with faults.descriptors_exhausted(), pytest.raises(StartupError, match="no descriptors left"):
+        bench.worker._loop()
+    assert bench.processor.calls == ["open T1"], "its lanes are the next one's at once"
+    assert bench.told() == []

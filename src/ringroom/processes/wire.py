@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, RingroomError, RoomError, WireError
+from ringroom.errors import ClosedError, RingroomError, RoomError, StartupError, WireError
 from ringroom.link import Link
 
 log = logging.getLogger("ringroom.io")
@@ -57,6 +57,9 @@ class LoopLink:
             self._end()
         except WireError as error:
             log.error("a peer sent what is no message of ours: %s", error)
+            self._end()
+        except StartupError as error:
+            log.error("a session cannot go on: %s", error)
             self._end()
 
     def finish(self) -> None:

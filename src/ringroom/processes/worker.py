@@ -110,6 +110,7 @@ class Worker:
         while True:
             if told:
                 self._pump()
+            self._check_session()
             if self._stopping is not None and self.machine.now() >= self._stopping:
                 return
             if self._step():
@@ -119,6 +120,13 @@ class Worker:
                 return
             due = self._missing_at
             told = self._wait(None if due is None else due - self.machine.now())
+
+    def _check_session(self) -> None:
+        """Raises the error by which it ended on this side alone (no descriptors are left, say): who
+        dies of it is replaced, and the next one gets the tracks."""
+        session = self.session
+        if session is not None and session.ending is not None and session.ending.ours:
+            session.check_open()
 
     def _links(self) -> list[int]:
         """Readable when `_pump` has something to do."""
