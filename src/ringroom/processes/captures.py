@@ -30,7 +30,6 @@ from ringroom.processes.inbound import (
     MAILBOX_RING_BYTES,
     SETTLE_SECONDS,
     Mailbox,
-    close_writer,
 )
 
 log = logging.getLogger("ringroom.io")
@@ -77,7 +76,8 @@ class _Lane:
         if self.mailbox is not None:
             self.mailbox.close()
         else:
-            close_writer(self.writer)
+            self.writer.row.bury()
+            self.writer.close()
 
 
 class Captures:

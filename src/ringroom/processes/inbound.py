@@ -28,7 +28,7 @@ from ringroom.frames import (
     VideoFrame,
 )
 from ringroom.lanes import records
-from ringroom.lanes.lane import LaneWriter, ring_capacity
+from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import Count
@@ -296,7 +296,8 @@ class Mailbox:
             self._loop.remove_reader(self.writer.freed_fileno())
             self._backlog.clear()
             self.emptied.set()
-        close_writer(self.writer)
+        self.writer.row.bury()
+        self.writer.close()
 
 
 def _plain(who: Participant) -> Participant:
@@ -313,11 +314,3 @@ def _held_bytes(item: Item) -> int:
     who = item.participant
     texts = () if who is None else (who.metadata, *who.attributes, *who.attributes.values())
     return 1_280 + sum(map(len, texts))
-
-
-def close_writer(writer: LaneWriter) -> None:
-    """Bury a lane: what is in it and was not taken is lost, counted."""
-    lost = writer.row.snapshot().in_flight
-    if lost > 0:
-        writer.row.add(Count.LOST, lost)
-    writer.close()

@@ -271,9 +271,7 @@ def _is_gone(error: Exception) -> bool:
 def _bury(reader: Reader) -> None:
     """What was sent in the lane and not played is lost, counted: also what its writer had counted
     and not written when it died."""
-    lost = reader.row.snapshot().in_flight
-    if lost > 0:
-        reader.row.add(Count.LOST, lost)
+    reader.row.bury()
     reader.close()
 
 
