@@ -15,7 +15,9 @@ import ringroom
 from app_kit import RATE, Call, check_law, microphone, opened, say, sound, take, until
 from ringroom.errors import ClosedError, LostProcessError, RoomError, WouldBlock
 from ringroom.frames import Event
+from ringroom.lanes.statistics import RowPool
 from ringroom.mending import Mending
+from ringroom.outgoing import Outgoing
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing import FakeRoom, faults
@@ -446,3 +448,37 @@ def test_in_an_event_loop_closing_meanwhile(fake_room: FakeRoom) -> None:
                 await sending
 
     settled(run(scenario, fake_room))
+
+
+def test_an_event_loop_watches_one_link_and_never_the_number_of_one_that_is_closed(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[tuple[list[int], int]] = []
+    restart = Outgoing.restart
+
+    async def scenario(transport: ringroom.aio.Transport) -> None:
+        session = transport._connection.session
+
+        def look() -> None:
+            keys = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]
+            pumps = [n for n, key in keys.items() if key.data[0]._callback == transport._pump]
+            watched.append((pumps, session.fileno()))
+
+        def looking(outgoing: Outgoing, rows: RowPool) -> None:
+            look()
+            restart(outgoing, rows)
+
+        monkeypatch.setattr(Outgoing, "restart", looking)
+        events = transport.recv(kinds=("event",))
+        with fake_room.faults.connects_refused(reason="unreachable"):
+            killed(transport)
+            while len(session._past) < 2:  # one was refused over a link of its own
+                await asyncio.sleep(0.002)
+        async for event in events:
+            if event.kind == "connection_back":
+                break
+        look()
+
+    run(scenario, fake_room, kinds=("event",))
+    assert len(watched) >= 3
+    assert all(pumps == [link] for pumps, link in watched), watched

@@ -59,7 +59,7 @@ class Transport(Face):
         await self._start()
         session = self._connection.session
         self._watch()
-        session.listeners.add(self._unwatch_closed)
+        session.listeners.add(self._watch)
         try:
             async with asyncio.timeout(self._connection.options.connect_timeout + 10):
                 await self._until(lambda: session.joined, tuple)
@@ -72,10 +72,14 @@ class Transport(Face):
         return self
 
     def _watch(self) -> None:
-        assert self._loop is not None
-        self._watched = self._connection.session.fileno()
-        if self._watched >= 0:
-            self._loop.add_reader(self._watched, self._pump)
+        """Have the loop watch the link that the session has now. Called at each change of the
+        session: the number of a link that is closed may name something else any moment."""
+        fd = self._connection.session.fileno()
+        if fd != self._watched:
+            self._unwatch()
+            if fd >= 0 and self._loop is not None and not self._loop.is_closed():
+                self._loop.add_reader(fd, self._pump)
+                self._watched = fd
 
     def _wake(self) -> None:
         """From another thread."""
@@ -146,11 +150,6 @@ class Transport(Face):
     def _pump(self) -> None:
         with self._connection.lock:
             self._connection.session.pump()
-
-    def _unwatch_closed(self) -> None:
-        """At once when the link is closed: its number may name something else any moment."""
-        if self._connection.session.link.closed:
-            self._unwatch()
 
     def _unwatch(self) -> None:
         fd, self._watched = self._watched, -1
@@ -282,6 +281,7 @@ class Transport(Face):
         except TimeoutError:
             pass
         finally:
+            connection.session.listeners.discard(self._watch)
             self._unwatch()
             # Waits for the I/O process's end, which takes its own time. Not a task: one that has
             # not begun is cancelled with the loop's end, and nothing would be closed.
