@@ -38,8 +38,9 @@ from ringroom.errors import (
     RoomError,
 )
 from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.processes.children import IOHost
 from ringroom.providers.fake.connection import FakeProvider
-from ringroom.testing import FakeRoom, sources
+from ringroom.testing import FakeRoom, VirtualClock, sources
 
 
 @contextlib.asynccontextmanager
@@ -214,6 +215,31 @@ def test_cancelled_sending_keeps_what_was_taken(fake_room: FakeRoom) -> None:
             assert await soon(transport.flush()) == 0.0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("given_up", [0, 1, 2])
+def test_a_send_goes_on_whoever_waits_for_the_same_track(given_up: int) -> None:
+    async def send(io: IOHost, others: int, given_up: int) -> float:
+        """How long a send takes while others wait for what it sends."""
+        async with ringroom.aio.transport("fake", room=room, io=io) as transport:
+            began = clock.now()
+            sending = asyncio.create_task(transport.send(sound(6.0)))
+            await asyncio.sleep(0.5)
+            waiting = [asyncio.create_task(transport.wait_playout()) for _ in range(others)]
+            await asyncio.sleep(0.5)
+            for task in waiting[:given_up]:
+                await cancelled(task)
+            await asyncio.wait_for(sending, 60)
+            took = clock.now() - began
+            assert not any(task.done() for task in waiting[given_up:])
+            for task in waiting[given_up:]:
+                await asyncio.wait_for(task, 60)
+                assert clock.now() - began == pytest.approx(6.0, abs=0.3)
+        return took
+
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        alone = clock.run(send(clock.io, 0, 0))
+        assert clock.run(send(clock.io, 2, given_up)) == pytest.approx(alone, abs=0.01)
 
 
 @pytest.mark.parametrize("io", ["thread", "process"])

@@ -33,6 +33,7 @@ LAYERS = (
         "handover",
         "connection",
         "waiting",
+        "awaiting",
         "face",
         "client",
         "aio",

@@ -6,7 +6,7 @@ or with the application itself, through ring buffers in shared memory.
 The layers, each importing only from those before it:
     errors, colour, notices, values  <  checks  <  frames, options  <  lanes  <  messages, link,
     resampling, recording  <  providers, processor  <  accounts, inbox, session, outgoing
-    <  processes  <  handover, connection, waiting, face, mending, recovery
+    <  processes  <  handover, connection, waiting, awaiting, face, mending, recovery
     <  client, aio, pool_options, pool
     <  testing  <  cli
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from ringroom.awaiting import LoopWaiter
 from ringroom.connection import Connection, configured
 from ringroom.errors import BusyError, ClosedError
 from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
@@ -62,7 +63,7 @@ class Transport(Face):
         session.listeners.add(self._watch)
         try:
             async with asyncio.timeout(self._connection.options.connect_timeout + 10):
-                await self._until(lambda: session.joined, tuple)
+                await self._until(lambda: session.joined)
         except BaseException:
             await self.close()
             raise
@@ -96,17 +97,13 @@ class Transport(Face):
             self._recovering = loop.create_task(self._recover(recovery))
 
     async def _recover(self, recovery: Recovery) -> None:
-        session = self._connection.session
-        changed = asyncio.Event()
-        session.listeners.add(changed.set)
         try:
-            while recovery.turn():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(recovery.patience()):
-                        await changed.wait()
-                changed.clear()
+            with LoopWaiter(self._connection) as waiter:
+                while recovery.turn():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(recovery.patience()):
+                            await waiter.wait()
         finally:
-            session.listeners.discard(changed.set)
             self._recovering = None
             self._look_after()
 
@@ -175,7 +172,7 @@ class Transport(Face):
         self._sending.add(lane.name)
         try:
             if not lane.ready:
-                await self._until(lambda: self._is_ready(lane), tuple)
+                await self._until(lambda: self._is_ready(lane))
             lane.unsent.extend(connection.outgoing.pieces(lane, frame))
             await self._push_all(lane)
         except ClosedError:
@@ -188,10 +185,14 @@ class Transport(Face):
 
     async def _push_all(self, lane: OutgoingLane) -> None:
         outgoing = self._connection.outgoing
-        if not outgoing.push_unsent(lane):
+        if outgoing.push_unsent(lane):
+            return
+        try:
             await self._until(
-                lambda: outgoing.push_unsent(lane) or None, lambda: (outgoing.freed_fileno(lane),)
+                lambda: outgoing.push_unsent(lane) or None, lambda: outgoing.freed_fileno(lane)
             )
+        finally:
+            self._connection.session.notify()  # who else waits for it need not wait for more room
 
     async def send_data(
         self,
@@ -229,35 +230,19 @@ class Transport(Face):
 
     async def _answer(self, request: int) -> float:
         replies = self._connection.session.replies
-        return await self._until(lambda: replies.pop(request, None), tuple)
+        return await self._until(lambda: replies.pop(request, None))
 
-    async def _until(self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]]) -> T:
-        loop = asyncio.get_running_loop()
+    async def _until(self, ready: Callable[[], T | None], fd: Callable[[], int] = lambda: -1) -> T:
         session = self._connection.session
-        changed = asyncio.Event()
-        session.listeners.add(changed.set)
-        watched: Sequence[int] = ()
-        try:
+        with LoopWaiter(self._connection) as waiter:
             while True:
                 self._check_open()
-                changed.clear()
                 session.pump()
                 result = ready()
                 if result is not None:
                     return result
                 check_going_on(session)
-                # Those of a dead process would be closed while they are watched.
-                numbers = () if session.interrupted else fds()
-                watched = [fd for fd in numbers if fd >= 0]
-                for fd in watched:
-                    loop.add_reader(fd, changed.set)
-                await changed.wait()
-                for fd in watched:
-                    loop.remove_reader(fd)
-        finally:
-            session.listeners.discard(changed.set)
-            for fd in watched:
-                loop.remove_reader(fd)
+                await waiter.wait(fd())
 
     async def close(self) -> None:
         """As `ringroom.client.Transport.close`."""
@@ -290,15 +275,9 @@ class Transport(Face):
             await asyncio.shield(self._closing)
 
     async def _left(self) -> None:
-        session = self._connection.session
-        changed = asyncio.Event()
-        session.listeners.add(changed.set)
-        try:
+        with LoopWaiter(self._connection) as waiter:
             while not self._connection.left():
-                await changed.wait()
-                changed.clear()
-        finally:
-            session.listeners.discard(changed.set)
+                await waiter.wait()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -331,21 +310,9 @@ class Receiver(AsyncIterator[Any]):
 
     async def __anext__(self) -> Item:
         self._owner._check_loop()
-        session = self._owner._connection.session
-        loop = asyncio.get_running_loop()
-        changed = asyncio.Event()
-        session.listeners.add(changed.set)
-        try:
+        with LoopWaiter(self._owner._connection) as waiter:
             while (arrival := self._look()) is None:
-                fd = self._inbox.fileno()
-                loop.add_reader(fd, changed.set)
-                try:
-                    await changed.wait()
-                finally:
-                    loop.remove_reader(fd)
-                changed.clear()
-        finally:
-            session.listeners.discard(changed.set)
+                await waiter.wait(self._inbox.fileno())
         return arrival.item
 
     def _look(self) -> Arrival | None:

@@ -1,0 +1,59 @@
+"""Waiting in a task of an event loop, as `waiting` does on a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Self
+
+from ringroom.connection import Connection
+from ringroom.errors import StartupError
+from ringroom.lanes.memory import why
+
+
+class LoopWaiter:
+    """Waits for a change of the session without losing one between a look and the wait."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._changed = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        with self._connection.lock:
+            self._connection.session.listeners.add(self._changed.set)
+        return self
+
+    async def wait(self, fd: int = -1) -> None:
+        """Until the descriptor (-1: none) is readable or the session changed. Cancelled, nothing
+        is lost. Raises `StartupError` when no descriptors are left."""
+        with _watched(fd, self._changed.set):
+            await self._changed.wait()
+        self._changed.clear()
+
+    def __exit__(self, *exc: object) -> None:
+        with self._connection.lock:
+            self._connection.session.listeners.discard(self._changed.set)
+
+
+@contextlib.contextmanager
+def _watched(fd: int, wake: Callable[[], None]) -> Iterator[None]:
+    """By a number of our own. A loop calls one function for each number, and others may wait for
+    the same; nor can anybody close this one while the loop watches it."""
+    if fd < 0:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    try:
+        own = os.dup(fd)
+    except OSError as error:
+        raise StartupError(f"nothing to wait on: {why(error)}") from error
+    try:
+        loop.add_reader(own, wake)
+        try:
+            yield
+        finally:
+            loop.remove_reader(own)
+    finally:
+        os.close(own)

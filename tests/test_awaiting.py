@@ -1,0 +1,119 @@
+"""Waiting in a task of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import threading
+from typing import Any, cast
+
+import pytest
+
+from ringroom.awaiting import LoopWaiter
+from ringroom.connection import Connection
+from ringroom.errors import StartupError
+from ringroom.inbox import Listeners
+from ringroom.lanes.memory import open_counter
+
+
+class Session:
+    def __init__(self) -> None:
+        self.listeners = Listeners()
+
+
+class Stub:
+    """What a waiter needs of a connection."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.session = Session()
+
+    def notify(self) -> None:
+        for listener in tuple(self.session.listeners):
+            listener()
+
+
+def waiting(connection: Stub, fd: int = -1) -> asyncio.Task[None]:
+    async def wait() -> None:
+        with LoopWaiter(cast(Connection, connection)) as waiter:
+            await waiter.wait(fd)
+
+    return asyncio.create_task(wait())
+
+
+async def soon(awaitable: Any) -> Any:
+    async with asyncio.timeout(10):
+        return await awaitable
+
+
+def watched() -> int:
+    return len(asyncio.get_running_loop()._selector.get_map())  # type: ignore[attr-defined]
+
+
+def test_several_wait_for_one_descriptor_and_one_of_them_gives_up() -> None:
+    async def main() -> None:
+        connection, before = Stub(), watched()
+        with contextlib.closing(open_counter()) as counter:
+            tasks = [waiting(connection, counter.fileno()) for _ in range(3)]
+            await asyncio.sleep(0)
+            tasks[1].cancel()
+            await asyncio.wait([tasks[1]])
+            assert not tasks[0].done()
+            counter.add(1)
+            await soon(asyncio.gather(tasks[0], tasks[2]))
+        assert (watched(), len(connection.session.listeners)) == (before, 0)
+
+    asyncio.run(main())
+
+
+def test_what_is_closed_meanwhile_leaves_its_number_to_others() -> None:
+    async def main() -> None:
+        connection, loop = Stub(), asyncio.get_running_loop()
+        counter, another = open_counter(), open_counter()
+        number, came = counter.fileno(), asyncio.Event()
+        task = waiting(connection, number)
+        await asyncio.sleep(0)
+        counter.close()
+        os.dup2(another.fileno(), number)
+        try:
+            loop.add_reader(number, came.set)
+            connection.notify()
+            await soon(task)
+            another.add(1)
+            await soon(came.wait())
+            assert loop.remove_reader(number)
+        finally:
+            os.close(number)
+            another.close()
+
+    asyncio.run(main())
+
+
+def test_a_change_between_two_waits_is_not_lost() -> None:
+    async def main() -> None:
+        connection = Stub()
+        with LoopWaiter(cast(Connection, connection)) as waiter:
+            connection.notify()
+            await soon(waiter.wait())
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await waiter.wait()
+
+    asyncio.run(main())
+
+
+def test_no_descriptors_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(fd: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def main() -> None:
+        connection = Stub()
+        with contextlib.closing(open_counter()) as counter:
+            monkeypatch.setattr(os, "dup", refuse)
+            with pytest.raises(StartupError, match="no descriptors left"):
+                await soon(waiting(connection, counter.fileno()))
+        assert len(connection.session.listeners) == 0
+
+    asyncio.run(main())
