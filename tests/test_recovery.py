@@ -482,3 +482,28 @@ def test_an_event_loop_watches_one_link_and_never_the_number_of_one_that_is_clos
     run(scenario, fake_room, kinds=("event",))
     assert len(watched) >= 3
     assert all(pumps == [link] for pumps, link in watched), watched
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("steps", [0, 1])
+def test_in_an_event_loop_a_close_that_is_cancelled_meanwhile_still_closes(
+    fake_room: FakeRoom, steps: int
+) -> None:
+    async def main() -> ringroom.aio.Transport:
+        transport = await ringroom.aio.transport("fake", room=fake_room, io="process").open()
+        connection = transport._connection
+        with fake_room.faults.hanging_connect():
+            killed(transport)
+            while not connection.session._past:
+                await asyncio.sleep(0.002)
+            closing = asyncio.create_task(transport.close())
+            for _ in range(1 + steps):
+                await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            await transport.close()
+            assert connection.session.closed
+            assert transport.io_pid is None
+        return transport
+
+    settled(asyncio.run(main()))

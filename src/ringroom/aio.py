@@ -107,10 +107,9 @@ class Transport(Face):
             self._recovering = None
             self._look_after()
 
-    async def _end_recovery(self) -> None:
-        if (task := self._recovering) is not None:
-            task.cancel()
-            await asyncio.wait([task])
+    def _end_recovery(self) -> None:
+        if self._recovering is not None:
+            self._recovering.cancel()  # it waits, and will do nothing any more
         if self._recovery is not None:
             self._recovery.close()
 
@@ -258,8 +257,8 @@ class Transport(Face):
             return
         connection = self._connection
         connection.session.notify()  # who waits need not wait for the leaving
-        await self._end_recovery()
         try:
+            self._end_recovery()
             connection.leave()
             async with asyncio.timeout(connection.options.close_timeout + 1):
                 await self._left()
