@@ -29,6 +29,7 @@ from app_kit import (
     say,
     sound,
 )
+from ringroom.connection import Connection
 from ringroom.errors import (
     BusyError,
     ClosedError,
@@ -155,11 +156,117 @@ def test_cancelled_while_it_opens(fake_room: FakeRoom, delay: float) -> None:
     asyncio.run(main())
 
 
+class Minter:
+    """A token function that takes its time."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.gate = threading.Event()
+        self.error: Exception | None = None
+
+    def __call__(self) -> str:
+        self.asked.set()
+        assert self.gate.wait(60)
+        if self.error is not None:
+            raise self.error
+        return ""
+
+    async def opening(self, room: FakeRoom) -> tuple[ringroom.aio.Transport, asyncio.Task[Any]]:
+        """A transport on its way to be opened: a token is minted."""
+        transport = ringroom.aio.transport("fake", room=room, token=self)
+        opening = asyncio.create_task(transport.open())
+        await until(self.asked.is_set)
+        return transport, opening
+
+
+def ended(transport: ringroom.aio.Transport) -> bool:
+    return transport.io_pid is None and transport._connection.session.closed
+
+
+def test_closed_while_it_opens(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        minter = Minter()
+        transport, opening = await minter.opening(fake_room)
+        closing = [asyncio.create_task(transport.close()) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in closing)
+        minter.gate.set()
+        await soon(asyncio.gather(*closing))
+        assert ended(transport)
+        with pytest.raises(ClosedError, match="transport is closed"):
+            await soon(opening)
+
+    asyncio.run(main())
+
+
+def test_cancelled_twice_while_it_opens(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        minter = Minter()
+        transport, opening = await minter.opening(fake_room)
+        opening.cancel()
+        await asyncio.sleep(0.01)
+        assert not opening.done()
+        await cancelled(opening)
+        minter.gate.set()
+        await soon(transport.close())
+        assert ended(transport)
+
+    asyncio.run(main())
+
+
+def test_cancelled_when_it_has_just_opened(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        minter = Minter()
+        transport, opening = await minter.opening(fake_room)
+        minter.gate.set()
+        end = time.monotonic() + PATIENCE
+        while not transport._opened and time.monotonic() < end:
+            time.sleep(0.002)  # the loop must not learn of it yet
+        await cancelled(opening)
+        assert ended(transport)
+        assert transport._connection.session.ending is not None  # the room was left
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_ends_while_it_opens(fake_room: FakeRoom) -> None:
+    made: list[ringroom.aio.Transport] = []
+
+    async def main(minter: Minter) -> None:
+        made.append((await minter.opening(fake_room))[0])
+        # The thread goes on when the loop's end has cancelled all that is under way.
+        watching = asyncio.create_task(asyncio.sleep(3600))
+        watching.add_done_callback(lambda _: minter.gate.set())
+        await asyncio.sleep(0)
+
+    asyncio.run(main(Minter()))
+    assert ended(made[0])
+
+
+def test_cancelled_while_no_token_is_to_be_had(
+    fake_room: FakeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        minter = Minter()
+        minter.error = OSError("no token")
+        transport, opening = await minter.opening(fake_room)
+        opening.cancel()
+        await asyncio.sleep(0.01)
+        await cancelled(opening)
+        minter.gate.set()
+        await soon(transport.close())
+
+    asyncio.run(main())
+    gc.collect()
+    assert not caplog.records
+
+
 def test_opened_once(fake_room: FakeRoom) -> None:
     async def main() -> None:
         async with opened(fake_room) as transport:
             with pytest.raises(ClosedError, match="opens once"):
                 await transport.open()
+            assert transport.room == fake_room.name
         with pytest.raises(ClosedError, match="opens once"):
             await transport.open()
 
@@ -305,6 +412,39 @@ def test_who_waits_need_not_wait_for_the_leaving(
             assert not closing.done()
             gate.set()
             await soon(closing)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_who_closes_meanwhile_waits_for_the_end_too(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch, given_up: bool
+) -> None:
+    gate, close = threading.Event(), Connection.close
+
+    def late(connection: Connection) -> None:
+        assert gate.wait(60)
+        close(connection)
+
+    monkeypatch.setattr(Connection, "close", late)
+
+    async def main() -> None:
+        transport = await ringroom.aio.transport("fake", room=fake_room, io="thread").open()
+        first = asyncio.create_task(transport.close())
+        await asyncio.sleep(0)
+        second = asyncio.create_task(transport.close())  # while the first still leaves
+        await asyncio.sleep(0)
+        assert not first.done()
+        assert not second.done()
+        if given_up:
+            first.cancel()
+        session = transport._connection.session
+        await until(lambda: session.link.closed or given_up)
+        assert not second.done()
+        gate.set()
+        await soon(second)
+        assert session.closed
+        await asyncio.wait([first])
 
     asyncio.run(main())
 

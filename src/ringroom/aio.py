@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import AsyncIterator, Callable, Collection
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -51,17 +52,27 @@ class Transport(Face):
         self._watched = -1
         self._recovery: Recovery | None = None
         self._recovering: asyncio.Task[None] | None = None
+        self._starting: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
+        """Done when there is nothing left to close."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> Self:
-        """Connect. Raises as `ringroom.transport` does."""
+        """Connect. Raises as `ringroom.transport` does; `ClosedError` if closed meanwhile.
+        Cancelled, it ends what was started before it goes on with that, unless it is cancelled
+        once more: then that is ended behind it."""
+        if self._starting is not None or self._closed:
+            raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
         self._loop = asyncio.get_running_loop()
-        await self._start()
-        session = self._connection.session
-        self._watch()
-        session.listeners.add(self._watch)
+        start = contextvars.copy_context().run
+        self._starting = self._loop.run_in_executor(None, start, self._start)
+        self._starting.add_done_callback(_taken_note_of)
         try:
+            await asyncio.shield(self._starting)
+            self._check_open()
+            session = self._connection.session
+            self._watch()
+            session.listeners.add(self._watch)
             async with asyncio.timeout(self._connection.options.connect_timeout + 10):
                 await self._until(lambda: session.joined)
         except BaseException:
@@ -113,21 +124,14 @@ class Transport(Face):
         if self._recovery is not None:
             self._recovery.close()
 
-    async def _start(self) -> None:
-        """Open on a thread, for a token minter may take its time. Cancelled, what was started is
-        ended before the cancellation goes on."""
-        if self._opened or self._closed:
-            raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
-        starting = asyncio.ensure_future(asyncio.to_thread(self._connection.open))
-        try:
-            await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            self._closed = True
-            await asyncio.wait([starting])
-            if starting.exception() is None:
-                await asyncio.to_thread(self._connection.close)
-            raise
-        self._opened = True
+    def _start(self) -> None:
+        """On a thread, for a token minter may take its time. Either this finds the transport
+        closed, or whoever closes it finds it opened: one of them ends it."""
+        self._connection.open()
+        with self._connection.lock:
+            self._opened, closed = True, self._closed
+        if closed:
+            self._connection.close()
 
     def _check_here(self) -> None:
         """What is awaited wakes on the loop that opened it."""
@@ -244,17 +248,22 @@ class Transport(Face):
                 await waiter.wait(fd())
 
     async def close(self) -> None:
-        """As `ringroom.client.Transport.close`."""
+        """As `ringroom.client.Transport.close`. Whoever calls it meanwhile waits for the same."""
         if self._forked:
             return
         self._check_loop()
-        if self._closed:
-            if self._closing is not None:
-                await asyncio.shield(self._closing)
-            return
-        self._closed = True
-        if not self._opened:
-            return
+        if not self._closed:
+            with self._connection.lock:
+                self._closed, opened = True, self._opened
+            if opened:
+                self._closing = asyncio.get_running_loop().create_future()
+                await self._leave(self._closing)
+                return
+            self._closing = self._starting
+        if self._closing is not None and not self._closing.done():
+            await asyncio.wait([self._closing])
+
+    async def _leave(self, over: asyncio.Future[None]) -> None:
         connection = self._connection
         connection.session.notify()  # who waits need not wait for the leaving
         try:
@@ -269,14 +278,14 @@ class Transport(Face):
             self._unwatch()
             # Waits for the I/O process's end, which takes its own time. Not a task: one that has
             # not begun is cancelled with the loop's end, and nothing would be closed.
-            loop = asyncio.get_running_loop()
-            self._closing = loop.run_in_executor(None, connection.close)
-            await asyncio.shield(self._closing)
+            closing = asyncio.get_running_loop().run_in_executor(None, connection.close)
+            closing.add_done_callback(lambda _: over.set_result(None))
+            await asyncio.shield(closing)
 
     async def _left(self) -> None:
         with LoopWaiter(self._connection) as waiter:
             while not self._connection.left():
-                await waiter.wait()
+                await waiter.wait(self._connection.session.fileno())
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -295,6 +304,12 @@ class Transport(Face):
                         await self.wait_playout()
         finally:
             await self.close()
+
+
+def _taken_note_of(started: asyncio.Future[None]) -> None:
+    """A failure concerns nobody once the call that would have raised it is cancelled."""
+    if not started.cancelled():
+        started.exception()
 
 
 class Receiver(AsyncIterator[Any]):
