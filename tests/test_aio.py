@@ -39,8 +39,11 @@ from ringroom.errors import (
     RoomError,
 )
 from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.inbox import Inbox, Listeners
+from ringroom.outgoing import Outgoing
 from ringroom.processes.children import IOHost
 from ringroom.providers.fake.connection import FakeProvider
+from ringroom.session import Session
 from ringroom.testing import FakeRoom, VirtualClock, sources
 
 
@@ -458,6 +461,74 @@ def test_a_cancelled_close_still_closes(fake_room: FakeRoom) -> None:
         await until(lambda: not fake_room.participants)
 
     asyncio.run(main())
+
+
+LOCKED = {
+    Session: (
+        "pump",
+        "notify",
+        "send",
+        "request",
+        "open_inbox",
+        "close_inbox",
+        "finish_lane",
+        "leave",
+        "restart",
+        "close",
+    ),
+    Outgoing: ("lane_for", "push_nowait", "push_unsent", "forget_unsent", "tail", "named", "find"),
+    Inbox: ("receive_nowait", "close"),
+    Listeners: ("add", "discard"),
+}
+
+
+def test_whatever_touches_the_session_has_the_lock(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receivers are collected, and the connection is closed, on other threads."""
+    locks: list[Any] = []
+    without: set[str] = set()
+
+    def looking(name: str, method: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if locks and not locks[0]._is_owned():
+                without.add(name)
+            return method(*arguments, **options)
+
+        return call
+
+    for owner, names in LOCKED.items():
+        for name in names:
+            monkeypatch.setattr(owner, name, looking(name, getattr(owner, name)))
+
+    async def main() -> None:
+        mic = microphone(fake_room)
+        transport = ringroom.aio.transport("fake", room=fake_room, kinds=("audio", "event"))
+        async with transport:
+            locks.append(transport._connection.lock)
+            await asyncio.to_thread(mic.wait_for_subscriber)
+            events = transport.recv(kinds=("event",))
+            say(mic, 0.1)
+            receiver = transport.recv(kinds=("audio",))
+            await soon(anext(receiver))
+            sending = asyncio.create_task(transport.send(sound(3.0)))
+            await until(lambda: transport.stats().sent.sent > 10)
+            waiting = asyncio.create_task(transport.wait_playout())
+            await asyncio.sleep(0.01)
+            assert transport.played() >= 0
+            await soon(transport.flush())
+            await soon(asyncio.gather(sending, waiting))
+            await receiver.aclose()
+            os.kill(transport.io_pid or 0, signal.SIGKILL)
+            async for event in events:
+                if event.kind == EventKind.CONNECTION_BACK:
+                    break
+            del events
+            gc.collect()
+            await transport.send_data("after")
+
+    asyncio.run(main())
+    assert not without
 
 
 def test_two_tasks(fake_room: FakeRoom) -> None:

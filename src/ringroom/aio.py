@@ -71,16 +71,18 @@ class Transport(Face):
             await asyncio.shield(self._starting)
             self._check_open()
             session = self._connection.session
-            self._watch()
-            session.listeners.add(self._watch)
+            with self._connection.lock:
+                self._watch()
+                session.listeners.add(self._watch)
             async with asyncio.timeout(self._connection.options.connect_timeout + 10):
                 await self._until(lambda: session.joined)
         except BaseException:
             await self.close()
             raise
         if self._connection.can_be_mended:
-            self._recovery = Recovery(self._connection, self._wake, self._watch)
-            session.listeners.add(self._look_after)
+            with self._connection.lock:
+                self._recovery = Recovery(self._connection, self._wake, self._watch)
+                session.listeners.add(self._look_after)
         return self
 
     def _watch(self) -> None:
@@ -97,7 +99,11 @@ class Transport(Face):
         """From another thread."""
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._connection.session.notify)
+            self._loop.call_soon_threadsafe(self._notify)
+
+    def _notify(self) -> None:
+        with self._connection.lock:
+            self._connection.session.notify()
 
     def _look_after(self) -> None:
         """Begin to recover, if the I/O process has died."""
@@ -115,8 +121,9 @@ class Transport(Face):
                         async with asyncio.timeout(recovery.patience()):
                             await waiter.wait()
         finally:
-            self._recovering = None
-            self._look_after()
+            with self._connection.lock:
+                self._recovering = None
+                self._look_after()
 
     def _end_recovery(self) -> None:
         if self._recovering is not None:
@@ -162,40 +169,46 @@ class Transport(Face):
         """As `ringroom.client.Transport.recv`; time limits with `asyncio.timeout`."""
         self._check_open()
         only = None if participants is None else as_identities(participants)
-        inbox = self._connection.session.open_inbox(wanted_kinds(self._connection, kinds), only)
+        wanted = wanted_kinds(self._connection, kinds)
+        with self._connection.lock:
+            inbox = self._connection.session.open_inbox(wanted, only)
         return Receiver(self, inbox)
 
     async def send(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `ringroom.client.Transport.send`. Cancelled, part of a long sound may be taken."""
         self._check_here()
         connection, session = self._connection, self._connection.session
-        lane = self._lane_for(frame, publish)
-        if lane is None:
-            return
-        self._sending.add(lane.name)
+        with connection.lock:
+            lane = self._lane_for(frame, publish)
+            if lane is None:
+                return
+            self._sending.add(lane.name)
         try:
             if not lane.ready:
                 await self._until(lambda: self._is_ready(lane))
-            lane.unsent.extend(connection.outgoing.pieces(lane, frame))
+            with connection.lock:
+                lane.unsent.extend(connection.outgoing.pieces(lane, frame))
             await self._push_all(lane)
         except ClosedError:
             self._check_open()
             if not session.has_inboxes:
                 raise
         finally:
-            lane.unsent.clear()
-            self._sending.discard(lane.name)
+            with connection.lock:
+                lane.unsent.clear()
+                self._sending.discard(lane.name)
 
     async def _push_all(self, lane: OutgoingLane) -> None:
         outgoing = self._connection.outgoing
-        if outgoing.push_unsent(lane):
-            return
+        with self._connection.lock:
+            if outgoing.push_unsent(lane):
+                return
         try:
             await self._until(
                 lambda: outgoing.push_unsent(lane) or None, lambda: outgoing.freed_fileno(lane)
             )
         finally:
-            self._connection.session.notify()  # who else waits for it need not wait for more room
+            self._notify()  # who else waits for it need not wait for more room
 
     async def send_data(
         self,
@@ -211,23 +224,29 @@ class Transport(Face):
     async def flush(self, track: str | None = None) -> float:
         """As `ringroom.client.Transport.flush`."""
         self._check_here()
-        outgoing = self._connection.outgoing
-        lanes = self._connection.sounding(track)
-        seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
-        requests = [outgoing.flush(lane) for lane in lanes]
-        self._connection.session.notify()
+        with self._connection.lock:
+            outgoing = self._connection.outgoing
+            lanes = self._connection.sounding(track)
+            seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
+            requests = [outgoing.flush(lane) for lane in lanes]
+            self._connection.session.notify()
         return seconds + sum([await self._answer(request) for request in requests])
 
     async def wait_playout(self, track: str | None = None) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
         played."""
         self._check_here()
+        connection = self._connection
+        with connection.lock:
+            lanes = connection.outgoing.named(track)
         requests: list[int] = []
-        for lane in self._connection.outgoing.named(track):
-            if lane.name not in self._sending:
-                lane.unsent.extend(self._connection.outgoing.tail(lane))
+        for lane in lanes:
+            with connection.lock:
+                if lane.name not in self._sending:
+                    lane.unsent.extend(connection.outgoing.tail(lane))
             await self._push_all(lane)
-            requests.append(self._connection.outgoing.drain(lane))
+            with connection.lock:
+                requests.append(connection.outgoing.drain(lane))
         for request in requests:
             await self._answer(request)
 
@@ -240,12 +259,14 @@ class Transport(Face):
         with LoopWaiter(self._connection) as waiter:
             while True:
                 self._check_open()
-                session.pump()
-                result = ready()
-                if result is not None:
-                    return result
-                check_going_on(session)
-                await waiter.wait(fd())
+                with self._connection.lock:
+                    session.pump()
+                    result = ready()
+                    if result is not None:
+                        return result
+                    check_going_on(session)
+                    number = fd()
+                await waiter.wait(number)
 
     async def close(self) -> None:
         """As `ringroom.client.Transport.close`. Whoever calls it meanwhile waits for the same."""
@@ -265,7 +286,9 @@ class Transport(Face):
 
     async def _leave(self, over: asyncio.Future[None]) -> None:
         connection = self._connection
-        connection.session.notify()  # who waits need not wait for the leaving
+        with connection.lock:
+            self._watch()  # closed meanwhile, `open` does not
+            connection.session.notify()  # who waits need not wait for the leaving
         try:
             self._end_recovery()
             connection.leave()
@@ -274,8 +297,9 @@ class Transport(Face):
         except TimeoutError:
             pass
         finally:
-            connection.session.listeners.discard(self._watch)
-            self._unwatch()
+            with connection.lock:
+                connection.session.listeners.discard(self._watch)
+                self._unwatch()
             # Waits for the I/O process's end, which takes its own time. Not a task: one that has
             # not begun is cancelled with the loop's end, and nothing would be closed.
             closing = asyncio.get_running_loop().run_in_executor(None, connection.close)
@@ -285,7 +309,7 @@ class Transport(Face):
     async def _left(self) -> None:
         with LoopWaiter(self._connection) as waiter:
             while not self._connection.left():
-                await waiter.wait(self._connection.session.fileno())
+                await waiter.wait()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -330,17 +354,21 @@ class Receiver(AsyncIterator[Any]):
         return arrival.item
 
     def _look(self) -> Arrival | None:
+        connection = self._owner._connection
         self._owner._check_open()
-        arrival = take_arrival(self._owner._connection.session, self._inbox)
+        with connection.lock:
+            arrival = take_arrival(connection.session, self._inbox)
         if arrival is None and self._inbox.closed:
             raise StopAsyncIteration
         return arrival
 
     async def aclose(self) -> None:
         """Idempotent. Who waits for the next item gets `StopAsyncIteration`."""
-        self._inbox.close()
-        self._owner._connection.session.notify()
+        with self._owner._connection.lock:
+            self._inbox.close()
+            self._owner._connection.session.notify()
 
     def __del__(self) -> None:
         if hasattr(self, "_inbox"):
-            self._inbox.close()
+            with self._owner._connection.lock:  # collected on any thread
+                self._inbox.close()

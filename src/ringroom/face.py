@@ -1,7 +1,8 @@
 """What the synchronous and the asyncio face share: all that does not wait.
 
-Each call that touches the session is made under the connection's lock, which a face for one
-event loop's thread takes without ever finding it taken.
+Each call that touches the session is made under the connection's lock, which nobody holds while
+waiting. A face for one event loop's thread takes it too: it is closed on another thread, and its
+receivers are collected on any.
 """
 
 from __future__ import annotations
