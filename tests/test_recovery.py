@@ -15,11 +15,10 @@ import ringroom
 from app_kit import RATE, Call, check_law, microphone, opened, say, sound, take, until
 from ringroom.errors import ClosedError, LostProcessError, RoomError, WouldBlock
 from ringroom.frames import Event
-from ringroom.lanes.statistics import RowPool
 from ringroom.mending import Mending
-from ringroom.outgoing import Outgoing
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import ProviderSpec
+from ringroom.session import Session
 from ringroom.testing import FakeRoom, faults
 from ringroom.testing.virtual import VirtualClock
 
@@ -454,7 +453,7 @@ def test_an_event_loop_watches_one_link_and_never_the_number_of_one_that_is_clos
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched: list[tuple[list[int], int]] = []
-    restart = Outgoing.restart
+    restart = Session.restart
 
     async def scenario(transport: ringroom.aio.Transport) -> None:
         session = transport._connection.session
@@ -464,15 +463,15 @@ def test_an_event_loop_watches_one_link_and_never_the_number_of_one_that_is_clos
             pumps = [n for n, key in keys.items() if key.data[0]._callback == transport._pump]
             watched.append((pumps, session.fileno()))
 
-        def looking(outgoing: Outgoing, rows: RowPool) -> None:
+        def looking(session: Session, *arguments: Any) -> None:
+            restart(session, *arguments)
             look()
-            restart(outgoing, rows)
 
-        monkeypatch.setattr(Outgoing, "restart", looking)
+        monkeypatch.setattr(Session, "restart", looking)
         events = transport.recv(kinds=("event",))
         with fake_room.faults.connects_refused(reason="unreachable"):
             killed(transport)
-            while len(session._past) < 2:  # one was refused over a link of its own
+            while len(watched) < 2:  # one was refused over a link of its own
                 await asyncio.sleep(0.002)
         async for event in events:
             if event.kind == "connection_back":
