@@ -352,6 +352,46 @@ def test_a_send_goes_on_whoever_waits_for_the_same_track(given_up: int) -> None:
         assert clock.run(send(clock.io, 2, given_up)) == pytest.approx(alone, abs=0.01)
 
 
+def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            session = transport._connection.session
+            await transport.send(sound(0.3))
+            waiting = asyncio.create_task(transport.wait_playout())
+            await until(lambda: session.unanswered)
+            await cancelled(waiting)
+            await soon(transport.wait_playout())
+            await until(lambda: not session.unanswered)
+            assert not session.replies
+
+    asyncio.run(main())
+
+
+def test_a_flush_reaches_who_waits_for_the_track(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, publish = threading.Event(), FakeProvider.publish
+
+    async def late(provider: FakeProvider, *arguments: Any) -> Any:
+        await asyncio.to_thread(gate.wait, 60)
+        return await publish(provider, *arguments)
+
+    monkeypatch.setattr(FakeProvider, "publish", late)
+
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            sending = asyncio.create_task(transport.send(sound(1.0)))
+            await asyncio.sleep(0)
+            flushing = asyncio.create_task(transport.flush())
+            await asyncio.sleep(0)
+            gate.set()
+            assert await soon(flushing) == pytest.approx(1.0)
+            await soon(sending)
+            assert transport.stats().sent.sent == 0
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("io", ["thread", "process"])
 def test_close_wakes_everybody(fake_room: FakeRoom, io: str) -> None:
     async def main() -> None:

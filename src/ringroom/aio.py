@@ -177,21 +177,21 @@ class Transport(Face):
     async def send(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `ringroom.client.Transport.send`. Cancelled, part of a long sound may be taken."""
         self._check_here()
-        connection, session = self._connection, self._connection.session
+        connection = self._connection
         with connection.lock:
             lane = self._lane_for(frame, publish)
             if lane is None:
                 return
             self._sending.add(lane.name)
         try:
-            if not lane.ready:
-                await self._until(lambda: self._is_ready(lane))
             with connection.lock:
                 lane.unsent.extend(connection.outgoing.pieces(lane, frame))
+            if not lane.ready:
+                await self._until(lambda: self._is_ready(lane))
             await self._push_all(lane)
         except ClosedError:
             self._check_open()
-            if not session.has_inboxes:
+            if not connection.session.has_inboxes:
                 raise
         finally:
             with connection.lock:
@@ -251,8 +251,12 @@ class Transport(Face):
             await self._answer(request)
 
     async def _answer(self, request: int) -> float:
-        replies = self._connection.session.replies
-        return await self._until(lambda: replies.pop(request, None))
+        session = self._connection.session
+        try:
+            return await self._until(lambda: session.replies.pop(request, None))
+        finally:
+            with self._connection.lock:
+                session.forget(request)
 
     async def _until(self, ready: Callable[[], T | None], fd: Callable[[], int] = lambda: -1) -> T:
         session = self._connection.session
