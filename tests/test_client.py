@@ -712,6 +712,43 @@ def test_a_flush_reaches_who_waits_for_the_track() -> None:
         assert transport.played() == 0.0
 
 
+def test_a_playout_is_over_though_the_stream_goes_on() -> None:
+    with (
+        VirtualClock() as clock,
+        FakeRoom(clock=clock) as room,
+        ringroom.transport("fake", room=room, io=clock.io) as transport,
+    ):
+
+        def stream() -> None:
+            for _ in range(60):
+                transport.send(sound(0.5))
+
+        streaming = clock.start_thread("streams", stream)
+        clock.sleep(3.0)
+        begun = clock.now()
+        transport.wait_playout(timeout=60)
+        # What was under way: a ring of a second, and the source's queue.
+        assert 0.5 < clock.now() - begun < 6.0
+        streaming.join(60)
+
+
+def test_a_flush_that_waits_costs_no_turns() -> None:
+    with (
+        VirtualClock(keep_trace=True) as clock,
+        FakeRoom(clock=clock) as room,
+        ringroom.transport("fake", room=room, io=clock.io) as transport,
+    ):
+        transport.send(sound(0.5))
+        transport.wait_playout(timeout=10)  # so there is room, and the lane tells of it
+        clock.freeze("ringroom-io", 5.0)
+        flushing = clock.start_thread("flushes", transport.flush)
+        clock.sleep(0.1)
+        before = len(clock.trace)
+        transport.send(sound(0.1))  # waits for the answer, though there is room
+        assert len(clock.trace) - before < 100
+        flushing.join(10)
+
+
 def test_flush_before_the_track_is_published(fake_room: FakeRoom) -> None:
     with opened(fake_room) as transport:
         transport.send_nowait(sound(0.3, 1))

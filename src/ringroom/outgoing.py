@@ -93,8 +93,11 @@ class Outgoing:
         return self._session.interrupted or self._session.restarts != self._restarts
 
     def freed_fileno(self, lane: OutgoingLane) -> int:
-        """Readable when there is room again; -1 while there is no lane that could get any."""
-        return -1 if lane.writer is None or self.is_away else lane.writer.freed_fileno()
+        """Readable when there is room again; -1 while that would not help: who waits is told by
+        the session then."""
+        if lane.writer is None or self.is_away or lane.flush in self._session.unanswered:
+            return -1
+        return lane.writer.freed_fileno()
 
     def track_name(self, frame: Frame) -> str:
         """The name of the outgoing track that the frame belongs on. Raises `FrameError` for what

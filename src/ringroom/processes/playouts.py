@@ -40,6 +40,8 @@ class _Request:
     sequence: int
     answer: Answer
     seconds: float = field(default=0.0)
+    accepted: float = 0.0
+    """Of a drain: the seconds that the source had taken when its turn came."""
 
 
 class OutgoingPlayout:
@@ -55,6 +57,7 @@ class OutgoingPlayout:
         self._readable = asyncio.Event()
         self._closing = False
         self._told = False
+        self._accepted = 0.0
         self._next: Frame | None = None
         self._flushes: list[_Request] = []
         self._drains: list[_Request] = []
@@ -144,7 +147,7 @@ class OutgoingPlayout:
                 continue
             self._serve_drains(playout)
             if self._closing:
-                await self._until_played(playout)
+                await self._until_played(playout, self._accepted)
                 return
             await self._readable.wait()
 
@@ -185,6 +188,7 @@ class OutgoingPlayout:
         else:
             if isinstance(frame, AudioFrame):
                 row.add(Count.PLAYED, len(frame.samples))
+                self._accepted += frame.duration
         row.add(Count.DONE)
         if isinstance(frame, AudioFrame):
             row.set(Count.PLAYED_UNTIL_NS, self._clock() + int(playout.queued() * 1e9))
@@ -231,20 +235,24 @@ class OutgoingPlayout:
         due = [r for r in self._drains if handled is None or r.sequence <= handled]
         for request in due:
             self._drains.remove(request)
+            request.accepted = self._accepted
             task = self._loop.create_task(self._answer_when_played(playout, request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _answer_when_played(self, playout: Playout, request: _Request) -> None:
         try:
-            await self._until_played(playout)
+            await self._until_played(playout, request.accepted)
         finally:  # also when the track ends first: who waits is not left waiting
             request.answer(request.number, 0.0)
 
-    @staticmethod
-    async def _until_played(playout: Playout) -> None:
+    async def _until_played(self, playout: Playout, accepted: float) -> None:
+        """So many of the seconds that the source has taken; what came later may wait on."""
         while (queued := playout.queued()) > PLAYED_MARGIN:
-            await asyncio.sleep(queued)
+            left = accepted - (self._accepted - queued)
+            if left <= PLAYED_MARGIN:
+                return
+            await asyncio.sleep(left)
 
     def close(self) -> None:
         """Idempotent; after `run` has ended. What was not played is lost, counted."""
