@@ -15,6 +15,7 @@ import wave
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from ringroom.accounts import LaneStatistics
 from ringroom.cli import _parser, access, main, speech
 from ringroom.cli.demo import Demo, Result, verdict
 from ringroom.cli.inline import Outcome
-from ringroom.cli.running import find_processor
+from ringroom.cli.running import find_processor, terminated_by_sigterm
 from ringroom.cli.speech import Heard
 from ringroom.cli.view import Processes, View
 from ringroom.connection import Statistics
@@ -182,6 +183,38 @@ def test_keys_that_are_missing(
 
 
 # run: what stops it before anything starts.
+
+
+def test_sigterm_before_the_room_is_joined_ends_in_good_order(
+    application: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def starts(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ringroom, "Pool", starts)
+    monkeypatch.setattr(ringroom, "transport", starts)
+    monkeypatch.setenv("LIVEKIT_TOKEN", "token")
+    assert main(["run", application]) == 0
+    assert main(["record", "call.mcap"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert not Path("call.mcap").exists()
+
+
+def test_nothing_takes_sigterm_for_an_error_of_its_own(tmp_path: Path) -> None:
+    class Late:
+        """What is recorded as the signal comes."""
+
+        @property
+        def received_ns(self) -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return 0
+
+    went_on = False
+    with ringroom.Recorder(tmp_path / "call.mcap") as recorder, terminated_by_sigterm():
+        recorder.add(cast(Any, Late()))
+        went_on = True
+    assert not went_on
+    assert recorder.missed == 0
 
 
 @pytest.fixture

@@ -42,7 +42,9 @@ def record(asked: argparse.Namespace, console: Console) -> int:
         "frame_ms": asked.frame_ms,
         "max_age": asked.max_age,
     }
-    code = 0
+    # SIGTERM may come before the room is joined, and again while it is left.
+    recorder: ringroom.Recorder | None = None
+    code = dropped = 0
     with terminated_by_sigterm(), ringroom.transport("livekit", **options) as transport:
         # Not before the room is joined: where there is nothing to record, no file is left.
         with ringroom.Recorder(asked.out) as recorder:
@@ -54,14 +56,19 @@ def record(asked: argparse.Namespace, console: Console) -> int:
             except Terminated:
                 pass
         dropped = transport.stats().received.dropped
+    if recorder is not None:
+        _tell(recorder, dropped)
+    return code
+
+
+def _tell(recorder: ringroom.Recorder, dropped: int) -> None:
     if recorder.missed or dropped:
         why = recorder.problem or "they were too old when it was their turn"
         raise RingroomError(
-            f"{asked.out} has {recorder.recorded} frames and events; {recorder.missed + dropped} "
-            f"are missing: {why}"
+            f"{recorder.path} has {recorder.recorded} frames and events; "
+            f"{recorder.missed + dropped} are missing: {why}"
         )
-    says(f"{asked.out}: {recorder.recorded} frames and events")
-    return code
+    says(f"{recorder.path}: {recorder.recorded} frames and events")
 
 
 def _check_place(out: Path, *, overwrite: bool) -> None:

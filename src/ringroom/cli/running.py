@@ -25,8 +25,8 @@ from ringroom.errors import ConfigurationError
 __all__ = ["Terminated", "find_processor", "run", "terminated_by_sigterm"]
 
 
-class Terminated(Exception):
-    """SIGTERM came."""
+class Terminated(BaseException):
+    """SIGTERM came. As Ctrl-C does, it passes whatever an `except Exception` is there for."""
 
 
 def run(asked: argparse.Namespace, console: Console) -> int:
@@ -53,10 +53,14 @@ def run(asked: argparse.Namespace, console: Console) -> int:
     }
     if asked.kinds is not None:
         options["kinds"] = asked.kinds
+    # SIGTERM may come before there is a pool, and again while it finishes.
+    pool: ringroom.Pool | None = None
+    code = 0
     with terminated_by_sigterm():
         pool = ringroom.Pool(processor, "livekit", **options)
         code = _serve(pool, console, asked.processor)
-    _summary(pool.stats())
+    if pool is not None:
+        _summary(pool.stats())
     return code
 
 
