@@ -60,6 +60,7 @@ class Local(SimpleNamespace):
         super().__init__(identity="app", sid="PA_app", permissions=allowed, log=[])
         self.answer: Callable[[], Any] = lambda: Publication("TR_own", name="answer")
         self.wait: asyncio.Future[None] | None = None
+        self.unanswered: asyncio.Future[None] | None = None
 
     async def publish_track(self, track: Any, options: Any) -> Any:
         if self.wait is not None:
@@ -72,6 +73,8 @@ class Local(SimpleNamespace):
 
     async def publish_data(self, payload: bytes, **fields: Any) -> None:
         self.log.append((payload, fields))
+        if self.unanswered is not None:
+            await self.unanswered
         self.answer()
 
 
@@ -719,6 +722,25 @@ def test_sending_data(room: Room) -> None:
         local.permissions.can_publish_data = False
         with pytest.raises(RoomError, match="canPublishData"):
             await app.send_data(DataFrame(b"x"))
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_message_under_way_as_the_room_ends_is_refused_by_nobody(room: Room) -> None:
+    """Else the next ones, which wait for the next room, would be offered to this one."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        room.local_participant.unanswered = asyncio.get_running_loop().create_future()
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await turns()
+        room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+        with pytest.raises(RoomError) as caught:
+            await sending
+        assert caught.value.reason == "disconnected"
+        room.local_participant.unanswered.set_result(None)
         await app.close()
 
     run(scenario())

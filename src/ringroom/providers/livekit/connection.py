@@ -160,8 +160,11 @@ class LiveKitProvider(Provider):
             await self._calls.run(sending, self._options.connect_timeout, gone=line.gone)
         except PublishDataError as error:
             raise _data_refused(scrub(error.message)) from None
-        except (TimeoutError, ConnectionError) as error:
-            raise _data_refused(str(error) or "the message was not taken in time") from None
+        except TimeoutError:
+            raise _data_refused("the message was not taken in time") from None
+        except ConnectionError:
+            line.check()
+            raise
 
     async def close(self) -> None:
         if self._closing is None:
