@@ -493,6 +493,16 @@ def test_joining_comes_first(room: FakeRoom) -> None:
     assert not room.applications
 
 
+@pytest.mark.parametrize("identity", ["", "x" * 1_025])
+def test_nobody_joins_whom_no_server_lets_in(room: FakeRoom, identity: str) -> None:
+    """Else their first message, whose sender has no such identity, would end the room's thread."""
+    with room.dial() as socket:
+        socket.settimeout(10)
+        socket.sendall(wire.encode(messages.Join(identity=identity)))
+        assert socket.recv(1) == b""
+    assert not room.applications
+
+
 def test_late_media_and_unknown_tracks_are_ignored(room: FakeRoom) -> None:
     with joined(room) as app:
         app.play(bytes(160))

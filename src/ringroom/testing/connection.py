@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ringroom.checks import MAX_IDENTITY_BYTES
 from ringroom.errors import WireError
 from ringroom.frames import DataFrame, EventKind, Participant, TrackInfo
 from ringroom.providers.fake import messages
@@ -94,6 +95,8 @@ class Connection:
             return
         if self._waiting or not isinstance(message, messages.Join):
             raise WireError(f"{type(message).__name__} before Join")
+        if not 0 < len(message.identity.encode()) <= MAX_IDENTITY_BYTES:
+            raise WireError("who joins has no identity, or too long a one")
         self._waiting = True
 
         def admit() -> None:

@@ -66,6 +66,8 @@ def test_a_token_as_the_server_reads_it() -> None:
         ({"video": {"roomJoin": True}}, "for room None"),
         ({"video": JOIN, "exp": 1}, "expired"),
         ({"video": JOIN, "nbf": 1e12}, "not valid for another"),
+        ({"video": JOIN, "sub": "x" * 1_025}, "identity has 1025 bytes"),
+        ({"video": JOIN, "sub": ["robot"]}, "identity is of type list"),
     ],
 )
 def test_a_token_that_does_not_open_the_room(claims: dict[str, Any], text: str) -> None:

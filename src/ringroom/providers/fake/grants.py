@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ringroom.errors import RoomError
+from ringroom.checks import MAX_IDENTITY_BYTES, check_text
+from ringroom.errors import FrameError, RoomError
 from ringroom.providers.claims import claims_of
 
 __all__ = ["Grants", "granted"]
@@ -49,13 +50,20 @@ def granted(token: str, room: str) -> Grants:
     publish = video.get("canPublish") is not False
     sources = video.get("canPublishSources") or ()
     return Grants(
-        identity=str(claims.get("sub", "")),
+        identity=_identity(claims.get("sub")),
         publish=publish,
         subscribe=video.get("canSubscribe") is not False,
         # Who may not publish may send no data, unless it is granted.
         publish_data=bool(video.get("canPublishData", publish)),
         publish_sources=tuple(str(source).lower() for source in sources),
     )
+
+
+def _identity(claimed: Any) -> str:
+    try:
+        return check_text("token's identity", claimed or "", MAX_IDENTITY_BYTES)
+    except FrameError as error:
+        raise _refusal(str(error)) from None
 
 
 def _check_time(claims: dict[str, Any]) -> None:
