@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
+from ringroom.errors import ConfigurationError
 from ringroom.options import check_flag, check_positive
 from ringroom.testing.media_path import Media, SourceClock
 from ringroom.testing.wire import Wire
@@ -19,6 +20,7 @@ from ringroom.testing.wire import Wire
 __all__ = ["Pace", "Pacer", "Performance"]
 
 _SAME = 1e-9
+_TURN_SECONDS = 0.02
 
 
 class Pace(TypedDict, total=False):
@@ -63,6 +65,9 @@ class Pacer:
 
     def put(self, pieces: Iterator[tuple[Media, float]], pace: Pace) -> Performance:
         """Queues them behind what is queued already. Raises `ConfigurationError`."""
+        for name in pace.keys() - Pace.__annotations__.keys():
+            known = ", ".join(Pace.__annotations__)
+            raise ConfigurationError(f"no pace is called {name!r}, there are {known}")
         check_flag("realtime", pace.get("realtime", True))
         speed = check_positive("speed", pace.get("speed", 1.0))
         if not pace.get("realtime", True):
@@ -84,8 +89,10 @@ class Pacer:
             self._queue.clear()
 
     def _advance(self) -> None:
-        """Sends all that is due."""
-        while self._due <= self._wire.time() + _SAME:
+        """Sends all that is due, but no longer than a turn: pieces that take longer to make than
+        they last would hold up the whole room."""
+        now = self._wire.time()
+        while self._due <= now + _SAME:
             if not self._queue:
                 self._running = False
                 self._pause()
@@ -99,4 +106,6 @@ class Pacer:
             media, seconds = piece
             self._send(media)
             self._due += seconds / performance.speed / self._clock.rate
-        self._wire.call_at(self._due, self._advance)
+            if performance.speed < math.inf and self._wire.time() > now + _TURN_SECONDS:
+                break
+        self._wire.call_at(max(self._due, self._wire.time()), self._advance)

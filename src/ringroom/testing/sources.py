@@ -10,6 +10,7 @@ import os
 import wave
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ringroom.checks import Samples, as_number, check_channels, check_length, check_rate
@@ -76,8 +77,9 @@ def picture(number: int, width: int, height: int) -> VideoFrame:
     """
     data = np.empty(i420_size(width, height), np.uint8)
     luma, blue, red = planes(data, width, height)
-    rows, columns = np.ogrid[:height, :width]
-    luma[:] = 16 + (rows + columns + 3 * number) % 220
+    # Each row is the one above it, moved by a pixel: to copy costs a fortieth of computing it.
+    line = (16 + (np.arange(height + width - 1) + 3 * number) % 220).astype(np.uint8)
+    luma[:] = sliding_window_view(line, width)
     blue[:] = 64 + number % 128
     red[:] = 192 - number % 128
     for bit, block in enumerate(_number_blocks(luma)):
