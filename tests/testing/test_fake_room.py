@@ -18,12 +18,13 @@ import pytest
 
 import ringroom
 from ringroom.errors import ClosedError, ConfigurationError, FrameError, UnknownProviderError
-from ringroom.frames import AudioFrame, Kind, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Kind, VideoFrame
 from ringroom.providers import registry
 from ringroom.providers.fake import messages, wire
 from ringroom.providers.livekit.tokens import mint
 from ringroom.testing import DeadlinePassed, FakeRoom, sources
 from ringroom.testing import wire as room_wire
+from ringroom.testing.state import Publication
 
 M = TypeVar("M", bound=messages.Message)
 
@@ -599,3 +600,31 @@ def test_what_was_taken_is_forgotten_and_counts_go_on(fake_room: FakeRoom) -> No
         assert fake_room.seen().count == 2
         assert fake_room.seen().frames == ()
     assert fake_room.application.take().messages == ()
+
+
+def test_of_who_was_there_nothing_is_kept(fake_room: FakeRoom) -> None:
+    """For runs of hours: neither what they published nor what they said to the application."""
+
+    def kept() -> list[object]:
+        gc.collect()
+        return [
+            thing
+            for thing in gc.get_objects()
+            if isinstance(thing, Publication)
+            or (isinstance(thing, DataFrame) and thing.topic == "for the application")
+        ]
+
+    before = len(kept())
+    with ringroom.transport("fake", room=fake_room, io="thread", kinds=("audio", "data")):
+        host = fake_room.join("host")
+        for number in range(3):
+            guest = fake_room.join(f"guest-{number}")
+            guest.send_data(b"x", topic="for the application", to=("app",))
+            for who in (guest, host):
+                microphone = who.publish_audio()
+                microphone.wait_for_subscriber()
+                microphone.unpublish()
+            guest.leave()
+        del guest, who, microphone
+        host.publish_audio()
+        fake_room.wait_until(lambda: len(kept()) <= before + 1, "the room forgetting them")

@@ -321,6 +321,8 @@ class Connection:
 
     def _tell_end(self, publication: Publication, sid: str, reason: str) -> None:
         publication.subscribers.discard(self.identity)
+        if publication.ended:
+            self._told_before.discard(publication)
         self._line.send(messages.TrackUnpublished(track=sid, reason=reason))
 
     def _tell_people(self) -> None:

@@ -153,6 +153,7 @@ class FakeParticipant:
         return TrackInfo(sid="", name=name, kind=kind, participant=self.identity, source=source)
 
     def _opened(self, track: _AnyTrack) -> _AnyTrack:
+        self._tracks = [one for one in self._tracks if not one.over]
         self._tracks.append(track)
         return track
 
@@ -212,6 +213,11 @@ class _Track:
     def info(self) -> TrackInfo:
         """The track as the application is told of it; the sid is new after a full reconnect."""
         return self._publication.info
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._publication.ended
 
     @property
     def subscribers(self) -> frozenset[str]:

@@ -184,9 +184,10 @@ class RoomState:
         for member in self.members.values():
             if member.identity == sender or (frame.to and member.identity not in frame.to):
                 continue
-            member.received.append(dataclasses.replace(frame, participant=sender))
             if member.audience is not None:
                 member.audience.pass_data(sender, frame)
+            else:
+                member.received.append(dataclasses.replace(frame, participant=sender))
         self._changed.notify_all()
 
     def application(self, identity: str) -> Application:
