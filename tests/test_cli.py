@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -104,6 +105,15 @@ def test_without_standard_output_and_error(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "stderr", None)
     assert main(["providers"]) == 0
     assert main(["run", "no_such_module:x"]) == 1
+
+
+def test_what_a_terminal_cannot_show_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's name that is no Unicode, or any name where the locale has a smaller alphabet."""
+    monkeypatch.setattr(ringroom, "provider_names", lambda: ("fünf", "\udcff"))
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
+    assert main(["providers"]) == 0
+    assert shown.getvalue() == b"f\\xfcnf\n\\udcff\n"
 
 
 # Tokens and secrets.

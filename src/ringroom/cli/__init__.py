@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code. Raises `SystemExit` (0 or 2) as argparse does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal or the locale cannot show must not end what runs.
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser()
     asked = parser.parse_args(arguments)
     try:
