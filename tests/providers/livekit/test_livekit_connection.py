@@ -590,6 +590,27 @@ def test_a_handler_that_fails_is_counted(room: Room, caplog: pytest.LogCaptureFi
     assert "data_received was not handled" in caplog.text
 
 
+def test_a_subscription_that_cannot_be_read_does_not_hide_the_earlier_one(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("the native library gives no stream")
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        one, ann = Publication("TR_1"), someone("ann")
+        room.emit("track_subscribed", object(), one, ann)
+        monkeypatch.setattr(Ingest, "start", fails)
+        room.emit("track_subscribed", object(), one, ann)
+        room.emit("track_subscribed", object(), Publication("TR_2"), ann)
+        assert app.failures == 2
+        await app.close()
+        assert sink.log == [("TR_1", "closed")]
+
+    run(scenario())
+
+
 def test_messages_that_nobody_could_send_are_left_out_and_told_once(
     room: Room, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -172,9 +172,8 @@ class Roster:
             return
         ingest = Ingest(self._sink, track, self._participant(participant), self._path)
         ingest.muted = publication.muted
-        before = self._ingests.get(track.sid)
-        self._ingests[track.sid] = ingest
-        reading = ingest.start(remote, self._options, before)
+        reading = ingest.start(remote, self._options, self._ingests.get(track.sid))
+        self._ingests[track.sid] = ingest  # not before: what did not start has no end either
         reading.add_done_callback(lambda task: self._ingest_done(ingest, task))
 
     def _ingest_done(self, ingest: Ingest, task: asyncio.Task[None]) -> None:
