@@ -179,6 +179,11 @@ def test_what_stops_growing_halfway_is_none(app: App) -> None:
     leaks.check(lambda n: app.said.extend(bytes(100 if n < 4 else 0)), 6, warm_up=1)
 
 
+def test_what_looks_for_leaks_is_none() -> None:
+    """With the fewest visits that may be, each count is one of them."""
+    leaks.check(lambda _: None, visits=4, warm_up=0)
+
+
 def test_what_may_grow_is_allowed_by_name(app: App) -> None:
     def visit(number: int) -> None:
         app.totals[number] = 0.0

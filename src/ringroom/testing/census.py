@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import CellType, CodeType, FrameType, FunctionType, ModuleType
@@ -58,11 +58,14 @@ _FRAMES = ("cr_frame", "gi_frame", "ag_frame")
 
 @dataclass(frozen=True, kw_only=True)
 class Census:
-    """One count. ``sizes`` has the length of each container by its id."""
+    """One count. ``sizes`` has the length of each container by its id.
 
-    kinds: Counter[str]
+    Of builtin dicts, which have no name to be counted under: the next count would find this one.
+    """
+
+    kinds: dict[str, int]
     """Children, descriptors, threads."""
-    classes: Counter[str]
+    classes: dict[str, int]
     sizes: dict[int, int]
 
     @classmethod
@@ -82,18 +85,20 @@ class Census:
                 measures[kind] = _measure(kind)
             if (measure := measures[kind]) is not None:
                 sizes[id(thing)] = measure(thing)
-        named: Counter[str] = Counter()
+        named: dict[str, int] = {}
         for kind, count in classes.items():
             if kind.__module__ != "builtins":
-                named[_class_name(kind)] += count
-        return cls(kinds=kinds(), classes=named, sizes=sizes)
+                name = _class_name(kind)
+                named[name] = named.get(name, 0) + count
+        return cls(kinds=dict(kinds()), classes=named, sizes=sizes)
 
     def growth_since(self, before: Census, least: int) -> Iterator[tuple[str, int, int]]:
         """What grew by ``least`` or more, in words, with its number before and now."""
         for mine, others in ((self.kinds, before.kinds), (self.classes, before.classes)):
             for name, now in mine.items():
-                if now - others[name] >= least and not name.startswith(_LEFT_OUT):
-                    yield name, others[name], now
+                was = others.get(name, 0)
+                if now - was >= least and not name.startswith(_LEFT_OUT):
+                    yield name, was, now
 
     def containers_grown_since(self, before: Census, least: int) -> set[int]:
         """The ids of the containers that grew by ``least`` or more."""
