@@ -11,7 +11,7 @@ import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -147,6 +147,12 @@ def test_a_deadline_tells_what_did_arrive(room: FakeRoom) -> None:
 def test_every_wait_has_a_deadline(room: FakeRoom, wait: Callable[[FakeRoom], object]) -> None:
     with pytest.raises(DeadlinePassed, match=r"waited 0\.01 s for"):
         wait(room)
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), "1"])
+def test_a_deadline_that_never_comes_is_none(room: FakeRoom, timeout: Any) -> None:
+    with pytest.raises(ConfigurationError, match="timeout is"):
+        room.wait_for_app(timeout=timeout)
 
 
 def test_waits_end_as_soon_as_it_comes(room: FakeRoom) -> None:

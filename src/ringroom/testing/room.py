@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 from ringroom.checks import check_name, shown
 from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.frames import DataFrame, Participant, TrackInfo
-from ringroom.options import check_whole
+from ringroom.options import check_timeout, check_whole
 from ringroom.processes.machine import Machine
 from ringroom.providers import registry
 from ringroom.providers.fake import Fake, rooms
@@ -50,6 +50,7 @@ class _Core:
 
     def wait_until(self, condition: Callable[[], _Found], what: str, timeout: float) -> _Found:
         """The first true value of ``condition``."""
+        check_timeout(timeout)
         found = self.wire.wait_until(condition, timeout)
         if not found:
             raise DeadlinePassed(
