@@ -256,6 +256,12 @@ class DropsOurPicture(Counting):
             await super().play(playout, frame)
 
 
+@breaks({"a_picture_of_ours_keeps_its_rotation": "was seen with 0"})
+class ForgetsOurRotation(Twist):
+    async def play(self, playout: Playout, frame: Any) -> None:
+        await super().play(playout, copied(frame))
+
+
 @breaks({"a_picture_of_ours_may_grow": r"pictures of \[\(64, 48\)\] were seen"})
 class RefusesLargerPictures(Twist):
     async def play(self, playout: Any, frame: Any) -> None:
@@ -291,6 +297,15 @@ class DropsOurMessage(Counting):
     async def send_data(self, provider: Any, frame: DataFrame) -> None:
         if self.tick() != 3:
             await super().send_data(provider, frame)
+
+
+@breaks({"messages_wait_for_the_next_room": r"of 20 messages never came|not one message of ours"})
+class TakesALossForARefusal(Twist):
+    async def send_data(self, provider: Any, frame: DataFrame) -> None:
+        try:
+            await super().send_data(provider, frame)
+        except RoomError as error:
+            raise RoomError(str(error), reason="data_refused") from None
 
 
 @breaks({"a_message_of_ours_arrives_byte_for_byte": r"256 bytes, .* arrived as 384 bytes"})

@@ -213,6 +213,22 @@ def a_message_reaches_whom_it_is_for(subject: Subject) -> None:
         expect(b"secret" not in payloads("ann"), "the message to 'ben' reached 'ann' too")
 
 
+@promise("data_out", "connection_loss", "broken_connection")
+def messages_wait_for_the_next_room(subject: Subject) -> None:
+    """When the room is lost for good, what waits behind a message that was under way is received
+    in the next."""
+    with subject.opened(kinds=()) as (transport, stage):
+        stage.driver.lose_connection()
+        transport.send_data(b"under way", timeout=stage.patience)
+        stage.until(lambda: transport.stats().sent.taken, "the provider taking a message")
+        payloads = numbered()
+        for payload in payloads:
+            transport.send_data(payload, timeout=stage.patience)
+        stage.driver.break_connection()
+        messages = [one for one in received(stage, payloads[-1]) if one.payload != b"under way"]
+        expect_none_lost(messages, COUNT)
+
+
 @promise("data_in", "data_out")
 def we_do_not_hear_ourselves(subject: Subject) -> None:
     """A message of ours does not come back to us."""

@@ -203,3 +203,13 @@ def a_picture_of_ours_may_grow(subject: Subject) -> None:
             transport.send(picture(number, *size), timeout=stage.patience)
         got = [(one.width, one.height) for one in seen(stage, len(sizes) - 1)]
         expect(got == sizes, f"pictures of {got} were seen, sent were {sizes}")
+
+
+@promise("video_out", "rotation")
+def a_picture_of_ours_keeps_its_rotation(subject: Subject) -> None:
+    """The rotation of a picture that we show is seen with it."""
+    with subject.opened(kinds=()) as (transport, stage):
+        shown = VideoFrame(picture(0).data, WIDTH, HEIGHT, rotation=90)
+        transport.send(shown, timeout=stage.patience)
+        got = seen(stage, 0)[0].rotation
+        expect(got == 90, f"a picture that we showed with rotation 90 was seen with {got}")
