@@ -332,6 +332,15 @@ def test_speech_at_another_speed_and_all_at_once() -> None:
             microphone.tone(speed=0)
 
 
+def test_what_is_due_in_ten_thousand_years_holds_up_nobody(room: FakeRoom) -> None:
+    with joined(room) as app:
+        microphone = room.join("alice").publish_audio()
+        microphone.tone(speed=1e-14)
+        app.next(messages.Audio)
+        app.publish()
+        microphone.stop()
+
+
 def test_speaking_can_be_waited_for(room: FakeRoom) -> None:
     microphone = room.join("alice").publish_audio()
     started = time.monotonic()

@@ -30,6 +30,8 @@ __all__ = ["Clock", "Line", "LineReader", "Wire"]
 
 MAX_MEDIA_BYTES = 1 << 26
 MAX_EVENTS = 20_000
+LONGEST_WAIT = 3_600.0
+"""Seconds; what the system waits for is a whole number of milliseconds that has an end."""
 _READ_BYTES = 1 << 18
 # Below a nanosecond two times are the same: sums of floating-point durations differ by less.
 _SAME = 1e-9
@@ -253,7 +255,7 @@ class Wire:
                 moments.append(self._closing - self._machine.now())
             if self._timers and self._clock is None:
                 moments.append(self._timers[0][0] - self._machine.now())
-            return max(0.0, min(moments)) if moments else None
+            return max(0.0, min(*moments, LONGEST_WAIT)) if moments else None
 
     def _run_timers(self) -> None:
         now = self.time() + _SAME
