@@ -20,10 +20,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 import ringroom
 import ringroom.lanes.records
 from ringroom import AudioFrame, ConfigurationError, DataFrame, Event, Recorder, VideoFrame
+from ringroom.cli import recording as cli_recording
 from ringroom.colour import i420_size
 from ringroom.frames import EventKind, Item, Kind, Participant, TrackInfo
 from ringroom.recording import Reader
@@ -543,3 +545,17 @@ def test_where_nothing_can_be_recorded_no_room_is_joined(
     assert main(["record", out, "--overwrite", "--url", "ws://127.0.0.1:1", "--room", "r"]) == 1
     assert f"{Path(out)}" in (told := capsys.readouterr().err)
     assert why in told
+
+
+def test_a_file_that_is_moved_away_meanwhile_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli_recording, "_PLAIN_SECONDS", 0.0)
+    file, moved = tmp_path / "call.mcap", tmp_path / "yesterday.mcap"
+    with ringroom.Recorder(file) as recorder:
+        progress = cli_recording._Progress(recorder, Console())
+        file.rename(moved)
+        progress.tick()
+        recorder.add(ringroom.AudioFrame(bytes(640), 16_000))
+    assert "moved away" in capsys.readouterr().out
+    assert len([*Reader(moved)]) == 1

@@ -127,8 +127,11 @@ class _Progress:
             says(self._line(now))
 
     def _line(self, now: float) -> str:
-        size = self.recorder.path.stat().st_size
+        try:
+            size = f"{self.recorder.path.stat().st_size / 1e6:.1f} MB"
+        except OSError:  # whoever moves the file away ends nothing: it is still written
+            size = "moved away"
         return (
             f"{now - self._began:6.1f} s  tracks {len(self._tracks)}  frames "
-            f"{self._counts['frames']}  events {self._counts['events']}  {size / 1e6:.1f} MB"
+            f"{self._counts['frames']}  events {self._counts['events']}  {size}"
         )
