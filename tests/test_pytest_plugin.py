@@ -7,6 +7,7 @@ import pytest
 # Loaded out here: a run in this process forgets what it was the first to import, but not that the
 # package has it.
 import ringroom.testing.server  # noqa: F401
+from ringroom.testing import FakeRoom
 
 pytestmark = pytest.mark.once
 
@@ -249,3 +250,9 @@ def test_a_room_in_virtual_time(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest()
     result.assert_outcomes(passed=3, errors=1)
     result.stdout.fnmatch_lines(["*never ended: sleeper*"])
+
+
+@pytest.mark.parametrize("said", ["ann"], ids=["what a parametrized test is called, " * 10])
+def test_a_test_may_have_a_longer_name_than_a_room(fake_room: FakeRoom, said: str) -> None:
+    fake_room.join(said)
+    assert fake_room.name.startswith("test_a_test_may_have_a_longer_name_than_a_room[what a")

@@ -66,11 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def fake_room(request: pytest.FixtureRequest) -> Iterator[FakeRoom]:
     """A room in memory; participants join it, speak and hear on the test's command. It lives in
     virtual time when the test uses ``virtual_clock``."""
+    from ringroom.checks import MAX_NAME_BYTES
     from ringroom.testing import FakeRoom
 
+    # A parametrized test may have a longer name than a room.
+    name = request.node.name.encode(errors="replace")[:MAX_NAME_BYTES].decode(errors="ignore")
     virtual = "virtual_clock" in request.fixturenames
     clock = request.getfixturevalue("virtual_clock") if virtual else None
-    with FakeRoom(name=request.node.name, clock=clock) as room:
+    with FakeRoom(name=name, clock=clock) as room:
         yield room
 
 
