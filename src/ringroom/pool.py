@@ -236,8 +236,9 @@ class Pool(Sender):
         with self._connection.lock:
             self._connection.session.pump()
             counts = self._connection.session.counts_at(place)
+        # What only the reader counts: of a full ring it is the writer that drops.
         return crew.Progress(
-            count=counts.taken + counts.done + counts.dropped,
+            count=counts.taken + counts.done + counts.dropped_stale + counts.dropped_flushed,
             within=counts.taken > counts.done + counts.lost,
             waiting=counts.in_flight > 0,
         )
