@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 import processors_kit as kit
-from app_kit import RATE, check_law, sound
-from ringroom.frames import AudioFrame, Event, EventKind
+from app_kit import RATE, check_law
+from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo
 from ringroom.pool import Pool
+from ringroom.processes.worker import Worker
 from ringroom.processor import Problem, Processor
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock
@@ -72,3 +73,127 @@ def test_who_is_stuck_is_told_though_the_track_speaks_on_and_its_ring_is_full(
         ((when, problem),) = problems
         assert problem.where == "stuck"
         assert when - began == pytest.approx(5.0, abs=1.0)
+
+
+class Bye(Processor):
+    """Answers nothing but the end of a track, with two seconds."""
+
+    def close(self, track: TrackInfo) -> AudioFrame:
+        return AudioFrame(np.full(2 * RATE, 1_000, np.int16), RATE)
+
+
+def test_a_drain_plays_out_the_answer_to_a_track_that_has_ended_before(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    ann = room.join("ann")
+    mic = ann.publish_audio("mic", sample_rate=RATE)
+    with running(clock, room, Bye, drain_timeout=30.0) as pool:
+        mic.wait_for_subscriber()
+        ann.leave()
+        clock.sleep(0.3)
+        pool.drain()
+        assert room.heard("ann/mic").duration == pytest.approx(2.0)
+    assert pool.stats().sent.lost == 0
+
+
+class Longer(Processor):
+    """Answers each frame with a second."""
+
+    def process(self, frame: AudioFrame) -> AudioFrame:
+        return AudioFrame(np.full(RATE, 1_000, np.int16), RATE)
+
+
+def test_a_drain_handles_what_a_full_track_holds_up_and_waits_without_turning(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    before = Worker._wait
+
+    def wait(worker: Worker, seconds: float | None = None) -> bool:
+        waits.append(clock.now())
+        assert waits.count(clock.now()) < 100, "it does not wait"
+        return before(worker, seconds)
+
+    monkeypatch.setattr(Worker, "_wait", wait)
+    mic = room.join("ann").publish_audio("mic", sample_rate=RATE)
+    with running(clock, room, Longer, drain_timeout=60.0) as pool:
+        mic.wait_for_subscriber()
+        mic.speak(pieces(8), realtime=False)
+        clock.sleep(0.5)
+        pool.drain()
+        assert room.heard("ann/mic").duration == pytest.approx(8.0)
+        received = pool.stats().received
+        assert (received.sent, received.done) == (8, 8)
+    check_law(pool)
+
+
+def test_a_drain_waits_for_what_a_dead_worker_has_left(clock: VirtualClock, room: FakeRoom) -> None:
+    """The next one has its place, and does not know yet what waits there."""
+    mic = room.join("ann").publish_audio("mic", sample_rate=RATE)
+    with running(clock, room, Sleeps, spares=1, drain_timeout=30.0) as pool:
+        mic.wait_for_subscriber()
+        clock.sleep(3.0)
+        mic.speak(np.concatenate([pieces(1), pieces(3, value=1)]), realtime=False)
+        clock.sleep(0.1)
+        clock.freeze("ringroom-io", 1.0)
+        clock.kill("ringroom-worker-0")
+        clock.sleep(0.1)
+        pool.drain()
+    received = pool.stats().received
+    assert (received.sent, received.done, received.lost) == (4, 3, 1)
+
+
+def test_who_had_no_time_for_a_place_has_no_problem_with_its_end(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    problems: list[Problem] = []
+    with running(clock, room, kit.Teller, spares=1, on_error=problems.append):
+        clock.sleep(3.0)
+        clock.freeze("ringroom-io", 1.0)
+        clock.kill("ringroom-worker-0")
+        clock.sleep(0.1)
+    assert not problems
+
+
+class Busy(Processor):
+    """Takes longer than the frame lasts; tells which tracks have ended."""
+
+    ended: ClassVar[list[tuple[str, float]]] = []
+
+    def start(self, context: Any) -> None:
+        self.clock = context._worker.machine
+
+    def process(self, frame: AudioFrame) -> None:
+        self.clock.sleep(0.03)
+
+    def close(self, track: TrackInfo) -> None:
+        self.ended.append((track.participant, self.clock.now()))
+
+
+def test_a_busy_worker_is_told_that_a_track_has_not_come_again(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    Busy.ended.clear()
+    joined: list[float] = []
+
+    def note(event: Event) -> None:
+        if event.kind is EventKind.CONNECTION_BACK:
+            joined.append(clock.now())
+
+    ann, bob = room.join("ann"), room.join("bob")
+    mics = [who.publish_audio("mic", sample_rate=RATE) for who in (ann, bob)]
+    with running(clock, room, Busy, on_event=note, max_age=0.5) as pool:
+        for mic in mics:
+            mic.wait_for_subscriber()
+        clock.sleep(2.0)
+        with room.faults.hanging_connect():
+            clock.kill("ringroom-io")
+            clock.sleep(0.5)
+            ann.leave()
+        while not joined:
+            clock.sleep(0.01)
+        mics[1].tone(440, seconds=20, wait=True)
+        ((who, when),) = Busy.ended
+        assert who == "ann"
+        assert when - joined[0] == pytest.approx(5.0, abs=0.2)
+        assert pool.stats().received.dropped_stale

@@ -18,6 +18,7 @@ from collections import Counter as Tally
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import dill
 import multiprocess
@@ -84,6 +85,8 @@ class Worker:
         self._generation = 0
         self._missing_at: float | None = None
         self._inherited: set[str] = set()
+        self._ending: set[int] = set()
+        """Requests that are answered once a track that ends has played."""
 
     def run(self) -> None:
         """Until the control link ends, a Stop came, or the room has ended."""
@@ -114,12 +117,23 @@ class Worker:
             if self._stopping is not None and self.machine.now() >= self._stopping:
                 return
             if self._step():
-                told = bool(self.machine.readable(self._links()))
+                told = self._is_due() or bool(self.machine.readable(self._links()))
                 continue
-            if self._stopping is not None or self._room_over():
+            if self._is_through():
                 return
-            due = self._missing_at
-            told = self._wait(None if due is None else due - self.machine.now())
+            times = [at for at in (self._missing_at, self._stopping) if at is not None]
+            told = self._wait(min(times) - self.machine.now() if times else None)
+
+    def _is_due(self) -> bool:
+        return self._missing_at is not None and self.machine.now() >= self._missing_at
+
+    def _is_through(self) -> bool:
+        """Whether the end was called and all that came before it is handled: also what a full
+        track holds up, and what a dead worker has left."""
+        if self._stopping is None or self._room_over():
+            return self._room_over()
+        held = any(waiting.held for waiting in self._backlog.values())
+        return not (self._may_wait() and (held or self._attaching))
 
     def _check_session(self) -> None:
         """Raises the error by which it ended on this side alone (no descriptors are left, say): who
@@ -152,9 +166,12 @@ class Worker:
                 self.session.pump()
                 if self._attaching and self.session.attached is not None:
                     self._inherit(self.session, self.session.attached)
-                if self._missing_at is not None and self.machine.now() >= self._missing_at:
+                if self._is_due():
                     self._missing_at = None
                     self.session.end_missing()
+                for request in self._ending & self.session.replies.keys():
+                    self._ending.discard(request)
+                    self.session.forget(request)
 
     def _begin(self, message: m.Start, descriptors: tuple[int, ...]) -> None:
         with self.lock:
@@ -240,10 +257,14 @@ class Worker:
             if lane in self._backlog:
                 self._backlog[lane].ending = True
             elif lane is not None:
-                self.outgoing.end(lane)
+                self._end_lane(self.outgoing, lane)
             elif track.reply_name in self._inherited and self.session is not None:
                 self.session.send(m.TrackClose(name=track.reply_name))
             self._inherited.discard(track.reply_name)
+
+    def _end_lane(self, outgoing: Outgoing, lane: OutgoingLane) -> None:
+        self._ending.add(outgoing.drain(lane))
+        outgoing.end(lane)
 
     def _call(
         self,
@@ -316,7 +337,7 @@ class Worker:
     def _release(self, lane: OutgoingLane) -> None:
         waiting = self._backlog.pop(lane)
         if waiting.ending and self.outgoing is not None:
-            self.outgoing.end(lane)
+            self._end_lane(self.outgoing, lane)
         for held in waiting.held:
             if self._inbox is not None and not any(
                 held in other.held for other in self._backlog.values()
@@ -384,6 +405,7 @@ class Worker:
         """Close the tracks in good order and play out, within the time that Stop gave."""
         if self._stopping is None:
             self._stopping = self.machine.now() + 5.0
+        self._stop_receiving()
         for track in tuple(self._tracks.values()):
             self._close_track(track)
         self._call("stop", self._stop_processor, None, None)
@@ -398,6 +420,15 @@ class Worker:
                 self.session.leave()
         self._close()
         self.control.send(m.WorkerDone(place=self.place))
+
+    def _stop_receiving(self) -> None:
+        """What still comes must not wake us: nobody takes it."""
+        with self.lock:
+            inbox, self._inbox = self._inbox, None
+            if inbox is not None and self.session is not None:
+                inbox.close()
+                # In its place: another thread may take an answer that we wait for off the link.
+                self.session.listeners.add(partial(self._wake.add, 1))
 
     def _close(self) -> None:
         """Idempotent."""
@@ -414,8 +445,8 @@ class Worker:
         try:
             self._processor.stop()
         except ClosedError:
-            # What a spare that never had a place would send has nowhere to go.
-            if self.session is not None:
+            # What a spare that never had a place, or not yet, would send has nowhere to go.
+            if self.outgoing is not None:
                 raise
 
     def _may_wait(self) -> bool:
@@ -428,11 +459,10 @@ class Worker:
         if self.session is None or self.outgoing is None or self._room_over():
             return
         with self.lock:
-            requests = {self.outgoing.drain(lane) for lane in self.outgoing.lanes}
-        while requests and self._may_wait():
+            self._ending.update(self.outgoing.drain(lane) for lane in self.outgoing.lanes)
+        while self._ending and self._may_wait():
             self._wait((self._stopping or 0.0) - self.machine.now())
             self._pump()
-            requests -= set(self.session.replies)
 
 
 def _shortened(text: str) -> str:
