@@ -197,3 +197,25 @@ def test_a_busy_worker_is_told_that_a_track_has_not_come_again(
         assert who == "ann"
         assert when - joined[0] == pytest.approx(5.0, abs=0.2)
         assert pool.stats().received.dropped_stale
+
+
+def test_a_worker_and_the_io_process_die_at_once(clock: VirtualClock, room: FakeRoom) -> None:
+    """The next worker gets its place of an I/O process that is dead already, and then of another:
+    what was under way is settled all the same."""
+    mic = room.join("ann").publish_audio("mic", sample_rate=RATE)
+    with running(clock, room, Sleeps, spares=1) as pool:
+        mic.wait_for_subscriber()
+        clock.sleep(3.0)
+        mic.speak(pieces(1), realtime=False)
+        clock.sleep(0.1)
+        assert pool.stats().received.in_flight == 1
+        clock.kill("ringroom-io")
+        clock.kill("ringroom-worker-0")
+        clock.sleep(5.0)
+        assert not pool._unsettled
+        received = pool.stats().received
+        assert (received.sent, received.lost, received.in_flight) == (1, 1, 0)
+        mic.wait_for_subscriber()
+        mic.speak(pieces(1, value=1), realtime=False)
+        clock.sleep(1.0)
+        assert pool.stats().received.done == 1

@@ -198,6 +198,7 @@ class Worker:
             self.outgoing = Outgoing(session, rows)
         else:
             self.outgoing.restart(rows)
+        if session.restarts:  # also when the I/O process before had died without a word to us
             self.control.send(m.Rejoined(place=self.place, generation=self._generation))
         self._inherited = set(attached.tracks)
 
