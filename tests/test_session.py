@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import select
 import time
@@ -24,7 +25,7 @@ from ringroom.errors import (
 )
 from ringroom.face import take_arrival
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.inbox import Inbox
+from ringroom.inbox import InboundLane, Inbox
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.memory import Segment
@@ -328,6 +329,25 @@ def test_tracks_that_end_and_that_nobody_reads_are_given_up_the_oldest_first(far
     assert found.count(EventKind.TRACK_ENDED) == 3
     heard = everything(far.session.open_inbox((Kind.AUDIO,), None))
     assert len(heard) == MAX_UNREAD_ENDED
+
+
+def test_a_thousand_that_end_at_once_do_not_fill_the_stack(far: Far) -> None:
+    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    depths: list[int] = []
+    before = far.session.finish_lane
+
+    def finish(lane: InboundLane) -> None:
+        depths.append(len(inspect.stack(0)))
+        before(lane)
+
+    far.session.finish_lane = finish  # type: ignore[method-assign]
+    for number in range(1, 5):
+        far.open(f"who{number}", number)
+        far.link.send(m.LaneEnding(lane=number))
+    far.session.pump()
+    assert inbox.receive_nowait() is None
+    assert len(depths) == 4
+    assert len(set(depths)) == 1
 
 
 def test_every_listener_is_told_also_when_one_of_them_goes(far: Far) -> None:

@@ -187,7 +187,9 @@ class Inbox:
                 if (arrival := self._admit(item, lane)) is not None:
                     return arrival
             elif lane.number in self._lanes and lane.ending and not lane.reader.pending:
-                return self._finish(lane)
+                # No call of itself: a thousand may end at once.
+                if (arrival := self._finish(lane) or self._loose()) is not None:
+                    return arrival
         return None
 
     def _look(self) -> None:
@@ -234,7 +236,7 @@ class Inbox:
             # Told before the lane is finished, which tells that the track begins again.
             arrival = self._admit(lane.track_event(EventKind.TRACK_ENDED), lane)
         self._session.finish_lane(lane)
-        return arrival or self.receive_nowait()
+        return arrival
 
     def _loose(self) -> Arrival | None:
         loose = self._session.loose_events
