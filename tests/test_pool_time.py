@@ -219,3 +219,19 @@ def test_a_worker_and_the_io_process_die_at_once(clock: VirtualClock, room: Fake
         mic.speak(pieces(1, value=1), realtime=False)
         clock.sleep(1.0)
         assert pool.stats().received.done == 1
+
+
+@pytest.mark.parametrize("kinds", [["audio"], {"audio"}, frozenset({"audio", "event"})])
+def test_who_listens_to_events_gets_them_whatever_holds_the_kinds(
+    clock: VirtualClock, room: FakeRoom, kinds: Any
+) -> None:
+    events: list[EventKind] = []
+
+    def note(event: Event) -> None:
+        events.append(event.kind)
+
+    with running(clock, room, kit.quieter, kinds=kinds, on_event=note) as pool:
+        room.join("ann")
+        clock.sleep(1.0)
+        assert set(pool._connection.options.kinds) == {"audio", "event"}
+    assert EventKind.PARTICIPANT_JOINED in events

@@ -14,7 +14,7 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -27,7 +27,7 @@ from ringroom.errors import ClosedError
 from ringroom.frames import Event, EventKind, Kind
 from ringroom.inbox import Inbox
 from ringroom.link import Link, open_links
-from ringroom.options import TransportConfig, check_timeout
+from ringroom.options import TransportConfig, as_kinds, check_timeout
 from ringroom.pool_options import PoolOptions
 from ringroom.processes import crew, supervisor
 from ringroom.processes.children import Where
@@ -114,12 +114,10 @@ class Pool(Sender):
         return pickle_by_value("the processor", (processor, session))
 
     def _kinds(self, processor: Processor, asked: Any) -> Any:
-        """What is asked for, and events for who listens to them; wrong ones are refused later."""
+        """What is asked for, and events for who listens to them."""
         if self.options.on_event is None and not processor.wants_events:
             return asked
-        return (
-            (*asked, Kind.EVENT) if isinstance(asked, Sequence) and asked != str(asked) else asked
-        )
+        return (*as_kinds(asked), Kind.EVENT)
 
     @property
     def pids(self) -> tuple[int, ...]:
