@@ -186,10 +186,11 @@ class Inbox:
                 self._ready.append(lane)
                 if (arrival := self._admit(item, lane)) is not None:
                     return arrival
-            elif lane.number in self._lanes and lane.ending and not lane.reader.pending:
-                # No call of itself: a thousand may end at once.
-                if (arrival := self._finish(lane) or self._loose()) is not None:
-                    return arrival
+                continue
+            over = lane.number in self._lanes and lane.ending and not lane.reader.pending
+            # No call of itself: a thousand may end at once.
+            if over and (arrival := self._finish(lane) or self._loose()) is not None:
+                return arrival
         return None
 
     def _look(self) -> None:
