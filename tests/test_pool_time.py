@@ -11,8 +11,12 @@ import pytest
 
 import processors_kit as kit
 from app_kit import RATE, check_law
+from ringroom import link
+from ringroom import pool as pool_module
+from ringroom.errors import StartupError
 from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo
 from ringroom.pool import Pool
+from ringroom.processes import crew
 from ringroom.processes.worker import Worker
 from ringroom.processor import Problem, Processor
 from ringroom.testing import FakeRoom
@@ -235,3 +239,48 @@ def test_who_listens_to_events_gets_them_whatever_holds_the_kinds(
         clock.sleep(1.0)
         assert set(pool._connection.options.kinds) == {"audio", "event"}
     assert EventKind.PARTICIPANT_JOINED in events
+
+
+@pytest.mark.parametrize(
+    ("refused", "after"), [("crew", 0), ("pool", 0), ("message", 0), ("message", 1)]
+)
+def test_descriptors_run_out_while_a_worker_is_replaced(
+    clock: VirtualClock,
+    room: FakeRoom,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: str,
+    after: int,
+) -> None:
+    """Of the links to a worker, or of what is sent with a message to it: another try follows."""
+    used = iter(range(1_000))
+
+    def refuse_once(before: Any, where: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            wanted = where == refused and arguments != ((),)  # a message without descriptors
+            if wanted and clock.role().name == "ringroom-pool" and next(used) == after:
+                raise StartupError("no descriptors left")
+            return before(*arguments)
+
+        return call
+
+    events: list[EventKind] = []
+
+    def note(event: Event) -> None:
+        events.append(event.kind)
+
+    mic = room.join("ann").publish_audio("mic", sample_rate=RATE)
+    with running(clock, room, Sleeps, spares=1, on_event=note) as pool:
+        mic.wait_for_subscriber()
+        clock.sleep(3.0)
+        monkeypatch.setattr(crew, "open_links", refuse_once(crew.open_links, "crew"))
+        monkeypatch.setattr(pool_module, "open_links", refuse_once(link.open_links, "pool"))
+        monkeypatch.setattr(link, "_duplicates", refuse_once(link._duplicates, "message"))
+        clock.kill("ringroom-worker-0")
+        clock.sleep(3.0)
+        assert next(used) > after
+        mic.speak(pieces(1, value=1), realtime=False)
+        clock.sleep(1.0)
+        assert pool.stats().received.done == 1
+        with pytest.raises(TimeoutError):
+            pool.wait(0.1)
+    assert EventKind.WORKER_REPLACED in events

@@ -23,7 +23,7 @@ from ringroom import mending
 from ringroom import messages as m
 from ringroom.client import Sender
 from ringroom.connection import Connection, Prepared, Statistics, configured, rows_for
-from ringroom.errors import ClosedError
+from ringroom.errors import ClosedError, StartupError
 from ringroom.frames import Event, EventKind, Kind
 from ringroom.inbox import Inbox
 from ringroom.link import Link, open_links
@@ -215,19 +215,24 @@ class Pool(Sender):
 
     def _seat(self, place: int) -> tuple[m.Start, tuple[int, ...], Link]:
         """A worker takes a place."""
-        link = self._links.pop(place, None)
-        if link is None:
-            link, theirs = open_links()
-            try:
-                with self._connection.lock:
-                    self._connection.session.send(m.Attach(place=place), (theirs.fileno(),))
-            finally:
-                theirs.close()
+        link = self._links.pop(place, None) or self._attach(place)
         first, count = rows_for(place, self.options.workers)
         message = m.Start(
             place=place, rows_first=first, rows_count=count, generation=self._generation
         )
         return message, (link.fileno(), self._connection.table.fd), link
+
+    def _attach(self, place: int) -> Link:
+        """A link of its own between the I/O process and whoever takes the place."""
+        link, theirs = open_links()
+        with contextlib.closing(theirs):
+            try:
+                with self._connection.lock:
+                    self._connection.session.send(m.Attach(place=place), (theirs.fileno(),))
+            except StartupError:
+                link.close()
+                raise
+        return link
 
     def _progress(self, place: int) -> crew.Progress:
         """What a worker has done so far."""

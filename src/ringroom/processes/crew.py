@@ -263,30 +263,36 @@ class Crew:
                 self._bury(member, order.place)
 
     def _spawn(self, number: int) -> None:
+        try:
+            self._members[number] = self._start_member(number)
+        except StartupError as error:
+            self._last, self._last_error = f"a worker does not start: {error}", error
+            self._happens(number, Happening.EXITED)
+
+    def _start_member(self, number: int) -> _Member:
         ours, theirs = open_links()
         try:
             process = self._host.start_worker(number - 1, theirs, self._blob)
-        except StartupError as error:
-            ours.close()
-            self._last, self._last_error = f"a worker does not start: {error}", error
-            self._happens(number, Happening.EXITED)
-            return
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        self._members[number] = _Member(number, process, ours)
+        return _Member(number, process, ours)
 
     def _seat(self, member: _Member, place: int) -> None:
-        message, descriptors, link = self._calls.seat(place)
         self.pids[place] = member.process.pid or 0
         try:
-            member.control.send(message, descriptors)
+            message, descriptors, link = self._calls.seat(place)
+            with contextlib.closing(link):
+                member.control.send(message, descriptors)
         except ClosedError:
             pass  # it has just died, which will be heard
-        finally:
-            link.close()
+        except StartupError as error:
+            # The machine refuses what it needs: another tries, as after any death.
+            log.error("worker %s is not seated: %s", place, error)
+            member.error = error
+            member.process.kill()
 
     def _kill(self, member: _Member) -> None:
         child = self._supervisor.children.get(member.number)
