@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 
 import processors_kit as kit
-from app_kit import RATE, check_law
+from app_kit import RATE, check_law, sound
 from ringroom import link
 from ringroom import pool as pool_module
-from ringroom.errors import StartupError
+from ringroom.connection import Connection, Prepared
+from ringroom.errors import ClosedError, LostProcessError, StartupError
 from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo
 from ringroom.pool import Pool
 from ringroom.processes import crew
@@ -21,6 +23,10 @@ from ringroom.processes.worker import Worker
 from ringroom.processor import Problem, Processor
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock
+
+
+NOBODY = {"test", "fake room room", "ringroom-io"}
+"""Who may be there without a pool: the I/O role is the clock's."""
 
 
 @pytest.fixture
@@ -284,3 +290,128 @@ def test_descriptors_run_out_while_a_worker_is_replaced(
         with pytest.raises(TimeoutError):
             pool.wait(0.1)
     assert EventKind.WORKER_REPLACED in events
+
+
+def test_closing_does_not_wait_for_ever_for_a_callback(clock: VirtualClock, room: FakeRoom) -> None:
+    """It may wait for whoever is closing."""
+    with running(clock, room, kit.quieter, on_event=lambda _: clock.sleep(1_000.0)):
+        clock.sleep(0.1)
+        began = clock.now()
+    assert clock.now() - began < 10.0
+    clock.sleep(1_000.0)  # it comes back to a pool that is closed
+    assert set(clock.roles) <= NOBODY
+
+
+def test_a_close_that_is_interrupted_leaves_nothing_behind(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Pool, seconds: float | None) -> None:
+        raise KeyboardInterrupt
+
+    with running(clock, room, kit.Echo, workers=2) as pool:
+        clock.sleep(0.1)
+        with monkeypatch.context() as patched:
+            patched.setattr(Pool, "_turn", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.close()
+        assert set(clock.roles) <= NOBODY
+        with pytest.raises(ClosedError):
+            pool.send(sound(0.1))
+
+
+def test_a_pool_without_a_thread_is_closed(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = clock.start_thread
+
+    def start(name: str, run: Any) -> Any:
+        if name == "ringroom-pool":
+            raise RuntimeError("can't start new thread")
+        return before(name, run)
+
+    monkeypatch.setattr(clock, "start_thread", start)
+    pool = Pool(kit.Echo, "fake", room=room, io=clock.io)
+    with pytest.raises(RuntimeError), pool:
+        pass
+    assert set(clock.roles) <= NOBODY
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
+    """The pool does not get the link of that number from now on; how many it has asked for."""
+    asked: list[int] = []
+
+    def open_links() -> Any:
+        asked.append(1)
+        if len(asked) == number:
+            raise StartupError("no descriptors left")
+        return link.open_links()
+
+    monkeypatch.setattr(pool_module, "open_links", open_links)
+    return asked
+
+
+def test_links_run_out_at_the_beginning(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, 2)
+    pool = Pool(kit.Echo, "fake", room=room, io=clock.io)
+    with pytest.raises(StartupError), pool:
+        pass
+    assert set(clock.roles) <= NOBODY
+    gc.collect()  # a link that nobody has closed warns
+
+
+def test_links_run_out_while_the_room_is_joined_again(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[Prepared] = []
+    before = Connection.prepare
+
+    def prepare(connection: Connection) -> Prepared:
+        prepared.append(before(connection))
+        return prepared[-1]
+
+    mic = room.join("ann").publish_audio("mic", sample_rate=RATE)
+    with running(clock, room, Sleeps, workers=2) as pool:
+        mic.wait_for_subscriber()
+        monkeypatch.setattr(Connection, "prepare", prepare)
+        asked = refuse(monkeypatch, 2)
+        clock.kill("ringroom-io")
+        clock.sleep(5.0)
+        assert len(asked) == 4
+        assert [one.link.closed for one in prepared] == [True, False]
+        mic.wait_for_subscriber()
+        mic.speak(pieces(1, value=1), realtime=False)
+        clock.sleep(1.0)
+        assert pool.stats().received.done == 1
+    gc.collect()  # a link that nobody has closed warns
+
+
+def test_the_death_that_ends_the_pool_is_told_before_who_waits_hears_of_it(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    events: list[EventKind] = []
+
+    def note(event: Event) -> None:
+        events.append(event.kind)
+
+    with running(clock, room, kit.Echo, restarts=0, on_event=note) as pool:
+        clock.sleep(0.1)
+        clock.kill("ringroom-io")
+        with pytest.raises(LostProcessError):
+            pool.wait(10.0)
+        assert events[-1] is EventKind.CONNECTION_LOST
+
+
+def test_a_session_that_the_machine_refuses_leaves_no_link(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def duplicate(_: tuple[int, ...]) -> tuple[int, ...]:
+        raise StartupError("no descriptors left")
+
+    host = clock.io.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(link, "_duplicates", duplicate)
+        with pytest.raises(StartupError):
+            host.open_session()
+    gc.collect()  # a link that nobody has closed warns

@@ -138,10 +138,10 @@ class Pool(Sender):
         try:
             self._start_workers()
             self._connect_workers()
+            self._thread = self._machine.start_thread("ringroom-pool", self._supervise)
         except BaseException:
             self.close()
             raise
-        self._thread = self._machine.start_thread("ringroom-pool", self._supervise)
         return self
 
     def _start_workers(self) -> None:
@@ -153,7 +153,7 @@ class Pool(Sender):
             raise self._crew.failure
 
     def _connect_workers(self) -> None:
-        links = [open_links() for _ in range(self.options.workers)]
+        links = self._open_pairs()
         try:
             self._links.update(enumerate(ours for ours, _ in links))
             self._connect([theirs for _, theirs in links])
@@ -169,13 +169,28 @@ class Pool(Sender):
             with self._connection.lock:
                 self._inbox = self._connection.session.open_inbox((Kind.EVENT,), None)
 
+    def _open_pairs(self) -> list[tuple[Link, Link]]:
+        """A link for each place, or none."""
+        with contextlib.ExitStack() as made:
+            pairs: list[tuple[Link, Link]] = []
+            for _ in range(self.options.workers):
+                pairs.append(open_links())
+                for link in pairs[-1]:
+                    made.callback(link.close)
+            made.pop_all()
+        return pairs
+
     # When the I/O process has died.
 
     def _reopen(self, prepared: Prepared) -> None:
         """A session of its own in another I/O process, with a link for each place."""
-        links: list[tuple[Link, Link]] = []
         try:
-            links.extend(open_links() for _ in range(self.options.workers))
+            links = self._open_pairs()
+        except BaseException:
+            prepared.link.close()
+            prepared.close()
+            raise
+        try:
             with self._crew_lock:
                 self._close_links()
                 self._links.update(enumerate(ours for ours, _ in links))
@@ -288,8 +303,8 @@ class Pool(Sender):
                     session.pump()
                     ending = session.ending
                 self._tell_events()
-                self._turn(0.0)
                 self._mending.turn()
+                self._turn(0.0)
                 self._failure = self._failure or self._crew.failure or self._mending.failure
                 if ending is not None or self._failure is not None:
                     self._failure = self._failure or (ending.error if ending else None)
@@ -328,8 +343,14 @@ class Pool(Sender):
         ready = self._machine.wait(fds, min(limits, default=None))
         with self._crew_lock:
             self._crew.turn(ready)
-        while self._told:
-            self._told.popleft()()
+        while (tell := self._next_to_tell()) is not None:
+            tell()
+
+    def _next_to_tell(self) -> Callable[[], None] | None:
+        try:
+            return self._told.popleft()
+        except IndexError:  # none, or another thread has been quicker
+            return None
 
     def _tell_problem(self, problem: Problem) -> None:
         if problem.where == "stuck":
@@ -372,7 +393,8 @@ class Pool(Sender):
             with self._connection.lock:
                 self._connection.session.notify()
         if self._thread not in (None, threading.current_thread()):
-            self._thread.join()
+            # It may be in a callback, which may wait for whoever is closing.
+            self._thread.join(drain + supervisor.STOP_GRACE)
         with self._crew_lock:
             self._crew.stop(drain)
         limit = Deadline(
@@ -388,7 +410,12 @@ class Pool(Sender):
         """Idempotent, with a deadline: what was not processed is dropped, counted."""
         if self._closed or self._forked or not self._closing.acquire(blocking=False):
             return
-        self._stop_workers(0.0)
+        try:
+            self._stop_workers(0.0)
+        finally:  # who does not want to wait any longer (Ctrl-C) leaves nothing behind either
+            self._free()
+
+    def _free(self) -> None:
         self._closed = True
         with self._crew_lock:
             self._crew.close()

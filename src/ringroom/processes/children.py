@@ -184,6 +184,9 @@ class IOHost(ABC):
                 self._control.close()  # with what it could not send
             how = self.how_it_died()
             raise LostProcessError(f"the I/O process is gone{how}: {error}") from None
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
         return ours
