@@ -112,6 +112,59 @@ def test_a_chain_passes_on_and_remembers_the_track() -> None:
     chained.stop()
 
 
+class Defective(Processor):
+    """Raises wherever it may."""
+
+    def open(self, track: TrackInfo) -> None:
+        raise KeyError("open")
+
+    def event(self, event: Event) -> None:
+        raise KeyError("event")
+
+    def close(self, track: TrackInfo) -> None:
+        raise KeyError("close")
+
+    def stop(self) -> None:
+        raise KeyError("stop")
+
+
+class Keeps(Processor):
+    """Holds something for each track."""
+
+    def __init__(self) -> None:
+        self.open_tracks: set[str] = set()
+        self.told: list[str] = []
+
+    def open(self, track: TrackInfo) -> None:
+        self.open_tracks.add(track.sid)
+
+    def event(self, event: Event) -> None:
+        self.told.append("event")
+
+    def close(self, track: TrackInfo) -> None:
+        self.open_tracks.remove(track.sid)
+
+    def stop(self) -> None:
+        self.told.append("stop")
+
+
+def test_who_raises_in_a_chain_keeps_nothing_from_the_others() -> None:
+    keeps = Keeps()
+    chained = chain(Defective, keeps, Defective)
+    with pytest.raises(KeyError, match="open") as raised:
+        chained.open(TRACK)
+    assert raised.value.__notes__ == ["another of the chain raised too: KeyError: 'open'"]
+    assert keeps.open_tracks == {TRACK.sid}
+    with pytest.raises(KeyError, match="close"):
+        chained.close(TRACK)
+    assert not keeps.open_tracks
+    with pytest.raises(KeyError, match="event"):
+        chained.event(Event(kind=EventKind.CONNECTED))
+    with pytest.raises(KeyError, match="stop"):
+        chained.stop()
+    assert keeps.told == ["event", "stop"]
+
+
 def test_a_chain_is_pickled_with_what_it_says() -> None:
     import dill
 

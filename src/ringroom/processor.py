@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias, get_args
@@ -112,29 +113,48 @@ class _Chain(Processor):
             processor.start(context)
 
     def open(self, track: TrackInfo) -> None:
-        for processor in self._processors:
-            processor.open(track)
+        self._each(lambda processor, _: processor.open(track))
 
     def process(self, frame: Frame) -> Replies:
         return self._through([frame], 0)
 
     def event(self, event: Event) -> Replies:
         replies: list[Frame] = []
-        for index, processor in enumerate(self._processors):
-            replies += self._through(as_frames(processor.event(event)), index + 1)
+
+        def tell(processor: Processor, index: int) -> None:
+            replies.extend(self._through(as_frames(processor.event(event)), index + 1))
+
+        self._each(tell)
         return replies
 
     def close(self, track: TrackInfo) -> Replies:
         """What one returns at the end still passes through those behind it."""
         replies: list[Frame] = []
-        for index, processor in enumerate(self._processors):
+
+        def end(processor: Processor, index: int) -> None:
             last = [of_track(frame, track) for frame in as_frames(processor.close(track))]
-            replies += self._through(last, index + 1)
+            replies.extend(self._through(last, index + 1))
+
+        self._each(end)
         return replies
 
     def stop(self) -> None:
-        for processor in self._processors:
-            processor.stop()
+        self._each(lambda processor, _: processor.stop())
+
+    def _each(self, call: Callable[[Processor, int], None]) -> None:
+        """All of them, also when one raises: each may hold something for the track. The first error
+        is raised in the end, with the others as its notes."""
+        errors: list[Exception] = []
+        for index, processor in enumerate(self._processors):
+            try:
+                call(processor, index)
+            except Exception as error:  # noqa: BLE001 (raised below)
+                errors.append(error)
+        for other in errors[1:]:
+            text = "".join(traceback.format_exception_only(other)).strip()
+            errors[0].add_note(f"another of the chain raised too: {text}")
+        if errors:
+            raise errors[0]
 
     def _through(self, frames: list[Frame], start: int) -> list[Frame]:
         for processor in self._processors[start:]:
