@@ -133,6 +133,23 @@ def test_a_lane_that_its_reader_has_given_up_is_followed_by_another() -> None:
     run(main())
 
 
+def test_a_frame_that_no_lane_is_made_for_is_left_out_and_said() -> None:
+    async def main() -> None:
+        async with owner() as o:
+            track = PatientTrack(o, MIC, ANN, o.over.append)
+            hear(track, 1)
+            o.refuses = True
+            hear(track, 2, samples=100_000)
+            hear(track, 3)
+            assert len(o.problems) == 1
+            assert await o.received(1, 2) == [1, 3]
+            o.boxes[0].close()
+            hear(track, 4)
+            assert len(o.problems) == 2
+
+    run(main())
+
+
 def test_it_ends_once_and_takes_nothing_afterwards() -> None:
     async def main() -> None:
         async with owner() as o:

@@ -116,7 +116,7 @@ class PatientTrack:
         # Also when its reader has given the lane up: a closed writer has room for nothing.
         if self._mailbox is None or room > self._mailbox.writer.max_record:
             self._renew(nbytes)
-        if self._mailbox is not None:
+        if self._mailbox is not None and room <= self._mailbox.writer.max_record:
             self._mailbox.post(item)
 
     def _renew(self, nbytes: int) -> None:
