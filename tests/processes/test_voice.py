@@ -50,6 +50,24 @@ def test_standard_error_is_passed_on_and_its_end_kept(capfd: Any) -> None:
     voice.close()
 
 
+def test_who_never_stops_talking_is_not_heard_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    voice = Voice()
+    reads: list[int] = []
+
+    def read(fd: int, count: int) -> bytes:
+        reads.append(fd)
+        assert len(reads) < 1_000, "it reads for ever"
+        return b"x" * count
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "read", read)
+        voice.hear()
+    assert voice.tail == "x" * TAIL_BYTES
+    voice.close()
+
+
 def test_the_stack_of_a_child() -> None:
     voice = Voice()
     process = child(voice, "napping()")

@@ -74,7 +74,10 @@ class Voice:
 
     def _read(self, place: int) -> bytes:
         heard = []
-        while self.ours[place] >= 0:
+        # As much as the pipe holds: somebody may write as fast as we read.
+        for _ in range(_PIPE_BYTES // _READ_BYTES + 1):
+            if self.ours[place] < 0:
+                break
             try:
                 data = os.read(self.ours[place], _READ_BYTES)
             except BlockingIOError:
