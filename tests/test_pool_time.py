@@ -415,3 +415,31 @@ def test_a_session_that_the_machine_refuses_leaves_no_link(
         with pytest.raises(StartupError):
             host.open_session()
     gc.collect()  # a link that nobody has closed warns
+
+
+class Talks(Processor):
+    """Answers each frame with a minute."""
+
+    def process(self, frame: AudioFrame) -> AudioFrame:
+        return AudioFrame(np.full(60 * RATE, 1_000, np.int16), RATE)
+
+
+def test_who_takes_a_place_in_a_room_that_is_over_is_told(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    mic = room.join("ann").publish_audio("mic", sample_rate=RATE)
+    with running(clock, room, Talks, spares=1, drain_timeout=30.0) as pool:
+        mic.wait_for_subscriber()
+        clock.sleep(3.0)
+        clock.freeze("ringroom-worker-0", 60.0)
+        clock.freeze("ringroom-pool", 1.0)
+        mic.speak(pieces(2), realtime=False)
+        clock.sleep(0.1)
+        clock.kill("ringroom-worker-0")
+        room.close_room()
+        assert pool.wait(10.0) == "room closed"
+        began = clock.now()
+        pool.drain()
+        assert clock.now() - began < 1.0
+    received = pool.stats().received
+    assert (received.sent, received.done) == (2, 2)

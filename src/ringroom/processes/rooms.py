@@ -67,6 +67,8 @@ class RoomSession:
         self._detaching: set[asyncio.Task[None]] = set()
         self._tracks: dict[InboundTrack | PatientTrack, None] = {}
         self._closing = False
+        self._ended: m.Ended | None = None
+        """Said to whoever is there, and to who comes later."""
         self._wire = LoopLink(link, self._on_message, self.leave)
         self._application.connect(self._wire)
 
@@ -95,6 +97,8 @@ class RoomSession:
         attachment.connect(
             LoopLink(Link.attach(fd), attachment.handle, partial(self._gone, attachment))
         )
+        if self._ended is not None:
+            attachment.send(self._ended)
 
     def _gone(self, attachment: Attachment) -> None:
         """A worker's link has ended: it is dead, and its place waits, or it has left."""
@@ -336,6 +340,7 @@ class RoomSession:
         if error is not None:
             word = getattr(error, "reason", "failed")
             ended = m.Ended(reason=reason, error=str(error), word=word)
+        self._ended = ended
         for attachment in tuple(self._attachments.values()):
             attachment.send(ended)
 
