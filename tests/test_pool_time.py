@@ -106,6 +106,22 @@ def test_a_drain_plays_out_the_answer_to_a_track_that_has_ended_before(
     assert pool.stats().sent.lost == 0
 
 
+def test_a_drain_waits_for_no_answer_that_has_been_played(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    ann = room.join("ann")
+    mic = ann.publish_audio("mic", sample_rate=RATE)
+    with running(clock, room, kit.Echo, drain_timeout=30.0) as pool:
+        mic.wait_for_subscriber()
+        mic.tone(440, seconds=0.2, wait=True)
+        clock.sleep(1.0)
+        ann.leave()
+        clock.sleep(1.0)
+        began = clock.now()
+        pool.drain()
+        assert clock.now() - began < 1.0
+
+
 class Longer(Processor):
     """Answers each frame with a second."""
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from ringroom import messages as m
@@ -58,6 +59,8 @@ class _Playing:
     task: asyncio.Task[None] | None = None
     unanswering: bool = False
     """What it answered has ended: its writer is about to end it."""
+    waiting: list[Callable[[], None]] = field(default_factory=list)
+    """To be told that it is over: it was ended before they asked."""
 
 
 class Attachment:
@@ -131,11 +134,7 @@ class Attachment:
                 else:
                     self._answer()(request, 0.0)
             case m.Drain(request=request, lane=number, sequence=sequence):
-                playing = self._find(number)
-                if playing is not None:
-                    playing.playout.drain(request, sequence, self._answer())
-                else:
-                    self._answer()(request, 0.0)
+                self._drain(self._find(number), request, sequence)
             case m.PlayoutClose(lane=number):
                 self._finish(self._find(number))
             case m.TrackClose(name=name):
@@ -145,6 +144,15 @@ class Attachment:
             case _:
                 log.error("a message that does not belong here: %s", type(message).__name__)
         close_descriptors(descriptors)
+
+    def _drain(self, playing: _Playing | None, request: int, sequence: int) -> None:
+        answer = self._answer()
+        if playing is None:
+            answer(request, 0.0)
+        elif isinstance(playing.playout, OutgoingPlayout) and playing.playout.closing:
+            playing.waiting.append(partial(answer, request, 0.0))
+        else:
+            playing.playout.drain(request, sequence, answer)
 
     def _lane_done(self, number: int) -> None:
         """What answers its track is ended next, once the processor has closed the track."""
@@ -322,6 +330,8 @@ class Attachment:
 
     def _forget(self, playing: _Playing) -> None:
         self._playing.remove(playing)
+        for tell in playing.waiting:
+            tell()
         for row in playing.rows:
             self._room.retire_lane(row)
 

@@ -264,8 +264,8 @@ class Worker:
             self._inherited.discard(track.reply_name)
 
     def _end_lane(self, outgoing: Outgoing, lane: OutgoingLane) -> None:
-        self._ending.add(outgoing.drain(lane))
         outgoing.end(lane)
+        self._ending.add(outgoing.drain(lane))  # answered when it is over
 
     def _call(
         self,
