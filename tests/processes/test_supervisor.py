@@ -321,6 +321,19 @@ def test_spares_that_die_again_and_again_are_left_alone_until_one_is_wanted() ->
     assert "fail" in actions(supervisor.on(4, H.EXITED, 6.0))
 
 
+def test_however_many_spares_have_died_few_are_remembered() -> None:
+    supervisor = started(Care(places=1, spares=1, restarts=1, window=10.0))
+    now = 100.0
+    for _ in range(100):
+        supervisor.tick(now)
+        for child in tuple(supervisor.children.values()):
+            if child.place < 0:
+                supervisor.on(child.number, Happening.EXITED, now)
+        now += 20.0
+    assert len(supervisor._bench.deaths) <= 2
+    assert not supervisor.failed
+
+
 def test_until_work_begins_every_death_fails() -> None:
     supervisor = Supervisor(Care(places=2, restarts=5))
     supervisor.begin(0.0)

@@ -241,7 +241,8 @@ class Supervisor:
             return
         lived = 0.0 if child.warm_since is None else now - child.warm_since
         self._spawn_at = now + self._bench.died(now, lived)
-        if not self._seating or (self._wanted and self._bench.too_often(now)):
+        too_often = self._bench.too_often(now)  # always: it also forgets
+        if not self._seating or (self._wanted and too_often):
             self._fail(child.number)
 
     def _turn(self, place: int, turn: Turn, child: int = -1) -> None:
