@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -23,7 +24,6 @@ from ringroom.processes.worker import Worker
 from ringroom.processor import Problem, Processor
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock
-
 
 NOBODY = {"test", "fake room room", "ringroom-io"}
 """Who may be there without a pool: the I/O role is the clock's."""
@@ -459,3 +459,42 @@ def test_who_takes_a_place_in_a_room_that_is_over_is_told(
         assert clock.now() - began < 1.0
     received = pool.stats().received
     assert (received.sent, received.done) == (2, 2)
+
+
+class TalksLive(Talks):
+    """Sends more at once than a live track takes."""
+
+    mode: ClassVar[Any] = "live"
+    workers: ClassVar[list[Worker]] = []
+
+    def start(self, context: Any) -> None:
+        self.workers.append(context._worker)
+
+
+def test_of_tracks_that_have_ended_nothing_is_kept(clock: VirtualClock, room: FakeRoom) -> None:
+    TalksLive.workers.clear()
+    problems: list[Problem] = []
+    with running(clock, room, TalksLive, on_error=problems.append):
+        for name in ("ann", "bob"):
+            who = room.join(name)
+            mic = who.publish_audio("mic", sample_rate=RATE)
+            mic.wait_for_subscriber()
+            mic.speak(pieces(1), realtime=False)
+            clock.sleep(0.1)
+            who.leave()
+            clock.sleep(5.0)
+        (worker,) = TalksLive.workers
+        assert not worker._problems
+        assert not worker._ending
+        assert worker.session is not None
+        assert not worker.session.replies
+    assert [problem.count for problem in problems] == [1, 1]
+
+
+def test_a_callback_that_exits_ends_the_pool_for_who_waits(
+    clock: VirtualClock, room: FakeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    exits = running(clock, room, kit.Echo, on_event=lambda _: sys.exit(3))
+    with exits as pool, pytest.raises(SystemExit, match="3"):
+        pool.wait(10.0)
+    caplog.clear()  # a record keeps the frames of its error

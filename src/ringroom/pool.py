@@ -101,7 +101,7 @@ class Pool(Sender):
         self._machine = connection.machine
         self._changed = self._machine.condition()
         self._over = False
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._stopping = False
         self._closing = threading.Lock()
         # The crew takes one caller at a time, and `close` may overtake `drain` from another thread.
@@ -282,7 +282,7 @@ class Pool(Sender):
     def _supervise(self) -> None:
         try:
             self._watch()
-        except Exception as error:
+        except BaseException as error:  # also a callback that exits: who waits for the end does
             log.exception("the supervision of the pool failed")
             self._failure = self._failure or error
         finally:

@@ -265,6 +265,7 @@ class Worker:
 
     def _end_lane(self, outgoing: Outgoing, lane: OutgoingLane) -> None:
         outgoing.end(lane)
+        self._problems.pop(lane.name, None)  # of `_tell_cut`: names come for ever
         self._ending.add(outgoing.drain(lane))  # answered when it is over
 
     def _call(
