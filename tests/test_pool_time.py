@@ -498,3 +498,29 @@ def test_a_callback_that_exits_ends_the_pool_for_who_waits(
     with exits as pool, pytest.raises(SystemExit, match="3"):
         pool.wait(10.0)
     caplog.clear()  # a record keeps the frames of its error
+
+
+class StartsOnce(Processor):
+    """The first one starts, and no other."""
+
+    started: ClassVar[list[Any]] = []
+
+    def start(self, context: Any) -> None:
+        self.started.append(context)
+        if len(self.started) > 1:
+            raise OSError("no second model")
+
+
+# A process ends by `SystemExit`; here it is a thread.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_spare_that_does_not_start_is_said(
+    clock: VirtualClock, room: FakeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    StartsOnce.started.clear()
+    with running(clock, room, StartsOnce, spares=1, restarts=1) as pool:
+        clock.sleep(5.0)
+        assert pool.spares == 0
+    said = [record.getMessage() for record in caplog.records if record.name == "ringroom"]
+    assert said
+    assert all("a spare worker did not start" in text for text in said)
+    assert "no second model" in said[0]

@@ -317,6 +317,8 @@ class Crew:
             self._last_words = member.voice.tail
         self._last = f"{name} {describe_exit(code)}"
         self._last_error = member.error
+        if place < 0 and member.number > len(self.pids) and not self._supervisor.stopping:
+            log.warning("%s", member.error or self._last)  # nobody else tells of a spare
         process.close()
         if place >= 0:
             self._calls.settled(place, None)
