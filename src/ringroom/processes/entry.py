@@ -19,7 +19,7 @@ def io_process(control_fd: int, preload: str) -> None:
 def worker_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
     """A worker. It never imports the I/O role, nor the provider's SDK."""
     from ringroom.processes.spawning import ignore_interrupts
-    from ringroom.processes.worker import run_process
+    from ringroom.processes.working import run_process
 
     ignore_interrupts()
     run_process(control_fd, blob, voice)

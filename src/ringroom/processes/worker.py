@@ -11,8 +11,6 @@ statistics until the I/O role buries the lane.
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import traceback
 from collections import Counter as Tally
 from collections import deque
@@ -20,21 +18,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import dill
-import multiprocess
-
 from ringroom import messages as m
 from ringroom.errors import ClosedError, WouldBlock
 from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo
 from ringroom.inbox import Arrival, InboundLane, Inbox
-from ringroom.lanes.memory import open_counter, raise_descriptor_limit
+from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import Link
 from ringroom.options import Mode, SessionOptions
 from ringroom.outgoing import Outgoing, OutgoingLane
 from ringroom.processes.context import WorkerContext
 from ringroom.processes.machine import MACHINE, Machine
-from ringroom.processes.voice import speak
 from ringroom.processor import Processor, Replies, as_frames, of_track
 from ringroom.session import RETURN_SECONDS, Session
 
@@ -104,7 +98,7 @@ class Worker:
         try:
             self._processor.start(context)
         except Exception:  # noqa: BLE001 (told to the pool)
-            self.control.send(m.WorkerFailed(error=_shortened(traceback.format_exc())))
+            self.control.send(m.WorkerFailed(error=shortened(traceback.format_exc())))
             raise SystemExit(1) from None
         self.control.send(m.WorkerReady(place=0))
 
@@ -383,7 +377,7 @@ class Worker:
                 place=self.place,
                 where=where,
                 summary=summary[:2000],
-                traceback=_shortened(text) if count == 1 else "",
+                traceback=shortened(text) if count == 1 else "",
                 count=count,
             )
         )
@@ -467,7 +461,7 @@ class Worker:
             self._pump()
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """An exception may hold all that was worked on; what is too long for a message ends the link.
     Where it was raised stands in front, what it says at the end."""
     if len(text) <= MAX_TOLD:
@@ -480,45 +474,3 @@ def _place(error: Exception) -> str:
     """Where it was raised: one kind of problem is one place in the code."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-
-
-def _die_with_parent() -> None:
-    """A worker deep in the user's code does not look at its links; the thread does."""
-    parent = multiprocess.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, name="ringroom-parent", daemon=True).start()
-
-
-def run_role(control: Link, blob: bytes, machine: Machine = MACHINE) -> None:
-    """A worker at the other end of the link, which it owns."""
-    try:
-        processor, options = _unpickle(control, blob)
-        Worker(control, processor, options, machine).run()
-    finally:
-        control.close()
-
-
-def _unpickle(control: Link, blob: bytes) -> tuple[Processor, SessionOptions]:
-    """Only what the process that made us has pickled comes here."""
-    try:
-        processor, options = dill.loads(blob)  # noqa: S301
-    except Exception:  # noqa: BLE001 (told to the pool)
-        control.send(m.WorkerFailed(error=_shortened(traceback.format_exc())))
-        raise SystemExit(1) from None
-    return processor, options
-
-
-def run_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
-    """The main function of a worker process."""
-    speak(*voice)
-    raise_descriptor_limit()
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    control = Link.attach(control_fd)
-    _die_with_parent()
-    run_role(control, blob)
