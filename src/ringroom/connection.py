@@ -125,6 +125,8 @@ class Connection:
         try:
             self._open(readers, handed)
         except BaseException:
+            if hasattr(self, "session"):
+                self.session.close()
             if hasattr(self, "table"):
                 self.table.close()
             self._end_renewals()

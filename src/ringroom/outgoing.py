@@ -342,8 +342,14 @@ class Outgoing:
         self._numbers += 1
         lane.writer, lane.number = writer, self._numbers
         lane.opened = lane.opened.replace(lane=lane.number, row=row.index)
+        try:
+            self._session.send(lane.opened, writer.descriptors().flat())
+        except BaseException:
+            self._close_writer(lane)
+            lane.writer = None
+            self._rows.release(row.index)
+            raise
         self._session.lane_begun(lane.opened)
-        self._session.send(lane.opened, writer.descriptors().flat())
 
 
 def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:

@@ -382,6 +382,22 @@ def test_every_request_is_answered_once_when_the_track_ends(published: bool) -> 
     run(main())
 
 
+def test_a_drain_that_comes_with_the_end_is_answered() -> None:
+    """The track ends before anybody has begun to wait for what is played."""
+
+    async def main() -> None:
+        async with bench() as b:
+            b.open()
+            b.start()
+            await until(lambda: b.ready)
+            b.playout.drain(1, 0, b.answer)
+            b.playout.finish()
+            await b.task
+            await until(lambda: b.answers == [(1, 0.0)])
+
+    run(main())
+
+
 def test_a_drain_that_waits_as_the_track_is_finished_is_answered() -> None:
     async def main() -> None:
         async with bench() as b:

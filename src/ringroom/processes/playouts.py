@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from ringroom import messages as m
 from ringroom.errors import RingroomError, RoomError, WireError
@@ -40,8 +41,6 @@ class _Request:
     sequence: int
     answer: Answer
     seconds: float = field(default=0.0)
-    accepted: float = 0.0
-    """Of a drain: the seconds that the source had taken when its turn came."""
 
 
 class OutgoingPlayout:
@@ -235,16 +234,15 @@ class OutgoingPlayout:
         due = [r for r in self._drains if handled is None or r.sequence <= handled]
         for request in due:
             self._drains.remove(request)
-            request.accepted = self._accepted
-            task = self._loop.create_task(self._answer_when_played(playout, request))
+            task = self._loop.create_task(self._until_played(playout, self._accepted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            # Also when the track ends first, before it has begun: who waits is not left waiting.
+            task.add_done_callback(partial(self._answer, request))
 
-    async def _answer_when_played(self, playout: Playout, request: _Request) -> None:
-        try:
-            await self._until_played(playout, request.accepted)
-        finally:  # also when the track ends first: who waits is not left waiting
-            request.answer(request.number, 0.0)
+    @staticmethod
+    def _answer(request: _Request, _: object) -> None:
+        request.answer(request.number, 0.0)
 
     async def _until_played(self, playout: Playout, accepted: float) -> None:
         """So many of the seconds that the source has taken; what came later may wait on."""
