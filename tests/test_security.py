@@ -160,7 +160,7 @@ def test_bytes_become_objects_or_code_in_four_places_only() -> None:
         ("ringroom.cli.inline", "pickle.load"),
         ("ringroom.testing.histories", "exec"),
         ("ringroom.processes.rooms", "dill.loads"),
-        ("ringroom.processes.worker", "dill.loads"),
+        ("ringroom.processes.working", "dill.loads"),
     }
 
 
