@@ -129,7 +129,7 @@ def test_a_process_that_dies_in_the_block_is_no_error() -> None:
 
 def test_a_signal_that_does_not_kill(monkeypatch: pytest.MonkeyPatch) -> None:
     with sleeper() as process:
-        monkeypatch.setattr(faults._until, "__defaults__", (0.01,))
+        monkeypatch.setattr(faults, "DEATH_PATIENCE", 0.01)
         with pytest.raises(DeadlinePassed, match="the death of process"):
             faults.killed(process, 0)
         monkeypatch.undo()

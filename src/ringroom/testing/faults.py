@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 PATIENCE = 5.0
+# A process that was killed dies when the kernel comes to it, on a machine that is busy.
+DEATH_PATIENCE = 30.0
 _LOOK_SECONDS = 0.001
 _ZOMBIE = "ZX"
 _STOPPED = "Tt" + _ZOMBIE
@@ -72,7 +74,7 @@ def killed(process: Process, number: int = signal.SIGKILL) -> None:
     Returns when it is dead. Raises `DeadlinePassed` if it does not die of it."""
     pid = _pid(process)
     os.kill(pid, number)
-    _until(lambda: _state(pid) in _ZOMBIE, f"the death of process {pid}")
+    _until(lambda: _state(pid) in _ZOMBIE, f"the death of process {pid}", DEATH_PATIENCE)
 
 
 def killed_in_the_middle_of_a_frame(pool: Pool, place: int = 0, timeout: float = PATIENCE) -> None:
@@ -94,7 +96,7 @@ def killed_in_the_middle_of_a_frame(pool: Pool, place: int = 0, timeout: float =
         return True
 
     _until(met, f"worker {place} to be in the middle of a frame", timeout)
-    _until(lambda: _state(pid) in _ZOMBIE, f"the death of worker {place}")
+    _until(lambda: _state(pid) in _ZOMBIE, f"the death of worker {place}", DEATH_PATIENCE)
 
 
 @contextlib.contextmanager
