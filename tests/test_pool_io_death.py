@@ -47,7 +47,9 @@ def settled(pool: Pool) -> None:
     until(lambda: not pool._unsettled, timeout=LONG)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.once)]
+)
 def test_everything_goes_on(
     fake_room: FakeRoom, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +90,7 @@ def test_everything_goes_on(
     assert [f"killed by signal {int(number)}" in event.reason for event in lost] == [True]
 
 
+@pytest.mark.once
 def test_a_send_that_waits_goes_on(fake_room: FakeRoom) -> None:
     events: list[Event] = []
     with running(fake_room, kit.Words, on_event=events.append) as pool:
@@ -116,6 +119,7 @@ def test_whoever_waits_for_an_answer_gets_one(fake_room: FakeRoom) -> None:
         waiting.result(LONG)
 
 
+@pytest.mark.once
 def test_a_standby_takes_over_and_gets_a_successor(fake_room: FakeRoom) -> None:
     events: list[Event] = []
     with running(fake_room, kit.Words, standby=True, on_event=events.append) as pool:

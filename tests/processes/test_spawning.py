@@ -116,6 +116,7 @@ def test_a_child_that_does_not_want_to_end_is_killed() -> None:
         os.close(writing)
 
 
+@pytest.mark.once
 def test_spawning_from_many_threads() -> None:
     before = children()
     hosts = [IOProcess() for _ in range(3)]
