@@ -224,13 +224,9 @@ class Transport(Face):
     async def flush(self, track: str | None = None) -> float:
         """As `ringroom.client.Transport.flush`."""
         self._check_here()
-        with self._connection.lock:
-            outgoing = self._connection.outgoing
-            lanes = self._connection.sounding(track)
-            seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
-            requests = [outgoing.flush(lane) for lane in lanes]
-            self._connection.session.notify()
-        return seconds + sum([await self._answer(request) for request in requests])
+        with self._requests() as requests:
+            seconds = self._ask_flush(track, requests)
+            return seconds + sum([await self._answer(request) for request in requests])
 
     async def wait_playout(self, track: str | None = None) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
@@ -239,24 +235,20 @@ class Transport(Face):
         connection = self._connection
         with connection.lock:
             lanes = connection.outgoing.named(track)
-        requests: list[int] = []
-        for lane in lanes:
-            with connection.lock:
-                if lane.name not in self._sending:
-                    lane.unsent.extend(connection.outgoing.tail(lane))
-            await self._push_all(lane)
-            with connection.lock:
-                requests.append(connection.outgoing.drain(lane))
-        for request in requests:
-            await self._answer(request)
+        with self._requests() as requests:
+            for lane in lanes:
+                with connection.lock:
+                    if lane.name not in self._sending:
+                        lane.unsent.extend(connection.outgoing.tail(lane))
+                await self._push_all(lane)
+                with connection.lock:
+                    requests.append(connection.outgoing.drain(lane))
+            for request in requests:
+                await self._answer(request)
 
     async def _answer(self, request: int) -> float:
-        session = self._connection.session
-        try:
-            return await self._until(lambda: session.replies.pop(request, None))
-        finally:
-            with self._connection.lock:
-                session.forget(request)
+        replies = self._connection.session.replies
+        return await self._until(lambda: replies.pop(request, None))
 
     async def _until(self, ready: Callable[[], T | None], fd: Callable[[], int] = lambda: -1) -> T:
         session = self._connection.session

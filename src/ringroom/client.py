@@ -159,13 +159,9 @@ class Sender(Face):
         thrown away."""
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "no answer to flush")
-        with self._connection.lock:
-            outgoing = self._connection.outgoing
-            lanes = self._connection.sounding(track)
-            seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
-            requests = [outgoing.flush(lane) for lane in lanes]
-            self._connection.session.notify()
-        return seconds + sum(self._answer(request, limit) for request in requests)
+        with self._requests() as requests:
+            seconds = self._ask_flush(track, requests)
+            return seconds + sum(self._answer(request, limit) for request in requests)
 
     def wait_playout(self, track: str | None = None, timeout: float | None = None) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
@@ -174,24 +170,20 @@ class Sender(Face):
         limit = Deadline(self._connection.machine, timeout, "not played out")
         with self._connection.lock:
             lanes = self._connection.outgoing.named(track)
-        requests: list[int] = []
-        for lane in lanes:
-            with self._connection.lock:
-                if lane.name not in self._sending:
-                    lane.unsent.extend(self._connection.outgoing.tail(lane))
-            self._push_all(lane, limit)
-            with self._connection.lock:
-                requests.append(self._connection.outgoing.drain(lane))
-        for request in requests:
-            self._answer(request, limit)
+        with self._requests() as requests:
+            for lane in lanes:
+                with self._connection.lock:
+                    if lane.name not in self._sending:
+                        lane.unsent.extend(self._connection.outgoing.tail(lane))
+                self._push_all(lane, limit)
+                with self._connection.lock:
+                    requests.append(self._connection.outgoing.drain(lane))
+            for request in requests:
+                self._answer(request, limit)
 
     def _answer(self, request: int, limit: Deadline) -> float:
-        session = self._connection.session
-        try:
-            return self._until(lambda: session.replies.pop(request, None), tuple, limit)
-        finally:
-            with self._connection.lock:
-                session.forget(request)
+        replies = self._connection.session.replies
+        return self._until(lambda: replies.pop(request, None), tuple, limit)
 
     def _until(
         self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]], limit: Deadline

@@ -7,9 +7,10 @@ receivers are collected on any.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from ringroom import messages as m
 from ringroom.checks import as_items, shown
@@ -82,6 +83,27 @@ class Face:
     def _is_ready(self, lane: OutgoingLane) -> bool | None:
         self._connection.outgoing.refresh(lane)
         return lane.ready or None
+
+    def _ask_flush(self, track: str | None, requests: list[int]) -> float:
+        """Add to what is waited for; the seconds of sound that nobody has written yet."""
+        with self._connection.lock:
+            outgoing = self._connection.outgoing
+            lanes = self._connection.sounding(track)
+            seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
+            requests += [outgoing.flush(lane) for lane in lanes]
+            self._connection.session.notify()
+        return seconds
+
+    @contextlib.contextmanager
+    def _requests(self) -> Iterator[list[int]]:
+        """Those whose answers are waited for. At the end nobody does any more, answered or not."""
+        requests: list[int] = []
+        try:
+            yield requests
+        finally:
+            with self._connection.lock:
+                for request in requests:
+                    self._connection.session.forget(request)
 
     def played(self, track: str | None = None) -> float:
         """Seconds of the track's sound that were really played (None: the default track)."""
