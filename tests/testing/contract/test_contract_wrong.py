@@ -62,6 +62,29 @@ def test_what_is_wrong_is_found_and_named(case: tuple[type[Wrong], str]) -> None
     assert outcome.promise.says in str(report)
 
 
+PICTURES = "pictures_arrive_in_order_and_once"
+
+
+@pytest.mark.usefixtures("_tidied")
+@pytest.mark.parametrize(
+    "wrong", [one for one in EVERY if PICTURES in one.broken], ids=lambda one: one.__name__
+)
+def test_what_is_wrong_is_found_where_pictures_pass_a_codec(wrong: type[Wrong]) -> None:
+    subject = wrong.subject()
+    capabilities = replace(subject.capabilities, exact_video=False)
+    report = contract.check(replace(subject, capabilities=capabilities), [BY_NAME[PICTURES]])
+    [outcome] = report.outcomes
+    assert outcome.state == "broken"
+    assert re.search(r"in the order|more than once", outcome.cause), outcome.cause
+
+
+def test_what_is_right_is_kept_where_pictures_pass_a_codec() -> None:
+    subject = contract.fake_subject()
+    capabilities = replace(subject.capabilities, exact_video=False)
+    coded = replace(subject, capabilities=capabilities)
+    assert contract.check(coded, [BY_NAME[PICTURES]]).kept
+
+
 def test_every_promise_is_broken_by_something() -> None:
     broken = {name for _, name in CASES}
     assert broken <= BY_NAME.keys()
