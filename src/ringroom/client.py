@@ -325,6 +325,7 @@ class Receiver(Iterator[Any]):
         with connection.lock:
             arrival = take_arrival(connection.session, self._inbox)
         if arrival is None and self._inbox.closed:
+            self._owner._check_open()  # another thread may have closed it before the lock was ours
             raise StopIteration
         return arrival
 

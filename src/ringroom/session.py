@@ -422,7 +422,10 @@ class Session:
             self._show(lane.successor)
 
     def open_inbox(self, kinds: Iterable[Kind], participants: frozenset[str] | None) -> Inbox:
-        """A reader of some kinds. Raises `BusyError` when one of them has a reader already."""
+        """A reader of some kinds. Raises `BusyError` when one of them has a reader already, and
+        `ClosedError` once the session is closed."""
+        if self.closed:
+            self.check_open()
         wanted = frozenset(kinds)
         for other in self._inboxes:
             both = wanted & other.kinds

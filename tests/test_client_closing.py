@@ -1,0 +1,90 @@
+"""A transport that another thread closes just before a call takes the connection's lock: at each
+of the locks that the call takes, one after the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app_kit import Call, microphone, opened, say, sound
+from ringroom.client import Transport
+from ringroom.errors import ClosedError
+from ringroom.testing import FakeRoom, leaks
+
+MAX_LOCKS = 40
+
+
+class ClosingLock:
+    """The connection's lock. Whoever enters it on this thread for the n-th time finds that the
+    transport was closed by another thread a moment before."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._lock = transport._connection.lock
+        self._thread = threading.get_ident()
+        self._left = 0
+
+    def close_before(self, entry: int) -> None:
+        self._left = entry
+
+    @property
+    def has_closed(self) -> bool:
+        return self._left == 0
+
+    def __enter__(self) -> Any:
+        if threading.get_ident() == self._thread and self._left:
+            self._left -= 1
+            if not self._left:
+                Call(self._transport.close).result()
+        return self._lock.__enter__()
+
+    def __exit__(self, *reason: object) -> Any:
+        return self._lock.__exit__(*reason)
+
+
+def receive(transport: Transport) -> None:
+    next(transport.recv(kinds=("audio",)))
+
+
+def write(transport: Transport) -> None:
+    transport.audio_out().write(b"\0\0" * 3200)
+
+
+CALLS: dict[str, Callable[[Transport], Any]] = {
+    "receive": receive,
+    "send": lambda transport: transport.send(sound(0.05)),
+    "send a long sound": lambda transport: transport.send(sound(1.0)),
+    "send on another track": lambda transport: transport.send(sound(0.02, track="another")),
+    "send_nowait": lambda transport: transport.send_nowait(sound(0.02)),
+    "send_data": lambda transport: transport.send_data(b"hello"),
+    "write": write,
+    "flush": lambda transport: transport.flush(),
+    "wait_playout": lambda transport: transport.wait_playout(),
+    "played": lambda transport: transport.played(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_call_whose_transport_is_closed_says_so(
+    fake_room: FakeRoom, call: Callable[[Transport], Any]
+) -> None:
+    mic = microphone(fake_room)
+    for entry in range(1, MAX_LOCKS):
+        with leaks.nothing_left_behind(), opened(fake_room) as transport:
+            say(mic)
+            transport.send(sound(0.02))
+            lock = ClosingLock(transport)
+            transport._connection.lock = lock  # type: ignore[assignment]
+            lock.close_before(entry)
+            try:
+                call(transport)
+            except ClosedError as error:
+                assert "fake: transport is closed" in str(error)  # noqa: PT017
+            if not lock.has_closed:
+                break
+    else:
+        pytest.fail(f"a call that takes the lock {MAX_LOCKS} times")
+    assert entry > 1
