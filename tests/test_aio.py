@@ -299,6 +299,23 @@ def test_cancelled_receiving_loses_nothing(fake_room: FakeRoom) -> None:
     asyncio.run(main())
 
 
+def test_a_track_is_unpublished_once_it_has_played(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            with pytest.raises(ConfigurationError, match="we publish no track 'audio'"):
+                await transport.unpublish()
+            await soon(transport.send(sound(0.2)))
+            ending = asyncio.create_task(transport.unpublish())
+            await asyncio.sleep(0)
+            await cancelled(ending)  # the track ends all the same, and another of its name begins
+            await soon(transport.send(sound(0.1, 1)))
+            await soon(transport.unpublish())
+            await until(lambda: not fake_room.wait_for_app().tracks)
+            assert len(fake_room.heard().samples) == pytest.approx(0.3 * RATE, abs=1)
+
+    asyncio.run(main())
+
+
 def test_cancelled_sending_keeps_what_was_taken(fake_room: FakeRoom) -> None:
     async def main() -> None:
         async with opened(fake_room) as transport:

@@ -779,6 +779,58 @@ def test_flush_and_playout_wait_for_an_answer(fake_room: FakeRoom) -> None:
         transport.wait_playout(timeout=PATIENCE)
 
 
+@pytest.mark.parametrize("io", ["thread", "process"])
+def test_a_track_is_unpublished_once_it_has_played(fake_room: FakeRoom, io: str) -> None:
+    with opened(fake_room, io=io) as transport:
+        app = fake_room.wait_for_app()
+        transport.send(sound(0.3, track="music"))
+        transport.send(sound(0.02))
+        transport.unpublish("music", timeout=PATIENCE)
+        assert said(fake_room, 0.3, "music") is not None
+        until(lambda: list(app.tracks) == ["audio"])
+        transport.send(sound(0.1, 1, track="music"))  # the name is free again
+        fake_room.wait_for_track("music")
+        transport.wait_playout(timeout=PATIENCE)
+        with pytest.raises(
+            ConfigurationError, match=r"no track 'speech'; our tracks are \['audio', "
+        ):
+            transport.unpublish("speech")
+        check_law(transport)
+
+
+def test_the_default_track_and_pictures_are_unpublished(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        with pytest.raises(ConfigurationError, match=r"no track 'audio'; our tracks are \[\]"):
+            transport.unpublish()
+        transport.send(sound(0.02))
+        transport.send(sources.picture(1, 64, 48))
+        transport.unpublish("video", timeout=PATIENCE)
+        transport.unpublish(timeout=PATIENCE)
+        until(lambda: not fake_room.wait_for_app().tracks)
+
+
+def test_nobody_unpublishes_a_track_that_somebody_sends_on(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        sending = Call(transport.send, sound(30.0))
+        until(lambda: transport.stats().sent.sent > 3)
+        with pytest.raises(BusyError, match="somebody else sends on track 'audio'"):
+            transport.unpublish()
+        transport.flush()
+        sending.result()
+        transport.send(sound(1.0))
+        with pytest.raises(TimeoutError, match="the track has not ended"):
+            transport.unpublish(timeout=0.0)
+        until(lambda: not fake_room.wait_for_app().tracks)
+
+
+def test_a_resampled_track_is_unpublished_with_its_end(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        transport.send(sound(0.1))  # the track's rate
+        transport.send(sound(0.5, rate=48_000))
+        transport.unpublish(timeout=PATIENCE)
+        assert len(said(fake_room, 0.6)) == pytest.approx(0.6 * RATE, abs=1)
+
+
 def test_played_follows_what_was_heard(fake_room: FakeRoom) -> None:
     with opened(fake_room) as transport:
         assert transport.played() == 0.0

@@ -63,6 +63,7 @@ CALLS: dict[str, Callable[[Transport], Any]] = {
     "write": write,
     "flush": lambda transport: transport.flush(),
     "wait_playout": lambda transport: transport.wait_playout(),
+    "unpublish": lambda transport: transport.unpublish(),
     "played": lambda transport: transport.played(),
 }
 

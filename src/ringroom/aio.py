@@ -246,6 +246,16 @@ class Transport(Face):
             for request in requests:
                 await self._answer(request)
 
+    async def unpublish(self, track: str | None = None) -> None:
+        """As `ringroom.client.Transport.unpublish`. Cancelled, it may end later."""
+        self._check_here()
+        with self._requests() as requests:
+            with self._last_writer(track) as lane:
+                await self._push_all(lane)
+                with self._connection.lock:
+                    requests.append(self._connection.outgoing.end(lane))
+            await self._answer(requests[0])
+
     async def _answer(self, request: int) -> float:
         replies = self._connection.session.replies
         return await self._until(lambda: replies.pop(request, None))

@@ -181,6 +181,22 @@ class Sender(Face):
             for request in requests:
                 self._answer(request, limit)
 
+    def unpublish(self, track: str | None = None, *, timeout: float | None = None) -> None:
+        """End a track of ours (None: the default one): waits until what was sent on it is played
+        and it is unpublished. The next frame under its name publishes it anew.
+
+        Raises `ConfigurationError` when no track of ours has that name, `BusyError` when somebody
+        sends on it, `TimeoutError` (it may end later), and as `send` does.
+        """
+        self._check_open()
+        limit = Deadline(self._connection.machine, timeout, "the track has not ended")
+        with self._requests() as requests:
+            with self._last_writer(track) as lane:
+                self._push_all(lane, limit)
+                with self._connection.lock:
+                    requests.append(self._connection.outgoing.end(lane))
+            self._answer(requests[0], limit)
+
     def _answer(self, request: int, limit: Deadline) -> float:
         replies = self._connection.session.replies
         return self._until(lambda: replies.pop(request, None), tuple, limit)

@@ -19,7 +19,7 @@ from ringroom.errors import BusyError, ClosedError, ConfigurationError
 from ringroom.frames import Frame, Kind
 from ringroom.inbox import Arrival, Inbox
 from ringroom.options import PublishOptions
-from ringroom.outgoing import OutgoingLane
+from ringroom.outgoing import DEFAULT_AUDIO, OutgoingLane
 from ringroom.session import Session
 
 
@@ -70,15 +70,38 @@ class Face:
         loop that answers what it receives ends by its receiver, not by an error."""
         connection = self._connection
         connection.session.pump()
-        name = connection.outgoing.track_name(frame)
-        if name in self._sending:
-            raise BusyError(f"somebody else sends on track {name!r}; a track has one writer")
+        self._check_free(connection.outgoing.track_name(frame))
         connection.session.check_open()
         if connection.session.ending is not None:
             if connection.session.has_inboxes:
                 return None
             check_going_on(connection.session)
         return connection.outgoing.lane_for(frame, publish)
+
+    def _check_free(self, name: str) -> None:
+        if name in self._sending:
+            raise BusyError(f"somebody else sends on track {name!r}; a track has one writer")
+
+    @contextlib.contextmanager
+    def _last_writer(self, track: str | None) -> Iterator[OutgoingLane]:
+        """The track, on which nobody else sends; what its resampler still holds is to be sent."""
+        connection = self._connection
+        outgoing = connection.outgoing
+        with connection.lock:
+            connection.session.check_open()
+            lane = outgoing.find(track)
+            if lane is None:
+                wanted = shown(track or DEFAULT_AUDIO)
+                ours = shown(sorted(lane.name for lane in outgoing.lanes if lane.name))
+                raise ConfigurationError(f"we publish no track {wanted}; our tracks are {ours}")
+            self._check_free(lane.name)
+            self._sending.add(lane.name)
+            lane.unsent.extend(outgoing.tail(lane))
+        try:
+            yield lane
+        finally:
+            with connection.lock:
+                self._sending.discard(lane.name)
 
     def _is_ready(self, lane: OutgoingLane) -> bool | None:
         self._connection.outgoing.refresh(lane)

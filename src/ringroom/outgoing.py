@@ -269,12 +269,14 @@ class Outgoing:
             except RingroomError as error:  # its sender's, who may try again
                 lane.error = error
 
-    def end(self, lane: OutgoingLane) -> None:
-        """Unpublish the track once what was sent is played."""
+    def end(self, lane: OutgoingLane) -> int:
+        """Unpublish the track once what was sent is played; the number of the request whose answer
+        tells that it is over."""
         self._lanes.pop(lane.name, None)
         if not self.is_away:
             self._session.send(m.PlayoutClose(lane=lane.number))
         self._close_writer(lane)
+        return self.drain(lane)
 
     def close(self) -> None:
         """Idempotent."""

@@ -258,9 +258,8 @@ class Worker:
             self._inherited.discard(track.reply_name)
 
     def _end_lane(self, outgoing: Outgoing, lane: OutgoingLane) -> None:
-        outgoing.end(lane)
         self._problems.pop(lane.name, None)  # of `_tell_cut`: names come for ever
-        self._ending.add(outgoing.drain(lane))  # answered when it is over
+        self._ending.add(outgoing.end(lane))
 
     def _call(
         self,
