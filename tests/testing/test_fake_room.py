@@ -643,3 +643,25 @@ def test_of_who_was_there_nothing_is_kept(fake_room: FakeRoom) -> None:
         del guest, who, microphone
         host.publish_audio()
         fake_room.wait_until(lambda: len(kept()) <= before + 1, "the room forgetting them")
+
+
+@pytest.mark.parametrize("reason", [None, 5, b"gone", "long" * 100, "\ud800"], ids=str)
+def test_a_reason_that_is_none_is_refused_and_nothing_happens(
+    fake_room: FakeRoom, reason: Any
+) -> None:
+    calls: list[Callable[[], Any]] = [
+        lambda: fake_room.refuse_connects(reason),
+        lambda: fake_room.lose_connection(reason=reason),
+        lambda: fake_room.remove("app", reason),
+        lambda: fake_room.close_room(reason),
+        lambda: fake_room.faults.connects_refused(reason),
+        lambda: fake_room.faults.connection_lost(reason=reason),
+        lambda: fake_room.faults.room_closed(reason),
+    ]
+    with joined(fake_room):
+        for call in calls:
+            with pytest.raises(FrameError, match="the reason"):
+                call()
+        assert [one.identity for one in fake_room.participants] == ["app"]
+    with joined(fake_room, "another"):
+        pass

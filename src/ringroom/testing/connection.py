@@ -20,7 +20,14 @@ from ringroom.errors import WireError
 from ringroom.frames import DataFrame, EventKind, Participant, TrackInfo
 from ringroom.providers.fake import messages
 from ringroom.testing.application import PictureLog, SoundLog
-from ringroom.testing.state import Media, Member, Publication, Refusal, RoomState
+from ringroom.testing.state import (
+    Media,
+    Member,
+    Publication,
+    Refusal,
+    RoomState,
+    check_reason,
+)
 from ringroom.testing.wire import Line
 
 __all__ = ["Connection", "connections"]
@@ -261,6 +268,7 @@ class Connection:
 
     def lose(self, reason: str) -> None:
         """Nothing gets through from here on, in either direction."""
+        check_reason(reason)
         if not self.lost:
             self._happened(EventKind.CONNECTION_LOST, None, reason)
             self.losses += 1

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from ringroom.checks import MAX_NAME_BYTES, check_text
 from ringroom.frames import DataFrame, Participant, TrackInfo
 from ringroom.testing.application import Application, PictureLog, SoundLog
 from ringroom.testing.media_path import Layers, Media, MediaPath, SourceClock
@@ -75,6 +76,14 @@ class Refusal:
     reason: str
     text: str
 
+    def __post_init__(self) -> None:
+        check_reason(self.reason)
+
+
+def check_reason(reason: str) -> None:
+    """Why a test says that something happens: applications are told. Raises `FrameError`."""
+    check_text("reason", reason, MAX_NAME_BYTES)
+
 
 class RoomState:
     """The roster, the audience, the faults that were ordered, and what applications sent."""
@@ -122,6 +131,7 @@ class RoomState:
 
     def put_out(self, member: Member, reason: str) -> None:
         """Ends a member's stay; an application is told that the room is over for it."""
+        check_reason(reason)
         if member.gone:
             return
         member.gone, member.reason = True, reason
@@ -133,6 +143,7 @@ class RoomState:
         self.announce()
 
     def put_all_out(self, reason: str) -> None:
+        check_reason(reason)
         for member in list(self.members.values()):
             self.put_out(member, reason)
 
