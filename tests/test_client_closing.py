@@ -84,6 +84,8 @@ def test_a_call_whose_transport_is_closed_says_so(
                 call(transport)
             except ClosedError as error:
                 assert "fake: transport is closed" in str(error)  # noqa: PT017
+            else:
+                assert entry > 1, "nothing was said of the transport's end"
             if not lock.has_closed:
                 break
     else:

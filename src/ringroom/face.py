@@ -132,6 +132,7 @@ class Face:
         """Seconds of the track's sound that were really played (None: the default track)."""
         self._check_open()
         with self._connection.lock:
+            self._connection.session.check_unclosed()
             lane = self._connection.outgoing.find(track)
             return 0.0 if lane is None else self._connection.outgoing.played(lane)
 

@@ -207,7 +207,9 @@ class Outgoing:
         return sounding[0] if len(sounding) == 1 else self._lanes.get(DEFAULT_AUDIO)
 
     def named(self, name: str | None) -> list[OutgoingLane]:
-        """The lane of that name; all, that of the messages too, for None."""
+        """The lane of that name; all, that of the messages too, for None. Raises `ClosedError` once
+        the session is closed, for they are gone."""
+        self._session.check_unclosed()
         if name is not None:
             checked_name(name)
         return [lane for lane in self._lanes.values() if name in (None, lane.name)]

@@ -203,10 +203,14 @@ class Session:
             self.ending = Ending("failed", error, ours=True)
             self.notify()
 
-    def check_open(self) -> None:
-        """Raises what a call after the end must raise."""
+    def check_unclosed(self) -> None:
+        """Raises `ClosedError` after `close`: another thread may have called it a moment ago."""
         if self.closed:
             raise ClosedError(f"{self.name}: transport is closed" if self.name else "closed")
+
+    def check_open(self) -> None:
+        """Raises what a call after the end must raise."""
+        self.check_unclosed()
         if self.ending is not None and self.ending.error is not None:
             # A copy for each call: an error that is raised again and again keeps all its frames.
             raise copy.copy(self.ending.error)
@@ -424,8 +428,7 @@ class Session:
     def open_inbox(self, kinds: Iterable[Kind], participants: frozenset[str] | None) -> Inbox:
         """A reader of some kinds. Raises `BusyError` when one of them has a reader already, and
         `ClosedError` once the session is closed."""
-        if self.closed:
-            self.check_open()
+        self.check_unclosed()
         wanted = frozenset(kinds)
         for other in self._inboxes:
             both = wanted & other.kinds
