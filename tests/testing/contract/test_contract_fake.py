@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import ringroom
-from ringroom.testing import contract
+from ringroom.testing import FakeRoom, contract
 
 
 @contract.parametrize(contract.fake_subject())
@@ -33,14 +33,13 @@ def test_in_a_process(promise: contract.Promise, io_process: ringroom.IOProcess)
 def test_a_process_that_is_frozen_breaks_a_promise_and_does_not_hang_the_report() -> None:
     """A promise that would wait for ever ends at the subject's deadline, and tells where."""
 
-    def waits_for_ever(subject: contract.Subject) -> None:
-        with subject.opened(kinds=("audio",)) as (transport, _):
-            opened.append(transport)
-            next(transport.recv())
+    with FakeRoom() as room, ringroom.transport("fake", room=room, io="thread") as transport:
+        receiver = transport.recv()
 
-    opened: list[ringroom.Transport] = []
-    slow = replace(contract.PROMISES[0], function=waits_for_ever)
-    subject = replace(contract.fake_subject(), deadline=0.2)
-    report = contract.check(subject, [slow])
-    opened[0].close()
-    assert "hangs for 0.2 s" in report.broken[0].cause
+        def waits_for_ever(_: contract.Subject) -> None:
+            next(receiver)
+
+        slow = replace(contract.PROMISES[0], function=waits_for_ever)
+        subject = replace(contract.fake_subject(), deadline=0.2)
+        report = contract.check(subject, [slow])
+    assert "hangs for 0.2 s in " in report.broken[0].cause
