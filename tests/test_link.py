@@ -335,9 +335,19 @@ def test_what_the_peer_would_refuse_is_not_sent(
     assert theirs.receive_nowait() is None
 
 
+def full(link: Link) -> int:
+    """Send until the socket takes no more; how many messages that are."""
+    count = 0
+    while not link.backlog:
+        link.send(m.WorkerFailed(error="x" * 10_000))
+        count += 1
+    return count
+
+
 def test_no_descriptors_left_to_send(
     links: tuple[Link, Link], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What the socket takes at once needs none; what is to be kept is refused, whole."""
     ours, theirs = links
     files = some_files(2)
     before = open_descriptors()
@@ -350,12 +360,24 @@ def test_no_descriptors_left_to_send(
         return real(fd)
 
     monkeypatch.setattr(os, "dup", dup)
+    ours.send(m.Leave(), tuple(files))
+    message, came = theirs.receive_nowait() or (None, ())
+    assert message == m.Leave()
+    assert len(came) == 2
+    close_all(came)
+    assert left
+    count = full(ours)
     with pytest.raises(StartupError, match="ulimit"):
         ours.send(m.Leave(), tuple(files))
     assert open_descriptors() == before
+    for _ in range(count):
+        received = theirs.receive_nowait()
+        while received is None:
+            ours.flush()
+            received = theirs.receive_nowait()
+        assert isinstance(received[0], m.WorkerFailed)
+    assert ours.flush()
     assert theirs.receive_nowait() is None
-    ours.send(m.Leave())
-    assert theirs.receive_nowait() == (m.Leave(), ())
     monkeypatch.undo()
     with pytest.raises(OSError, match="Bad file descriptor"):
         ours.send(m.Leave(), (files[0], 10_000))
@@ -374,7 +396,7 @@ def test_too_many_descriptors_under_way_is_a_full_socket(
         raise OSError(errno.ETOOMANYREFS, "Too many references")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Link, "_send_some", refuse)
+        patch.setattr(socket.socket, "sendmsg", refuse)
         ours.send(m.Leave(), tuple(files))
         assert ours.backlog == 1
     assert ours.flush()

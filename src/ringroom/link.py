@@ -73,8 +73,8 @@ class Link:
     def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
         """Send or keep for `flush`. The descriptors are duplicated, the caller keeps its own.
 
-        Raises `ClosedError` when this end is closed or the peer is gone, `StartupError` when no
-        descriptors are left.
+        Raises `ClosedError` when this end is closed or the peer is gone, `StartupError` when it is
+        to be kept and no descriptors are left.
         """
         if self._socket is None:
             raise ClosedError("the link is closed")
@@ -84,22 +84,20 @@ class Link:
         if len(raw) > MAX_MESSAGE_BYTES or len(descriptors) > MAX_DESCRIPTORS:
             raise WireError(f"a message of {len(raw)} bytes with {len(descriptors)} descriptors")
         header = _HEADER.pack(len(raw), len(descriptors))
-        kept = _duplicates(descriptors)
-        self._outbox.append((memoryview(header + raw), kept))
-        self.flush()
+        data = memoryview(header + raw)
+        sent = self._push(data, descriptors) if self.flush() else 0
+        if sent < len(data):
+            kept = () if sent else _duplicates(descriptors)  # they go with the first byte
+            self._outbox.append((data[sent:], kept))
+            self.flush()
 
     def flush(self) -> bool:
         """Send what was kept; whether all is gone."""
         while self._outbox:
             data, descriptors = self._outbox[0]
-            try:
-                sent = self._send_some(data, descriptors)
-            except BlockingIOError:
+            sent = self._push(data, descriptors)
+            if not sent:
                 return False
-            except OSError as error:
-                if error.errno == errno.ETOOMANYREFS:  # the peer must take some from the socket
-                    return False
-                raise ClosedError(f"the peer is gone: {error.strerror}") from None
             for fd in descriptors:
                 os.close(fd)
             if sent < len(data):
@@ -108,12 +106,20 @@ class Link:
                 self._outbox.popleft()
         return True
 
-    def _send_some(self, data: memoryview, descriptors: tuple[int, ...]) -> int:
+    def _push(self, data: memoryview, descriptors: tuple[int, ...]) -> int:
+        """The bytes that the socket has taken; none when the peer must take some from it first."""
         sock = self._open_socket()
-        if not descriptors:
-            return sock.send(data, socket.MSG_NOSIGNAL)
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
-        return sock.sendmsg([data], [rights], socket.MSG_NOSIGNAL)
+        try:
+            return sock.sendmsg([data], [rights] if descriptors else [], socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:
+                return 0
+            if error.errno == errno.EBADF:  # not of the socket: what is to be sent is none
+                raise
+            raise ClosedError(f"the peer is gone: {error.strerror}") from None
 
     def receive_nowait(self) -> Received | None:
         """The next message and its descriptors, or None.
