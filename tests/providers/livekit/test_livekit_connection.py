@@ -728,6 +728,54 @@ def test_a_track_published_too_late_is_taken_back(room: Room) -> None:
     run(scenario())
 
 
+def test_a_track_that_is_begun_while_the_connection_is_lost_waits_for_it(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        room.emit("reconnecting")
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await asyncio.wait({publishing}, timeout=0.2)
+        assert not publishing.done()
+        assert not room.local_participant.log
+        room.emit("reconnected")
+        await publishing
+        assert room.local_participant.log == ["published"]
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("failure", [None, PublishTrackError("engine: closed")])
+def test_a_track_that_a_loss_overtakes_is_asked_for_again(
+    room: Room, failure: Exception | None
+) -> None:
+    """The SDK answers such a request with an error, or never."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        local = room.local_participant
+        first = local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        room.emit("reconnecting")
+        local.wait = None
+        if failure is not None:
+            first.set_exception(failure)
+        await asyncio.wait({publishing}, timeout=0.2)
+        room.emit("reconnected")
+        playout = await publishing
+        assert local.log == ["published"]
+        if failure is None:
+            first.set_result(None)
+            await turns()
+            assert local.log == ["published", "published", "unpublished TR_own"], "it came twice"
+        await playout.close()
+        await app.close()
+
+    run(scenario())
+
+
 def test_sending_data(room: Room) -> None:
     async def scenario() -> None:
         app = provider()

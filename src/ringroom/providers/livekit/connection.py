@@ -112,24 +112,7 @@ class LiveKitProvider(Provider):
         refused = refusal(track, room.local_participant.permissions)
         if refused:
             raise _publish_refused(track, refused)
-        source, local = _source_and_track(track)
-        try:
-            publication = await self._calls.run(
-                room.local_participant.publish_track(local, publish_options(track)),
-                self._options.connect_timeout,
-                gone=line.gone,
-                undo=lambda late: room.local_participant.unpublish_track(late.sid),
-            )
-        except PublishTrackError as error:
-            await source.aclose()
-            raise _publish_refused(track, scrub(error.message)) from None
-        except TimeoutError:
-            await source.aclose()
-            raise _publish_refused(track, "the server did not answer") from None
-        except ConnectionError:
-            await source.aclose()
-            line.check()
-            raise
+        source, publication = await self._publish(room, line, track)
         playout: AudioPlayout | VideoPlayout
         if isinstance(source, rtc.AudioSource):
             if track.channels == 2:
@@ -144,6 +127,31 @@ class LiveKitProvider(Provider):
             playout = VideoPlayout(track, source, line, self._unpublisher(publication))
         self._playouts[publication] = playout
         return playout
+
+    async def _publish(
+        self, room: rtc.Room, line: Line, track: OutgoingTrack
+    ) -> tuple[rtc.AudioSource | rtc.VideoSource, rtc.LocalTrackPublication]:
+        """While the connection is lost nobody can refuse a track: it is asked for when it is back,
+        and again if it was lost meanwhile."""
+        while True:
+            await line.up()
+            losses = line.losses
+            source, local = _source_and_track(track)
+            try:
+                return source, await self._calls.run(
+                    room.local_participant.publish_track(local, publish_options(track)),
+                    self._options.connect_timeout,
+                    gone=line.gone,
+                    undo=lambda late: room.local_participant.unpublish_track(late.sid),
+                )
+            except ConnectionError:
+                await source.aclose()
+                line.check()
+                raise
+            except (PublishTrackError, TimeoutError) as error:
+                await source.aclose()
+                if line.losses == losses:
+                    raise _publish_refused(track, _no_answer(error)) from None
 
     async def send_data(self, frame: DataFrame) -> None:
         room, line = self._joined()
@@ -325,6 +333,14 @@ def _join_failure(error: BaseException, timeout: float) -> RoomError | None:
         # Whatever the SDK raises beside its own errors may quote what it was given.
         return RoomError(f"livekit: joining failed: {type(error).__name__}: {scrub(str(error))}")
     return None
+
+
+def _no_answer(error: PublishTrackError | TimeoutError) -> str:
+    return (
+        scrub(error.message)
+        if isinstance(error, PublishTrackError)
+        else "the server did not answer"
+    )
 
 
 def _publish_refused(track: OutgoingTrack, why: str) -> RoomError:

@@ -14,6 +14,8 @@ class Line:
 
     def __init__(self) -> None:
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.losses = 0
+        """How often it was lost for a while."""
         self._up = asyncio.Event()
 
     def set(self, up: bool) -> None:
@@ -21,6 +23,7 @@ class Line:
         if up:
             self._up.set()
         else:
+            self.losses += 1
             self._up.clear()
 
     def end(self) -> None:
