@@ -20,6 +20,7 @@ import jwt
 import pytest
 
 from ringroom.errors import ConfigurationError, StartupError
+from ringroom.frames import Participant
 from ringroom.testing import backends
 from ringroom.testing.backends import ComposeProject, Ports, compose_command, compose_file, is_ready
 from ringroom.testing.server import LiveKitServer, ServerUnavailable
@@ -329,6 +330,21 @@ def test_a_token_carries_the_grants_and_the_key_is_long_enough() -> None:
     assert claims["video"]["room"] == "voice-room"
     assert claims["video"]["roomJoin"] is True
     assert claims["video"]["canPublish"] is False
+
+
+def test_a_token_carries_a_profile() -> None:
+    server = LiveKitServer()
+    ann = Participant(identity="other", name="Ann Lee", metadata="m", attributes={"role": "guest"})
+    token = server.room("talk").token("ann", profile=ann, can_update_own_metadata=True)
+    claims = jwt.decode(token, server.api_secret, algorithms=["HS256"])
+    told = {name: claims[name] for name in ("sub", "name", "metadata", "attributes")}
+    assert told == {
+        "sub": "ann",
+        "name": "Ann Lee",
+        "metadata": "m",
+        "attributes": {"role": "guest"},
+    }
+    assert claims["video"]["canUpdateOwnMetadata"] is True
 
 
 def test_rooms_are_unique_and_know_their_server() -> None:

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ringroom.errors import ConfigurationError, StartupError
+from ringroom.frames import Participant
 from ringroom.testing.backends import (
     API_KEY,
     API_SECRET,
@@ -59,8 +60,9 @@ class LiveKitRoom:
     def url(self) -> str:
         return self.server.url
 
-    def token(self, identity: str, **grants: Any) -> str:
-        return self.server.token(identity, self.name, **grants)
+    def token(self, identity: str, *, profile: Participant | None = None, **grants: Any) -> str:
+        """As `LiveKitServer.token`, for this room."""
+        return self.server.token(identity, self.name, profile=profile, **grants)
 
 
 class LiveKitServer:
@@ -133,20 +135,26 @@ class LiveKitServer:
         """What the server has printed so far; nothing when only ``LIVEKIT_URL`` names it."""
         return self._running().logs()
 
-    def token(self, identity: str, room: str, **grants: Any) -> str:
+    def token(
+        self, identity: str, room: str, *, profile: Participant | None = None, **grants: Any
+    ) -> str:
         """A token that lets ``identity`` into ``room`` for an hour.
 
+        Of ``profile`` it takes the name, metadata and attributes that the room is told.
         ``grants`` are the fields of ``livekit.api.VideoGrants``: ``can_publish=False``, say.
         """
         from livekit import api
 
-        return (
+        token = (
             api.AccessToken(self.api_key, self.api_secret)
             .with_identity(identity)
             .with_ttl(datetime.timedelta(hours=1))
             .with_grants(api.VideoGrants(room_join=True, room=room, **grants))
-            .to_jwt()
         )
+        if profile is not None:
+            token = token.with_name(profile.name).with_metadata(profile.metadata)
+            token = token.with_attributes(dict(profile.attributes))
+        return token.to_jwt()
 
     def room(self, name: str = "room") -> LiveKitRoom:
         """A room that nobody else uses: the name gets a unique ending."""
