@@ -22,6 +22,7 @@ __all__ = ["Relay"]
 
 HOST = "127.0.0.1"
 _MOST = 65_536
+_SECONDS = 10.0  # to be seen by its own thread
 
 
 class Relay:
@@ -42,6 +43,8 @@ class Relay:
         self._addresses: dict[socket.socket, tuple[str, int]] = {}
         self._lost = 0
         self._refuse = 0
+        self._severed = False
+        self._done = threading.Event()  # what it was woken for
         self._thread = threading.Thread(target=self._run, name="relay")
 
     @property
@@ -69,6 +72,15 @@ class Relay:
         with self._lock:
             self._refuse = count
 
+    def sever(self) -> None:
+        """Signalling has ended when this returns, and new connections end as soon as they are made,
+        until `mend`."""
+        self._cut(True)
+
+    def mend(self) -> None:
+        """The end of `sever`."""
+        self._cut(False)
+
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
         """The network is off until the block's end."""
@@ -95,6 +107,13 @@ class Relay:
             self._up = up
         self._wake.send(b"x")
 
+    def _cut(self, severed: bool) -> None:
+        with self._lock:
+            self._severed = severed
+            self._done.clear()
+        self._wake.send(b"x")
+        self._done.wait(_SECONDS)
+
     def _run(self) -> None:
         with selectors.DefaultSelector() as ready:
             for one in (self._listener, self._media, self._woken):
@@ -112,8 +131,11 @@ class Relay:
     def _serve(self, one: socket.socket, ready: selectors.BaseSelector) -> None:
         if one is self._woken:
             one.recv(_MOST)
-            for stream in self._peers:
+            for stream in tuple(self._peers):
                 (self._listen if self._up else self._ignore)(stream, ready)
+                if self._severed:
+                    self._end(stream, ready)
+            self._done.set()
         elif one is self._listener:
             self._accept(ready)
         elif one is self._media:
@@ -141,8 +163,8 @@ class Relay:
 
     def _accept(self, ready: selectors.BaseSelector) -> None:
         client, _ = self._listener.accept()
-        if self._refuse:
-            self._refuse -= 1
+        if self._refuse or self._severed:
+            self._refuse = max(0, self._refuse - 1)
             client.close()
             return
         try:
@@ -168,9 +190,12 @@ class Relay:
         except OSError:
             pass
         for end in (one, other):
-            self._ignore(end, ready)
-            del self._peers[end]
-            end.close()
+            self._end(end, ready)
+
+    def _end(self, one: socket.socket, ready: selectors.BaseSelector) -> None:
+        self._ignore(one, ready)
+        del self._peers[one]
+        one.close()
 
     @staticmethod
     def _listen(one: socket.socket, ready: selectors.BaseSelector) -> None:
