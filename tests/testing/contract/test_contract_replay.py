@@ -31,10 +31,14 @@ CLAIMS = contract.Capabilities(
     mute=True,
     several_people=True,
     several_tracks=True,
+    profiles=True,
+    sources=True,
+    unreliable=True,
     room_end=True,
     lossless_audio=True,
     exact_video=True,
     rotation=True,
+    timestamps=True,
     patience=3.0,
 )
 # What these are about is not in a recording: the application's own time and its own doing.

@@ -13,7 +13,10 @@ from dataclasses import replace
 import pytest
 import wrong_core
 import wrong_inbound
+import wrong_losing
 import wrong_outbound
+import wrong_people
+import wrong_tracks
 from wrong_kit import EVERY, Twist, Wrong, WrongCore
 
 from ringroom.testing import contract
@@ -105,4 +108,5 @@ def test_a_twist_that_does_nothing_is_right() -> None:
     assert report.ok, str(report)
 
 
-assert wrong_inbound.Counting  # its classes are found by being defined
+assert wrong_inbound, wrong_people  # their classes are found by being defined
+assert wrong_tracks, wrong_losing

@@ -72,8 +72,10 @@ class TinyDriver:
         track = head.get("track", "")
         if head["kind"] == "hello":
             self.writer = writer
-            self.present.append(head["who"])
             self.write("welcome", room="tiny room")
+            for who in self.present:
+                self.write("participant_joined", who=who)
+            self.present.append(head["who"])
             for (who, name), sid in self.sids.items():
                 self.write("publish", who=who, track=name, sid=sid)
         elif head["kind"] == "publish":
@@ -101,8 +103,12 @@ class TinyDriver:
     # What the contract calls.
 
     def join(self, who: str) -> None:
-        self.present.append(who)
-        self.tell("participant_joined", who=who)
+        async def enter() -> None:
+            # In one turn: who says hello meanwhile is told of it once.
+            self.present.append(who)
+            self.write("participant_joined", who=who)
+
+        self.run(enter())
 
     def leave(self, who: str) -> None:
         self.present.remove(who)
@@ -116,7 +122,6 @@ class TinyDriver:
 
     def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
         async def publish() -> None:
-            # In one turn: who says hello meanwhile is told of it once.
             sid = self.sids[who, track] = str(next(self.numbers))
             self.write("publish", who=who, track=track, sid=sid)
 

@@ -84,6 +84,12 @@ class CutsShortFrames(Twist):
             super().audio(track, half, rate)
 
 
+@breaks({"frames_have_the_form_that_was_asked_for": "a frame of 320 samples, asked for 50 ms"})
+class KeepsToItsOwnLength(Twist):
+    async def connect(self, provider: Any, sink: Any, options: Any) -> Any:
+        return await super().connect(provider, sink, replace(options, frame_ms=20))
+
+
 @breaks(
     {
         "a_track_of_another_rate_is_converted": r"frames of \(48000, 1\) \(rate, channels\)",
@@ -157,35 +163,35 @@ class OverlooksTheSecondTrack(Counting):
 
 @breaks({"pictures_arrive_in_order_and_once": r"in the order \[0, 1, 3, 2"})
 class SwapsPictures(Counting):
-    def video(self, track: Any, i420: Any, size: Any, rotation: int) -> None:
+    def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
         if self.tick() == 3:
             self.held = i420
             return
-        super().video(track, i420, size, rotation)
+        super().video(track, i420, size, origin)
         if self.held is not None:
-            super().video(track, self.held, size, rotation)
+            super().video(track, self.held, size, origin)
             self.held = None
 
 
 @breaks({"pictures_arrive_in_order_and_once": r"pictures \[2\] came more than once"})
 class RepeatsAPicture(Counting):
-    def video(self, track: Any, i420: Any, size: Any, rotation: int) -> None:
+    def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
         for _ in range(2 if self.tick() == 3 else 1):
-            super().video(track, i420, size, rotation)
+            super().video(track, i420, size, origin)
 
 
 @breaks({"pictures_arrive_byte_for_byte": "1 bytes of picture 0 are not as they were shown"})
 class CorruptsAPicture(Twist):
-    def video(self, track: Any, i420: Any, size: Any, rotation: int) -> None:
+    def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
         i420[-1] ^= 1
-        super().video(track, i420, size, rotation)
+        super().video(track, i420, size, origin)
 
 
 @breaks({"no_picture_is_lost_on_the_way_in": r"pictures \[2\] never came"})
 class DropsAPicture(Counting):
-    def video(self, track: Any, i420: Any, size: Any, rotation: int) -> None:
+    def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
         if self.tick() != 3:
-            super().video(track, i420, size, rotation)
+            super().video(track, i420, size, origin)
 
 
 @breaks(
@@ -201,15 +207,21 @@ class NamesSomebodyElse(Twist):
 
 @breaks({"a_picture_may_grow": r"pictures of \[\(64, 48\), \(64, 48\)\] arrived"})
 class KeepsTheFirstSize(Twist):
-    def video(self, track: Any, i420: Any, size: Any, rotation: int) -> None:
+    def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
         if size == (64, 48):
-            super().video(track, i420, size, rotation)
+            super().video(track, i420, size, origin)
+
+
+@breaks({"pictures_keep_the_time_of_their_source": r"came with \[0, 0, 0, 0\]"})
+class ForgetsTheTime(Twist):
+    def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
+        super().video(track, i420, size, (origin[0], 0))
 
 
 @breaks({"a_picture_keeps_its_rotation": "with rotation 90 arrived with 0"})
 class ForgetsTheRotation(Twist):
-    def video(self, track: Any, i420: Any, size: Any, rotation: int) -> None:
-        super().video(track, i420, size, 0)
+    def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
+        super().video(track, i420, size, (0, origin[1]))
 
 
 # Messages
@@ -270,6 +282,18 @@ class ForgetsTheTopic(Twist):
 class ForgetsTheSender(Twist):
     def data(self, sink: Any, frame: DataFrame) -> None:
         super().data(sink, replace(frame, participant=""))
+
+
+@breaks({"a_message_tells_whether_it_is_sent_again": "may be lost is said to be sent again"})
+class TakesAllForReliable(Twist):
+    def data(self, sink: Any, frame: DataFrame) -> None:
+        super().data(sink, replace(frame, reliable=True))
+
+
+@breaks({"a_message_tells_whether_it_is_sent_again": "sent again is said not to be"})
+class TakesNothingForReliable(Twist):
+    def data(self, sink: Any, frame: DataFrame) -> None:
+        super().data(sink, replace(frame, reliable=False))
 
 
 # Events

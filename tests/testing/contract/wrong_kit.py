@@ -89,9 +89,10 @@ class Twist(Wrong):
         track.audio(flat.data, rate, samples.shape[1])
 
     def video(
-        self, track: TrackSink, i420: np.ndarray, size: tuple[int, int], rotation: int
+        self, track: TrackSink, i420: np.ndarray, size: tuple[int, int], origin: tuple[int, int]
     ) -> None:
-        track.video(np.ascontiguousarray(i420).data, size, rotation, 0)
+        """``origin`` is (rotation, timestamp_us)."""
+        track.video(np.ascontiguousarray(i420).data, size, *origin)
 
     def muted(self, track: TrackSink, muted: bool) -> None:
         track.muted(muted)
@@ -124,6 +125,9 @@ class Twist(Wrong):
 
     def clear(self, playout: Playout) -> float:
         return playout.clear()
+
+    async def close_playout(self, playout: Playout) -> None:
+        await playout.close()
 
     async def send_data(self, provider: Provider, frame: DataFrame) -> None:
         await provider.send_data(frame)
@@ -194,7 +198,8 @@ class TwistedTrack:
     def video(
         self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
     ) -> None:
-        self.twist.video(self.inner, np.frombuffer(i420, np.uint8).copy(), size, rotation)
+        origin = (rotation, timestamp_us)
+        self.twist.video(self.inner, np.frombuffer(i420, np.uint8).copy(), size, origin)
 
     def muted(self, muted: bool) -> None:
         self.twist.muted(self.inner, muted)
@@ -218,7 +223,7 @@ class TwistedPlayout(Playout):
         return self.twist.clear(self.inner)
 
     async def close(self) -> None:
-        await self.inner.close()
+        await self.twist.close_playout(self.inner)
 
 
 class WrongCore(Wrong):

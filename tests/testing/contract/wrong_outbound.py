@@ -21,7 +21,8 @@ def copied(frame: Any) -> Any:
     """The frame's memory belongs to the lane once `play` returns."""
     if isinstance(frame, AudioFrame):
         return frame.replace(samples=frame.samples.copy())
-    return VideoFrame(frame.data.copy(), frame.width, frame.height)
+    origin = {"rotation": frame.rotation, "timestamp_us": frame.timestamp_us}
+    return VideoFrame(frame.data.copy(), frame.width, frame.height, **origin)
 
 
 @breaks({"who_opens_is_in_a_room": "does not tell the room's name"})
@@ -134,6 +135,13 @@ class MixesOurTracks(Twist):
 class RenamesOurTrack(Twist):
     async def publish(self, provider: Any, track: Any) -> Playout:
         return await super().publish(provider, replace(track, name="track-1"))
+
+
+@breaks({"a_track_of_ours_is_published_under_its_name": r"are \[.*'voice 2'\]"})
+class PublishesOneMore(Twist):
+    async def publish(self, provider: Any, track: Any) -> Playout:
+        await super().publish(provider, replace(track, name=f"{track.name} 2"))
+        return await super().publish(provider, track)
 
 
 @breaks(
@@ -259,7 +267,15 @@ class DropsOurPicture(Counting):
 @breaks({"a_picture_of_ours_keeps_its_rotation": "was seen with 0"})
 class ForgetsOurRotation(Twist):
     async def play(self, playout: Playout, frame: Any) -> None:
-        await super().play(playout, copied(frame))
+        await super().play(playout, VideoFrame(frame.data.copy(), frame.width, frame.height))
+
+
+@breaks({"pictures_of_ours_keep_their_time": r"came with \[0, 0, 0, 0\]"})
+class ForgetsOurTime(Twist):
+    async def play(self, playout: Playout, frame: Any) -> None:
+        if isinstance(frame, VideoFrame):
+            frame = VideoFrame(frame.data.copy(), frame.width, frame.height)
+        await super().play(playout, frame)
 
 
 @breaks({"a_picture_of_ours_may_grow": r"pictures of \[\(64, 48\)\] were seen"})
@@ -327,7 +343,25 @@ class ForgetsOurTopic(Twist):
         await super().send_data(provider, replace(frame, topic=""))
 
 
-@breaks({"a_message_reaches_whom_it_is_for": "the message to 'ben' reached 'ann' too"})
+@breaks({"a_message_of_ours_is_sent_again_as_we_say": "and it was sent reliably"})
+class SendsAllReliably(Twist):
+    async def send_data(self, provider: Any, frame: DataFrame) -> None:
+        await super().send_data(provider, replace(frame, reliable=True))
+
+
+@breaks({"a_message_of_ours_is_sent_again_as_we_say": "was not sent reliably"})
+class SendsNothingReliably(Twist):
+    async def send_data(self, provider: Any, frame: DataFrame) -> None:
+        await super().send_data(provider, replace(frame, reliable=False))
+
+
+@breaks({"a_message_reaches_whom_it_is_for": r"reached \['ben'\]"})
+class TellsTheFirstAlone(Twist):
+    async def send_data(self, provider: Any, frame: DataFrame) -> None:
+        await super().send_data(provider, replace(frame, to=frame.to[:1]))
+
+
+@breaks({"a_message_reaches_whom_it_is_for": r"reached \['ann', 'ben', 'eve'\]"})
 class TellsEverybody(Twist):
     async def send_data(self, provider: Any, frame: DataFrame) -> None:
         await super().send_data(provider, replace(frame, to=()))

@@ -8,7 +8,7 @@ from typing import Any
 from ringroom.client import Receiver, Transport
 from ringroom.frames import AudioFrame, Event, EventKind
 from ringroom.testing import sources
-from ringroom.testing.contract.hearing import collect, say
+from ringroom.testing.contract.hearing import collect, listen, say
 from ringroom.testing.contract.promise import broken, expect, promise
 from ringroom.testing.contract.score import RATE, Score
 from ringroom.testing.contract.subject import Stage, Subject
@@ -199,25 +199,23 @@ def a_lost_connection_is_told(subject: Subject) -> None:
         expect_sequence(events_until(receiver, wanted[-1], stage), wanted)
 
 
-@promise("audio_in", "connection_loss")
+@promise("audio_in", "events", "connection_loss")
 def sound_goes_on_after_a_loss(subject: Subject) -> None:
     """When the connection is back, sound comes in again, to the same reader."""
-    with subject.opened(kinds=("audio",)) as (transport, stage):
+    with subject.opened(kinds=("audio", "event")) as (transport, stage):
         receiver = transport.recv(timeout=stage.patience)
         say(stage, Score(stage.capabilities))
-        next(receiver)
+        stage.until(lambda: transport.stats().received.sent, "sound coming in")
         stage.driver.lose_connection()
         stage.driver.restore_connection()
+        events_until(receiver, ("connection_back", ""), stage)
         score = Score(stage.capabilities, seed=1)
         stage.driver.speak("ann", "mic", score.frame)
-        heard: list[AudioFrame] = []
-
-        def again(items: list[Any]) -> bool:
-            heard[:] = items[-score.count * 2 :]
-            return any(score.end in score.read(f.samples, f.sample_rate) for f in heard[-1:])
-
-        collect(receiver, again, 2 * stage.patience)
-        expect(again(heard), "what was said after the connection was back never arrived")
+        heard = listen(receiver, score, stage)
+        expect(
+            score.end in heard.numbers,
+            "what was said after the connection was back never arrived",
+        )
 
 
 @promise("audio_out", "events", "connection_loss")

@@ -6,7 +6,7 @@ It is also the model for a driver of your own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -27,12 +27,15 @@ FAKE = Capabilities(
     data_out=True,
     topics=True,
     addressing=True,
+    unreliable=True,
     events=True,
     unpublish=True,
     mute=True,
     several_people=True,
     several_tracks=True,
     people=True,
+    profiles=True,
+    sources=True,
     room_end=True,
     removal=True,
     broken_connection=True,
@@ -44,6 +47,7 @@ FAKE = Capabilities(
     lossless_audio=True,
     exact_video=True,
     rotation=True,
+    timestamps=True,
 )
 """All there is."""
 APP = "app"
@@ -56,15 +60,24 @@ class FakeDriver:
         self._room = room
         self._people: dict[str, FakeParticipant] = {}
         self._tracks: dict[tuple[str, str], Microphone | Camera] = {}
+        self._profiles: dict[str, tuple[str, str, Mapping[str, str]]] = {}
 
     def join(self, who: str) -> None:
-        self._people[who] = self._room.join(who)
+        self._people[who] = self._room.join(who, *self._profiles.get(who, ()))
 
     def leave(self, who: str) -> None:
         self._people[who].leave()
 
     def people(self) -> Collection[str]:
         return {one.identity for one in self._room.participants}
+
+    def describe(self, who: str, name: str, metadata: str, attributes: Mapping[str, str]) -> None:
+        self._profiles[who] = (name, metadata, attributes)
+        if who in self._people:
+            person = self._people[who]
+            person.set_name(name)
+            person.set_metadata(metadata)
+            person.set_attributes({**dict.fromkeys(person.info.attributes, ""), **attributes})
 
     def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
         self._tracks[who, track] = self._people[who].publish_audio(track, sample_rate, channels)
@@ -92,6 +105,9 @@ class FakeDriver:
     def send_data(self, who: str, payload: bytes, topic: str, to: tuple[str, ...]) -> None:
         self._people[who].send_data(payload, topic=topic, to=to)
 
+    def send_unreliably(self, who: str, payload: bytes) -> None:
+        self._people[who].send_data(payload, reliable=False)
+
     def heard(self, track: str) -> AudioFrame | None:
         with contextlib.suppress(LookupError):
             recording = self._room.heard(track)
@@ -111,6 +127,11 @@ class FakeDriver:
     def tracks(self) -> Collection[str]:
         applications = self._room.applications
         return applications[APP].tracks.keys() if APP in applications else ()
+
+    def source(self, track: str) -> str:
+        applications = self._room.applications
+        info = applications[APP].tracks.get(track) if APP in applications else None
+        return info.source if info is not None else ""
 
     def close_room(self) -> None:
         self._room.close_room()

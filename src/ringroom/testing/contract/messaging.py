@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from ringroom.errors import FrameError
 from ringroom.frames import DataFrame, EventKind
 from ringroom.testing.contract.hearing import collect, following
-from ringroom.testing.contract.promise import broken, expect, expect_error, promise
+from ringroom.testing.contract.promise import broken, expect, expect_error, pause, promise
 from ringroom.testing.contract.subject import Stage, Subject
 
 COUNT = 20
 EVERY_BYTE = bytes(range(256))
 # More than any pipe on the way holds by itself, in small messages.
 MANY = 300
+# What may be lost is sent again by who waits for it.
+AGAIN_SECONDS = 0.1
 
 
 def ann_sends(subject: Subject, payloads: Sequence[bytes], topic: str = "") -> list[DataFrame]:
@@ -145,6 +148,27 @@ def a_message_names_its_sender(subject: Subject) -> None:
     expect(who == "ann", f"'ann' sent the message, it is said to be of {who!r}")
 
 
+@promise("data_in", "unreliable")
+def a_message_tells_whether_it_is_sent_again(subject: Subject) -> None:
+    """A received message tells whether its sender wants it sent again when it is lost."""
+    with subject.opened(kinds=("data",)) as (transport, stage):
+        receiver = transport.recv(timeout=AGAIN_SECONDS)
+        stage.driver.send_data("ann", b"sure", "", ())
+        [sure] = stage.until(lambda: collect(receiver, bool, AGAIN_SECONDS)[0], "the message")
+
+        def perhaps() -> DataFrame | None:
+            stage.driver.send_unreliably("ann", b"perhaps")
+            items, _ = collect(receiver, bool, AGAIN_SECONDS)
+            return items[0] if items else None
+
+        lossy = stage.until(perhaps, "a message that may be lost")
+        expect(sure.reliable, "a message that is sent again is said not to be")
+        expect(
+            lossy is not None and not lossy.reliable,
+            "a message that may be lost is said to be sent again",
+        )
+
+
 @promise("data_out")
 def messages_of_ours_arrive_in_order(subject: Subject) -> None:
     """What we send first is received first."""
@@ -196,21 +220,39 @@ def a_message_of_ours_keeps_its_topic(subject: Subject) -> None:
     expect(topic == "weather/münchen", f"the topic 'weather/münchen' was received as {topic!r}")
 
 
+@promise("data_out", "unreliable")
+def a_message_of_ours_is_sent_again_as_we_say(subject: Subject) -> None:
+    """A message is sent again when it is lost, unless we say ``reliable=False``."""
+    with subject.opened(kinds=()) as (transport, stage):
+        transport.send_data(b"sure", timeout=stage.patience)
+        found = {one.payload: one.reliable for one in received(stage, b"sure")}
+        end = time.monotonic() + stage.patience
+        while b"perhaps" not in found and time.monotonic() < end:
+            transport.send_data(b"perhaps", reliable=False, timeout=stage.patience)
+            pause(AGAIN_SECONDS)
+            found |= {one.payload: one.reliable for one in stage.driver.received("ann")}
+        expect(b"perhaps" in found, "a message with reliable=False was never received")
+        expect(found[b"sure"], "a message of ours was not sent reliably")
+        expect(not found[b"perhaps"], "reliable=False was asked for, and it was sent reliably")
+
+
 @promise("data_out", "addressing", "several_people")
 def a_message_reaches_whom_it_is_for(subject: Subject) -> None:
     """A message with ``to=`` reaches those it names and nobody else."""
     with subject.opened(kinds=()) as (transport, stage):
-        stage.driver.join("ben")
-        transport.send_data(b"secret", to=["ben"], timeout=stage.patience)
+        addressed = ("ben", "eve")
+        for who in addressed:
+            stage.driver.join(who)
+        transport.send_data(b"secret", to=addressed, timeout=stage.patience)
         transport.send_data(b"end", timeout=stage.patience)
 
         def payloads(who: str) -> list[bytes]:
             return [message.payload for message in stage.driver.received(who)]
 
-        for who in ("ann", "ben"):
+        for who in ("ann", *addressed):
             stage.until(lambda who=who: b"end" in payloads(who), f"{who} receiving")  # type: ignore[misc]
-        expect(b"secret" in payloads("ben"), "the message to 'ben' did not reach him")
-        expect(b"secret" not in payloads("ann"), "the message to 'ben' reached 'ann' too")
+        reached = {who for who in ("ann", *addressed) if b"secret" in payloads(who)}
+        expect(reached == {*addressed}, f"the message to {addressed} reached {sorted(reached)}")
 
 
 @promise("data_out", "connection_loss", "broken_connection")

@@ -25,6 +25,8 @@ from ringroom.testing.contract.subject import Stage, Subject
 COUNT = 6
 # An encoder drops what comes faster than pictures do.
 CODED_SECONDS = 0.1
+# Of a source's own clock, which may stand anywhere and go at any pace.
+TIMES_US = [7, 40_007, 5_000_000_000_000, 5_000_000_000_001]
 
 
 def ann_shows(subject: Subject) -> list[VideoFrame]:
@@ -159,6 +161,26 @@ def a_picture_keeps_its_rotation(subject: Subject) -> None:
         expect(got == 90, f"a picture shown with rotation 90 arrived with {got}")
 
 
+@promise("video_in", "exact_video", "timestamps")
+def pictures_keep_the_time_of_their_source(subject: Subject) -> None:
+    """A picture arrives with the timestamp that its source gave it."""
+    with subject.opened(kinds=("video",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        stage.driver.publish_video("ann", "camera")
+        for number, time_us in enumerate(TIMES_US):
+            stage.driver.show("ann", "camera", stamped(number, time_us))
+        expect_times(pictures_until(receiver, len(TIMES_US) - 1, stage))
+
+
+def stamped(number: int, time_us: int) -> VideoFrame:
+    return VideoFrame(picture(number).data, WIDTH, HEIGHT, timestamp_us=time_us)
+
+
+def expect_times(pictures: Sequence[VideoFrame]) -> None:
+    found = [one.timestamp_us for one in pictures]
+    expect(found == TIMES_US, f"pictures of the times {TIMES_US} came with {found}")
+
+
 @promise("video_in", "exact_video")
 def after_a_stall_the_newest_picture_comes(subject: Subject) -> None:
     """A reader that was busy for longer than ``max_age`` goes on with the newest picture."""
@@ -213,3 +235,12 @@ def a_picture_of_ours_keeps_its_rotation(subject: Subject) -> None:
         transport.send(shown, timeout=stage.patience)
         got = seen(stage, 0)[0].rotation
         expect(got == 90, f"a picture that we showed with rotation 90 was seen with {got}")
+
+
+@promise("video_out", "exact_video", "timestamps")
+def pictures_of_ours_keep_their_time(subject: Subject) -> None:
+    """A picture that we show is seen with the timestamp that we gave it."""
+    with subject.opened(kinds=()) as (transport, stage):
+        for number, time_us in enumerate(TIMES_US):
+            transport.send(stamped(number, time_us), timeout=stage.patience)
+        expect_times(seen(stage, len(TIMES_US) - 1))

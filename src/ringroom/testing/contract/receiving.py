@@ -154,12 +154,15 @@ def expect_tone(
 def frames_have_the_form_that_was_asked_for(subject: Subject) -> None:
     """Received frames have the transport's sample rate, channels and length."""
     score = Score(subject.capabilities)
-    heard = ann_says(subject, score, frame_ms=20, sample_rate=RATE, channels=1)
-    for frame in heard.frames:
-        expect(frame.sample_rate == RATE, f"a frame of {frame.sample_rate} Hz, asked for {RATE}")
-        expect(frame.channels == 1, f"a frame of {frame.channels} channels, asked for 1")
-        length = len(frame.samples)
-        expect(length == RATE // 50, f"a frame of {length} samples, asked for 20 ms ({RATE // 50})")
+    for frame_ms in (20, 50):  # the default, and one that no provider has by itself
+        wanted = RATE * frame_ms // 1000
+        heard = ann_says(subject, score, frame_ms=frame_ms, sample_rate=RATE, channels=1)
+        for frame in heard.frames:
+            rate, channels, length = frame.sample_rate, frame.channels, len(frame.samples)
+            expect(rate == RATE, f"a frame of {rate} Hz, asked for {RATE}")
+            expect(channels == 1, f"a frame of {channels} channels, asked for 1")
+            what = f"a frame of {length} samples, asked for {frame_ms} ms ({wanted})"
+            expect(length == wanted, what)
 
 
 @promise("audio_in", "conversion")

@@ -147,12 +147,12 @@ def two_tracks_of_ours_do_not_mix(subject: Subject) -> None:
 
 @promise("audio_out")
 def a_track_of_ours_is_published_under_its_name(subject: Subject) -> None:
-    """The others see our track by the name that we gave it."""
+    """The others see our track by the name that we gave it, and no other."""
     with subject.opened(kinds=()) as (transport, stage):
         silence = AudioFrame(sources.silence(0.1, RATE), RATE, track="voice")
         transport.send(silence, timeout=stage.patience)
         tracks = stage.until(stage.driver.tracks, "a track of ours being published")
-        expect("voice" in tracks, f"a track 'voice' was sent on, published are {sorted(tracks)}")
+        expect({*tracks} == {"voice"}, f"we sent on 'voice', published are {sorted(tracks)}")
 
 
 @promise("audio_out")

@@ -54,6 +54,8 @@ class Capabilities:
     """Messages carry a topic."""
     addressing: bool = False
     """Messages can be meant for some of the people only."""
+    unreliable: bool = False
+    """Messages tell whether they are sent again when they are lost (``send_unreliably``)."""
     events: bool = False
     """What happens in the room is told: who comes and goes, tracks, the connection (``leave``)."""
     unpublish: bool = False
@@ -66,6 +68,10 @@ class Capabilities:
     """One participant, and the application, can have several tracks at a time."""
     people: bool = False
     """The driver knows who is in the room (``people``)."""
+    profiles: bool = False
+    """People have a name, metadata and attributes that can change (``describe``)."""
+    sources: bool = False
+    """Tracks tell what they are of: a microphone, a camera, a screen (``source``)."""
     room_end: bool = False
     """The room can end by itself (``close_room``)."""
     removal: bool = False
@@ -88,6 +94,8 @@ class Capabilities:
     """Pictures arrive byte for byte; otherwise by the number that is written into them."""
     rotation: bool = False
     """Pictures carry a rotation."""
+    timestamps: bool = False
+    """Pictures carry the time that their source gave them."""
     max_data: int = 62_000
     """Bytes of the largest message."""
     level_tolerance: float = 0.3
@@ -118,11 +126,15 @@ class Driver(Protocol):
     def people(self) -> Collection[str]:
         """The identities of all who are in the room, the application's too."""
 
+    def describe(self, who: str, name: str, metadata: str, attributes: Mapping[str, str]) -> None:
+        """Somebody has that name, metadata and attributes from now on, and no others. Who is not
+        in the room yet comes in with them."""
+
     def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
-        """A track of sound begins."""
+        """A track of sound begins, of a microphone."""
 
     def publish_video(self, who: str, track: str) -> None:
-        """A track of pictures begins."""
+        """A track of pictures begins, of a camera."""
 
     def unpublish(self, who: str, track: str) -> None:
         """A track ends, after what was spoken on it."""
@@ -138,7 +150,10 @@ class Driver(Protocol):
         """Show one picture."""
 
     def send_data(self, who: str, payload: bytes, topic: str, to: tuple[str, ...]) -> None:
-        """Send a message, to everybody or to the identities in ``to``."""
+        """Send a message, to everybody or to the identities in ``to``; reliably."""
+
+    def send_unreliably(self, who: str, payload: bytes) -> None:
+        """Send a message to everybody that is not sent again when it is lost."""
 
     def heard(self, track: str) -> AudioFrame | None:
         """All sound of the application's track of that name so far; None if there was none."""
@@ -151,6 +166,10 @@ class Driver(Protocol):
 
     def tracks(self) -> Collection[str]:
         """The names of the tracks that the application publishes now."""
+
+    def source(self, track: str) -> str:
+        """What the others are told that the application's track is of: microphone, camera,
+        screen_share or screen_share_audio; empty if there is no such track."""
 
     def close_room(self) -> None:
         """The room ends for everybody."""
