@@ -42,7 +42,7 @@ from ringroom.lanes.lane import (
     LaneWriter,
     ring_capacity,
 )
-from ringroom.lanes.live import LiveWriter
+from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.memory import Counter, Segment
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.ring import max_payload
@@ -574,6 +574,80 @@ def test_a_flush_counts_frames_and_gives_all_room_back(
     assert writer.in_use == 0, "a single frame's room as well"
     assert row.snapshot().dropped_flushed == 6
     assert reader.discard() == 0
+
+
+def test_a_successor_begins_behind_what_was_dropped_as_well(ends: ExitStack, clock: Clock) -> None:
+    """The ring is wide, so nothing of it was given back when the reader died."""
+    writer, reader, row = live_lane(ring_capacity(2_000, 100), clock)
+    ends.callback(writer.close)
+    writer.event(muted(0))
+    for number in range(3):
+        assert writer.send(audio(48, number), clock.now)
+    clock.pass_ms(300)
+    for number in range(3, 6):
+        assert writer.send(audio(48, number), clock.now)
+    assert isinstance(reader.receive_nowait(), Event)
+    assert content(reader.receive_nowait()) == content(audio(48, 3))
+    reader.close()
+    assert row.snapshot().dropped_stale == 3
+    position, waiting = writer.succeed()
+    successor = LiveReader(
+        duplicate(writer.descriptors()),
+        row,
+        TRACK,
+        max_age_ns=200_000_000,
+        clock=clock,
+        start=(position, waiting),
+    )
+    ends.callback(successor.close)
+    assert content(successor.receive_nowait()) == content(audio(48, 4))
+    assert content(successor.receive_nowait()) == content(audio(48, 5))
+    assert successor.receive_nowait() is None
+    assert row.snapshot().lost == 1, "what was taken and not done"
+
+
+def test_a_successor_begins_behind_what_was_flushed_and_taken(ends: ExitStack) -> None:
+    writer, reader, row = reliable_lane(ring_capacity(2_000, 100))
+    ends.callback(writer.close)
+    for number in range(2):
+        writer.send_nowait(audio(48, number), 0)
+    assert reader.discard() == 2
+    for number in range(2, 4):
+        writer.send_nowait(audio(48, number), 0)
+    assert content(reader.receive_nowait()) == content(audio(48, 2))
+    reader.close()
+    successor = ReliableReader(duplicate(writer.descriptors()), row, TRACK, start=writer.succeed())
+    ends.callback(successor.close)
+    assert content(successor.receive_nowait()) == content(audio(48, 3))
+    assert successor.receive_nowait() is None
+
+
+def test_what_a_dead_reader_had_not_heard_of_is_announced_once(
+    ends: ExitStack, portable: bool
+) -> None:
+    writer, reader, row = reliable_lane(ring_capacity(2_000, 8), portable=portable)
+    ends.callback(writer.close)
+    writer.send_nowait(audio(48, 0), 0)
+    reader.close()
+    successor = ReliableReader(duplicate(writer.descriptors()), row, TRACK, start=writer.succeed())
+    ends.callback(successor.close)
+    assert content(successor.receive_nowait()) == content(audio(48, 0))
+    assert successor.receive_nowait() is None
+    writer.send_nowait(audio(48, 1), 0)
+    assert content(successor.receive_nowait()) == content(audio(48, 1))
+
+
+def test_nothing_is_remembered_of_a_frame_that_is_gone(ends: ExitStack) -> None:
+    writer, reader, _ = reliable_lane(picture_ring(8))
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    for number in range(3):
+        writer.send_nowait(video(*PICTURE, number), 0)
+        kept = reader.receive_nowait()
+        assert len(reader._references) == 1
+        del kept
+        gc.collect()
+        assert not reader._references
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4, 6])

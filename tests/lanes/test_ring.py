@@ -361,3 +361,41 @@ def test_a_record_of_an_unknown_mark_is_refused() -> None:
     reader.announce(16)
     with pytest.raises(WireError, match="neither record nor skip"):
         reader.take()
+
+
+@pytest.mark.parametrize("position", [-16, 8])
+def test_a_reader_begins_at_a_record_or_not_at_all(position: int) -> None:
+    with pytest.raises(WireError, match=f"begins at {position}"):
+        RingReader(memoryview(bytearray(64)), position)
+
+
+def test_of_what_is_left_for_a_successor_a_skip_is_no_record() -> None:
+    memory = memoryview(bytearray(128))
+    writer, reader = RingWriter(memory), RingReader(memory)
+    assert push(writer, b"a" * 24)
+    assert push(writer, b"b" * 24)
+    assert push(writer, b"c" * 24)
+    reader.announce(writer.announce())
+    for _ in range(2):
+        slot = reader.take()
+        assert slot is not None
+        slot.released = True
+    writer.credit(reader.collect())
+    # Of the ring's last 32 bytes the first half takes this, the other a skip.
+    assert push(writer, b"d" * 8)
+    assert push(writer, b"e" * 24)
+    writer.announce()
+    position, waiting = writer.succeed(2)
+    successor = RingReader(memory, position)
+    successor.announce(waiting)
+    taken = [bytes(slot.payload) for slot in iter(successor.take, None)]
+    assert taken == [b"d" * 8, b"e" * 24]
+
+
+def test_a_successor_gets_no_more_than_there_is() -> None:
+    """The counts of a dead reader are its own: whatever they say, nobody reads beyond."""
+    writer, _ = ring(128)
+    assert push(writer, b"a")
+    assert push(writer, b"b")
+    writer.announce()
+    assert writer.succeed(9) == (0, 32)
