@@ -534,15 +534,48 @@ def test_a_source_that_can_be_held_back_waits_for_tracks_that_nobody_reads() -> 
                 hear(one, number)
                 one.close()
             await t.session.caught_up()
-            last = t.sink.open_patient_track(track("last"), ANN)
-            last.close()
+            for sid in ("last but one", "last"):
+                t.sink.open_patient_track(track(sid), ANN).close()
+            waiting = asyncio.ensure_future(t.session.caught_up())
+            for opened in t.of(m.LaneOpened)[:2]:
+                await turns(50)
+                assert not waiting.done()
+                t.readers.pop(opened.lane).close()
+                t.link.send(m.LaneDone(lane=opened.lane))
+            await until(waiting.done)
+
+
+def test_a_source_that_can_be_held_back_waits_for_workers_as_well() -> None:
+    async def main() -> None:
+        async with there() as t:
+            worker = t.attach(0)
+            t.connect(1)
+            await t.joined()
+            for number in range(MAX_UNREAD_ENDED + 1):
+                t.sink.open_patient_track(track(f"T{number}"), ANN).close()
             waiting = asyncio.ensure_future(t.session.caught_up())
             await turns(50)
             assert not waiting.done()
-            (opened, *_) = t.of(m.LaneOpened)
-            t.readers.pop(opened.lane).close()
-            t.link.send(m.LaneDone(lane=opened.lane))
+            opened = next(one for one in worker.of(m.LaneOpened) if one.kind == "audio")
+            worker.link.send(m.LaneDone(lane=opened.lane))
             await until(waiting.done)
+
+
+def test_a_session_that_fails_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+
+            async def fail() -> None:
+                raise ValueError("nobody thought of that")
+
+            t.session._spawn(fail())
+            async with asyncio.timeout(20):
+                await t.session.done.wait()
+
+    run(main())
+    assert "nobody thought of that" in caplog.text
 
     run(main())
 

@@ -98,6 +98,19 @@ def test_the_end_is_told_once_and_what_came_before_it_first() -> None:
     run(main())
 
 
+def test_the_link_of_a_dead_peer_ends_though_somebody_else_holds_its_end() -> None:
+    async def main() -> None:
+        async with far() as f:
+            f.link.send(ending(1))
+            f.wire.finish()
+            f.wire.finish()
+            assert f.messages == [ending(1)], "what it has said before comes first"
+            assert f.ends == 1
+            assert f.wire.closed
+
+    run(main())
+
+
 def test_nonsense_ends_the_link() -> None:
     async def main() -> None:
         async with far() as there:

@@ -15,7 +15,7 @@ from io_kit import ANN, RATE
 
 from app_kit import Call, until
 from ringroom import messages as m
-from ringroom.errors import ConfigurationError, FrameError, StartupError
+from ringroom.errors import ClosedError, ConfigurationError, FrameError, StartupError
 from ringroom.frames import AudioFrame, Kind, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors, ring_capacity
 from ringroom.lanes.live import LiveWriter
@@ -212,6 +212,18 @@ def test_a_source_is_held_as_long_as_any_of_its_replies_waits(bench: Bench) -> N
     assert frames_of(bench) == [1, 2]
 
 
+def test_a_full_track_does_not_keep_another_from_what_waits_there(bench: Bench) -> None:
+    bench.processor.answer = lambda _: [sound(1, 6.0, "x"), sound(1, 3.0, "y")]
+    send(bench.open("A"), 1)
+    bench.work()
+    samples = 0
+    for _ in range(20):
+        samples += bench.take("y")
+        bench.work()
+    assert samples == 3 * RATE
+    assert bench.take("x") < 6 * RATE
+
+
 def test_a_flush_forgets_what_waits_and_gives_the_source_free(bench: Bench) -> None:
     bench.processor.answer = lambda frame: sound(1, 5.0) if frame.samples[0, 0] == 1 else None
     send(bench.open("A"), 1, 2)
@@ -342,6 +354,7 @@ def test_what_came_before_the_stop_is_handled_and_nothing_after_it(bench: Bench)
     assert writer.send(sound(4), time.monotonic_ns() + SECOND)
     bench.work()
     assert frames_of(bench) == [1, 2]
+    assert writer.row.get(Count.TAKEN) == 3, "from the first that came later the lane is held"
 
 
 def test_a_stop_without_time_handles_nothing_more(bench: Bench) -> None:
@@ -433,6 +446,19 @@ def test_a_spare_that_never_had_a_place_says_goodbye_to_nobody() -> None:
     assert told == [m.WorkerReady, m.WorkerDone]
     theirs.close()
     application.close()
+
+
+def test_who_cannot_say_goodbye_though_it_has_a_place_has_a_problem(bench: Bench) -> None:
+    def stop() -> None:
+        raise ClosedError("the file was closed a moment ago")
+
+    bench.processor.stop = stop  # type: ignore[method-assign]
+    bench.control.send(m.Stop(drain=0.0))
+    bench.worker._loop()
+    bench.worker._finish()
+    (problem,) = [message for message in bench.told() if isinstance(message, m.Problem)]
+    assert (problem.where, problem.count) == ("stop", 1)
+    assert "a moment ago" in problem.summary
 
 
 class Unspeakable(Exception):

@@ -325,7 +325,6 @@ class Worker:
             except WouldBlock:
                 continue
             except Exception as error:  # noqa: BLE001 (told to the pool)
-                waiting.frames.clear()
                 self._tell_problem("reply", error)
             self._release(lane)
 
