@@ -544,6 +544,8 @@ def test_a_source_that_can_be_held_back_waits_for_tracks_that_nobody_reads() -> 
                 t.link.send(m.LaneDone(lane=opened.lane))
             await until(waiting.done)
 
+    run(main())
+
 
 def test_a_source_that_can_be_held_back_waits_for_workers_as_well() -> None:
     async def main() -> None:
@@ -559,6 +561,8 @@ def test_a_source_that_can_be_held_back_waits_for_workers_as_well() -> None:
             opened = next(one for one in worker.of(m.LaneOpened) if one.kind == "audio")
             worker.link.send(m.LaneDone(lane=opened.lane))
             await until(waiting.done)
+
+    run(main())
 
 
 def test_a_session_that_fails_ends(caplog: pytest.LogCaptureFixture) -> None:
@@ -576,8 +580,6 @@ def test_a_session_that_fails_ends(caplog: pytest.LogCaptureFixture) -> None:
 
     run(main())
     assert "nobody thought of that" in caplog.text
-
-    run(main())
 
 
 # The end.
