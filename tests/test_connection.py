@@ -151,6 +151,34 @@ def test_what_cannot_travel_gives_its_descriptors_back() -> None:
     assert descriptors() == before
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plain(ProviderSpec):
+    """Its hand-over brings a descriptor, so there is something to renew."""
+
+    name = "plain"
+
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        raise NotImplementedError
+
+    def handover(self) -> tuple[Self, tuple[int, ...]]:
+        return self, (os.dup(0),)
+
+
+def test_an_opening_that_fails_half_way_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, threads = descriptors(), threading.active_count()
+
+    def fails(self: Connection) -> dict[str, int]:
+        raise ConfigurationError("half of it is said already")
+
+    monkeypatch.setattr(Connection, "_places", fails)
+    connection = Connection(Plain(), {}, "thread")
+    with pytest.raises(ConfigurationError, match="half of it"):
+        connection.open()
+    assert connection.session.closed
+    until(lambda: descriptors() == before)
+    until(lambda: threading.active_count() == threads)
+
+
 def test_who_closes_may_be_quicker_than_who_joins_again(fake_room: FakeRoom) -> None:
     before = descriptors()
     connection = Connection("fake", {"room": fake_room}, "thread")

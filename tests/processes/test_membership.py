@@ -222,6 +222,7 @@ def test_a_refused_token_ends_it_at_once() -> None:
         await scene.start()
         scene.ends(0.0)
         await asyncio.sleep(100.0)
+        assert closes() == [1, 1, 1], "also of the one that was refused"
 
     refused = Stay(refusing("unauthorized", "the server refused the token: expired"))
     scene = play([Stay(joining()), Stay(refusing()), refused], test)
@@ -448,9 +449,9 @@ class Application:
             assert isinstance(message, m.Renew)
             self.asked.append(message.request)
 
-    def renew(self, request: int, number: int) -> None:
+    def renew(self, request: int, number: int, *descriptors: int) -> None:
         blob = dill.dumps((Script(number=number), SessionOptions()))
-        self.link.send(m.Renewed(request=request, blob=blob))
+        self.link.send(m.Renewed(request=request, blob=blob), descriptors)
 
 
 def test_each_try_asks_for_a_fresh_hand_over() -> None:
@@ -473,6 +474,25 @@ def test_each_try_asks_for_a_fresh_hand_over() -> None:
     scene = play([Stay(joining()), Stay(joining())], test)
     assert [number for number, _ in Script.opened] == [0, 72]
     assert scene.told[-1][1] == "joined"
+
+
+def test_a_provider_that_does_not_open_anew_leaves_no_descriptor() -> None:
+    async def test(scene: Scene) -> None:
+        app = Application(scene)
+        await scene.start()
+        scene.ends(0.0)
+        await asyncio.sleep(1.1)
+        reading, writing = os.pipe()
+        app.renew(1, 1, writing)
+        os.close(writing)
+        await asyncio.sleep(0.5)
+        assert len(Script.opened) == 2
+        os.set_blocking(reading, False)
+        assert os.read(reading, 1) == b"", "the hand-over's descriptor is closed"
+        os.close(reading)
+        app.link.close()
+
+    play([Stay(joining()), RoomError("it cannot be opened", reason="unreachable")], test)
 
 
 def test_an_application_that_hands_nothing_over_in_time_or_is_gone() -> None:

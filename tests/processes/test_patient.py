@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
-from io_kit import ANN, MIC, RATE, duplicate, run, until
+from io_kit import ANN, CAMERA, MIC, RATE, duplicate, run, until
 
+from ringroom.colour import i420_size
 from ringroom.errors import StartupError
 from ringroom.frames import Event, EventKind, Participant, TrackInfo
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
@@ -102,6 +103,41 @@ def test_nothing_is_dropped_however_late_the_reader() -> None:
             wanted = [*range(1_000), EventKind.TRACK_MUTED]
             assert await o.received(1, 1_001) == wanted
             await until(o.boxes[0].emptied.is_set)
+
+    run(main())
+
+
+def test_a_picture_that_waits_is_ours_and_not_the_callers() -> None:
+    async def main() -> None:
+        async with owner() as o:
+            track = PatientTrack(o, CAMERA, ANN, o.over.append)
+            picture = np.zeros(i420_size(64, 64), np.uint8)
+            for number in range(50):
+                picture[:] = number
+                track.video(memoryview(picture), (64, 64), 0, number)
+            assert not o.boxes[0].emptied.is_set()
+            found: list[Any] = []
+
+            def more() -> bool:
+                if (item := o.readers[0].receive_nowait()) is not None:
+                    found.append((int(item.data[0]), item.timestamp_us))
+                return len(found) == 50
+
+            await until(more)
+            assert found == [(number, number) for number in range(50)]
+
+    run(main())
+
+
+def test_a_reader_that_is_gone_gets_no_lane_any_more() -> None:
+    async def main() -> None:
+        async with owner() as o:
+            track = PatientTrack(o, CAMERA, ANN, o.over.append)
+            o.closed = True
+            picture = np.zeros(i420_size(64, 64), np.uint8)
+            track.video(memoryview(picture), (64, 64), 0, 0)
+            track.muted(True)
+            assert o.opened == []
 
     run(main())
 

@@ -552,6 +552,53 @@ def test_a_loss_that_comes_with_the_end_of_the_session_does_not_hide_it() -> Non
     run(main())
 
 
+def test_what_a_cancelled_track_has_not_played_is_not_counted_as_played() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 1, 2)
+            b.start()
+            await until(lambda: b.row().get(Count.DONE) == 2)
+            b.task.cancel()
+            await asyncio.wait([b.task])
+            assert b.row().get(Count.CLEARED) == b.row().get(Count.PLAYED) == 2 * 320
+
+    run(main())
+
+
+def test_who_waits_for_sound_that_will_not_play_is_told_as_the_room_is_lost() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 1)
+            b.start()
+            await until(lambda: b.row().get(Count.DONE) == 1)
+            b.source.waiting = b.playout._accepted = 10.0**6
+            b.playout.drain(4, 1, b.answer)
+            looks = b.source.looks
+            await until(lambda: b.source.looks > looks)
+            assert b.answers == []
+            b.playout.interrupt()
+            await until(lambda: b.answers == [(4, 0.0)])
+
+    run(main())
+
+
+def test_the_lane_before_is_given_back_though_nothing_has_come_in_the_next() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 1)
+            b.start()
+            await until(lambda: b.row().get(Count.DONE) == 1)
+            await turns()
+            (before,) = b.playout._readers
+            b.playout.replace(b.lane()[1])
+            await until(lambda: before.fileno() < 0)
+
+    run(main())
+
+
 @contextlib.asynccontextmanager
 async def messages() -> AsyncIterator[Any]:
     with contextlib.closing(StatisticsTable.create()) as table:
@@ -580,6 +627,14 @@ def test_messages_wait_for_the_next_room_and_the_one_under_way_is_told() -> None
                 return
             await asyncio.Event().wait()
 
+    class Slow(Outside):
+        waits, waiting = True, False
+
+        async def send_data(self, frame: DataFrame) -> None:
+            self.waiting = True
+            await until(lambda: not self.waits)
+            await super().send_data(frame)
+
     async def main() -> None:
         async with messages() as (writer, data, failed, row):
             answers: list[int] = []
@@ -587,15 +642,18 @@ def test_messages_wait_for_the_next_room_and_the_one_under_way_is_told() -> None
             first = Hangs()
             running = asyncio.ensure_future(data.run(first))
             await until(lambda: row.snapshot().taken == 2)
-            data.drain(1, 2, lambda number, _: answers.append(number))
             data.interrupt()
             data.interrupt()
             assert await running is False
             assert [str(error) for error in failed] == [
                 "the room was lost while a message was sent"
             ]
-            second = Outside()
+            second = Slow()
+            data.drain(1, 2, lambda number, _: answers.append(number))
             running = asyncio.ensure_future(data.run(second))
+            await until(lambda: second.waiting)
+            assert answers == [1], "what is lost is not waited for"
+            second.waits = False
             await until(lambda: second.sent == [b"c"])
             assert (first.sent, answers) == ([b"a"], [1])
             counts = row.snapshot()

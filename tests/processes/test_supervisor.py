@@ -321,6 +321,30 @@ def test_spares_that_die_again_and_again_are_left_alone_until_one_is_wanted() ->
     assert "fail" in actions(supervisor.on(4, H.EXITED, 6.0))
 
 
+def test_spares_that_die_at_once_are_started_slower_and_slower() -> None:
+    supervisor = started(Care(places=1, spares=1, restarts=9, window=100.0))
+    starts, now = [], 2.0
+    for child in range(2, 6):
+        supervisor.on(child, H.READY, now)
+        orders = supervisor.on(child, H.EXITED, now)
+        if "spawn" not in actions(orders):
+            due = supervisor.due()
+            assert due is not None
+            now = due
+            assert actions(supervisor.tick(now)) == ["spawn"]
+        starts.append(round(now, 6))
+    assert starts == [2.0, 2.1, 2.3, 2.7]
+
+
+def test_a_failure_is_told_once() -> None:
+    supervisor = Supervisor(Care(places=2, restarts=0))
+    for order in supervisor.begin(0.0):
+        supervisor.on(order.child, H.READY, 0.0)
+    supervisor.seat(0.0)
+    assert actions(supervisor.on(1, H.EXITED, 5.0)) == ["bury", "tell lost", "fail"]
+    assert actions(supervisor.on(2, H.EXITED, 5.0)) == ["bury"]
+
+
 def test_however_many_spares_have_died_few_are_remembered() -> None:
     supervisor = started(Care(places=1, spares=1, restarts=1, window=10.0))
     now = 100.0
