@@ -42,10 +42,10 @@ from ringroom.lanes.lane import (
     LaneWriter,
     ring_capacity,
 )
-from ringroom.lanes.live import LiveReader, LiveWriter
+from ringroom.lanes.live import MAX_OWED, LiveReader, LiveWriter
 from ringroom.lanes.memory import Counter, Segment
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
-from ringroom.lanes.ring import max_payload
+from ringroom.lanes.ring import Slot, max_payload
 from ringroom.lanes.statistics import Count
 
 PICTURE = (256, 200)  # 76,800 bytes: lent, not copied
@@ -574,6 +574,46 @@ def test_a_flush_counts_frames_and_gives_all_room_back(
     assert writer.in_use == 0, "a single frame's room as well"
     assert row.snapshot().dropped_flushed == 6
     assert reader.discard() == 0
+
+
+def test_of_events_beyond_the_bound_the_last_is_kept(ends: ExitStack, clock: Clock) -> None:
+    writer, reader, _ = live_lane(mmap.PAGESIZE, clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    for number in range(MAX_OWED + 100):
+        writer.event(muted(number))
+    found: list[str] = []
+    while not (writer.settle() and not reader.pending):
+        while (item := reader.receive_nowait()) is not None:
+            assert isinstance(item, Event)
+            found.append(item.reason)
+        reader.absorb()
+    while isinstance(item := reader.receive_nowait(), Event):
+        found.append(item.reason)
+    assert found[-1] == str(MAX_OWED + 99), "how it is now"
+    assert found[:-1] == [str(number) for number in range(len(found) - 1)], "the first, in order"
+
+
+def test_a_stale_frame_is_counted_before_its_room_is_given_back(
+    ends: ExitStack, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes after a reader that dies there finds its place by the counts."""
+    writer, reader, row = live_lane(ring_capacity(2_000, 8), clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    for number in range(3):
+        assert writer.send(audio(480, number), clock.now)
+    clock.pass_ms(300)
+    counted: list[int] = []
+    release = reader._release
+
+    def look(slot: Slot) -> None:
+        counted.append(row.get(Count.DROPPED_STALE))
+        release(slot)
+
+    monkeypatch.setattr(reader, "_release", look)
+    assert reader.receive_nowait() is None
+    assert counted == [1, 2, 3]
 
 
 def test_a_successor_begins_behind_what_was_dropped_as_well(ends: ExitStack, clock: Clock) -> None:

@@ -255,6 +255,7 @@ def test_a_room_that_ends_by_itself_is_over() -> None:
         scene.ends(1.0, error="", reason="removed from the room")
         scene.ends(2.0)
         await asyncio.sleep(100.0)
+        assert not scene.membership.hears
 
     scene = play([Stay(joining())], test)
     assert scene.told == [(0.0, "joined"), (1.0, "over", "removed from the room")]
@@ -373,6 +374,21 @@ def test_a_room_that_comes_and_goes_is_one_outage() -> None:
     joins = [at for at, what, *_ in scene.told if what == "joined"]
     assert joins == [0.0, 1.0, 4.0, 9.0, 14.0]
     assert scene.told[-1] == (16.0, "over", "wire")
+
+
+def test_a_try_without_an_answer_does_not_hide_why_the_one_before_failed() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.start()
+        scene.ends(0.0)
+        await asyncio.sleep(1.5)
+        assert not scene.membership.hears, "nothing counts that a provider says between two tries"
+        await asyncio.sleep(100.0)
+
+    policy = Reconnect(retries=4, backoff=1.0, longest=4.0, jitter=0.0, deadline=10.0)
+    script = [Stay(joining()), Stay(refusing(text="no seat")), Stay(joining(after=10**6))]
+    scene = play(script, test, policy, connect_timeout=100.0)
+    assert scene.told[-1] == (10.0, "over", "wire")
+    assert str(scene.error).endswith("the last time: no seat")
 
 
 def test_whoever_waits_for_the_room_gets_the_next_one() -> None:

@@ -84,6 +84,19 @@ def test_descriptors_that_nobody_takes_are_closed(answer: str) -> None:
     run(main())
 
 
+def test_an_answer_that_comes_when_nobody_asks_any_more_leaves_no_descriptor() -> None:
+    async def main() -> None:
+        async with asking() as (renewing, application):
+            with pytest.raises(RoomError, match="not minted within 0 s"):
+                await renewing.ask(0)
+            with pipe() as (reading, writing):
+                application.send(m.Renewed(request=1, blob=b"blob"), (writing,))
+                os.close(writing)
+                await until(lambda: other_end_is_closed(reading))
+
+    run(main())
+
+
 def test_who_gives_up_as_the_answer_comes_leaves_no_descriptor() -> None:
     async def main() -> None:
         async with asking() as (renewing, application):

@@ -187,6 +187,51 @@ def texts(items: list[Any]) -> list[Any]:
 # Who sends what.
 
 
+@pytest.mark.parametrize(
+    ("others", "done", "ends"),
+    [
+        ([], 1, True),
+        ([track("T2", "bob")], 2, True),
+        ([track("T2")], 1, False),
+        ([track("T2")], 0, False),
+    ],
+    ids=["alone", "another ends after it", "one more is answered", "nothing has ended"],
+)
+def test_a_reply_that_a_dead_worker_was_about_to_end(
+    others: list[TrackInfo], done: int, ends: bool
+) -> None:
+    """Nobody else knows of the tracks that it answered."""
+
+    async def main() -> None:
+        async with there() as t:
+            worker = t.attach(0)
+            t.connect(1)
+            await t.joined()
+            sinks = [t.sink.open_track(one, ANN) for one in (track("T1"), *others)]
+            worker.open(1, "ann/mic")
+            await until(lambda: worker.of(m.PlayoutReady))
+            lanes = [one.lane for one in worker.of(m.LaneOpened) if one.kind == "audio"]
+            for sink, lane in list(zip(sinks, lanes, strict=True))[:done]:
+                sink.close()
+                worker.link.send(m.LaneDone(lane=lane))
+            worker.link.close()
+            heir = t.attach(0)
+            await until(lambda: heir.of(m.Attached))
+            if ends:
+                await until(lambda: t.outside.source.closes)
+                return
+            assert heir.of(m.Attached)[0].tracks == ["ann/mic"]
+            heir.link.send(m.PlayoutClose(lane=1))  # a number of its own, for no track yet
+            heir.link.send(m.Flush(request=1, lane=1, sequence=0))
+            await until(lambda: heir.of(m.Reply))
+            await turns()
+            assert not t.outside.source.closes
+            heir.link.send(m.TrackClose(name="ann/mic"))
+            await until(lambda: t.outside.source.closes)
+
+    run(main())
+
+
 def test_a_track_has_one_writer_until_it_has_ended() -> None:
     async def main() -> None:
         async with there() as t:

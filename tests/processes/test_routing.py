@@ -107,3 +107,18 @@ def test_who_was_there_before_finds_the_same_place() -> None:
     routing = Routing(3, {"ann": 2, "bob": 2, "gone": 7})
     assert [routing.opened(who) for who in ("bob", "ann", "gone", "new")] == [2, 2, 0, 1]
     assert routing.opened("TR_9", "ann") == routing.place("TR_9") == 2
+
+
+def test_who_has_a_track_left_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "MAX_KEYS", 2)
+    table = Routing(2)
+    place = table.opened("ann")
+    assert table.opened("ann") == place
+    table.closed("ann")
+    for other in ("bob", "eve", "joe"):
+        table.place(other)
+    assert table.place("ann") == place
+    table.closed("ann")
+    for other in ("bob", "eve", "joe"):
+        table.place(other)
+    assert "ann" not in table._place_of

@@ -51,7 +51,6 @@ class _Server:
         for session in tuple(self._sessions):
             session.leave()
         await asyncio.gather(*self._tasks)
-        self._control.close()
 
 
 async def serve(control: Link, clock: Callable[[], int] = time.monotonic_ns) -> None:

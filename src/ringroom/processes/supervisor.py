@@ -253,9 +253,8 @@ class Supervisor:
                 self._orders.append(Order(action, child, place))
 
     def _fail(self, child: int, place: int = -1) -> None:
-        if not self.failed:
-            self.failed = True
-            self._orders.append(Order(Action.FAIL, child, place))
+        self.failed = True
+        self._orders.append(Order(Action.FAIL, child, place))
 
     @property
     def _wanted(self) -> bool:
