@@ -296,7 +296,8 @@ class Crew:
 
     def _kill(self, member: _Member) -> None:
         child = self._supervisor.children.get(member.number)
-        if child is not None and child.warm_since is None and not self._supervisor.stopping:
+        late = child is not None and child.warm_since is None and not self._supervisor.stopping
+        if late and member.error is None:  # who has said why it does not start was not late
             member.error = StartupError(
                 f"Processor.start took longer than start_timeout={self._care.start_timeout} s"
             )
