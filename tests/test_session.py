@@ -808,3 +808,25 @@ def test_a_room_that_is_not_joined_again_is_refused_not_over(far: Far, another: 
     another.tell(m.Failed(error=m.error_to_json(error)))
     assert far.session.ending is None
     assert str(far.session.refused) == "full"
+
+
+def test_what_the_dead_one_said_is_of_no_meaning_for_the_next(far: Far, another: Any) -> None:
+    session = far.session
+    inboxes = [session.open_inbox((kind,), None) for kind in (Kind.AUDIO, Kind.EVENT)]
+    far.open("a", 1)
+    far.tell(m.Connected(room="r", identity="i", sid="s"))
+    far.tell(m.PlayoutReady(lane=4))
+    far.tell(m.RowFree(row=77))
+    far.tell(m.Attached(rows=[], tracks=["voice"]))
+    session.refused = RoomError("full", reason="unreachable")
+    another.die()
+    assert (session.joined, session.refused, session.attached) == (None, None, None)
+    assert session.last_joined is not None
+    assert (session.playout_news, session.freed_rows) == ({}, [])
+    for inbox in inboxes:
+        while inbox.receive_nowait() is not None:
+            pass
+        another.link.send(m.LaneEnding(lane=99))
+        assert select.select([inbox.fileno()], [], [], 20.0)[0], "it waits on the new link"
+        session.pump()
+        inbox.receive_nowait()

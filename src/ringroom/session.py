@@ -482,6 +482,7 @@ class Session:
             lane.reader.close()
         self._inbound.lanes.clear()
         self._inbound.loose.clear()
+        self._away.clear()
         self.settle_past()
         self._accounts.retire_all()
         self.link.close()
