@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from io_kit import run, until
 
+import ringroom
 from ringroom import messages as m
-from ringroom.link import open_links
+from ringroom.link import Link, open_links
 from ringroom.processes import io
 from ringroom.processes.rooms import RoomSession
+from ringroom.testing import FakeRoom, faults
 
 
 class Opened(RoomSession):
@@ -83,3 +89,51 @@ def test_other_messages_are_refused_with_their_descriptors(
 
     run(main())
     assert "the control link takes no Leave" in caplog.text
+
+
+def test_a_session_that_has_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An I/O process that is shared lives on."""
+
+    async def main() -> None:
+        made: list[weakref.ref[RoomSession]] = []
+
+        def opens(link: Link, clock: Callable[[], int]) -> RoomSession:
+            session = RoomSession(link, clock)
+            made.append(weakref.ref(session))
+            return session
+
+        monkeypatch.setattr(io, "RoomSession", opens)
+        ours, theirs = open_links()
+        role = asyncio.ensure_future(io.serve(theirs))
+        far, near = open_links()
+        ours.send(m.NewSession(number=0), (near.fileno(),))
+        near.close()
+        await until(lambda: made)
+        far.close()
+        await until(lambda: gc.collect() * 0 == 0 and made[0]() is None)
+        assert not role.done()
+        ours.close()
+        await role
+
+    run(main())
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('not today')", "import nothing_of_that_name"])
+def test_what_cannot_be_imported_ahead_is_told_and_the_standby_serves(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    fake_room: FakeRoom,
+    text: str,
+) -> None:
+    (tmp_path / "broken_sdk.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with ringroom.IOProcess() as process:
+        process.start()
+        process.keep_standby("broken_sdk")
+        assert process.pid is not None
+        faults.killed(process.pid)
+        process.revive()
+        with ringroom.transport("fake", room=fake_room, io=process) as transport:
+            assert transport.room == fake_room.name
+    assert "broken_sdk was not imported ahead" in capfd.readouterr().err

@@ -332,6 +332,30 @@ def test_a_track_of_the_same_name_begins_when_the_one_before_has_played_out() ->
     run(main())
 
 
+def test_of_several_tracks_of_one_name_each_waits_for_the_last_before_it() -> None:
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            sources = [t.outside.source, Source(), Source()]
+            for number in (1, 2, 3):
+                t.open(number).send_nowait(sound(number), 5)
+                t.link.send(m.PlayoutClose(lane=number))
+            await until(lambda: sources[0].values == [1])
+            t.outside.source = sources[1]
+            sources[0].waiting = 0.0
+            await until(lambda: sources[1].values == [2])
+            t.outside.source = sources[2]
+            await turns()
+            assert t.of(m.PlayoutReady) == [m.PlayoutReady(lane=1), m.PlayoutReady(lane=2)]
+            sources[1].waiting = 0.0
+            await until(lambda: sources[2].values == [3])
+            sources[2].waiting = 0.0
+            await until(lambda: sources[2].closes)
+
+    run(main())
+
+
 def test_a_larger_lane_goes_on_with_its_track_and_both_rows_come_back() -> None:
     async def main() -> None:
         async with there() as t:
