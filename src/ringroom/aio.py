@@ -81,7 +81,7 @@ class Transport(Face):
             raise
         if self._connection.can_be_mended:
             with self._connection.lock:
-                self._recovery = Recovery(self._connection, self._wake, self._watch)
+                self._recovery = Recovery(self._connection, self._wake)
                 session.listeners.add(self._look_after)
         return self
 

@@ -30,16 +30,12 @@ log = logging.getLogger("ringroom")
 class Recovery:
     """Of one transport that is in its room. Made once it is; not thread-safe, and never waits."""
 
-    def __init__(
-        self, connection: Connection, wake: Callable[[], None], reopened: Callable[[], None]
-    ) -> None:
-        """``wake`` is called on another thread when there is something to do for `turn`,
-        ``reopened`` when the session has another link."""
+    def __init__(self, connection: Connection, wake: Callable[[], None]) -> None:
+        """``wake`` is called on another thread when there is something to do for `turn`."""
         policy = connection.options.reconnect
         care = Care(places=1, restarts=policy.retries, window=policy.deadline)
         calls = Calls(reopen=self._reopen, rejoin=self._rejoin, tell=self._tell, wake=wake)
         self._connection = connection
-        self._reopened = reopened
         self._missing_at: float | None = None
         self._mending = Mending(connection, care, calls, standby=False)
         self._mending.begin()
@@ -95,7 +91,6 @@ class Recovery:
     def _reopen(self, prepared: Prepared) -> None:
         self._missing_at = None
         self._connection.reopen(prepared, ())
-        self._reopened()
 
     def _rejoin(self) -> None:
         self._connection.resume()
@@ -119,7 +114,7 @@ class RecoveryThread:
         self._thread: threading.Thread | None = None
         self._closing = False
         with connection.lock:
-            self._recovery = Recovery(connection, self._session.notify, lambda: None)
+            self._recovery = Recovery(connection, self._session.notify)
             self._session.listeners.add(self._look)
 
     def _look(self) -> None:
