@@ -134,7 +134,7 @@ def test_microphone_camera_and_data_of_a_browser_come_back(
         for name in ("tone", "wall", "camera"):
             ben.wait_for("subscribed", participant="pool", track=f"ben/{name}", timeout=30)
         time.sleep(3)
-        # A browser that encodes 720p on the same cores may stutter by itself; who starves always does.
+        # A browser that encodes 720p on the same cores may stutter; who starves always does.
         for _ in range(WINDOWS):
             seen = ben.measure(2.0)
             if seen["pool", "ben/tone"]["longest_gap"] < 0.1:
