@@ -227,6 +227,28 @@ def test_a_flush_before_the_track_is_published() -> None:
     run(main())
 
 
+def test_a_flush_of_the_lane_that_follows_cuts_all_that_is_in_the_one_before() -> None:
+    """Also what has a higher number there: numbers begin anew."""
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            first = b.open()
+            send(first, 0, 1, 2, 3)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            second, reader = b.lane()
+            b.playout.replace(reader)
+            send(second, 4, 5)
+            b.playout.flush(7, 1, b.answer)
+            b.source.free = True
+            await until(lambda: b.source.values == [0, 5])
+            assert b.answers == [(7, 5 * FRAME)]
+            assert b.row(0).snapshot().dropped_flushed == 3
+            assert b.row(1).snapshot().dropped_flushed == 1
+
+    run(main())
+
+
 def test_what_follows_begins_when_the_lane_before_is_played() -> None:
     async def main() -> None:
         async with bench(free=False) as b:
