@@ -18,6 +18,7 @@ import processors_kit as kit
 import ringroom
 from app_kit import NEVER_AGAIN, PATIENCE, RATE, Call, check_law, microphone, opened, sound, until
 from ringroom import AudioFrame, Processor
+from ringroom.client import Receiver
 from ringroom.errors import ConfigurationError, LostProcessError, StartupError
 from ringroom.frames import EventKind
 from ringroom.pool import Pool
@@ -169,7 +170,7 @@ def test_a_killed_io_process(fake_room: FakeRoom) -> None:
 
 def test_a_frozen_worker_and_its_stale_frames(fake_room: FakeRoom) -> None:
     mic = microphone(fake_room)
-    with pooled(fake_room, kit.echo, max_age=0.1) as pool:
+    with pooled(fake_room, kit.echo, max_age=1.0) as pool:
         mic.wait_for_subscriber()
         mic.speak(ones(), realtime=False)
         fake_room.wait_for_audio("alice/mic", 0.02)
@@ -177,12 +178,12 @@ def test_a_frozen_worker_and_its_stale_frames(fake_room: FakeRoom) -> None:
             mic.speak(ones(5), realtime=False)
             sent_ns = time.monotonic_ns()
             until(lambda: pool.stats().received.sent == 6)
-            until(lambda: time.monotonic_ns() > sent_ns + 200_000_000)
+            until(lambda: time.monotonic_ns() > sent_ns + 1_100_000_000)
         # It is not dead: it goes on, without what has become too old.
         until(lambda: pool.stats().received.dropped_stale == 5)
         mic.speak(ones(), realtime=False)
         fake_room.wait_for_audio("alice/mic", 0.04)
-        assert pool.stats().received.oldest_ns <= 100_000_000
+        assert pool.stats().received.oldest_ns <= 1_000_000_000
 
 
 def test_a_killed_worker(fake_room: FakeRoom) -> None:
@@ -288,9 +289,17 @@ def test_an_io_process_that_has_nothing_left(fake_room: FakeRoom, fault: Any) ->
 # An application that does not read.
 
 
+def next_of(frames: Receiver) -> Any:
+    """What comes within the receiver's own time, or nothing."""
+    try:
+        return next(frames)
+    except TimeoutError:
+        return None
+
+
 def test_an_application_that_does_not_read(fake_room: FakeRoom) -> None:
     mic = microphone(fake_room)
-    with opened(fake_room, kinds=("audio", "event"), max_age=0.1) as transport:
+    with opened(fake_room, kinds=("audio", "event"), max_age=1.0) as transport:
         mic.wait_for_subscriber()
         frames = transport.recv(kinds=("audio",), timeout=0.05)
         with faults.not_reading(transport):
@@ -302,9 +311,9 @@ def test_an_application_that_does_not_read(fake_room: FakeRoom) -> None:
             bob = fake_room.join("bob").publish_audio(sample_rate=RATE)
             bob.wait_for_subscriber()
             heard_ns = time.monotonic_ns()
-            until(lambda: time.monotonic_ns() > heard_ns + 150_000_000)
+            until(lambda: time.monotonic_ns() > heard_ns + 1_100_000_000)
         bob.speak(ones(), realtime=False)
-        assert next(frames).participant == "bob"
+        assert until(lambda: next_of(frames)).participant == "bob"
         frames.close()
         audio = [lane for lane in transport.stats().lanes if lane.kind == "audio"]
         assert {lane.participant: lane.counts.dropped_stale for lane in audio} == {

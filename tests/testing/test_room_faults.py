@@ -430,7 +430,7 @@ def test_sources_drift() -> None:
 def test_late_media_is_as_fresh_as_when_it_arrives(fake_room: FakeRoom) -> None:
     """The age that `max_age` bounds counts from the arrival: the room's lateness is the room's."""
     mic = microphone(fake_room)
-    with opened(fake_room, max_age=0.2) as transport, fake_room.faults.late(0.3):
+    with opened(fake_room, max_age=1.0) as transport, fake_room.faults.late(1.2):
         mic.wait_for_subscriber()
         mic.speak(np.full(320, 3, np.int16), realtime=False)
         assert set(next(transport.recv(timeout=PATIENCE)).samples.ravel()) == {3}
