@@ -23,6 +23,7 @@ def io_process() -> Iterator[ringroom.IOProcess]:
         yield process
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("promise", contract.PROMISES, ids=lambda promise: promise.name)
 def test_in_a_process(promise: contract.Promise, io_process: ringroom.IOProcess) -> None:
     subject = contract.fake_subject(io_process)
