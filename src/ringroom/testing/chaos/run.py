@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 
 from ringroom.errors import ClosedError, RingroomError
 from ringroom.frames import AudioFrame
+from ringroom.options import Reconnect
 from ringroom.pool import Pool
 from ringroom.processor import Problem
 from ringroom.testing.belongings import belongings
@@ -110,6 +111,7 @@ class _Run:
             spares=plan.spares,
             standby=plan.standby,
             restarts=_MANY,
+            reconnect=Reconnect(deadline=_MANY),  # one who is killed all the time is one outage
             on_error=self._on_error,
         )
         try:
