@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +23,6 @@ from conftest import Joins
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
 
 TONES = {"a": 350.0, "b": 500.0, "c": 800.0, "d": 1250.0}
-WINDOWS = 3
 LEVEL = 0.3 / 2**0.5  # RMS of what the clients' tones have
 
 
@@ -123,20 +121,6 @@ def test_four_opus_tracks_come_back_from_two_workers(
         assert heard.longest_gap <= 0.1, name
 
 
-def flowing(ben: Any, *names: str) -> dict[tuple[str, str], Any]:
-    """What Ben hears and sees of his own tracks, once they come back without a break. A browser
-    that codes on the same cores may stutter in one window; who starves does so in every one."""
-    for name in names:
-        ben.wait_for("subscribed", participant="pool", track=f"ben/{name}", timeout=30)
-    time.sleep(3)
-    for _ in range(WINDOWS):
-        seen: dict[tuple[str, str], Any] = ben.measure(2.0)
-        tracks = [seen["pool", f"ben/{name}"] for name in names]
-        if all(one.get("longest_gap", 0) < 0.1 and one.get("frames", 6) > 5 for one in tracks):
-            return seen
-    pytest.fail(f"{names} never came back without a break; the last window: {tracks}")
-
-
 def test_microphone_camera_and_data_of_a_browser_come_back(
     browser: Joins, livekit_room: LiveKitRoom
 ) -> None:
@@ -145,16 +129,19 @@ def test_microphone_camera_and_data_of_a_browser_come_back(
         ben = browser("ben")
         ben.publish("tone", source="tone", frequency=660, level=0.3)
         ben.publish("wall", source="colour", quarters=colours)
-        seen = flowing(ben, "tone", "wall")
-        tone, wall = seen["pool", "ben/tone"], seen["pool", "ben/wall"]
+        ben.publish("camera", source="camera", width=1280, height=720)
+        for name in ("tone", "wall", "camera"):
+            ben.wait_for("subscribed", participant="pool", track=f"ben/{name}", timeout=30)
+        time.sleep(3)
+        seen = ben.measure(2.0)
+        tone, wall, camera = (seen["pool", f"ben/{name}"] for name in ("tone", "wall", "camera"))
         assert tone["frequency"] == pytest.approx(660, abs=3)
         assert tone["level"] == pytest.approx(LEVEL, rel=0.15)
         assert tone["longest_gap"] < 0.1
+        assert wall["frames"] > 5
         for quarter, colour in zip(wall["quarters"], colours, strict=True):
             assert quarter == pytest.approx(colour, abs=20)
-        # After the wall: a browser that thinks it has little bandwidth may send but one of two.
-        ben.publish("camera", source="camera", width=1280, height=720)
-        camera = flowing(ben, "tone", "camera")["pool", "ben/camera"]
+        assert camera["frames"] > 5
         # Under load WebRTC scales down, to sides that are multiples of 16.
         assert camera["width"] / camera["height"] == pytest.approx(16 / 9, rel=0.05)
         ben.send_data(b"hello", topic="greeting")
