@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import gc
 import itertools
@@ -431,6 +432,38 @@ def test_pictures_both_ways(server: Server, sdk_path: str) -> None:
         assert times == sorted(set(times))
 
     run(scenario())
+
+
+def test_pictures_go_on_when_we_begin_to_show_ours(server: Server) -> None:
+    """With one peer connection for both directions the SDK makes every inbound video anew when the
+    first of ours is published, and a packet that comes just then leaves the decoder without anybody
+    to give its pictures to, for good."""
+    names = [f"camera-{number}" for number in range(8)]
+    ours = dataclasses.replace(outgoing("answer", Kind.VIDEO), width=640, height=360)
+
+    black = VideoFrame.from_gray(np.zeros((96, 160), np.uint8))
+
+    async def scenario() -> None:
+        sink = Recorder()
+
+        def seen() -> dict[str, int]:
+            return {name: sum(len(one.pictures) for one in sink.named(name)) for name in names}
+
+        async with (
+            peer(server, auto_subscribe=False) as ann,
+            connected(server.spec(), sink, kinds=("video",)) as app,
+        ):
+            for name in names:
+                await ann.show(name, black)
+            await until(lambda: all(seen().values()), "all are seen")
+            await app.publish(ours)
+            before = seen()
+            await until(
+                lambda: all(seen()[name] > before[name] + 5 for name in names), "they go on"
+            )
+
+    for _ in range(4):
+        run(scenario())
 
 
 @pytest.mark.parametrize("codec", ["vp8", "vp9", "h264", "av1"])

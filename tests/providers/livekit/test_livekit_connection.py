@@ -230,6 +230,7 @@ def test_joining_tells_who_is_there(room: Room) -> None:
         assert (url, token) == ("ws://host", TOKEN)
         assert options.auto_subscribe is False
         assert options.connect_timeout == 7
+        assert options.single_peer_connection is True
         assert options.encryption.key_provider_options.shared_key == b"key"
         assert sink.kinds() == [
             EventKind.CONNECTED,
@@ -247,6 +248,17 @@ def test_joining_tells_who_is_there(room: Room) -> None:
             await app.send_data(DataFrame(b"x"))
         with pytest.raises(ClosedError):
             await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("kinds", [("video",), ("audio", "video")])
+def test_who_sees_has_a_connection_for_each_direction(room: Room, kinds: tuple[str, ...]) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions(kinds=kinds))  # type: ignore[arg-type]
+        assert room.connected[2].single_peer_connection is False
+        await app.close()
 
     run(scenario())
 

@@ -189,6 +189,9 @@ class LiveKitProvider(Provider):
             auto_subscribe=False,
             encryption=encryption,
             connect_timeout=self._options.connect_timeout,
+            # With one for both directions, the SDK makes every inbound video anew when one of ours
+            # is published, and WebRTC may leave some without anybody to give its pictures to.
+            single_peer_connection=Kind.VIDEO not in self._options.kinds,
         )
         await attempts.connect(room, self._url, self._token, options, lambda: not roster.closed)
         local = room.local_participant
