@@ -221,7 +221,7 @@ class Nowhere(Playout):
         pass
 
 
-@breaks({"our_sound_goes_on_after_a_loss": "after the connection was back: not within"})
+@breaks({"our_sound_goes_on_after_a_loss": "after the connection was back was never heard"})
 class StaysMuteAfterALoss(Twist):
     lost = False
 

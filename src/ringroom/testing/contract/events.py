@@ -7,8 +7,7 @@ from typing import Any
 
 from ringroom.client import Receiver, Transport
 from ringroom.frames import AudioFrame, Event, EventKind
-from ringroom.testing import sources
-from ringroom.testing.contract.hearing import collect, listen, say
+from ringroom.testing.contract.hearing import collect, say
 from ringroom.testing.contract.promise import broken, expect, promise
 from ringroom.testing.contract.score import RATE, Score
 from ringroom.testing.contract.subject import Stage, Subject
@@ -186,54 +185,3 @@ def who_wants_no_events_gets_none(subject: Subject) -> None:
         others = {type(item).__name__ for item in items} - {"AudioFrame"}
         expect(items, "not one frame arrived")
         expect(not others, f"asked for sound, and {sorted(others)} came")
-
-
-@promise("events", "connection_loss")
-def a_lost_connection_is_told(subject: Subject) -> None:
-    """That the connection is lost, and that it is back, is told, in order."""
-    with subject.opened(kinds=("event",)) as (transport, stage):
-        receiver = transport.recv(timeout=stage.patience)
-        stage.driver.lose_connection()
-        stage.driver.restore_connection()
-        wanted = [("connection_lost", ""), ("connection_back", "")]
-        expect_sequence(events_until(receiver, wanted[-1], stage), wanted)
-
-
-@promise("audio_in", "events", "connection_loss")
-def sound_goes_on_after_a_loss(subject: Subject) -> None:
-    """When the connection is back, sound comes in again, to the same reader."""
-    with subject.opened(kinds=("audio", "event")) as (transport, stage):
-        receiver = transport.recv(timeout=stage.patience)
-        say(stage, Score(stage.capabilities))
-        stage.until(lambda: transport.stats().received.sent, "sound coming in")
-        stage.driver.lose_connection()
-        stage.driver.restore_connection()
-        events_until(receiver, ("connection_back", ""), stage)
-        score = Score(stage.capabilities, seed=1)
-        stage.driver.speak("ann", "mic", score.frame)
-        heard = listen(receiver, score, stage)
-        expect(
-            score.end in heard.numbers,
-            "what was said after the connection was back never arrived",
-        )
-
-
-@promise("audio_out", "events", "connection_loss")
-def our_sound_goes_on_after_a_loss(subject: Subject) -> None:
-    """When the connection is back, what we send on the same track is heard again."""
-    with subject.opened(kinds=("event",)) as (transport, stage):
-        silence = AudioFrame(sources.silence(0.02, RATE), RATE)
-        transport.send(silence, timeout=stage.patience)
-        receiver = transport.recv(timeout=stage.patience)
-        stage.driver.lose_connection()
-        stage.driver.restore_connection()
-        events_until(receiver, ("connection_back", ""), stage)
-        score = Score(stage.capabilities)
-        transport.send(score.frame, timeout=stage.patience)
-        end = score.end
-
-        def heard() -> bool:
-            sound = stage.driver.heard("audio")
-            return sound is not None and end in score.read(sound.samples, sound.sample_rate)
-
-        stage.until(heard, "hearing what was sent after the connection was back")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ringroom.client import Receiver, Transport
 from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
-from ringroom.testing.contract.events import events_until, told
+from ringroom.testing import sources
+from ringroom.testing.contract.events import events_until, expect_sequence, told
 from ringroom.testing.contract.hearing import (
     HEIGHT,
     WIDTH,
     collect,
     heard_from_us,
+    listen,
     picture,
     say,
 )
@@ -20,8 +23,8 @@ from ringroom.testing.contract.messaging import received
 from ringroom.testing.contract.people import CHANGED, GUEST, expect_told
 from ringroom.testing.contract.pictures import CODED_SECONDS
 from ringroom.testing.contract.promise import Call, broken, expect, pause, promise
-from ringroom.testing.contract.score import Score, missing
-from ringroom.testing.contract.subject import Stage, Subject
+from ringroom.testing.contract.score import RATE, Score, missing
+from ringroom.testing.contract.subject import Driver, Stage, Subject
 
 
 def lose(transport: Transport, stage: Stage) -> Receiver:
@@ -32,52 +35,36 @@ def lose(transport: Transport, stage: Stage) -> Receiver:
     return receiver
 
 
-def begin_a_track(transport: Transport, score: Score, stage: Stage) -> Call[None]:
-    """The send under way, once the provider has had time to be asked for the track."""
-    sending = Call("a send", transport.send, score.frame, timeout=2 * stage.patience)
-    sending.waits(stage.patience / 10)
-    return sending
-
-
-def begun(sending: Call[None], stage: Stage) -> None:
-    """The send that began a track is through."""
-    try:
-        sending.result(2 * stage.patience)
-    except RoomError as error:
-        broken(f"a track that was begun meanwhile raised {error.reason!r} ({error})")
-
-
-def expect_heard(stage: Stage, score: Score) -> None:
-    numbers = heard_from_us(stage, score).numbers
-    lost = missing(numbers, score)
-    if not score.lossless and score.end in numbers:
-        return  # in a connection that was just made others may come to listen late
-    expect(not lost, f"of the track that was begun meanwhile pieces {lost} were never heard")
+def expect_begun_heard(subject: Subject, then: Callable[[Driver], None]) -> None:
+    """A track that is begun while the connection is lost is heard when there is one again."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        score = Score(stage.capabilities)
+        lose(transport, stage)
+        sending = Call("a send", transport.send, score.frame, timeout=2 * stage.patience)
+        sending.waits(stage.patience / 10)  # the provider has had time to be asked for the track
+        then(stage.driver)
+        try:
+            sending.result(2 * stage.patience)
+        except RoomError as error:
+            broken(f"a track that was begun meanwhile raised {error.reason!r} ({error})")
+        numbers = heard_from_us(stage, score).numbers
+        lost = missing(numbers, score)
+        if not score.lossless and score.end in numbers:
+            return  # in a connection that was just made others may come to listen late
+        expect(not lost, f"of the track that was begun meanwhile pieces {lost} were never heard")
 
 
 @promise("audio_out", "events", "connection_loss")
 def a_track_begun_during_a_loss_is_heard(subject: Subject) -> None:
     """A track of ours that is begun while the connection is lost is heard when it is back."""
-    with subject.opened(kinds=("event",)) as (transport, stage):
-        score = Score(stage.capabilities)
-        lose(transport, stage)
-        sending = begin_a_track(transport, score, stage)
-        stage.driver.restore_connection()
-        begun(sending, stage)
-        expect_heard(stage, score)
+    expect_begun_heard(subject, lambda driver: driver.restore_connection())
 
 
 @promise("audio_out", "events", "connection_loss", "broken_connection")
 def a_track_waits_for_the_next_room(subject: Subject) -> None:
     """A track of ours that is begun while the connection is lost for good is heard in the next
     room."""
-    with subject.opened(kinds=("event",)) as (transport, stage):
-        score = Score(stage.capabilities)
-        lose(transport, stage)
-        sending = begin_a_track(transport, score, stage)
-        stage.driver.break_connection()
-        begun(sending, stage)
-        expect_heard(stage, score)
+    expect_begun_heard(subject, lambda driver: driver.break_connection())
 
 
 @promise("data_out", "events", "connection_loss")
@@ -98,6 +85,48 @@ def lose_and_restore(transport: Transport, stage: Stage) -> Receiver:
     stage.driver.restore_connection()
     events_until(receiver, ("connection_back", ""), stage)
     return receiver
+
+
+@promise("events", "connection_loss")
+def a_lost_connection_is_told(subject: Subject) -> None:
+    """That the connection is lost, and that it is back, is told, in order."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        stage.driver.lose_connection()
+        stage.driver.restore_connection()
+        wanted = [("connection_lost", ""), ("connection_back", "")]
+        expect_sequence(events_until(receiver, wanted[-1], stage), wanted)
+
+
+@promise("audio_in", "events", "connection_loss")
+def sound_goes_on_after_a_loss(subject: Subject) -> None:
+    """When the connection is back, sound comes in again, to the same reader."""
+    with subject.opened(kinds=("audio", "event")) as (transport, stage):
+        say(stage, Score(stage.capabilities))
+        stage.until(lambda: transport.stats().received.sent, "sound coming in")
+        receiver = lose_and_restore(transport, stage)
+        score = Score(stage.capabilities, seed=1)
+        stage.driver.speak("ann", "mic", score.frame)
+        heard = listen(receiver, score, stage)
+        expect(
+            score.end in heard.numbers,
+            "what was said after the connection was back never arrived",
+        )
+
+
+@promise("audio_out", "events", "connection_loss")
+def our_sound_goes_on_after_a_loss(subject: Subject) -> None:
+    """When the connection is back, what we send on the same track is heard again."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        silence = AudioFrame(sources.silence(0.02, RATE), RATE)
+        transport.send(silence, timeout=stage.patience)
+        lose_and_restore(transport, stage)
+        score = Score(stage.capabilities)
+        transport.send(score.frame, timeout=stage.patience)
+        expect(
+            score.end in heard_from_us(stage, score).numbers,
+            "what was sent after the connection was back was never heard",
+        )
 
 
 @promise("events", "data_in", "connection_loss")
