@@ -55,6 +55,25 @@ class Teller(Processor):
         tell(self.context, f"stop {self.context.worker}", "life")
 
 
+class AnswersAtLength(Processor):
+    """With eight seconds to the first frame; a message cuts them."""
+
+    kinds = ("audio", "data")
+
+    def start(self, context: Any) -> None:
+        self.context = context
+        self.answered = False
+
+    def process(self, frame: Any) -> Any:
+        if isinstance(frame, DataFrame):
+            return DataFrame(str(self.context.flush()).encode(), "flushed")
+        before, self.answered = self.answered, True
+        return None if before else AudioFrame(np.full(128_000, 1_000, np.int16), 16_000)
+
+    def close(self, track: TrackInfo) -> None:
+        tell(self.context, "ended")
+
+
 class Events(Processor):
     kinds = ()
 

@@ -316,6 +316,32 @@ def test_a_track_is_unpublished_once_it_has_played(fake_room: FakeRoom) -> None:
     asyncio.run(main())
 
 
+def test_leaving_plays_out_a_track_that_is_ending(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with ringroom.aio.transport("fake", room=fake_room, io="thread") as transport:
+            await soon(transport.send(sound(0.8)))
+            ending = asyncio.create_task(transport.unpublish())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await soon(ending)
+        assert len(fake_room.heard().samples) == pytest.approx(0.8 * RATE, abs=1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wait", ["unpublish", "wait_playout"])
+def test_who_waits_for_a_refused_track_is_told(fake_room: FakeRoom, wait: str) -> None:
+    async def main() -> None:
+        fake_room.refuse_publish()
+        async with opened(fake_room) as transport:
+            with transport._connection.lock:  # as a send leaves it that was cancelled
+                assert transport._lane_for(sound(0.02), None) is not None
+            with pytest.raises(RoomError, match="refuses the track"):
+                await soon(getattr(transport, wait)())
+
+    asyncio.run(main())
+
+
 def test_cancelled_sending_keeps_what_was_taken(fake_room: FakeRoom) -> None:
     async def main() -> None:
         async with opened(fake_room) as transport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
 import os
@@ -10,6 +11,7 @@ import signal
 import threading
 import time
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -650,17 +652,36 @@ def test_a_refused_track(fake_room: FakeRoom) -> None:
         events = transport.recv(kinds=("event",), timeout=PATIENCE)
         assert EventKind.PUBLISH_FAILED in [next(events).kind for _ in range(2)]
         fake_room.refuse_publish(False)
-        until(lambda: _sent(transport))
+        transport.send(sound(0.02), timeout=PATIENCE)  # it was told, and begins anew
         fake_room.wait_for_audio(seconds=0.02)
     check_law(transport)
 
 
-def _sent(transport: Any) -> bool:
-    try:
-        transport.send(sound(0.02), timeout=PATIENCE)
-    except RoomError:
-        return False
-    return True
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("wait", ["unpublish", "wait_playout"])
+def test_who_waits_for_a_refused_track_is_told(fake_room: FakeRoom, wait: str, told: bool) -> None:
+    fake_room.refuse_publish()
+    with opened(fake_room, kinds=("event",)) as transport:
+        transport.send_nowait(sound(0.02))
+        if told:
+            failed = EventKind.PUBLISH_FAILED
+            assert any(event.kind is failed for event in transport.recv(timeout=PATIENCE))
+        with pytest.raises(RoomError, match="refuses the track"):
+            getattr(transport, wait)("audio", timeout=PATIENCE)
+        with pytest.raises(ConfigurationError, match="no track 'audio'"):
+            transport.unpublish()
+
+
+def test_leaving_tells_of_a_refused_track_once_the_others_have_played(fake_room: FakeRoom) -> None:
+    def stay() -> None:
+        with opened(fake_room) as transport, transport:
+            transport.send(sound(0.3, track="music"))
+            fake_room.refuse_publish()
+            transport.send_nowait(sound(0.02))
+
+    with pytest.raises(RoomError, match="refuses the track"):
+        stay()
+    assert said(fake_room, 0.3, "music") is not None
 
 
 def test_flush_tells_how_much_and_later_sends_survive(fake_room: FakeRoom) -> None:
@@ -821,6 +842,55 @@ def test_nobody_unpublishes_a_track_that_somebody_sends_on(fake_room: FakeRoom) 
         with pytest.raises(TimeoutError, match="the track has not ended"):
             transport.unpublish(timeout=0.0)
         until(lambda: not fake_room.wait_for_app().tracks)
+
+
+@contextlib.contextmanager
+def ending(room: FakeRoom, seconds: float, track: str = "audio") -> Iterator[ringroom.Transport]:
+    """A transport with a track that was unpublished and plays still."""
+    with opened(room) as transport:
+        transport.send(sound(seconds, track=track))
+        with pytest.raises(TimeoutError, match="the track has not ended"):
+            transport.unpublish(track, timeout=0.0)
+        yield transport
+
+
+def test_leaving_plays_out_a_track_that_is_ending(fake_room: FakeRoom) -> None:
+    with ending(fake_room, 0.8, "music") as transport, transport:
+        pass
+    assert said(fake_room, 0.8, "music") is not None
+
+
+@pytest.mark.parametrize("track", ["music", None])
+@pytest.mark.parametrize("wait", ["unpublish", "wait_playout"])
+def test_who_waits_waits_for_a_track_that_is_ending(
+    fake_room: FakeRoom, wait: str, track: str | None
+) -> None:
+    with ending(fake_room, 0.8, track or "audio") as transport:
+        assert transport.played(track) < 0.8
+        getattr(transport, wait)(track, timeout=PATIENCE)
+        assert said(fake_room, 0.8, track or "audio") is not None
+        if wait == "unpublish":
+            until(lambda: not fake_room.wait_for_app().tracks)
+            with pytest.raises(ConfigurationError, match="we publish no track"):
+                transport.unpublish(track)
+
+
+def test_a_flush_cuts_a_track_that_is_ending_and_its_successor(fake_room: FakeRoom) -> None:
+    with ending(fake_room, 30.0) as transport:
+        transport.send_nowait(sound(0.3, 1))
+        seconds = transport.flush(timeout=PATIENCE)
+        assert seconds + fake_room.heard().duration == pytest.approx(30.3, abs=0.03)
+        transport.wait_playout(timeout=PATIENCE)
+        check_law(transport)
+
+
+def test_unpublishing_again_ends_no_other_track(fake_room: FakeRoom) -> None:
+    with ending(fake_room, 0.3) as transport:
+        transport.send(sound(0.02, track="music"))
+        transport.unpublish(timeout=PATIENCE)
+        with pytest.raises(ConfigurationError, match=r"no track 'audio'; our tracks are \['music'"):
+            transport.unpublish()
+        assert list(fake_room.wait_for_app().tracks) == ["music"]
 
 
 def test_a_resampled_track_is_unpublished_with_its_end(fake_room: FakeRoom) -> None:

@@ -165,10 +165,14 @@ def test_news_of_a_track(bench: Bench) -> None:
     with pytest.raises(BusyError, match="somebody"):
         bench.outgoing.refresh(lane)
     with pytest.raises(BusyError, match="somebody"):
-        bench.outgoing.lane_for(sound(0.02))
+        bench.outgoing.refresh(lane)  # who still has it is told again
     again = bench.outgoing.lane_for(sound(0.02))
     assert again is not lane
     assert again.number != lane.number
+    bench.tell(m.PlayoutFailed(lane=again.number, error=error))
+    with pytest.raises(BusyError, match="somebody"):
+        bench.outgoing.lane_for(sound(0.02))
+    assert bench.outgoing.lane_for(sound(0.02)).number > again.number
 
 
 def test_rows_run_out_and_come_back() -> None:

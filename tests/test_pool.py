@@ -360,6 +360,21 @@ def test_problems_are_counted_and_logged_once(fake_room: FakeRoom, caplog: Any) 
     check_law(pool)
 
 
+def test_a_flush_cuts_an_answer_whose_question_has_ended(fake_room: FakeRoom) -> None:
+    alice = fake_room.join("alice")
+    with running(fake_room, kit.AnswersAtLength, kinds=("audio", "data")):
+        mic = alice.publish_audio("mic", sample_rate=RATE)
+        say(mic)
+        heard(fake_room, "alice/mic", 0.2)
+        mic.unpublish()
+        told(fake_room, "told")
+        alice.send_data(b"stop")
+        seconds = float(told(fake_room, "flushed")[0])
+        assert seconds > 0.5
+        answer = fake_room.heard("alice/mic").duration
+        assert seconds + answer == pytest.approx(8.0, abs=0.05)
+
+
 def test_context_sends_flushes_and_tells_what_was_played(fake_room: FakeRoom) -> None:
     alice = fake_room.join("alice")
     with running(fake_room, kit.Words):

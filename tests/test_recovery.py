@@ -18,7 +18,8 @@ from ringroom.frames import Event
 from ringroom.mending import Mending
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import ProviderSpec
-from ringroom.session import Session
+from ringroom.recovery import Recovery
+from ringroom.session import RETURN_SECONDS, Session
 from ringroom.testing import FakeRoom, faults
 from ringroom.testing.virtual import VirtualClock
 
@@ -65,6 +66,19 @@ def settled(transport: ringroom.Transport) -> ringroom.Statistics:
     stats = transport.stats()
     assert stats.received.in_flight == stats.sent.in_flight == 0
     return stats
+
+
+def test_who_has_died_again_is_not_asked_what_is_missing(fake_room: FakeRoom) -> None:
+    """Until the room is joined anew there is nothing to do; a limit that has passed would be looked
+    at without a pause."""
+    with opened(fake_room) as transport:
+        session = transport._connection.session
+        recovery = Recovery(transport._connection, session.notify)
+        recovery._rejoin()
+        assert 0.0 < (recovery.patience() or 0.0) <= RETURN_SECONDS
+        session.interrupted = True
+        assert recovery.patience() is None
+        session.interrupted = False
 
 
 def test_who_receives_goes_on(fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch) -> None:

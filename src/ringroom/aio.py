@@ -229,8 +229,7 @@ class Transport(Face):
             return seconds + sum([await self._answer(request) for request in requests])
 
     async def wait_playout(self, track: str | None = None) -> None:
-        """Until all that was sent on the track (None: all that was sent at all, messages too) is
-        played."""
+        """As `ringroom.client.Transport.wait_playout`."""
         self._check_here()
         connection = self._connection
         with connection.lock:
@@ -245,6 +244,8 @@ class Transport(Face):
                     requests.append(connection.outgoing.drain(lane))
             for request in requests:
                 await self._answer(request)
+        for lane in lanes:
+            self._check_played(lane)
 
     async def unpublish(self, track: str | None = None) -> None:
         """As `ringroom.client.Transport.unpublish`. Cancelled, it may end later."""
@@ -252,9 +253,9 @@ class Transport(Face):
         with self._requests() as requests:
             with self._last_writer(track) as lane:
                 await self._push_all(lane)
-                with self._connection.lock:
-                    requests.append(self._connection.outgoing.end(lane))
+                self._end_track(lane, requests)
             await self._answer(requests[0])
+            self._check_played(lane)
 
     async def _answer(self, request: int) -> float:
         replies = self._connection.session.replies

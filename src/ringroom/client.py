@@ -165,7 +165,7 @@ class Sender(Face):
 
     def wait_playout(self, track: str | None = None, timeout: float | None = None) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
-        played."""
+        played. Raises what made a track fail, if nobody was told yet; the others have played."""
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "not played out")
         with self._connection.lock:
@@ -180,6 +180,8 @@ class Sender(Face):
                     requests.append(self._connection.outgoing.drain(lane))
             for request in requests:
                 self._answer(request, limit)
+        for lane in lanes:
+            self._check_played(lane)
 
     def unpublish(self, track: str | None = None, *, timeout: float | None = None) -> None:
         """End a track of ours (None: the default one): waits until what was sent on it is played
@@ -193,9 +195,9 @@ class Sender(Face):
         with self._requests() as requests:
             with self._last_writer(track) as lane:
                 self._push_all(lane, limit)
-                with self._connection.lock:
-                    requests.append(self._connection.outgoing.end(lane))
+                self._end_track(lane, requests)
             self._answer(requests[0], limit)
+            self._check_played(lane)
 
     def _answer(self, request: int, limit: Deadline) -> float:
         replies = self._connection.session.replies

@@ -16,12 +16,11 @@ from typing import Any
 from ringroom import messages as m
 from ringroom.accounts import LaneStatistics
 from ringroom.errors import ConfigurationError
-from ringroom.frames import Kind
 from ringroom.handover import Handed, Renewals, hand_over
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
 from ringroom.link import Link
 from ringroom.options import TransportConfig
-from ringroom.outgoing import Outgoing, OutgoingLane
+from ringroom.outgoing import Outgoing
 from ringroom.processes.children import IOProcess, Where, choose_host
 from ringroom.processes.routing import MAX_KEYS
 from ringroom.processes.spawning import pickle_by_value
@@ -226,10 +225,6 @@ class Connection:
         """Whether a transport goes on with another I/O process, by `SessionOptions.reconnect`."""
         wanted = self.options.reconnect.retries > 0
         return wanted and self.spec.joins_anew and self.host.replaces_dead
-
-    def sounding(self, track: str | None) -> list[OutgoingLane]:
-        """The audio tracks of that name; all of them for None."""
-        return [lane for lane in self.outgoing.named(track) if lane.kind is Kind.AUDIO]
 
     def statistics(self) -> Statistics:
         with self.lock:

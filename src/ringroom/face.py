@@ -87,21 +87,38 @@ class Face:
         """The track, on which nobody else sends; what its resampler still holds is to be sent."""
         connection = self._connection
         outgoing = connection.outgoing
-        with connection.lock:
-            connection.session.check_open()
-            lane = outgoing.find(track)
-            if lane is None:
-                wanted = shown(track or DEFAULT_AUDIO)
-                ours = shown(sorted(lane.name for lane in outgoing.lanes if lane.name))
-                raise ConfigurationError(f"we publish no track {wanted}; our tracks are {ours}")
-            self._check_free(lane.name)
-            self._sending.add(lane.name)
-            lane.unsent.extend(outgoing.tail(lane))
+        lane = None
         try:
+            with connection.lock:
+                connection.session.check_open()
+                wanted = DEFAULT_AUDIO if track is None else track
+                found = outgoing.find(wanted)
+                if found is None:
+                    ours = shown(sorted(lane.name for lane in outgoing.lanes if lane.name))
+                    raise ConfigurationError(
+                        f"we publish no track {shown(wanted)}; our tracks are {ours}"
+                    )
+                self._check_free(found.name)
+                lane = found
+                self._sending.add(lane.name)
+                lane.unsent.extend(outgoing.tail(lane))
             yield lane
         finally:
-            with connection.lock:
-                self._sending.discard(lane.name)
+            if lane is not None:
+                with connection.lock:
+                    self._sending.discard(lane.name)
+
+    def _end_track(self, lane: OutgoingLane, requests: list[int]) -> None:
+        """End the track, all of which is written; add to what is waited for."""
+        with self._connection.lock:
+            self._connection.session.check_unclosed()
+            self._connection.outgoing.refresh(lane)
+            requests.append(self._connection.outgoing.end(lane))
+
+    def _check_played(self, lane: OutgoingLane) -> None:
+        """Raises what made the track fail, so that nothing of it was played."""
+        with self._connection.lock:
+            self._connection.outgoing.refresh(lane)
 
     def _is_ready(self, lane: OutgoingLane) -> bool | None:
         self._connection.outgoing.refresh(lane)
@@ -111,7 +128,7 @@ class Face:
         """Add to what is waited for; the seconds of sound that nobody has written yet."""
         with self._connection.lock:
             outgoing = self._connection.outgoing
-            lanes = self._connection.sounding(track)
+            lanes = outgoing.sounding(track)
             seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
             requests += [outgoing.flush(lane) for lane in lanes]
             self._connection.session.notify()

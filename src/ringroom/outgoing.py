@@ -58,6 +58,8 @@ class OutgoingLane:
         self.ready = False
         self.flush = 0
         """The request of the last flush."""
+        self.ending = 0
+        """The request whose answer tells that it is over, once it was ended."""
         self.error: RingroomError | None = None
         self.opened: m.PlayoutOpen | None = None
         """What the I/O role was asked for, or will be."""
@@ -84,6 +86,8 @@ class Outgoing:
         self._session = session
         self._rows = rows
         self._lanes: dict[str, OutgoingLane] = {}
+        self._ended: list[OutgoingLane] = []
+        """Those that nobody sends on any more, and that play still."""
         self._numbers = 0
         self._restarts = session.restarts
 
@@ -136,10 +140,7 @@ class Outgoing:
             self._lanes[name] = lane
         if lane.kind is not kind:
             raise FrameError(f"track {name!r} carries {lane.kind}, this is a frame of {kind}")
-        if lane.error is not None:
-            del self._lanes[name]
-            self._close_writer(lane)
-            raise lane.error
+        self._check(lane)
         if isinstance(frame, VideoFrame):
             self._grow(lane, frame)
         return lane
@@ -194,25 +195,45 @@ class Outgoing:
         return seconds
 
     def refresh(self, lane: OutgoingLane) -> None:
-        """Take note of what the I/O role said; raises what made the track fail."""
+        """Take note of what the I/O role said; raises what made the track fail. Told once, it is
+        forgotten: the next frame under the name begins a track."""
         self._take_news()
+        self._check(lane)
+
+    def _check(self, lane: OutgoingLane) -> None:
         if lane.error is not None:
+            self._drop(lane)
+            self._close_writer(lane)
             raise lane.error
 
+    def _drop(self, lane: OutgoingLane) -> None:
+        """Its name is free."""
+        if self._lanes.get(lane.name) is lane:
+            del self._lanes[lane.name]
+
     def find(self, name: str | None) -> OutgoingLane | None:
-        """The track of that name; None names the only one with sound, or the default one."""
+        """The track of that name, or one that has ended and plays still; None names the only one
+        with sound, or the default one."""
         if name is not None:
-            return self._lanes.get(checked_name(name))
+            found = self.named(name)
+            return found[0] if found else None
         sounding = [lane for lane in self._lanes.values() if lane.kind is Kind.AUDIO]
-        return sounding[0] if len(sounding) == 1 else self._lanes.get(DEFAULT_AUDIO)
+        return sounding[0] if len(sounding) == 1 else self.find(DEFAULT_AUDIO)
 
     def named(self, name: str | None) -> list[OutgoingLane]:
-        """The lane of that name; all, that of the messages too, for None. Raises `ClosedError` once
-        the session is closed, for they are gone."""
+        """The lanes of that name, those that have ended and play still behind the present one; all,
+        that of the messages too, for None. Raises `ClosedError` once the session is closed, for
+        they are gone."""
         self._session.check_unclosed()
         if name is not None:
             checked_name(name)
-        return [lane for lane in self._lanes.values() if name in (None, lane.name)]
+        self._take_news()
+        lanes = (*self._lanes.values(), *reversed(self._ended))
+        return [lane for lane in lanes if name in (None, lane.name)]
+
+    def sounding(self, name: str | None) -> list[OutgoingLane]:
+        """Those of `named` that carry sound."""
+        return [lane for lane in self.named(name) if lane.kind is Kind.AUDIO]
 
     @property
     def lanes(self) -> list[OutgoingLane]:
@@ -272,19 +293,24 @@ class Outgoing:
                 lane.error = error
 
     def end(self, lane: OutgoingLane) -> int:
-        """Unpublish the track once what was sent is played; the number of the request whose answer
+        """Unpublish the track once what was sent is played; the number of a request whose answer
         tells that it is over."""
-        self._lanes.pop(lane.name, None)
+        if lane.ending:
+            return self.drain(lane)
+        self._drop(lane)
         if not self.is_away:
             self._session.send(m.PlayoutClose(lane=lane.number))
         self._close_writer(lane)
-        return self.drain(lane)
+        lane.ending = self.drain(lane)
+        self._ended.append(lane)
+        return lane.ending
 
     def close(self) -> None:
         """Idempotent."""
         for lane in self.lanes:
             self._close_writer(lane)
         self._lanes.clear()
+        self._ended.clear()
 
     def _close_writer(self, lane: OutgoingLane) -> None:
         if lane.writer is not None:
@@ -298,10 +324,11 @@ class Outgoing:
 
     def _take_news(self) -> None:
         for number, error in self._session.playout_news.items():
-            for lane in self._lanes.values():
+            for lane in (*self._lanes.values(), *self._ended):
                 if lane.number == number:
                     lane.ready, lane.error = error is None, error
         self._session.playout_news.clear()
+        self._ended = [lane for lane in self._ended if lane.ending in self._session.unanswered]
         for row in self._session.freed_rows:
             self._rows.release(row)
         self._session.freed_rows.clear()

@@ -80,7 +80,7 @@ class Recovery:
     def patience(self) -> float | None:
         """Seconds until `turn` has something to do; None: when the session changes."""
         limits = [self._mending.patience()]
-        if self._missing_at is not None:
+        if self._missing_at is not None and not self._connection.session.interrupted:
             limits.append(max(0.0, self._missing_at - self._connection.machine.now()))
         return min((limit for limit in limits if limit is not None), default=None)
 

@@ -371,6 +371,45 @@ def test_a_track_that_is_finished_plays_out_first_and_is_closed_once() -> None:
     run(main())
 
 
+def test_a_flush_of_a_track_that_is_finished_is_answered_at_once() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 0, 1)
+            b.start()
+            await until(lambda: b.source.values == [0, 1])
+            b.source.waiting = 1_000.0
+            b.playout.finish()
+            looks = b.source.looks
+            await until(lambda: b.source.looks > looks)
+            b.playout.flush(1, 2, b.answer)
+            await b.task
+            assert b.answers == [(1, 1_000.0)]
+
+    run(main())
+
+
+def test_a_finished_track_is_over_when_nothing_waits_in_its_lane() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            b.start()
+            await until(lambda: b.ready)
+            b.playout.interrupt()
+            assert await b.task is False
+            assert not b.playout.is_over(), "its writer may go on"
+            send(writer, 1)
+            b.playout.finish()
+            assert not b.playout.is_over(), "one waits"
+            b.start()
+            await until(lambda: b.source.values == [1])
+            b.playout.interrupt()
+            assert await b.task is False
+            assert b.playout.is_over()
+
+    run(main())
+
+
 @pytest.mark.parametrize("published", [True, False])
 def test_every_request_is_answered_once_when_the_track_ends(published: bool) -> None:
     """Also those that wait for sound that is never played."""

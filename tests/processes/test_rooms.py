@@ -305,6 +305,62 @@ def test_who_was_refused_cannot_give_the_track_free() -> None:
     run(main())
 
 
+def test_who_comes_next_ends_the_track_that_nobody_has_ended() -> None:
+    """Not the one before it of the same name, which ends already."""
+
+    async def main() -> None:
+        async with there() as t:
+            worker = t.attach(0)
+            t.connect(1)
+            await t.joined()
+            first = t.outside.source
+            worker.open(1, "ann/mic").send_nowait(sound(1), 0)
+            await until(lambda: first.values)
+            worker.link.send(m.PlayoutClose(lane=1))
+            following = t.outside.source = Source()
+            worker.open(2, "ann/mic").send_nowait(sound(2), 0)
+            await turns()
+            worker.link.close()
+            heir = t.attach(0)
+            await until(lambda: heir.of(m.Attached))
+            assert heir.of(m.Attached)[0].tracks == ["ann/mic"]
+            heir.link.send(m.TrackClose(name="ann/mic"))
+            await turns()
+            first.waiting = 0.0
+            await until(lambda: following.values == [2])
+            following.waiting = 0.0
+            await until(lambda: following.closes)
+            assert first.closes == 1
+
+    run(main())
+
+
+def test_a_track_that_only_plays_out_ends_with_the_room() -> None:
+    """There is nothing of it to publish in the next one."""
+
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            source = t.outside.source
+            t.open(1).send_nowait(sound(1), 5)
+            await until(lambda: source.values == [1])
+            t.link.send(m.PlayoutClose(lane=1))
+            t.link.send(m.Drain(request=1, lane=1, sequence=1))
+            looks = source.looks
+            await until(lambda: source.looks > looks)
+            following = Outside()
+            Played.ready.append(following)
+            t.sink.ended("connection lost", error="the network is gone")
+            await until(lambda: t.of(m.Reply))
+            assert source.closes == 1
+            await until(lambda: following.sink)
+            await turns()
+            assert following.sources == []
+
+    run(main())
+
+
 def test_a_track_of_the_same_name_begins_when_the_one_before_has_played_out() -> None:
     async def main() -> None:
         async with there() as t:

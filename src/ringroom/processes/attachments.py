@@ -62,6 +62,11 @@ class _Playing:
     waiting: list[Callable[[], None]] = field(default_factory=list)
     """To be told that it is over: it was ended before they asked."""
 
+    @property
+    def takes_lanes(self) -> bool:
+        """Whether it is a track that nobody has ended: its next writer goes on in it."""
+        return isinstance(self.playout, OutgoingPlayout) and not self.playout.closing
+
 
 class Attachment:
     """See the module's docstring. ``place`` is the worker's number, -1 the application."""
@@ -86,7 +91,7 @@ class Attachment:
         before, self._wire = self._wire, wire
         if self.place < 0:
             return
-        names = [p.name for p in self._playing if isinstance(p.playout, OutgoingPlayout)]
+        names = [playing.name for playing in self._playing if playing.takes_lanes]
         self.send(m.Attached(rows=self._room.lent_rows(self), tracks=names))
         if before is not None:
             self.captures.hand_over()
@@ -168,7 +173,9 @@ class Attachment:
         return next((p for p in self._playing if p.number == number != 0), None)
 
     def _inherited(self, name: str) -> _Playing | None:
-        return next((p for p in self._playing if p.name == name and p.number == 0), None)
+        return next(
+            (p for p in self._playing if p.name == name and p.number == 0 and p.takes_lanes), None
+        )
 
     @staticmethod
     def _finish(playing: _Playing | None) -> None:
@@ -209,7 +216,7 @@ class Attachment:
         ending: asyncio.Task[None] | None = None
         for playing in self._playing:
             if playing.name == message.name and isinstance(playing.playout, OutgoingPlayout):
-                if playing.number == 0 and not playing.playout.fits(message):
+                if not playing.playout.fits(message):
                     playing.playout.finish()
                 if playing.playout.closing:
                     ending = playing.task  # the last of that name, if there are several
@@ -295,6 +302,8 @@ class Attachment:
                 provider = await self._room.joined_provider(provider)
                 if await playout.run(provider, lambda: self._tell_ready(playing)):
                     break
+                if playout.is_over():
+                    break  # what was left of it went with the room
         except ClosedError:
             pass  # the room is over, which is told
         except Exception as error:

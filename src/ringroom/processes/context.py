@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ringroom.errors import ClosedError
-from ringroom.frames import Frame, Kind, TrackInfo
+from ringroom.frames import Frame, TrackInfo
 from ringroom.lanes.memory import open_counter
 from ringroom.options import Mode
-from ringroom.outgoing import as_message, checked_name
+from ringroom.outgoing import as_message
 
 if TYPE_CHECKING:
     from ringroom.outgoing import OutgoingLane
@@ -95,9 +95,6 @@ class WorkerContext:
 
     def _lanes(self, track: str | TrackInfo | None) -> list[OutgoingLane]:
         name = track.reply_name if isinstance(track, TrackInfo) else track
-        if name is not None:
-            checked_name(name)
         outgoing = self._worker.outgoing
         assert outgoing is not None
-        lanes = [lane for lane in outgoing.lanes if lane.kind is Kind.AUDIO]
-        return [lane for lane in lanes if name is None or lane.name == name]
+        return outgoing.sounding(name)

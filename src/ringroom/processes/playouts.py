@@ -11,6 +11,7 @@ is in the lane waits. No frame is tried twice, and none is offered to a room tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,6 +94,11 @@ class OutgoingPlayout:
         """Whether `finish` was called: it takes no other lane."""
         return self._closing
 
+    def is_over(self) -> bool:
+        """Whether it was finished, and nothing waits in its lanes."""
+        self._next = self._take()
+        return self._closing and self._next is None
+
     def drain(self, number: int, sequence: int, answer: Answer) -> None:
         """Answer when what was sent before frame ``sequence`` is played."""
         self._drains.append(_Request(number, sequence, answer))
@@ -145,10 +151,12 @@ class OutgoingPlayout:
                 await self._play(playout, frame)
                 continue
             self._serve_drains(playout)
-            if self._closing:
-                await self._until_played(playout, self._accepted)
+            left = self._left(playout, self._accepted) if self._closing else None
+            if left == 0.0:
                 return
-            await self._readable.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._readable.wait()
 
     def _take(self) -> Frame | None:
         frame, self._next = self._next, None
@@ -246,11 +254,14 @@ class OutgoingPlayout:
 
     async def _until_played(self, playout: Playout, accepted: float) -> None:
         """So many of the seconds that the source has taken; what came later may wait on."""
-        while (queued := playout.queued()) > PLAYED_MARGIN:
-            left = accepted - (self._accepted - queued)
-            if left <= PLAYED_MARGIN:
-                return
+        while left := self._left(playout, accepted):
             await asyncio.sleep(left)
+
+    def _left(self, playout: Playout, accepted: float) -> float:
+        """Seconds until so many are played; 0.0: they are."""
+        queued = playout.queued()
+        left = accepted - (self._accepted - queued)
+        return left if min(queued, left) > PLAYED_MARGIN else 0.0
 
     def close(self) -> None:
         """Idempotent; after `run` has ended. What was not played is lost, counted."""
