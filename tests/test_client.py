@@ -890,7 +890,7 @@ def test_unpublishing_again_ends_no_other_track(fake_room: FakeRoom) -> None:
         transport.unpublish(timeout=PATIENCE)
         with pytest.raises(ConfigurationError, match=r"no track 'audio'; our tracks are \['music'"):
             transport.unpublish()
-        assert list(fake_room.wait_for_app().tracks) == ["music"]
+        until(lambda: list(fake_room.wait_for_app().tracks) == ["music"])
 
 
 def test_a_resampled_track_is_unpublished_with_its_end(fake_room: FakeRoom) -> None:
