@@ -139,6 +139,21 @@ def test_events_that_stand_before_the_frames_they_follow(tmp_path: Path) -> None
     assert kinds[EventKind.PARTICIPANT_JOINED] == kinds[EventKind.TRACK_PUBLISHED] == 2
 
 
+def test_a_track_tells_its_publisher_as_they_were_when_it_began(tmp_path: Path) -> None:
+    """Tracks and events have no order between them: what changed before it may stand after it."""
+    before = Participant(identity=ANN.identity, sid=ANN.sid, name="nobody yet")
+    items = [
+        event(EventKind.PARTICIPANT_JOINED, participant=before),
+        event(EventKind.TRACK_STARTED, participant=ANN, track=MIC),
+        event(EventKind.PARTICIPANT_CHANGED, participant=ANN),
+        event(EventKind.TRACK_PUBLISHED, participant=ANN, track=MIC),
+    ]
+    back = played(recorded(tmp_path / "call.mcap", items))
+    of_tracks = [one for one in back if isinstance(one, Event) and one.track is not None]
+    assert all(one.participant == ANN for one in of_tracks), of_tracks
+    assert [str(one.kind) for one in of_tracks].count("track_published") == 1
+
+
 def test_more_tracks_than_a_reader_keeps_unread(tmp_path: Path) -> None:
     """All of them are over before the first is read."""
     items: list[Item] = []

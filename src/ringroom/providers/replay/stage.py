@@ -101,7 +101,8 @@ class Stage:
             return track
         if info.participant not in self._people:
             self._join(participant or Participant(identity=info.participant))
-        who = self._people[info.participant]
+        # What was told when the track began is newer than what stands before it in the recording.
+        who = participant or self._people[info.participant]
         if info.sid not in self._known:
             self._publish(info, who)
         self._over.discard(info.sid)
