@@ -49,7 +49,7 @@ def someone(identity: str, *publications: Publication) -> Any:
 class Local(SimpleNamespace):
     def __init__(self) -> None:
         allowed = SimpleNamespace(can_publish=True, can_publish_data=True, can_publish_sources=[])
-        super().__init__(identity="app", sid="PA_app", permissions=allowed, log=[])
+        super().__init__(identity="app", sid="PA_app", permissions=allowed, log=[], published=[])
         self.answer: Callable[[], Any] = lambda: Publication("TR_own", name="answer")
         self.wait: asyncio.Future[None] | None = None
         self.unanswered: asyncio.Future[None] | None = None
@@ -58,7 +58,8 @@ class Local(SimpleNamespace):
         if self.wait is not None:
             await self.wait
         self.log.append("published")
-        return self.answer()
+        self.published.append(self.answer())
+        return self.published[-1]
 
     async def unpublish_track(self, sid: str) -> None:
         self.log.append(f"unpublished {sid}")

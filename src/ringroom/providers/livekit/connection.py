@@ -142,7 +142,7 @@ class LiveKitProvider(Provider):
                     room.local_participant.publish_track(local, publish_options(track)),
                     self._options.connect_timeout,
                     gone=line.gone,
-                    undo=lambda late: room.local_participant.unpublish_track(late.sid),
+                    undo=lambda late: _unpublish(room, line, late),
                 )
             except ConnectionError:
                 await source.aclose()
@@ -219,15 +219,17 @@ class LiveKitProvider(Provider):
             self._playouts.pop(publication, None)
             if self._closing is not None or self._room is None or self._line is None:
                 return
-            if self._line.gone.done():
+            line, losses = self._line, self._line.losses
+            if line.gone.done():
                 return
-            # The SDK gives the publication a new sid when it publishes again after a reconnection.
-            request = self._room.local_participant.unpublish_track(publication.sid)
+            request = _unpublish(self._room, line, publication)
             try:
-                await self._calls.run(request, self._options.close_timeout, gone=self._line.gone)
-            except ConnectionError:
+                await self._calls.run(request, self._options.close_timeout, gone=line.gone)
+            except (ConnectionError, RoomError):
                 return  # it went with the room
             except (UnpublishTrackError, TimeoutError) as error:
+                if line.lost or line.losses != losses:
+                    return  # it is carried on
                 _log.warning("livekit: track %r was not unpublished: %s", publication.name, error)
 
         return unpublish
@@ -295,6 +297,16 @@ class LiveKitProvider(Provider):
             self._roster.close()
         if self._room is not None and self._room.isconnected():
             await self._room.disconnect()
+
+
+async def _unpublish(room: rtc.Room, line: Line, publication: rtc.LocalTrackPublication) -> None:
+    """Once the connection is up. What is asked while it is lost, the SDK never answers, and it may
+    publish the track again all the same, under the new sid that its publication has then.
+
+    Raises `RoomError` if the connection does not come back.
+    """
+    await line.up()
+    await room.local_participant.unpublish_track(publication.sid)
 
 
 async def _part(room: rtc.Room) -> None:

@@ -39,7 +39,7 @@ class Line:
 
     async def up(self) -> None:
         """Wait while the connection is lost. Raises `RoomError` once it is gone."""
-        if not self._up.is_set():
+        while not self._up.is_set():  # it may be lost again before the wait ends
             await self._up.wait()
         self.check()
 

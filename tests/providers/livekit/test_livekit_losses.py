@@ -1,0 +1,105 @@
+"""What a loss of the connection does to requests: in the order in which the SDK tells of it.
+
+A request that is under way keeps the SDK from telling of the loss: first it is answered, or given
+up by us, and `reconnecting` comes after. One that is made while the connection is lost is answered
+when it is back, or never.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+from ringroom.options import SessionOptions  # noqa: E402
+from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
+from ringroom.providers.livekit.line import Line  # noqa: E402
+from sdk_kit import VOICE, Room, Sink, provider, run, turns  # noqa: E402
+
+
+async def connected(room: Room, **options: float) -> LiveKitProvider:
+    app = provider()
+    await app.connect(Sink(), SessionOptions(**options))  # type: ignore[arg-type]
+    return app
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["short", "longer than the close waits"])
+def test_a_track_that_is_closed_while_the_connection_is_lost_goes_when_it_is_back(
+    room: Room, long: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        app = await connected(room, close_timeout=0.1 if long else 600)
+        local = room.local_participant
+        playout = await app.publish(VOICE)
+        publication = local.published[0]
+        room.emit("reconnecting")
+        closing = asyncio.create_task(playout.close())
+        await (closing if long else turns())
+        assert local.log == ["published"], "the SDK would never answer, and publish it again"
+        assert closing.done() is long
+        publication.sid = "TR_new"
+        room.emit("reconnected")
+        await closing
+        await turns()
+        assert local.log == ["published", "unpublished TR_new"]
+        await app.close()
+
+    run(scenario())
+    assert not caplog.messages
+
+
+def test_a_connection_that_is_lost_again_at_once_is_waited_for(room: Room) -> None:
+    async def scenario() -> None:
+        line = Line()
+        waiting = asyncio.create_task(line.up())
+        await turns()
+        line.set(True)
+        line.set(False)
+        await turns()
+        assert not waiting.done()
+        line.set(True)
+        await waiting
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("ends", ["by itself", "by our close"])
+def test_a_track_that_is_closed_in_a_loss_does_not_hold_up_the_end(room: Room, ends: str) -> None:
+    async def scenario() -> None:
+        app = await connected(room, close_timeout=600)
+        playout = await app.publish(VOICE)
+        room.emit("reconnecting")
+        closing = asyncio.create_task(playout.close())
+        await turns()
+        if ends == "by itself":
+            room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+            await closing
+        await app.close()
+        await closing
+        assert room.local_participant.log == ["published"]
+
+    run(scenario())
+
+
+def test_a_track_that_comes_too_late_and_in_a_loss_is_taken_back_after_it(room: Room) -> None:
+    async def scenario() -> None:
+        app = await connected(room)
+        local = room.local_participant
+        local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        publishing.cancel()
+        await turns()
+        room.emit("reconnecting")
+        local.wait.set_result(None)
+        await turns()
+        assert local.log == ["published"]
+        local.published[0].sid = "TR_new"
+        room.emit("reconnected")
+        await turns()
+        assert local.log == ["published", "unpublished TR_new"]
+        await app.close()
+
+    run(scenario())
