@@ -13,7 +13,10 @@ import pytest
 
 rtc = pytest.importorskip("livekit.rtc")
 
+from ringroom.errors import RoomError  # noqa: E402
+from ringroom.frames import DataFrame  # noqa: E402
 from ringroom.options import SessionOptions  # noqa: E402
+from ringroom.providers.livekit import line as line_module  # noqa: E402
 from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
 from ringroom.providers.livekit.line import Line  # noqa: E402
 from sdk_kit import VOICE, Room, Sink, provider, run, turns  # noqa: E402
@@ -100,6 +103,71 @@ def test_a_track_that_comes_too_late_and_in_a_loss_is_taken_back_after_it(room: 
         room.emit("reconnected")
         await turns()
         assert local.log == ["published", "unpublished TR_new"]
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_message_waits_while_the_connection_is_lost(room: Room) -> None:
+    async def scenario() -> None:
+        app = await connected(room, connect_timeout=0.1)
+        room.emit("reconnecting")
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await asyncio.wait({sending}, timeout=0.2)
+        assert not sending.done()
+        assert not room.local_participant.log
+        room.emit("reconnected")
+        await sending
+        assert [payload for payload, _ in room.local_participant.log] == [b"x"]
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("told", ["in time", "late"])
+def test_a_message_that_a_loss_overtakes_is_sent_once_and_not_refused(
+    room: Room, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK has it, and sends it when the connection is back."""
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 60.0)
+
+    async def scenario() -> None:
+        app = await connected(room, connect_timeout=0.1)
+        local = room.local_participant
+        answer = local.unanswered = asyncio.get_running_loop().create_future()
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await turns()
+        if told == "late":
+            await asyncio.wait({sending}, timeout=0.2)
+        room.emit("reconnecting")
+        await asyncio.wait({sending}, timeout=0.3)
+        room.emit("reconnected")
+        assert not sending.done()
+        answer.set_result(None)
+        await sending
+        assert [payload for payload, _ in local.log] == [b"x"]
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_message_that_is_not_taken_without_a_loss_is_refused(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 0.0)
+
+    async def scenario() -> None:
+        app = await connected(room, connect_timeout=0.1)
+        answer = asyncio.get_running_loop().create_future()
+        room.local_participant.unanswered = answer
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await turns()
+        room.emit("reconnecting")
+        room.emit("reconnected")
+        with pytest.raises(RoomError) as caught:
+            await sending
+        assert caught.value.reason == "data_refused"
+        answer.set_result(None)
         await app.close()
 
     run(scenario())

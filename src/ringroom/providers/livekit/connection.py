@@ -155,6 +155,8 @@ class LiveKitProvider(Provider):
 
     async def send_data(self, frame: DataFrame) -> None:
         room, line = self._joined()
+        await line.up()
+        losses = line.losses
         if not room.local_participant.permissions.can_publish_data:
             # The server drops such a message without a word.
             raise _data_refused("the token does not allow data messages (canPublishData)")
@@ -164,8 +166,17 @@ class LiveKitProvider(Provider):
             destination_identities=list(frame.to),
             topic=frame.topic,
         )
+
+        async def lost_meanwhile() -> bool:
+            """The SDK has the message still, and sends it once the connection is back."""
+            nonlocal losses
+            lost = await line.lost_since(losses)
+            losses = line.losses
+            return lost
+
+        timeout = self._options.connect_timeout
         try:
-            await self._calls.run(sending, self._options.connect_timeout, gone=line.gone)
+            await self._calls.run(sending, timeout, gone=line.gone, excused=lost_meanwhile)
         except PublishDataError as error:
             raise _data_refused(scrub(error.message)) from None
         except TimeoutError:
