@@ -13,13 +13,15 @@ import pytest
 
 rtc = pytest.importorskip("livekit.rtc")
 
+from livekit.rtc.participant import PublishTrackError  # noqa: E402
+
 from ringroom.errors import RoomError  # noqa: E402
 from ringroom.frames import DataFrame  # noqa: E402
 from ringroom.options import SessionOptions  # noqa: E402
 from ringroom.providers.livekit import line as line_module  # noqa: E402
 from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
 from ringroom.providers.livekit.line import Line  # noqa: E402
-from sdk_kit import VOICE, Room, Sink, provider, run, turns  # noqa: E402
+from sdk_kit import VOICE, Room, Sink, provider, raising, run, turns  # noqa: E402
 
 
 async def connected(room: Room, **options: float) -> LiveKitProvider:
@@ -168,6 +170,78 @@ def test_a_message_that_is_not_taken_without_a_loss_is_refused(
             await sending
         assert caught.value.reason == "data_refused"
         answer.set_result(None)
+        await app.close()
+
+    run(scenario())
+
+
+TIMED_OUT = "engine: internal error: track publication timed out, no response received"
+
+
+@pytest.mark.parametrize("failure", [None, PublishTrackError(TIMED_OUT)])
+def test_a_track_that_fails_for_a_loss_that_is_not_told_yet_is_asked_for_again(
+    room: Room, failure: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 60.0)
+
+    async def scenario() -> None:
+        app = await connected(room, connect_timeout=600 if failure else 0.1)
+        local = room.local_participant
+        first = local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        local.wait = None
+        if failure is not None:
+            first.set_exception(failure)
+        await asyncio.wait({publishing}, timeout=0.3)
+        assert not publishing.done()
+        room.emit("reconnecting")
+        await turns()
+        assert not local.log
+        room.emit("reconnected")
+        await publishing
+        assert local.log == ["published"]
+        if failure is None:
+            first.set_result(None)
+            await turns()
+            assert local.log == ["published", "published", "unpublished TR_own"], "it came twice"
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_track_that_fails_as_the_room_ends_is_refused_by_nobody(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 60.0)
+
+    async def scenario() -> None:
+        app = await connected(room)
+        room.local_participant.answer = raising(PublishTrackError(TIMED_OUT))
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+        with pytest.raises(RoomError) as caught:
+            await publishing
+        assert caught.value.reason == "disconnected"
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("text", [TIMED_OUT, "engine: signal error: not allowed"])
+def test_a_track_that_fails_without_a_loss_is_refused(
+    room: Room, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, if the server has answered."""
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 0.0 if text == TIMED_OUT else 600.0)
+
+    async def scenario() -> None:
+        app = await connected(room)
+        room.local_participant.answer = raising(PublishTrackError(text))
+        with pytest.raises(RoomError) as caught:
+            await app.publish(VOICE)
+        assert caught.value.reason == "publish_refused"
         await app.close()
 
     run(scenario())

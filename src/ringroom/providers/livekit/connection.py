@@ -29,6 +29,7 @@ from ringroom.providers.livekit.mapping import (
     scrub,
     scrub_logs,
     source_name,
+    unanswered,
 )
 from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.livekit.paths import open_path
@@ -150,7 +151,11 @@ class LiveKitProvider(Provider):
                 raise
             except (PublishTrackError, TimeoutError) as error:
                 await source.aclose()
-                if line.losses == losses:
+                lost = line.losses != losses or (
+                    unanswered(error) and await line.lost_since(losses)
+                )
+                line.check()
+                if not lost:
                     raise _publish_refused(track, _no_answer(error)) from None
 
     async def send_data(self, frame: DataFrame) -> None:

@@ -10,6 +10,7 @@ import re
 from types import MappingProxyType
 
 from livekit import rtc
+from livekit.rtc.participant import PublishTrackError
 from livekit.rtc.room import ConnectError
 
 from ringroom.errors import RoomError
@@ -28,6 +29,7 @@ __all__ = [
     "scrub_logs",
     "source_name",
     "track_of",
+    "unanswered",
 ]
 
 _TOKEN = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*|(?<=access_token=)[^&\s\"']+")
@@ -108,6 +110,13 @@ def connect_error(error: ConnectError) -> RoomError:
     if re.search(r"timed? ?out", text, re.IGNORECASE):
         return RoomError(f"livekit: joining timed out: {_tail(text)}", reason="timeout")
     return RoomError(f"livekit: the server cannot be reached: {_tail(text)}", reason="unreachable")
+
+
+def unanswered(error: PublishTrackError | TimeoutError) -> bool:
+    """Whether nobody has refused the track: the server said nothing, to us or to the SDK."""
+    if isinstance(error, TimeoutError):
+        return True
+    return re.search(r"timed? ?out|no response", error.message, re.IGNORECASE) is not None
 
 
 def _tail(text: str) -> str:
