@@ -300,6 +300,38 @@ def test_an_end_that_our_close_overtakes_is_not_told(room: Room) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_close_that_waits_no_longer_for_the_tracks_hears_nothing_more(
+    room: Room, ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(self: Ingest, reason: str) -> None:
+        await may_end.wait()
+        if not self.over.done():
+            self.over.set_result(None)
+
+    monkeypatch.setattr(Ingest, "end", slowly)
+    may_end = asyncio.Event()
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions(close_timeout=0.1))  # type: ignore[arg-type]
+        room.emit("track_subscribed", object(), Publication("TR_1"), someone("ann"))
+        if ended:
+            room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+            await turns()
+        await app.close()
+        told = len(sink.events)
+        room.emit("participant_connected", someone("ben"))
+        assert len(sink.events) == told
+        may_end.set()
+        if app._ending is not None:
+            await app._ending  # raises what it raises
+        await turns()
+        assert not sink.log
+
+    run(scenario())
+
+
 def test_tracks_come_go_and_come_back(room: Room) -> None:
     async def scenario() -> None:
         sink, app = Sink(), provider()

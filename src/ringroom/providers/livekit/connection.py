@@ -267,12 +267,13 @@ class LiveKitProvider(Provider):
 
     async def _end(self, code: int, sink: Sink) -> None:
         """The room ended by itself: what came in goes on to its readers, then they are told."""
-        if self._line is None or self._roster is None:
+        line, roster = self._line, self._roster
+        if line is None or roster is None:
             return
-        self._line.end()
+        line.end()
         reason, error = end_of_room(code)
-        await self._roster.end_tracks(reason)
-        self._roster.close()
+        await roster.end_tracks(reason)  # a close may overtake it
+        roster.close()
         if self._closing is None:
             sink.ended(reason, error=error)
 
@@ -283,6 +284,8 @@ class LiveKitProvider(Provider):
                 await self._leave()
         except TimeoutError:
             _log.warning("livekit: leaving the room took longer than %s s", timeout)
+        if self._roster is not None:
+            self._roster.close()
         await self._calls.settle(SETTLE_SECONDS)
         room, self._room, self._roster = self._room, None, None
         if self._path is not None:
