@@ -48,7 +48,9 @@ def someone(identity: str, *publications: Publication) -> Any:
 
 class Local(SimpleNamespace):
     def __init__(self) -> None:
-        allowed = SimpleNamespace(can_publish=True, can_publish_data=True, can_publish_sources=[])
+        allowed = SimpleNamespace(
+            can_publish=True, can_subscribe=True, can_publish_data=True, can_publish_sources=[]
+        )
         super().__init__(identity="app", sid="PA_app", permissions=allowed, log=[], published=[])
         self.answer: Callable[[], Any] = lambda: Publication("TR_own", name="answer")
         self.wait: asyncio.Future[None] | None = None

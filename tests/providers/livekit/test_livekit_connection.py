@@ -472,6 +472,31 @@ def test_a_subscription_that_cannot_be_read_does_not_hide_the_earlier_one(
     run(scenario())
 
 
+def test_a_track_that_we_may_not_receive_is_told_once(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        room.local_participant.permissions.can_subscribe = False
+        voice = Publication("TR_1")
+        ann = room.remote_participants["ann"] = someone("ann", voice)
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        for name in ("reconnecting", "reconnected"):
+            room.emit(name)
+        assert not voice.asked, "the server would never answer"
+        failed = [event for event in sink.events if event.kind is EventKind.TRACK_FAILED]
+        assert [(event.track.sid, event.participant.identity) for event in failed] == [
+            ("TR_1", "ann")
+        ]
+        assert "canSubscribe" in failed[0].reason
+        sink.wanted = False
+        room.emit("track_published", Publication("TR_2"), ann)
+        assert sink.kinds().count(EventKind.TRACK_FAILED) == 1, "nobody wants it"
+        room.emit("track_unpublished", voice, ann)
+        assert not app._roster._denied  # type: ignore[union-attr]
+        await app.close()
+
+    run(scenario())
+
+
 def test_messages_that_nobody_could_send_are_left_out_and_told_once(
     room: Room, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "scrub",
     "scrub_logs",
     "source_name",
+    "subscription_refusal",
     "track_of",
     "unanswered",
 ]
@@ -184,6 +185,13 @@ def refusal(track: OutgoingTrack, permissions: object) -> str:
     if allowed and _SOURCE_VALUES[source] not in allowed:
         return f"the token does not allow publishing from source {source} (canPublishSources)"
     return ""
+
+
+def subscription_refusal(permissions: object) -> str:
+    """Why we may not receive a track, or nothing."""
+    if getattr(permissions, "can_subscribe", True):
+        return ""
+    return "the token does not allow receiving tracks (canSubscribe)"
 
 
 def too_small(width: int, height: int) -> str:
