@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,3 +18,20 @@ def nothing_stays() -> Iterator[None]:
     yield
     assert not native._exchanges
     assert len(NATIVE.queue._subscribers) == before
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The SDK's room (`sdk_kit.Room`) that whoever connects gets."""
+    from ringroom.providers.livekit import connection, roster
+    from sdk_kit import Ingest, Room, Source
+
+    made = Room()
+    tracks = SimpleNamespace(create_audio_track=lambda name, source: name)
+    monkeypatch.setattr(connection.rtc, "Room", lambda: made)
+    monkeypatch.setattr(connection.rtc, "AudioSource", Source)
+    monkeypatch.setattr(connection.rtc, "LocalAudioTrack", tracks)
+    monkeypatch.setattr(connection, "SETTLE_SECONDS", 0.02)
+    monkeypatch.setattr(roster, "Ingest", Ingest)
+    Ingest.made.clear()
+    return made

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -18,205 +15,25 @@ from livekit.rtc.room import ConnectError  # noqa: E402
 
 import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
 from ringroom.errors import ClosedError, RoomError  # noqa: E402
-from ringroom.frames import DataFrame, Event, EventKind, Kind  # noqa: E402
+from ringroom.frames import DataFrame, EventKind, Kind  # noqa: E402
 from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
-from ringroom.providers.livekit import connection, joins, mapping, roster  # noqa: E402
+from ringroom.providers.livekit import connection, joins, mapping  # noqa: E402
 from ringroom.providers.livekit.calls import Calls  # noqa: E402
 from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
 from ringroom.providers.provider import OutgoingTrack  # noqa: E402
-
-TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhcHAifQ.c2lnbmF0dXJl"
-VOICE = OutgoingTrack(
-    name="answer", kind=Kind.AUDIO, options=PublishOptions(), sample_rate=16_000, channels=1
+from sdk_kit import (  # noqa: E402
+    TOKEN,
+    VOICE,
+    Ingest,
+    Publication,
+    Room,
+    Sink,
+    provider,
+    raising,
+    run,
+    someone,
+    turns,
 )
-
-
-class Publication(SimpleNamespace):
-    __hash__ = object.__hash__
-
-    def __init__(self, sid: str, kind: int = 1, **fields: Any) -> None:
-        defaults = {"name": "voice", "source": 2, "muted": False, "subscribed": False}
-        super().__init__(sid=sid, kind=kind, asked=0, **{**defaults, **fields})
-
-    def set_subscribed(self, subscribed: bool) -> None:
-        self.asked += 1
-
-
-def someone(identity: str, *publications: Publication) -> Any:
-    return SimpleNamespace(
-        identity=identity,
-        sid="PA",
-        name=identity.title(),
-        metadata="",
-        attributes={},
-        disconnect_reason=None,
-        track_publications={p.sid: p for p in publications},
-    )
-
-
-class Local(SimpleNamespace):
-    def __init__(self) -> None:
-        allowed = SimpleNamespace(can_publish=True, can_publish_data=True, can_publish_sources=[])
-        super().__init__(identity="app", sid="PA_app", permissions=allowed, log=[])
-        self.answer: Callable[[], Any] = lambda: Publication("TR_own", name="answer")
-        self.wait: asyncio.Future[None] | None = None
-        self.unanswered: asyncio.Future[None] | None = None
-
-    async def publish_track(self, track: Any, options: Any) -> Any:
-        if self.wait is not None:
-            await self.wait
-        self.log.append("published")
-        return self.answer()
-
-    async def unpublish_track(self, sid: str) -> None:
-        self.log.append(f"unpublished {sid}")
-
-    async def publish_data(self, payload: bytes, **fields: Any) -> None:
-        self.log.append((payload, fields))
-        if self.unanswered is not None:
-            await self.unanswered
-        self.answer()
-
-
-class Room:
-    """The SDK's room: an emitter, and a connect that a cancellation does not stop."""
-
-    name = "voice-room"
-
-    def __init__(self) -> None:
-        self.handlers: dict[str, Any] = {}
-        self.local_participant = Local()
-        self.remote_participants: dict[str, Any] = {}
-        self.failure: Exception | None = None
-        self.wait: asyncio.Future[None] | None = None
-        self.connected: Any = None
-        self.alive = False
-        self.disconnects = 0
-        self.asked = 0
-        self.panics = 0
-
-    def on(self, name: str, handler: Any) -> None:
-        self.handlers[name] = handler
-
-    def emit(self, name: str, *arguments: Any) -> None:
-        self.handlers[name](*arguments)
-
-    async def connect(self, url: str, token: str, options: Any) -> None:
-        self.asked += 1
-        try:
-            if self.wait is not None:
-                await self.wait
-        except asyncio.CancelledError:
-            self.panics += 1  # the native side: SIGTERM to the whole process, 15 s later
-            raise
-        if self.failure is not None:
-            raise self.failure
-        self.connected = (url, token, options)
-        self.alive = True
-
-    def isconnected(self) -> bool:
-        return self.alive
-
-    async def disconnect(self) -> None:
-        self.disconnects += 1
-        if self.alive:
-            self.alive = False
-            self.emit("disconnected", rtc.DisconnectReason.CLIENT_INITIATED)
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.messages: list[DataFrame] = []
-        self.log: list[Any] = []
-        self.wanted = True
-
-    def wants(self, track: Any, participant: Any) -> bool:
-        return self.wanted
-
-    def open_track(self, track: Any, participant: Any) -> Any:
-        raise NotImplementedError
-
-    def data(self, frame: DataFrame) -> None:
-        self.messages.append(frame)
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def ended(self, reason: str, *, error: str = "") -> None:
-        self.log.append(("ended", reason, error))
-
-    def kinds(self) -> list[EventKind]:
-        return [event.kind for event in self.events]
-
-
-class Ingest:
-    """Stands in for the reading of a track: it ends when it is told to."""
-
-    made: list[Ingest] = []  # noqa: RUF012
-
-    def __init__(self, sink: Sink, track: Any, participant: Any, path: Any) -> None:
-        self.sink, self.track, self.participant = sink, track, participant
-        self.muted: Any = None
-        self.after: Any = None
-        self.over = asyncio.get_running_loop().create_future()
-        self.made.append(self)
-
-    def start(self, remote: Any, options: Any, after: Any = None) -> asyncio.Task[None]:
-        self.after = after
-        return asyncio.ensure_future(self._run())
-
-    async def _run(self) -> None:
-        await self.over
-
-    def mute(self, muted: bool) -> None:
-        self.muted = muted
-
-    async def end(self, reason: str) -> None:
-        await asyncio.sleep(0)
-        if not self.over.done():
-            self.sink.log.append((self.track.sid, reason))
-            self.over.set_result(None)
-
-
-class Source:
-    def __init__(self, *arguments: Any, **fields: Any) -> None:
-        self.arguments = arguments
-
-    def clear_queue(self) -> None: ...
-
-    async def aclose(self) -> None: ...
-
-
-@pytest.fixture
-def room(monkeypatch: pytest.MonkeyPatch) -> Room:
-    made = Room()
-    tracks = SimpleNamespace(create_audio_track=lambda name, source: name)
-    monkeypatch.setattr(connection.rtc, "Room", lambda: made)
-    monkeypatch.setattr(connection.rtc, "AudioSource", Source)
-    monkeypatch.setattr(connection.rtc, "LocalAudioTrack", tracks)
-    monkeypatch.setattr(connection, "SETTLE_SECONDS", 0.02)
-    monkeypatch.setattr(roster, "Ingest", Ingest)
-    Ingest.made.clear()
-    return made
-
-
-def provider() -> LiveKitProvider:
-    return LiveKitProvider(url="ws://host", token=TOKEN, e2ee_key=b"key")
-
-
-async def turns(count: int = 12) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-def run(scenario: Any) -> None:
-    async def alone() -> None:
-        await scenario
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, left
-
-    asyncio.run(alone())
 
 
 def test_joining_tells_who_is_there(room: Room) -> None:
@@ -483,6 +300,38 @@ def test_an_end_that_our_close_overtakes_is_not_told(room: Room) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_close_that_waits_no_longer_for_the_tracks_hears_nothing_more(
+    room: Room, ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(self: Ingest, reason: str) -> None:
+        await may_end.wait()
+        if not self.over.done():
+            self.over.set_result(None)
+
+    monkeypatch.setattr(Ingest, "end", slowly)
+    may_end = asyncio.Event()
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions(close_timeout=0.1))  # type: ignore[arg-type]
+        room.emit("track_subscribed", object(), Publication("TR_1"), someone("ann"))
+        if ended:
+            room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+            await turns()
+        await app.close()
+        told = len(sink.events)
+        room.emit("participant_connected", someone("ben"))
+        assert len(sink.events) == told
+        may_end.set()
+        if app._ending is not None:
+            await app._ending  # raises what it raises
+        await turns()
+        assert not sink.log
+
+    run(scenario())
+
+
 def test_tracks_come_go_and_come_back(room: Room) -> None:
     async def scenario() -> None:
         sink, app = Sink(), provider()
@@ -623,6 +472,31 @@ def test_a_subscription_that_cannot_be_read_does_not_hide_the_earlier_one(
     run(scenario())
 
 
+def test_a_track_that_we_may_not_receive_is_told_once(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        room.local_participant.permissions.can_subscribe = False
+        voice = Publication("TR_1")
+        ann = room.remote_participants["ann"] = someone("ann", voice)
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        for name in ("reconnecting", "reconnected"):
+            room.emit(name)
+        assert not voice.asked, "the server would never answer"
+        failed = [event for event in sink.events if event.kind is EventKind.TRACK_FAILED]
+        assert [(event.track.sid, event.participant.identity) for event in failed] == [
+            ("TR_1", "ann")
+        ]
+        assert "canSubscribe" in failed[0].reason
+        sink.wanted = False
+        room.emit("track_published", Publication("TR_2"), ann)
+        assert sink.kinds().count(EventKind.TRACK_FAILED) == 1, "nobody wants it"
+        room.emit("track_unpublished", voice, ann)
+        assert not app._roster._denied  # type: ignore[union-attr]
+        await app.close()
+
+    run(scenario())
+
+
 def test_messages_that_nobody_could_send_are_left_out_and_told_once(
     room: Room, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -706,7 +580,7 @@ def test_publishing(room: Room) -> None:
         with pytest.raises(RoomError, match="canPublish"):
             await app.publish(VOICE)
         local.permissions.can_publish = True
-        local.answer = _raise(PublishTrackError(f"no {TOKEN}"))
+        local.answer = raising(PublishTrackError(f"no {TOKEN}"))
         with pytest.raises(RoomError, match=r"answer.*no .token.") as caught:
             await app.publish(VOICE)
         assert caught.value.reason == "publish_refused"
@@ -796,7 +670,7 @@ def test_sending_data(room: Room) -> None:
         await app.send_data(DataFrame(b"x", topic="t", reliable=False, to=("ann",)))
         fields = {"reliable": False, "destination_identities": ["ann"], "topic": "t"}
         assert local.log == [(b"x", fields)]
-        local.answer = _raise(PublishDataError("too large"))
+        local.answer = raising(PublishDataError("too large"))
         with pytest.raises(RoomError, match="too large") as caught:
             await app.send_data(DataFrame(b"x"))
         assert caught.value.reason == "data_refused"
@@ -825,13 +699,6 @@ def test_a_message_under_way_as_the_room_ends_is_refused_by_nobody(room: Room) -
         await app.close()
 
     run(scenario())
-
-
-def _raise(error: Exception) -> Callable[[], Any]:
-    def answer() -> Any:
-        raise error
-
-    return answer
 
 
 def test_calls_are_carried_on_and_undone() -> None:

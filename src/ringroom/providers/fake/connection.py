@@ -280,7 +280,11 @@ class FakeProvider(Provider):
     def _published(self, message: messages.TrackPublished) -> None:
         track, participant = message.track, message.participant
         self._event(EventKind.TRACK_PUBLISHED, participant, track)
-        wanted = self._join.subscribe and self._sink.wants(track, participant)
+        wanted = self._sink.wants(track, participant)
+        if wanted and not self._join.subscribe:
+            wanted = False
+            reason = "the token does not allow receiving tracks (canSubscribe)"
+            self._event(EventKind.TRACK_FAILED, participant, track, reason)
         sink = self._sink.open_track(track, participant) if wanted else None
         inbound = InboundTrack(track, participant, sink, self._options)
         if (before := self._inbound.get(track.sid)) is not None:

@@ -34,8 +34,10 @@ class Calls:
         *,
         gone: asyncio.Future[None] | None = None,
         undo: Undo[_Answer] | None = None,
+        excused: Callable[[], Awaitable[bool]] | None = None,
     ) -> _Answer:
-        """The request's answer.
+        """The request's answer. ``excused`` is asked when the time is over: it begins anew if there
+        was a reason not to answer.
 
         Raises what the request raises, `TimeoutError`, or `ConnectionError` once ``gone`` is
         done (some requests are never answered then). After these two, or if the caller is
@@ -44,7 +46,13 @@ class Calls:
         task = self._keep(request)
         waited: set[asyncio.Future[Any]] = {task} if gone is None else {task, gone}
         try:
-            await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            done: set[asyncio.Future[Any]] = set()
+            while not done:
+                done, _ = await asyncio.wait(
+                    waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done and (excused is None or not await excused()):
+                    break
         except asyncio.CancelledError:
             self._leave(task, undo)
             raise

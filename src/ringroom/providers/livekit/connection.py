@@ -29,6 +29,7 @@ from ringroom.providers.livekit.mapping import (
     scrub,
     scrub_logs,
     source_name,
+    unanswered,
 )
 from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.livekit.paths import open_path
@@ -142,7 +143,7 @@ class LiveKitProvider(Provider):
                     room.local_participant.publish_track(local, publish_options(track)),
                     self._options.connect_timeout,
                     gone=line.gone,
-                    undo=lambda late: room.local_participant.unpublish_track(late.sid),
+                    undo=lambda late: _unpublish(room, line, late),
                 )
             except ConnectionError:
                 await source.aclose()
@@ -150,11 +151,17 @@ class LiveKitProvider(Provider):
                 raise
             except (PublishTrackError, TimeoutError) as error:
                 await source.aclose()
-                if line.losses == losses:
+                lost = line.losses != losses or (
+                    unanswered(error) and await line.lost_since(losses)
+                )
+                line.check()
+                if not lost:
                     raise _publish_refused(track, _no_answer(error)) from None
 
     async def send_data(self, frame: DataFrame) -> None:
         room, line = self._joined()
+        await line.up()
+        losses = line.losses
         if not room.local_participant.permissions.can_publish_data:
             # The server drops such a message without a word.
             raise _data_refused("the token does not allow data messages (canPublishData)")
@@ -164,8 +171,17 @@ class LiveKitProvider(Provider):
             destination_identities=list(frame.to),
             topic=frame.topic,
         )
+
+        async def lost_meanwhile() -> bool:
+            """The SDK has the message still, and sends it once the connection is back."""
+            nonlocal losses
+            lost = await line.lost_since(losses)
+            losses = line.losses
+            return lost
+
+        timeout = self._options.connect_timeout
         try:
-            await self._calls.run(sending, self._options.connect_timeout, gone=line.gone)
+            await self._calls.run(sending, timeout, gone=line.gone, excused=lost_meanwhile)
         except PublishDataError as error:
             raise _data_refused(scrub(error.message)) from None
         except TimeoutError:
@@ -219,15 +235,17 @@ class LiveKitProvider(Provider):
             self._playouts.pop(publication, None)
             if self._closing is not None or self._room is None or self._line is None:
                 return
-            if self._line.gone.done():
+            line, losses = self._line, self._line.losses
+            if line.gone.done():
                 return
-            # The SDK gives the publication a new sid when it publishes again after a reconnection.
-            request = self._room.local_participant.unpublish_track(publication.sid)
+            request = _unpublish(self._room, line, publication)
             try:
-                await self._calls.run(request, self._options.close_timeout, gone=self._line.gone)
-            except ConnectionError:
+                await self._calls.run(request, self._options.close_timeout, gone=line.gone)
+            except (ConnectionError, RoomError):
                 return  # it went with the room
             except (UnpublishTrackError, TimeoutError) as error:
+                if line.lost or line.losses != losses:
+                    return  # it is carried on
                 _log.warning("livekit: track %r was not unpublished: %s", publication.name, error)
 
         return unpublish
@@ -249,12 +267,13 @@ class LiveKitProvider(Provider):
 
     async def _end(self, code: int, sink: Sink) -> None:
         """The room ended by itself: what came in goes on to its readers, then they are told."""
-        if self._line is None or self._roster is None:
+        line, roster = self._line, self._roster
+        if line is None or roster is None:
             return
-        self._line.end()
+        line.end()
         reason, error = end_of_room(code)
-        await self._roster.end_tracks(reason)
-        self._roster.close()
+        await roster.end_tracks(reason)  # a close may overtake it
+        roster.close()
         if self._closing is None:
             sink.ended(reason, error=error)
 
@@ -265,6 +284,8 @@ class LiveKitProvider(Provider):
                 await self._leave()
         except TimeoutError:
             _log.warning("livekit: leaving the room took longer than %s s", timeout)
+        if self._roster is not None:
+            self._roster.close()
         await self._calls.settle(SETTLE_SECONDS)
         room, self._room, self._roster = self._room, None, None
         if self._path is not None:
@@ -295,6 +316,16 @@ class LiveKitProvider(Provider):
             self._roster.close()
         if self._room is not None and self._room.isconnected():
             await self._room.disconnect()
+
+
+async def _unpublish(room: rtc.Room, line: Line, publication: rtc.LocalTrackPublication) -> None:
+    """Once the connection is up. What is asked while it is lost, the SDK never answers, and it may
+    publish the track again all the same, under the new sid that its publication has then.
+
+    Raises `RoomError` if the connection does not come back.
+    """
+    await line.up()
+    await room.local_participant.unpublish_track(publication.sid)
 
 
 async def _part(room: rtc.Room) -> None:

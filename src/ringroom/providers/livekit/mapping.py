@@ -10,6 +10,7 @@ import re
 from types import MappingProxyType
 
 from livekit import rtc
+from livekit.rtc.participant import PublishTrackError
 from livekit.rtc.room import ConnectError
 
 from ringroom.errors import RoomError
@@ -27,7 +28,9 @@ __all__ = [
     "scrub",
     "scrub_logs",
     "source_name",
+    "subscription_refusal",
     "track_of",
+    "unanswered",
 ]
 
 _TOKEN = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*|(?<=access_token=)[^&\s\"']+")
@@ -110,6 +113,13 @@ def connect_error(error: ConnectError) -> RoomError:
     return RoomError(f"livekit: the server cannot be reached: {_tail(text)}", reason="unreachable")
 
 
+def unanswered(error: PublishTrackError | TimeoutError) -> bool:
+    """Whether nobody has refused the track: the server said nothing, to us or to the SDK."""
+    if isinstance(error, TimeoutError):
+        return True
+    return re.search(r"timed? ?out|no response", error.message, re.IGNORECASE) is not None
+
+
 def _tail(text: str) -> str:
     return text.removeprefix("engine: ").removeprefix("signal failure: ").rstrip(" -")
 
@@ -175,6 +185,13 @@ def refusal(track: OutgoingTrack, permissions: object) -> str:
     if allowed and _SOURCE_VALUES[source] not in allowed:
         return f"the token does not allow publishing from source {source} (canPublishSources)"
     return ""
+
+
+def subscription_refusal(permissions: object) -> str:
+    """Why we may not receive a track, or nothing."""
+    if getattr(permissions, "can_subscribe", True):
+        return ""
+    return "the token does not allow receiving tracks (canSubscribe)"
 
 
 def too_small(width: int, height: int) -> str:

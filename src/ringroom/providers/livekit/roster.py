@@ -25,6 +25,7 @@ from ringroom.providers.livekit.mapping import (
     participant_of,
     reason_name,
     scrub,
+    subscription_refusal,
     track_of,
 )
 from ringroom.providers.livekit.media import MediaPath
@@ -50,6 +51,7 @@ class Roster:
         self._path = path
         self._present: dict[str, Participant] = {}
         self._published: dict[str, TrackInfo] = {}
+        self._denied: set[str] = set()
         self._ingests: dict[str, Ingest] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._broken: set[tuple[str, str]] = set()
@@ -123,6 +125,7 @@ class Roster:
         self._broken = {one for one in self._broken if one[0] != participant.identity}
         for sid in [s for s, t in self._published.items() if t.participant == participant.identity]:
             del self._published[sid]
+            self._denied.discard(sid)
         for ingest in list(self._ingests.values()):
             if ingest.track.participant == participant.identity:
                 self._end(ingest, "the participant left")
@@ -150,12 +153,26 @@ class Roster:
             self._published[track.sid] = track
             self.tell(EventKind.TRACK_PUBLISHED, participant=publisher, track=track)
         if not publication.subscribed and self._sink.wants(track, publisher):
+            self._subscribe(publication, track, publisher)
+
+    def _subscribe(
+        self, publication: rtc.RemoteTrackPublication, track: TrackInfo, publisher: Participant
+    ) -> None:
+        # The server never answers a subscription that it refuses.
+        refused = subscription_refusal(self._room.local_participant.permissions)
+        if not refused:
+            self._denied.discard(track.sid)
             publication.set_subscribed(True)
+        elif track.sid not in self._denied:
+            self._denied.add(track.sid)
+            self._notices.tell("refused", f"livekit: {refused}")
+            self.tell(EventKind.TRACK_FAILED, participant=publisher, track=track, reason=refused)
 
     def _on_unpublished(
         self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
     ) -> None:
         track = self._published.pop(publication.sid, None)
+        self._denied.discard(publication.sid)
         self._end(self._ingests.get(publication.sid), "unpublished")
         if track is not None:
             publisher = self._participant(participant)

@@ -1,0 +1,247 @@
+"""What a loss of the connection does to requests: in the order in which the SDK tells of it.
+
+A request that is under way keeps the SDK from telling of the loss: first it is answered, or given
+up by us, and `reconnecting` comes after. One that is made while the connection is lost is answered
+when it is back, or never.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+from livekit.rtc.participant import PublishTrackError  # noqa: E402
+
+from ringroom.errors import RoomError  # noqa: E402
+from ringroom.frames import DataFrame  # noqa: E402
+from ringroom.options import SessionOptions  # noqa: E402
+from ringroom.providers.livekit import line as line_module  # noqa: E402
+from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
+from ringroom.providers.livekit.line import Line  # noqa: E402
+from sdk_kit import VOICE, Room, Sink, provider, raising, run, turns  # noqa: E402
+
+
+async def connected(room: Room, **options: float) -> LiveKitProvider:
+    app = provider()
+    await app.connect(Sink(), SessionOptions(**options))  # type: ignore[arg-type]
+    return app
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["short", "longer than the close waits"])
+def test_a_track_that_is_closed_while_the_connection_is_lost_goes_when_it_is_back(
+    room: Room, long: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        app = await connected(room, close_timeout=0.1 if long else 600)
+        local = room.local_participant
+        playout = await app.publish(VOICE)
+        publication = local.published[0]
+        room.emit("reconnecting")
+        closing = asyncio.create_task(playout.close())
+        await (closing if long else turns())
+        assert local.log == ["published"], "the SDK would never answer, and publish it again"
+        assert closing.done() is long
+        publication.sid = "TR_new"
+        room.emit("reconnected")
+        await closing
+        await turns()
+        assert local.log == ["published", "unpublished TR_new"]
+        await app.close()
+
+    run(scenario())
+    assert not caplog.messages
+
+
+def test_a_connection_that_is_lost_again_at_once_is_waited_for(room: Room) -> None:
+    async def scenario() -> None:
+        line = Line()
+        waiting = asyncio.create_task(line.up())
+        await turns()
+        line.set(True)
+        line.set(False)
+        await turns()
+        assert not waiting.done()
+        line.set(True)
+        await waiting
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("ends", ["by itself", "by our close"])
+def test_a_track_that_is_closed_in_a_loss_does_not_hold_up_the_end(room: Room, ends: str) -> None:
+    async def scenario() -> None:
+        app = await connected(room, close_timeout=600)
+        playout = await app.publish(VOICE)
+        room.emit("reconnecting")
+        closing = asyncio.create_task(playout.close())
+        await turns()
+        if ends == "by itself":
+            room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+            await closing
+        await app.close()
+        await closing
+        assert room.local_participant.log == ["published"]
+
+    run(scenario())
+
+
+def test_a_track_that_comes_too_late_and_in_a_loss_is_taken_back_after_it(room: Room) -> None:
+    async def scenario() -> None:
+        app = await connected(room)
+        local = room.local_participant
+        local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        publishing.cancel()
+        await turns()
+        room.emit("reconnecting")
+        local.wait.set_result(None)
+        await turns()
+        assert local.log == ["published"]
+        local.published[0].sid = "TR_new"
+        room.emit("reconnected")
+        await turns()
+        assert local.log == ["published", "unpublished TR_new"]
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_message_waits_while_the_connection_is_lost(room: Room) -> None:
+    async def scenario() -> None:
+        app = await connected(room, connect_timeout=0.1)
+        room.emit("reconnecting")
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await asyncio.wait({sending}, timeout=0.2)
+        assert not sending.done()
+        assert not room.local_participant.log
+        room.emit("reconnected")
+        await sending
+        assert [payload for payload, _ in room.local_participant.log] == [b"x"]
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("told", ["in time", "late"])
+def test_a_message_that_a_loss_overtakes_is_sent_once_and_not_refused(
+    room: Room, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK has it, and sends it when the connection is back."""
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 60.0)
+
+    async def scenario() -> None:
+        app = await connected(room, connect_timeout=0.1)
+        local = room.local_participant
+        answer = local.unanswered = asyncio.get_running_loop().create_future()
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await turns()
+        if told == "late":
+            await asyncio.wait({sending}, timeout=0.2)
+        room.emit("reconnecting")
+        await asyncio.wait({sending}, timeout=0.3)
+        room.emit("reconnected")
+        assert not sending.done()
+        answer.set_result(None)
+        await sending
+        assert [payload for payload, _ in local.log] == [b"x"]
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_message_that_is_not_taken_without_a_loss_is_refused(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 0.0)
+
+    async def scenario() -> None:
+        app = await connected(room, connect_timeout=0.1)
+        answer = asyncio.get_running_loop().create_future()
+        room.local_participant.unanswered = answer
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await turns()
+        room.emit("reconnecting")
+        room.emit("reconnected")
+        with pytest.raises(RoomError) as caught:
+            await sending
+        assert caught.value.reason == "data_refused"
+        answer.set_result(None)
+        await app.close()
+
+    run(scenario())
+
+
+TIMED_OUT = "engine: internal error: track publication timed out, no response received"
+
+
+@pytest.mark.parametrize("failure", [None, PublishTrackError(TIMED_OUT)])
+def test_a_track_that_fails_for_a_loss_that_is_not_told_yet_is_asked_for_again(
+    room: Room, failure: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 60.0)
+
+    async def scenario() -> None:
+        app = await connected(room, connect_timeout=600 if failure else 0.1)
+        local = room.local_participant
+        first = local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        local.wait = None
+        if failure is not None:
+            first.set_exception(failure)
+        await asyncio.wait({publishing}, timeout=0.3)
+        assert not publishing.done()
+        room.emit("reconnecting")
+        await turns()
+        assert not local.log
+        room.emit("reconnected")
+        await publishing
+        assert local.log == ["published"]
+        if failure is None:
+            first.set_result(None)
+            await turns()
+            assert local.log == ["published", "published", "unpublished TR_own"], "it came twice"
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_track_that_fails_as_the_room_ends_is_refused_by_nobody(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 60.0)
+
+    async def scenario() -> None:
+        app = await connected(room)
+        room.local_participant.answer = raising(PublishTrackError(TIMED_OUT))
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+        with pytest.raises(RoomError) as caught:
+            await publishing
+        assert caught.value.reason == "disconnected"
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("text", [TIMED_OUT, "engine: signal error: not allowed"])
+def test_a_track_that_fails_without_a_loss_is_refused(
+    room: Room, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, if the server has answered."""
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 0.0 if text == TIMED_OUT else 600.0)
+
+    async def scenario() -> None:
+        app = await connected(room)
+        room.local_participant.answer = raising(PublishTrackError(text))
+        with pytest.raises(RoomError) as caught:
+            await app.publish(VOICE)
+        assert caught.value.reason == "publish_refused"
+        await app.close()
+
+    run(scenario())

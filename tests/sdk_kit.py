@@ -1,0 +1,208 @@
+"""The SDK's room and what is in it, as far as a connection sees them, and a sink with a memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
+from ringroom.frames import DataFrame, Event, EventKind, Kind  # noqa: E402
+from ringroom.options import PublishOptions  # noqa: E402
+from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
+from ringroom.providers.provider import OutgoingTrack  # noqa: E402
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhcHAifQ.c2lnbmF0dXJl"
+VOICE = OutgoingTrack(
+    name="answer", kind=Kind.AUDIO, options=PublishOptions(), sample_rate=16_000, channels=1
+)
+
+
+class Publication(SimpleNamespace):
+    __hash__ = object.__hash__
+
+    def __init__(self, sid: str, kind: int = 1, **fields: Any) -> None:
+        defaults = {"name": "voice", "source": 2, "muted": False, "subscribed": False}
+        super().__init__(sid=sid, kind=kind, asked=0, **{**defaults, **fields})
+
+    def set_subscribed(self, subscribed: bool) -> None:
+        self.asked += 1
+
+
+def someone(identity: str, *publications: Publication) -> Any:
+    return SimpleNamespace(
+        identity=identity,
+        sid="PA",
+        name=identity.title(),
+        metadata="",
+        attributes={},
+        disconnect_reason=None,
+        track_publications={p.sid: p for p in publications},
+    )
+
+
+class Local(SimpleNamespace):
+    def __init__(self) -> None:
+        allowed = SimpleNamespace(
+            can_publish=True, can_subscribe=True, can_publish_data=True, can_publish_sources=[]
+        )
+        super().__init__(identity="app", sid="PA_app", permissions=allowed, log=[], published=[])
+        self.answer: Callable[[], Any] = lambda: Publication("TR_own", name="answer")
+        self.wait: asyncio.Future[None] | None = None
+        self.unanswered: asyncio.Future[None] | None = None
+
+    async def publish_track(self, track: Any, options: Any) -> Any:
+        if self.wait is not None:
+            await self.wait
+        self.log.append("published")
+        self.published.append(self.answer())
+        return self.published[-1]
+
+    async def unpublish_track(self, sid: str) -> None:
+        self.log.append(f"unpublished {sid}")
+
+    async def publish_data(self, payload: bytes, **fields: Any) -> None:
+        self.log.append((payload, fields))
+        if self.unanswered is not None:
+            await self.unanswered
+        self.answer()
+
+
+class Room:
+    """The SDK's room: an emitter, and a connect that a cancellation does not stop."""
+
+    name = "voice-room"
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+        self.local_participant = Local()
+        self.remote_participants: dict[str, Any] = {}
+        self.failure: Exception | None = None
+        self.wait: asyncio.Future[None] | None = None
+        self.connected: Any = None
+        self.alive = False
+        self.disconnects = 0
+        self.asked = 0
+        self.panics = 0
+
+    def on(self, name: str, handler: Any) -> None:
+        self.handlers[name] = handler
+
+    def emit(self, name: str, *arguments: Any) -> None:
+        self.handlers[name](*arguments)
+
+    async def connect(self, url: str, token: str, options: Any) -> None:
+        self.asked += 1
+        try:
+            if self.wait is not None:
+                await self.wait
+        except asyncio.CancelledError:
+            self.panics += 1  # the native side: SIGTERM to the whole process, 15 s later
+            raise
+        if self.failure is not None:
+            raise self.failure
+        self.connected = (url, token, options)
+        self.alive = True
+
+    def isconnected(self) -> bool:
+        return self.alive
+
+    async def disconnect(self) -> None:
+        self.disconnects += 1
+        if self.alive:
+            self.alive = False
+            self.emit("disconnected", rtc.DisconnectReason.CLIENT_INITIATED)
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.messages: list[DataFrame] = []
+        self.log: list[Any] = []
+        self.wanted = True
+
+    def wants(self, track: Any, participant: Any) -> bool:
+        return self.wanted
+
+    def open_track(self, track: Any, participant: Any) -> Any:
+        raise NotImplementedError
+
+    def data(self, frame: DataFrame) -> None:
+        self.messages.append(frame)
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def ended(self, reason: str, *, error: str = "") -> None:
+        self.log.append(("ended", reason, error))
+
+    def kinds(self) -> list[EventKind]:
+        return [event.kind for event in self.events]
+
+
+class Ingest:
+    """Stands in for the reading of a track: it ends when it is told to."""
+
+    made: list[Ingest] = []  # noqa: RUF012
+
+    def __init__(self, sink: Sink, track: Any, participant: Any, path: Any) -> None:
+        self.sink, self.track, self.participant = sink, track, participant
+        self.muted: Any = None
+        self.after: Any = None
+        self.over = asyncio.get_running_loop().create_future()
+        self.made.append(self)
+
+    def start(self, remote: Any, options: Any, after: Any = None) -> asyncio.Task[None]:
+        self.after = after
+        return asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        await self.over
+
+    def mute(self, muted: bool) -> None:
+        self.muted = muted
+
+    async def end(self, reason: str) -> None:
+        await asyncio.sleep(0)
+        if not self.over.done():
+            self.sink.log.append((self.track.sid, reason))
+            self.over.set_result(None)
+
+
+class Source:
+    def __init__(self, *arguments: Any, **fields: Any) -> None:
+        self.arguments = arguments
+
+    def clear_queue(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+def provider() -> LiveKitProvider:
+    return LiveKitProvider(url="ws://host", token=TOKEN, e2ee_key=b"key")
+
+
+async def turns(count: int = 12) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def run(scenario: Any) -> None:
+    async def alone() -> None:
+        await scenario
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left
+
+    asyncio.run(alone())
+
+
+def raising(error: Exception) -> Callable[[], Any]:
+    def answer() -> Any:
+        raise error
+
+    return answer
