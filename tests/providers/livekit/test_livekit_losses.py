@@ -153,6 +153,24 @@ def test_a_message_that_a_loss_overtakes_is_sent_once_and_not_refused(
     run(scenario())
 
 
+def test_a_message_that_is_taken_late_is_through_at_once(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a loss is waited for, which does not come."""
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 600.0)
+
+    async def scenario() -> None:
+        app = await connected(room, connect_timeout=0.1)
+        answer = room.local_participant.unanswered = asyncio.get_running_loop().create_future()
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await asyncio.wait({sending}, timeout=0.3)
+        answer.set_result(None)
+        await sending
+        await app.close()
+
+    run(scenario())
+
+
 def test_a_message_that_is_not_taken_without_a_loss_is_refused(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ class Calls:
         *,
         gone: asyncio.Future[None] | None = None,
         undo: Undo[_Answer] | None = None,
-        excused: Callable[[], Awaitable[bool]] | None = None,
+        excused: Callable[[], Coroutine[Any, Any, bool]] | None = None,
     ) -> _Answer:
         """The request's answer. ``excused`` is asked when the time is over: it begins anew if there
         was a reason not to answer.
@@ -46,12 +46,8 @@ class Calls:
         task = self._keep(request)
         waited: set[asyncio.Future[Any]] = {task} if gone is None else {task, gone}
         try:
-            done: set[asyncio.Future[Any]] = set()
-            while not done:
-                done, _ = await asyncio.wait(
-                    waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done and (excused is None or not await excused()):
+            while not await _first_of(waited, timeout):
+                if excused is None or not await _is_excused(waited, excused):
                     break
         except asyncio.CancelledError:
             self._leave(task, undo)
@@ -91,6 +87,26 @@ class Calls:
         if rest:
             _log.warning("livekit: %d requests to the SDK were not answered in time", len(rest))
             await asyncio.wait(rest, timeout=1.0)
+
+
+async def _first_of(
+    waited: set[asyncio.Future[Any]], timeout: float | None = None
+) -> set[asyncio.Future[Any]]:
+    """Those that are done, once one is; none when the time is over."""
+    done, _ = await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    return done
+
+
+async def _is_excused(
+    waited: set[asyncio.Future[Any]], excused: Callable[[], Coroutine[Any, Any, bool]]
+) -> bool:
+    """Whether there was a reason; also if what is waited for comes while that is asked."""
+    asking = asyncio.ensure_future(excused())
+    try:
+        return asking not in await _first_of({*waited, asking}) or asking.result()
+    finally:
+        asking.cancel()
+        await asyncio.wait({asking})
 
 
 async def _undone(task: asyncio.Task[_Answer], undo: Undo[_Answer] | None) -> None:
