@@ -350,7 +350,7 @@ class EndsATrackEarly(Counting):
             track.close("")
 
 
-@breaks({"muting_is_told_in_order": "'track_unmuted of mic' was never told"})
+@breaks({"muting_is_told_in_order": "'track_muted of mic' was never told"})
 class TellsNoMuting(Twist):
     def muted(self, track: Any, muted: bool) -> None:
         pass

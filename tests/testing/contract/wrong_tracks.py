@@ -110,7 +110,7 @@ class ForgetsWhoUnpublished(Twist):
         super().event(sink, event)
 
 
-@breaks({"muting_of_pictures_is_told": "'track_unmuted of camera' being told: not"})
+@breaks({"muting_of_pictures_is_told": "'track_muted of camera' being told: not"})
 class MutesSoundAlone(Twist):
     def open_track(self, sink: Any, track: Any, who: Any) -> Any:
         opened = super().open_track(sink, track, who)

@@ -132,10 +132,13 @@ def muting_is_told_in_order(subject: Subject) -> None:
         receiver = transport.recv(timeout=stage.patience)
         say(stage, Score(stage.capabilities))
         stage.until(lambda: transport.stats().received.sent, "sound coming in")
-        for muted in (True, False):
-            stage.driver.mute("ann", "mic", muted)
         wanted = [("track_muted", "mic"), ("track_unmuted", "mic")]
-        expect_sequence(events_until(receiver, wanted[-1], stage), wanted)
+        happened: list[Told] = []
+        for muted, last in zip((True, False), wanted, strict=True):
+            # One after the other: a room may tell how it is, and not how it was in between.
+            stage.driver.mute("ann", "mic", muted)
+            happened += events_until(receiver, last, stage)
+        expect_sequence(happened, wanted)
 
 
 @promise("events", "audio_in", "unpublish")
