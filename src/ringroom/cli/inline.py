@@ -40,7 +40,7 @@ class Outcome:
 
     seconds: float
     offered: int
-    """Frames that the people sent in that time."""
+    """Frames that the people sent until the loop came to look: it may wake later than it wanted."""
     processed: int
     behind: float
     """Seconds by which the slowest track was late at the end."""
@@ -230,13 +230,14 @@ async def run(
     _tell("ready")
     await app.started.wait()
     accepted: list[float] = []
+    begun = time.monotonic()
     app.spawn(_sing(playout, seconds, accepted))
     await asyncio.sleep(seconds)
-    now = time.monotonic()
+    now = time.monotonic()  # a loop that starves wakes much later
     behind = [now - t.began - t.audio_frames / FRAMES_PER_SECOND for t in app.tracks if t.began]
     outcome = Outcome(
         seconds=seconds,
-        offered=round(seconds * (FRAMES_PER_SECOND * len(PEOPLE) + FPS)),
+        offered=round((now - begun) * (FRAMES_PER_SECOND * len(PEOPLE) + FPS)),
         processed=app.processed,
         behind=max(0.0, *behind, 0.0),
         played=max(0.0, sum(accepted) - playout.queued()),
