@@ -59,6 +59,7 @@ CLAIMS = contract.Capabilities(
     room_end=True,
     removal=True,
     connection_loss=True,
+    moderation=True,
     pacing=True,
     conversion=True,
     patience=8.0,
@@ -257,6 +258,20 @@ class LiveKitDriver:
     def remove(self) -> None:
         request = api.RoomParticipantIdentity(room=self._room.name, identity=APP)
         self._run(self._ask_server(lambda rooms: rooms.remove_participant(request)))
+
+    def moderate(self, track: str, muted: bool) -> None:
+        sid = self._published()[track].sid
+        request = api.MuteRoomTrackRequest(
+            room=self._room.name, identity=APP, track_sid=sid, muted=muted
+        )
+        self._run(self._ask_server(lambda rooms: rooms.mute_published_track(request)))
+
+    def forbid_publishing(self) -> None:
+        allowed = api.ParticipantPermission(can_subscribe=True, can_publish_data=True)
+        request = api.UpdateParticipantRequest(
+            room=self._room.name, identity=APP, permission=allowed
+        )
+        self._run(self._ask_server(lambda rooms: rooms.update_participant(request)))
 
     def lose_connection(self) -> None:
         self._relay.sever()

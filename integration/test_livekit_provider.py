@@ -397,6 +397,48 @@ def test_pacing_and_clear(server: Server, sdk_path: str) -> None:
     run(scenario())
 
 
+def test_rights_that_are_taken_and_given_back(server: Server) -> None:
+    async def scenario() -> None:
+        sink = Recorder()
+        async with peer(server) as ann, connected(server.spec(), sink) as app:
+            await ann.speak("voice", 440)
+            playout = await app.publish(outgoing("answer"))
+            pictures = await app.publish(outgoing("screen", Kind.VIDEO))
+            async with background(speaking(playout, 880)) as saying:
+                await until(lambda: sink.tracks and sink.tracks[0].hears(440), "tone in")
+                await until(lambda: ann.hears("answer", 880), "tone out")
+                await permit(server, can_publish_data=True)
+                await asyncio.wait([saying], timeout=5)
+                with pytest.raises(RoomError, match="canPublish") as taken:
+                    saying.result()
+            assert taken.value.reason == "publish_refused"
+            with pytest.raises(RoomError, match="'screen' was ended by the server"):
+                await pictures.play(VideoFrame.from_rgb(np.zeros((240, 320, 3), np.uint8)))
+            with pytest.raises(RoomError, match="canPublish"):
+                await app.publish(outgoing("answer"))
+            await until(lambda: sink.tracks[0].ended is not None, "the end of what may not come in")
+            await playout.close()
+            await pictures.close()
+
+            await permit(server, can_publish=True, can_publish_data=True, can_subscribe=True)
+            await until(lambda: sink.tracks[-1].hears(440), "tone in once more")
+            again = await app.publish(outgoing("answer"))
+            ann.heard.clear()
+            async with background(speaking(again, 660)):
+                await until(lambda: ann.hears("answer", 660), "tone out once more")
+            assert len(sink.tracks) == 2
+
+    run(scenario())
+
+
+async def permit(server: Server, **allowed: bool) -> None:
+    """What the application may do from now on."""
+    request = api.UpdateParticipantRequest(
+        room=server.room, identity="app", permission=api.ParticipantPermission(**allowed)
+    )
+    await server.admin(lambda rooms: rooms.update_participant(request))
+
+
 @WAYS
 def test_pictures_both_ways(server: Server, sdk_path: str) -> None:
     red = np.zeros((240, 320, 3), np.uint8)

@@ -61,6 +61,8 @@ class EventKind(StrEnum):
     CONNECTION_LOST = "connection_lost"
     CONNECTION_BACK = "connection_back"
     PUBLISH_FAILED = "publish_failed"
+    PUBLISH_MUTED = "publish_muted"
+    PUBLISH_UNMUTED = "publish_unmuted"
     DATA_FAILED = "data_failed"
     EVENTS_LOST = "events_lost"
     WORKER_LOST = "worker_lost"

@@ -14,7 +14,7 @@ import pytest
 from io_kit import REPLY, Outside, Source, duplicate, run, sound, turns, until, watched
 
 from ringroom.errors import RingroomError, RoomError
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, VideoFrame
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, Row, StatisticsTable
@@ -555,6 +555,33 @@ def test_a_provider_that_is_gone_is_offered_nothing_more(where: str) -> None:
             await until(lambda: b.source.values == ([1, 2, 3] if where == "publish" else [2, 3]))
             assert b.row().snapshot().lost == (where == "play")
             assert b.row().snapshot().problems == 0
+
+    run(main())
+
+
+def test_a_track_that_may_be_published_no_more_ends() -> None:
+    """What was under way is lost, counted; the rest is offered to nobody."""
+    taken = RoomError("the right was taken away", reason="publish_refused")
+
+    class Taken(Source):
+        async def play(self, frame: AudioFrame | VideoFrame) -> None:
+            if self.values:
+                raise taken
+            await super().play(frame)
+
+    async def main() -> None:
+        async with bench() as b:
+            b.source = b.outside.source = Taken()
+            send(b.open(), 1, 2, 3)
+            b.start()
+            with pytest.raises(RoomError) as told:
+                await b.task
+            assert told.value is taken
+            assert b.source.values == [1]
+            assert b.source.closes == 1
+            b.playout.close()
+            counts = b.row().snapshot()
+            assert (counts.done, counts.lost, counts.problems) == (1, 2, 0)
 
     run(main())
 

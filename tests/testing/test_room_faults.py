@@ -21,6 +21,7 @@ from ringroom.testing import FakeRoom, sources
 from ringroom.testing.counting import numbers
 
 ALL = ("audio", "video", "data", "event")
+PICTURE = ringroom.VideoFrame.from_gray(np.zeros((48, 64), np.uint8))
 
 
 def connects(room: FakeRoom, **options: Any) -> None:
@@ -43,6 +44,7 @@ FAULTS: list[Callable[[FakeRoom], Any]] = [
     lambda room: room.faults.connection_lost(),
     lambda room: room.faults.room_closed(),
     lambda room: room.faults.publish_refused(),
+    lambda room: room.faults.publishing_forbidden(),
     lambda room: room.faults.data_refused(),
     lambda room: room.faults.provider_raises("publish"),
     lambda room: room.faults.late(0.1),
@@ -208,6 +210,63 @@ def test_a_room_that_the_server_closes(fake_room: FakeRoom) -> None:
 
 
 # Requests.
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["told at once", "told after a loss"])
+def test_the_right_to_publish_taken_away(fake_room: FakeRoom, lost: bool) -> None:
+    with opened(fake_room, kinds=ALL) as transport:
+        transport.send(sound(0.02, track="voice"))
+        transport.send(PICTURE)
+        for name in ("voice", "video"):
+            fake_room.wait_for_track(name)
+        outage = fake_room.faults.connection_lost() if lost else None
+        with fake_room.faults.publishing_forbidden():
+            assert not fake_room.application.tracks
+            if outage is not None:
+                outage.end()
+            with pytest.raises(RoomError, match=r"'voice' is over: .* not allowed") as refused:
+                transport.send(sound(5.0, track="voice"))
+            assert refused.value.reason == "publish_refused"
+            with pytest.raises(RoomError, match=r"'video' is over: .* not allowed"):
+                until(lambda: transport.send(PICTURE))
+            with pytest.raises(RoomError, match="not allowed"):
+                transport.send(sound(0.02, track="voice"))
+            heard = fake_room.heard("voice").duration
+            events = transport.recv(kinds=("event",), timeout=PATIENCE)
+            for _ in range(3):
+                event(events, EventKind.PUBLISH_FAILED)
+        transport.send(sound(0.02, track="voice"))
+        fake_room.wait_for_audio("voice", seconds=heard + 0.02)
+    check_law(transport)
+
+
+@pytest.mark.parametrize("resume", [None, True, False], ids=["at once", "resumed", "anew"])
+def test_a_track_that_the_server_mutes(fake_room: FakeRoom, resume: bool | None) -> None:
+    with opened(fake_room, kinds=ALL) as transport:
+        events = transport.recv(kinds=("event",), timeout=PATIENCE)
+        with pytest.raises(LookupError, match="no application publishes a track 'voice'"):
+            fake_room.faults.muted_by_server("voice")
+        transport.send(sound(0.02, track="voice"))
+        transport.send(sound(0.02, track="music"))
+        for name in ("voice", "music"):
+            fake_room.wait_for_audio(name, seconds=0.02)
+        outage = None if resume is None else fake_room.faults.connection_lost(resume=resume)
+        with fake_room.faults.muted_by_server("voice"):
+            if outage is not None:
+                outage.end()
+            muted = event(events, EventKind.PUBLISH_MUTED).track
+            assert muted is not None
+            assert (muted.name, muted.participant) == ("voice", "app")
+            transport.send(sound(0.02, track="voice"))
+            transport.send(sound(0.02, track="music"))
+            fake_room.wait_for_audio("music", seconds=0.04)
+            transport.wait_playout("voice")
+        assert event(events, EventKind.PUBLISH_UNMUTED).track == muted
+        transport.send(sound(0.02, track="voice"))
+        fake_room.wait_for_audio("voice", seconds=0.04)
+        transport.wait_playout()
+        assert fake_room.heard("voice").duration == pytest.approx(0.04)
+    check_law(transport)
 
 
 def test_a_refused_track_and_a_refused_message(fake_room: FakeRoom) -> None:

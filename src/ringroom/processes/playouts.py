@@ -30,8 +30,8 @@ log = logging.getLogger("ringroom.io")
 
 Reader = LiveReader | ReliableReader
 Answer = Callable[[int, float], None]
-# The reason of the `RoomError` of a provider that is not in the room any more.
-GONE = "disconnected"
+# The reasons of a provider's `RoomError`: we are not in the room any more; we may not publish.
+GONE, REFUSED = "disconnected", "publish_refused"
 # A source plays in steps of 10 ms; what is queued below that is as good as played.
 PLAYED_MARGIN = 0.01
 
@@ -116,7 +116,7 @@ class OutgoingPlayout:
 
     async def run(self, provider: Provider, on_ready: Callable[[], None]) -> bool:
         """Publish and play until `finish`, True; until the room is lost, False; or until it is
-        cancelled. Raises `RoomError` of the publishing."""
+        cancelled. Raises `RoomError` when the track is not published, or no more."""
         try:
             async with asyncio.timeout(None) as stay:
                 self._stay = stay
@@ -184,7 +184,7 @@ class OutgoingPlayout:
             self._lose(frame, row)
             raise
         except Exception as error:
-            if _is_gone(error):
+            if _is_gone(error, REFUSED):
                 self._lose(frame, row)
                 raise
             row.add(Count.PROBLEMS)
@@ -281,8 +281,9 @@ def _end(stay: asyncio.Timeout | None, loop: asyncio.AbstractEventLoop) -> None:
         stay.reschedule(loop.time())
 
 
-def _is_gone(error: Exception) -> bool:
-    return isinstance(error, RoomError) and error.reason == GONE
+def _is_gone(error: Exception, *others: str) -> bool:
+    """Whether the room is, or the track, for one of the other reasons."""
+    return isinstance(error, RoomError) and error.reason in (GONE, *others)
 
 
 def _bury(reader: Reader) -> None:

@@ -112,7 +112,9 @@ class Playout(ABC):
         audio waits while ``queue_ms`` of sound wait at the source. The frame's memory may be
         reused after the return. Cancellation may leave the frame played or not, never half.
 
-        Raises `RoomError` when the source refuses the frame for good.
+        Raises `RoomError` when the source refuses the frame for good; with the reason
+        ``publish_refused`` when the track is published no more, and with ``disconnected`` when we
+        are not in the room any more.
         """
 
     @abstractmethod

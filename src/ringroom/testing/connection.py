@@ -40,7 +40,8 @@ _ENDS = {
     "duplicate identity": "another participant joined with the same identity",
 }
 
-_NO_GRANT = "the token does not allow to {}"
+_MAY_NOT_PUBLISH = "publishing this track is not allowed (canPublish)"
+_MAY_NOT_SEND = "sending data is not allowed (canPublishData)"
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Connection:
         self._tracks: dict[Publication, _Announced] = {}
         self._told_before: set[Publication] = set()
         self._own: dict[str, Publication] = {}
+        self._taken: list[str] = []
         self._held: deque[messages.Message] = deque()
         self._waiting = False
         self._known_orders: set[int] = set()
@@ -143,7 +145,10 @@ class Connection:
         assert self._member is not None
         refusal = self._state.refused_publish.value
         if refusal is None and not self._may_publish(message.source):
-            refusal = Refusal(reason="publish_refused", text=_NO_GRANT.format("publish this track"))
+            refusal = Refusal(
+                reason="publish_refused",
+                text=_MAY_NOT_PUBLISH,
+            )
         if refusal is not None:
             self._refuse(message.request, refusal)
             return
@@ -160,6 +165,8 @@ class Connection:
         self._line.send(messages.Done(request=message.request))
 
     def _may_publish(self, source: str) -> bool:
+        if None in self._state.forbidden or self.identity in self._state.forbidden:
+            return False
         sources = self._allowed.sources
         return source in sources if sources else self._allowed.publish
 
@@ -187,7 +194,7 @@ class Connection:
     def _media(self, message: Media) -> None:
         # Media of a track that was refused or is over may still be under way.
         publication = self._own.get(message.track)
-        if publication is None:
+        if publication is None or publication.muted:
             return
         match publication.log, message:
             case (SoundLog() as sound, messages.Audio()):
@@ -204,7 +211,7 @@ class Connection:
     def _data(self, message: messages.Data) -> None:
         refusal = self._state.refused_data.value
         if refusal is None and not self._allowed.publish_data:
-            refusal = Refusal(reason="data_refused", text=_NO_GRANT.format("send data"))
+            refusal = Refusal(reason="data_refused", text=_MAY_NOT_SEND)
         if refusal is not None:
             self._refuse(message.request, refusal)
             return
@@ -227,6 +234,7 @@ class Connection:
     def catch_up(self) -> None:
         if self.lost:
             return
+        self._tell_own()
         self._tell_departures()
         self._tell_people()
         self._tell_tracks()
@@ -315,7 +323,37 @@ class Connection:
         assert self._member is not None
         for handle, publication in list(self._own.items()):
             self._state.unpublish(self._member, publication, "connection lost")
-            self._own[handle] = self._publish_own(publication.info)
+            anew = self._own[handle] = self._publish_own(publication.info)
+            anew.muted, anew.told_muted = publication.muted, publication.told_muted
+
+    def end_publications(self) -> None:
+        """Those that it may not have any more."""
+        assert self._member is not None
+        for handle, publication in list(self._own.items()):
+            if not self._may_publish(publication.info.source):
+                del self._own[handle]
+                self._taken.append(handle)
+                self._state.unpublish(self._member, publication, "the right was taken away")
+
+    def mute_publication(self, name: str, muted: bool) -> bool:
+        """Whether it has one of that name."""
+        found = [one for one in self._own.values() if one.info.name == name]
+        for publication in found:
+            publication.muted = muted
+            if muted:
+                self._state.fell_silent(publication)
+        self._state.announce()
+        return bool(found)
+
+    def _tell_own(self) -> None:
+        for handle in self._taken:
+            self._line.send(messages.PublicationEnded(track=handle, text=_MAY_NOT_PUBLISH))
+        self._taken.clear()
+        for publication in self._own.values():
+            if publication.muted != publication.told_muted:
+                publication.told_muted = publication.muted
+                message = messages.PublicationMuted(track=publication.info, muted=publication.muted)
+                self._line.send(message)
 
     def _tell_departures(self) -> None:
         for publication, announced in list(self._tracks.items()):

@@ -206,6 +206,40 @@ class RoomFaults:
         refusal = Refusal(reason="data_refused", text="the room refuses the message")
         return self._begin("data refused", lambda: self._ground.state.refused_data.lay(refusal))
 
+    def publishing_forbidden(self, app: str | None = None) -> Fault:
+        """The server takes away the right to publish: what the application publishes is ended, and
+        further tracks are refused while it lasts."""
+        state = self._ground.state
+
+        def begin() -> Callable[[], None]:
+            state.forbidden.append(app)
+            for connection in connections(state, app):
+                connection.end_publications()
+            return lambda: state.forbidden.remove(app)
+
+        return self._begin("publishing forbidden", begin)
+
+    def muted_by_server(self, track: str, app: str | None = None) -> Fault:
+        """The server mutes a track of the application's, which nobody hears or sees while it lasts.
+
+        Raises `LookupError` when there is no such track.
+        """
+        state = self._ground.state
+
+        def begin() -> Callable[[], None]:
+            found = [one.mute_publication(track, True) for one in connections(state, app)]
+            if not any(found):
+                raise LookupError(f"no application publishes a track {track!r}")
+
+            def end() -> None:
+                for one in connections(state):
+                    if app in (None, one.identity):
+                        one.mute_publication(track, False)
+
+            return end
+
+        return self._begin(f"{track!r} muted by the server", begin)
+
     def provider_raises(self, where: str) -> Fault:
         """The provider raises what no provider should, a `RuntimeError`, in its ``connect``,
         ``publish``, ``play`` (a frame on a track), ``send_data``, ``receive`` (at once, in the

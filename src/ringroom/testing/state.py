@@ -32,6 +32,8 @@ class Publication:
         """When it was published, by the room's clock."""
         self.log = log
         self.muted = False
+        self.told_muted = False
+        """What its publisher was told, if it is an application."""
         self.ended = False
         self.reason = ""
         self.subscribers: set[str] = set()
@@ -108,6 +110,8 @@ class RoomState:
         """Calls what it is given when it is time to answer who wants to join."""
         self.subscribing = Layers[float](0.0)
         """Seconds from when a track is there until it reaches an application."""
+        self.forbidden: list[str | None] = []
+        """Who may not publish any more; None: no application may."""
         self.raising: list[str] = []
         """Where the provider is ordered to raise."""
         self.source_clock = SourceClock()

@@ -95,6 +95,8 @@ MESSAGES = st.one_of(
     st.builds(messages.TrackPublished, track=TRACKS, participant=PARTICIPANTS, muted=st.booleans()),
     st.builds(messages.TrackUnpublished, track=TEXT, reason=TEXT),
     st.builds(messages.TrackMuted, track=TEXT, muted=st.booleans()),
+    st.builds(messages.PublicationEnded, track=TEXT, text=TEXT),
+    st.builds(messages.PublicationMuted, track=TRACKS, muted=st.booleans()),
     st.builds(messages.Misbehave, request=NUMBER, where=TEXT, on=st.booleans()),
     st.builds(messages.Ended, reason=TEXT),
 )

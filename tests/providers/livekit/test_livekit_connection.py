@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from livekit.rtc.room import ConnectError  # noqa: E402
 
 import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
 from ringroom.errors import ClosedError, RoomError  # noqa: E402
-from ringroom.frames import DataFrame, EventKind, Kind  # noqa: E402
+from ringroom.frames import AudioFrame, DataFrame, EventKind, Kind  # noqa: E402
 from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
 from ringroom.providers.livekit import connection, joins, mapping  # noqa: E402
 from ringroom.providers.livekit.calls import Calls  # noqa: E402
@@ -584,6 +586,70 @@ def test_publishing(room: Room) -> None:
         with pytest.raises(RoomError, match=r"answer.*no .token.") as caught:
             await app.publish(VOICE)
         assert caught.value.reason == "publish_refused"
+        await app.close()
+
+    run(scenario())
+
+
+def test_rights_that_are_taken_away(room: Room) -> None:
+    """The server ends what we may not have any more, and tells nothing but that."""
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        answer = await app.publish(VOICE)
+        screen = await app.publish(
+            replace(VOICE, name="screen", options=PublishOptions(source="screen_share_audio"))
+        )
+
+        voice = Publication("TR_1")
+        ann = room.remote_participants["ann"] = someone("ann", voice)
+        room.emit("participant_connected", ann)
+        room.emit("track_subscribed", object(), voice, ann)
+
+        def change(**rights: Any) -> None:
+            vars(local.permissions).update(rights)
+            room.emit("participant_permissions_changed", local, local.permissions)
+
+        room.emit("participant_permissions_changed", ann, SimpleNamespace(can_publish=False))
+        change(can_publish_sources=[rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO])
+        with pytest.raises(RoomError, match=r"'answer' was ended by the server: .* micr") as caught:
+            await answer.play(AudioFrame(bytes(640), 16_000))
+        assert caught.value.reason == "publish_refused"
+        playing = asyncio.ensure_future(screen.play(AudioFrame(bytes(64_000), 16_000)))
+        await turns()
+        change(can_publish=False, can_publish_sources=[])
+        with pytest.raises(RoomError, match=r"'screen' was ended by the server: .*canPublish"):
+            await playing
+        assert screen.clear() == pytest.approx(2.0, abs=0.3), "what was not played"
+        change(can_subscribe=False)
+        await turns()
+        assert sink.log == [("TR_1", "receiving tracks is not allowed (canSubscribe)")]
+        asked, voice.subscribed = voice.asked, False
+        change(can_subscribe=True)
+        assert voice.asked == asked + 1
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_track_of_ours_that_the_server_mutes_is_told(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        ours = Publication("TR_own", name="answer")
+        for name in ("track_muted", "track_unmuted"):
+            room.emit(name, room.local_participant, ours)
+            room.emit(name, someone("ann"), Publication("TR_unknown"))
+        told = [event for event in sink.events if event.kind.value.startswith("publish_")]
+        assert [event.kind for event in told] == [
+            EventKind.PUBLISH_MUTED,
+            EventKind.PUBLISH_UNMUTED,
+        ]
+        assert {(event.track.name, event.track.participant) for event in told} == {
+            ("answer", "app")
+        }
         await app.close()
 
     run(scenario())

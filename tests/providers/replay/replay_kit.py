@@ -18,6 +18,7 @@ BASE = 1_000_000_000
 EVERYTHING = ("audio", "video", "data", "event")
 ANN = Participant(identity="ann", name="Ann", metadata="guest", attributes={"seat": "4"})
 BOB = Participant(identity="bob")
+OURS = TrackInfo(sid="TR_OURS", name="answer", kind=Kind.AUDIO, participant="us")
 MIC = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann", source="microphone")
 CAMERA = TrackInfo(sid="TR_2", name="cam", kind=Kind.VIDEO, participant="bob", source="camera")
 
@@ -75,6 +76,8 @@ def a_call(frames: int = 50) -> list[Item]:
         event(EventKind.CONNECTED),
         event(EventKind.PARTICIPANT_JOINED, participant=ANN),
         event(EventKind.TRACK_PUBLISHED, participant=ANN, track=MIC),
+        event(EventKind.PUBLISH_MUTED, track=OURS),
+        event(EventKind.PUBLISH_UNMUTED, track=OURS),
         event(EventKind.TRACK_STARTED, participant=ANN, track=MIC),
     ]
     for number in range(frames):

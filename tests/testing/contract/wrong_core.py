@@ -135,6 +135,17 @@ class TellsOfNoBeginning(WrongCore):
     Transport = receiving(change)
 
 
+@breaks({"a_track_that_the_room_ends_is_told": "'publish_failed of ' was never told"})
+class HidesFailedTracks(WrongCore):
+    @staticmethod
+    def change(receiver: Any) -> Any:
+        item = next(receiver)
+        failed = isinstance(item, Event) and item.kind == "publish_failed"
+        return next(receiver) if failed else item
+
+    Transport = receiving(change)
+
+
 @breaks({"who_wants_no_events_gets_none": r"asked for sound, and \['Event'\] came"})
 class TellsWhatNobodyAsked(WrongCore):
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -184,3 +185,34 @@ class RefusesTheNameAgain(Twist):
             raise RoomError("a track of that name is there already", reason="publish_refused")
         self.names.add(track.name)
         return await super().publish(provider, track)
+
+
+# What the room does to ours
+
+
+@breaks({"a_track_that_the_room_ends_is_told": "that the room has ended being refused: not within"})
+class PlaysOnWithoutTheRight(Twist):
+    async def play(self, playout: Playout, frame: Any) -> None:
+        with contextlib.suppress(RoomError):
+            await super().play(playout, frame)
+
+
+@breaks({"a_track_that_the_room_mutes_is_told": "'publish_muted of audio' was never told"})
+class HidesMutedTracks(Twist):
+    def event(self, sink: Any, event: Event) -> None:
+        if event.kind not in (EventKind.PUBLISH_MUTED, EventKind.PUBLISH_UNMUTED):
+            super().event(sink, event)
+
+
+@breaks({"a_track_that_the_room_mutes_is_told": "after the track was unmuted was never heard"})
+class EndsMutedTracks(Twist):
+    def __init__(self) -> None:
+        self.muted_once = False
+
+    def event(self, sink: Any, event: Event) -> None:
+        self.muted_once |= event.kind is EventKind.PUBLISH_MUTED
+        super().event(sink, event)
+
+    async def play(self, playout: Playout, frame: Any) -> None:
+        if not self.muted_once:
+            await super().play(playout, frame)

@@ -283,7 +283,7 @@ class FakeProvider(Provider):
         wanted = self._sink.wants(track, participant)
         if wanted and not self._join.subscribe:
             wanted = False
-            reason = "the token does not allow receiving tracks (canSubscribe)"
+            reason = "receiving tracks is not allowed (canSubscribe)"
             self._event(EventKind.TRACK_FAILED, participant, track, reason)
         sink = self._sink.open_track(track, participant) if wanted else None
         inbound = InboundTrack(track, participant, sink, self._options)
@@ -307,6 +307,15 @@ class FakeProvider(Provider):
         if inbound is not None and inbound.sink is not None:
             inbound.pause()
             inbound.sink.muted(message.muted)
+
+    def _publication_ended(self, message: messages.PublicationEnded) -> None:
+        for playout in self._playouts:
+            if playout.handle == message.track:
+                playout.stop("publish_refused", message.text)
+
+    def _publication_muted(self, message: messages.PublicationMuted) -> None:
+        kind = EventKind.PUBLISH_MUTED if message.muted else EventKind.PUBLISH_UNMUTED
+        self._event(kind, track=message.track)
 
     def _media(self, message: messages.Audio | messages.Video) -> None:
         inbound = self._inbound.get(message.track)
@@ -341,6 +350,8 @@ class FakeProvider(Provider):
         messages.TrackPublished: _published,
         messages.TrackUnpublished: _unpublished,
         messages.TrackMuted: _muted,
+        messages.PublicationEnded: _publication_ended,
+        messages.PublicationMuted: _publication_muted,
         messages.Audio: _media,
         messages.Video: _media,
         messages.AudioPause: _paused,

@@ -23,6 +23,8 @@ __all__ = [
     "Leave",
     "Message",
     "Misbehave",
+    "PublicationEnded",
+    "PublicationMuted",
     "Publish",
     "Refused",
     "Subscription",
@@ -140,6 +142,20 @@ class Refused(Value):
     text: str
 
 
+class PublicationEnded(Value):
+    """The room has ended a track of the application's own, by its handle, and says why."""
+
+    track: str
+    text: str
+
+
+class PublicationMuted(Value):
+    """The room has muted or unmuted a track of the application's own."""
+
+    track: TrackInfo
+    muted: bool
+
+
 class Done(Value):
     """The request was granted. From the application: the order is known."""
 
@@ -193,6 +209,8 @@ Message: TypeAlias = (
     | TrackPublished
     | TrackUnpublished
     | TrackMuted
+    | PublicationEnded
+    | PublicationMuted
     | Misbehave
     | Ended
 )

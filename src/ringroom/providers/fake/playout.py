@@ -75,7 +75,7 @@ class AudioPlayout(Playout):
         self._waiting = 0.0
         self._clears = 0
         self._stopped = 0.0
-        self._reason = ""
+        self._reason = self._text = ""
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         self._outlet.ordered()
@@ -92,7 +92,7 @@ class AudioPlayout(Playout):
         finally:
             self._waiting = 0.0
         if self.closed:
-            raise RoomError(f"track {self._track.name!r} is over", reason=self._reason)
+            raise _over(self._track, self._reason, self._text)
         if self._clears == clears:
             self._enqueue(frame)
 
@@ -126,11 +126,15 @@ class AudioPlayout(Playout):
     def closed(self) -> bool:
         return bool(self._reason)
 
-    def stop(self, reason: str) -> None:
+    @property
+    def handle(self) -> str:
+        return self._outlet.handle
+
+    def stop(self, reason: str, text: str = "") -> None:
         """What is due is sent, the rest thrown away; nothing is played after it."""
         if not self.closed:
             self._stopped = self.clear()
-            self._reason = reason
+            self._reason, self._text = reason, text
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -208,14 +212,14 @@ class VideoPlayout(Playout):
     def __init__(self, track: OutgoingTrack, outlet: Outlet) -> None:
         self._track = track
         self._outlet = outlet
-        self._reason = ""
+        self._reason = self._text = ""
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         self._outlet.ordered()
         if not isinstance(frame, VideoFrame):
             raise RoomError(f"track {self._track.name!r} takes pictures, not audio")
         if self.closed:
-            raise RoomError(f"track {self._track.name!r} is over", reason=self._reason)
+            raise _over(self._track, self._reason, self._text)
         self._outlet.send(
             messages.Video(
                 track=self._outlet.handle,
@@ -246,6 +250,16 @@ class VideoPlayout(Playout):
     def closed(self) -> bool:
         return bool(self._reason)
 
-    def stop(self, reason: str) -> None:
+    @property
+    def handle(self) -> str:
+        return self._outlet.handle
+
+    def stop(self, reason: str, text: str = "") -> None:
         """Nothing is played after it."""
-        self._reason = self._reason or reason
+        if not self.closed:
+            self._reason, self._text = reason, text
+
+
+def _over(track: OutgoingTrack, reason: str, text: str) -> RoomError:
+    why = f": {text}" if text else ""
+    return RoomError(f"fake: track {track.name!r} is over{why}", reason=reason)

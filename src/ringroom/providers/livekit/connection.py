@@ -64,7 +64,7 @@ class LiveKitProvider(Provider):
         self._room: rtc.Room | None = None
         self._roster: Roster | None = None
         self._line: Line | None = None
-        self._playouts: dict[rtc.LocalTrackPublication, Playout] = {}
+        self._playouts: dict[rtc.LocalTrackPublication, AudioPlayout | VideoPlayout] = {}
         self._ending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -85,6 +85,7 @@ class LiveKitProvider(Provider):
         self._roster = roster = Roster(room, sink, options, path)
         roster.on("reconnecting", self._on_reconnecting)
         roster.on("reconnected", self._on_reconnected)
+        roster.on("participant_permissions_changed", self._on_permissions)
         roster.on("disconnected", lambda reason: self._on_disconnected(reason, sink))
         try:
             left = await joins.turn(self._who, options.connect_timeout)
@@ -164,7 +165,7 @@ class LiveKitProvider(Provider):
         losses = line.losses
         if not room.local_participant.permissions.can_publish_data:
             # The server drops such a message without a word.
-            raise _data_refused("the token does not allow data messages (canPublishData)")
+            raise _data_refused("data messages are not allowed (canPublishData)")
         sending = room.local_participant.publish_data(
             frame.payload,
             reliable=frame.reliable,
@@ -260,6 +261,17 @@ class LiveKitProvider(Provider):
             self._line.set(True)
             self._roster.tell(EventKind.CONNECTION_BACK)
             self._roster.sync()
+
+    def _on_permissions(self, participant: rtc.Participant, permissions: object) -> None:
+        """The server ends the tracks that we may not have any more, and tells nothing else."""
+        if self._room is None or participant is not self._room.local_participant:
+            return
+        for playout in self._playouts.values():
+            why = refusal(playout.track, permissions)
+            if why:
+                playout.take_away(why)
+        if self._roster is not None:
+            self._roster.rights_changed()
 
     def _on_disconnected(self, code: int, sink: Sink) -> None:
         if self._closing is None and self._ending is None:

@@ -179,11 +179,11 @@ def refusal(track: OutgoingTrack, permissions: object) -> str:
     if track.kind is Kind.VIDEO and (small := too_small(track.width, track.height)):
         return small
     if not getattr(permissions, "can_publish", True):
-        return "the token does not allow publishing (canPublish)"
+        return "publishing is not allowed (canPublish)"
     source = source_name(track)
     allowed = list(getattr(permissions, "can_publish_sources", ()))
     if allowed and _SOURCE_VALUES[source] not in allowed:
-        return f"the token does not allow publishing from source {source} (canPublishSources)"
+        return f"publishing from source {source} is not allowed (canPublishSources)"
     return ""
 
 
@@ -191,7 +191,7 @@ def subscription_refusal(permissions: object) -> str:
     """Why we may not receive a track, or nothing."""
     if getattr(permissions, "can_subscribe", True):
         return ""
-    return "the token does not allow receiving tracks (canSubscribe)"
+    return "receiving tracks is not allowed (canSubscribe)"
 
 
 def too_small(width: int, height: int) -> str:

@@ -25,7 +25,7 @@ from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.media import Capture, SoundSource
 from ringroom.providers.provider import OutgoingTrack, Playout
 
-__all__ = ["AudioPlayout", "Unpublish", "queue_size_ms"]
+__all__ = ["AudioPlayout", "Unpublish", "queue_size_ms", "taken_away"]
 
 _log = logging.getLogger("ringroom.livekit")
 Unpublish = Callable[[], Awaitable[None]]
@@ -79,6 +79,7 @@ class AudioPlayout(Playout):
         self._clears = 0
         self._overtaken = False
         self._failure: RoomError | None = None
+        self._taken: RoomError | None = None
         self._closed = False
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
@@ -90,7 +91,7 @@ class AudioPlayout(Playout):
             # In a moment: what the caller has ready goes with it.
             self._timer = self._loop.call_soon(self._timed)
         clears = self._clears
-        while self._clears == clears and self._failure is None:
+        while self._clears == clears and self._failure is None and self._taken is None:
             if self._held():
                 self._begin_to_hold()  # what is due may find the line up again, and end no wait
                 await self._room.wait()
@@ -99,6 +100,11 @@ class AudioPlayout(Playout):
             else:
                 break
         self._raise_failure()
+
+    def take_away(self, why: str) -> None:
+        """The server has ended the track: who sends on it, now or later, is told."""
+        self._taken = taken_away(self.track, why)
+        self._room.end()
 
     def queued(self) -> float:
         return self._backlog.queued(self._loop.time())
@@ -159,7 +165,7 @@ class AudioPlayout(Playout):
 
     def _raise_failure(self) -> None:
         """What became of sound that was taken is told by the call that waits, or the next."""
-        failure, self._failure = self._failure, None
+        failure, self._failure = self._taken or self._failure, None
         if failure is not None:
             raise failure
 
@@ -281,6 +287,13 @@ class AudioPlayout(Playout):
         self._not_before = 0.0
         self._backlog.clear(self._loop.time())
         self._room.end()
+
+
+def taken_away(track: OutgoingTrack, why: str) -> RoomError:
+    """What is raised for a frame on a track that the server has ended."""
+    return RoomError(
+        f"livekit: track {track.name!r} was ended by the server: {why}", reason="publish_refused"
+    )
 
 
 class Pause:

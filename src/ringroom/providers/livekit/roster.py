@@ -101,6 +101,16 @@ class Roster:
         for participant in list(self._room.remote_participants.values()):
             self._on_joined(participant)
 
+    def rights_changed(self) -> None:
+        """What we may receive. What we may not the server stops, and tells nothing of it."""
+        refused = subscription_refusal(self._room.local_participant.permissions)
+        for participant in self._room.remote_participants.values() if refused else ():
+            for publication in participant.track_publications.values():
+                self._end(self._ingests.get(publication.sid), refused)
+                # Or it would be thought to flow still when we may again.
+                publication.set_subscribed(False)
+        self.sync()
+
     async def end_tracks(self, reason: str) -> None:
         """End all inbound tracks; what they hold is passed on first."""
         for ingest in list(self._ingests.values()):
@@ -221,16 +231,22 @@ class Roster:
             reason=scrub(f"subscription failed: {error}"),
         )
 
-    def _on_muted(self, _: rtc.Participant, publication: rtc.TrackPublication) -> None:
-        self._mute(publication.sid, True)
+    def _on_muted(self, participant: rtc.Participant, publication: rtc.TrackPublication) -> None:
+        self._mute(participant, publication, True)
 
-    def _on_unmuted(self, _: rtc.Participant, publication: rtc.TrackPublication) -> None:
-        self._mute(publication.sid, False)
+    def _on_unmuted(self, participant: rtc.Participant, publication: rtc.TrackPublication) -> None:
+        self._mute(participant, publication, False)
 
-    def _mute(self, sid: str, muted: bool) -> None:
-        ingest = self._ingests.get(sid)
+    def _mute(
+        self, participant: rtc.Participant, publication: rtc.TrackPublication, muted: bool
+    ) -> None:
+        ingest = self._ingests.get(publication.sid)
         if ingest is not None:
             ingest.mute(muted)
+        elif participant is self._room.local_participant:
+            # We never do it: it was the server.
+            kind = EventKind.PUBLISH_MUTED if muted else EventKind.PUBLISH_UNMUTED
+            self.tell(kind, track=track_of(publication, participant.identity))
 
     def _on_data(self, packet: rtc.DataPacket) -> None:
         sender = "" if packet.participant is None else packet.participant.identity

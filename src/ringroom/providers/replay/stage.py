@@ -37,6 +37,8 @@ _NOT_TOLD = (
     EventKind.CONNECTED,
     EventKind.DISCONNECTED,
     EventKind.PUBLISH_FAILED,
+    EventKind.PUBLISH_MUTED,
+    EventKind.PUBLISH_UNMUTED,
     EventKind.DATA_FAILED,
     EventKind.EVENTS_LOST,
 )

@@ -15,6 +15,7 @@ from ringroom.processes.children import Where
 from ringroom.testing.contract.subject import Capabilities, Refused, Room, Subject
 from ringroom.testing.participants import Camera, FakeParticipant, Microphone
 from ringroom.testing.room import FakeRoom
+from ringroom.testing.room_faults import Fault
 
 __all__ = ["FAKE", "FakeDriver", "fake_rooms", "fake_subject"]
 
@@ -41,6 +42,7 @@ FAKE = Capabilities(
     broken_connection=True,
     connection_loss=True,
     refusals=True,
+    moderation=True,
     pacing=True,
     conversion=True,
     stereo=True,
@@ -61,6 +63,7 @@ class FakeDriver:
         self._people: dict[str, FakeParticipant] = {}
         self._tracks: dict[tuple[str, str], Microphone | Camera] = {}
         self._profiles: dict[str, tuple[str, str, Mapping[str, str]]] = {}
+        self._mutes: dict[str, Fault] = {}
 
     def join(self, who: str) -> None:
         self._people[who] = self._room.join(who, *self._profiles.get(who, ()))
@@ -155,6 +158,14 @@ class FakeDriver:
             self._room.refuse_publish()
         else:
             self._room.refuse_data()
+
+    def moderate(self, track: str, muted: bool) -> None:
+        self._mutes[track] = self._mutes.get(track) or self._room.faults.muted_by_server(track)
+        if not muted:
+            self._mutes.pop(track).end()
+
+    def forbid_publishing(self) -> None:
+        self._room.faults.publishing_forbidden()
 
 
 @contextlib.contextmanager

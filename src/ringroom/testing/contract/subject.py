@@ -82,6 +82,9 @@ class Capabilities:
     """A connection that is lost comes back (``lose_connection``, ``restore_connection``)."""
     refusals: bool = False
     """The room can refuse connections, tracks and messages (``refuse``)."""
+    moderation: bool = False
+    """The room can mute a track of the application's, and take away its right to publish
+    (``moderate``, ``forbid_publishing``)."""
     pacing: bool = False
     """Sound that is sent is played in real time, so that a sender waits."""
     conversion: bool = False
@@ -188,6 +191,12 @@ class Driver(Protocol):
 
     def refuse(self, what: Refused) -> None:
         """From now on such requests of the application are refused."""
+
+    def moderate(self, track: str, muted: bool) -> None:
+        """The room mutes the application's track of that name, or unmutes it."""
+
+    def forbid_publishing(self) -> None:
+        """The room ends all tracks of the application, and takes no other."""
 
 
 @dataclass(frozen=True, kw_only=True)

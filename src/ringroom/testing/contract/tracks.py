@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ringroom.client import Receiver
+from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.testing import sources
@@ -285,3 +286,46 @@ def the_name_of_a_track_of_ours_can_be_used_again(subject: Subject) -> None:
         lost = missing(heard_from_us(stage, score, "voice").numbers, score)
         expect(not lost, f"pieces {lost} that were sent on the track's second life were not heard")
         expect("voice" in stage.driver.tracks(), "the track is heard, and not published")
+
+
+# What the room does to ours
+
+
+@promise("audio_out", "events", "moderation")
+def a_track_that_the_room_ends_is_told(subject: Subject) -> None:
+    """When the room takes away the right to publish, who sends is told why, by `RoomError`
+    (``publish_refused``) and as an event."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        silence = AudioFrame(sources.silence(0.02, RATE), RATE)
+        transport.send(silence, timeout=stage.patience)
+        stage.until(lambda: "audio" in stage.driver.tracks(), "a track of ours being published")
+        stage.driver.forbid_publishing()
+
+        def refused() -> bool:
+            try:
+                transport.send(silence, timeout=stage.patience)
+            except RoomError as error:
+                return error.reason == "publish_refused"
+            return False
+
+        stage.until(refused, "a send on a track that the room has ended being refused")
+        events_until(receiver, ("publish_failed", ""), stage)
+
+
+@promise("audio_out", "events", "moderation")
+def a_track_that_the_room_mutes_is_told(subject: Subject) -> None:
+    """That the room mutes a track of ours is told, and that it unmutes it; the track goes on."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        transport.send(AudioFrame(sources.silence(0.02, RATE), RATE), timeout=stage.patience)
+        stage.until(lambda: "audio" in stage.driver.tracks(), "a track of ours being published")
+        for muted, kind in ((True, "publish_muted"), (False, "publish_unmuted")):
+            stage.driver.moderate("audio", muted)
+            events_until(receiver, (kind, "audio"), stage)
+        score = Score(stage.capabilities)
+        transport.send(score.frame, timeout=stage.patience)
+        expect(
+            score.end in heard_from_us(stage, score).numbers,
+            "what was sent after the track was unmuted was never heard",
+        )
