@@ -56,7 +56,7 @@ class Teller(Processor):
 
 
 class AnswersAtLength(Processor):
-    """With eight seconds to the first frame; a message cuts them."""
+    """With two and a half seconds to the first frame; a message cuts them."""
 
     kinds = ("audio", "data")
 
@@ -68,7 +68,7 @@ class AnswersAtLength(Processor):
         if isinstance(frame, DataFrame):
             return DataFrame(str(self.context.flush()).encode(), "flushed")
         before, self.answered = self.answered, True
-        return None if before else AudioFrame(np.full(128_000, 1_000, np.int16), 16_000)
+        return None if before else AudioFrame(np.full(40_000, 1_000, np.int16), 16_000)
 
     def close(self, track: TrackInfo) -> None:
         tell(self.context, "ended")

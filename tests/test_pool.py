@@ -370,9 +370,9 @@ def test_a_flush_cuts_an_answer_whose_question_has_ended(fake_room: FakeRoom) ->
         told(fake_room, "told")
         alice.send_data(b"stop")
         seconds = float(told(fake_room, "flushed")[0])
-        assert seconds > 0.5
+        assert seconds > 0.1
         answer = fake_room.heard("alice/mic").duration
-        assert seconds + answer == pytest.approx(8.0, abs=0.05)
+        assert seconds + answer == pytest.approx(2.5, abs=0.05)
 
 
 def test_context_sends_flushes_and_tells_what_was_played(fake_room: FakeRoom) -> None:
