@@ -180,10 +180,11 @@ def browser(
             client = clients.enter_context(Client(*browser_command))
             client.wait_for("ready", timeout=60)
             where = room or livekit_room
+            token = where.token(identity, can_update_own_metadata=True)
             if relay is None:
-                client.join(where.url, where.token(identity))
+                client.join(where.url, token)
             else:
-                client.join(relay.url, where.token(identity), media_port=relay.media_port)
+                client.join(relay.url, token, media_port=relay.media_port)
             return client
 
         yield join

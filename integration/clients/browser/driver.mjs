@@ -23,6 +23,7 @@ const here = (name) => new URL(name, import.meta.url);
 const files = {
   "/": [here("page.html"), "text/html"],
   "/page.js": [here("page.js"), "text/javascript"],
+  "/attack.js": [here("attack.js"), "text/javascript"],
   "/recorder.js": [here("recorder.js"), "text/javascript"],
   "/livekit.js": [livekit, "text/javascript"],
 };
