@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bench import ear, growth, hop, isolation, media, report, rings
+from bench import ear, growth, hop, isolation, media, pictures, report, rings
 from bench.environments import Unavailable
 
 ALL = {
@@ -13,6 +13,7 @@ ALL = {
     "hop": hop.main,
     "growth": growth.main,
     "media": media.main,
+    "pictures": pictures.main,
     "ear": ear.main,
     "isolation": isolation.main,
 }

@@ -53,6 +53,8 @@ class Order:
     way: str
     tracks: int
     seconds: float
+    rate: int = 50
+    """Frames a second, of each track."""
 
 
 class Count(Sink, TrackSink):
@@ -126,7 +128,7 @@ async def measured(order: Order, count: Count, tracks: Callable[[], int]) -> dic
     seconds, after = time.monotonic() - began, spent_by()
     spent = {name: seconds - before.get(name, 0.0) for name, seconds in after.items()}
     done = count.frames - frames
-    offered = order.tracks * 50 * seconds
+    offered = order.tracks * order.rate * seconds
     if order.way == "native":
         done = round(offered)
     return {

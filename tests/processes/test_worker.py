@@ -25,7 +25,7 @@ from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import open_links
 from ringroom.options import SessionOptions
 from ringroom.processes.context import WorkerContext
-from ringroom.processes.worker import Worker
+from ringroom.processes.worker import MAX_UNHEARD, Worker
 from ringroom.processor import Processor
 from ringroom.testing import faults
 
@@ -273,6 +273,32 @@ def test_what_raises_is_counted_done_and_told_once_in_full(bench: Bench) -> None
     assert [bool(one.traceback) for one in problems] == [True, False, False]
     counts = writer.row.snapshot()
     assert (counts.done, counts.problems, counts.in_flight) == (3, 3, 0)
+
+
+def test_problems_that_nobody_hears_are_counted_and_not_kept(bench: Bench) -> None:
+    def fails(frame: AudioFrame) -> None:
+        raise ValueError("something else") if frame.samples[0, 0] else KeyError("again")
+
+    bench.processor.answer = fails
+    writer = bench.open("A")
+    for _ in range(MAX_UNHEARD // 10 + 60):
+        send(writer, *[0] * 20)
+        bench.work()
+    kept = bench.worker.control.backlog
+    assert kept == MAX_UNHEARD
+    send(writer, 1)
+    bench.work()
+    assert bench.worker.control.backlog == kept + 1, "the first of its kind"
+    problems = []
+    while bench.worker.control.backlog:
+        problems += bench.told()
+        bench.worker._pump()
+    send(writer, 0)
+    bench.work()
+    problems += bench.told()
+    counts = [one.count for one in problems if isinstance(one, m.Problem)]
+    assert counts[-2:] == [1, writer.row.get(Count.PROBLEMS) - 1]
+    assert len(counts) < counts[-1]
 
 
 def test_a_reply_that_cannot_be_sent_is_told(bench: Bench) -> None:

@@ -36,6 +36,8 @@ log = logging.getLogger("ringroom.worker")
 Backlog = deque[Frame]
 # Characters of an exception that are told: a message has its limit.
 MAX_TOLD = 20_000
+# Problems that the application has let lie: further ones are counted, and told by their count.
+MAX_UNHEARD = 1_000
 
 
 @dataclass(slots=True, eq=False)
@@ -354,7 +356,7 @@ class Worker:
             "reply",
             f"track {lane.name!r} is live and had no room for all that was sent at once; part of "
             "it is dropped, counted. Send it in real time, or publish it with mode='speech'",
-            "",
+            str,
             lane.name,
         )
 
@@ -364,18 +366,20 @@ class Worker:
         except Exception:  # noqa: BLE001 (words that the user's exception does not find)
             summary = type(error).__name__
         key = f"{where} {type(error).__name__} {_place(error)}"
-        self._tell(where, summary, traceback.format_exc(), key)
+        self._tell(where, summary, traceback.format_exc, key)
 
-    def _tell(self, where: str, summary: str, text: str, key: str) -> None:
+    def _tell(self, where: str, summary: str, text: Callable[[], str], key: str) -> None:
         """Tell the application; the whole text with the first of a kind only."""
         self._problems[key] += 1
         count = self._problems[key]
+        if count > 1 and self.control.backlog >= MAX_UNHEARD:
+            return
         self.control.send(
             m.Problem(
                 place=self.place,
                 where=where,
                 summary=summary[:2000],
-                traceback=shortened(text) if count == 1 else "",
+                traceback=shortened(text()) if count == 1 else "",
                 count=count,
             )
         )
@@ -470,5 +474,7 @@ def shortened(text: str) -> str:
 
 def _place(error: Exception) -> str:
     """Where it was raised: one kind of problem is one place in the code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        place = f"{frame.f_code.co_filename}:{line}"
+    return place
