@@ -9,7 +9,7 @@ import numpy as np
 from livekit import rtc
 from numpy.typing import NDArray
 
-from ringroom.errors import ClosedError, FrameError, RoomError
+from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import too_small
@@ -37,14 +37,14 @@ class VideoPlayout(Playout):
         self._line = line
         self._unpublish = unpublish
         self._last_us = 0
-        self._taken: RoomError | None = None
+        self._taken = ""
         self._closed = False
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         if self._closed:
             raise ClosedError(f"livekit: track {self.track.name!r} is closed")
-        if self._taken is not None:
-            raise self._taken
+        if self._taken:
+            raise taken_away(self.track, self._taken)
         self._line.check()
         if not isinstance(frame, VideoFrame):
             raise FrameError(f"livekit: sound for the video track {self.track.name!r}")
@@ -70,7 +70,7 @@ class VideoPlayout(Playout):
 
     def take_away(self, why: str) -> None:
         """The server has ended the track: who sends on it is told."""
-        self._taken = taken_away(self.track, why)
+        self._taken = why
 
     def queued(self) -> float:
         return 0.0

@@ -79,7 +79,7 @@ class AudioPlayout(Playout):
         self._clears = 0
         self._overtaken = False
         self._failure: RoomError | None = None
-        self._taken: RoomError | None = None
+        self._taken = ""
         self._closed = False
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
@@ -91,7 +91,7 @@ class AudioPlayout(Playout):
             # In a moment: what the caller has ready goes with it.
             self._timer = self._loop.call_soon(self._timed)
         clears = self._clears
-        while self._clears == clears and self._failure is None and self._taken is None:
+        while self._clears == clears and self._failure is None and not self._taken:
             if self._held():
                 self._begin_to_hold()  # what is due may find the line up again, and end no wait
                 await self._room.wait()
@@ -103,7 +103,7 @@ class AudioPlayout(Playout):
 
     def take_away(self, why: str) -> None:
         """The server has ended the track: who sends on it, now or later, is told."""
-        self._taken = taken_away(self.track, why)
+        self._taken = why
         self._room.end()
 
     def queued(self) -> float:
@@ -165,7 +165,9 @@ class AudioPlayout(Playout):
 
     def _raise_failure(self) -> None:
         """What became of sound that was taken is told by the call that waits, or the next."""
-        failure, self._failure = self._taken or self._failure, None
+        failure, self._failure = self._failure, None
+        if self._taken:
+            raise taken_away(self.track, self._taken)
         if failure is not None:
             raise failure
 
