@@ -16,7 +16,7 @@ import pytest
 
 import processors_kit as kit
 import ringroom
-from app_kit import PATIENCE, RATE, Call, check_law, microphone, opened, said, say, sound, until
+from app_kit import PATIENCE, Call, check_law, microphone, opened, said, say, sound, until
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
 from ringroom.frames import AudioFrame, Event, EventKind
 from ringroom.options import Reconnect
@@ -311,35 +311,23 @@ def test_a_flush_while_the_room_is_lost_is_answered_at_once(fake_room: FakeRoom)
         np.testing.assert_array_equal(heard[320:], sound(0.1, seed=2).samples)
 
 
-def test_what_was_not_played_is_counted(fake_room: FakeRoom) -> None:
+def test_what_was_not_played_is_counted(fake_room: FakeRoom, virtual_clock: VirtualClock) -> None:
     """What lay at the source is not played, what was under way is lost, the rest is played."""
-    with listening(fake_room) as (transport, told):
-        sending = Call(transport.send, sound(2.0))
-        said(fake_room, 0.3)
+    options = {"io": virtual_clock.io, "kinds": ("event",), "reconnect": SOON}
+    with opened(fake_room, **options) as transport:
+        events = transport.recv(timeout=PATIENCE)
+        sending = virtual_clock.start_thread("sender", lambda: transport.send(sound(2.0)))
+        fake_room.wait_for_audio(None, 0.3)
         with fake_room.faults.server_gone():
-            told.wait(EventKind.CONNECTION_LOST)
-        sending.result()
+            assert EventKind.CONNECTION_LOST in [next(events).kind for _ in range(2)]
+        sending.join()
         transport.wait_playout(timeout=PATIENCE)
-        transport.close()
-        counts = transport.stats().sent
-        assert counts.lost == 1
-        assert counts.in_flight == 0
-        assert counts.problems == 0
-        heard = fake_room.wait_for_audio(None, 0.3).samples
+        heard = fake_room.wait_for_quiet().duration
         # A tenth that was under way, and the fifth that waited at the source.
-        assert 2.0 - 0.1 - 0.2 - 0.02 <= len(heard) / RATE <= 2.0 - 0.1
-
-
-def test_played_leaves_out_what_the_loss_threw_away(fake_room: FakeRoom) -> None:
-    with listening(fake_room) as (transport, told):
-        sending = Call(transport.send, sound(2.0))
-        said(fake_room, 0.3)
-        with fake_room.faults.server_gone():
-            told.wait(EventKind.CONNECTION_LOST)
-        sending.result()
-        transport.wait_playout(timeout=PATIENCE)
-        heard = len(fake_room.wait_for_quiet(timeout=PATIENCE).samples) / RATE
-        assert transport.played() == pytest.approx(heard, abs=0.02)
+        assert 2.0 - 0.1 - 0.2 - 0.02 <= heard <= 2.0 - 0.1
+        assert transport.played() == pytest.approx(heard, abs=0.011)
+    counts = transport.stats().sent
+    assert (counts.lost, counts.in_flight, counts.problems) == (1, 0, 0)
 
 
 def test_closing_while_the_room_is_lost(fake_room: FakeRoom, io: str) -> None:
