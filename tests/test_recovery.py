@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from ringroom.errors import ClosedError, LostProcessError, RoomError, WouldBlock
 from ringroom.frames import Event
 from ringroom.mending import Mending
 from ringroom.providers.fake import Fake
-from ringroom.providers.provider import ProviderSpec
+from ringroom.providers.provider import Provider, ProviderSpec
 from ringroom.recovery import Recovery
 from ringroom.session import RETURN_SECONDS, Session
 from ringroom.testing import FakeRoom, faults
@@ -165,6 +167,40 @@ def test_it_may_die_again_and_again(fake_room: FakeRoom) -> None:
     events.join()
     assert settled(transport).sent.sent == 2
     assert threading.active_count() == before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growing(Fake):
+    """In its first process it takes a hundred MiB, as a library may for what others send."""
+
+    grown: str
+
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        if not Path(self.grown).exists():
+            Path(self.grown).touch()
+            _taken.append(b"x" * (100 << 20))
+        return super().open(descriptors)
+
+
+_taken: list[bytes] = []
+
+
+def test_who_takes_too_much_memory_is_replaced(fake_room: FakeRoom, tmp_path: Path) -> None:
+    spec = Growing(room=fake_room, grown=str(tmp_path / "grown"))
+    with (
+        ringroom.IOProcess(max_memory=64 << 20) as small,
+        ringroom.transport(spec, io=small, kinds=("event",)) as transport,
+    ):
+        before = transport.io_pid
+        events = Events(transport)
+        events.back()
+        assert transport.io_pid not in (None, before)
+        (lost,) = [event for event in events.all if event.kind == "connection_lost"]
+        assert "it took more memory than max_memory, 64 MiB" in lost.reason
+        transport.send(sound(0.02), timeout=LONG)
+        fake_room.wait_for_audio(seconds=0.02, timeout=LONG)
+        transport.close()
+        events.join()
 
 
 @pytest.mark.once

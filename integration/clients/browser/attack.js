@@ -1,4 +1,5 @@
-// A participant that wishes the others ill: the command `attack`, for so many seconds, with a seed.
+// A participant that wishes the others ill: the command `attack`, for so many seconds, with a seed;
+// with some of the deeds only, if they are named.
 //
 // It answers with the event "attacked": how often each deed was begun, and how often it failed (the
 // browser, its SDK or the server refuse some). A deed that takes too long is left to itself.
@@ -100,9 +101,9 @@ function deedsOf(random) {
   };
 }
 
-commands.attack = async ({ seconds, seed }) => {
+commands.attack = async ({ seconds, seed, only }) => {
   const random = dice(seed);
-  const deeds = Object.entries(deedsOf(random));
+  const deeds = Object.entries(deedsOf(random)).filter(([name]) => !only || only.includes(name));
   const counts = Object.fromEntries(deeds.map(([name]) => [name, { begun: 0, failed: 0 }]));
   const end = performance.now() + seconds * 1000;
   for (let n = 0; performance.now() < end; n++) {

@@ -5,7 +5,7 @@
 //             | "tone" (frequency, level: peak of 0..1) | "colour" (quarters: four [r, g, b])
 //   mute      name, muted                        unpublish   name
 //   data      payload (base64), topic, reliable, to: [identity]
-//   attack    seconds, seed: see attack.js
+//   attack    seconds, seed, only: see attack.js
 //   measure   seconds: answers with one "measured" event for each track that it receives
 //   leave
 //

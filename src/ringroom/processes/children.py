@@ -19,6 +19,8 @@ from ringroom.checks import shown
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
 from ringroom.lanes.memory import raise_descriptor_limit, require_platform
 from ringroom.link import Link, open_links
+from ringroom.options import check_whole
+from ringroom.processes import footprint
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.spawning import Inherited, reap, spawn
 from ringroom.processes.voice import Voice
@@ -26,6 +28,8 @@ from ringroom.processes.voice import Voice
 CLOSE_SECONDS = 10.0
 # A process's links end a moment before its number can be waited for.
 DEATH_SECONDS = 0.5
+# Less than an I/O process with the SDK in it takes.
+MIN_MEMORY = 64 << 20
 
 
 class Child(Protocol):
@@ -225,12 +229,23 @@ class IOProcess(IOHost):
 
     ``transport(..., io=IOProcess())`` shares it between transports; as a context manager it
     closes at the end.
+
+    ``max_memory`` is how many bytes of memory of its own it may take (at least 64 MiB; by default
+    half of what the machine or the container has): beyond, another takes its place, as if it had
+    died. What others send can make the SDK grow. Linux only.
+
+    Raises `ConfigurationError`.
     """
 
     replaces_dead = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_memory: int | None = None) -> None:
         super().__init__()
+        if max_memory is None:
+            max_memory = footprint.default_limit()
+        else:
+            check_whole("max_memory", max_memory, MIN_MEMORY, 1 << 60)
+        self._max_memory = max_memory
         self._process: Any = None
         self._death = ""
         """How the one before died."""
@@ -242,8 +257,14 @@ class IOProcess(IOHost):
         return None if self._process is None else self._process.pid
 
     def _start(self, control: Link) -> None:
-        self._process = _spawn_io(control, "")
+        self._process = self._spawn(control, "")
         control.close()
+
+    def _spawn(self, control: Link, preload: str) -> Any:
+        from ringroom.processes import entry
+
+        inherited = Inherited(control.fileno())
+        return spawn("ringroom-io", entry.io_process, inherited, preload, self._max_memory)
 
     def _join(self) -> None:
         process, self._process = self._process, None
@@ -264,6 +285,8 @@ class IOProcess(IOHost):
         if code is None:
             return False
         self._death = f" (killed by signal {-code})" if code < 0 else f" (exited with {code})"
+        if code == footprint.TOO_LARGE:
+            self._death = f" (it took more memory than max_memory, {self._max_memory >> 20} MiB)"
         return True
 
     def keep_standby(self, preload: str) -> None:
@@ -274,7 +297,7 @@ class IOProcess(IOHost):
                 return
             ours, theirs = open_links()
             try:
-                self._standby = (_spawn_io(theirs, preload), ours)
+                self._standby = (self._spawn(theirs, preload), ours)
             except BaseException:
                 ours.close()
                 raise
@@ -314,12 +337,6 @@ class IOProcess(IOHost):
             standby[1].close()
             standby[0].terminate()  # it may still be importing, and has nothing to finish
             reap(standby[0], CLOSE_SECONDS)
-
-
-def _spawn_io(control: Link, preload: str) -> Any:
-    from ringroom.processes import entry
-
-    return spawn("ringroom-io", entry.io_process, Inherited(control.fileno()), preload)
 
 
 class IOThread(IOHost):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-def io_process(control_fd: int, preload: str) -> None:
+def io_process(control_fd: int, preload: str, max_memory: int) -> None:
     """An I/O process; ``preload`` is a module that it is going to need."""
     # It multiplies no matrices: numpy's threads for that would cost memory, and time to start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -13,7 +13,7 @@ def io_process(control_fd: int, preload: str) -> None:
     from ringroom.processes.spawning import ignore_interrupts
 
     ignore_interrupts()
-    run_process(control_fd, preload)
+    run_process(control_fd, preload, max_memory)
 
 
 def worker_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:

@@ -17,6 +17,7 @@ from importlib import import_module
 from ringroom import messages as m
 from ringroom.lanes.memory import raise_descriptor_limit
 from ringroom.link import Link
+from ringroom.processes import footprint
 from ringroom.processes.rooms import RoomSession
 from ringroom.processes.wire import LoopLink, close_descriptors
 
@@ -58,7 +59,15 @@ async def serve(control: Link, clock: Callable[[], int] = time.monotonic_ns) -> 
     await _Server(control, clock).run()
 
 
-def run_process(control_fd: int, preload: str = "") -> None:
+async def _serve_within(control: Link, max_memory: int) -> None:
+    watching = asyncio.create_task(footprint.watch(max_memory))
+    try:
+        await serve(control)
+    finally:
+        watching.cancel()
+
+
+def run_process(control_fd: int, preload: str, max_memory: int) -> None:
     """The main function of an I/O process, which may have to wait for its turn."""
     raise_descriptor_limit()
     faulthandler.enable()  # a crash of the SDK's native part leaves the stacks on standard error
@@ -68,7 +77,7 @@ def run_process(control_fd: int, preload: str = "") -> None:
             import_module(preload)
         except Exception:
             log.exception("%s was not imported ahead", preload)
-    asyncio.run(serve(Link.attach(control_fd)))
+    asyncio.run(_serve_within(Link.attach(control_fd), max_memory))
     # The SDK's native threads may outlive its own shutdown; nothing of ours is left to clean up.
     logging.shutdown()
     os._exit(0)

@@ -82,6 +82,31 @@ def test_who_sees_has_a_connection_for_each_direction(room: Room, kinds: tuple[s
     run(scenario())
 
 
+@pytest.mark.skipif(
+    not hasattr(rtc, "DataStreamOptions"), reason="this SDK has no limit for streams of others"
+)
+def test_streams_that_nobody_reads_are_not_kept(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        assert room.connected[2].data_stream.max_payload_byte_length == 1
+        await app.close()
+
+    run(scenario())
+
+
+def test_an_sdk_without_a_limit_for_streams(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(connection.sdk_room, "DataStreamOptions", raising=False)
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        assert getattr(room.connected[2], "data_stream", None) is None
+        await app.close()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_way_through_the_sdk_ends_with_the_connection(room: Room, fails: bool) -> None:
     from ringroom.providers.livekit import native
@@ -846,9 +871,12 @@ def test_publish_options() -> None:
     [
         "livekit_ffi::room_apis::server - Attempted to drop unknown FFI handle: 9",
         'failed to negotiate the publisher: Rtc("Called in wrong state: closed")',
+        "livekit_rpc::server - Failed to read RPC v2 request stream: PayloadTooLarge",
+        "livekit_data_stream::incoming::manager - Stream 'a b' already open",
+        "livekit_data_stream::incoming::manager - Invalid header: UnknownType",
     ],
 )
-def test_what_the_sdk_says_of_an_orderly_end_is_for_debugging(text: str) -> None:
+def test_what_the_sdk_says_that_nobody_can_act_on_is_for_debugging(text: str) -> None:
     scrubber = mapping._Scrubber()
     record = logging.LogRecord("livekit", logging.ERROR, "", 0, text, (), None)
     assert not scrubber.filter(record)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Coroutine, Iterable
 
 from livekit import rtc
+from livekit.rtc import room as sdk_room
 from livekit.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
 from livekit.rtc.room import ConnectError
 
@@ -210,6 +211,7 @@ class LiveKitProvider(Provider):
             # is published, and WebRTC may leave some without anybody to give its pictures to.
             single_peer_connection=Kind.VIDEO not in self._options.kinds,
         )
+        _take_no_streams(options)
         await attempts.connect(room, self._url, self._token, options, lambda: not roster.closed)
         local = room.local_participant
         if self._line is not None:
@@ -328,6 +330,14 @@ class LiveKitProvider(Provider):
             self._roster.close()
         if self._room is not None and self._room.isconnected():
             await self._room.disconnect()
+
+
+def _take_no_streams(options: rtc.RoomOptions) -> None:
+    """Text and byte streams are read by nobody here, but the SDK keeps each until it ends, which
+    its sender may never do: with a limit it ends them itself. Since livekit 1.2."""
+    limits = getattr(sdk_room, "DataStreamOptions", None)
+    if limits is not None:
+        options.data_stream = limits(max_payload_byte_length=1)
 
 
 async def _unpublish(room: rtc.Room, line: Line, publication: rtc.LocalTrackPublication) -> None:
