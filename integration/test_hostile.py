@@ -22,7 +22,7 @@ from ringroom.frames import DataFrame
 from ringroom.testing.server import LiveKitRoom
 
 # By hand: ten minutes.
-SECONDS = float(os.environ.get("HOSTILE_SECONDS", "25"))
+SECONDS = float(os.environ.get("HOSTILE_SECONDS", "15"))
 # What waits for a reader is a ring and 8 MiB; the rest is the SDK's own, and its allocator's.
 MAX_GROWTH = 150 << 20
 
@@ -42,6 +42,8 @@ def listen(transport: ringroom.Transport, seen: Counter[str]) -> None:
                 seen[item.topic] += 1
             elif isinstance(item, ringroom.AudioFrame | ringroom.VideoFrame):
                 seen[f"{type(item).__name__} of {item.participant}"] += 1
+            else:
+                seen["Event"] += 1
 
 
 def until(condition: Callable[[], object], seconds: float) -> None:
@@ -119,20 +121,20 @@ def test_a_flood_of_data_and_flapping_tracks(
         attacking.start()
         assert said.wait(SECONDS + 180)  # and nobody reads meanwhile
         grown = anonymous_memory(pid) - before
-        receiver, seen = t.recv(timeout=1), Counter[str]()
-        for _ in range(30):
+        seen = Counter[str]()
+        listening = threading.Thread(target=listen, args=(t, seen), daemon=True)
+        listening.start()
+
+        def heard() -> bool:
             ann.send_data(b"alive", topic="alive")  # the server drops for those who are slow
-            with contextlib.suppress(TimeoutError):
-                while not seen["alive"] or seen["Event"] <= 20:
-                    item = next(receiver)
-                    seen[item.topic if isinstance(item, DataFrame) else type(item).__name__] += 1
-            if seen["alive"] and seen["Event"] > 20:
-                break
-        assert seen["alive"]
+            return bool(seen["alive"]) and seen["Event"] > 20
+
+        until(heard, 120)
         assert seen["t" * 1_000] > 100
-        assert seen["Event"] > 20
         assert (t.io_pid, t.ended) == (pid, None)
         assert grown < MAX_GROWTH
-        counts = t.stats().received
-        assert counts.sent == counts.done + counts.dropped + counts.lost + counts.in_flight
         attacking.join(10)
+    listening.join(10)
+    assert not listening.is_alive()
+    counts = t.stats().received
+    assert counts.sent == counts.done + counts.dropped + counts.lost
