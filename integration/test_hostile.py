@@ -21,8 +21,9 @@ from conftest import Joins
 from ringroom.frames import DataFrame
 from ringroom.testing.server import LiveKitRoom
 
-# By hand: ten minutes.
-SECONDS = float(os.environ.get("HOSTILE_SECONDS", "15"))
+# By hand: ten minutes. Else each deed of the browser comes once or twice, and the flood once.
+SECONDS = float(os.environ.get("HOSTILE_SECONDS", "0"))
+BROWSER_SECONDS = max(SECONDS, 20.0)
 # What waits for a reader is a ring and 8 MiB; the rest is the SDK's own, and its allocator's.
 MAX_GROWTH = 150 << 20
 
@@ -53,7 +54,7 @@ def until(condition: Callable[[], object], seconds: float) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.timeout(BROWSER_SECONDS + 120)
 def test_a_browser_that_does_what_it_likes(
     livekit_room: LiveKitRoom, browser: Joins, go_client: Joins, opus: Callable[..., str]
 ) -> None:
@@ -72,14 +73,14 @@ def test_a_browser_that_does_what_it_likes(
         ann.publish("mic", file=opus(440), loop=True)
         until(lambda: seen["AudioFrame of ann"], 30)
         before, heard = anonymous_memory(pid), seen["AudioFrame of ann"]
-        eve.call("attack", seconds=SECONDS, seed=seed, timeout=SECONDS + 60)
+        eve.call("attack", seconds=BROWSER_SECONDS, seed=seed, timeout=BROWSER_SECONDS + 60)
         print(eve.wait_for("attacked")["counts"])
         grown, heard = anonymous_memory(pid) - before, seen["AudioFrame of ann"] - heard
         print(f"grown by {grown >> 20} MiB; {heard} frames of ann's; {seen.total()} in all")
         ann.send_data(b"alive", topic="alive")
         until(lambda: seen["alive"], 15)
         assert (t.io_pid, t.ended) == (pid, None)
-        assert heard > SECONDS * 50 * 0.5, "what an honest one says arrives"
+        assert heard > BROWSER_SECONDS * 50 * 0.5, "what an honest one says arrives"
         assert seen["AudioFrame of eve"]
         assert grown < MAX_GROWTH
     listening.join(10)
