@@ -47,3 +47,16 @@ def test_a_small_case_of_media(
     assert cases == {(what, way) for what in ("in", "out", "beat") for way in ("native", "direct")}
     for median in found["medians"]:
         assert median["figures"].get("frames", 0) > 0, done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_a_small_case_of_pictures(livekit_server: LiveKitServer, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.pictures", "--rounds=1", "--seconds=1"]
+    command += ["--size", "320", "240", "--ways", "native", "direct", "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "pictures.json").read_text())
+    cases = {(median["what"], median["way"]) for median in found["medians"]}
+    assert cases == {(what, way) for what in ("in", "out") for way in ("native", "direct")}
+    for median in found["medians"]:
+        assert median["figures"].get("frames", 0) > 0, done.stderr
