@@ -286,7 +286,8 @@ class LiveKitProvider(Provider):
             if why and publication not in self._taken:
                 self._taken.add(publication)
                 playout.take_away(why)
-                # The SDK has it still, and would publish it again after a loss.
+                # The SDK has it still: after a loss it would publish it again, or be back only once
+                # nobody has answered that, 10 s later.
                 self._calls.begin(self._take_back(publication))
         if self._roster is not None:
             self._roster.rights_changed()
