@@ -421,12 +421,30 @@ def test_rights_that_are_taken_and_given_back(server: Server) -> None:
             await pictures.close()
 
             await permit(server, can_publish=True, can_publish_data=True, can_subscribe=True)
-            await until(lambda: sink.tracks[-1].hears(440), "tone in once more")
+            await until(
+                lambda: len(sink.tracks) == 2 and sink.tracks[-1].hears(440), "tone in again"
+            )
             again = await app.publish(outgoing("answer"))
             ann.heard.clear()
             async with background(speaking(again, 660)):
                 await until(lambda: ann.hears("answer", 660), "tone out once more")
             assert len(sink.tracks) == 2
+
+    run(scenario())
+
+
+def test_a_right_to_receive_that_is_given_back_at_once(server: Server) -> None:
+    async def scenario() -> None:
+        sink = Recorder()
+        async with peer(server) as ann, connected(server.spec(), sink):
+            await ann.speak("voice", 440)
+            await until(lambda: sink.tracks and sink.tracks[0].hears(440), "tone in")
+            for number in range(1, 6):
+                await permit(server, can_publish=True)
+                await permit(server, can_publish=True, can_subscribe=True)
+                await until(lambda number=number: len(sink.tracks) > number, "a track that is new")
+                await until(lambda: sink.tracks[-1].hears(440), "tone in once more")
+                assert sink.tracks[-1].ended is None
 
     run(scenario())
 

@@ -269,6 +269,38 @@ def test_a_track_that_the_server_mutes(fake_room: FakeRoom, resume: bool | None)
     check_law(transport)
 
 
+def test_two_who_mute_a_track(fake_room: FakeRoom) -> None:
+    with opened(fake_room, kinds=ALL) as transport:
+        events = transport.recv(kinds=("event",), timeout=PATIENCE)
+        transport.send(sound(0.02, track="voice"))
+        fake_room.wait_for_audio("voice", seconds=0.02)
+        with fake_room.faults.muted_by_server("voice"):
+            with fake_room.faults.muted_by_server("voice"), fake_room.faults.connection_lost():
+                pass
+            transport.send(sound(0.02, track="voice"))
+            transport.wait_playout("voice")
+            transport.unpublish("voice")
+            # Another track of that name, which the first fault has not muted.
+            transport.send(sound(0.02, track="voice"))
+            fake_room.wait_for_audio("voice", seconds=0.04)
+            inner = fake_room.faults.muted_by_server("voice")
+        with inner:
+            transport.send(sound(0.02, track="voice"))
+            transport.wait_playout("voice")
+        told = [event(events, kind).kind for kind in (EventKind.PUBLISH_MUTED,) * 2]
+        assert len(told) == 2
+        assert event(events, EventKind.PUBLISH_UNMUTED)
+        assert fake_room.heard("voice").duration == pytest.approx(0.04)
+
+
+def test_who_is_not_there_may_publish_when_he_comes(fake_room: FakeRoom) -> None:
+    with pytest.raises(LookupError, match="no application 'app'"):
+        fake_room.faults.publishing_forbidden("app")
+    with opened(fake_room, identity="app") as transport:
+        transport.send(sound(0.02, track="voice"))
+        fake_room.wait_for_audio("voice", seconds=0.02)
+
+
 def test_a_refused_track_and_a_refused_message(fake_room: FakeRoom) -> None:
     with opened(fake_room, kinds=ALL) as transport:
         with fake_room.faults.publish_refused(), pytest.raises(RoomError, match="refuses"):

@@ -325,6 +325,7 @@ class Connection:
             self._state.unpublish(self._member, publication, "connection lost")
             anew = self._own[handle] = self._publish_own(publication.info)
             anew.muted, anew.told_muted = publication.muted, publication.told_muted
+            anew.muted_by = publication.muted_by
 
     def end_publications(self) -> None:
         """Those that it may not have any more."""
@@ -335,15 +336,22 @@ class Connection:
                 self._taken.append(handle)
                 self._state.unpublish(self._member, publication, "the right was taken away")
 
-    def mute_publication(self, name: str, muted: bool) -> bool:
+    def mute_publication(self, name: str, fault: object) -> bool:
         """Whether it has one of that name."""
         found = [one for one in self._own.values() if one.info.name == name]
         for publication in found:
-            publication.muted = muted
-            if muted:
-                self._state.fell_silent(publication)
+            publication.muted_by.add(fault)
+            publication.muted = True
+            self._state.fell_silent(publication)
         self._state.announce()
         return bool(found)
+
+    def unmute_publications(self, fault: object) -> None:
+        """What the fault muted, if no other does."""
+        for publication in self._own.values():
+            publication.muted_by.discard(fault)
+            publication.muted = bool(publication.muted_by)
+        self._state.announce()
 
     def _tell_own(self) -> None:
         for handle in self._taken:

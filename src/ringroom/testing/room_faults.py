@@ -208,12 +208,16 @@ class RoomFaults:
 
     def publishing_forbidden(self, app: str | None = None) -> Fault:
         """The server takes away the right to publish: what the application publishes is ended, and
-        further tracks are refused while it lasts."""
+        further tracks are refused while it lasts.
+
+        Raises `LookupError` when that application is not in the room.
+        """
         state = self._ground.state
 
         def begin() -> Callable[[], None]:
+            found = connections(state, app)
             state.forbidden.append(app)
-            for connection in connections(state, app):
+            for connection in found:
                 connection.end_publications()
             return lambda: state.forbidden.remove(app)
 
@@ -224,17 +228,16 @@ class RoomFaults:
 
         Raises `LookupError` when there is no such track.
         """
-        state = self._ground.state
+        state, fault = self._ground.state, object()
 
         def begin() -> Callable[[], None]:
-            found = [one.mute_publication(track, True) for one in connections(state, app)]
+            found = [one.mute_publication(track, fault) for one in connections(state, app)]
             if not any(found):
                 raise LookupError(f"no application publishes a track {track!r}")
 
             def end() -> None:
                 for one in connections(state):
-                    if app in (None, one.identity):
-                        one.mute_publication(track, False)
+                    one.unmute_publications(fault)
 
             return end
 

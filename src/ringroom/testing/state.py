@@ -32,6 +32,8 @@ class Publication:
         """When it was published, by the room's clock."""
         self.log = log
         self.muted = False
+        self.muted_by: set[object] = set()
+        """The faults by which the server mutes it, if it is an application's."""
         self.told_muted = False
         """What its publisher was told, if it is an application."""
         self.ended = False

@@ -294,6 +294,24 @@ def test_tracks_and_messages_are_refused(room: FakeRoom, open_provider: Opener) 
     run(test())
 
 
+def test_a_track_may_end_with_the_answer_that_grants_it(
+    room: FakeRoom, open_provider: Opener
+) -> None:
+    async def test() -> None:
+        async with connected(open_provider(room)) as (provider, _):
+            publishing = asyncio.ensure_future(provider.publish(audio_track()))
+            await asyncio.sleep(0)
+            room.wait_for_track("out")  # nobody has read the answer
+            with room.faults.publishing_forbidden():
+                playout = await publishing
+                await provider.send_data(DataFrame(b"x"))  # its answer comes after both
+                with pytest.raises(RoomError, match="not allowed") as taken:
+                    await playout.play(AudioFrame(bytes(640), 16_000))
+                assert taken.value.reason == "publish_refused"
+
+    run(test())
+
+
 def test_a_connection_is_lost_and_comes_back(room: FakeRoom, open_provider: Opener) -> None:
     alice, bob = room.join("alice"), room.join("bob")
     microphone = alice.publish_audio(sample_rate=16_000)

@@ -659,6 +659,87 @@ def test_rights_that_are_taken_away(room: Room) -> None:
     run(scenario())
 
 
+def test_a_right_to_receive_that_is_given_back_at_once(room: Room) -> None:
+    """Before the SDK has told that what flowed flows no more."""
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        local, voice = room.local_participant, Publication("TR_1", subscribed=True)
+        room.remote_participants["ann"] = someone("ann", voice)
+        for allowed, wanted in ((False, [False]), (True, [False, True]), (True, [False, True])):
+            local.permissions.can_subscribe = allowed
+            room.emit("participant_permissions_changed", local, local.permissions)
+            assert voice.wishes == wanted
+        await app.close()
+
+    run(scenario())
+
+
+def test_what_waits_on_a_track_that_is_taken_away_is_not_played(room: Room) -> None:
+    """Also if nobody waits for it, and though the source would play it to nobody."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        answer = await app.publish(VOICE)
+        await answer.play(AudioFrame(bytes(3200), 16_000))
+        forbid(room)
+        waiting = answer.queued()
+        unplayed = answer.clear()
+        assert (waiting, answer.clear()) == (0.0, 0.0)
+        assert unplayed == pytest.approx(0.1, abs=0.1)
+        assert unplayed > 0.0
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_track_that_is_taken_away_is_taken_back_at_once(room: Room) -> None:
+    """Or the SDK would publish it again when it joins anew, and nobody would know."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        answer = await app.publish(VOICE)
+        for _ in range(2):
+            forbid(room)
+            await turns()
+            assert local.log == ["published", "unpublished TR_own"]
+        await answer.close()
+        assert local.log == ["published", "unpublished TR_own"]
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_right_that_is_taken_away_as_a_track_is_published(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        local.wait.set_result(None)
+        forbid(room)
+        with pytest.raises(RoomError, match="canPublish") as caught:
+            await publishing
+        assert caught.value.reason == "publish_refused"
+        assert local.log == ["published", "unpublished TR_own"]
+        await app.close()
+
+    run(scenario())
+
+
+def forbid(room: Room) -> None:
+    """The server takes away the right to publish."""
+    local = room.local_participant
+    local.permissions.can_publish = False
+    room.emit("participant_permissions_changed", local, local.permissions)
+
+
 def test_a_track_of_ours_that_the_server_mutes_is_told(room: Room) -> None:
     async def scenario() -> None:
         sink, app = Sink(), provider()

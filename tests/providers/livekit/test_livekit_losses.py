@@ -110,6 +110,25 @@ def test_a_track_that_comes_too_late_and_in_a_loss_is_taken_back_after_it(room: 
     run(scenario())
 
 
+def test_a_right_that_is_taken_away_in_a_loss_refuses_a_track_once_it_is_over(room: Room) -> None:
+    async def scenario() -> None:
+        app = await connected(room)
+        local = room.local_participant
+        room.emit("reconnecting")
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        local.permissions.can_publish = False
+        await turns()
+        assert not publishing.done()
+        room.emit("reconnected")
+        with pytest.raises(RoomError, match="canPublish"):
+            await publishing
+        assert local.log == [], "the server does not answer who may not"
+        await app.close()
+
+    run(scenario())
+
+
 def test_a_message_waits_while_the_connection_is_lost(room: Room) -> None:
     async def scenario() -> None:
         app = await connected(room, connect_timeout=0.1)
@@ -242,6 +261,25 @@ def test_a_track_that_fails_as_the_room_ends_is_refused_by_nobody(
         with pytest.raises(RoomError) as caught:
             await publishing
         assert caught.value.reason == "disconnected"
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_track_that_is_not_answered_for_want_of_a_right_is_refused_for_that(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_module, "TOLD_WITHIN", 0.0)
+
+    def unanswered() -> None:
+        room.local_participant.permissions.can_publish = False
+        raise PublishTrackError(TIMED_OUT)
+
+    async def scenario() -> None:
+        app = await connected(room)
+        room.local_participant.answer = unanswered
+        with pytest.raises(RoomError, match="canPublish"):
+            await app.publish(VOICE)
         await app.close()
 
     run(scenario())

@@ -112,17 +112,20 @@ class FakeProvider(Provider):
             kind=track.kind,
             source=track.options.source or _SOURCES[track.kind],
         )
-        try:
-            await self._request(number, request, "publish_refused")
-        except asyncio.CancelledError:
-            # The room may have granted it already.
-            with contextlib.suppress(RoomError):
-                self._send(messages.Unpublish(track=handle))
-            raise
+        # Known before it is there: its end may come with the answer.
         playout: AudioPlayout | VideoPlayout
         playout = (AudioPlayout if track.kind is Kind.AUDIO else VideoPlayout)(track, outlet)
         self._playouts = [other for other in self._playouts if not other.closed]
         self._playouts.append(playout)
+        try:
+            await self._request(number, request, "publish_refused")
+        except BaseException as error:
+            playout.stop("failed")
+            if isinstance(error, asyncio.CancelledError):
+                # The room may have granted it already.
+                with contextlib.suppress(RoomError):
+                    self._send(messages.Unpublish(track=handle))
+            raise
         return playout
 
     async def send_data(self, frame: DataFrame) -> None:

@@ -59,6 +59,10 @@ class Calls:
             raise ConnectionError("the connection ended")
         raise TimeoutError
 
+    def begin(self, request: Coroutine[Any, Any, Any]) -> None:
+        """A request whose answer nobody waits for."""
+        self._leave(self._keep(request), None)
+
     def _keep(self, work: Coroutine[Any, Any, _Answer]) -> asyncio.Task[_Answer]:
         task = asyncio.ensure_future(work)
         self._under_way.add(task)

@@ -66,6 +66,8 @@ class LiveKitProvider(Provider):
         self._roster: Roster | None = None
         self._line: Line | None = None
         self._playouts: dict[rtc.LocalTrackPublication, AudioPlayout | VideoPlayout] = {}
+        self._taken: set[rtc.LocalTrackPublication] = set()
+        """Those that the server has ended, and that are not closed yet."""
         self._ending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -112,9 +114,6 @@ class LiveKitProvider(Provider):
 
     async def publish(self, track: OutgoingTrack) -> Playout:
         room, line = self._joined()
-        refused = refusal(track, room.local_participant.permissions)
-        if refused:
-            raise _publish_refused(track, refused)
         source, publication = await self._publish(room, line, track)
         playout: AudioPlayout | VideoPlayout
         if isinstance(source, rtc.AudioSource):
@@ -129,6 +128,10 @@ class LiveKitProvider(Provider):
         else:
             playout = VideoPlayout(track, source, line, self._unpublisher(publication))
         self._playouts[publication] = playout
+        if why := refusal(track, room.local_participant.permissions):
+            # It was taken away before anybody could be told.
+            await playout.close()
+            raise _publish_refused(track, why)
         return playout
 
     async def _publish(
@@ -138,6 +141,8 @@ class LiveKitProvider(Provider):
         and again if it was lost meanwhile."""
         while True:
             await line.up()
+            if why := refusal(track, room.local_participant.permissions):
+                raise _publish_refused(track, why)
             losses = line.losses
             source, local = _source_and_track(track)
             try:
@@ -158,7 +163,9 @@ class LiveKitProvider(Provider):
                 )
                 line.check()
                 if not lost:
-                    raise _publish_refused(track, _no_answer(error)) from None
+                    # The server's own refusal, for want of a right, the SDK does not pass on.
+                    why = refusal(track, room.local_participant.permissions)
+                    raise _publish_refused(track, why or _no_answer(error)) from None
 
     async def send_data(self, frame: DataFrame) -> None:
         room, line = self._joined()
@@ -236,22 +243,28 @@ class LiveKitProvider(Provider):
     def _unpublisher(self, publication: rtc.LocalTrackPublication) -> Unpublish:
         async def unpublish() -> None:
             self._playouts.pop(publication, None)
-            if self._closing is not None or self._room is None or self._line is None:
-                return
-            line, losses = self._line, self._line.losses
-            if line.gone.done():
-                return
-            request = _unpublish(self._room, line, publication)
-            try:
-                await self._calls.run(request, self._options.close_timeout, gone=line.gone)
-            except (ConnectionError, RoomError):
-                return  # it went with the room
-            except (UnpublishTrackError, TimeoutError) as error:
-                if line.lost or line.losses != losses:
-                    return  # it is carried on
-                _log.warning("livekit: track %r was not unpublished: %s", publication.name, error)
+            if publication in self._taken:
+                self._taken.discard(publication)  # it is asked for already
+            else:
+                await self._take_back(publication)
 
         return unpublish
+
+    async def _take_back(self, publication: rtc.LocalTrackPublication) -> None:
+        if self._closing is not None or self._room is None or self._line is None:
+            return
+        line, losses = self._line, self._line.losses
+        if line.gone.done():
+            return
+        request = _unpublish(self._room, line, publication)
+        try:
+            await self._calls.run(request, self._options.close_timeout, gone=line.gone)
+        except (ConnectionError, RoomError):
+            return  # it went with the room
+        except (UnpublishTrackError, TimeoutError) as error:
+            if line.lost or line.losses != losses:
+                return  # it is carried on
+            _log.warning("livekit: track %r was not unpublished: %s", publication.name, error)
 
     def _on_reconnecting(self) -> None:
         if self._line is not None and self._roster is not None:
@@ -268,10 +281,14 @@ class LiveKitProvider(Provider):
         """The server ends the tracks that we may not have any more, and tells nothing else."""
         if self._room is None or participant is not self._room.local_participant:
             return
-        for playout in self._playouts.values():
+        for publication, playout in self._playouts.items():
             why = refusal(playout.track, permissions)
-            if why:
+            if why and publication not in self._taken:
+                self._taken.add(publication)
                 playout.take_away(why)
+                # The SDK has it still: after a loss it would publish it again, or be back only once
+                # nobody has answered that, 10 s later.
+                self._calls.begin(self._take_back(publication))
         if self._roster is not None:
             self._roster.rights_changed()
 

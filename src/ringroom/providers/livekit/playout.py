@@ -80,6 +80,7 @@ class AudioPlayout(Playout):
         self._overtaken = False
         self._failure: RoomError | None = None
         self._taken = ""
+        self._unplayed = 0.0
         self._closed = False
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
@@ -102,16 +103,18 @@ class AudioPlayout(Playout):
         self._raise_failure()
 
     def take_away(self, why: str) -> None:
-        """The server has ended the track: who sends on it, now or later, is told."""
+        """The server has ended the track: who sends on it, now or later, is told. What waits plays
+        to nobody; `clear` tells of it."""
         self._taken = why
-        self._room.end()
+        self._unplayed = self.clear()
 
     def queued(self) -> float:
         return self._backlog.queued(self._loop.time())
 
     def clear(self) -> float:
         self._settle()
-        thrown = self._backlog.clear(self._loop.time())
+        thrown = self._unplayed + self._backlog.clear(self._loop.time())
+        self._unplayed = 0.0
         self._clears += 1
         self._not_before = 0.0
         if self._timer is not None:
