@@ -19,7 +19,7 @@ from ringroom.errors import ClosedError, LostProcessError, RoomError, WouldBlock
 from ringroom.frames import Event
 from ringroom.mending import Mending
 from ringroom.providers.fake import Fake
-from ringroom.providers.provider import Provider, ProviderSpec
+from ringroom.providers.provider import OutgoingTrack, Playout, Provider, ProviderSpec
 from ringroom.recovery import Recovery
 from ringroom.session import RETURN_SECONDS, Session
 from ringroom.testing import FakeRoom, faults
@@ -176,10 +176,17 @@ class Growing(Fake):
     grown: str
 
     def open(self, descriptors: tuple[int, ...]) -> Provider:
-        if not Path(self.grown).exists():
-            Path(self.grown).touch()
-            _taken.append(b"x" * (100 << 20))
-        return super().open(descriptors)
+        provider = super().open(descriptors)
+        publish = provider.publish
+
+        async def growing(track: OutgoingTrack) -> Playout:
+            if not Path(self.grown).exists():
+                Path(self.grown).touch()
+                _taken.append(b"x" * (100 << 20))
+            return await publish(track)
+
+        provider.publish = growing  # type: ignore[method-assign]
+        return provider
 
 
 _taken: list[bytes] = []
@@ -193,12 +200,13 @@ def test_who_takes_too_much_memory_is_replaced(fake_room: FakeRoom, tmp_path: Pa
     ):
         before = transport.io_pid
         events = Events(transport)
+        transport.send(sound(0.02), timeout=LONG)
         events.back()
         assert transport.io_pid not in (None, before)
         (lost,) = [event for event in events.all if event.kind == "connection_lost"]
         assert "it took more memory than max_memory, 64 MiB" in lost.reason
-        transport.send(sound(0.02), timeout=LONG)
-        fake_room.wait_for_audio(seconds=0.02, timeout=LONG)
+        transport.send(sound(0.3), timeout=LONG)
+        fake_room.wait_for_audio(seconds=0.3, timeout=LONG)
         transport.close()
         events.join()
 
