@@ -174,7 +174,9 @@ class Peer:
         self.packets: list[Any] = []
         self.unpublished: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._streams: dict[str, asyncio.Task[None]] = {}
         room.on("track_subscribed", self._subscribed)
+        room.on("track_unsubscribed", self._unsubscribed)
         room.on("data_received", self.packets.append)
         room.on(
             "track_unpublished", lambda publication, _: self.unpublished.append(publication.name)
@@ -182,7 +184,12 @@ class Peer:
 
     def _subscribed(self, track: Any, publication: Any, participant: Any) -> None:
         video = publication.kind == rtc.TrackKind.KIND_VIDEO
-        self._spawn((self._see if video else self._hear)(track, publication.name))
+        reading = (self._see if video else self._hear)(track, publication.name)
+        self._streams[publication.sid] = self._spawn(reading)
+
+    def _unsubscribed(self, track: Any, publication: Any, participant: Any) -> None:
+        # What is still read of it would be the next track that comes in its place.
+        self._streams.pop(publication.sid).cancel()
 
     async def _hear(self, track: Any, name: str) -> None:
         stream = rtc.AudioStream(track, sample_rate=RATE)
@@ -241,9 +248,10 @@ class Peer:
             source.capture_frame(frame, rotation=rotation // 90)
             await asyncio.sleep(0.05)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
+        return task
 
     async def leave(self) -> None:
         await self._stop()

@@ -28,11 +28,10 @@ class Publication(SimpleNamespace):
 
     def __init__(self, sid: str, kind: int = 1, **fields: Any) -> None:
         defaults = {"name": "voice", "source": 2, "muted": False, "subscribed": False}
-        super().__init__(sid=sid, kind=kind, asked=0, wishes=[], **{**defaults, **fields})
+        super().__init__(sid=sid, kind=kind, asked=0, **{**defaults, **fields})
 
     def set_subscribed(self, subscribed: bool) -> None:
         self.asked += 1
-        self.wishes.append(subscribed)
 
 
 def someone(identity: str, *publications: Publication) -> Any:

@@ -52,8 +52,6 @@ class Roster:
         self._present: dict[str, Participant] = {}
         self._published: dict[str, TrackInfo] = {}
         self._denied: set[str] = set()
-        self._given_up: set[str] = set()
-        """Those that we have unsubscribed from. The SDK may not have told so yet."""
         self._ingests: dict[str, Ingest] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._broken: set[tuple[str, str]] = set()
@@ -105,14 +103,13 @@ class Roster:
 
     def rights_changed(self) -> None:
         """What we may receive. What we may not the server stops, and tells nothing of it."""
-        self.sync()
         refused = subscription_refusal(self._room.local_participant.permissions)
         for participant in self._room.remote_participants.values() if refused else ():
             for publication in participant.track_publications.values():
+                # The server goes on with it by itself when we may again: as a new track. What the
+                # SDK gave up meanwhile it would not take up.
                 self._end(self._ingests.get(publication.sid), refused)
-                # Or it would be thought to flow still when we may again.
-                publication.set_subscribed(False)
-                self._given_up.add(publication.sid)
+        self.sync()
 
     async def end_tracks(self, reason: str) -> None:
         """End all inbound tracks; what they hold is passed on first."""
@@ -139,7 +136,6 @@ class Roster:
         for sid in [s for s, t in self._published.items() if t.participant == participant.identity]:
             del self._published[sid]
             self._denied.discard(sid)
-            self._given_up.discard(sid)
         for ingest in list(self._ingests.values()):
             if ingest.track.participant == participant.identity:
                 self._end(ingest, "the participant left")
@@ -166,8 +162,7 @@ class Roster:
         if track.sid not in self._published:
             self._published[track.sid] = track
             self.tell(EventKind.TRACK_PUBLISHED, participant=publisher, track=track)
-        flows = publication.subscribed and track.sid not in self._given_up
-        if not flows and self._sink.wants(track, publisher):
+        if not publication.subscribed and self._sink.wants(track, publisher):
             self._subscribe(publication, track, publisher)
 
     def _subscribe(
@@ -177,7 +172,6 @@ class Roster:
         refused = subscription_refusal(self._room.local_participant.permissions)
         if not refused:
             self._denied.discard(track.sid)
-            self._given_up.discard(track.sid)
             publication.set_subscribed(True)
         elif track.sid not in self._denied:
             self._denied.add(track.sid)
@@ -189,7 +183,6 @@ class Roster:
     ) -> None:
         track = self._published.pop(publication.sid, None)
         self._denied.discard(publication.sid)
-        self._given_up.discard(publication.sid)
         self._end(self._ingests.get(publication.sid), "unpublished")
         if track is not None:
             publisher = self._participant(participant)
