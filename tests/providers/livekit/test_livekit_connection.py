@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -17,7 +15,7 @@ from livekit.rtc.room import ConnectError  # noqa: E402
 
 import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
 from ringroom.errors import ClosedError, RoomError  # noqa: E402
-from ringroom.frames import AudioFrame, DataFrame, EventKind, Kind  # noqa: E402
+from ringroom.frames import DataFrame, EventKind, Kind  # noqa: E402
 from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
 from ringroom.providers.livekit import connection, joins, mapping  # noqa: E402
 from ringroom.providers.livekit.calls import Calls  # noqa: E402
@@ -499,31 +497,6 @@ def test_a_subscription_that_cannot_be_read_does_not_hide_the_earlier_one(
     run(scenario())
 
 
-def test_a_track_that_we_may_not_receive_is_told_once(room: Room) -> None:
-    async def scenario() -> None:
-        sink, app = Sink(), provider()
-        room.local_participant.permissions.can_subscribe = False
-        voice = Publication("TR_1")
-        ann = room.remote_participants["ann"] = someone("ann", voice)
-        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
-        for name in ("reconnecting", "reconnected"):
-            room.emit(name)
-        assert not voice.asked, "the server would never answer"
-        failed = [event for event in sink.events if event.kind is EventKind.TRACK_FAILED]
-        assert [(event.track.sid, event.participant.identity) for event in failed] == [
-            ("TR_1", "ann")
-        ]
-        assert "canSubscribe" in failed[0].reason
-        sink.wanted = False
-        room.emit("track_published", Publication("TR_2"), ann)
-        assert sink.kinds().count(EventKind.TRACK_FAILED) == 1, "nobody wants it"
-        room.emit("track_unpublished", voice, ann)
-        assert not app._roster._denied  # type: ignore[union-attr]
-        await app.close()
-
-    run(scenario())
-
-
 def test_messages_that_nobody_could_send_are_left_out_and_told_once(
     room: Room, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -611,154 +584,6 @@ def test_publishing(room: Room) -> None:
         with pytest.raises(RoomError, match=r"answer.*no .token.") as caught:
             await app.publish(VOICE)
         assert caught.value.reason == "publish_refused"
-        await app.close()
-
-    run(scenario())
-
-
-def test_rights_that_are_taken_away(room: Room) -> None:
-    """The server ends what we may not have any more, and tells nothing but that."""
-
-    async def scenario() -> None:
-        sink, app = Sink(), provider()
-        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
-        local = room.local_participant
-        answer = await app.publish(VOICE)
-        screen = await app.publish(
-            replace(VOICE, name="screen", options=PublishOptions(source="screen_share_audio"))
-        )
-
-        voice = Publication("TR_1")
-        ann = room.remote_participants["ann"] = someone("ann", voice)
-        room.emit("participant_connected", ann)
-        room.emit("track_subscribed", object(), voice, ann)
-
-        def change(**rights: Any) -> None:
-            vars(local.permissions).update(rights)
-            room.emit("participant_permissions_changed", local, local.permissions)
-
-        room.emit("participant_permissions_changed", ann, SimpleNamespace(can_publish=False))
-        change(can_publish_sources=[rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO])
-        with pytest.raises(RoomError, match=r"'answer' was ended by the server: .* micr") as caught:
-            await answer.play(AudioFrame(bytes(640), 16_000))
-        assert caught.value.reason == "publish_refused"
-        playing = asyncio.ensure_future(screen.play(AudioFrame(bytes(64_000), 16_000)))
-        await turns()
-        change(can_publish=False, can_publish_sources=[])
-        with pytest.raises(RoomError, match=r"'screen' was ended by the server: .*canPublish"):
-            await playing
-        assert screen.clear() == pytest.approx(2.0, abs=0.3), "what was not played"
-        change(can_subscribe=False)
-        await turns()
-        assert sink.log == [("TR_1", "receiving tracks is not allowed (canSubscribe)")]
-        asked, voice.subscribed = voice.asked, False
-        change(can_subscribe=True)
-        assert voice.asked == asked + 1
-        await app.close()
-
-    run(scenario())
-
-
-def test_what_we_may_not_receive_for_a_while_ends_and_is_not_given_up(room: Room) -> None:
-    """The server takes it up by itself. What is asked for meanwhile may overtake that."""
-
-    async def scenario() -> None:
-        sink, app = Sink(), provider()
-        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
-        local, voice = room.local_participant, Publication("TR_1", subscribed=True)
-        ann = room.remote_participants["ann"] = someone("ann", voice)
-        room.emit("track_subscribed", object(), voice, ann)
-        for allowed in (False, True):
-            local.permissions.can_subscribe = allowed
-            room.emit("participant_permissions_changed", local, local.permissions)
-        await turns()
-        assert sink.log == [("TR_1", "receiving tracks is not allowed (canSubscribe)")]
-        assert voice.asked == 0
-        await app.close()
-
-    run(scenario())
-
-
-def test_what_waits_on_a_track_that_is_taken_away_is_not_played(room: Room) -> None:
-    """Also if nobody waits for it, and though the source would play it to nobody."""
-
-    async def scenario() -> None:
-        app = provider()
-        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
-        answer = await app.publish(VOICE)
-        await answer.play(AudioFrame(bytes(3200), 16_000))
-        forbid(room)
-        waiting = answer.queued()
-        unplayed = answer.clear()
-        assert (waiting, answer.clear()) == (0.0, 0.0)
-        assert unplayed == pytest.approx(0.1, abs=0.1)
-        assert unplayed > 0.0
-        await app.close()
-
-    run(scenario())
-
-
-def test_a_track_that_is_taken_away_is_taken_back_at_once(room: Room) -> None:
-    """Or the SDK would publish it again when it joins anew, and nobody would know."""
-
-    async def scenario() -> None:
-        app = provider()
-        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
-        local = room.local_participant
-        answer = await app.publish(VOICE)
-        for _ in range(2):
-            forbid(room)
-            await turns()
-            assert local.log == ["published", "unpublished TR_own"]
-        await answer.close()
-        assert local.log == ["published", "unpublished TR_own"]
-        await app.close()
-
-    run(scenario())
-
-
-def test_a_right_that_is_taken_away_as_a_track_is_published(room: Room) -> None:
-    async def scenario() -> None:
-        app = provider()
-        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
-        local = room.local_participant
-        local.wait = asyncio.get_running_loop().create_future()
-        publishing = asyncio.create_task(app.publish(VOICE))
-        await turns()
-        local.wait.set_result(None)
-        forbid(room)
-        with pytest.raises(RoomError, match="canPublish") as caught:
-            await publishing
-        assert caught.value.reason == "publish_refused"
-        assert local.log == ["published", "unpublished TR_own"]
-        await app.close()
-
-    run(scenario())
-
-
-def forbid(room: Room) -> None:
-    """The server takes away the right to publish."""
-    local = room.local_participant
-    local.permissions.can_publish = False
-    room.emit("participant_permissions_changed", local, local.permissions)
-
-
-def test_a_track_of_ours_that_the_server_mutes_is_told(room: Room) -> None:
-    async def scenario() -> None:
-        sink, app = Sink(), provider()
-        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
-        ours = Publication("TR_own", name="answer")
-        for name in ("track_muted", "track_unmuted"):
-            room.emit(name, room.local_participant, ours)
-            room.emit(name, someone("ann"), Publication("TR_unknown"))
-        told = [event for event in sink.events if event.kind.value.startswith("publish_")]
-        assert [event.kind for event in told] == [
-            EventKind.PUBLISH_MUTED,
-            EventKind.PUBLISH_UNMUTED,
-        ]
-        assert {(event.track.name, event.track.participant) for event in told} == {
-            ("answer", "app")
-        }
         await app.close()
 
     run(scenario())
