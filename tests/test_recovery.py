@@ -192,6 +192,7 @@ class Growing(Fake):
 _taken: list[bytes] = []
 
 
+@pytest.mark.once
 def test_who_takes_too_much_memory_is_replaced(fake_room: FakeRoom, tmp_path: Path) -> None:
     spec = Growing(room=fake_room, grown=str(tmp_path / "grown"))
     with (

@@ -61,6 +61,7 @@ class Sender:
         return np.concatenate(self.pieces)
 
 
+@pytest.mark.once
 @given(
     queue_ms=st.integers(2, 100).map(lambda tens: tens * 10),
     frames=st.lists(st.integers(1, 5_000), min_size=1, max_size=20),
