@@ -40,17 +40,18 @@ def test_a_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("told", "limit"),
     [
-        ({}, 4_000),
-        ({"2": "max"}, 4_000),
-        ({"2": "3000\n"}, 1_500),
-        ({"1": "9223372036854771712\n"}, 4_000),
-        ({"2": "max", "1": "2000"}, 1_000),
+        ({}, 4_000 * MIB),
+        ({"2": "max"}, 4_000 * MIB),
+        ({"2": f"{3_000 * MIB}\n"}, 1_500 * MIB),
+        ({"1": "9223372036854771712\n"}, 4_000 * MIB),
+        ({"2": "max", "1": f"{2_000 * MIB}"}, 1_000 * MIB),
+        ({"2": f"{100 * MIB}"}, footprint.LEAST),
     ],
 )
 def test_by_default_it_is_half_of_what_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, str], limit: int
 ) -> None:
-    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 8, "SC_PHYS_PAGES": 1_000}.__getitem__)
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": MIB, "SC_PHYS_PAGES": 8_000}.__getitem__)
     for name, text in told.items():
         (tmp_path / name).write_text(text)
     assert footprint.default_limit((str(tmp_path / "2"), str(tmp_path / "1"))) == limit

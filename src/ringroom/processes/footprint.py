@@ -22,6 +22,8 @@ TOO_LARGE = 77
 LOOK_SECONDS = 1.0
 # Of the memory that there is, the part that is taken when nothing else is asked for.
 SHARE = 0.5
+# In a small container the half would be less than some healthy calls take.
+LEAST = 256 << 20
 # Where the kernel says how much a container may have: cgroup version 2, and 1.
 _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -36,12 +38,12 @@ def own_memory() -> int:
 
 
 def default_limit(files: tuple[str, ...] = _CONTAINER) -> int:
-    """Half of what the machine, or the container, has."""
+    """Half of what the machine, or the container, has, and not less than `LEAST`."""
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for file in files:
         with contextlib.suppress(OSError, ValueError):  # "max": it may have all
             there = min(there, int(Path(file).read_text()))
-    return int(there * SHARE)
+    return max(LEAST, int(there * SHARE))
 
 
 async def watch(
