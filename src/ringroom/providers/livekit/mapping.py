@@ -80,7 +80,7 @@ def scrub(text: str) -> str:
 _HARMLESS = re.compile(
     r"Attempted to drop unknown FFI handle|failed to negotiate the publisher.*wrong state: closed"
     r"|Failed to read RPC v2 request stream"
-    r"|Stream '.*' already open|Invalid header"
+    r"|data_stream\S* - (Stream '.*' already open|Invalid header)"
 )
 
 
