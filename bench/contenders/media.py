@@ -17,7 +17,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ async def sdk_in(order: Order) -> dict[str, float]:
 
 async def ours_in(order: Order) -> dict[str, float]:
     count = Count()
-    app = _spec(order).open(())
+    app = spec(order).open(())
     await app.connect(count, SessionOptions(connect_timeout=30))
     return await measured(order, count, lambda: count.tracks)
 
@@ -211,7 +211,7 @@ async def sdk_out(order: Order) -> dict[str, float]:
 
 async def ours_out(order: Order) -> dict[str, float]:
     count = Count()
-    app = _spec(order).open(())
+    app = spec(order).open(())
     await app.connect(count, SessionOptions(connect_timeout=30))
     whole = tone()
     frames = [AudioFrame(whole[at : at + FRAME], RATE) for at in range(0, RATE, FRAME)]
@@ -237,11 +237,13 @@ async def ours_out(order: Order) -> dict[str, float]:
     return await measured(order, count, lambda: len(tasks))
 
 
-def _spec(order: Order) -> LiveKit:
+def spec(order: Order) -> LiveKit:
     return LiveKit(url=order.url, token=order.token, room=order.room, sdk_path=order.way)
 
 
-WAYS: dict[tuple[str, bool], Callable[[Order], Awaitable[dict[str, float]]]] = {
+Way = Callable[[Any], Awaitable[dict[str, float]]]
+# By direction, and whether it is ringroom's.
+WAYS: dict[tuple[str, bool], Way] = {
     ("in", False): sdk_in,
     ("in", True): ours_in,
     ("out", False): sdk_out,
@@ -251,20 +253,25 @@ WAYS: dict[tuple[str, bool], Callable[[Order], Awaitable[dict[str, float]]]] = {
 }
 
 
-async def main() -> None:
+async def main(kind: type[Any], ways: Mapping[tuple[str, bool], Way]) -> None:
     faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
-    order = Order(**json.loads(sys.argv[1]))
-    found = await WAYS[order.what, order.way in ("public", "direct")](order)
+    order = kind(**json.loads(sys.argv[1]))
+    found = await ways[order.what, order.way in ("public", "direct")](order)
     print(json.dumps(found), flush=True)
 
 
-if __name__ == "__main__":
+def perform(kind: type[Any], ways: Mapping[tuple[str, bool], Way]) -> None:
+    """Do what was ordered on the command line, and end this process."""
     status = 1
     try:
-        asyncio.run(main())
+        asyncio.run(main(kind, ways))
         status = 0
     except Exception:  # noqa: BLE001  (told, and then the end)
         traceback.print_exc()
     finally:
         # The room goes with the process: the library's end waits for a server that is too busy.
         os._exit(status)
+
+
+if __name__ == "__main__":
+    perform(Order, WAYS)

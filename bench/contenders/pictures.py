@@ -10,12 +10,7 @@ that it has already, captured again and again); `sdk`, as its documentation has 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
-import json
-import os
 import sys
-import traceback
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +18,10 @@ import numpy as np
 from livekit import rtc
 
 from bench.contenders import media
-from bench.contenders.media import STUCK_SECONDS, measured
+from bench.contenders.media import Way, measured, perform, spec
 from ringroom.colour import i420_size
 from ringroom.frames import Kind, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
-from ringroom.providers.livekit import LiveKit
 from ringroom.providers.provider import OutgoingTrack
 
 BITRATE = 3_000_000  # the SDK's preset for 1080p
@@ -97,9 +91,7 @@ async def sdk_in(order: Order) -> dict[str, float]:
 async def ours_in(order: Order) -> dict[str, float]:
     count = Count(order)
     await (
-        _spec(order)
-        .open(())
-        .connect(count, SessionOptions(connect_timeout=30, kinds=(Kind.VIDEO,)))
+        spec(order).open(()).connect(count, SessionOptions(connect_timeout=30, kinds=(Kind.VIDEO,)))
     )
     return await measured(order, count, lambda: count.tracks)
 
@@ -136,7 +128,7 @@ async def _published(order: Order) -> rtc.VideoSource:
 
 async def ours_out(order: Order) -> dict[str, float]:
     count = Count(order)
-    app = _spec(order).open(())
+    app = spec(order).open(())
     await app.connect(count, SessionOptions(connect_timeout=30, kinds=(Kind.VIDEO,)))
     track = OutgoingTrack(
         name="picture",
@@ -168,11 +160,7 @@ async def show(order: Order) -> dict[str, float]:
     return {}
 
 
-def _spec(order: Order) -> LiveKit:
-    return LiveKit(url=order.url, token=order.token, room=order.room, sdk_path=order.way)
-
-
-WAYS: dict[tuple[str, bool], Callable[[Order], Awaitable[dict[str, float]]]] = {
+WAYS: dict[tuple[str, bool], Way] = {
     ("in", False): sdk_in,
     ("in", True): ours_in,
     ("out", False): sdk_out,
@@ -181,21 +169,5 @@ WAYS: dict[tuple[str, bool], Callable[[Order], Awaitable[dict[str, float]]]] = {
 }
 
 
-async def main() -> None:
-    faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
-    order = Order(**json.loads(sys.argv[1]))
-    found = await WAYS[order.what, order.way in ("public", "direct")](order)
-    sys.stdout.write(json.dumps(found) + "\n")
-    sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    status = 1
-    try:
-        asyncio.run(main())
-        status = 0
-    except Exception:  # noqa: BLE001  (told, and then the end)
-        traceback.print_exc()
-    finally:
-        # The room goes with the process: the library's end waits for a server that is too busy.
-        os._exit(status)
+    perform(Order, WAYS)
