@@ -231,8 +231,8 @@ class IOProcess(IOHost):
     closes at the end.
 
     ``max_memory`` is how many bytes of memory of its own it may take (at least 64 MiB; by default
-    half of what the machine or the container has): beyond, another takes its place, as if it had
-    died. What others send can make the SDK grow. Linux only.
+    half of what the machine or the container has, and 256 MiB at least): beyond, another takes its
+    place, as if it had died. What others send can make the SDK grow. Linux only.
 
     Raises `ConfigurationError`.
     """
