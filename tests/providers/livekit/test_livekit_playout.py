@@ -105,7 +105,7 @@ class Rig:
         )
         self.playout = AudioPlayout(track, source, self.line, self._unpublish, audience)  # type: ignore[arg-type]
 
-    async def _unpublish(self) -> None:
+    async def _unpublish(self, playout: object = None) -> None:
         self.source.log.append("unpublished")
 
     def begin(self, frame: AudioFrame) -> asyncio.Task[None]:

@@ -1,6 +1,6 @@
 """The connection to a LiveKit room: joins, publishes, sends, leaves.
 
-Owns the SDK's room and everything that is published in it. All of the SDK's exceptions end here.
+Owns the SDK's room; what we publish there is in `publications`, who else is there in `roster`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Coroutine, Iterable
 
 from livekit import rtc
 from livekit.rtc import room as sdk_room
-from livekit.rtc.participant import PublishDataError, PublishTrackError, UnpublishTrackError
+from livekit.rtc.participant import PublishDataError
 from livekit.rtc.room import ConnectError
 
 from ringroom.errors import ClosedError, RingroomError, RoomError
@@ -25,17 +24,12 @@ from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import (
     connect_error,
     end_of_room,
-    publish_options,
-    refusal,
     scrub,
     scrub_logs,
-    source_name,
-    unanswered,
 )
 from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.livekit.paths import open_path
-from ringroom.providers.livekit.pictures import VideoPlayout
-from ringroom.providers.livekit.playout import AudioPlayout, Unpublish, queue_size_ms
+from ringroom.providers.livekit.publications import Publications
 from ringroom.providers.livekit.roster import Roster
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, Sink
 
@@ -65,9 +59,7 @@ class LiveKitProvider(Provider):
         self._room: rtc.Room | None = None
         self._roster: Roster | None = None
         self._line: Line | None = None
-        self._playouts: dict[rtc.LocalTrackPublication, AudioPlayout | VideoPlayout] = {}
-        self._taken: set[rtc.LocalTrackPublication] = set()
-        """Those that the server has ended, and that are not closed yet."""
+        self._publications: Publications | None = None
         self._ending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -82,10 +74,11 @@ class LiveKitProvider(Provider):
             raise RoomError("livekit: this connection was used once; open another")
         scrub_logs()
         self._options = options
-        self._line = Line()
+        self._line = line = Line()
         path = self._path = open_path(self._sdk_path)
         self._room = room = rtc.Room()
         self._roster = roster = Roster(room, sink, options, path)
+        self._publications = Publications(room, line, self._calls, options, path)
         roster.on("reconnecting", self._on_reconnecting)
         roster.on("reconnected", self._on_reconnected)
         roster.on("participant_permissions_changed", self._on_permissions)
@@ -113,59 +106,9 @@ class LiveKitProvider(Provider):
             raise raised from None
 
     async def publish(self, track: OutgoingTrack) -> Playout:
-        room, line = self._joined()
-        source, publication = await self._publish(room, line, track)
-        playout: AudioPlayout | VideoPlayout
-        if isinstance(source, rtc.AudioSource):
-            if track.channels == 2:
-                # rust-sdks #1018: it never tells the server that a track is stereo.
-                _log.warning("track %r: the SDK sends the mean of both sides", track.name)
-            audience = publication.wait_for_subscription if room.remote_participants else None
-            unpublish = self._unpublisher(publication)
-            assert self._path is not None
-            sound = self._path.source(source)
-            playout = AudioPlayout(track, sound, line, unpublish, audience)
-        else:
-            playout = VideoPlayout(track, source, line, self._unpublisher(publication))
-        self._playouts[publication] = playout
-        if why := refusal(track, room.local_participant.permissions):
-            # It was taken away before anybody could be told.
-            await playout.close()
-            raise _publish_refused(track, why)
-        return playout
-
-    async def _publish(
-        self, room: rtc.Room, line: Line, track: OutgoingTrack
-    ) -> tuple[rtc.AudioSource | rtc.VideoSource, rtc.LocalTrackPublication]:
-        """While the connection is lost nobody can refuse a track: it is asked for when it is back,
-        and again if it was lost meanwhile."""
-        while True:
-            await line.up()
-            if why := refusal(track, room.local_participant.permissions):
-                raise _publish_refused(track, why)
-            losses = line.losses
-            source, local = _source_and_track(track)
-            try:
-                return source, await self._calls.run(
-                    room.local_participant.publish_track(local, publish_options(track)),
-                    self._options.connect_timeout,
-                    gone=line.gone,
-                    undo=lambda late: _unpublish(room, line, late),
-                )
-            except ConnectionError:
-                await source.aclose()
-                line.check()
-                raise
-            except (PublishTrackError, TimeoutError) as error:
-                await source.aclose()
-                lost = line.losses != losses or (
-                    unanswered(error) and await line.lost_since(losses)
-                )
-                line.check()
-                if not lost:
-                    # The server's own refusal, for want of a right, the SDK does not pass on.
-                    why = refusal(track, room.local_participant.permissions)
-                    raise _publish_refused(track, why or _no_answer(error)) from None
+        self._joined()
+        assert self._publications is not None
+        return await self._publications.publish(track)
 
     async def send_data(self, frame: DataFrame) -> None:
         room, line = self._joined()
@@ -240,32 +183,6 @@ class LiveKitProvider(Provider):
         self._line.check()
         return self._room, self._line
 
-    def _unpublisher(self, publication: rtc.LocalTrackPublication) -> Unpublish:
-        async def unpublish() -> None:
-            self._playouts.pop(publication, None)
-            if publication in self._taken:
-                self._taken.discard(publication)  # it is asked for already
-            else:
-                await self._take_back(publication)
-
-        return unpublish
-
-    async def _take_back(self, publication: rtc.LocalTrackPublication) -> None:
-        if self._closing is not None or self._room is None or self._line is None:
-            return
-        line, losses = self._line, self._line.losses
-        if line.gone.done():
-            return
-        request = _unpublish(self._room, line, publication)
-        try:
-            await self._calls.run(request, self._options.close_timeout, gone=line.gone)
-        except (ConnectionError, RoomError):
-            return  # it went with the room
-        except (UnpublishTrackError, TimeoutError) as error:
-            if line.lost or line.losses != losses:
-                return  # it is carried on
-            _log.warning("livekit: track %r was not unpublished: %s", publication.name, error)
-
     def _on_reconnecting(self) -> None:
         if self._line is not None and self._roster is not None:
             self._line.set(False)
@@ -277,19 +194,11 @@ class LiveKitProvider(Provider):
             self._roster.tell(EventKind.CONNECTION_BACK)
             self._roster.sync()
 
-    def _on_permissions(self, participant: rtc.Participant, permissions: object) -> None:
-        """The server ends the tracks that we may not have any more, and tells nothing else."""
+    def _on_permissions(self, participant: rtc.Participant, _: object) -> None:
         if self._room is None or participant is not self._room.local_participant:
             return
-        for publication, playout in self._playouts.items():
-            why = refusal(playout.track, permissions)
-            if why and publication not in self._taken:
-                self._taken.add(publication)
-                playout.take_away(why)
-                # The SDK has it still: after a loss it would publish it again, or be back only once
-                # nobody has answered that, 10 s later.
-                self._calls.begin(self._take_back(publication))
-        if self._roster is not None:
+        if self._publications is not None and self._roster is not None:
+            self._publications.rights_changed()
             self._roster.rights_changed()
 
     def _on_disconnected(self, code: int, sink: Sink) -> None:
@@ -341,7 +250,8 @@ class LiveKitProvider(Provider):
         if self._ending is not None:
             await asyncio.wait({self._ending})
         # Before the room goes: the native library logs an error for a capture that it cuts off.
-        await _all(playout.close() for playout in list(self._playouts.values()))
+        if self._publications is not None:
+            await self._publications.close()
         if self._roster is not None:
             await self._roster.end_tracks("closed")
             self._roster.close()
@@ -357,16 +267,6 @@ def _take_no_streams(options: rtc.RoomOptions) -> None:
         options.data_stream = limits(max_payload_byte_length=1)
 
 
-async def _unpublish(room: rtc.Room, line: Line, publication: rtc.LocalTrackPublication) -> None:
-    """Once the connection is up. What is asked while it is lost, the SDK never answers, and it may
-    publish the track again all the same, under the new sid that its publication has then.
-
-    Raises `RoomError` if the connection does not come back.
-    """
-    await line.up()
-    await room.local_participant.unpublish_track(publication.sid)
-
-
 async def _part(room: rtc.Room) -> None:
     """Leave for good, also a room that was joined while it was being closed."""
     if room.isconnected():
@@ -374,25 +274,6 @@ async def _part(room: rtc.Room) -> None:
             async with asyncio.timeout(SETTLE_SECONDS):
                 await room.disconnect()
     _stop_listening(room)
-
-
-async def _all(closings: Iterable[Coroutine[object, object, None]]) -> None:
-    for result in await asyncio.gather(*closings, return_exceptions=True):
-        if isinstance(result, BaseException):
-            _log.warning("livekit: a track did not close: %s", result)
-
-
-def _source_and_track(
-    track: OutgoingTrack,
-) -> tuple[rtc.AudioSource | rtc.VideoSource, rtc.LocalTrack]:
-    if track.kind is Kind.AUDIO:
-        sound = rtc.AudioSource(
-            track.sample_rate, track.channels, queue_size_ms(track.options.queue_ms)
-        )
-        return sound, rtc.LocalAudioTrack.create_audio_track(track.name, sound)
-    screen = source_name(track) == "screen_share"
-    pictures = rtc.VideoSource(track.width, track.height, is_screencast=screen)
-    return pictures, rtc.LocalVideoTrack.create_video_track(track.name, pictures)
 
 
 def _join_failure(error: BaseException, timeout: float) -> RoomError | None:
@@ -406,20 +287,6 @@ def _join_failure(error: BaseException, timeout: float) -> RoomError | None:
         # Whatever the SDK raises beside its own errors may quote what it was given.
         return RoomError(f"livekit: joining failed: {type(error).__name__}: {scrub(str(error))}")
     return None
-
-
-def _no_answer(error: PublishTrackError | TimeoutError) -> str:
-    return (
-        scrub(error.message)
-        if isinstance(error, PublishTrackError)
-        else "the server did not answer"
-    )
-
-
-def _publish_refused(track: OutgoingTrack, why: str) -> RoomError:
-    return RoomError(
-        f"livekit: track {track.name!r} was not published: {why}", reason="publish_refused"
-    )
 
 
 def _data_refused(why: str) -> RoomError:

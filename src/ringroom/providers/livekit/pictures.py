@@ -82,7 +82,7 @@ class VideoPlayout(Playout):
         if self._closed:
             return
         self._closed = True
-        await self._unpublish()
+        await self._unpublish(self)
         await self._source.aclose()
 
 

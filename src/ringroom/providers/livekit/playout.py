@@ -28,7 +28,7 @@ from ringroom.providers.provider import OutgoingTrack, Playout
 __all__ = ["AudioPlayout", "Unpublish", "queue_size_ms", "taken_away"]
 
 _log = logging.getLogger("ringroom.livekit")
-Unpublish = Callable[[], Awaitable[None]]
+Unpublish = Callable[[Playout], Awaitable[None]]
 Audience = Callable[[], Coroutine[Any, Any, None]]
 
 # Beyond the time that its queue takes to play: a source that takes nothing for so long is dead.
@@ -146,7 +146,7 @@ class AudioPlayout(Playout):
             self._watch.cancel()
         if self._failure is not None:
             _log.warning("%s", self._failure)
-        await self._unpublish()
+        await self._unpublish(self)
         await self._source.aclose()
 
     def _checked(self, frame: AudioFrame | VideoFrame) -> AudioFrame:

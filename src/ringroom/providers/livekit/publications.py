@@ -1,0 +1,198 @@
+"""What we publish in one room, and what becomes of it there: refused, taken away by the server, or
+lost.
+
+Owns our publications, with their playouts. Facts about the SDK (livekit 1.1.21 to 1.2.1) that it
+rests on: what is asked while the connection is lost is never answered, and may be done all the
+same; the server ends a track that we may not have any more and tells nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+
+from livekit import rtc
+from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
+
+from ringroom.errors import RoomError
+from ringroom.frames import Kind
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit.calls import Calls
+from ringroom.providers.livekit.line import Line
+from ringroom.providers.livekit.mapping import (
+    publish_options,
+    refusal,
+    scrub,
+    source_name,
+    unanswered,
+)
+from ringroom.providers.livekit.media import MediaPath
+from ringroom.providers.livekit.pictures import VideoPlayout
+from ringroom.providers.livekit.playout import AudioPlayout, queue_size_ms
+from ringroom.providers.provider import OutgoingTrack, Playout
+
+__all__ = ["Publications"]
+
+_log = logging.getLogger("ringroom.livekit")
+
+
+@dataclass(eq=False, slots=True)
+class _Published:
+    publication: rtc.LocalTrackPublication
+    playout: AudioPlayout | VideoPlayout
+    taken: bool = False
+    """The server has ended it, and it is asked to be unpublished."""
+
+
+class Publications:
+    """The tracks of ours in one room. ``calls`` are the requests of the room's connection."""
+
+    def __init__(
+        self, room: rtc.Room, line: Line, calls: Calls, options: SessionOptions, path: MediaPath
+    ) -> None:
+        self._room = room
+        self._line = line
+        self._calls = calls
+        self._options = options
+        self._path = path
+        self._published: dict[Playout, _Published] = {}
+
+    async def publish(self, track: OutgoingTrack) -> Playout:
+        """Raises `RoomError`, for the reason "publish_refused" unless the room is gone."""
+        source, publication = await self._publish(track)
+        playout = self._playout(track, source, publication)
+        self._published[playout] = _Published(publication, playout)
+        if why := refusal(track, self._room.local_participant.permissions):
+            # It was taken away before anybody could be told.
+            await playout.close()
+            raise _refused(track, why)
+        return playout
+
+    def rights_changed(self) -> None:
+        """What we may publish."""
+        permissions = self._room.local_participant.permissions
+        for published in self._published.values():
+            why = refusal(published.playout.track, permissions)
+            if why and not published.taken:
+                published.taken = True
+                published.playout.take_away(why)
+                # The SDK has it still: after a loss it would publish it again, or be back only once
+                # nobody has answered that, 10 s later.
+                self._calls.begin(self._take_back(published))
+
+    async def close(self) -> None:
+        """Close all playouts; what they hold is thrown away."""
+        await _all(playout.close() for playout in tuple(self._published))
+
+    def _playout(
+        self,
+        track: OutgoingTrack,
+        source: rtc.AudioSource | rtc.VideoSource,
+        publication: rtc.LocalTrackPublication,
+    ) -> AudioPlayout | VideoPlayout:
+        if isinstance(source, rtc.VideoSource):
+            return VideoPlayout(track, source, self._line, self._ended)
+        if track.channels == 2:
+            # rust-sdks #1018: it never tells the server that a track is stereo.
+            _log.warning("track %r: the SDK sends the mean of both sides", track.name)
+        audience = publication.wait_for_subscription if self._room.remote_participants else None
+        sound = self._path.source(source)
+        return AudioPlayout(track, sound, self._line, self._ended, audience)
+
+    async def _publish(
+        self, track: OutgoingTrack
+    ) -> tuple[rtc.AudioSource | rtc.VideoSource, rtc.LocalTrackPublication]:
+        """While the connection is lost nobody can refuse a track: it is asked for when it is back,
+        and again if it was lost meanwhile."""
+        local, line = self._room.local_participant, self._line
+        while True:
+            await line.up()
+            if why := refusal(track, local.permissions):
+                raise _refused(track, why)
+            losses = line.losses
+            source, made = _source_and_track(track)
+            try:
+                return source, await self._calls.run(
+                    local.publish_track(made, publish_options(track)),
+                    self._options.connect_timeout,
+                    gone=line.gone,
+                    undo=self._unpublish,
+                )
+            except ConnectionError:
+                await source.aclose()
+                line.check()
+                raise
+            except (PublishTrackError, TimeoutError) as error:
+                await source.aclose()
+                lost = line.losses != losses or (
+                    unanswered(error) and await line.lost_since(losses)
+                )
+                line.check()
+                if not lost:
+                    # The server's own refusal, for want of a right, the SDK does not pass on.
+                    why = refusal(track, local.permissions)
+                    raise _refused(track, why or _no_answer(error)) from None
+
+    async def _ended(self, playout: Playout) -> None:
+        published = self._published.pop(playout)
+        if not published.taken:  # else it is asked for already
+            await self._take_back(published)
+
+    async def _take_back(self, published: _Published) -> None:
+        line, losses = self._line, self._line.losses
+        if line.gone.done():
+            return
+        request = self._unpublish(published.publication)
+        try:
+            await self._calls.run(request, self._options.close_timeout, gone=line.gone)
+        except (ConnectionError, RoomError):
+            return  # it went with the room
+        except (UnpublishTrackError, TimeoutError) as error:
+            if line.lost or line.losses != losses:
+                return  # it is carried on
+            name = published.publication.name
+            _log.warning("livekit: track %r was not unpublished: %s", name, error)
+
+    async def _unpublish(self, publication: rtc.LocalTrackPublication) -> None:
+        """Once the connection is up. What is asked while it is lost, the SDK never answers, and it
+        may publish the track again all the same, under the new sid that its publication has then.
+
+        Raises `RoomError` if the connection does not come back.
+        """
+        await self._line.up()
+        await self._room.local_participant.unpublish_track(publication.sid)
+
+
+async def _all(closings: Iterable[Coroutine[object, object, None]]) -> None:
+    for result in await asyncio.gather(*closings, return_exceptions=True):
+        if isinstance(result, BaseException):
+            _log.warning("livekit: a track did not close: %s", result)
+
+
+def _source_and_track(
+    track: OutgoingTrack,
+) -> tuple[rtc.AudioSource | rtc.VideoSource, rtc.LocalTrack]:
+    if track.kind is Kind.AUDIO:
+        sound = rtc.AudioSource(
+            track.sample_rate, track.channels, queue_size_ms(track.options.queue_ms)
+        )
+        return sound, rtc.LocalAudioTrack.create_audio_track(track.name, sound)
+    screen = source_name(track) == "screen_share"
+    pictures = rtc.VideoSource(track.width, track.height, is_screencast=screen)
+    return pictures, rtc.LocalVideoTrack.create_video_track(track.name, pictures)
+
+
+def _refused(track: OutgoingTrack, why: str) -> RoomError:
+    return RoomError(
+        f"livekit: track {track.name!r} was not published: {why}", reason="publish_refused"
+    )
+
+
+def _no_answer(error: PublishTrackError | TimeoutError) -> str:
+    return (
+        scrub(error.message)
+        if isinstance(error, PublishTrackError)
+        else "the server did not answer"
+    )
