@@ -13,11 +13,13 @@ rtc = pytest.importorskip("livekit.rtc")
 
 
 import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
+from loop_kit import VirtualLoop, run_virtual  # noqa: E402
 from ringroom.errors import RoomError  # noqa: E402
 from ringroom.frames import AudioFrame, EventKind  # noqa: E402
 from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
 from sdk_kit import (  # noqa: E402
     VOICE,
+    Ingest,
     Publication,
     Room,
     Sink,
@@ -51,6 +53,91 @@ def test_a_track_that_we_may_not_receive_is_told_once(room: Room) -> None:
         await app.close()
 
     run(scenario())
+
+
+async def asked_for(room: Room, sink: Sink, **options: float) -> tuple[Any, Publication, Any]:
+    """A provider that has asked for ann's voice, which the server does not answer."""
+    app, voice = provider(), Publication("TR_1")
+    ann = room.remote_participants["ann"] = someone("ann", voice)
+    await app.connect(sink, SessionOptions(**options))  # type: ignore[arg-type]
+    assert voice.asked == 1
+    return app, voice, ann
+
+
+def failures(sink: Sink) -> list[str]:
+    failed = [event for event in sink.events if event.kind is EventKind.TRACK_FAILED]
+    assert all(e.track.sid == "TR_1" and e.participant.identity == "ann" for e in failed)
+    return [event.reason for event in failed]
+
+
+def test_a_subscription_that_is_not_answered_is_told_and_may_still_be(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        sink = Sink()
+        app, voice, ann = await asked_for(room, sink, connect_timeout=7)
+        await asyncio.sleep(6.9)
+        assert not failures(sink)
+        await asyncio.sleep(0.2)
+        (why,) = failures(sink)
+        assert "not answered the subscription within 7 s" in why
+        assert caplog.messages == [f"livekit: track 'voice' is not received: {why}"]
+        await asyncio.sleep(100)
+        assert len(failures(sink)) == 1
+        room.emit("track_subscribed", object(), voice, ann)
+        assert [ingest.track.sid for ingest in Ingest.made] == ["TR_1"]
+        await app.close()
+
+    run_virtual(scenario)
+
+
+@pytest.mark.parametrize(
+    "how", ["answered", "failed", "unpublished", "left", "forbidden", "closed"]
+)
+def test_a_subscription_whose_outcome_is_known_is_not_waited_for(room: Room, how: str) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        sink = Sink()
+        app, voice, ann = await asked_for(room, sink, connect_timeout=7)
+        if how == "answered":
+            room.emit("track_subscribed", object(), voice, ann)
+        elif how == "failed":
+            room.emit("track_subscription_failed", ann, "TR_1", "no such codec")
+        elif how == "unpublished":
+            room.emit("track_unpublished", voice, ann)
+        elif how == "left":
+            room.emit("participant_disconnected", ann)
+        elif how == "forbidden":
+            local = room.local_participant
+            local.permissions.can_subscribe = False
+            room.emit("participant_permissions_changed", local, local.permissions)
+        else:
+            await app.close()
+        await asyncio.sleep(100)
+        expected = {"failed": "no such codec", "forbidden": "canSubscribe"}.get(how)
+        assert len(failures(sink)) == (expected is not None)
+        assert all(str(expected) in why for why in failures(sink))
+        await app.close()
+
+    run_virtual(scenario)
+
+
+def test_a_subscription_is_asked_for_again_after_a_loss_and_has_its_time_again(room: Room) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        sink = Sink()
+        app, voice, _ = await asked_for(room, sink, connect_timeout=7)
+        await asyncio.sleep(5)
+        room.emit("reconnecting")
+        await asyncio.sleep(50)
+        assert not failures(sink), "nothing is answered while the connection is lost"
+        room.emit("reconnected")
+        assert voice.asked == 2
+        await asyncio.sleep(6.9)
+        assert not failures(sink)
+        await asyncio.sleep(0.2)
+        assert len(failures(sink)) == 1
+        await app.close()
+
+    run_virtual(scenario)
 
 
 def test_rights_that_are_taken_away(room: Room) -> None:

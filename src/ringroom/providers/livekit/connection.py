@@ -186,7 +186,7 @@ class LiveKitProvider(Provider):
     def _on_reconnecting(self) -> None:
         if self._line is not None and self._roster is not None:
             self._line.set(False)
-            self._roster.tell(EventKind.CONNECTION_LOST)
+            self._roster.lost()
 
     def _on_reconnected(self) -> None:
         if self._line is not None and self._roster is not None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from livekit import rtc
@@ -52,6 +53,8 @@ class Roster:
         self._present: dict[str, Participant] = {}
         self._published: dict[str, TrackInfo] = {}
         self._denied: set[str] = set()
+        self._asked: dict[str, asyncio.TimerHandle] = {}
+        """When a subscription that the server has not answered is told of, by sid."""
         self._ingests: dict[str, Ingest] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._broken: set[tuple[str, str]] = set()
@@ -96,6 +99,11 @@ class Roster:
     def tell(self, kind: EventKind, **fields: Any) -> None:
         self._sink.event(Event(kind=kind, received_ns=time.monotonic_ns(), **fields))
 
+    def lost(self) -> None:
+        """The connection is: nothing is answered until it is back, and then `sync` asks again."""
+        self._expect_nothing()
+        self.tell(EventKind.CONNECTION_LOST)
+
     def sync(self) -> None:
         """Take up whoever and whatever is there: after joining, and after a reconnection."""
         for participant in list(self._room.remote_participants.values()):
@@ -121,6 +129,7 @@ class Roster:
     def close(self) -> None:
         """The room's events are nobody's business any more. Idempotent."""
         self.closed = True
+        self._expect_nothing()
 
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
         identity = participant.identity
@@ -134,8 +143,7 @@ class Roster:
         known = self._present.pop(participant.identity, None)
         self._broken = {one for one in self._broken if one[0] != participant.identity}
         for sid in [s for s, t in self._published.items() if t.participant == participant.identity]:
-            del self._published[sid]
-            self._denied.discard(sid)
+            self._forget(sid)
         for ingest in list(self._ingests.values()):
             if ingest.track.participant == participant.identity:
                 self._end(ingest, "the participant left")
@@ -168,25 +176,55 @@ class Roster:
     def _subscribe(
         self, publication: rtc.RemoteTrackPublication, track: TrackInfo, publisher: Participant
     ) -> None:
-        # The server never answers a subscription that it refuses.
         refused = subscription_refusal(self._room.local_participant.permissions)
         if not refused:
             self._denied.discard(track.sid)
+            self._expect(track, publisher)
             publication.set_subscribed(True)
         elif track.sid not in self._denied:
             self._denied.add(track.sid)
-            self._notices.tell("refused", f"livekit: {refused}")
-            self.tell(EventKind.TRACK_FAILED, participant=publisher, track=track, reason=refused)
+            self._refused(track, publisher, refused)
+
+    def _expect(self, track: TrackInfo, publisher: Participant) -> None:
+        """What the publisher does not permit, say, is never answered, and taken up without another
+        word once it is allowed."""
+        self._expect_no_more(track.sid)
+        seconds = self._options.connect_timeout
+        loop = asyncio.get_running_loop()
+        why = (
+            f"the server has not answered the subscription within {seconds:g} s; it does so once "
+            "what keeps it from that (its publisher does not permit it, say) is over"
+        )
+        refused = partial(self._refused, track, publisher, why)
+        self._asked[track.sid] = loop.call_later(seconds, refused)
+
+    def _expect_no_more(self, sid: str) -> None:
+        if timer := self._asked.pop(sid, None):
+            timer.cancel()
+
+    def _expect_nothing(self) -> None:
+        for sid in tuple(self._asked):
+            self._expect_no_more(sid)
+
+    def _refused(self, track: TrackInfo, publisher: Participant, why: str) -> None:
+        self._expect_no_more(track.sid)
+        self._notices.tell("refused", f"livekit: track {track.name!r} is not received: {why}")
+        self.tell(EventKind.TRACK_FAILED, participant=publisher, track=track, reason=why)
 
     def _on_unpublished(
         self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
     ) -> None:
-        track = self._published.pop(publication.sid, None)
-        self._denied.discard(publication.sid)
+        track = self._forget(publication.sid)
         self._end(self._ingests.get(publication.sid), "unpublished")
         if track is not None:
             publisher = self._participant(participant)
             self.tell(EventKind.TRACK_UNPUBLISHED, participant=publisher, track=track)
+
+    def _forget(self, sid: str) -> TrackInfo | None:
+        """The track is published no more."""
+        self._denied.discard(sid)
+        self._expect_no_more(sid)
+        return self._published.pop(sid, None)
 
     def _on_subscribed(
         self,
@@ -197,6 +235,7 @@ class Roster:
         track = track_of(publication, participant.identity)
         if track is None:
             return
+        self._expect_no_more(track.sid)
         ingest = Ingest(self._sink, track, self._participant(participant), self._path)
         ingest.muted = publication.muted
         reading = ingest.start(remote, self._options, self._ingests.get(track.sid))
@@ -224,6 +263,7 @@ class Roster:
     def _on_subscription_failed(
         self, participant: rtc.RemoteParticipant, sid: str, error: Any
     ) -> None:
+        self._expect_no_more(sid)
         self.tell(
             EventKind.TRACK_FAILED,
             participant=self._participant(participant),
