@@ -136,8 +136,11 @@ class Heard(Out):
     def video(
         self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
     ) -> None:
-        assert (len(i420), size, rotation) == (64 * 48 * 3 // 2, (64, 48), 90)
-        assert set(bytes(i420)) == {50}
+        assert (len(i420), size) == (64 * 48 * 3 // 2, (64, 48))
+        content = set(bytes(i420))
+        if content == {0, 128}:
+            return  # black: the library's own, until it has the first of ours
+        assert (content, rotation) == ({50}, 90)
         self.pictures += 1
 
 
