@@ -9,7 +9,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +18,9 @@ from typing import Self
 import numpy as np
 
 from bench.environments import ROOT, Unavailable
+from integration.clients import tones
+from integration.clients.client import Client, ClientError
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
-
-sys.path.insert(0, str(ROOT / "integration"))
-
-from clients import tones
-from clients.client import Client, ClientError
 
 __all__ = ["APP", "ClientError", "Crowd", "Heard", "judged"]
 

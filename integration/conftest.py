@@ -21,9 +21,9 @@ from typing import Any, NoReturn, Protocol
 
 import pytest
 
-from clients import tones
-from clients.client import Client
-from clients.relay import Relay
+from integration.clients import tones
+from integration.clients.client import Client
+from integration.clients.relay import Relay
 from ringroom.errors import StartupError
 from ringroom.testing import backends
 from ringroom.testing.backends import ComposeProject, ServerUnavailable

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Joins
+from integration.conftest import Joins
 from ringroom.testing.server import LiveKitServer
 
 ROOT = Path(__file__).parent.parent

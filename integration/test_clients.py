@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from clients import tones
-from clients.client import ClientError
-from conftest import Joins
+from integration.clients import tones
+from integration.clients.client import ClientError
+from integration.conftest import Joins
 
 TONES = {"a": 350.0, "b": 500.0, "c": 800.0, "d": 1250.0}
 LEVEL = 0.3 / 2**0.5  # RMS of what `opus` and the browser's tones send

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import ringroom
-from clients.relay import Relay
+from integration.clients.relay import Relay
 from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
 from ringroom.testing import contract
 from ringroom.testing.server import LiveKitRoom, LiveKitServer

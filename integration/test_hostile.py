@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import ringroom
-from conftest import Joins
+from integration.conftest import Joins
 from ringroom.frames import DataFrame
 from ringroom.testing.server import LiveKitRoom
 

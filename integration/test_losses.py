@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 import ringroom
-from clients import tones
-from clients.client import Client
-from clients.relay import Relay
-from conftest import Joins
+from integration.clients import tones
+from integration.clients.client import Client
+from integration.clients.relay import Relay
+from integration.conftest import Joins
 from ringroom.testing.backends import ComposeProject
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
 

@@ -18,8 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 import ringroom
-from clients import tones
-from conftest import Joins
+from integration.clients import tones
+from integration.conftest import Joins
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
 
 TONES = {"a": 350.0, "b": 500.0, "c": 800.0, "d": 1250.0}

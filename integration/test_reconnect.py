@@ -22,7 +22,7 @@ import pytest
 from livekit import api
 
 import ringroom
-from clients.relay import Relay
+from integration.clients.relay import Relay
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
 
 RATE = 16_000

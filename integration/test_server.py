@@ -10,8 +10,8 @@ import textwrap
 
 import pytest
 
-from clients.client import ClientError
-from conftest import Joins
+from integration.clients.client import ClientError
+from integration.conftest import Joins
 from ringroom.testing.backends import is_ready, remove_orphans
 from ringroom.testing.server import LiveKitServer
 

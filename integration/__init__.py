@@ -1,0 +1,1 @@
+"""Against a real LiveKit server, with clients that nobody here wrote."""
