@@ -17,7 +17,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import pytest
 
@@ -28,6 +28,9 @@ from ringroom.errors import StartupError
 from ringroom.testing import backends
 from ringroom.testing.backends import ComposeProject, ServerUnavailable
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
+
+if TYPE_CHECKING:
+    from integration.provider_kit import Server
 
 CLIENTS = Path(__file__).parent / "clients"
 
@@ -125,6 +128,14 @@ def livekit_server(request: pytest.FixtureRequest) -> Iterator[LiveKitServer]:
     services.wait_until_responsive(lambda: backends.is_ready(project.url), timeout=30, pause=0.05)
     with LiveKitServer(project) as server:
         yield server
+
+
+@pytest.fixture
+def server(livekit_server: LiveKitServer) -> Server:
+    """A room of its own on it, for the provider's tests."""
+    from integration.provider_kit import Server
+
+    return Server(livekit_server)
 
 
 # The clients

@@ -193,6 +193,8 @@ class LiveKitProvider(Provider):
             self._line.set(True)
             self._roster.tell(EventKind.CONNECTION_BACK)
             self._roster.sync()
+        if self._publications is not None:
+            self._publications.reconnected()
 
     def _on_permissions(self, participant: rtc.Participant, _: object) -> None:
         if self._room is None or participant is not self._room.local_participant:

@@ -13,7 +13,7 @@ from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import too_small
-from ringroom.providers.livekit.playout import Unpublish, taken_away
+from ringroom.providers.livekit.playout import Audience, Unpublish, taken_away
 from ringroom.providers.provider import OutgoingTrack, Playout
 
 __all__ = ["VideoPlayout", "borrowed"]
@@ -68,9 +68,12 @@ class VideoPlayout(Playout):
         self._last_us = wanted
         return wanted
 
-    def take_away(self, why: str) -> None:
-        """The server has ended the track: who sends on it is told."""
-        self._taken = why
+    def hold(self, until: Audience) -> None:
+        """There is no track for now. Pictures do not wait."""
+
+    def take_away(self, how: str) -> None:
+        """The track is gone: who sends on it is told."""
+        self._taken = how
 
     def queued(self) -> float:
         return 0.0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -29,7 +30,7 @@ __all__ = ["AudioPlayout", "Unpublish", "queue_size_ms", "taken_away"]
 
 _log = logging.getLogger("ringroom.livekit")
 Unpublish = Callable[[Playout], Awaitable[None]]
-Audience = Callable[[], Coroutine[Any, Any, None]]
+Audience = Callable[[], Coroutine[Any, Any, object]]
 
 # Beyond the time that its queue takes to play: a source that takes nothing for so long is dead.
 PATIENCE = 5.0
@@ -102,10 +103,14 @@ class AudioPlayout(Playout):
                 break
         self._raise_failure()
 
-    def take_away(self, why: str) -> None:
-        """The server has ended the track: who sends on it, now or later, is told. What waits plays
-        to nobody; `clear` tells of it."""
-        self._taken = why
+    def hold(self, until: Audience) -> None:
+        """There is no track for now: speech waits until that returns."""
+        self._audience, self._audience_until = until, math.inf
+
+    def take_away(self, how: str) -> None:
+        """The track is gone: who sends on it, now or later, is told. What waits plays to nobody;
+        `clear` tells of it."""
+        self._taken = how
         self._unplayed = self.clear()
 
     def queued(self) -> float:
@@ -216,10 +221,11 @@ class AudioPlayout(Playout):
 
     async def _hold(self) -> None:
         try:
-            if self._audience is not None:
-                await self._wait_for(self._audience)
+            if (audience := self._audience) is not None:
+                await self._wait_for(audience)
                 # Not if it was a flush: what is sent next has first words too.
-                self._audience = None
+                if self._audience is audience:
+                    self._audience = None
             else:
                 # The source plays on while the connection is down, to nobody.
                 await self._line.up()
@@ -294,11 +300,9 @@ class AudioPlayout(Playout):
         self._room.end()
 
 
-def taken_away(track: OutgoingTrack, why: str) -> RoomError:
-    """What is raised for a frame on a track that the server has ended."""
-    return RoomError(
-        f"livekit: track {track.name!r} was ended by the server: {why}", reason="publish_refused"
-    )
+def taken_away(track: OutgoingTrack, how: str) -> RoomError:
+    """What is raised for a frame on a track that is gone."""
+    return RoomError(f"livekit: track {track.name!r} {how}", reason="publish_refused")
 
 
 class Pause:

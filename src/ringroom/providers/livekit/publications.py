@@ -1,9 +1,11 @@
 """What we publish in one room, and what becomes of it there: refused, taken away by the server, or
-lost.
+lost and published again.
 
-Owns our publications, with their playouts. Facts about the SDK (livekit 1.1.21 to 1.2.1) that it
-rests on: what is asked while the connection is lost is never answered, and may be done all the
-same; the server ends a track that we may not have any more and tells nothing of it.
+Owns our publications, with their sources and playouts. Facts about the SDK (livekit 1.1.21 to
+1.2.1) that it rests on: what is asked while the connection is lost is never answered, and may be
+done all the same; the server ends a track that we may not have any more and tells nothing of it;
+after a loss that costs it the session the SDK publishes all tracks again, and where it fails with
+one (the connection is lost again meanwhile), it logs that and forgets the track.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from livekit import rtc
 from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
@@ -38,12 +41,17 @@ __all__ = ["Publications"]
 _log = logging.getLogger("ringroom.livekit")
 
 
+_Source: TypeAlias = rtc.AudioSource | rtc.VideoSource
+
+
 @dataclass(eq=False, slots=True)
 class _Published:
+    source: _Source
     publication: rtc.LocalTrackPublication
     playout: AudioPlayout | VideoPlayout
-    taken: bool = False
-    """The server has ended it, and it is asked to be unpublished."""
+    stands: bool = True
+    """Whether it is to be unpublished in the end: no more once that is asked for, as the server has
+    ended it, and not while it is being published again."""
 
 
 class Publications:
@@ -61,9 +69,14 @@ class Publications:
 
     async def publish(self, track: OutgoingTrack) -> Playout:
         """Raises `RoomError`, for the reason "publish_refused" unless the room is gone."""
-        source, publication = await self._publish(track)
+        source = _source(track)
+        try:
+            publication = await self._publish(track, source)
+        except (RoomError, ConnectionError):
+            await source.aclose()
+            raise
         playout = self._playout(track, source, publication)
-        self._published[playout] = _Published(publication, playout)
+        self._published[playout] = _Published(source, publication, playout)
         if why := refusal(track, self._room.local_participant.permissions):
             # It was taken away before anybody could be told.
             await playout.close()
@@ -75,12 +88,20 @@ class Publications:
         permissions = self._room.local_participant.permissions
         for published in self._published.values():
             why = refusal(published.playout.track, permissions)
-            if why and not published.taken:
-                published.taken = True
-                published.playout.take_away(why)
+            if why and published.stands:
+                published.stands = False
+                published.playout.take_away(f"was ended by the server: {why}")
                 # The SDK has it still: after a loss it would publish it again, or be back only once
                 # nobody has answered that, 10 s later.
                 self._calls.begin(self._take_back(published))
+
+    def reconnected(self) -> None:
+        """Look after what the SDK may have lost. Speech waits for that: it would go to nobody."""
+        for published in self._published.values():
+            if published.stands:
+                looked = asyncio.Event()
+                published.playout.hold(looked.wait)
+                self._calls.begin(self._look_after(published, looked))
 
     async def close(self) -> None:
         """Close all playouts; what they hold is thrown away."""
@@ -89,7 +110,7 @@ class Publications:
     def _playout(
         self,
         track: OutgoingTrack,
-        source: rtc.AudioSource | rtc.VideoSource,
+        source: _Source,
         publication: rtc.LocalTrackPublication,
     ) -> AudioPlayout | VideoPlayout:
         if isinstance(source, rtc.VideoSource):
@@ -101,9 +122,7 @@ class Publications:
         sound = self._path.source(source)
         return AudioPlayout(track, sound, self._line, self._ended, audience)
 
-    async def _publish(
-        self, track: OutgoingTrack
-    ) -> tuple[rtc.AudioSource | rtc.VideoSource, rtc.LocalTrackPublication]:
+    async def _publish(self, track: OutgoingTrack, source: _Source) -> rtc.LocalTrackPublication:
         """While the connection is lost nobody can refuse a track: it is asked for when it is back,
         and again if it was lost meanwhile."""
         local, line = self._room.local_participant, self._line
@@ -112,20 +131,19 @@ class Publications:
             if why := refusal(track, local.permissions):
                 raise _refused(track, why)
             losses = line.losses
-            source, made = _source_and_track(track)
+            # Another each time: the answer for the one before may come yet, and be undone.
+            made = _local_track(track.name, source)
             try:
-                return source, await self._calls.run(
+                return await self._calls.run(
                     local.publish_track(made, publish_options(track)),
                     self._options.connect_timeout,
                     gone=line.gone,
                     undo=self._unpublish,
                 )
             except ConnectionError:
-                await source.aclose()
                 line.check()
                 raise
             except (PublishTrackError, TimeoutError) as error:
-                await source.aclose()
                 lost = line.losses != losses or (
                     unanswered(error) and await line.lost_since(losses)
                 )
@@ -135,9 +153,48 @@ class Publications:
                     why = refusal(track, local.permissions)
                     raise _refused(track, why or _no_answer(error)) from None
 
+    async def _look_after(self, published: _Published, looked: asyncio.Event) -> None:
+        try:
+            if await self._is_lost(published.publication) and published.stands:
+                await self._restore(published)
+        finally:
+            looked.set()
+
+    async def _restore(self, published: _Published) -> None:
+        playout = published.playout
+        _log.warning("livekit: track %r was lost: it is published again", playout.track.name)
+        published.stands = False
+        back = asyncio.Event()
+        playout.hold(back.wait)
+        try:
+            published.publication = await self._publish(playout.track, published.source)
+        except RoomError as error:
+            playout.take_away(f"was lost with the connection, and is not back: {error}")
+            return
+        finally:
+            back.set()
+        if playout in self._published:
+            published.stands = True
+            self.rights_changed()
+        else:
+            await self._unpublish(published.publication)
+
+    async def _is_lost(self, publication: rtc.LocalTrackPublication) -> bool:
+        """What the SDK has failed to publish again has no transceiver any more."""
+        if publication.track is None:
+            return False
+        asking = publication.track.get_stats()
+        try:
+            await self._calls.run(asking, self._options.connect_timeout, gone=self._line.gone)
+        except (ConnectionError, TimeoutError):
+            return False
+        except Exception as error:  # noqa: BLE001  (the SDK raises nothing more special)
+            return "no transceiver" in str(error)
+        return False
+
     async def _ended(self, playout: Playout) -> None:
         published = self._published.pop(playout)
-        if not published.taken:  # else it is asked for already
+        if published.stands:
             await self._take_back(published)
 
     async def _take_back(self, published: _Published) -> None:
@@ -171,17 +228,18 @@ async def _all(closings: Iterable[Coroutine[object, object, None]]) -> None:
             _log.warning("livekit: a track did not close: %s", result)
 
 
-def _source_and_track(
-    track: OutgoingTrack,
-) -> tuple[rtc.AudioSource | rtc.VideoSource, rtc.LocalTrack]:
+def _source(track: OutgoingTrack) -> _Source:
     if track.kind is Kind.AUDIO:
-        sound = rtc.AudioSource(
-            track.sample_rate, track.channels, queue_size_ms(track.options.queue_ms)
-        )
-        return sound, rtc.LocalAudioTrack.create_audio_track(track.name, sound)
+        queue_ms = queue_size_ms(track.options.queue_ms)
+        return rtc.AudioSource(track.sample_rate, track.channels, queue_ms)
     screen = source_name(track) == "screen_share"
-    pictures = rtc.VideoSource(track.width, track.height, is_screencast=screen)
-    return pictures, rtc.LocalVideoTrack.create_video_track(track.name, pictures)
+    return rtc.VideoSource(track.width, track.height, is_screencast=screen)
+
+
+def _local_track(name: str, source: _Source) -> rtc.LocalTrack:
+    if isinstance(source, rtc.VideoSource):
+        return rtc.LocalVideoTrack.create_video_track(name, source)
+    return rtc.LocalAudioTrack.create_audio_track(name, source)
 
 
 def _refused(track: OutgoingTrack, why: str) -> RoomError:

@@ -1,0 +1,304 @@
+"""Tracks of ours that the SDK loses in a reconnection, over a room that behaves as the SDK's does.
+
+After a loss that costs the session it publishes all again; where that fails it forgets the track,
+whose statistics it then refuses for want of a transceiver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+from livekit.rtc.participant import PublishTrackError  # noqa: E402
+
+from loop_kit import VirtualLoop, run_virtual  # noqa: E402
+from ringroom.errors import RoomError  # noqa: E402
+from ringroom.frames import AudioFrame  # noqa: E402
+from ringroom.options import SessionOptions  # noqa: E402
+from sdk_kit import VOICE, Publication, Room, Sink, provider, raising, turns  # noqa: E402
+
+LOST = Exception("room failure: no transceiver found for track")
+WORDS = AudioFrame(np.full(320, 1_000, np.int16), 16_000)
+
+
+class Track:
+    """A local track, as far as its statistics go: fine, lost, or never answered."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.waits: list[asyncio.Future[None]] = []
+        self.asked = 0
+
+    async def get_stats(self) -> list[Any]:
+        self.asked += 1
+        if self.waits:
+            await self.waits.pop(0)
+        if self.failure is not None:
+            raise self.failure
+        return []
+
+
+class Taken:
+    """A capture that was taken at once."""
+
+    error = ""
+
+    def ask(self) -> None: ...
+
+
+class Sound:
+    """A native source that takes all; how many samples."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def capture(self, samples: np.ndarray, answered: Callable[[], None]) -> Taken:
+        self.samples += len(samples)
+        return Taken()
+
+    def clear_queue(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Stage:
+    """A provider that has joined and publishes VOICE; each publication has its own track."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.local = room.local_participant
+        self.sound = Sound()
+        self.app = provider()
+        self.playout: Any = None
+        self.local.answer = self._publication
+
+    def _publication(self) -> Publication:
+        return Publication(f"TR_{len(self.local.published)}", name="answer", track=Track())
+
+    @property
+    def tracks(self) -> list[Track]:
+        return [publication.track for publication in self.local.published]
+
+    async def begin(self) -> None:
+        await self.app.connect(Sink(), SessionOptions(connect_timeout=7.0))  # type: ignore[arg-type]
+        self.app._path.source = lambda source: self.sound  # type: ignore[union-attr, method-assign, assignment]
+        self.playout = await self.app.publish(VOICE)
+
+    async def reconnect(self, seconds: float = 3.0) -> None:
+        self.room.emit("reconnecting")
+        await asyncio.sleep(seconds)
+        self.room.emit("reconnected")
+        await turns()
+
+
+@pytest.fixture
+def stage(room: Room) -> Stage:
+    return Stage(room)
+
+
+def test_a_track_that_the_sdk_has_lost_is_published_again(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (first,) = stage.tracks
+        first.failure = LOST
+        await stage.reconnect()
+        assert stage.local.log == ["published", "published"]
+        await stage.reconnect()
+        assert [track.asked for track in stage.tracks] == [1, 1], "only what is there"
+        await stage.playout.close()
+        assert stage.local.log == ["published", "published", "unpublished TR_1"]
+        await stage.app.close()
+
+    run_virtual(scenario)
+    assert caplog.messages == ["livekit: track 'answer' was lost: it is published again"]
+
+
+@pytest.mark.parametrize("failure", [None, Exception("closed")], ids=["resumed", "another failure"])
+def test_a_track_that_is_not_lost_is_left_alone(stage: Stage, failure: Exception | None) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = failure
+        await stage.reconnect()
+        assert track.asked == 1
+        await stage.playout.play(WORDS)
+        await turns()
+        assert stage.sound.samples == 320
+        await stage.app.close()
+        assert stage.local.log == ["published"]
+
+    run_virtual(scenario)
+
+
+def test_speech_waits_until_it_is_known_that_there_is_a_track(stage: Stage) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        stage.room.emit("reconnecting")
+        speaking = asyncio.create_task(stage.playout.play(WORDS))
+        track.failure = LOST
+        stage.local.wait = asyncio.get_running_loop().create_future()
+        stage.room.emit("reconnected")
+        await asyncio.sleep(5)
+        assert not stage.sound.samples, "it would go to nobody"
+        stage.local.wait.set_result(None)
+        await speaking
+        await turns()
+        assert stage.sound.samples == 320
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+def test_speech_does_not_wait_for_ever_for_an_answer(stage: Stage) -> None:
+    async def scenario(loop: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.waits.append(loop.create_future())
+        await stage.reconnect()
+        before = loop.time()
+        await stage.playout.play(WORDS)
+        assert loop.time() - before == pytest.approx(7.0, abs=0.1)
+        await turns()
+        assert stage.sound.samples == 320
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+def test_a_track_that_is_closed_while_it_is_published_again_is_taken_back(stage: Stage) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = LOST
+        stage.local.wait = asyncio.get_running_loop().create_future()
+        await stage.reconnect()
+        await stage.playout.close()
+        assert stage.local.log == ["published"], "the SDK has nothing to unpublish"
+        stage.local.wait.set_result(None)
+        await turns()
+        assert stage.local.log == ["published", "published", "unpublished TR_1"]
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+def test_a_loss_while_it_is_published_again_makes_one_track_and_not_two(stage: Stage) -> None:
+    """The connection is back for a moment and lost again: twice it is looked after."""
+
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = LOST
+        stage.room.emit("reconnecting")
+        stage.room.emit("reconnected")
+        stage.room.emit("reconnecting")
+        await turns()
+        assert stage.local.log == ["published"]
+        speaking = asyncio.create_task(stage.playout.play(WORDS))
+        await stage.reconnect()
+        await speaking
+        assert stage.local.log == ["published", "published"]
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+@pytest.mark.parametrize("earlier", [0, 1], ids=["in order", "the second first"])
+@pytest.mark.parametrize("speaks", ["before", "after"])
+def test_two_who_find_it_lost_make_one_track_and_speech_waits_for_that(
+    stage: Stage, earlier: int, speaks: str
+) -> None:
+    async def scenario(loop: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = LOST
+        answers = [loop.create_future(), loop.create_future()]
+        track.waits.extend(answers)
+        stage.local.wait = loop.create_future()
+        stage.room.emit("reconnecting")
+        words = stage.playout.play(WORDS)
+        if speaks == "before":
+            words = asyncio.create_task(words)
+            await turns()
+        for name in ("reconnected", "reconnecting", "reconnected"):
+            stage.room.emit(name)
+            await asyncio.sleep(0.1)
+        speaking = asyncio.ensure_future(words)
+        answers[earlier].set_result(None)
+        await asyncio.sleep(0.1)
+        answers[1 - earlier].set_result(None)
+        await asyncio.sleep(0.1)
+        assert not stage.sound.samples
+        stage.local.wait.set_result(None)
+        await speaking
+        await asyncio.sleep(0.1)
+        assert stage.sound.samples == 320
+        assert stage.local.log == ["published", "published"]
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+def test_a_track_that_is_refused_on_its_way_back_is_told(stage: Stage) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = LOST
+        stage.local.answer = raising(PublishTrackError("no room for it"))
+        await stage.reconnect()
+        await asyncio.sleep(5)
+        for _again in range(2):
+            with pytest.raises(RoomError, match=r"lost with the connection.*no room") as caught:
+                await stage.playout.play(WORDS)
+            assert caught.value.reason == "publish_refused"
+        await stage.app.close()
+        assert stage.local.log == ["published", "published"]
+
+    run_virtual(scenario)
+
+
+def test_a_right_that_goes_while_it_is_published_again_ends_it(stage: Stage) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = LOST
+        stage.local.wait = asyncio.get_running_loop().create_future()
+        await stage.reconnect()
+        stage.local.permissions.can_publish = False
+        stage.room.emit("participant_permissions_changed", stage.local, stage.local.permissions)
+        stage.local.wait.set_result(None)
+        await turns(30)
+        with pytest.raises(RoomError, match="canPublish"):
+            await stage.playout.play(WORDS)
+        assert stage.local.log == ["published", "published", "unpublished TR_1"]
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+def test_a_room_that_ends_while_a_track_is_published_again(stage: Stage) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = LOST
+        stage.local.wait = asyncio.get_running_loop().create_future()
+        await stage.reconnect()
+        stage.room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+        await turns(30)
+        with pytest.raises(RoomError) as caught:
+            await stage.playout.play(WORDS)
+        assert caught.value.reason == "disconnected"
+        stage.local.wait.set_result(None)
+        await turns()
+        await stage.app.close()
+
+    run_virtual(scenario)
