@@ -586,6 +586,44 @@ def test_a_track_that_may_be_published_no_more_ends() -> None:
     run(main())
 
 
+def test_a_track_that_ends_while_nobody_plays_on_it_ends_all_the_same() -> None:
+    taken = RoomError("the right was taken away", reason="publish_refused")
+
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 1)
+            b.start()
+            await until(lambda: b.source.values == [1])
+            b.source.ended(taken)
+            send(writer, 2)
+            with pytest.raises(RoomError) as told:
+                await b.task
+            assert told.value is taken
+            assert (b.source.values, b.source.closes) == ([1], 1)
+            b.playout.close()
+            counts = b.row().snapshot()
+            assert (counts.done, counts.lost) == (1, 1)
+
+    run(main())
+
+
+def test_the_end_of_a_track_is_forgotten_in_the_next_room() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            b.start()
+            await until(lambda: b.ready)
+            b.playout.interrupt()
+            b.source.ended(RoomError("with the room", reason="disconnected"))
+            assert await b.task is False
+            send(writer, 1)
+            b.start()
+            await until(lambda: b.source.values == [1])
+
+    run(main())
+
+
 def test_what_is_asked_between_two_rooms() -> None:
     async def main() -> None:
         async with bench() as b:

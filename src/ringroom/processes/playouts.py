@@ -52,6 +52,7 @@ class OutgoingPlayout:
         self._readers = [reader]
         self._clock = clock
         self._playout: Playout | None = None
+        self._ended: RoomError | None = None
         self._stay: asyncio.Timeout | None = None
         self._loop = asyncio.get_running_loop()
         self._readable = asyncio.Event()
@@ -130,7 +131,9 @@ class OutgoingPlayout:
 
     async def _publish_and_play(self, provider: Provider, on_ready: Callable[[], None]) -> None:
         try:
+            self._ended = None
             self._playout = await provider.publish(self.track)
+            self._playout.on_ended(self._note_end)
             on_ready()
             await self._play_all(self._playout)
         finally:
@@ -142,10 +145,16 @@ class OutgoingPlayout:
             if playout is not None:
                 await playout.close()
 
+    def _note_end(self, error: RoomError) -> None:
+        self._ended = error
+        self._readable.set()
+
     async def _play_all(self, playout: Playout) -> None:
         while True:
             self._readable.clear()
             self._serve_flushes()
+            if self._ended is not None:
+                raise self._ended
             frame = self._take()
             if frame is not None:
                 await self._play(playout, frame)

@@ -11,9 +11,11 @@ never raise for load: what does not fit is dropped and counted behind them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
+from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, DataFrame, Event, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
 
@@ -106,6 +108,8 @@ class PatientSink(Sink, Protocol):
 class Playout(ABC):
     """One published track of ours. One caller at a time."""
 
+    _on_ended: Callable[[RoomError], None] | None = None
+
     @abstractmethod
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         """Take the frame; return once it is queued at the source. This is what paces a sender:
@@ -128,6 +132,16 @@ class Playout(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Unpublish. Idempotent. What is queued is thrown away; wait for `queued` first."""
+
+    def on_ended(self, tell: Callable[[RoomError], None]) -> None:
+        """Have ``tell`` called by `ended`."""
+        self._on_ended = tell
+
+    def ended(self, error: RoomError) -> None:
+        """For a provider to call when it learns that the track is published no more, by another's
+        doing: who sends on it is told though nothing is played just now. `play` raises it too."""
+        if self._on_ended is not None:
+            self._on_ended(error)
 
 
 class Provider(ABC):

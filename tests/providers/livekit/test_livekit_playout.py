@@ -622,6 +622,22 @@ class Pictures:
         self.log.append("closed")
 
 
+def test_a_picture_on_a_track_that_is_gone_is_refused_as_it_was_told() -> None:
+    async def scenario() -> None:
+        rig, told = Rig(Source()), list[RoomError]()
+        pictures = Pictures()
+        playout = VideoPlayout(rig.playout.track, pictures, rig.line, rig._unpublish)  # type: ignore[arg-type]
+        playout.on_ended(told.append)
+        playout.take_away("was ended by the server: not allowed")
+        with pytest.raises(RoomError, match="'answer' was ended by the server: not al") as caught:
+            await playout.play(VideoFrame.from_gray(np.zeros((4, 4), np.uint8)))
+        assert caught.value.reason == "publish_refused"
+        assert [str(error) for error in told] == [str(caught.value)]
+        assert not pictures.log
+
+    run(scenario())
+
+
 def test_pictures_go_by_reference_with_a_clock_that_goes_on() -> None:
     async def scenario() -> None:
         rig = Rig(Source())

@@ -230,10 +230,15 @@ def test_a_track_that_is_taken_away_is_taken_back_at_once(room: Room) -> None:
         await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
         local = room.local_participant
         answer = await app.publish(VOICE)
+        told: list[RoomError] = []
+        answer.on_ended(told.append)
         for _ in range(2):
             forbid(room)
             await turns()
             assert local.log == ["published", "unpublished TR_own"]
+        assert [(error.reason, "canPublish" in str(error)) for error in told] == [
+            ("publish_refused", True)
+        ], "though nobody plays on it"
         await answer.close()
         assert local.log == ["published", "unpublished TR_own"]
         await app.close()

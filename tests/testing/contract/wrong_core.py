@@ -135,7 +135,12 @@ class TellsOfNoBeginning(WrongCore):
     Transport = receiving(change)
 
 
-@breaks({"a_track_that_the_room_ends_is_told": "'publish_failed of ' was never told"})
+@breaks(
+    {
+        "a_track_that_the_room_ends_is_told": "'publish_failed of ' was never told",
+        "an_idle_track_that_the_room_ends_is_told": "'publish_failed of ' was never told",
+    }
+)
 class HidesFailedTracks(WrongCore):
     @staticmethod
     def change(receiver: Any) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ringroom import aio, client
 from ringroom.connection import Connection
+from ringroom.errors import RoomError
 from ringroom.frames import DataFrame, Event, Participant, TrackInfo
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import Fake
@@ -129,6 +130,9 @@ class Twist(Wrong):
     async def close_playout(self, playout: Playout) -> None:
         await playout.close()
 
+    def on_ended(self, playout: Playout, tell: Callable[[RoomError], None]) -> None:
+        playout.on_ended(tell)
+
     async def send_data(self, provider: Provider, frame: DataFrame) -> None:
         await provider.send_data(frame)
 
@@ -224,6 +228,9 @@ class TwistedPlayout(Playout):
 
     async def close(self) -> None:
         await self.twist.close_playout(self.inner)
+
+    def on_ended(self, tell: Callable[[RoomError], None]) -> None:
+        self.twist.on_ended(self.inner, tell)
 
 
 class WrongCore(Wrong):

@@ -190,8 +190,14 @@ class RefusesTheNameAgain(Twist):
 # What the room does to ours
 
 
+@breaks({"an_idle_track_that_the_room_ends_is_told": "'publish_failed of ' was never told"})
+class HidesTheEndOfIdleTracks(Twist):
+    def on_ended(self, playout: Playout, tell: Any) -> None:
+        pass
+
+
 @breaks({"a_track_that_the_room_ends_is_told": "that the room has ended being refused: not within"})
-class PlaysOnWithoutTheRight(Twist):
+class PlaysOnWithoutTheRight(HidesTheEndOfIdleTracks):
     async def play(self, playout: Playout, frame: Any) -> None:
         with contextlib.suppress(RoomError):
             await super().play(playout, frame)

@@ -314,7 +314,7 @@ class FakeProvider(Provider):
     def _publication_ended(self, message: messages.PublicationEnded) -> None:
         for playout in self._playouts:
             if playout.handle == message.track:
-                playout.stop("publish_refused", message.text)
+                playout.take_away(message.text)
 
     def _publication_muted(self, message: messages.PublicationMuted) -> None:
         kind = EventKind.PUBLISH_MUTED if message.muted else EventKind.PUBLISH_UNMUTED

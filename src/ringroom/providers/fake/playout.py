@@ -130,6 +130,11 @@ class AudioPlayout(Playout):
     def handle(self) -> str:
         return self._outlet.handle
 
+    def take_away(self, text: str) -> None:
+        """The room publishes it no more."""
+        self.stop("publish_refused", text)
+        self.ended(_over(self._track, self._reason, self._text))
+
     def stop(self, reason: str, text: str = "") -> None:
         """What is due is sent, the rest thrown away; nothing is played after it."""
         if not self.closed:
@@ -253,6 +258,11 @@ class VideoPlayout(Playout):
     @property
     def handle(self) -> str:
         return self._outlet.handle
+
+    def take_away(self, text: str) -> None:
+        """The room publishes it no more."""
+        self.stop("publish_refused", text)
+        self.ended(_over(self._track, self._reason, self._text))
 
     def stop(self, reason: str, text: str = "") -> None:
         """Nothing is played after it."""

@@ -74,6 +74,7 @@ class VideoPlayout(Playout):
     def take_away(self, how: str) -> None:
         """The track is gone: who sends on it is told."""
         self._taken = how
+        self.ended(taken_away(self.track, how))
 
     def queued(self) -> float:
         return 0.0

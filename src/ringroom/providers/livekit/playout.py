@@ -112,6 +112,7 @@ class AudioPlayout(Playout):
         `clear` tells of it."""
         self._taken = how
         self._unplayed = self.clear()
+        self.ended(taken_away(self.track, how))
 
     def queued(self) -> float:
         return self._backlog.queued(self._loop.time())

@@ -21,7 +21,7 @@ from ringroom.testing.contract.hearing import (
     say,
 )
 from ringroom.testing.contract.pictures import CODED_SECONDS
-from ringroom.testing.contract.promise import expect, promise
+from ringroom.testing.contract.promise import expect, expect_error, promise
 from ringroom.testing.contract.score import RATE, Score, missing
 from ringroom.testing.contract.subject import Stage, Subject
 
@@ -311,6 +311,24 @@ def a_track_that_the_room_ends_is_told(subject: Subject) -> None:
 
         stage.until(refused, "a send on a track that the room has ended being refused")
         events_until(receiver, ("publish_failed", ""), stage)
+
+
+@promise("audio_out", "events", "moderation")
+def an_idle_track_that_the_room_ends_is_told(subject: Subject) -> None:
+    """When the room takes away the right to publish while nobody sends, an event tells it all the
+    same, and the next who sends is told why (``publish_refused``)."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        silence = AudioFrame(sources.silence(0.02, RATE), RATE)
+        transport.send(silence, timeout=stage.patience)
+        stage.until(lambda: "audio" in stage.driver.tracks(), "a track of ours being published")
+        stage.driver.forbid_publishing()
+        events_until(receiver, ("publish_failed", ""), stage)
+        refusal = expect_error(
+            RoomError, lambda: transport.send(silence, timeout=stage.patience), "sending then"
+        )
+        reason = getattr(refusal, "reason", "")
+        expect(reason == "publish_refused", f"who sends then is told the reason {reason!r}")
 
 
 @promise("audio_out", "events", "moderation")
