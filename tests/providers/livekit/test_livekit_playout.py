@@ -622,6 +622,22 @@ class Pictures:
         self.log.append("closed")
 
 
+def test_what_was_held_as_the_room_ended_is_told_as_not_played() -> None:
+    async def scenario() -> None:
+        rig = Rig(Source(), queue_ms=100)
+        rig.line.set(False)
+        saying = rig.begin(speech(RATE * 3))
+        await asyncio.sleep(1.0)
+        rig.line.end()
+        with pytest.raises(RoomError, match="has ended"):
+            await saying
+        assert rig.playout.clear() == 3.0
+        assert rig.playout.clear() == 0.0
+        assert not rig.source.pieces
+
+    run(scenario())
+
+
 def test_a_picture_on_a_track_that_is_gone_is_refused_as_it_was_told() -> None:
     async def scenario() -> None:
         rig, told = Rig(Source()), list[RoomError]()

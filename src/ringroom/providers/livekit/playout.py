@@ -297,7 +297,7 @@ class AudioPlayout(Playout):
     def _fail(self, error: RoomError) -> None:
         self._failure = error
         self._not_before = 0.0
-        self._backlog.clear(self._loop.time())
+        self._unplayed += self._backlog.clear(self._loop.time())  # told by `clear`
         self._room.end()
 
 
