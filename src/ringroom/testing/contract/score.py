@@ -41,9 +41,10 @@ LOWEST, STEP, NEAR = 400.0, 175.0, 40.0
 AUDIBLE = 0.02
 
 
-def tone_seconds(capabilities: Capabilities) -> float:
-    """How long a tone must be to be judged: a codec takes its time to begin."""
-    return 0.3 if capabilities.lossless_audio else 0.6
+def tone_seconds(capabilities: Capabilities) -> tuple[float, float]:
+    """How long a tone is said, and how much of it must be heard to be judged: a codec takes its
+    time to begin, and of what goes over a network something may be lost on the way."""
+    return (0.3, 0.25) if capabilities.lossless_audio else (1.2, 0.55)
 
 
 class Score:
