@@ -27,7 +27,13 @@ class Publication(SimpleNamespace):
     __hash__ = object.__hash__
 
     def __init__(self, sid: str, kind: int = 1, **fields: Any) -> None:
-        defaults = {"name": "voice", "source": 2, "muted": False, "subscribed": False}
+        defaults = {
+            "name": "voice",
+            "source": 2,
+            "muted": False,
+            "subscribed": False,
+            "track": None,
+        }
         super().__init__(sid=sid, kind=kind, asked=0, **{**defaults, **fields})
 
     def set_subscribed(self, subscribed: bool) -> None:

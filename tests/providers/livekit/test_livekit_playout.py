@@ -622,6 +622,29 @@ class Pictures:
         self.log.append("closed")
 
 
+def test_first_words_wait_for_their_audience_after_they_were_held() -> None:
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        heard, back = loop.create_future(), asyncio.Event()
+
+        async def audience() -> None:
+            await heard
+
+        rig = Rig(Source(), audience)
+        saying = rig.begin(speech(320))
+        await turns()
+        rig.playout.hold(back.wait)
+        back.set()
+        await turns()
+        assert not rig.source.pieces
+        heard.set_result(None)
+        await saying
+        await turns()
+        assert len(rig.source.pieces) == 1
+
+    run(scenario())
+
+
 def test_what_was_held_as_the_room_ended_is_told_as_not_played() -> None:
     async def scenario() -> None:
         rig = Rig(Source(), queue_ms=100)

@@ -21,7 +21,16 @@ from loop_kit import VirtualLoop, run_virtual  # noqa: E402
 from ringroom.errors import RoomError  # noqa: E402
 from ringroom.frames import AudioFrame  # noqa: E402
 from ringroom.options import SessionOptions  # noqa: E402
-from sdk_kit import VOICE, Publication, Room, Sink, provider, raising, turns  # noqa: E402
+from sdk_kit import (  # noqa: E402
+    VOICE,
+    Publication,
+    Room,
+    Sink,
+    provider,
+    raising,
+    someone,
+    turns,
+)
 
 LOST = Exception("room failure: no transceiver found for track")
 WORDS = AudioFrame(np.full(320, 1_000, np.int16), 16_000)
@@ -285,20 +294,134 @@ def test_a_right_that_goes_while_it_is_published_again_ends_it(stage: Stage) -> 
     run_virtual(scenario)
 
 
-def test_a_room_that_ends_while_a_track_is_published_again(stage: Stage) -> None:
+def test_a_track_that_was_taken_away_is_not_looked_after(stage: Stage) -> None:
+    """Though we may publish again by then: who sends was told that it is over."""
+
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        for allowed in (False, True):
+            stage.local.permissions.can_publish = allowed
+            stage.room.emit("participant_permissions_changed", stage.local, None)
+        await turns()
+        track.failure = LOST
+        await stage.reconnect()
+        assert stage.local.log == ["published", "unpublished TR_0"]
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+@pytest.mark.parametrize("how", ["ended", "closed", "ended in a loss"])
+def test_a_room_that_ends_while_a_track_is_published_again_refuses_nothing(
+    stage: Stage, how: str
+) -> None:
+    """The track waits for the next room, as all others do."""
+
     async def scenario(_: VirtualLoop) -> None:
         await stage.begin()
         (track,) = stage.tracks
         track.failure = LOST
         stage.local.wait = asyncio.get_running_loop().create_future()
         await stage.reconnect()
-        stage.room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
-        await turns(30)
-        with pytest.raises(RoomError) as caught:
-            await stage.playout.play(WORDS)
-        assert caught.value.reason == "disconnected"
-        stage.local.wait.set_result(None)
+        told: list[RoomError] = []
+        stage.playout.on_ended(told.append)
+        speaking = asyncio.create_task(stage.playout.play(WORDS))
         await turns()
+        if how == "ended in a loss":
+            stage.room.emit("reconnecting")
+            await turns()
+        if how == "closed":
+            await stage.app.close()
+        else:
+            stage.room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+        await turns(30)
+        if how == "closed":
+            await speaking  # what waits is thrown away, and the request given up
+        else:
+            stage.local.wait.set_result(None)
+            with pytest.raises(RoomError) as caught:
+                await speaking
+            assert caught.value.reason == "disconnected"
+        assert not told
+        assert not stage.sound.samples
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+def test_whatever_the_sdk_raises_is_told_as_the_end_of_the_track(stage: Stage) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = LOST
+        stage.local.answer = raising(AssertionError("no handle eyJhbGciOi"))
+        told: list[RoomError] = []
+        stage.playout.on_ended(told.append)
+        await stage.reconnect()
+        with pytest.raises(RoomError, match=r"is not back: AssertionError$"):
+            await stage.playout.play(WORDS)
+        assert [error.reason for error in told] == ["publish_refused"]
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+def test_the_first_words_on_a_track_that_is_back_wait_for_somebody_to_hear_them(
+    stage: Stage,
+) -> None:
+    async def scenario(loop: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = LOST
+        stage.room.remote_participants["ann"] = someone("ann")
+        heard = loop.create_future()
+
+        async def subscribed() -> None:
+            await heard
+
+        def publication() -> Publication:
+            return Publication("TR_1", track=Track(), wait_for_subscription=subscribed)
+
+        stage.local.answer = publication
+        stage.room.emit("reconnecting")
+        speaking = asyncio.create_task(stage.playout.play(WORDS))
+        stage.room.emit("reconnected")
+        await asyncio.sleep(0.5)
+        assert stage.local.log == ["published", "published"]
+        assert not stage.sound.samples
+        heard.set_result(None)
+        await speaking
+        await turns()
+        assert stage.sound.samples == 320
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
+@pytest.mark.parametrize("when", ["looked after", "waiting for the line"])
+def test_a_track_that_is_closed_before_it_is_published_again_is_not(
+    stage: Stage, when: str
+) -> None:
+    async def scenario(loop: VirtualLoop) -> None:
+        await stage.begin()
+        (track,) = stage.tracks
+        track.failure = LOST
+        answer = loop.create_future()
+        track.waits.append(answer)
+        await stage.reconnect()
+        closing = asyncio.create_task(stage.playout.close())
+        if when == "waiting for the line":
+            stage.room.emit("reconnecting")
+            answer.set_result(None)
+            await turns()
+            await stage.reconnect()
+        else:
+            await closing
+            answer.set_result(None)
+        await turns(30)
+        await closing
+        assert "published" not in stage.local.log[1:]
         await stage.app.close()
 
     run_virtual(scenario)

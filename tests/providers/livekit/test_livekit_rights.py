@@ -140,6 +140,92 @@ def test_a_subscription_is_asked_for_again_after_a_loss_and_has_its_time_again(r
     run_virtual(scenario)
 
 
+def test_a_subscription_that_is_asked_for_in_a_loss_has_no_time_until_it_is_over(
+    room: Room,
+) -> None:
+    """The SDK tells who is there before it tells that it is back, and forgets what is asked."""
+
+    async def scenario(_: VirtualLoop) -> None:
+        sink = Sink()
+        app, voice, ann = await asked_for(room, sink, connect_timeout=7)
+        room.emit("reconnecting")
+        room.emit("participant_connected", ann)
+        await asyncio.sleep(20)
+        assert not failures(sink)
+        room.emit("reconnected")
+        await asyncio.sleep(6)
+        room.emit("track_subscribed", object(), voice, ann)
+        await asyncio.sleep(20)
+        assert not failures(sink)
+        await app.close()
+
+    run_virtual(scenario)
+
+
+def test_a_subscription_that_is_not_answered_is_told_once_whatever_else_changes(
+    room: Room,
+) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        sink = Sink()
+        app, voice, ann = await asked_for(room, sink, connect_timeout=7)
+        local = room.local_participant
+        for _again in range(3):
+            room.emit("participant_permissions_changed", local, local.permissions)
+            await asyncio.sleep(5)
+        await asyncio.sleep(8)
+        assert len(failures(sink)) == 1, "in its time, though it was asked for again"
+        room.emit("track_unpublished", voice, ann)
+        room.emit("track_published", voice, ann)
+        await asyncio.sleep(8)
+        assert len(failures(sink)) == 2, "another publication"
+        room.emit("track_subscribed", object(), voice, ann)
+        room.emit("track_unsubscribed", object(), voice, ann)
+        room.emit("participant_permissions_changed", local, local.permissions)
+        await asyncio.sleep(8)
+        assert len(failures(sink)) == 3, "another subscription"
+        await app.close()
+
+    run_virtual(scenario)
+
+
+def test_after_the_end_of_the_room_no_subscription_is_waited_for(room: Room) -> None:
+    async def scenario(loop: VirtualLoop) -> None:
+        sink = Sink()
+        app, _voice, ann = await asked_for(room, sink, connect_timeout=7)
+        other = Publication("TR_2")
+        room.emit("track_published", other, ann)
+        room.emit("track_subscribed", object(), other, ann)
+        (ingest,) = Ingest.made
+        held = loop.create_future()
+
+        async def end(reason: str) -> None:
+            await held
+            ingest.over.set_result(None)
+
+        ingest.end = end  # type: ignore[method-assign]
+        room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+        await asyncio.sleep(20)
+        assert not failures(sink)
+        held.set_result(None)
+        await turns()
+        assert sink.log[-1][0] == "ended"
+        await app.close()
+
+    run_virtual(scenario)
+
+
+def test_a_sink_that_raises_as_a_subscription_is_late_is_counted(room: Room) -> None:
+    async def scenario(_: VirtualLoop) -> None:
+        sink = Sink()
+        app, _voice, _ann = await asked_for(room, sink, connect_timeout=7)
+        sink.event = None  # type: ignore[method-assign, assignment]
+        await asyncio.sleep(8)
+        assert app.failures == 1
+        await app.close()
+
+    run_virtual(scenario)
+
+
 def test_rights_that_are_taken_away(room: Room) -> None:
     """The server ends what we may not have any more, and tells nothing but that."""
 

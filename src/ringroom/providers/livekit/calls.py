@@ -59,9 +59,11 @@ class Calls:
             raise ConnectionError("the connection ended")
         raise TimeoutError
 
-    def begin(self, request: Coroutine[Any, Any, Any]) -> None:
+    def begin(self, request: Coroutine[Any, Any, _Answer]) -> asyncio.Task[_Answer]:
         """A request whose answer nobody waits for."""
-        self._leave(self._keep(request), None)
+        task = self._keep(request)
+        self._leave(task, None)
+        return task
 
     def _keep(self, work: Coroutine[Any, Any, _Answer]) -> asyncio.Task[_Answer]:
         task = asyncio.ensure_future(work)

@@ -191,8 +191,7 @@ class LiveKitProvider(Provider):
     def _on_reconnected(self) -> None:
         if self._line is not None and self._roster is not None:
             self._line.set(True)
-            self._roster.tell(EventKind.CONNECTION_BACK)
-            self._roster.sync()
+            self._roster.back()
         if self._publications is not None:
             self._publications.reconnected()
 
@@ -229,7 +228,7 @@ class LiveKitProvider(Provider):
         if self._roster is not None:
             self._roster.close()
         await self._calls.settle(SETTLE_SECONDS)
-        room, self._room, self._roster = self._room, None, None
+        room, self._room, self._roster, self._publications = self._room, None, None, None
         if self._path is not None:
             self._path.close()
         if room is None:

@@ -68,8 +68,11 @@ class VideoPlayout(Playout):
         self._last_us = wanted
         return wanted
 
+    def expect(self, audience: Audience | None) -> None:
+        """Pictures do not wait."""
+
     def hold(self, until: Audience) -> None:
-        """There is no track for now. Pictures do not wait."""
+        """Pictures do not wait."""
 
     def take_away(self, how: str) -> None:
         """The track is gone: who sends on it is told."""

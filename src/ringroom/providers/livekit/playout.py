@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -67,8 +66,10 @@ class AudioPlayout(Playout):
         self._backlog = Backlog(track.sample_rate, queue_size_ms(track.options.queue_ms) / 1000)
         self._patience = track.options.queue_ms / 1000 + PATIENCE
         self._speech = track.options.mode == "speech"
-        self._audience = audience if self._speech else None
-        self._audience_until = self._loop.time() + AUDIENCE_SECONDS
+        self._absent: Audience | None = None
+        self._audience: Audience | None = None
+        self._audience_until = 0.0
+        self.expect(audience)
         self._holding: asyncio.Task[None] | None = None
         self._piece: NDArray[np.int16] = np.zeros((0, track.channels), np.int16)
         self._capture: Capture | None = None
@@ -103,9 +104,14 @@ class AudioPlayout(Playout):
                 break
         self._raise_failure()
 
+    def expect(self, audience: Audience | None) -> None:
+        """The track is new to all: the first words wait for somebody to hear them."""
+        self._audience = audience if self._speech else None
+        self._audience_until = self._loop.time() + AUDIENCE_SECONDS
+
     def hold(self, until: Audience) -> None:
-        """There is no track for now: speech waits until that returns."""
-        self._audience, self._audience_until = until, math.inf
+        """There may be no track for now: speech waits until that returns."""
+        self._absent = until
 
     def take_away(self, how: str) -> None:
         """The track is gone: who sends on it, now or later, is told. What waits plays to nobody;
@@ -182,7 +188,8 @@ class AudioPlayout(Playout):
 
     def _held(self) -> bool:
         """Whether the sound waits for something else than its turn."""
-        return self._speech and (self._audience is not None or self._line.lost)
+        waits = self._absent is not None or self._audience is not None or self._line.lost
+        return self._speech and waits
 
     def _feed(self) -> None:
         """Hand over what is due; called whenever something may have changed."""
@@ -222,7 +229,12 @@ class AudioPlayout(Playout):
 
     async def _hold(self) -> None:
         try:
-            if (audience := self._audience) is not None:
+            if (absent := self._absent) is not None:
+                await absent()
+                self._line.check()
+                if self._absent is absent:
+                    self._absent = None
+            elif (audience := self._audience) is not None:
                 await self._wait_for(audience)
                 # Not if it was a flush: what is sent next has first words too.
                 if self._audience is audience:
@@ -231,6 +243,7 @@ class AudioPlayout(Playout):
                 # The source plays on while the connection is down, to nobody.
                 await self._line.up()
         except RoomError as error:
+            self._unplayed += self._backlog.clear(self._loop.time())  # told by `clear`
             self._fail(error)
         self._holding = None
         self._room.end()
@@ -297,7 +310,7 @@ class AudioPlayout(Playout):
     def _fail(self, error: RoomError) -> None:
         self._failure = error
         self._not_before = 0.0
-        self._unplayed += self._backlog.clear(self._loop.time())  # told by `clear`
+        self._backlog.clear(self._loop.time())
         self._room.end()
 
 

@@ -33,7 +33,7 @@ from ringroom.providers.livekit.mapping import (
 )
 from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.livekit.pictures import VideoPlayout
-from ringroom.providers.livekit.playout import AudioPlayout, queue_size_ms
+from ringroom.providers.livekit.playout import Audience, AudioPlayout, queue_size_ms
 from ringroom.providers.provider import OutgoingTrack, Playout
 
 __all__ = ["Publications"]
@@ -47,11 +47,17 @@ _Source: TypeAlias = rtc.AudioSource | rtc.VideoSource
 @dataclass(eq=False, slots=True)
 class _Published:
     source: _Source
-    publication: rtc.LocalTrackPublication
+    publication: rtc.LocalTrackPublication | None
+    """None while the SDK has lost it."""
     playout: AudioPlayout | VideoPlayout
-    stands: bool = True
-    """Whether it is to be unpublished in the end: no more once that is asked for, as the server has
-    ended it, and not while it is being published again."""
+    taken: bool = False
+    """The server has ended it."""
+    look: asyncio.Task[None] | None = None
+    """Whether it is lost is being looked at, or it is being published again."""
+
+    def look_no_more(self) -> None:
+        if self.look is not None:
+            self.look.cancel()
 
 
 class Publications:
@@ -88,8 +94,9 @@ class Publications:
         permissions = self._room.local_participant.permissions
         for published in self._published.values():
             why = refusal(published.playout.track, permissions)
-            if why and published.stands:
-                published.stands = False
+            if why and not published.taken:
+                published.taken = True
+                published.look_no_more()
                 published.playout.take_away(f"was ended by the server: {why}")
                 # The SDK has it still: after a loss it would publish it again, or be back only once
                 # nobody has answered that, 10 s later.
@@ -98,10 +105,11 @@ class Publications:
     def reconnected(self) -> None:
         """Look after what the SDK may have lost. Speech waits for that: it would go to nobody."""
         for published in self._published.values():
-            if published.stands:
+            if not published.taken:
                 looked = asyncio.Event()
                 published.playout.hold(looked.wait)
-                self._calls.begin(self._look_after(published, looked))
+                published.look_no_more()
+                published.look = self._calls.begin(self._look_after(published, looked))
 
     async def close(self) -> None:
         """Close all playouts; what they hold is thrown away."""
@@ -118,9 +126,11 @@ class Publications:
         if track.channels == 2:
             # rust-sdks #1018: it never tells the server that a track is stereo.
             _log.warning("track %r: the SDK sends the mean of both sides", track.name)
-        audience = publication.wait_for_subscription if self._room.remote_participants else None
         sound = self._path.source(source)
-        return AudioPlayout(track, sound, self._line, self._ended, audience)
+        return AudioPlayout(track, sound, self._line, self._ended, self._audience(publication))
+
+    def _audience(self, publication: rtc.LocalTrackPublication) -> Audience | None:
+        return publication.wait_for_subscription if self._room.remote_participants else None
 
     async def _publish(self, track: OutgoingTrack, source: _Source) -> rtc.LocalTrackPublication:
         """While the connection is lost nobody can refuse a track: it is asked for when it is back,
@@ -154,30 +164,23 @@ class Publications:
                     raise _refused(track, why or _no_answer(error)) from None
 
     async def _look_after(self, published: _Published, looked: asyncio.Event) -> None:
+        playout = published.playout
         try:
-            if await self._is_lost(published.publication) and published.stands:
-                await self._restore(published)
+            if published.publication is not None:
+                if not await self._is_lost(published.publication):
+                    return
+                _log.warning(
+                    "livekit: track %r was lost: it is published again", playout.track.name
+                )
+                published.publication = None
+            published.publication = again = await self._publish(playout.track, published.source)
+            playout.expect(self._audience(again))
+        except Exception as error:  # noqa: BLE001  (whatever the SDK raises: nobody is above)
+            if not self._line.gone.done():  # else it is the room that is over, which is told
+                why = str(error) if isinstance(error, RoomError) else type(error).__name__
+                playout.take_away(f"was lost with the connection, and is not back: {why}")
         finally:
             looked.set()
-
-    async def _restore(self, published: _Published) -> None:
-        playout = published.playout
-        _log.warning("livekit: track %r was lost: it is published again", playout.track.name)
-        published.stands = False
-        back = asyncio.Event()
-        playout.hold(back.wait)
-        try:
-            published.publication = await self._publish(playout.track, published.source)
-        except RoomError as error:
-            playout.take_away(f"was lost with the connection, and is not back: {error}")
-            return
-        finally:
-            back.set()
-        if playout in self._published:
-            published.stands = True
-            self.rights_changed()
-        else:
-            await self._unpublish(published.publication)
 
     async def _is_lost(self, publication: rtc.LocalTrackPublication) -> bool:
         """What the SDK has failed to publish again has no transceiver any more."""
@@ -194,14 +197,15 @@ class Publications:
 
     async def _ended(self, playout: Playout) -> None:
         published = self._published.pop(playout)
-        if published.stands:
+        published.look_no_more()
+        if not published.taken:  # else it is asked for already
             await self._take_back(published)
 
     async def _take_back(self, published: _Published) -> None:
-        line, losses = self._line, self._line.losses
-        if line.gone.done():
+        line, losses, publication = self._line, self._line.losses, published.publication
+        if line.gone.done() or publication is None:
             return
-        request = self._unpublish(published.publication)
+        request = self._unpublish(publication)
         try:
             await self._calls.run(request, self._options.close_timeout, gone=line.gone)
         except (ConnectionError, RoomError):
@@ -209,8 +213,7 @@ class Publications:
         except (UnpublishTrackError, TimeoutError) as error:
             if line.lost or line.losses != losses:
                 return  # it is carried on
-            name = published.publication.name
-            _log.warning("livekit: track %r was not unpublished: %s", name, error)
+            _log.warning("livekit: track %r was not unpublished: %s", publication.name, error)
 
     async def _unpublish(self, publication: rtc.LocalTrackPublication) -> None:
         """Once the connection is up. What is asked while it is lost, the SDK never answers, and it

@@ -55,6 +55,10 @@ class Roster:
         self._denied: set[str] = set()
         self._asked: dict[str, asyncio.TimerHandle] = {}
         """When a subscription that the server has not answered is told of, by sid."""
+        self._unanswered: set[str] = set()
+        """Those that were told of."""
+        self._answers = True
+        """Whether the server can answer: the connection is up."""
         self._ingests: dict[str, Ingest] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._broken: set[tuple[str, str]] = set()
@@ -83,7 +87,9 @@ class Roster:
 
     def on(self, name: Any, handler: Callable[..., None]) -> None:
         """Have a room event handled while the roster is open."""
+        self._room.on(name, self._guarded(name, handler))
 
+    def _guarded(self, name: Any, handler: Callable[..., None]) -> Callable[..., None]:
         def guarded(*arguments: Any) -> None:
             if self.closed:
                 return
@@ -94,15 +100,21 @@ class Roster:
                 text = f"livekit: the room's event {name} was not handled"
                 self._notices.tell(name, text, traceback=True)
 
-        self._room.on(name, guarded)
+        return guarded
 
     def tell(self, kind: EventKind, **fields: Any) -> None:
         self._sink.event(Event(kind=kind, received_ns=time.monotonic_ns(), **fields))
 
     def lost(self) -> None:
-        """The connection is: nothing is answered until it is back, and then `sync` asks again."""
+        """The connection is: nothing is answered until it is back."""
         self._expect_nothing()
         self.tell(EventKind.CONNECTION_LOST)
+
+    def back(self) -> None:
+        """The connection is: what was asked for meanwhile the SDK has forgotten."""
+        self._answers = True
+        self.tell(EventKind.CONNECTION_BACK)
+        self.sync()
 
     def sync(self) -> None:
         """Take up whoever and whatever is there: after joining, and after a reconnection."""
@@ -121,6 +133,7 @@ class Roster:
 
     async def end_tracks(self, reason: str) -> None:
         """End all inbound tracks; what they hold is passed on first."""
+        self._expect_nothing()
         for ingest in list(self._ingests.values()):
             self._end(ingest, reason)
         while self._endings:
@@ -188,21 +201,27 @@ class Roster:
     def _expect(self, track: TrackInfo, publisher: Participant) -> None:
         """What the publisher does not permit, say, is never answered, and taken up without another
         word once it is allowed."""
-        self._expect_no_more(track.sid)
+        if not self._answers or track.sid in self._asked or track.sid in self._unanswered:
+            return
         seconds = self._options.connect_timeout
         loop = asyncio.get_running_loop()
         why = (
             f"the server has not answered the subscription within {seconds:g} s; it does so once "
             "what keeps it from that (its publisher does not permit it, say) is over"
         )
-        refused = partial(self._refused, track, publisher, why)
-        self._asked[track.sid] = loop.call_later(seconds, refused)
+        late = self._guarded("subscription", partial(self._late, track, publisher, why))
+        self._asked[track.sid] = loop.call_later(seconds, late)
+
+    def _late(self, track: TrackInfo, publisher: Participant, why: str) -> None:
+        self._unanswered.add(track.sid)
+        self._refused(track, publisher, why)
 
     def _expect_no_more(self, sid: str) -> None:
         if timer := self._asked.pop(sid, None):
             timer.cancel()
 
     def _expect_nothing(self) -> None:
+        self._answers = False
         for sid in tuple(self._asked):
             self._expect_no_more(sid)
 
@@ -223,6 +242,7 @@ class Roster:
     def _forget(self, sid: str) -> TrackInfo | None:
         """The track is published no more."""
         self._denied.discard(sid)
+        self._unanswered.discard(sid)
         self._expect_no_more(sid)
         return self._published.pop(sid, None)
 
@@ -235,6 +255,7 @@ class Roster:
         track = track_of(publication, participant.identity)
         if track is None:
             return
+        self._unanswered.discard(track.sid)
         self._expect_no_more(track.sid)
         ingest = Ingest(self._sink, track, self._participant(participant), self._path)
         ingest.muted = publication.muted
