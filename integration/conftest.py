@@ -24,6 +24,7 @@ import pytest
 from integration.clients import tones
 from integration.clients.client import Client
 from integration.clients.relay import Relay
+from integration.turns import turn
 from ringroom.errors import StartupError
 from ringroom.testing import backends
 from ringroom.testing.backends import ComposeProject, ServerUnavailable
@@ -48,8 +49,14 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each four cores, for some judge sound as it is played; none: all in this process."""
-    return (os.cpu_count() or 1) // 4 * 2
+    """One for each two cores, but two at least: most wait for a server or a client."""
+    return max(2, (os.cpu_count() or 1) // 2)
+
+
+@pytest.fixture(autouse=True)
+def its_turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    with turn(alone=request.node.get_closest_marker("alone") is not None):
+        yield
 
 
 def unavailable(request: pytest.FixtureRequest, reason: str) -> NoReturn:

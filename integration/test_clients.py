@@ -16,6 +16,7 @@ TONES = {"a": 350.0, "b": 500.0, "c": 800.0, "d": 1250.0}
 LEVEL = 0.3 / 2**0.5  # RMS of what `opus` and the browser's tones send
 
 
+@pytest.mark.alone
 def test_the_browser_hears_four_tracks_of_the_go_client(
     go_client: Joins, browser: Joins, opus: Callable[..., str]
 ) -> None:
@@ -31,6 +32,7 @@ def test_the_browser_hears_four_tracks_of_the_go_client(
         assert heard["ann", name]["longest_gap"] < 0.1
 
 
+@pytest.mark.alone
 def test_the_go_client_hears_the_browser(browser: Joins, go_client: Joins) -> None:
     ann, ben = go_client("ann"), browser("ben")
     ben.publish("tone", source="tone", frequency=660, level=0.3)

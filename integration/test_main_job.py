@@ -97,6 +97,7 @@ def speak(transport: ringroom.Transport, samples: NDArray[np.float64], rate: int
     return thread
 
 
+@pytest.mark.alone
 def test_four_opus_tracks_come_back_from_two_workers(
     go_client: Joins, livekit_room: LiveKitRoom, opus: Callable[..., str]
 ) -> None:
@@ -121,6 +122,7 @@ def test_four_opus_tracks_come_back_from_two_workers(
         assert heard.longest_gap <= 0.1, name
 
 
+@pytest.mark.alone
 def test_microphone_camera_and_data_of_a_browser_come_back(
     browser: Joins, livekit_room: LiveKitRoom
 ) -> None:
@@ -148,6 +150,7 @@ def test_microphone_camera_and_data_of_a_browser_come_back(
         assert ben.wait_for_data(participant="pool", topic="re:greeting").endswith(b" hello")
 
 
+@pytest.mark.alone
 def test_work_in_the_workers_leaves_no_gap_in_what_the_application_says(
     go_client: Joins, livekit_room: LiveKitRoom, opus: Callable[..., str]
 ) -> None:
