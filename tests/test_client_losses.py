@@ -1,0 +1,110 @@
+"""What a transport says when its connection is lost, or its I/O process dies, for good."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+import ringroom
+from app_kit import (
+    NEVER_AGAIN,
+    PATIENCE,
+    Call,
+    check_law,
+    microphone,
+    opened,
+    same,
+    say,
+    sound,
+    take,
+    until,
+)
+from ringroom.errors import (
+    LostProcessError,
+    RoomError,
+)
+from ringroom.frames import EventKind
+from ringroom.testing import FakeRoom
+
+
+def test_a_connection_lost_for_good_raises(fake_room: FakeRoom) -> None:
+    with opened(fake_room, reconnect=NEVER_AGAIN) as transport:
+        receiver = transport.recv()
+        waiting = Call(next, receiver)
+        fake_room.break_connection()
+        with pytest.raises(RoomError, match="hung up") as lost:
+            waiting.result()
+        assert lost.value.reason == "disconnected"
+        with pytest.raises(RoomError, match="hung up"):
+            transport.send(sound(0.02))
+        with pytest.raises(RoomError, match="hung up"):
+            next(transport.recv())
+
+
+def test_a_lost_connection_comes_back(fake_room: FakeRoom) -> None:
+    mic = microphone(fake_room)
+    with opened(fake_room, kinds=("audio", "event")) as transport:
+        mic.wait_for_subscriber()
+        events = transport.recv(kinds=("event",), timeout=PATIENCE)
+        fake_room.lose_connection()
+        fake_room.restore_connection()
+        kinds = [next(events).kind]
+        while kinds[-1] is not EventKind.CONNECTION_BACK:
+            kinds.append(next(events).kind)
+        assert EventKind.CONNECTION_LOST in kinds
+        spoken = say(mic, 0.04)
+        assert same(take(transport.recv(kinds=("audio",), timeout=PATIENCE), 640), spoken)
+
+
+def test_a_killed_io_process(fake_room: FakeRoom) -> None:
+    shared = ringroom.IOProcess()
+    options = {"io": shared, "close_timeout": 60, "reconnect": NEVER_AGAIN}
+    with shared, opened(fake_room, **options) as transport:
+        calls: list[Call[Any]] = [
+            Call(next, transport.recv()),
+            Call(transport.send, sound(30.0)),
+        ]
+        until(lambda: transport.stats().sent.sent > 10)
+        calls.append(Call(transport.wait_playout))
+        until(lambda: len(transport._connection.session.listeners) >= 3)
+        assert shared.pid is not None
+        os.kill(shared.pid, signal.SIGKILL)
+        for call in calls:
+            with pytest.raises(
+                LostProcessError, match=r"the I/O process died \(killed by signal 9\)"
+            ):
+                call.result()
+        for again in (
+            lambda: next(transport.recv()),
+            lambda: transport.send(sound(0.02)),
+            lambda: transport.send(sound(0.02, track="new")),
+            transport.flush,
+            transport.wait_playout,
+        ):
+            with pytest.raises(LostProcessError):
+                again()
+        with pytest.raises(LostProcessError, match="gone"):
+            ringroom.transport("fake", room=fake_room, io=shared)
+        started = time.monotonic()
+        transport.close()
+        assert time.monotonic() - started < 30
+    check_law(transport)
+    assert transport.stats().sent.in_flight == 0
+    fake_room.wait_for_app_gone()
+
+
+def test_a_process_that_dies_before_it_connects(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_room.refuse_connects("timeout")
+    shared = ringroom.IOProcess()
+    with shared:
+        connecting = Call(ringroom.transport, "fake", room=fake_room, io=shared)
+        assert shared.pid is not None
+        os.kill(shared.pid, signal.SIGKILL)
+        with pytest.raises(LostProcessError):
+            connecting.result()

@@ -1,0 +1,183 @@
+"""What a transport receives: in which order, from whom, for whom, and until when."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ringroom
+from app_kit import (
+    PATIENCE,
+    RATE,
+    Call,
+    check_law,
+    microphone,
+    noise,
+    opened,
+    same,
+    say,
+    sound,
+    take,
+    until,
+)
+from ringroom.errors import (
+    BusyError,
+    ClosedError,
+    ConfigurationError,
+)
+from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.testing import FakeRoom
+
+
+def test_frames_come_in_order_and_whole(fake_room: FakeRoom) -> None:
+    mic = microphone(fake_room)
+    with opened(fake_room) as transport:
+        mic.wait_for_subscriber()
+        spoken = say(mic, 0.2)
+        receiver = transport.recv(timeout=PATIENCE)
+        frames = [next(receiver) for _ in range(10)]
+        assert b"".join(frame.data for frame in frames) == spoken.tobytes()
+        assert [frame.sequence for frame in frames] == list(range(10))
+        assert {frame.participant for frame in frames} == {"alice"}
+        assert all(frame.received_ns <= time.monotonic_ns() for frame in frames)
+        assert {frame.track.reply_name for frame in frames} == {"alice/mic"}
+
+
+def test_a_timeout_does_not_end_the_iteration(fake_room: FakeRoom) -> None:
+    mic = microphone(fake_room)
+    with opened(fake_room) as transport:
+        receiver = transport.recv(timeout=0.02)
+        for _ in range(3):
+            with pytest.raises(TimeoutError, match=r"nothing received within 0\.02 s"):
+                next(receiver)
+        mic.wait_for_subscriber()
+        spoken = say(mic, 0.02)
+        got = until(lambda: _or_none(receiver))
+        assert same(got.samples, spoken)
+
+
+def _or_none(receiver: Any) -> Any:
+    try:
+        return next(receiver)
+    except TimeoutError:
+        return None
+
+
+def test_narrowed_by_participants_and_kinds(fake_room: FakeRoom) -> None:
+    alice, bob = fake_room.join("alice"), fake_room.join("bob")
+    mics = [who.publish_audio(sample_rate=RATE) for who in (alice, bob)]
+    with opened(fake_room, kinds=("audio", "data")) as transport:
+        for seed, mic in enumerate(mics):
+            mic.wait_for_subscriber()
+            say(mic, 0.1, seed)
+        sounds = transport.recv(kinds=("audio",), participants=["bob"], timeout=PATIENCE)
+        words = transport.recv(kinds=("data",), participants=["alice"], timeout=PATIENCE)
+        assert same(take(sounds, 1_600), noise(0.1, 1))
+        bob.send_data(b"from bob")
+        alice.send_data(b"from alice", topic="t")
+        message = next(words)
+        assert isinstance(message, DataFrame)
+        assert (message.payload, message.topic, message.participant) == (
+            b"from alice",
+            "t",
+            "alice",
+        )
+        for wrong in (("video",), ("sound",), "audio"):
+            with pytest.raises(ConfigurationError, match="was opened with kinds="):
+                transport.recv(kinds=wrong)
+
+
+@pytest.mark.parametrize("io", ["thread", "process"])
+def test_only_the_participants_asked_for_are_subscribed(fake_room: FakeRoom, io: str) -> None:
+    mics = {name: microphone(fake_room, name) for name in ("alice", "bob", "carol")}
+    with opened(fake_room, participants=lambda who: who.identity < "b", io=io):
+        mics["alice"].wait_for_subscriber()
+        assert not mics["carol"].subscribers
+    with opened(fake_room, participants=["bob"], io="thread"):
+        mics["bob"].wait_for_subscriber()
+        assert not mics["alice"].subscribers
+
+
+def test_a_predicate_that_raises_refuses(fake_room: FakeRoom, caplog: Any) -> None:
+    mic = microphone(fake_room)
+    with opened(fake_room, participants=lambda who: who.identity == "friend" or 1 / 0):
+        late = microphone(fake_room, "late")
+        microphone(fake_room, "friend").wait_for_subscriber()
+        assert not mic.subscribers | late.subscribers
+    assert caplog.text.count("predicate raised for 'alice'") == 1
+    assert "predicate raised for 'late'" not in caplog.text, "once a minute"
+
+
+def test_two_receivers_of_a_kind_are_one_too_many(fake_room: FakeRoom) -> None:
+    with opened(fake_room, kinds=("audio", "data")) as transport:
+        first = transport.recv(kinds=("audio",))
+        with pytest.raises(BusyError, match="already receives audio"):
+            transport.recv()
+        transport.recv(kinds=("data",)).close()
+        first.close()
+        first.close()
+        second = transport.recv()
+        del second
+        gc.collect()
+        with pytest.raises(StopIteration):
+            next(first)
+        transport.recv().close()
+
+
+def test_an_exhausted_receiver_gives_its_kinds_back(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        receiver = transport.recv(timeout=PATIENCE)
+        fake_room.close_room()
+        assert list(receiver) == []
+        assert list(receiver) == []  # an iterator that has ended stays ended
+        assert list(transport.recv(timeout=PATIENCE)) == []
+        assert transport.ended == "room closed"
+
+
+def test_the_rooms_end_ends_the_loop_after_what_waits(fake_room: FakeRoom) -> None:
+    mic = microphone(fake_room)
+    with opened(fake_room, kinds=("audio", "data", "event")) as transport:
+        mic.wait_for_subscriber()
+        spoken = say(mic, 0.2)
+        fake_room.join("bob").send_data(b"last words")
+        fake_room.close_room("enough")
+        until(lambda: transport.ended)
+        items = list(transport.recv(timeout=PATIENCE))
+        sounds = [item.samples for item in items if isinstance(item, AudioFrame)]
+        assert same(np.concatenate(sounds), spoken)
+        assert [item.payload for item in items if isinstance(item, DataFrame)] == [b"last words"]
+        kinds = [item.kind for item in items if isinstance(item, ringroom.Event)]
+        assert EventKind.TRACK_ENDED in kinds
+        assert EventKind.DISCONNECTED in kinds
+    check_law(transport)
+
+
+def test_the_rooms_end_wakes_who_waits(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        waiting = Call(lambda: list(transport.recv()))
+        until(lambda: transport._connection.session._inboxes)
+        fake_room.close_room()
+        assert waiting.result() == []
+
+
+def test_an_echo_that_is_busy_when_the_room_ends_still_ends(fake_room: FakeRoom) -> None:
+    mic = microphone(fake_room)
+    with opened(fake_room) as transport:
+        mic.wait_for_subscriber()
+        say(mic, 0.2)
+        echoed = 0
+        for frame in transport.recv(timeout=PATIENCE):
+            if not echoed:
+                fake_room.close_room()
+                until(lambda: transport.ended)
+            transport.send(frame)
+            echoed += 1
+        assert echoed == 10
+        with pytest.raises(ClosedError, match="the room has ended: room closed"):
+            transport.send(sound(0.02))
+        with pytest.raises(ClosedError, match="the room has ended"):
+            transport.send_nowait(sound(0.02))

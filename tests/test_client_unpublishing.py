@@ -1,0 +1,155 @@
+"""A track is unpublished once it has played, or was refused; and who waits for it is told."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+import ringroom
+from app_kit import (
+    PATIENCE,
+    RATE,
+    Call,
+    check_law,
+    opened,
+    said,
+    sound,
+    until,
+)
+from ringroom.errors import (
+    BusyError,
+    ConfigurationError,
+    RoomError,
+)
+from ringroom.frames import EventKind
+from ringroom.testing import FakeRoom, sources
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("wait", ["unpublish", "wait_playout"])
+def test_who_waits_for_a_refused_track_is_told(fake_room: FakeRoom, wait: str, told: bool) -> None:
+    fake_room.refuse_publish()
+    with opened(fake_room, kinds=("event",)) as transport:
+        transport.send_nowait(sound(0.02))
+        if told:
+            failed = EventKind.PUBLISH_FAILED
+            assert any(event.kind is failed for event in transport.recv(timeout=PATIENCE))
+        with pytest.raises(RoomError, match="refuses the track"):
+            getattr(transport, wait)("audio", timeout=PATIENCE)
+        with pytest.raises(ConfigurationError, match="no track 'audio'"):
+            transport.unpublish()
+
+
+def test_leaving_tells_of_a_refused_track_once_the_others_have_played(fake_room: FakeRoom) -> None:
+    def stay() -> None:
+        with opened(fake_room) as transport, transport:
+            transport.send(sound(0.3, track="music"))
+            fake_room.refuse_publish()
+            transport.send_nowait(sound(0.02))
+
+    with pytest.raises(RoomError, match="refuses the track"):
+        stay()
+    assert said(fake_room, 0.3, "music") is not None
+
+
+@pytest.mark.parametrize("io", ["thread", "process"])
+def test_a_track_is_unpublished_once_it_has_played(fake_room: FakeRoom, io: str) -> None:
+    with opened(fake_room, io=io) as transport:
+        app = fake_room.wait_for_app()
+        transport.send(sound(0.3, track="music"))
+        transport.send(sound(0.02))
+        transport.unpublish("music", timeout=PATIENCE)
+        assert said(fake_room, 0.3, "music") is not None
+        until(lambda: list(app.tracks) == ["audio"])
+        transport.send(sound(0.1, 1, track="music"))  # the name is free again
+        fake_room.wait_for_track("music")
+        transport.wait_playout(timeout=PATIENCE)
+        with pytest.raises(
+            ConfigurationError, match=r"no track 'speech'; our tracks are \['audio', "
+        ):
+            transport.unpublish("speech")
+        check_law(transport)
+
+
+def test_the_default_track_and_pictures_are_unpublished(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        with pytest.raises(ConfigurationError, match=r"no track 'audio'; our tracks are \[\]"):
+            transport.unpublish()
+        transport.send(sound(0.02))
+        transport.send(sources.picture(1, 64, 48))
+        transport.unpublish("video", timeout=PATIENCE)
+        transport.unpublish(timeout=PATIENCE)
+        until(lambda: not fake_room.wait_for_app().tracks)
+
+
+def test_nobody_unpublishes_a_track_that_somebody_sends_on(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        sending = Call(transport.send, sound(30.0))
+        until(lambda: transport.stats().sent.sent > 3)
+        with pytest.raises(BusyError, match="somebody else sends on track 'audio'"):
+            transport.unpublish()
+        transport.flush()
+        sending.result()
+        transport.send(sound(1.0))
+        with pytest.raises(TimeoutError, match="the track has not ended"):
+            transport.unpublish(timeout=0.0)
+        until(lambda: not fake_room.wait_for_app().tracks)
+
+
+@contextlib.contextmanager
+def ending(room: FakeRoom, seconds: float, track: str = "audio") -> Iterator[ringroom.Transport]:
+    """A transport with a track that was unpublished and plays still."""
+    with opened(room) as transport:
+        transport.send(sound(seconds, track=track))
+        with pytest.raises(TimeoutError, match="the track has not ended"):
+            transport.unpublish(track, timeout=0.0)
+        yield transport
+
+
+def test_leaving_plays_out_a_track_that_is_ending(fake_room: FakeRoom) -> None:
+    with ending(fake_room, 0.8, "music") as transport, transport:
+        pass
+    assert said(fake_room, 0.8, "music") is not None
+
+
+@pytest.mark.parametrize("track", ["music", None])
+@pytest.mark.parametrize("wait", ["unpublish", "wait_playout"])
+def test_who_waits_waits_for_a_track_that_is_ending(
+    fake_room: FakeRoom, wait: str, track: str | None
+) -> None:
+    with ending(fake_room, 0.8, track or "audio") as transport:
+        assert transport.played(track) < 0.8
+        getattr(transport, wait)(track, timeout=PATIENCE)
+        assert said(fake_room, 0.8, track or "audio") is not None
+        if wait == "unpublish":
+            until(lambda: not fake_room.wait_for_app().tracks)
+            with pytest.raises(ConfigurationError, match="we publish no track"):
+                transport.unpublish(track)
+
+
+def test_a_flush_cuts_a_track_that_is_ending_and_its_successor(fake_room: FakeRoom) -> None:
+    with ending(fake_room, 2.0) as transport:
+        transport.send_nowait(sound(0.3, 1))
+        seconds = transport.flush(timeout=PATIENCE)
+        assert seconds + fake_room.heard().duration == pytest.approx(2.3, abs=0.03)
+        transport.wait_playout(timeout=PATIENCE)
+        check_law(transport)
+
+
+def test_unpublishing_again_ends_no_other_track(fake_room: FakeRoom) -> None:
+    with ending(fake_room, 0.3) as transport:
+        transport.send(sound(0.02, track="music"))
+        transport.unpublish(timeout=PATIENCE)
+        with pytest.raises(ConfigurationError, match=r"no track 'audio'; our tracks are \['music'"):
+            transport.unpublish()
+        until(lambda: list(fake_room.wait_for_app().tracks) == ["music"])
+
+
+def test_a_resampled_track_is_unpublished_with_its_end(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        transport.send(sound(0.1))  # the track's rate
+        transport.send(sound(0.5, rate=48_000))
+        transport.unpublish(timeout=PATIENCE)
+        assert len(said(fake_room, 0.6)) == pytest.approx(0.6 * RATE, abs=1)
