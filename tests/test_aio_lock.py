@@ -1,0 +1,98 @@
+"""The asyncio face holds the connection's lock wherever it touches the session."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from typing import Any
+
+import pytest
+
+import ringroom
+from aio_kit import soon, until
+from app_kit import (
+    microphone,
+    say,
+    sound,
+)
+from ringroom.connection import Connection
+from ringroom.frames import EventKind
+from ringroom.inbox import Inbox, Listeners
+from ringroom.outgoing import Outgoing
+from ringroom.session import Session
+from ringroom.testing import FakeRoom
+
+LOCKED = {
+    Session: (
+        "pump",
+        "notify",
+        "send",
+        "request",
+        "open_inbox",
+        "close_inbox",
+        "finish_lane",
+        "leave",
+        "restart",
+        "close",
+    ),
+    Outgoing: ("lane_for", "push_nowait", "push_unsent", "forget_unsent", "tail", "named", "find"),
+    Inbox: ("receive_nowait", "close"),
+    Listeners: ("add", "discard"),
+}
+
+
+def test_whatever_touches_the_session_has_the_lock(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receivers are collected, and the connection is closed, on other threads."""
+    connections: list[Connection] = []
+    without: set[str] = set()
+
+    def belongs(one: Any) -> bool:
+        # Others of earlier tests may be collected meanwhile.
+        sessions = [connection.session for connection in connections]
+        mine = [*sessions, *(session.listeners for session in sessions)]
+        return any(one is each for each in mine) or getattr(one, "_session", None) in sessions
+
+    def looking(name: str, method: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if belongs(arguments[0]) and not connections[0].lock._is_owned():  # type: ignore[attr-defined]
+                without.add(name)
+            return method(*arguments, **options)
+
+        return call
+
+    for owner, names in LOCKED.items():
+        for name in names:
+            monkeypatch.setattr(owner, name, looking(name, getattr(owner, name)))
+
+    async def main() -> None:
+        mic = microphone(fake_room)
+        transport = ringroom.aio.transport("fake", room=fake_room, kinds=("audio", "event"))
+        async with transport:
+            connections.append(transport._connection)
+            await asyncio.to_thread(mic.wait_for_subscriber)
+            events = transport.recv(kinds=("event",))
+            say(mic, 0.1)
+            receiver = transport.recv(kinds=("audio",))
+            await soon(anext(receiver))
+            sending = asyncio.create_task(transport.send(sound(3.0)))
+            await until(lambda: transport.stats().sent.sent > 10)
+            waiting = asyncio.create_task(transport.wait_playout())
+            await asyncio.sleep(0.01)
+            assert transport.played() >= 0
+            await soon(transport.flush())
+            await soon(asyncio.gather(sending, waiting))
+            await receiver.aclose()
+            os.kill(transport.io_pid or 0, signal.SIGKILL)
+            async for event in events:
+                if event.kind == EventKind.CONNECTION_BACK:
+                    break
+            del events
+            gc.collect()
+            await transport.send_data("after")
+
+    asyncio.run(main())
+    assert not without

@@ -1,0 +1,187 @@
+"""The asyncio face is opened: once, refused, cancelled or closed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import ringroom
+from aio_kit import cancelled, opened, soon, until
+from app_kit import (
+    PATIENCE,
+    descriptors,
+    sound,
+)
+from ringroom.errors import (
+    ClosedError,
+    ConfigurationError,
+    RoomError,
+)
+from ringroom.testing import FakeRoom
+
+
+def test_errors_come_before_anything_is_started(fake_room: FakeRoom) -> None:
+    before = descriptors(), threading.active_count()
+    with pytest.raises(ConfigurationError):
+        ringroom.aio.transport("fake", room=fake_room, kinds="audio")
+    with pytest.raises(ConfigurationError, match="livekit: URL is required"):
+        ringroom.aio.transport("livekit")
+    transport = ringroom.aio.transport("fake", room=fake_room)
+    for call in (transport.recv, transport.played):
+        with pytest.raises(ClosedError, match="not connected"):
+            call()
+    with pytest.raises(ClosedError, match="not connected"):
+        asyncio.run(transport.send(sound(0.02)))
+    with pytest.raises(ClosedError, match="not connected"):
+        assert transport.room
+    assert transport.ended is None
+    asyncio.run(transport.close())
+    del transport
+    gc.collect()
+    assert (descriptors(), threading.active_count()) == before
+
+
+def test_a_refused_connection(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        fake_room.refuse_connects()
+        with pytest.raises(RoomError) as refused:
+            await ringroom.aio.transport("fake", room=fake_room, io="thread").open()
+        assert refused.value.reason == "unauthorized"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.1])
+def test_cancelled_while_it_opens(fake_room: FakeRoom, delay: float) -> None:
+    async def main() -> None:
+        fake_room.refuse_connects("timeout")
+        transport = ringroom.aio.transport("fake", room=fake_room)
+        opening = asyncio.create_task(transport.open())
+        await asyncio.sleep(delay)
+        await cancelled(opening)
+        with pytest.raises(ClosedError):
+            transport.recv()
+
+    asyncio.run(main())
+
+
+class Minter:
+    """A token function that takes its time."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.gate = threading.Event()
+        self.error: Exception | None = None
+
+    def __call__(self) -> str:
+        self.asked.set()
+        assert self.gate.wait(60)
+        if self.error is not None:
+            raise self.error
+        return ""
+
+    async def opening(self, room: FakeRoom) -> tuple[ringroom.aio.Transport, asyncio.Task[Any]]:
+        """A transport on its way to be opened: a token is minted."""
+        transport = ringroom.aio.transport("fake", room=room, token=self)
+        opening = asyncio.create_task(transport.open())
+        await until(self.asked.is_set)
+        return transport, opening
+
+
+def ended(transport: ringroom.aio.Transport) -> bool:
+    return transport.io_pid is None and transport._connection.session.closed
+
+
+def test_closed_while_it_opens(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        minter = Minter()
+        transport, opening = await minter.opening(fake_room)
+        closing = [asyncio.create_task(transport.close()) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in closing)
+        minter.gate.set()
+        await soon(asyncio.gather(*closing))
+        assert ended(transport)
+        with pytest.raises(ClosedError, match="transport is closed"):
+            await soon(opening)
+
+    asyncio.run(main())
+
+
+def test_cancelled_twice_while_it_opens(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        minter = Minter()
+        transport, opening = await minter.opening(fake_room)
+        opening.cancel()
+        await asyncio.sleep(0.01)
+        assert not opening.done()
+        await cancelled(opening)
+        minter.gate.set()
+        await soon(transport.close())
+        assert ended(transport)
+
+    asyncio.run(main())
+
+
+def test_cancelled_when_it_has_just_opened(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        minter = Minter()
+        transport, opening = await minter.opening(fake_room)
+        minter.gate.set()
+        end = time.monotonic() + PATIENCE
+        while not transport._opened and time.monotonic() < end:
+            time.sleep(0.002)  # the loop must not learn of it yet
+        await cancelled(opening)
+        assert ended(transport)
+        assert transport._connection.session.ending is not None  # the room was left
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_ends_while_it_opens(fake_room: FakeRoom) -> None:
+    made: list[ringroom.aio.Transport] = []
+
+    async def main(minter: Minter) -> None:
+        made.append((await minter.opening(fake_room))[0])
+        # The thread goes on when the loop's end has cancelled all that is under way.
+        watching = asyncio.create_task(asyncio.sleep(3600))
+        watching.add_done_callback(lambda _: minter.gate.set())
+        await asyncio.sleep(0)
+
+    asyncio.run(main(Minter()))
+    assert ended(made[0])
+
+
+def test_cancelled_while_no_token_is_to_be_had(
+    fake_room: FakeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        minter = Minter()
+        minter.error = OSError("no token")
+        transport, opening = await minter.opening(fake_room)
+        opening.cancel()
+        await asyncio.sleep(0.01)
+        await cancelled(opening)
+        minter.gate.set()
+        await soon(transport.close())
+
+    asyncio.run(main())
+    gc.collect()
+    assert not caplog.records
+
+
+def test_opened_once(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            with pytest.raises(ClosedError, match="opens once"):
+                await transport.open()
+            assert transport.room == fake_room.name
+        with pytest.raises(ClosedError, match="opens once"):
+            await transport.open()
+
+    asyncio.run(main())

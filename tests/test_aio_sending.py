@@ -1,0 +1,177 @@
+"""The asyncio face sends: waits for the playout, flushes and unpublishes, cancelled or not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+import ringroom
+from aio_kit import cancelled, opened, readers, soon, until
+from app_kit import (
+    RATE,
+    noise,
+    same,
+    sound,
+)
+from ringroom.errors import (
+    ConfigurationError,
+    FrameError,
+    RoomError,
+)
+from ringroom.frames import AudioFrame
+from ringroom.processes.children import IOHost
+from ringroom.providers.fake.connection import FakeProvider
+from ringroom.testing import FakeRoom, VirtualClock
+
+
+def test_a_track_is_unpublished_once_it_has_played(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            with pytest.raises(ConfigurationError, match="we publish no track 'audio'"):
+                await transport.unpublish()
+            await soon(transport.send(sound(0.2)))
+            ending = asyncio.create_task(transport.unpublish())
+            await asyncio.sleep(0)
+            await cancelled(ending)  # the track ends all the same, and another of its name begins
+            await soon(transport.send(sound(0.1, 1)))
+            await soon(transport.unpublish())
+            await until(lambda: not fake_room.wait_for_app().tracks)
+            assert len(fake_room.heard().samples) == pytest.approx(0.3 * RATE, abs=1)
+
+    asyncio.run(main())
+
+
+def test_leaving_plays_out_a_track_that_is_ending(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with ringroom.aio.transport("fake", room=fake_room, io="thread") as transport:
+            await soon(transport.send(sound(0.8)))
+            ending = asyncio.create_task(transport.unpublish())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await soon(ending)
+        assert len(fake_room.heard().samples) == pytest.approx(0.8 * RATE, abs=1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wait", ["unpublish", "wait_playout"])
+def test_who_waits_for_a_refused_track_is_told(fake_room: FakeRoom, wait: str) -> None:
+    async def main() -> None:
+        fake_room.refuse_publish()
+        async with opened(fake_room) as transport:
+            with transport._connection.lock:  # as a send leaves it that was cancelled
+                assert transport._lane_for(sound(0.02), None) is not None
+            with pytest.raises(RoomError, match="refuses the track"):
+                await soon(getattr(transport, wait)())
+
+    asyncio.run(main())
+
+
+def test_cancelled_sending_keeps_what_was_taken(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            sending = asyncio.create_task(transport.send(sound(20.0)))
+            await until(lambda: transport.stats().sent.sent > 10)
+            await asyncio.sleep(0)
+            listeners = len(transport._connection.session.listeners)
+            await cancelled(sending)
+            assert len(transport._connection.session.listeners) == listeners - 1
+            taken = transport.stats().sent.sent
+            flushed = await soon(transport.flush())
+            assert flushed + fake_room.heard().duration == pytest.approx(taken / 10, abs=0.03)
+            await soon(transport.send(sound(0.1, 9)))
+            waiting = asyncio.create_task(transport.wait_playout())
+            await asyncio.sleep(0.01)
+            before = readers()
+            await cancelled(waiting)
+            assert readers() <= before
+            await soon(transport.wait_playout())
+            await until(lambda: same(fake_room.heard().samples[-1_600:], noise(0.1, 9)))
+            flushing = asyncio.create_task(transport.flush())
+            flushing.cancel()
+            await asyncio.wait([flushing])
+            assert await soon(transport.flush()) == 0.0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("given_up", [0, 1, 2])
+def test_a_send_goes_on_whoever_waits_for_the_same_track(given_up: int) -> None:
+    async def send(io: IOHost, others: int, given_up: int) -> float:
+        """How long a send takes while others wait for what it sends."""
+        async with ringroom.aio.transport("fake", room=room, io=io) as transport:
+            began = clock.now()
+            sending = asyncio.create_task(transport.send(sound(6.0)))
+            await asyncio.sleep(0.5)
+            waiting = [asyncio.create_task(transport.wait_playout()) for _ in range(others)]
+            await asyncio.sleep(0.5)
+            for task in waiting[:given_up]:
+                await cancelled(task)
+            await asyncio.wait_for(sending, 60)
+            took = clock.now() - began
+            assert not any(task.done() for task in waiting[given_up:])
+            for task in waiting[given_up:]:
+                await asyncio.wait_for(task, 60)
+                assert clock.now() - began == pytest.approx(6.0, abs=0.3)
+        return took
+
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        alone = clock.run(send(clock.io, 0, 0))
+        assert clock.run(send(clock.io, 2, given_up)) == pytest.approx(alone, abs=0.01)
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            session = transport._connection.session
+            await transport.send(sound(0.3))
+            waiting = asyncio.create_task(transport.wait_playout())
+            await until(lambda: session.unanswered)
+            await cancelled(waiting)
+            await soon(transport.wait_playout())
+            await until(lambda: not session.unanswered)
+            assert not session.replies
+
+    asyncio.run(main())
+
+
+def test_a_flush_reaches_who_waits_for_the_track(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, publish = threading.Event(), FakeProvider.publish
+
+    async def late(provider: FakeProvider, *arguments: Any) -> Any:
+        await asyncio.to_thread(gate.wait, 60)
+        return await publish(provider, *arguments)
+
+    monkeypatch.setattr(FakeProvider, "publish", late)
+
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            sending = asyncio.create_task(transport.send(sound(1.0)))
+            await asyncio.sleep(0)
+            flushing = asyncio.create_task(transport.flush())
+            await asyncio.sleep(0)
+            gate.set()
+            assert await soon(flushing) == pytest.approx(1.0)
+            await soon(sending)
+            assert transport.stats().sent.sent == 0
+
+    asyncio.run(main())
+
+
+def test_what_the_resampler_holds_and_what_was_played(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            await transport.send(sound(0.02))
+            await transport.send(AudioFrame(noise(0.1, rate=48_000), 48_000))
+            await soon(transport.wait_playout())
+            await until(lambda: fake_room.heard().duration == pytest.approx(0.12, abs=0.0002))
+            assert transport.played() == pytest.approx(0.12, abs=0.011)
+            with pytest.raises(FrameError, match="cannot send a bytes"):
+                await transport.send(b"\0\0")  # type: ignore[arg-type]
+
+    asyncio.run(main())
