@@ -1,0 +1,97 @@
+"""A pool's options, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import processors_kit as kit
+from app_kit import (
+    sound,
+)
+from ringroom.errors import (
+    ClosedError,
+    ConfigurationError,
+)
+from ringroom.pool import Pool, PoolOptions
+from ringroom.testing import FakeRoom, leaks
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"workers": 0}, "workers is 0, expected 1 to 256"),
+        ({"workers": 300}, "workers is 300"),
+        ({"workers": True}, "whole number"),
+        ({"workers": "2"}, "whole number"),
+        ({"spares": -1}, "spares is -1, expected 0 to 256"),
+        ({"restarts": 1.5}, r"restarts is 1\.5, expected a whole number"),
+        ({"restart_window": "1"}, "restart_window is '1', expected a number from 0 to 86400"),
+        ({"restart_window": float("nan")}, "restart_window is nan, expected 0 to 86400"),
+        ({"stuck_after": 0.01}, r"stuck_after is 0\.01, expected 0\.05 to 86400"),
+        ({"stuck_after": True}, "stuck_after is True, expected a number"),
+        ({"restart_stuck": 1, "stuck_after": 1}, "restart_stuck is 1, expected True or False"),
+        ({"standby": 0}, "standby is 0, expected True or False"),
+        ({"restart_stuck": True}, "goes with stuck_after"),
+        ({"route": "random"}, "route is 'random'"),
+        ({"mode": "fast"}, "mode is 'fast'"),
+        ({"start_timeout": -1}, "start_timeout"),
+        ({"drain_timeout": "1"}, "drain_timeout"),
+        ({"on_event": 3}, "on_event is 3, expected a function of an Event"),
+        ({"on_error": 3}, "on_error is 3, expected a function of a Problem"),
+        ({"wrokers": 1}, "unknown option wrokers"),
+        ({"kinds": "audio"}, "expected a tuple"),
+        ({"kinds": "audio", "on_event": print}, "expected a tuple"),
+        ({"kinds": 3, "on_event": print}, "expected a tuple"),
+        ({"io": "fork"}, "io is 'fork'"),
+    ],
+)
+def test_a_wrong_option_is_refused(options: dict[str, Any], says: str) -> None:
+    with (
+        leaks.nothing_left_behind(grace=0.0),
+        pytest.raises(ConfigurationError, match=says),
+    ):
+        Pool(kit.echo, "fake", room="nowhere", **options)
+
+
+@pytest.mark.parametrize("processor", [3, None, "echo", int])
+def test_what_is_no_processor(processor: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"expected a function|derive from it"):
+        Pool(processor, "fake", room="nowhere")
+
+
+def test_what_cannot_travel_is_refused_before_anything_starts() -> None:
+    numbers = (number for number in range(3))
+    with leaks.nothing_left_behind(grace=0.0):
+        with pytest.raises(ConfigurationError, match="the processor cannot be sent"):
+            Pool(lambda frame: next(numbers) or frame, "fake", room="nowhere")
+        with pytest.raises(ConfigurationError, match="participants= cannot be sent"):
+            Pool(kit.echo, "fake", room="nowhere", participants=lambda who: next(numbers))
+
+
+def test_a_pool_that_does_not_run() -> None:
+    pool = Pool(kit.echo, "fake", room="nowhere")
+    for call in (pool.wait, pool.played, lambda: pool.send(sound(0.02)), lambda: pool.room):
+        with pytest.raises(ClosedError, match=r"does not run|not connected"):
+            call()
+    assert pool.ended is None
+    pool.close()
+    pool.close()
+    with pytest.raises(ClosedError, match="a pool runs once"):
+        pool.__enter__()
+    assert PoolOptions().workers == 2
+
+
+def test_a_forgotten_pool_says_so(fake_room: FakeRoom) -> None:
+    pool: Any = Pool(kit.echo, "fake", room=fake_room, io="thread", workers=1)
+    pool.options.__class__  # noqa: B018
+    del pool  # never started: nothing to say
+    chosen = Pool(kit.Echo(), "fake", room=fake_room, mode="live")
+    assert chosen.options.mode == "live"
+
+
+def test_a_mode_leaves_the_processor_as_it_is() -> None:
+    mine = kit.Echo()
+    Pool(mine, "fake", room="nowhere", mode="live")
+    assert mine.mode == "speech"

@@ -1,0 +1,186 @@
+"""What a pool's processor may be, and what it is told of tracks and events."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import processors_kit as kit
+import ringroom
+from app_kit import (
+    PATIENCE,
+    RATE,
+    check_law,
+    microphone,
+    same,
+    say,
+    until,
+)
+from pool_kit import heard, running, told
+from ringroom.errors import (
+    ConfigurationError,
+)
+from ringroom.frames import AudioFrame, Event, EventKind
+from ringroom.pool import Pool
+from ringroom.testing import FakeRoom, sources
+
+# What a processor may be.
+
+
+@pytest.mark.once
+def test_a_function_a_lambda_a_class_and_an_instance(fake_room: FakeRoom) -> None:
+    factor = 2.0
+    processors = {
+        "function": (kit.quieter, 0.5),
+        "lambda": (lambda frame: frame.gain(factor), 2.0),
+        "instance": (
+            ringroom.chain(kit.Echo(), functools.partial(AudioFrame.gain, factor=0.5)),
+            0.5,
+        ),
+    }
+    mic = microphone(fake_room)
+    for name, (processor, gain) in processors.items():
+        with running(fake_room, processor, identity=name):
+            mic.wait_for_subscriber(name)
+            spoken = say(mic, 0.1)
+            recording = fake_room.wait_for_audio("alice/mic", 0.1, app=name, timeout=10)
+            expected = AudioFrame(spoken, RATE).gain(gain).samples
+            assert same(recording.samples, expected), name
+
+
+def test_with_everything_in_processes(fake_room: FakeRoom) -> None:
+    mic = microphone(fake_room)
+    with running(fake_room, kit.quieter, io="process", workers=2) as pool:
+        mic.wait_for_subscriber()
+        spoken = say(mic, 0.2)
+        expected = AudioFrame(spoken, RATE).gain(0.5).samples
+        assert same(heard(fake_room, "alice/mic", 0.2), expected)
+        check_law(pool)
+        pool.drain()
+    check_law(pool)
+    stats = pool.stats()
+    assert stats.received.sent == stats.received.done == 10
+    assert stats.sent.sent == stats.sent.done == 10
+
+
+def test_a_chain_in_order_and_its_close(fake_room: FakeRoom) -> None:
+    mic = microphone(fake_room)
+    chained = ringroom.chain(kit.Add("p", 10), kit.Add("q", 3))
+    with running(fake_room, chained) as pool:
+        mic.wait_for_subscriber()
+        mic.speak(np.full(320, 5, np.int16), realtime=False)
+        assert set(heard(fake_room, "alice/mic", 0.02).ravel()) == {(5 * 2 + 10) * 2 + 3}
+        mic.unpublish()
+        last = heard(fake_room, "alice/mic", 0.06)[320:].ravel()
+        # What p says at the end passes through q; what q says does not.
+        assert list(dict.fromkeys(last)) == [10 * 2 + 3, 3]
+        pool.drain()
+    names = told(fake_room, "order", 6)
+    assert names == ["open p", "open q", "close p", "close q", "stop p", "stop q"]
+
+
+def test_chains_take_what_the_first_wants() -> None:
+    chained = ringroom.chain(kit.Video, kit.echo)
+    assert (tuple(chained.kinds), chained.mode) == (("video",), "live")
+    assert ringroom.chain(kit.echo, kit.Echo).mode == "speech"
+    with pytest.raises(ConfigurationError, match="no processors"):
+        ringroom.chain()
+    assert not chained.wants_events
+    assert ringroom.chain(kit.echo, kit.Events).wants_events
+
+
+def test_pictures(fake_room: FakeRoom) -> None:
+    camera = fake_room.join("alice").publish_video(width=64, height=64)
+    mic = fake_room.join("bob").publish_audio()
+    with running(fake_room, kit.Video):
+        camera.wait_for_subscriber()
+        for side in (64, 640):
+            picture = sources.picture(1, side, side)
+            camera.show(picture)
+        footage = fake_room.wait_for_video("alice/camera", 2)
+        assert same(footage.frames[1].data, 255 - picture.data)
+        assert not mic.subscribers
+
+
+# Tracks and their life.
+
+
+def test_open_and_close_for_each_track(fake_room: FakeRoom) -> None:
+    with running(fake_room, kit.Teller) as pool:
+        mics = {name: microphone(fake_room, name) for name in ("alice", "bob")}
+        for number, mic in enumerate(mics.values(), 2):
+            mic.wait_for_subscriber()
+            say(mic, number * 0.02)
+        told(fake_room, "life", 2)
+        mics["alice"].unpublish()
+        assert "close alice/mic 2" in told(fake_room, "life", 3)
+        again = fake_room.join("carol").publish_audio("mic", sample_rate=RATE)
+        again.wait_for_subscriber()
+        told(fake_room, "life", 4)
+        pool.drain()
+    life = told(fake_room, "life", 7)
+    assert set(life[4:6]) == {"close bob/mic 3", "close carol/mic 0"}
+    assert life[6] == "stop 0"
+    assert set(life[:2]) == {"open alice/mic 0", "open bob/mic 0"}
+
+
+def test_a_track_that_returns_at_once_is_heard_again(fake_room: FakeRoom) -> None:
+    alice = fake_room.join("alice")
+    with running(fake_room, kit.Echo):
+        total = 0.0
+        for _ in range(2):
+            mic = alice.publish_audio("mic", sample_rate=RATE)
+            mic.wait_for_subscriber()
+            for seconds in (0.3, 0.04, 0.04, 0.04):
+                say(mic, seconds)
+                total += seconds
+                if total > 0.5:  # the track that returned goes on
+                    fake_room.wait_for_audio("alice/mic", total, timeout=10)
+            mic.unpublish()
+        until(lambda: not fake_room.application.tracks)
+
+
+def test_events_reach_the_processor_and_the_application(fake_room: FakeRoom) -> None:
+    seen: list[Event] = []
+    with running(fake_room, kit.Events, on_event=seen.append):
+        fake_room.join("alice")
+        fake_room.remove("alice")
+        until(lambda: any(event.kind is EventKind.PARTICIPANT_LEFT for event in seen))
+        assert "participant_joined alice" in told(fake_room, "event", 3)
+    with running(fake_room, kit.Echo, on_event=seen.append, kinds=("audio",), identity="other"):
+        seen.clear()
+        fake_room.join("bob")
+        until(lambda: any(event.kind is EventKind.PARTICIPANT_JOINED for event in seen))
+
+
+def test_a_callback_that_raises_is_logged(fake_room: FakeRoom, caplog: Any) -> None:
+    calls: list[Event] = []
+
+    def broken(event: Event) -> None:
+        calls.append(event)
+        raise KeyError("callback")
+
+    with running(fake_room, kit.echo, on_event=broken):
+        fake_room.join("alice")
+        until(lambda: len(calls) >= 2)
+    assert "a callback of the pool raised" in caplog.text
+
+
+def test_a_callback_may_close_the_pool(fake_room: FakeRoom) -> None:
+    pools: list[Pool] = []
+    with running(
+        fake_room, kit.echo, on_event=lambda event: pools and event.participant and pools[0].close()
+    ) as pool:
+        pools.append(pool)
+        fake_room.join("alice")
+        assert pool.wait(PATIENCE)
+
+
+def test_a_worker_loads_neither_the_sdk_nor_asyncio(fake_room: FakeRoom) -> None:
+    alice = fake_room.join("alice")
+    with running(fake_room, kit.Imports, io="process"):
+        alice.send_data(b"?")
+        assert told(fake_room, "imports") == [""]
