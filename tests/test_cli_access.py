@@ -1,0 +1,131 @@
+"""The command line's tokens and secrets: where they come from, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import cli_kit
+from cli_kit import SECRET, claims, refused
+from ringroom.cli import _parser, access, main
+from ringroom.errors import ConfigurationError
+
+no_environment = cli_kit.no_environment
+
+
+def test_a_token_from_the_environment_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
+    assert main(["token", "--room", "r", "--identity", "ann", "--ttl", "60", "--name", "A"]) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    found = claims(out)
+    assert found["sub"] == "ann"
+    assert found["iss"] == "key"
+    assert found["name"] == "A"
+    assert found["video"]["room"] == "r"  # type: ignore[index]
+    assert 0 < found["exp"] - found["nbf"] <= 61  # type: ignore[operator]
+
+
+def test_a_secret_as_an_option_works_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["token", "--room", "r", "--identity", "ann", "--key", "key", "--secret", SECRET]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert claims(out)["sub"] == "ann"
+    assert "--secret shows in the process list" in err
+    assert SECRET not in err
+
+
+def test_key_and_secret_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, secret = tmp_path / "key", tmp_path / "secret"
+    key.write_text("key\n")
+    secret.write_text(SECRET + "\n")
+    files = ["--key-file", str(key), "--secret-file", str(secret)]
+    assert main(["token", "--room", "r", "--identity", "ann", *files]) == 0
+    out, err = capsys.readouterr()
+    assert claims(out)["iss"] == "key"
+    assert not err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--identity", "\udcff", "--room", "r"), "token's identity is not valid Unicode"),
+        (("--identity", "i", "--room", "r" * 257), "token's room has 257 bytes"),
+        (("--identity", "i", "--room", ""), "token's room is empty"),
+        (("--identity", "i", "--room", "r", "--name", "\udcff"), "token's name is not valid"),
+    ],
+)
+def test_tokens_that_no_server_takes_are_not_minted(
+    words: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
+    assert message in refused(capsys, "token", *words)
+
+
+def test_keys_that_are_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = ["token", "--room", "r", "--identity", "ann"]
+    assert "no API key" in refused(capsys, *words)
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    assert "no API secret" in refused(capsys, *words)
+    missing = str(tmp_path / "missing")
+    assert "No such file" in refused(capsys, *words, "--secret-file", missing)
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    assert "empty" in refused(capsys, *words, "--secret-file", str(empty))
+    noise = tmp_path / "noise"
+    noise.write_bytes(b"\xff\xfe")
+    assert refused(capsys, *words, "--secret-file", str(noise)) == f"{noise}: not a text"
+
+
+def run_arguments(*words: str) -> access.argparse.Namespace:
+    return _parser().parse_args(["run", "app:echo", *words])
+
+
+def test_where_the_token_comes_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert access.token(run_arguments()) == ""
+    monkeypatch.setenv("LIVEKIT_TOKEN", "from-environment")
+    assert access.token(run_arguments()) == "from-environment"
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+    assert access.token(run_arguments("--token-file", str(file))) == "from-file"
+    assert not capsys.readouterr().err
+    assert access.token(run_arguments("--token", "given")) == "given"
+    assert "--token shows in the process list" in capsys.readouterr().err
+    assert "LIVEKIT_TOKEN" not in os.environ, "the processes that are started inherit it"
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
+    minter = access.token(run_arguments("--room", "r", "--identity", "me"))
+    assert callable(minter)
+    assert claims(minter())["sub"] == "me"
+
+
+def test_access_that_contradicts_itself(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("t")
+    for words, message in (
+        (("--token", "t", "--token-file", str(file)), "give one of them"),
+        (("--token-file", str(file), "--key", "k"), "one or the other"),
+        (("--token-file", str(file), "--identity", "me"), "--identity"),
+        (("--key", "k", "--secret", "s"), "--room is required"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            access.token(run_arguments(*words))
+
+
+def test_the_url_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_URL", "ws://here")
+    assert access.url(run_arguments()) == "ws://here"
+    assert access.url(run_arguments("--url", "ws://there")) == "ws://there"
