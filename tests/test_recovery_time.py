@@ -1,0 +1,110 @@
+"""The I/O process of a plain transport dies, in virtual time: outages of minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import ringroom
+from app_kit import RATE, sound
+from recovery_kit import settled, until_kind
+from ringroom.errors import RoomError, WouldBlock
+from ringroom.testing import FakeRoom
+from ringroom.testing.virtual import VirtualClock
+
+
+def test_a_track_that_does_not_come_again_has_ended() -> None:
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        ann = room.join("ann")
+        mic = ann.publish_audio(sample_rate=RATE)
+        options: Any = {"kinds": ("audio", "event"), "io": clock.io}
+        with ringroom.transport("fake", room=room, **options) as transport:
+            mic.tone(seconds=0.1)
+            taken = transport.recv(timeout=60)
+            until_kind(taken, "track_started")
+            with room.faults.hanging_connect():
+                clock.kill("ringroom-io")
+                until_kind(taken, "connection_lost")
+                ann.leave()
+            until_kind(taken, "connection_back")
+            joined = clock.now()
+            until_kind(taken, "track_ended")
+            assert clock.now() - joined == pytest.approx(5.0, abs=0.1)
+        settled(transport)
+
+
+@pytest.fixture
+def clock() -> Iterator[VirtualClock]:
+    with VirtualClock() as clock:
+        yield clock
+
+
+@pytest.fixture
+def room(clock: VirtualClock) -> Iterator[FakeRoom]:
+    with FakeRoom(clock=clock) as room:
+        yield room
+
+
+def opened_at(clock: VirtualClock, room: FakeRoom, **options: Any) -> ringroom.Transport:
+    return ringroom.transport("fake", room=room, io=clock.io, kinds=("event",), **options)
+
+
+@pytest.mark.parametrize("reason", ["refused", "no answer"])
+def test_who_sends_waits_while_nobody_is_let_in(
+    clock: VirtualClock, room: FakeRoom, reason: str
+) -> None:
+    """Try after try fails: nothing that is accepted meanwhile is lost, and nobody gets an error."""
+    with opened_at(clock, room, connect_timeout=1.0) as transport:
+        events = transport.recv(timeout=600)
+        transport.send(sound(0.5))
+        transport.send(sound(0.1, track="live"), publish=ringroom.PublishOptions(mode="live"))
+        clock.sleep(1.0)
+        fault = room.faults.connects_refused("unreachable") if reason == "refused" else None
+        with fault or room.faults.hanging_connect():
+            clock.kill("ringroom-io")
+            until_kind(events, "connection_lost")
+            calls = [clock.start_thread("says", lambda: transport.send(sound(1.0)))]
+            new = sound(0.3, track="new")
+            calls.append(clock.start_thread("begins", lambda: transport.send(new)))
+            calls.append(clock.start_thread("tells", lambda: transport.send_data(b"x", topic="t")))
+            with pytest.raises(WouldBlock, match="joined again"):
+                transport.send_nowait(sound(0.1, track="newer"))
+            transport.send_nowait(sound(0.1, track="live"))  # never waits
+            assert transport.flush("live") == 0.0
+            transport.wait_playout("live", timeout=1.0)
+            clock.sleep(60.0)
+            assert transport.ended is None
+        until_kind(events, "connection_back")
+        for call in calls:
+            call.join(60)
+        transport.wait_playout(timeout=60)
+        assert room.heard("audio").duration == pytest.approx(1.5)
+        assert room.heard("new").duration == pytest.approx(0.3)
+        assert [message.payload for message in room.wait_for_data("t", 1)] == [b"x"]
+        assert transport.played("audio") == pytest.approx(1.5, abs=0.03)
+    counts = settled(transport).sent
+    assert (counts.sent, counts.done) == (21, 20)  # one piece on the live track
+
+
+@pytest.mark.parametrize("seconds", [60.0, 300.0])
+def test_the_deadline_is_that_of_the_outage(
+    clock: VirtualClock, room: FakeRoom, seconds: float
+) -> None:
+    with opened_at(clock, room, connect_timeout=10.0) as transport:
+        events = transport.recv(timeout=600)
+        with room.faults.hanging_connect():
+            clock.kill("ringroom-io")
+            until_kind(events, "connection_lost")
+            lost = clock.now()
+            if seconds == 60.0:
+                clock.sleep(seconds)
+            else:
+                with pytest.raises(RoomError, match="did not answer") as given_up:
+                    next(events)
+                assert given_up.value.reason == "timeout"
+                assert clock.now() - lost == pytest.approx(120.0, abs=15.0)
+        if seconds == 60.0:
+            until_kind(events, "connection_back")
+    settled(transport)
