@@ -1,0 +1,156 @@
+"""Recordings that are cut or damaged lose only what lies behind that; and what is no recording."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ringroom
+import ringroom.lanes.records
+from recording_kit import a_call, content, recorded
+from ringroom import AudioFrame, ConfigurationError, Recorder
+from ringroom.recording import Reader
+from ringroom.recording import recorder as recorder_module
+
+# Cuts.
+
+
+@pytest.mark.once
+def test_a_file_cut_at_any_byte_is_read_up_to_the_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "CHUNK_BYTES", 300)  # several chunks
+    items = a_call(2)
+    raw = recorded(tmp_path / "whole.mcap", items).read_bytes()
+    expected = [content(item) for item in items]
+    # Where each record ends: behind it, the item must be there.
+    ends, at = [], 0
+    for item in items:
+        head, body = ringroom.lanes.records.encode(
+            item, (getattr(item, "sequence", 0), item.received_ns)
+        )
+        at = raw.index(head + bytes(body), at) + len(head) + len(body)
+        ends.append(at)
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(raw)
+    for length in reversed(range(len(raw))):
+        os.truncate(cut, length)
+        reader = Reader(cut)
+        got = [content(item) for item in reader]
+        assert got == expected[: sum(end <= length for end in ends)], length
+        assert reader.cut, length
+
+
+@given(position=st.floats(0, 1, exclude_max=True), value=st.integers(1, 255), data=st.data())
+@settings(deadline=None, max_examples=150)
+def test_damage_never_makes_up_an_item(position: float, value: int, data: st.DataObject) -> None:
+    items = a_call()
+    with tempfile.TemporaryDirectory() as folder:
+        path = recorded(Path(folder) / "call.mcap", items)
+        raw = bytearray(path.read_bytes())
+        raw[int(position * len(raw))] ^= value
+        path.write_bytes(raw)
+        expected = [content(item) for item in items]
+        try:
+            got = [content(item) for item in Reader(path)]
+        except ConfigurationError:
+            return  # the damage made it the file of somebody else
+        assert got == expected[: len(got)]
+
+
+def test_a_tail_of_zeros_is_a_cut(tmp_path: Path) -> None:
+    """As a file system leaves it when the power fails."""
+    path = recorded(tmp_path / "call.mcap", a_call())
+    raw = path.read_bytes()
+    path.write_bytes(raw[: len(raw) // 2] + bytes(5_000))
+    reader = Reader(path)
+    assert all(content(item) for item in reader)
+    assert "damaged" in reader.cut or "cut off" in reader.cut
+
+
+KILLED = """
+import sys, time
+import numpy as np
+from ringroom import AudioFrame, Recorder
+recorder = Recorder(sys.argv[1])
+for number in range(100_000):
+    recorder.add(AudioFrame(np.full((320, 1), number % 30_000, np.int16), 16_000))
+    if recorder.recorded:
+        print("some", flush=True)
+    time.sleep(0.001)
+"""
+
+
+def test_a_killed_writer_leaves_a_file_that_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "killed.mcap"
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"some\n"
+        time.sleep(0.3)
+        os.kill(process.pid, signal.SIGKILL)
+    reader = Reader(path)
+    numbers = [int(frame.samples[0, 0]) for frame in reader if isinstance(frame, AudioFrame)]
+    assert len(numbers) > 50
+    assert numbers == list(range(len(numbers)))
+    assert "cut off at byte" in reader.cut
+
+
+# What is no recording.
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.mcap: cannot be read \(No such file"):
+        Reader(tmp_path / "none.mcap")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Reader(tmp_path)
+    (tmp_path / "song.wav").write_bytes(b"RIFF....WAVEfmt ")
+    with pytest.raises(ConfigurationError, match=r"song\.wav: is not an MCAP file"):
+        Reader(tmp_path / "song.wav")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("ros1", "no recording of ringroom: its channel '/imu' holds 'ros1'"),
+        ("ringroom.record.v9", "this version reads ringroom.record.v1"),
+    ],
+)
+def test_an_mcap_file_of_others(tmp_path: Path, encoding: str, message: str) -> None:
+    from mcap.writer import CompressionType, Writer
+
+    path = tmp_path / "other.mcap"
+    for compression in CompressionType:
+        with path.open("wb") as stream:
+            writer = Writer(stream, compression=compression)
+            writer.start()
+            channel = writer.register_channel("/imu", encoding, 0)
+            writer.add_message(channel, 1, b"x", 1)
+            writer.finish()
+        with pytest.raises(ConfigurationError, match=message):
+            Reader(path)
+
+
+def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for use in (Recorder, Reader):
+        with pytest.raises(ConfigurationError, match=r"install ringroom\[recording\]"):
+            use(tmp_path / "call.mcap")
+    with pytest.raises(ConfigurationError, match=r"install ringroom\[recording\]"):
+        ringroom.Replay(path=tmp_path / "call.mcap")
+
+
+def test_importing_it_loads_no_mcap() -> None:
+    code = "import ringroom.recording, sys; print([n for n in sys.modules if n.startswith('mcap')])"
+    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert got.stdout == "[]\n"

@@ -1,0 +1,168 @@
+"""Whoever records is never disturbed: taps hand on what they get, and failures are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ringroom
+import ringroom.lanes.records
+from recording_kit import a_call, audio, content
+from ringroom import ConfigurationError, Recorder
+from ringroom.frames import Item
+from ringroom.recording import Reader
+from ringroom.recording import recorder as recorder_module
+from ringroom.testing import FakeRoom
+
+# The tap.
+
+
+def test_a_tap_hands_on_what_it_gets_and_ends_with_it(tmp_path: Path) -> None:
+    items = a_call()
+    with Recorder(tmp_path / "call.mcap") as recorder:
+        assert [id(item) for item in recorder.tap(items)] == [id(item) for item in items]
+    assert [content(i) for i in Reader(recorder.path)] == [content(i) for i in items]
+
+
+def test_a_timeout_of_the_receiver_passes_and_does_not_end_it(tmp_path: Path) -> None:
+    class Receiver(Iterator[Item]):
+        calls = 0
+        closed = False
+
+        def __next__(self) -> Item:
+            self.calls += 1
+            if self.calls == 1:
+                raise TimeoutError("nothing received")
+            return audio(self.calls)
+
+        def close(self) -> None:
+            self.closed = True
+
+    receiver = Receiver()
+    with Recorder(tmp_path / "call.mcap") as recorder:
+        tap = recorder.tap(receiver)
+        with pytest.raises(TimeoutError):
+            next(tap)
+        assert content(next(tap)) == content(audio(2))
+        tap.close()
+    assert receiver.closed
+    assert recorder.recorded == 1
+
+
+def test_the_asyncio_face(tmp_path: Path) -> None:
+    async def receiver() -> AsyncIterator[Item]:
+        for item in a_call():
+            yield item
+
+    async def main() -> int:
+        with Recorder(tmp_path / "call.mcap") as recorder:
+            tap = recorder.tap(receiver())
+            return len([item async for item in tap])
+
+    assert asyncio.run(main()) == len(a_call())
+    assert len(list(Reader(tmp_path / "call.mcap"))) == len(a_call())
+
+
+def test_a_transport_is_no_receiver(tmp_path: Path) -> None:
+    not_received = pytest.raises(ConfigurationError, match=r"recorder\.tap\(transport\.recv\(\)\)")
+    with Recorder(tmp_path / "call.mcap") as recorder, not_received:
+        recorder.tap(object())  # type: ignore[call-overload]
+
+
+def test_a_tap_on_a_transport(tmp_path: Path) -> None:
+    with FakeRoom() as room:
+        microphone = room.join("ann").publish_audio()
+        path = tmp_path / "call.mcap"
+        with ringroom.transport("fake", room=room, io="thread") as t, Recorder(path) as recorder:
+            received = recorder.tap(t.recv(timeout=10))
+            microphone.tone(seconds=0.2)
+            live = [next(received) for _ in range(10)]
+    back = list(Reader(recorder.path))
+    assert [content(item) for item in back] == [content(item) for item in live]
+
+
+# Failures.
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_stops_the_recording_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    items = [audio(number, 40_000) for number in range(60)]
+    with Recorder("/dev/full") as recorder:
+        assert len(list(recorder.tap(items))) == 60
+        end = time.monotonic() + 10
+        while not recorder.problem:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert len(list(recorder.tap(items))) == 60
+    assert recorder.recorded + recorder.missed == 120
+    assert recorder.missed
+    assert "No space left" in recorder.problem
+    assert len(warnings_in(caplog)) == 1
+
+
+def test_what_is_no_frame_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Recorder(tmp_path / "call.mcap") as recorder:
+        strange: list[Any] = ["text", None, audio(1)]
+        assert list(recorder.tap(strange)) == strange
+    assert (recorder.recorded, recorder.missed) == (1, 2)
+    assert len(warnings_in(caplog)) == 1
+    assert "a str cannot be recorded" in recorder.problem
+
+
+def test_a_slow_disk_costs_frames_and_not_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    written = recorder_module._File.add
+
+    def slow(self: Any, entry: Any) -> None:
+        time.sleep(0.05)
+        written(self, entry)
+
+    monkeypatch.setattr(recorder_module._File, "add", slow)
+    began = time.monotonic()
+    with Recorder(tmp_path / "call.mcap", queue_bytes=4_000) as recorder:
+        for number in range(1_000):
+            recorder.add(audio(number, 200))
+        assert time.monotonic() - began < 25  # half of what writing them takes
+    assert 0 < recorder.recorded < 500
+    assert recorder.recorded + recorder.missed == 1_000
+    assert "the disk is behind" in recorder.problem
+    assert len(warnings_in(caplog)) == 1
+    assert len(list(Reader(recorder.path))) == recorder.recorded
+
+
+def test_after_close_everything_is_missed(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "call.mcap")
+    tap = recorder.tap([audio(1), audio(2)])
+    next(tap)
+    recorder.close()
+    recorder.close()
+    assert content(next(tap)) == content(audio(2))
+    assert (recorder.recorded, recorder.missed) == (1, 1)
+    assert recorder.problem == "the recorder is closed"
+
+
+def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot be written \(No such file"):
+        Recorder(tmp_path / "no" / "call.mcap")
+
+
+def test_a_forgotten_recorder_is_told_and_closed(tmp_path: Path) -> None:
+    path = tmp_path / "call.mcap"
+    recorder = Recorder(path)
+    recorder.add(audio(1))
+    with pytest.warns(ResourceWarning, match="Recorder never closed"):
+        del recorder
+    reader = Reader(path)
+    assert len(list(reader)) == 1
+    assert reader.cut == ""
