@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ringroom.colour import i420_size
+from ringroom.errors import WouldBlock
 from ringroom.frames import (
     AudioFrame,
     DataFrame,
@@ -19,12 +20,13 @@ from ringroom.frames import (
     TrackInfo,
     VideoFrame,
 )
-from ringroom.lanes.lane import LaneDescriptors
+from ringroom.lanes.lane import LaneDescriptors, ring_capacity
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import ROW_BYTES, Row
 
 TRACK = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann")
+PICTURE = (256, 200)  # 76,800 bytes: lent, not copied
 
 
 def plain_row() -> Row:
@@ -108,3 +110,17 @@ def content(item: Item) -> tuple[object, ...]:
         form_of_data = (item.topic, item.participant, item.reliable, item.to)
         return ("data", item.payload, *form_of_data)
     return ("event", item.kind, item.participant, item.track, item.reason)
+
+
+def picture_ring(pictures: int) -> int:
+    return ring_capacity(PICTURE[0] * PICTURE[1] * 3 // 2, pictures)
+
+
+def fill(writer: ReliableWriter) -> int:
+    """Send until it is full; how many frames went in."""
+    for number in range(1_000):
+        try:
+            writer.send_nowait(audio(480, number), 0)
+        except WouldBlock:
+            return number
+    raise AssertionError("it is never full")

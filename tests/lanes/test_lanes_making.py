@@ -1,0 +1,117 @@
+"""Lanes that cannot be made, and ends that are forgotten: they leave nothing."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import mmap
+import os
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+from lane_kit import duplicate, plain_row
+
+from ringroom.errors import StartupError, WireError
+from ringroom.lanes import records
+from ringroom.lanes.lane import LaneDescriptors, ring_capacity
+from ringroom.lanes.live import LiveWriter
+from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.ring import max_payload
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4, 6])
+def test_a_wrong_number_of_descriptors_is_refused(count: int) -> None:
+    with pytest.raises(WireError, match="three or five"):
+        LaneDescriptors.from_flat(tuple(range(count)))
+
+
+def test_descriptors_go_flat_and_back(portable: bool) -> None:
+    with closing(ReliableWriter(4_096, plain_row(), portable=portable)) as writer:
+        descriptors = writer.descriptors()
+        assert len(descriptors.flat()) == (5 if portable else 3)
+        assert LaneDescriptors.from_flat(descriptors.flat()) == descriptors
+        assert not any(os.get_inheritable(fd) for fd in descriptors.flat())
+
+
+@pytest.mark.parametrize("frame_bytes", [1, 639, 640, 76_800, 1_382_400])
+@pytest.mark.parametrize("frames", [1, 4, 100])
+def test_a_ring_for_frames_takes_such_a_frame(frame_bytes: int, frames: int) -> None:
+    capacity = ring_capacity(frame_bytes, frames)
+    assert capacity % mmap.PAGESIZE == 0
+    assert max_payload(capacity) >= frame_bytes + records.VIDEO_HEADER_BYTES
+
+
+def refuse_mappings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> mmap.mmap:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("ringroom.lanes.memory.mmap.mmap", full)
+
+
+def refuse_second_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [1]
+    for name in ("eventfd", "pipe"):
+        real: Callable[..., Any] = getattr(os, name)
+
+        def limited(*args: Any, real: Callable[..., Any] = real) -> Any:
+            if not left:
+                raise OSError(errno.EMFILE, "Too many open files")
+            left.pop()
+            return real(*args)
+
+        monkeypatch.setattr(os, name, limited)
+
+
+@pytest.mark.parametrize("fault", [refuse_mappings, refuse_second_counter])
+def test_a_writer_that_cannot_be_made_leaves_nothing(
+    fault: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch, portable: bool
+) -> None:
+    before = open_descriptors()
+    fault(monkeypatch)
+    with pytest.raises(StartupError, match="ulimit"):
+        LiveWriter(8_192, plain_row(), portable=portable)
+    gc.collect()
+    assert open_descriptors() == before
+
+
+def test_a_writer_of_a_bad_capacity_leaves_nothing(portable: bool) -> None:
+    before = open_descriptors()
+    for capacity in (0, 50, 100):
+        with pytest.raises((ValueError, StartupError)):
+            LiveWriter(capacity, plain_row(), portable=portable)
+    gc.collect()
+    assert open_descriptors() == before
+
+
+def test_a_reader_that_cannot_be_made_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, portable: bool
+) -> None:
+    """It has taken the descriptors over, so it closes them."""
+    with closing(ReliableWriter(8_192, plain_row(), portable=portable)) as writer:
+        before = open_descriptors()
+        with monkeypatch.context() as patch:
+            refuse_mappings(patch)
+            with pytest.raises(StartupError, match="ulimit"):
+                ReliableReader(duplicate(writer.descriptors()), plain_row())
+        empty = os.memfd_create("empty")
+        rest = duplicate(writer.descriptors())
+        os.close(rest.segment)
+        with pytest.raises(WireError, match="no bytes"):
+            ReliableReader(LaneDescriptors(empty, rest.published, rest.freed), plain_row())
+        gc.collect()
+        assert open_descriptors() == before
+
+
+def test_an_end_that_is_forgotten_warns_and_closes() -> None:
+    before = open_descriptors()
+    writer = ReliableWriter(8_192, plain_row(), portable=False)
+    with pytest.warns(ResourceWarning, match="never closed") as seen:
+        del writer
+    assert len(seen) == 3
+    assert open_descriptors() == before
