@@ -1,0 +1,185 @@
+"""What an outgoing track plays: in order and counted, until it is finished."""
+
+from __future__ import annotations
+
+import pytest
+from io_kit import run, turns, until, watched
+from playout_kit import FRAME, MS, bench, send
+
+from ringroom.frames import Event, EventKind
+from ringroom.lanes.statistics import Count
+
+
+def test_frames_are_played_in_order_and_counted() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 1, 2)
+            b.start()
+            await until(lambda: b.source.values == [1, 2])
+            send(writer, 3)
+            await until(lambda: b.row().get(Count.DONE) == 3)
+            assert b.source.values == [1, 2, 3]
+            assert b.ready == 1
+            assert b.row().get(Count.PLAYED) == 3 * 320
+            assert b.row().get(Count.PLAYED_UNTIL_NS) == b.now + 60 * MS
+
+    run(main())
+
+
+def test_what_follows_begins_when_the_lane_before_is_played() -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            first = b.open()
+            fd = b.playout._readers[0].fileno()
+            send(first, 0, 1, 2)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            second, reader = b.lane()
+            b.playout.replace(reader)
+            send(second, 3, 4)
+            # Numbers begin anew: the second frame of the first lane is not what is asked for.
+            b.playout.drain(5, 2, b.answer)
+            for offered in (2, 3, 4):
+                b.source.step()
+                await until(lambda offered=offered: b.source.offered == offered)
+                b.source.waiting = 0.0
+                await turns()
+                assert b.answers == []
+            b.source.step()
+            await until(lambda: b.source.offered == 5)
+            assert b.answers == []
+            b.source.step()
+            await until(lambda: b.source.values == [0, 1, 2, 3, 4])
+            b.source.waiting = 0.0
+            await until(lambda: b.answers == [(5, 0.0)])
+            assert b.row(0).get(Count.DONE) == 3
+            assert b.row(1).get(Count.DONE) == 2
+            assert reader.fileno() >= 0
+            assert watched(fd) == 0, "its number may belong to somebody else at once"
+
+    run(main())
+
+
+def test_a_frame_that_the_source_refuses_is_a_problem_and_the_track_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with bench() as b:
+            b.source.refuses = True
+            writer = b.open()
+            send(writer, 0, 1)
+            b.start()
+            await until(lambda: b.row().get(Count.DONE) == 2)
+            b.source.refuses = False
+            send(writer, 2)
+            await until(lambda: b.row().get(Count.DONE) == 3)
+            assert b.source.values == [2]
+            assert b.row().get(Count.PROBLEMS) == 2
+            assert b.row().get(Count.PLAYED) == 320
+            assert b.row().get(Count.PLAYED_UNTIL_NS) == b.now + 20 * MS
+
+    run(main())
+    assert [record.message for record in caplog.records] == [
+        "track 'reply': not played: ValueError: it does not like the sound"
+    ]
+
+
+def test_sound_that_the_source_refuses_was_not_played_and_nobody_waits_for_it() -> None:
+    """Its one fate is done, with a problem: it is neither lost nor dropped."""
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open()
+            send(writer, 0, 1, 2)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.source.step()
+            await until(lambda: b.source.offered == 2)
+            b.source.refuses = True
+            b.playout.drain(1, 2, b.answer)
+            b.playout.flush(2, 3, b.answer)
+            b.source.step()
+            await until(lambda: len(b.answers) == 2)
+            # The first was queued, the last still in the lane; of the refused one nothing was.
+            assert sorted(b.answers) == [(1, 0.0), (2, 2 * FRAME)]
+            row = b.row()
+            counts = row.snapshot()
+            assert (counts.sent, counts.done, counts.dropped_flushed) == (3, 2, 1)
+            assert (counts.problems, counts.in_flight) == (1, 0)
+            assert row.get(Count.PLAYED) == row.get(Count.CLEARED) == 320
+            b.source.refuses, b.source.free = False, True
+            send(writer, 3)
+            await until(lambda: row.get(Count.DONE) == 3)
+            assert row.get(Count.PLAYED) - row.get(Count.CLEARED) == 320
+
+    run(main())
+
+
+def test_events_of_a_live_track_are_no_frames() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open(live=True)
+            writer.event(Event(kind=EventKind.TRACK_MUTED))
+            send(writer, 4)
+            b.start()
+            await until(lambda: b.source.values == [4])
+
+    run(main())
+
+
+def test_a_track_that_is_finished_plays_out_first_and_is_closed_once() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 0, 1)
+            b.start()
+            await until(lambda: b.source.values == [0, 1])
+            assert not b.playout.closing
+            b.playout.finish()
+            assert b.playout.closing
+            looks = b.source.looks
+            await until(lambda: b.source.looks > looks + 2)
+            assert not b.task.done()
+            assert b.source.closes == 0
+            b.source.waiting = 0.0
+            await b.task
+            assert b.source.closes == 1
+
+    run(main())
+
+
+def test_a_finished_track_is_over_when_nothing_waits_in_its_lane() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            b.start()
+            await until(lambda: b.ready)
+            b.playout.interrupt()
+            assert await b.task is False
+            assert not b.playout.is_over(), "its writer may go on"
+            send(writer, 1)
+            b.playout.finish()
+            assert not b.playout.is_over(), "one waits"
+            b.start()
+            await until(lambda: b.source.values == [1])
+            b.playout.interrupt()
+            assert await b.task is False
+            assert b.playout.is_over()
+
+    run(main())
+
+
+def test_the_lane_before_is_given_back_though_nothing_has_come_in_the_next() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open()
+            send(writer, 1)
+            b.start()
+            await until(lambda: b.row().get(Count.DONE) == 1)
+            await turns()
+            (before,) = b.playout._readers
+            b.playout.replace(b.lane()[1])
+            await until(lambda: before.fileno() < 0)
+
+    run(main())
