@@ -1,0 +1,157 @@
+"""The end of a session: the room's, a failure's, or our own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+import pytest
+from io_kit import ANN, MIC, Outside, run, sound, turns, until
+from rooms_kit import ROWS, hear, texts, there, track
+
+from ringroom import messages as m
+from ringroom.errors import RoomError
+from ringroom.frames import DataFrame, EventKind, Kind
+from ringroom.options import SessionOptions
+
+
+def test_a_session_that_fails_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+
+            async def fail() -> None:
+                raise ValueError("nobody thought of that")
+
+            t.session._spawn(fail())
+            async with asyncio.timeout(20):
+                await t.session.done.wait()
+
+    run(main())
+    assert "nobody thought of that" in caplog.text
+
+
+def test_the_rooms_end_closes_the_tracks_first_and_is_told_once_to_all() -> None:
+    async def main() -> None:
+        async with there() as t:
+            t.connect(readers=1)
+            worker = t.attach(0)
+            await t.joined()
+            hear(t.sink.open_track(MIC, ANN), 1)
+            t.sink.ended("closed")
+            t.sink.ended("again")
+            for end in (worker, t):
+                await until(lambda end=end: end.of(m.Ended))
+                assert end.of(m.Ended) == [m.Ended(reason="closed", error="")]
+                assert texts(end.items()).count(EventKind.DISCONNECTED) == 1
+            order = [type(message) for message in worker.of(m.LaneEnding, m.Ended)]
+            assert order == [m.LaneEnding, m.Ended]
+            # What tells of the end lies in its lane before the end is told.
+            events = [one.kind == Kind.EVENT for one in worker.of(m.LaneOpened, m.Ended)[:-1]]
+            assert True in events
+
+    run(main())
+
+
+def test_a_provider_that_cannot_be_opened_leaves_no_descriptor() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with ours:
+            async with there(RoomError("no SDK", reason="unreachable")) as t:
+                with theirs:
+                    t.connect(0, "participant", theirs.fileno())
+                (failed,) = await until(lambda: t.of(m.Failed))
+                assert failed.error["text"] == "no SDK"
+                assert ours.recv(1) == b"", "nobody holds the other end"
+
+    run(main())
+
+
+def test_a_provider_is_closed_once_also_while_it_connects() -> None:
+    async def main() -> None:
+        outside = Outside()
+        outside.connects.clear()
+        async with there(outside, close_timeout=60.0) as t:
+            t.connect()
+            await until(lambda: outside.sink)
+            t.link.send(m.Leave())
+            t.link.send(m.Leave())
+            await until(t.session.done.is_set)
+            assert outside.closes == 1
+            assert t.of(m.Connected, m.Failed) == []
+
+    run(main())
+
+
+def test_a_provider_that_goes_on_connecting_is_closed_all_the_same() -> None:
+    class Stubborn(Outside):
+        async def connect(self, sink: Any, options: SessionOptions) -> Any:
+            self.sink = sink
+            while not self.closes:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0.01)
+            raise RoomError("closed")
+
+    async def main() -> None:
+        outside = Stubborn()
+        loop, ahead = asyncio.get_running_loop(), 0.0
+        now = loop.time
+        loop.time = lambda: now() + ahead  # type: ignore[method-assign]
+        async with there(outside, close_timeout=40.0) as t:
+            t.connect()
+            await until(lambda: outside.sink)
+            t.link.send(m.Leave())
+            await until(lambda: t.session._closing)
+            await turns()
+            assert outside.closes == 0, "it has half of the time for letting go"
+            ahead = 21.0
+            await until(t.session.done.is_set)
+            assert outside.closes == 1
+
+    run(main())
+
+
+def test_leaving_counts_what_was_not_taken_and_tells_it_before_the_link_ends() -> None:
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            hear(t.sink.open_track(MIC, ANN), 1)
+            hear(t.sink.open_patient_track(track("T7"), ANN), 1)
+            t.sink.data(DataFrame(b"1", participant="ann"))
+            t.open(5, row=ROWS + 5).send_nowait(sound(1), 5)
+            t.outside.source.free = False
+            await until(lambda: t.of(m.PlayoutReady))
+            t.link.send(m.Leave())
+            await until(t.session.done.is_set)
+            assert t.outside.closes == 1
+            listed = {one.row for one in t.of(m.LaneListed)}
+            assert len(listed) == 4
+            assert {one.row for one in t.of(m.LaneRetired)} == listed
+            for index in listed:
+                counts = t.table.row(index).snapshot()
+                assert (counts.sent, counts.in_flight) == (1, 0)
+            t.sink.ended("after we left")
+            assert t.of(m.Ended) == []
+
+    run(main())
+
+
+def test_a_worker_that_goes_as_the_session_leaves_is_buried_first() -> None:
+    async def main() -> None:
+        async with there() as t:
+            t.connect(readers=1)
+            worker = t.attach(0)
+            await t.joined()
+            hear(t.sink.open_track(MIC, ANN), 1)
+            (opened,) = await until(lambda: worker.of(m.LaneOpened))
+            worker.link.close()
+            t.link.send(m.Leave())
+            await until(t.session.done.is_set)
+            assert m.LaneRetired(row=opened.row) in t.of(m.LaneRetired)
+            assert t.table.row(opened.row).snapshot().lost == 1
+
+    run(main())
