@@ -1,0 +1,122 @@
+"""How the room ends, and what is told of it, over a room that behaves as the SDK's does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
+from ringroom.errors import RoomError  # noqa: E402
+from ringroom.frames import DataFrame  # noqa: E402
+from ringroom.options import SessionOptions  # noqa: E402
+from ringroom.providers.livekit import mapping  # noqa: E402
+from sdk_kit import (  # noqa: E402
+    VOICE,
+    Ingest,
+    Publication,
+    Room,
+    Sink,
+    provider,
+    run,
+    someone,
+    turns,
+)
+
+REASONS = {
+    "ROOM_DELETED": "",
+    "ROOM_CLOSED": "",
+    "PARTICIPANT_REMOVED": "",
+    "DUPLICATE_IDENTITY": "",
+    "SERVER_SHUTDOWN": "server shutdown",
+    "SIGNAL_CLOSE": "signal close",
+    "JOIN_FAILURE": "join failure",
+    "CONNECTION_TIMEOUT": "connection timeout",
+    "MEDIA_FAILURE": "media failure",
+    "STATE_MISMATCH": "state mismatch",
+    "CLIENT_INITIATED": "client initiated",
+    "UNKNOWN_REASON": "unknown reason",
+}
+
+
+@pytest.mark.parametrize(("name", "word"), REASONS.items())
+def test_how_the_room_ended(name: str, word: str) -> None:
+    reason, error = mapping.end_of_room(rtc.DisconnectReason.Value(name))
+    assert reason
+    assert error == (f"livekit: connection to the room was lost: {word}" if word else "")
+
+
+def test_a_reason_of_a_newer_sdk() -> None:
+    assert mapping.end_of_room(99) == (
+        "reason 99",
+        "livekit: connection to the room was lost: reason 99",
+    )
+
+
+def test_tracks_end_before_the_room(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        voice = Publication("TR_1", muted=True)
+        room.emit("track_subscribed", object(), voice, someone("ann", voice))
+        assert Ingest.made[0].muted is True
+        playout = await app.publish(VOICE)
+        room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+        room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+        await turns()
+        reason = "room closed: it was deleted"
+        assert sink.log == [("TR_1", reason), ("ended", reason, "")]
+        for refused in (app.publish(VOICE), app.send_data(DataFrame(b"x"))):
+            with pytest.raises(RoomError) as caught:
+                await refused
+            assert caught.value.reason == "disconnected"
+        await playout.close()
+        await app.close()
+        assert len(sink.log) == 2
+
+    run(scenario())
+
+
+def test_an_end_that_our_close_overtakes_is_not_told(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+        await app.close()
+        assert not sink.log
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_close_that_waits_no_longer_for_the_tracks_hears_nothing_more(
+    room: Room, ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(self: Ingest, reason: str) -> None:
+        await may_end.wait()
+        if not self.over.done():
+            self.over.set_result(None)
+
+    monkeypatch.setattr(Ingest, "end", slowly)
+    may_end = asyncio.Event()
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions(close_timeout=0.1))  # type: ignore[arg-type]
+        room.emit("track_subscribed", object(), Publication("TR_1"), someone("ann"))
+        if ended:
+            room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+            await turns()
+        await app.close()
+        told = len(sink.events)
+        room.emit("participant_connected", someone("ben"))
+        assert len(sink.events) == told
+        may_end.set()
+        if app._ending is not None:
+            await app._ending  # raises what it raises
+        await turns()
+        assert not sink.log
+
+    run(scenario())

@@ -1,0 +1,197 @@
+"""The room's news, over a room that behaves as the SDK's does: people, tracks, messages."""
+
+from __future__ import annotations
+
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
+from ringroom.frames import EventKind  # noqa: E402
+from ringroom.options import SessionOptions  # noqa: E402
+from sdk_kit import Ingest, Publication, Room, Sink, provider, run, someone, turns  # noqa: E402
+
+
+def test_tracks_come_go_and_come_back(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        one, two = Publication("TR_1"), Publication("TR_2", name="second")
+        ann = someone("ann", one, two)
+        room.remote_participants["ann"] = ann
+        room.emit("participant_connected", ann)
+        room.emit("track_published", one, ann)
+        assert sink.kinds().count(EventKind.TRACK_PUBLISHED) == 2
+        for publication in (one, two):
+            room.emit("track_subscribed", object(), publication, ann)
+        room.emit("track_muted", ann, two)
+        assert [i.muted for i in Ingest.made] == [False, True]
+        room.emit("track_unsubscribed", object(), one, ann)
+        room.emit("track_subscribed", object(), one, ann)
+        assert Ingest.made[2].after is Ingest.made[0]
+        await turns()
+        assert sink.log == [("TR_1", "unsubscribed")]
+        room.emit("track_unpublished", one, ann)
+        room.emit("track_unpublished", one, ann)
+        await turns()
+        assert sink.log[1:] == [("TR_1", "unpublished")]
+        assert sink.kinds().count(EventKind.TRACK_UNPUBLISHED) == 1
+        room.emit("participant_disconnected", ann)
+        await turns()
+        assert sink.log[2:] == [("TR_2", "the participant left")]
+        assert sink.kinds()[-1] is EventKind.PARTICIPANT_LEFT
+        await app.close()
+
+    run(scenario())
+
+
+def test_what_is_not_wanted_is_not_subscribed(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        sink.wanted = False
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        voice = Publication("TR_1")
+        room.emit("track_published", voice, someone("ann", voice))
+        room.emit("track_published", Publication("TR_2", kind=0), someone("ann"))
+        assert voice.asked == 0
+        assert sink.kinds() == [EventKind.CONNECTED, EventKind.TRACK_PUBLISHED]
+        await app.close()
+
+    run(scenario())
+
+
+def test_reconnection_takes_up_what_it_missed(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        room.emit("reconnecting")
+        voice = Publication("TR_1")
+        room.remote_participants["ann"] = someone("ann", voice)
+        room.emit("reconnected")
+        assert sink.kinds() == [
+            EventKind.CONNECTED,
+            EventKind.CONNECTION_LOST,
+            EventKind.CONNECTION_BACK,
+            EventKind.PARTICIPANT_JOINED,
+            EventKind.TRACK_PUBLISHED,
+        ]
+        assert voice.asked == 1
+        await app.close()
+
+    run(scenario())
+
+
+def test_the_rooms_other_news(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        ann = someone("ann")
+        room.emit("participant_name_changed", ann, "old", "new")
+        room.emit("participant_connected", ann)
+        ann.attributes = {"mood": "good"}
+        room.emit("participant_attributes_changed", {"mood": "good"}, ann)
+        room.emit("participant_metadata_changed", ann, "old", "new")
+        room.emit("track_subscription_failed", ann, "TR_9", "no permission")
+        for state in ("OK", "DECRYPTION_FAILED", "DECRYPTION_FAILED"):
+            room.emit("e2ee_state_changed", ann, rtc.EncryptionState.Value(state))
+        assert sink.kinds()[2:] == [
+            EventKind.PARTICIPANT_CHANGED,
+            EventKind.PARTICIPANT_CHANGED,
+            EventKind.TRACK_FAILED,
+            EventKind.TRACK_FAILED,
+        ]
+        assert dict(sink.events[2].participant.attributes) == {"mood": "good"}  # type: ignore[union-attr]
+        packet = rtc.DataPacket(data=b"x", kind=1, participant=ann, topic="t")
+        room.emit("data_received", packet)
+        room.emit("data_received", rtc.DataPacket(data=b"y", kind=0, participant=None))
+        found = [(m.payload, m.topic, m.participant, m.reliable) for m in sink.messages]
+        assert found == [(b"x", "t", "ann", True), (b"y", "", "", False)]
+        await app.close()
+        room.emit("data_received", packet)
+        assert len(sink.messages) == 2
+
+    run(scenario())
+
+
+def test_a_handler_that_fails_is_counted(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        room.emit("data_received", None)
+        assert app.failures == 1
+        Ingest.made.clear()
+        room.emit("track_subscribed", object(), Publication("TR_1"), someone("ann"))
+        Ingest.made[0].over.set_exception(ValueError("sink"))
+        await turns()
+        assert sink.events[-1].kind is EventKind.TRACK_FAILED
+        assert app.failures == 2
+        await app.close()
+
+    run(scenario())
+    assert "data_received was not handled" in caplog.text
+
+
+def test_a_subscription_that_cannot_be_read_does_not_hide_the_earlier_one(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("the native library gives no stream")
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        one, ann = Publication("TR_1"), someone("ann")
+        room.emit("track_subscribed", object(), one, ann)
+        monkeypatch.setattr(Ingest, "start", fails)
+        room.emit("track_subscribed", object(), one, ann)
+        room.emit("track_subscribed", object(), Publication("TR_2"), ann)
+        assert app.failures == 2
+        await app.close()
+        assert sink.log == [("TR_1", "closed")]
+
+    run(scenario())
+
+
+def test_messages_that_nobody_could_send_are_left_out_and_told_once(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        ann, nobody = someone("ann"), someone("x" * 2_000)
+        for fields in (
+            {"data": bytes(70_000), "participant": ann},
+            {"data": b"x", "participant": ann, "topic": "t" * 2_000},
+            {"data": b"x", "participant": ann, "topic": "\ud800"},
+            {"data": b"x", "participant": nobody},
+            {"data": None, "participant": None},
+        ) * 100:
+            room.emit("data_received", rtc.DataPacket(kind=1, **fields))
+        room.emit("data_received", rtc.DataPacket(data=b"last", kind=1, participant=ann))
+        assert [message.payload for message in sink.messages] == [b"last"]
+        assert app.failures == 0
+        await app.close()
+
+    run(scenario())
+    assert caplog.text.count("is left out") == 1
+
+
+def test_encryption_that_fails_is_forgotten_with_the_participant(
+    room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        failed = rtc.EncryptionState.Value("DECRYPTION_FAILED")
+        for number in range(50):
+            guest = someone(f"guest-{number}")
+            room.emit("participant_connected", guest)
+            for _ in range(3):
+                room.emit("e2ee_state_changed", guest, failed)
+            room.emit("participant_disconnected", guest)
+        assert sink.kinds().count(EventKind.TRACK_FAILED) == 50
+        assert not app._roster._broken  # type: ignore[union-attr]
+        await app.close()
+
+    run(scenario())
+    assert caplog.text.count("decryption failed") == 1

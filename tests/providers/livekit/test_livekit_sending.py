@@ -1,0 +1,184 @@
+"""Publishing and sending, over a room that behaves as the SDK's does."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+rtc = pytest.importorskip("livekit.rtc")
+
+from livekit.rtc.participant import PublishDataError, PublishTrackError  # noqa: E402
+
+import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
+from ringroom.errors import RoomError  # noqa: E402
+from ringroom.frames import DataFrame, Kind  # noqa: E402
+from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
+from ringroom.providers.livekit import mapping  # noqa: E402
+from ringroom.providers.provider import OutgoingTrack  # noqa: E402
+from sdk_kit import TOKEN, VOICE, Room, Sink, provider, raising, run, turns  # noqa: E402
+
+
+def test_publishing(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        with pytest.raises(RoomError, match="not connected"):
+            await app.publish(VOICE)
+        await app.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        local = room.local_participant
+        playout = await app.publish(VOICE)
+        await playout.close()
+        await playout.close()
+        assert local.log == ["published", "unpublished TR_own"]
+        local.permissions.can_publish_sources = [rtc.TrackSource.SOURCE_CAMERA]
+        with pytest.raises(RoomError, match="source microphone") as caught:
+            await app.publish(VOICE)
+        assert caught.value.reason == "publish_refused"
+        local.permissions.can_publish_sources = []
+        dot = replace(VOICE, kind=Kind.VIDEO, width=640, height=3)
+        with pytest.raises(RoomError, match="640x3, and WebRTC takes sides of 4") as caught:
+            await app.publish(dot)
+        assert caught.value.reason == "publish_refused"
+        local.permissions.can_publish = False
+        with pytest.raises(RoomError, match="canPublish"):
+            await app.publish(VOICE)
+        local.permissions.can_publish = True
+        local.answer = raising(PublishTrackError(f"no {TOKEN}"))
+        with pytest.raises(RoomError, match=r"answer.*no .token.") as caught:
+            await app.publish(VOICE)
+        assert caught.value.reason == "publish_refused"
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_track_published_too_late_is_taken_back(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        local = room.local_participant
+        local.wait = asyncio.get_running_loop().create_future()
+        with pytest.raises(RoomError, match="did not answer"):
+            await app.publish(VOICE)
+        local.wait.set_result(None)
+        await turns()
+        assert local.log == ["published", "unpublished TR_own"]
+        local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+        with pytest.raises(RoomError, match="ended") as caught:
+            await publishing
+        # Nobody has refused it: it waits for the next room.
+        assert caught.value.reason == "disconnected"
+        local.wait.set_result(None)
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_track_that_is_begun_while_the_connection_is_lost_waits_for_it(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        room.emit("reconnecting")
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await asyncio.wait({publishing}, timeout=0.2)
+        assert not publishing.done()
+        assert not room.local_participant.log
+        room.emit("reconnected")
+        await publishing
+        assert room.local_participant.log == ["published"]
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("failure", [None, PublishTrackError("engine: closed")])
+def test_a_track_that_a_loss_overtakes_is_asked_for_again(
+    room: Room, failure: Exception | None
+) -> None:
+    """The SDK answers such a request with an error, or never."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions(connect_timeout=0.1))  # type: ignore[arg-type]
+        local = room.local_participant
+        first = local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        room.emit("reconnecting")
+        local.wait = None
+        if failure is not None:
+            first.set_exception(failure)
+        await asyncio.wait({publishing}, timeout=0.2)
+        room.emit("reconnected")
+        playout = await publishing
+        assert local.log == ["published"]
+        if failure is None:
+            first.set_result(None)
+            await turns()
+            assert local.log == ["published", "published", "unpublished TR_own"], "it came twice"
+        await playout.close()
+        await app.close()
+
+    run(scenario())
+
+
+def test_sending_data(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        await app.send_data(DataFrame(b"x", topic="t", reliable=False, to=("ann",)))
+        fields = {"reliable": False, "destination_identities": ["ann"], "topic": "t"}
+        assert local.log == [(b"x", fields)]
+        local.answer = raising(PublishDataError("too large"))
+        with pytest.raises(RoomError, match="too large") as caught:
+            await app.send_data(DataFrame(b"x"))
+        assert caught.value.reason == "data_refused"
+        local.permissions.can_publish_data = False
+        with pytest.raises(RoomError, match="canPublishData"):
+            await app.send_data(DataFrame(b"x"))
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_message_under_way_as_the_room_ends_is_refused_by_nobody(room: Room) -> None:
+    """Else the next ones, which wait for the next room, would be offered to this one."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        room.local_participant.unanswered = asyncio.get_running_loop().create_future()
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await turns()
+        room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+        with pytest.raises(RoomError) as caught:
+            await sending
+        assert caught.value.reason == "disconnected"
+        room.local_participant.unanswered.set_result(None)
+        await app.close()
+
+    run(scenario())
+
+
+def test_publish_options() -> None:
+    ours = PublishOptions(dtx=True, red=False, audio_bitrate=32_000, source="screen_share_audio")
+    theirs = mapping.publish_options(
+        OutgoingTrack(name="a", kind=Kind.AUDIO, options=ours, sample_rate=16_000, channels=1)
+    )
+    assert (theirs.dtx, theirs.red, theirs.audio_encoding.max_bitrate) == (True, False, 32_000)
+    assert theirs.source == rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO
+    assert not mapping.publish_options(VOICE).HasField("audio_encoding")
+    assert mapping.publish_options(VOICE).source == rtc.TrackSource.SOURCE_MICROPHONE
+    ours = PublishOptions(video_codec="av1", simulcast=True, video_fps=15)
+    theirs = mapping.publish_options(
+        OutgoingTrack(name="v", kind=Kind.VIDEO, options=ours, width=1280, height=720)
+    )
+    assert (theirs.video_codec, theirs.simulcast) == (rtc.VideoCodec.AV1, True)
+    assert theirs.source == rtc.TrackSource.SOURCE_CAMERA
+    assert theirs.video_encoding.max_framerate == 15
+    assert 1_100_000 < theirs.video_encoding.max_bitrate < 1_300_000
