@@ -177,3 +177,7 @@ def video_track(name: str = "screen", width: int = 64, height: int = 48) -> Outg
     return OutgoingTrack(
         name=name, kind=Kind.VIDEO, options=PublishOptions(), width=width, height=height
     )
+
+
+async def wait(blocking: object, *arguments: object, **keywords: object) -> object:
+    return await asyncio.to_thread(blocking, *arguments, **keywords)  # type: ignore[arg-type]

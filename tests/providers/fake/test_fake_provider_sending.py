@@ -1,0 +1,122 @@
+"""What goes out, over both ways in: tracks and messages, taken or refused."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from fake_kit import Opener, audio_track, connected, run, video_track, wait
+
+from ringroom.checks import MAX_DATA_BYTES
+from ringroom.errors import RoomError
+from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.testing import FakeRoom, sources
+
+
+def test_what_is_played_is_heard(room: FakeRoom, open_provider: Opener) -> None:
+    sound = sources.noise(0.5, 16_000, seed=5)
+
+    async def test() -> None:
+        async with connected(open_provider(room, "app")) as (provider, _):
+            playout = await provider.publish(audio_track())
+            # In one frame: between two of them a busy machine leaves a gap, and it is told.
+            await playout.play(AudioFrame(sound, 16_000))
+            heard = await wait(room.wait_for_audio, "out", 0.5)
+            assert np.array_equal(heard.samples, sound)  # type: ignore[attr-defined]
+            assert heard.longest_gap == 0  # type: ignore[attr-defined]
+            assert room.application.tracks["out"].source == "microphone"
+            await playout.close()
+            await wait(room.wait_until, lambda: not room.application.tracks)
+
+    run(test())
+
+
+def test_pictures_that_are_shown_are_seen(room: FakeRoom, open_provider: Opener) -> None:
+    async def test() -> None:
+        async with connected(open_provider(room, "app")) as (provider, _):
+            playout = await provider.publish(video_track())
+            for number in range(5):
+                await playout.play(sources.picture(number, 64, 48))
+            seen = await wait(room.wait_for_video, "screen", 5)
+            numbers = [sources.picture_number(frame) for frame in seen.frames]  # type: ignore[attr-defined]
+            assert numbers == [0, 1, 2, 3, 4]
+
+    run(test())
+
+
+def test_data_goes_both_ways_and_to_whom_it_names(room: FakeRoom, open_provider: Opener) -> None:
+    alice, bob = room.join("alice"), room.join("bob")
+
+    async def test() -> None:
+        async with connected(open_provider(room, "app")) as (provider, sink):
+            alice.send_data(b"for bob", to=("bob",))
+            alice.send_data(b"for all", topic="t", reliable=False)
+            alice.send_data(b"for app", to=("app",))
+            await sink.until(lambda: len(sink.messages) == 2)
+            assert [(m.payload, m.topic, m.participant, m.reliable) for m in sink.messages] == [
+                (b"for all", "t", "alice", False),
+                (b"for app", "", "alice", True),
+            ]
+            await provider.send_data(DataFrame(b"secret", topic="x", to=("alice",)))
+            await provider.send_data(DataFrame(b"x" * MAX_DATA_BYTES, topic="y"))
+            found = await wait(room.wait_for_data, "x")
+            assert [message.to for message in found] == [("alice",)]  # type: ignore[attr-defined]
+            assert [message.payload[:6] for message in alice.received] == [b"secret", b"xxxxxx"]
+            assert [m.payload[:7] for m in bob.received] == [b"for bob", b"for all", b"xxxxxxx"]
+
+    run(test())
+
+
+def test_tracks_and_messages_are_refused(room: FakeRoom, open_provider: Opener) -> None:
+    room.refuse_publish()
+    room.refuse_data()
+
+    async def test() -> None:
+        async with connected(open_provider(room, "app")) as (provider, _):
+            with pytest.raises(RoomError) as raised:
+                await provider.publish(audio_track())
+            assert raised.value.reason == "publish_refused"
+            with pytest.raises(RoomError) as raised:
+                await provider.send_data(DataFrame(b"x"))
+            assert raised.value.reason == "data_refused"
+            room.refuse_publish(False)
+            room.refuse_data(False)
+            await provider.publish(audio_track())
+            await provider.send_data(DataFrame(b"x"))
+
+    run(test())
+
+
+def test_a_track_may_end_with_the_answer_that_grants_it(
+    room: FakeRoom, open_provider: Opener
+) -> None:
+    async def test() -> None:
+        async with connected(open_provider(room)) as (provider, _):
+            publishing = asyncio.ensure_future(provider.publish(audio_track()))
+            await asyncio.sleep(0)
+            room.wait_for_track("out")  # nobody has read the answer
+            with room.faults.publishing_forbidden():
+                playout = await publishing
+                await provider.send_data(DataFrame(b"x"))  # its answer comes after both
+                with pytest.raises(RoomError, match="not allowed") as taken:
+                    await playout.play(AudioFrame(bytes(640), 16_000))
+                assert taken.value.reason == "publish_refused"
+
+    run(test())
+
+
+def test_a_cancelled_publication_is_taken_back(room: FakeRoom, open_provider: Opener) -> None:
+    async def test() -> None:
+        async with connected(open_provider(room, "app")) as (provider, sink):
+            room.lose_connection()
+            await sink.event_of(EventKind.CONNECTION_LOST)
+            publishing = asyncio.create_task(provider.publish(audio_track()))
+            await asyncio.sleep(0)
+            publishing.cancel()
+            await asyncio.wait([publishing])
+            room.restore_connection()
+            await provider.publish(audio_track("other"))
+            assert [*room.application.tracks] == ["other"]
+
+    run(test())
