@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_fake_room import ManualClock, joined
+from fake_room_kit import ManualClock, joined
 
 import processors_kit as kit
 import ringroom
