@@ -1,16 +1,18 @@
-"""An application without a provider, and a clock that stands still, for a room of the tests."""
+"""Applications without a provider, and a clock that stands still, for a room of the tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ringroom.frames import Kind
+from app_kit import opened
+from ringroom.frames import Event, EventKind, Kind
 from ringroom.providers.fake import messages, wire
 from ringroom.testing import FakeRoom
 
 M = TypeVar("M", bound=messages.Message)
+ALL = ("audio", "video", "data", "event")
 
 
 class App:
@@ -78,3 +80,13 @@ class ManualClock:
         self._calls = [call for call in self._calls if call[0] > self.now]
         for callback in due:
             callback()
+
+
+def connects(room: FakeRoom, **options: Any) -> None:
+    with opened(room, **options):
+        room.wait_for_app()
+
+
+def event(events: Any, kind: EventKind) -> Event:
+    """The next event of that kind."""
+    return next(found for found in events if found.kind is kind)

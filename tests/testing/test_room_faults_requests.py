@@ -1,0 +1,215 @@
+"""Requests that are refused, and providers that raise: what the application sees."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_room_kit import ALL, connects, event
+
+import ringroom
+from app_kit import NEVER_AGAIN, PATIENCE, Call, check_law, opened, sound, until
+from ringroom.errors import RoomError
+from ringroom.frames import EventKind
+from ringroom.testing import FakeRoom
+
+PICTURE = ringroom.VideoFrame.from_gray(np.zeros((48, 64), np.uint8))
+
+
+# Requests.
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["told at once", "told after a loss"])
+def test_the_right_to_publish_taken_away(fake_room: FakeRoom, lost: bool) -> None:
+    with opened(fake_room, kinds=ALL) as transport:
+        transport.send(sound(0.02, track="voice"))
+        transport.send(PICTURE)
+        for name in ("voice", "video"):
+            fake_room.wait_for_track(name)
+        outage = fake_room.faults.connection_lost() if lost else None
+        with fake_room.faults.publishing_forbidden():
+            assert not fake_room.application.tracks
+            if outage is not None:
+                outage.end()
+            with pytest.raises(RoomError, match=r"'voice' is over: .* not allowed") as refused:
+                transport.send(sound(5.0, track="voice"))
+            assert refused.value.reason == "publish_refused"
+            with pytest.raises(RoomError, match=r"'video' is over: .* not allowed"):
+                until(lambda: transport.send(PICTURE))
+            with pytest.raises(RoomError, match="not allowed"):
+                transport.send(sound(0.02, track="voice"))
+            heard = fake_room.heard("voice").duration
+            events = transport.recv(kinds=("event",), timeout=PATIENCE)
+            for _ in range(3):
+                event(events, EventKind.PUBLISH_FAILED)
+        transport.send(sound(0.02, track="voice"))
+        fake_room.wait_for_audio("voice", seconds=heard + 0.02)
+    check_law(transport)
+
+
+@pytest.mark.parametrize("resume", [None, True, False], ids=["at once", "resumed", "anew"])
+def test_a_track_that_the_server_mutes(fake_room: FakeRoom, resume: bool | None) -> None:
+    with opened(fake_room, kinds=ALL) as transport:
+        events = transport.recv(kinds=("event",), timeout=PATIENCE)
+        with pytest.raises(LookupError, match="no application publishes a track 'voice'"):
+            fake_room.faults.muted_by_server("voice")
+        transport.send(sound(0.02, track="voice"))
+        transport.send(sound(0.02, track="music"))
+        for name in ("voice", "music"):
+            fake_room.wait_for_audio(name, seconds=0.02)
+        outage = None if resume is None else fake_room.faults.connection_lost(resume=resume)
+        with fake_room.faults.muted_by_server("voice"):
+            if outage is not None:
+                outage.end()
+            muted = event(events, EventKind.PUBLISH_MUTED).track
+            assert muted is not None
+            assert (muted.name, muted.participant) == ("voice", "app")
+            transport.send(sound(0.02, track="voice"))
+            transport.send(sound(0.02, track="music"))
+            fake_room.wait_for_audio("music", seconds=0.04)
+            transport.wait_playout("voice")
+        assert event(events, EventKind.PUBLISH_UNMUTED).track == muted
+        transport.send(sound(0.02, track="voice"))
+        fake_room.wait_for_audio("voice", seconds=0.04)
+        transport.wait_playout()
+        assert fake_room.heard("voice").duration == pytest.approx(0.04)
+    check_law(transport)
+
+
+def test_two_who_mute_a_track(fake_room: FakeRoom) -> None:
+    with opened(fake_room, kinds=ALL) as transport:
+        events = transport.recv(kinds=("event",), timeout=PATIENCE)
+        transport.send(sound(0.02, track="voice"))
+        fake_room.wait_for_audio("voice", seconds=0.02)
+        with fake_room.faults.muted_by_server("voice"):
+            with fake_room.faults.muted_by_server("voice"), fake_room.faults.connection_lost():
+                pass
+            transport.send(sound(0.02, track="voice"))
+            transport.wait_playout("voice")
+            transport.unpublish("voice")
+            # Another track of that name, which the first fault has not muted.
+            transport.send(sound(0.02, track="voice"))
+            fake_room.wait_for_audio("voice", seconds=0.04)
+            inner = fake_room.faults.muted_by_server("voice")
+        with inner:
+            transport.send(sound(0.02, track="voice"))
+            transport.wait_playout("voice")
+        told = [event(events, kind).kind for kind in (EventKind.PUBLISH_MUTED,) * 2]
+        assert len(told) == 2
+        assert event(events, EventKind.PUBLISH_UNMUTED)
+        assert fake_room.heard("voice").duration == pytest.approx(0.04)
+
+
+def test_who_is_not_there_may_publish_when_he_comes(fake_room: FakeRoom) -> None:
+    with pytest.raises(LookupError, match="no application 'app'"):
+        fake_room.faults.publishing_forbidden("app")
+    with opened(fake_room, identity="app") as transport:
+        transport.send(sound(0.02, track="voice"))
+        fake_room.wait_for_audio("voice", seconds=0.02)
+
+
+def test_a_refused_track_and_a_refused_message(fake_room: FakeRoom) -> None:
+    with opened(fake_room, kinds=ALL) as transport:
+        with fake_room.faults.publish_refused(), pytest.raises(RoomError, match="refuses"):
+            transport.send(sound(0.02, track="first"))
+        transport.send(sound(0.02, track="second"))
+        fake_room.wait_for_audio("second", seconds=0.02)
+        events = transport.recv(kinds=("event",), timeout=PATIENCE)
+        event(events, EventKind.PUBLISH_FAILED)
+        with fake_room.faults.data_refused():
+            transport.send_data(b"no")
+            assert "refuses" in event(events, EventKind.DATA_FAILED).reason
+        transport.send_data(b"yes")
+        assert fake_room.wait_for_data()[0].payload == b"yes"
+    check_law(transport)
+
+
+# A provider that raises.
+
+
+@contextlib.contextmanager
+def in_either(room: FakeRoom, io: str, **options: Any) -> Iterator[Any]:
+    with opened(room, io=io, kinds=ALL, **options) as transport:
+        yield transport
+    check_law(transport)
+
+
+@pytest.fixture(params=["thread", "process"])
+def io(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_provider_that_raises_in_connect(fake_room: FakeRoom, io: str) -> None:
+    with fake_room.faults.provider_raises("connect"):
+        with pytest.raises(RoomError, match="RuntimeError: ordered to raise in connect") as failed:
+            connects(fake_room, io=io)
+        assert failed.value.reason == "failed"
+    connects(fake_room, io=io)
+
+
+def test_a_provider_that_raises_in_publish(fake_room: FakeRoom, io: str) -> None:
+    with in_either(fake_room, io) as transport:
+        with fake_room.faults.provider_raises("publish"):
+            with pytest.raises(RoomError, match="ordered to raise in publish"):
+                transport.send(sound(0.02, track="first"), timeout=PATIENCE)
+            events = transport.recv(kinds=("event",), timeout=PATIENCE)
+            assert "ordered" in event(events, EventKind.PUBLISH_FAILED).reason
+        transport.send(sound(0.02, track="second"))
+        fake_room.wait_for_audio("second", seconds=0.02)
+
+
+def test_a_provider_that_raises_in_play(fake_room: FakeRoom, io: str) -> None:
+    with in_either(fake_room, io) as transport:
+        with fake_room.faults.provider_raises("play"):
+            transport.send(sound(0.02))
+            until(lambda: transport.stats().sent.problems)
+        transport.send(sound(0.02))
+        transport.wait_playout(timeout=PATIENCE)
+        assert round(fake_room.wait_for_audio(seconds=0.02).duration, 3) == 0.02
+
+
+def test_a_provider_that_raises_in_send_data(fake_room: FakeRoom, io: str) -> None:
+    with in_either(fake_room, io) as transport:
+        with fake_room.faults.provider_raises("send_data"):
+            transport.send_data(b"lost")
+            events = transport.recv(kinds=("event",), timeout=PATIENCE)
+            assert "ordered" in event(events, EventKind.DATA_FAILED).reason
+        transport.send_data(b"sent")
+        assert fake_room.wait_for_data()[0].payload == b"sent"
+
+
+def test_a_provider_that_raises_in_receive(fake_room: FakeRoom, io: str) -> None:
+    with in_either(fake_room, io, reconnect=NEVER_AGAIN) as transport:
+        waiting = Call(next, transport.recv(kinds=("audio",)))
+        with fake_room.faults.provider_raises("receive"):
+            with pytest.raises(RoomError, match="ordered to raise in receive"):
+                waiting.result()
+            assert transport.ended == "failed"
+
+
+def test_a_provider_that_raises_in_close(fake_room: FakeRoom, io: str) -> None:
+    with in_either(fake_room, io), fake_room.faults.provider_raises("close"):
+        fake_room.wait_for_app()
+        # The transport is closed first, so within the fault.
+        fault = contextlib.ExitStack()
+        fault.enter_context(fake_room.faults.provider_raises("close"))
+    fault.close()
+    fake_room.wait_for_app_gone()
+
+
+def test_who_joins_later_is_told_to_raise_too(fake_room: FakeRoom) -> None:
+    with (
+        fake_room.faults.provider_raises("publish"),
+        opened(fake_room) as transport,
+        pytest.raises(RoomError, match="ordered"),
+    ):
+        transport.send(sound(0.02), timeout=PATIENCE)
+    with (
+        fake_room.faults.provider_raises("receive"),
+        opened(fake_room, identity="deaf", reconnect=NEVER_AGAIN) as transport,
+        pytest.raises(RoomError, match="ordered"),
+    ):
+        next(transport.recv(timeout=PATIENCE))
