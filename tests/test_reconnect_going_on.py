@@ -183,3 +183,22 @@ def test_the_same_seed_of_time_gives_the_same_jitter() -> None:
             return clock.now()
 
     assert once() == once()
+
+
+def test_a_track_of_ours_that_was_muted_is_heard_in_the_next_room(
+    fake_room: FakeRoom, io: str
+) -> None:
+    with listening(fake_room, io=io) as (transport, told):
+        transport.send(sound(0.1, track="voice"), timeout=PATIENCE)
+        fake_room.wait_for_track("voice")
+        fake_room.faults.muted_by_server("voice")
+        muted = told.wait(EventKind.PUBLISH_MUTED)
+        with fake_room.faults.server_gone():
+            told.wait(EventKind.CONNECTION_LOST)
+            back = told.wait(EventKind.PUBLISH_UNMUTED)
+            fake_room.wait_for_app_gone()
+        assert back.track == muted.track
+        told.wait(EventKind.CONNECTION_BACK)
+        before = fake_room.heard("voice").duration
+        transport.send(sound(0.1, seed=7, track="voice"), timeout=PATIENCE)
+        fake_room.wait_for_audio("voice", seconds=before + 0.1)

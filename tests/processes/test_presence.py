@@ -47,6 +47,21 @@ def test_tracks_go_first_then_people_and_all_of_them_once() -> None:
     assert farewell(made) == []
 
 
+OURS = TrackInfo(sid="T3", name="voice", kind=Kind.AUDIO, participant="app")
+
+
+@pytest.mark.parametrize("after", ["nothing", "unmuted", "unpublished"])
+def test_a_track_of_ours_that_was_muted_is_so_no_more(after: str) -> None:
+    made = noted(Event(kind=EventKind.PUBLISH_MUTED, track=OURS), joined(ANN))
+    if after == "unmuted":
+        made.note(Event(kind=EventKind.PUBLISH_UNMUTED, track=OURS))
+    elif after == "unpublished":
+        made.unpublished("voice")
+    expected = [("publish_unmuted", "T3")] if after == "nothing" else []
+    assert farewell(made) == [("participant_left", "ann"), *expected]
+    assert farewell(made) == []
+
+
 def test_a_farewell_says_who_when_and_why_and_keeps_no_metadata() -> None:
     changed = Event(kind=EventKind.PARTICIPANT_CHANGED, participant=ANN)
     track, person = noted(joined(ANN), changed, published(MIC, ANN)).farewell("lost", 7)

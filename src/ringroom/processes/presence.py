@@ -1,4 +1,5 @@
-"""Who is in the room and what they publish, for when we lose it. Free of I/O.
+"""Who is in the room and what they publish, and what of ours is muted, for when we lose it. Free of
+I/O.
 
 Kept is what an event of farewell says: no metadata. Remote participants can grow it, so it has a
 limit; who came when it was full leaves without a farewell.
@@ -19,6 +20,8 @@ class Presence:
     def __init__(self) -> None:
         self._people: dict[str, Participant] = {}
         self._tracks: dict[str, TrackInfo] = {}
+        self._muted: dict[str, TrackInfo] = {}
+        """Of ours, by the server."""
 
     def note(self, event: Event) -> None:
         """Something that happened in the room."""
@@ -35,15 +38,24 @@ class Presence:
                 self._tracks[track.sid] = track
             case EventKind.TRACK_UNPUBLISHED if track:
                 self._tracks.pop(track.sid, None)
+            case EventKind.PUBLISH_MUTED if track:
+                self._muted[track.name] = track
+            case EventKind.PUBLISH_UNMUTED if track:
+                self._muted.pop(track.name, None)
+
+    def unpublished(self, name: str) -> None:
+        """A track of ours: its name is free."""
+        self._muted.pop(name, None)
 
     def _forget_tracks(self, identity: str) -> None:
         for track in [one for one in self._tracks.values() if one.participant == identity]:
             del self._tracks[track.sid]
 
     def farewell(self, reason: str, now_ns: int) -> list[Event]:
-        """What is to be told when the room is lost: all tracks are unpublished, all have left."""
-        people, tracks = self._people, self._tracks
-        self._people, self._tracks = {}, {}
+        """What is to be told when the room is lost: all tracks are unpublished, all have left. Ours
+        are published anew in the next one, and nobody has muted them there."""
+        people, tracks, muted = self._people, self._tracks, self._muted
+        self._people, self._tracks, self._muted = {}, {}, {}
         gone = [
             Event(
                 kind=EventKind.TRACK_UNPUBLISHED,
@@ -60,7 +72,11 @@ class Presence:
             )
             for who in people.values()
         ]
-        return gone + left
+        back = [
+            Event(kind=EventKind.PUBLISH_UNMUTED, track=track, reason=reason, received_ns=now_ns)
+            for track in muted.values()
+        ]
+        return gone + left + back
 
 
 def _plain(who: Participant) -> Participant:

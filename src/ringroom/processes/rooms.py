@@ -192,6 +192,7 @@ class RoomSession:
     def release_track(self, name: str, owner: Attachment) -> None:
         if self._owners.get(name) is owner:
             del self._owners[name]
+            self._presence.unpublished(name)
 
     # The provider's sink.
 
