@@ -127,7 +127,9 @@ class Playout(ABC):
 
     @abstractmethod
     def clear(self) -> float:
-        """Throw away what is queued at the source; the seconds thrown away."""
+        """Throw away what is queued at the source; the seconds thrown away. A frame for which
+        `play` waits is among them, and one that it refused for the track or the room is gone.
+        """
 
     @abstractmethod
     async def close(self) -> None:

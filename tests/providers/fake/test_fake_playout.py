@@ -188,6 +188,25 @@ def test_a_cancelled_sender_has_not_played() -> None:
     playing(test)
 
 
+def test_all_that_comes_to_nothing_as_a_track_ends_is_told_once() -> None:
+    """What was queued, what waited for its place, and what came after the end."""
+
+    async def test(loop: VirtualLoop, room: _Room, playout: AudioPlayout) -> None:
+        await playout.play(_frame(0.2))
+        waiting = asyncio.create_task(playout.play(_frame(0.3)))
+        await asyncio.sleep(0.05)
+        playout.take_away("not allowed")
+        with pytest.raises(RoomError, match="not allowed"):
+            await waiting
+        with pytest.raises(RoomError, match="not allowed"):
+            await playout.play(_frame(1.0))
+        heard = len(room.heard) / RATE
+        assert playout.clear() == pytest.approx(0.2 + 0.3 + 1.0 - heard)
+        assert playout.clear() == 0.0
+
+    playing(test)
+
+
 def test_closing_throws_away_what_is_queued_and_is_idempotent() -> None:
     async def test(loop: VirtualLoop, room: _Room, playout: AudioPlayout) -> None:
         await playout.play(_frame(0.2))

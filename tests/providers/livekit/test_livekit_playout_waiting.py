@@ -11,7 +11,8 @@ pytest.importorskip("livekit.rtc")
 
 from source_kit import RATE, Listeners, Rig, Source, _outer, run, speech, turns
 
-from ringroom.errors import RoomError
+from ringroom.errors import FrameError, RoomError
+from ringroom.frames import AudioFrame
 
 
 def test_the_first_words_wait_for_somebody_who_hears_them() -> None:
@@ -161,6 +162,26 @@ def test_first_words_wait_for_their_audience_after_they_were_held() -> None:
         await saying
         await turns()
         assert len(rig.source.pieces) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("how", ["the room is gone", "the track is gone"])
+def test_a_frame_that_comes_too_late_is_told_as_not_played(how: str) -> None:
+    async def scenario() -> None:
+        rig = Rig(Source())
+        if how == "the room is gone":
+            rig.line.end()
+        else:
+            rig.playout.take_away("was ended by the server: not allowed")
+        for _ in range(2):
+            with pytest.raises(RoomError):
+                await rig.playout.play(speech(RATE))
+        assert rig.playout.clear() == 2.0
+        assert rig.playout.clear() == 0.0
+        with pytest.raises(FrameError):  # which is another's fault
+            await rig.playout.play(AudioFrame(bytes(320), 8_000))
+        assert rig.playout.clear() == 0.0
 
     run(scenario())
 

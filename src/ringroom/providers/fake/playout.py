@@ -92,6 +92,8 @@ class AudioPlayout(Playout):
         finally:
             self._waiting = 0.0
         if self.closed:
+            if self._clears == clears:  # it was over before
+                self._stopped += frame.duration
             raise _over(self._track, self._reason, self._text)
         if self._clears == clears:
             self._enqueue(frame)

@@ -87,6 +87,9 @@ class AudioPlayout(Playout):
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         sound = self._checked(frame)
+        if self._taken or self._line.gone.done():
+            self._unplayed += sound.duration  # told by `clear`
+        self._line.check()
         self._raise_failure()
         # A copy of 20 ms costs less than to keep the caller's memory alive.
         self._backlog.add(sound.samples.astype(np.int16, copy=True))
@@ -176,7 +179,6 @@ class AudioPlayout(Playout):
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError(f"livekit: track {self.track.name!r} is closed")
-        self._line.check()
 
     def _raise_failure(self) -> None:
         """What became of sound that was taken is told by the call that waits, or the next."""
