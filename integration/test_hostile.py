@@ -89,7 +89,7 @@ def test_a_browser_that_does_what_it_likes(
     assert counts.sent == counts.done + counts.dropped + counts.lost
 
 
-@pytest.mark.timeout(SECONDS + 275)
+@pytest.mark.timeout(3 * SECONDS + 275)
 def test_a_flood_of_data_and_flapping_tracks(
     livekit_room: LiveKitRoom, go_client: Joins, opus: Callable[..., str]
 ) -> None:
@@ -124,9 +124,7 @@ def test_a_flood_of_data_and_flapping_tracks(
         grown = anonymous_memory(pid) - before
         assert grown < MAX_GROWTH
         if SECONDS:
-            # What her client still holds goes on for minutes, and the server drops messages, an
-            # honest one's too, for those whom they reach too fast.
-            eve.kill()
+            eve.kill()  # what her client still holds would go on for minutes
         seen = Counter[str]()
         listening = threading.Thread(target=listen, args=(t, seen), daemon=True)
         listening.start()
@@ -135,7 +133,8 @@ def test_a_flood_of_data_and_flapping_tracks(
             ann.send_data(b"alive", topic="alive")
             return bool(seen["alive"]) and seen["Event"] > 20
 
-        until(heard, 120)
+        # The server keeps what she has sent, in order: all of it comes before an honest message.
+        until(heard, 120 + 2 * SECONDS)
         assert seen["t" * 1_000] > 100
         assert (t.io_pid, t.ended) == (pid, None)
         attacking.join(10)
