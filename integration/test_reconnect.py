@@ -196,6 +196,45 @@ def test_a_server_that_is_restarted_costs_the_call_nothing_more(own: LiveKitServ
         assert "publish_failed" not in us.kinds
 
 
+def test_a_connection_that_dies_full_of_messages_is_given_up(own: LiveKitServer) -> None:
+    """The SDK does not begin to reconnect while a message waits for room in its data channel."""
+    room = own.room()
+    with (
+        Party(room.url, room.token("us"), connect_timeout=3.0) as us,
+        Party(room.url, room.token("ann")) as ann,
+    ):
+        us.wait_to_hear("ann")
+        ann.wait_to_hear("us")
+        container = container_of(own)
+        container.pause()
+
+        def send() -> None:
+            for _ in range(60):
+                us.transport.send_data(bytes(60_000), timeout=PATIENCE)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        us.wait(lambda: taken(us) * 60_000 > 2 << 20, "the channel is full")
+        container.kill()
+        container.start()
+        us.wait_for("connection_back")
+        us.wait_to_hear("ann")
+        ann.wait_to_hear("us")
+        sending.join(PATIENCE)
+        assert not sending.is_alive()
+        ann.wait(lambda: ann.messages, "what had waited")
+        assert us.error is ann.error is None
+        assert "data_failed" in us.kinds, "what the dead one was given, and did not take"
+
+
+def taken(party: Party) -> int:
+    """How many messages its I/O process has begun to send."""
+    lanes = party.transport.stats().lanes
+    return sum(
+        lane.counts.taken for lane in lanes if (lane.kind, lane.direction) == ("data", "out")
+    )
+
+
 def test_a_transport_outlives_its_io_process(own: LiveKitServer) -> None:
     room = own.room()
     mint = Minter(room, "us")

@@ -15,6 +15,7 @@ rtc = pytest.importorskip("livekit.rtc")
 
 from livekit.rtc.participant import PublishTrackError  # noqa: E402
 
+from loop_kit import VirtualLoop, run_virtual  # noqa: E402
 from ringroom.errors import RoomError  # noqa: E402
 from ringroom.frames import DataFrame  # noqa: E402
 from ringroom.options import SessionOptions  # noqa: E402
@@ -213,6 +214,65 @@ def test_a_message_that_is_not_taken_without_a_loss_is_refused(
 
 
 TIMED_OUT = "engine: internal error: track publication timed out, no response received"
+
+
+def unanswered(room: Room) -> asyncio.Future[None]:
+    """What the next messages wait for."""
+    room.local_participant.unanswered = asyncio.get_running_loop().create_future()
+    return room.local_participant.unanswered
+
+
+async def refused(app: LiveKitProvider) -> None:
+    with pytest.raises(RoomError, match="not taken in time"):
+        await app.send_data(DataFrame(b"x"))
+
+
+def test_a_connection_that_takes_no_message_any_more_is_given_up(room: Room) -> None:
+    """While one waits, the SDK does not begin to reconnect: nothing else would tell."""
+
+    async def scenario(loop: VirtualLoop) -> None:
+        app, sink = provider(), Sink()
+        await app.connect(sink, SessionOptions(connect_timeout=7.0))  # type: ignore[arg-type]
+        unanswered(room)
+        began = loop.time()
+        await refused(app)
+        assert loop.time() - began == pytest.approx(7.0 + line_module.TOLD_WITHIN)
+        waiting = asyncio.create_task(app.send_data(DataFrame(b"y")))
+        await asyncio.sleep(6.9)
+        assert not sink.log
+        with pytest.raises(RoomError) as caught:
+            await waiting
+        assert caught.value.reason == "disconnected"
+        assert loop.time() - began == pytest.approx(14.0 + line_module.TOLD_WITHIN)
+        await turns()
+        assert sink.log == [("ended", "disconnected", "livekit: no message was taken for 14 s")]
+        await app.close()
+
+    run_virtual(scenario)
+
+
+@pytest.mark.parametrize("what", ["it is answered", "a loss is told", "it is closed", "it ends"])
+def test_a_connection_that_shows_life_is_not_given_up(room: Room, what: str) -> None:
+    async def scenario(loop: VirtualLoop) -> None:
+        app, sink = provider(), Sink()
+        await app.connect(sink, SessionOptions(connect_timeout=7.0))  # type: ignore[arg-type]
+        answer = unanswered(room)
+        await refused(app)
+        await asyncio.sleep(3.0)
+        if what == "it is answered":
+            answer.set_result(None)
+        elif what == "a loss is told":
+            room.emit("reconnecting")
+        elif what == "it ends":
+            room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+        else:
+            await app.close()
+        await asyncio.sleep(60.0)
+        assert [entry[0] for entry in sink.log] == (["ended"] if what == "it ends" else [])
+        assert not any("no message" in str(entry) for entry in sink.log)
+        await app.close()
+
+    run_virtual(scenario)
 
 
 @pytest.mark.parametrize("failure", [None, PublishTrackError(TIMED_OUT)])

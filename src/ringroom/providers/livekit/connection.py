@@ -12,7 +12,6 @@ import sys
 
 from livekit import rtc
 from livekit.rtc import room as sdk_room
-from livekit.rtc.participant import PublishDataError
 from livekit.rtc.room import ConnectError
 
 from ringroom.errors import ClosedError, RingroomError, RoomError
@@ -28,6 +27,7 @@ from ringroom.providers.livekit.mapping import (
     scrub_logs,
 )
 from ringroom.providers.livekit.media import MediaPath
+from ringroom.providers.livekit.outbox import Outbox
 from ringroom.providers.livekit.paths import open_path
 from ringroom.providers.livekit.publications import Publications
 from ringroom.providers.livekit.roster import Roster
@@ -60,6 +60,7 @@ class LiveKitProvider(Provider):
         self._roster: Roster | None = None
         self._line: Line | None = None
         self._publications: Publications | None = None
+        self._outbox: Outbox | None = None
         self._ending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -79,10 +80,17 @@ class LiveKitProvider(Provider):
         self._room = room = rtc.Room()
         self._roster = roster = Roster(room, sink, options, path)
         self._publications = Publications(room, line, self._calls, options, path)
+        self._outbox = Outbox(
+            room,
+            line,
+            self._calls,
+            options.connect_timeout,
+            lambda why: self._begin_to_end(sink, "disconnected", f"livekit: {why}"),
+        )
         roster.on("reconnecting", self._on_reconnecting)
         roster.on("reconnected", self._on_reconnected)
         roster.on("participant_permissions_changed", self._on_permissions)
-        roster.on("disconnected", lambda reason: self._on_disconnected(reason, sink))
+        roster.on("disconnected", lambda code: self._begin_to_end(sink, *end_of_room(code)))
         try:
             left = await joins.turn(self._who, options.connect_timeout)
             self._check_open()
@@ -111,36 +119,9 @@ class LiveKitProvider(Provider):
         return await self._publications.publish(track)
 
     async def send_data(self, frame: DataFrame) -> None:
-        room, line = self._joined()
-        await line.up()
-        losses = line.losses
-        if not room.local_participant.permissions.can_publish_data:
-            # The server drops such a message without a word.
-            raise _data_refused("data messages are not allowed (canPublishData)")
-        sending = room.local_participant.publish_data(
-            frame.payload,
-            reliable=frame.reliable,
-            destination_identities=list(frame.to),
-            topic=frame.topic,
-        )
-
-        async def lost_meanwhile() -> bool:
-            """The SDK has the message still, and sends it once the connection is back."""
-            nonlocal losses
-            lost = await line.lost_since(losses)
-            losses = line.losses
-            return lost
-
-        timeout = self._options.connect_timeout
-        try:
-            await self._calls.run(sending, timeout, gone=line.gone, excused=lost_meanwhile)
-        except PublishDataError as error:
-            raise _data_refused(scrub(error.message)) from None
-        except TimeoutError:
-            raise _data_refused("the message was not taken in time") from None
-        except ConnectionError:
-            line.check()
-            raise
+        self._joined()
+        assert self._outbox is not None
+        await self._outbox.send(frame)
 
     async def close(self) -> None:
         if self._closing is None:
@@ -202,17 +183,16 @@ class LiveKitProvider(Provider):
             self._publications.rights_changed()
             self._roster.rights_changed()
 
-    def _on_disconnected(self, code: int, sink: Sink) -> None:
+    def _begin_to_end(self, sink: Sink, reason: str, error: str) -> None:
         if self._closing is None and self._ending is None:
-            self._ending = asyncio.create_task(self._end(code, sink))
+            self._ending = asyncio.create_task(self._end(sink, reason, error))
 
-    async def _end(self, code: int, sink: Sink) -> None:
+    async def _end(self, sink: Sink, reason: str, error: str) -> None:
         """The room ended by itself: what came in goes on to its readers, then they are told."""
         line, roster = self._line, self._roster
         if line is None or roster is None:
             return
         line.end()
-        reason, error = end_of_room(code)
         await roster.end_tracks(reason)  # a close may overtake it
         roster.close()
         if self._closing is None:
@@ -228,7 +208,8 @@ class LiveKitProvider(Provider):
         if self._roster is not None:
             self._roster.close()
         await self._calls.settle(SETTLE_SECONDS)
-        room, self._room, self._roster, self._publications = self._room, None, None, None
+        room, self._room, self._roster = self._room, None, None
+        self._publications = self._outbox = None
         if self._path is not None:
             self._path.close()
         if room is None:
@@ -248,6 +229,8 @@ class LiveKitProvider(Provider):
     async def _leave(self) -> None:
         if self._line is not None:
             self._line.end()
+        if self._outbox is not None:
+            self._outbox.close()
         if self._ending is not None:
             await asyncio.wait({self._ending})
         # Before the room goes: the native library logs an error for a capture that it cuts off.
@@ -288,10 +271,6 @@ def _join_failure(error: BaseException, timeout: float) -> RoomError | None:
         # Whatever the SDK raises beside its own errors may quote what it was given.
         return RoomError(f"livekit: joining failed: {type(error).__name__}: {scrub(str(error))}")
     return None
-
-
-def _data_refused(why: str) -> RoomError:
-    return RoomError(f"livekit: the data message was not sent: {why}", reason="data_refused")
 
 
 def _stop_listening(room: rtc.Room) -> None:
