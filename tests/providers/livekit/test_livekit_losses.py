@@ -227,25 +227,64 @@ async def refused(app: LiveKitProvider) -> None:
         await app.send_data(DataFrame(b"x"))
 
 
-def test_a_connection_that_takes_no_message_any_more_is_given_up(room: Room) -> None:
+def given_up(sink: Sink) -> bool:
+    return sink.log == [("ended", "disconnected", "livekit: no message was taken for 20 s")]
+
+
+def saying(app: LiveKitProvider) -> asyncio.Task[None]:
+    return asyncio.create_task(app.send_data(DataFrame(b"y")))
+
+
+@pytest.mark.parametrize("timeout", [7.0, 60.0], ids=["refused before", "waits still"])
+@pytest.mark.parametrize("cancelled", [False, True], ids=["", "and its sender has gone"])
+def test_a_connection_that_takes_no_message_any_more_is_given_up(
+    room: Room, timeout: float, cancelled: bool
+) -> None:
     """While one waits, the SDK does not begin to reconnect: nothing else would tell."""
 
     async def scenario(loop: VirtualLoop) -> None:
         app, sink = provider(), Sink()
-        await app.connect(sink, SessionOptions(connect_timeout=7.0))  # type: ignore[arg-type]
+        await app.connect(sink, SessionOptions(connect_timeout=timeout))  # type: ignore[arg-type]
         unanswered(room)
-        began = loop.time()
-        await refused(app)
-        assert loop.time() - began == pytest.approx(7.0 + line_module.TOLD_WITHIN)
-        waiting = asyncio.create_task(app.send_data(DataFrame(b"y")))
-        await asyncio.sleep(6.9)
+        first = saying(app)
+        await asyncio.sleep(12.0)
+        assert first.done() is (timeout == 7.0)
+        second = saying(app)
+        if cancelled:
+            for task in (first, second):
+                task.cancel()
+        await asyncio.sleep(7.9)
         assert not sink.log
-        with pytest.raises(RoomError) as caught:
-            await waiting
-        assert caught.value.reason == "disconnected"
-        assert loop.time() - began == pytest.approx(14.0 + line_module.TOLD_WITHIN)
-        await turns()
-        assert sink.log == [("ended", "disconnected", "livekit: no message was taken for 14 s")]
+        await asyncio.sleep(0.2)
+        assert given_up(sink)
+        outcomes = await asyncio.gather(first, second, return_exceptions=True)
+        if not cancelled:
+            reasons = [getattr(outcome, "reason", "") for outcome in outcomes]
+            assert reasons == ["data_refused" if timeout == 7.0 else "disconnected", "disconnected"]
+        await app.close()
+
+    run_virtual(scenario)
+
+
+def test_a_connection_is_given_up_so_long_after_the_last_message_that_it_took(room: Room) -> None:
+    async def scenario(loop: VirtualLoop) -> None:
+        app, sink = provider(), Sink()
+        await app.connect(sink, SessionOptions(connect_timeout=60.0))  # type: ignore[arg-type]
+        answer = unanswered(room)
+        first = saying(app)
+        await asyncio.sleep(5.0)
+        unanswered(room)
+        second = saying(app)
+        await asyncio.sleep(6.0)
+        answer.set_result(None)
+        await first
+        await asyncio.sleep(19.9)
+        assert not sink.log
+        assert not second.done()
+        await asyncio.sleep(0.2)
+        assert given_up(sink)
+        with pytest.raises(RoomError, match="has ended"):
+            await second
         await app.close()
 
     run_virtual(scenario)
@@ -263,6 +302,9 @@ def test_a_connection_that_shows_life_is_not_given_up(room: Room, what: str) -> 
             answer.set_result(None)
         elif what == "a loss is told":
             room.emit("reconnecting")
+            await asyncio.sleep(60.0)
+            room.emit("reconnected")
+            answer.set_result(None)
         elif what == "it ends":
             room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
         else:

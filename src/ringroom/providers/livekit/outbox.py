@@ -23,9 +23,14 @@ from ringroom.providers.livekit.mapping import scrub
 __all__ = ["Outbox"]
 
 
+# What is slower is no connection either: the channel tells in steps of 100 KiB that it has room, so
+# this is 5 kB/s. And it is more than the SDK has to open the channel for the first message, 15 s.
+DEAD_AFTER = 20.0
+
+
 class Outbox:
-    """``timeout`` is what a message has to be taken, in seconds; when one is not, and none is for
-    as long again, ``on_dead`` is told why the connection is to be given up."""
+    """``timeout`` is what a message has to be taken, in seconds. ``on_dead`` is told why when the
+    connection is to be given up."""
 
     def __init__(
         self,
@@ -40,8 +45,11 @@ class Outbox:
         self._calls = calls
         self._timeout = timeout
         self._on_dead = on_dead
-        self._answers = 0
-        self._doubt: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._under_way = 0
+        self._lively = 0.0
+        """When the SDK has last shown that it takes messages, or had none to take."""
+        self._watch: asyncio.TimerHandle | None = None
 
     async def send(self, frame: DataFrame) -> None:
         """Raises `RoomError`, for the reason "data_refused" unless the room is gone."""
@@ -65,7 +73,6 @@ class Outbox:
         except PublishDataError as error:
             raise _refused(scrub(error.message)) from None
         except TimeoutError:
-            self._begin_to_doubt()
             raise _refused("the message was not taken in time") from None
         except ConnectionError:
             line.check()
@@ -73,11 +80,17 @@ class Outbox:
 
     def close(self) -> None:
         """Idempotent."""
-        if self._doubt is not None:
-            self._doubt.cancel()
-            self._doubt = None
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     async def _hand_over(self, frame: DataFrame) -> None:
+        """To the SDK, whoever still waits for it."""
+        if not self._under_way:
+            self._lively = self._loop.time()
+        self._under_way += 1
+        if self._watch is None:
+            self._watch = self._loop.call_at(self._lively + DEAD_AFTER, self._look)
         try:
             await self._room.local_participant.publish_data(
                 frame.payload,
@@ -86,17 +99,20 @@ class Outbox:
                 topic=frame.topic,
             )
         finally:
-            self._answers += 1
+            self._under_way -= 1
+            self._lively = self._loop.time()
 
-    def _begin_to_doubt(self) -> None:
-        if self._doubt is None:
-            loop, state = asyncio.get_running_loop(), (self._answers, self._line.losses)
-            self._doubt = loop.call_later(self._timeout, self._judge, state)
-
-    def _judge(self, before: tuple[int, int]) -> None:
-        self._doubt = None
-        if before == (self._answers, self._line.losses):
-            self._on_dead(f"no message was taken for {2 * self._timeout:g} s")
+    def _look(self) -> None:
+        self._watch = None
+        now = self._loop.time()
+        if self._line.lost:
+            self._lively = now  # a loss is told: nothing keeps the SDK from reconnecting
+        if not self._under_way or self._line.gone.done():
+            return
+        if now < self._lively + DEAD_AFTER:
+            self._watch = self._loop.call_at(self._lively + DEAD_AFTER, self._look)
+        else:
+            self._on_dead(f"no message was taken for {DEAD_AFTER:g} s")
 
 
 def _refused(why: str) -> RoomError:

@@ -40,16 +40,20 @@ class Unpaced(Playout):
     def __init__(self, track: OutgoingTrack) -> None:
         self._track = track
         self._reason = ""
+        self._refused = 0.0
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         if self._reason:
+            if isinstance(frame, AudioFrame):
+                self._refused += frame.duration
             raise RoomError(f"track {self._track.name!r} is over", reason=self._reason)
 
     def queued(self) -> float:
         return 0.0
 
     def clear(self) -> float:
-        return 0.0
+        refused, self._refused = self._refused, 0.0
+        return refused
 
     async def close(self) -> None:
         self.stop("failed")
