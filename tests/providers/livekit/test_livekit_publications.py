@@ -94,10 +94,15 @@ class Stage:
     def tracks(self) -> list[Track]:
         return [publication.track for publication in self.local.published]
 
-    async def begin(self) -> None:
+    async def begin(self, *, lost: bool = False) -> Track:
+        """The track that is published, which the SDK loses in the next reconnection if ``lost``."""
         await self.app.connect(Sink(), SessionOptions(connect_timeout=7.0))  # type: ignore[arg-type]
         self.app._path.source = lambda source: self.sound  # type: ignore[union-attr, method-assign, assignment]
         self.playout = await self.app.publish(VOICE)
+        (track,) = self.tracks
+        if lost:
+            track.failure = LOST
+        return track
 
     async def reconnect(self, seconds: float = 3.0) -> None:
         self.room.emit("reconnecting")
@@ -133,8 +138,7 @@ def test_a_track_that_the_sdk_has_lost_is_published_again(
 @pytest.mark.parametrize("failure", [None, Exception("closed")], ids=["resumed", "another failure"])
 def test_a_track_that_is_not_lost_is_left_alone(stage: Stage, failure: Exception | None) -> None:
     async def scenario(_: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
+        track = await stage.begin()
         track.failure = failure
         await stage.reconnect()
         assert track.asked == 1
@@ -149,8 +153,7 @@ def test_a_track_that_is_not_lost_is_left_alone(stage: Stage, failure: Exception
 
 def test_speech_waits_until_it_is_known_that_there_is_a_track(stage: Stage) -> None:
     async def scenario(_: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
+        track = await stage.begin()
         stage.room.emit("reconnecting")
         speaking = asyncio.create_task(stage.playout.play(WORDS))
         track.failure = LOST
@@ -169,8 +172,7 @@ def test_speech_waits_until_it_is_known_that_there_is_a_track(stage: Stage) -> N
 
 def test_speech_does_not_wait_for_ever_for_an_answer(stage: Stage) -> None:
     async def scenario(loop: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
+        track = await stage.begin()
         track.waits.append(loop.create_future())
         await stage.reconnect()
         before = loop.time()
@@ -185,9 +187,7 @@ def test_speech_does_not_wait_for_ever_for_an_answer(stage: Stage) -> None:
 
 def test_a_track_that_is_closed_while_it_is_published_again_is_taken_back(stage: Stage) -> None:
     async def scenario(_: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
-        track.failure = LOST
+        await stage.begin(lost=True)
         stage.local.wait = asyncio.get_running_loop().create_future()
         await stage.reconnect()
         await stage.playout.close()
@@ -204,9 +204,7 @@ def test_a_loss_while_it_is_published_again_makes_one_track_and_not_two(stage: S
     """The connection is back for a moment and lost again: twice it is looked after."""
 
     async def scenario(_: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
-        track.failure = LOST
+        await stage.begin(lost=True)
         stage.room.emit("reconnecting")
         stage.room.emit("reconnected")
         stage.room.emit("reconnecting")
@@ -227,9 +225,7 @@ def test_two_who_find_it_lost_make_one_track_and_speech_waits_for_that(
     stage: Stage, earlier: int, speaks: str
 ) -> None:
     async def scenario(loop: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
-        track.failure = LOST
+        track = await stage.begin(lost=True)
         answers = [loop.create_future(), loop.create_future()]
         track.waits.extend(answers)
         stage.local.wait = loop.create_future()
@@ -259,9 +255,7 @@ def test_two_who_find_it_lost_make_one_track_and_speech_waits_for_that(
 
 def test_a_track_that_is_refused_on_its_way_back_is_told(stage: Stage) -> None:
     async def scenario(_: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
-        track.failure = LOST
+        await stage.begin(lost=True)
         stage.local.answer = raising(PublishTrackError("no room for it"))
         await stage.reconnect()
         await asyncio.sleep(5)
@@ -277,9 +271,7 @@ def test_a_track_that_is_refused_on_its_way_back_is_told(stage: Stage) -> None:
 
 def test_a_right_that_goes_while_it_is_published_again_ends_it(stage: Stage) -> None:
     async def scenario(_: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
-        track.failure = LOST
+        await stage.begin(lost=True)
         stage.local.wait = asyncio.get_running_loop().create_future()
         await stage.reconnect()
         stage.local.permissions.can_publish = False
@@ -298,8 +290,7 @@ def test_a_track_that_was_taken_away_is_not_looked_after(stage: Stage) -> None:
     """Though we may publish again by then: who sends was told that it is over."""
 
     async def scenario(_: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
+        track = await stage.begin()
         for allowed in (False, True):
             stage.local.permissions.can_publish = allowed
             stage.room.emit("participant_permissions_changed", stage.local, None)
@@ -319,9 +310,7 @@ def test_a_room_that_ends_while_a_track_is_published_again_refuses_nothing(
     """The track waits for the next room, as all others do."""
 
     async def scenario(_: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
-        track.failure = LOST
+        await stage.begin(lost=True)
         stage.local.wait = asyncio.get_running_loop().create_future()
         await stage.reconnect()
         told: list[RoomError] = []
@@ -352,9 +341,7 @@ def test_a_room_that_ends_while_a_track_is_published_again_refuses_nothing(
 
 def test_whatever_the_sdk_raises_is_told_as_the_end_of_the_track(stage: Stage) -> None:
     async def scenario(_: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
-        track.failure = LOST
+        await stage.begin(lost=True)
         stage.local.answer = raising(AssertionError("no handle eyJhbGciOi"))
         told: list[RoomError] = []
         stage.playout.on_ended(told.append)
@@ -371,9 +358,7 @@ def test_the_first_words_on_a_track_that_is_back_wait_for_somebody_to_hear_them(
     stage: Stage,
 ) -> None:
     async def scenario(loop: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
-        track.failure = LOST
+        await stage.begin(lost=True)
         stage.room.remote_participants["ann"] = someone("ann")
         heard = loop.create_future()
 
@@ -404,9 +389,7 @@ def test_a_track_that_is_closed_before_it_is_published_again_is_not(
     stage: Stage, when: str
 ) -> None:
     async def scenario(loop: VirtualLoop) -> None:
-        await stage.begin()
-        (track,) = stage.tracks
-        track.failure = LOST
+        track = await stage.begin(lost=True)
         answer = loop.create_future()
         track.waits.append(answer)
         await stage.reconnect()
