@@ -165,7 +165,8 @@ class AudioPlayout(Playout):
         await self._source.aclose()
 
     def _checked(self, frame: AudioFrame | VideoFrame) -> AudioFrame:
-        self._check_open()
+        if self._closed:
+            raise ClosedError(f"livekit: track {self.track.name!r} is closed")
         if not isinstance(frame, AudioFrame):
             raise FrameError(f"livekit: a picture for the audio track {self.track.name!r}")
         form = (self.track.sample_rate, self.track.channels)
@@ -175,10 +176,6 @@ class AudioPlayout(Playout):
                 f"{self.track.name!r}, which has {form[0]} Hz and {form[1]}"
             )
         return frame
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"livekit: track {self.track.name!r} is closed")
 
     def _raise_failure(self) -> None:
         """What became of sound that was taken is told by the call that waits, or the next."""
