@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from wrong_kit import Twist, breaks
 
-from ringroom.frames import DataFrame, Event, EventKind
+from ringroom.frames import DataFrame, Event, EventKind, VideoFrame
 
 
 class Counting(Twist):
@@ -185,6 +185,25 @@ class CorruptsAPicture(Twist):
     def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
         i420[-1] ^= 1
         super().video(track, i420, size, origin)
+
+
+@breaks({"pictures_arrive_byte_for_byte": "bytes of picture 0 are not as they were shown"})
+class ShowsBlackFirst(Counting):
+    """As sources do that have no picture yet; in both directions."""
+
+    def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
+        if self.tick() == 1:
+            super().video(track, black(*size).data, size, origin)
+        super().video(track, i420, size, origin)
+
+    async def play(self, playout: Any, frame: Any) -> None:
+        if self.tick() == 1:
+            await super().play(playout, black(frame.width, frame.height))
+        await super().play(playout, frame)
+
+
+def black(width: int, height: int) -> VideoFrame:
+    return VideoFrame.from_gray(np.zeros((height, width), np.uint8))
 
 
 @breaks({"no_picture_is_lost_on_the_way_in": r"pictures \[2\] never came"})
