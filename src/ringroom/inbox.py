@@ -241,7 +241,7 @@ class Inbox:
 
     def _loose(self) -> Arrival | None:
         loose = self._session.loose_events
-        while Kind.EVENT in self.kinds and loose:
+        while loose and Kind.EVENT in self.kinds:
             arrival = loose.popleft()
             track = None if arrival.lane is None else arrival.lane.track
             if self._participants is None or not track or track.participant in self._participants:

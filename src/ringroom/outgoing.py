@@ -323,15 +323,19 @@ class Outgoing:
         lane.writer, lane.ready = None, False
 
     def _take_news(self) -> None:
-        for number, error in self._session.playout_news.items():
-            for lane in (*self._lanes.values(), *self._ended):
-                if lane.number == number:
-                    lane.ready, lane.error = error is None, error
-        self._session.playout_news.clear()
-        self._ended = [lane for lane in self._ended if lane.ending in self._session.unanswered]
-        for row in self._session.freed_rows:
-            self._rows.release(row)
-        self._session.freed_rows.clear()
+        session = self._session
+        if session.playout_news:
+            for number, error in session.playout_news.items():
+                for lane in (*self._lanes.values(), *self._ended):
+                    if lane.number == number:
+                        lane.ready, lane.error = error is None, error
+            session.playout_news.clear()
+        if self._ended:
+            self._ended = [lane for lane in self._ended if lane.ending in session.unanswered]
+        if session.freed_rows:
+            for row in session.freed_rows:
+                self._rows.release(row)
+            session.freed_rows.clear()
 
     def _grow(self, lane: OutgoingLane, frame: VideoFrame) -> None:
         """A picture larger than the ring was made for goes on in a larger one."""

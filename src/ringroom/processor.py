@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, TypeAlias, get_args
 import numpy as np
 
 from ringroom.errors import ConfigurationError
-from ringroom.frames import AudioFrame, DataFrame, Event, Frame, TrackInfo, VideoFrame
+from ringroom.frames import DataFrame, Event, Frame, TrackInfo
 from ringroom.options import Mode, as_kinds, check_choice, check_function
 
 __all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
@@ -254,7 +254,7 @@ def as_frames(replies: Replies) -> list[Frame]:
     """What a processor returned, as a list. Raises `TypeError` for what is no frame."""
     if replies is None:
         return []
-    if isinstance(replies, AudioFrame | VideoFrame | DataFrame):
+    if isinstance(replies, Frame):
         return [replies]
     rubbish = isinstance(replies, str | bytes | bytearray | memoryview | Mapping | np.ndarray)
     if rubbish or not isinstance(replies, Iterable):
@@ -264,7 +264,7 @@ def as_frames(replies: Replies) -> list[Frame]:
         )
     frames = list(replies)
     for frame in frames:
-        if not isinstance(frame, AudioFrame | VideoFrame | DataFrame):
+        if not isinstance(frame, Frame):
             raise TypeError(f"a processor returned {type(frame).__name__} among its frames")
     return frames
 

@@ -15,12 +15,15 @@ from ringroom.lanes.memory import Segment
 from ringroom.lanes.statistics import (
     FIELDS,
     SLOTS,
+    Cell,
     Count,
     LaneCounts,
     Row,
     RowPool,
     StatisticsTable,
 )
+
+CELLS = [Cell(value) for value in vars(Count).values() if isinstance(value, int)]
 
 
 @pytest.fixture
@@ -40,13 +43,13 @@ def test_both_sides_see_the_counts(table: StatisticsTable) -> None:
 
 def test_every_cell_is_its_own(table: StatisticsTable) -> None:
     row = table.row(SLOTS - 1)
-    for count in Count:
+    for count in CELLS:
         row.set(count, 100 + count)
-    assert [row.get(count) for count in Count] == [100 + count for count in Count]
-    assert len(Count) <= FIELDS
+    assert [row.get(count) for count in CELLS] == [100 + count for count in CELLS]
+    assert len(CELLS) == len(set(CELLS)) <= FIELDS
     assert table.row(SLOTS - 2).snapshot() == LaneCounts()
     row.clear()
-    assert not any(row.get(count) for count in Count)
+    assert not any(row.get(count) for count in CELLS)
 
 
 def test_the_law() -> None:
@@ -102,15 +105,17 @@ class Racing(list[int]):
     or sent and dropped, in the order in which the two sides count."""
 
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self  # the row's cells: all there are
         for count in (Count.SENT, self.fate):
             list.__setitem__(self, count, list.__getitem__(self, count) + 1)
         return list.__getitem__(self, index)
 
-    fate = Count.DONE
+    fate: Cell = Count.DONE
 
 
 @pytest.mark.parametrize("fate", [Count.DONE, Count.DROPPED_STALE, Count.DROPPED_FLUSHED])
-def test_a_look_in_the_middle_never_finds_more_done_than_sent(fate: Count) -> None:
+def test_a_look_in_the_middle_never_finds_more_done_than_sent(fate: Cell) -> None:
     cells = Racing([0] * 16)
     cells.fate = fate
     assert Row(cells, 0).snapshot().in_flight >= 0  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ from ringroom.errors import StartupError, WireError
 from ringroom.frames import AudioFrame, Event, Item, TrackInfo, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.memory import ZERO_COPY, Segment, attach_counter, open_counter
-from ringroom.lanes.ring import ALIGN, RingReader, RingWriter, Slot, max_payload, slot_size
+from ringroom.lanes.ring import ALIGN, RingReader, RingWriter, Slot, slot_size
 from ringroom.lanes.statistics import Count, Row
 
 # Below it a copy costs less than tracking the slot's life: 32 KiB copy in about 2 us, a tracked
@@ -100,7 +100,7 @@ class LaneWriter:
 
     @property
     def max_record(self) -> int:
-        return max_payload(self._ring.capacity)
+        return self._ring.max_payload
 
     @property
     def in_use(self) -> int:
@@ -136,8 +136,8 @@ class LaneWriter:
             if credit:
                 self._ring.credit(credit)
                 view = self._ring.reserve(nbytes)
-            if view is None:
-                self._publish()
+            if view is None and (skipped := self._ring.announce()):
+                self._published.add(skipped)
         return view
 
     def _write(self, view: memoryview, head: bytes, body: records.Buffer) -> None:
@@ -149,12 +149,7 @@ class LaneWriter:
         self._ring.commit(nbytes)
         self._records += 1
         self.row.add(Count.BYTES, nbytes)
-        self._publish()
-
-    def _publish(self) -> None:
-        announced = self._ring.announce()
-        if announced:
-            self._published.add(announced)
+        self._published.add(self._ring.announce())
 
     def close(self) -> None:
         """Idempotent. The reader still gets what was published."""
@@ -231,10 +226,10 @@ class LaneReader:
         # Counted before it is given back: a successor finds its place by the counts.
         self.row.add(Count.EVENTS if isinstance(item, Event) else Count.TAKEN)
         if copied:
-            self._release(slot)
+            slot.released = True
         else:
             self._lend(slot, item)
-            self._settle_in_bulk()
+        self._settle_in_bulk()
         return item
 
     def _release(self, slot: Slot) -> None:

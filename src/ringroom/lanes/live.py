@@ -156,9 +156,11 @@ class LiveReader(LaneReader):
         return None
 
     def _note_age(self, age: int) -> None:
-        self.row.add(Count.WAITED_NS, max(0, age))
-        if age > self.row.get(Count.OLDEST_NS):
-            self.row.set(Count.OLDEST_NS, age)
+        row = self.row
+        if age > 0:
+            row.add(Count.WAITED_NS, age)
+        if age > row.get(Count.OLDEST_NS):
+            row.set(Count.OLDEST_NS, age)
 
     def _is_wanted(self, kind: int, age: int, skipping: bool) -> bool:
         if not skipping:

@@ -50,20 +50,24 @@ _INT16 = np.dtype("<i2")
 
 
 class Head(NamedTuple):
-    """What can be told of a record before it is decoded. Made for every frame: a tuple costs a
-    third of what a frozen dataclass does."""
+    """A record's header, for deciding whether it is worth decoding. Made for every frame: a tuple
+    costs a third of what a frozen dataclass does."""
 
     kind: int
+    flags: int
+    small: int
+    """The kind's own u16."""
+    large: int
+    """The kind's own u32."""
     sequence: int
     received_ns: int
 
 
 def peek(record: Buffer) -> Head:
-    """The record's kind and stamp, for deciding whether it is worth decoding."""
+    """The record's header. Raises `WireError` for what is too short for one."""
     if len(record) < HEADER_BYTES:
         raise WireError(f"a record of {len(record)} bytes, its header alone has {HEADER_BYTES}")
-    kind, _, _, _, sequence, received_ns = _HEADER.unpack_from(record)
-    return Head(kind, sequence, received_ns)
+    return Head._make(_HEADER.unpack_from(record))
 
 
 def encode(item: Item, stamp: Stamp) -> tuple[bytes, Buffer]:
@@ -91,41 +95,43 @@ def video_head(size: tuple[int, int], rotation: int, timestamp_us: int, stamp: S
 def decode(record: Buffer, track: TrackInfo | str | None = None, head: Head | None = None) -> Item:
     """The item; arrays are views of ``record``, so hand in bytes, or a read-only view. ``head``
     is what `peek` said of it, for who has asked before."""
-    kind, sequence, received_ns = head or peek(record)
-    stamp = (sequence, received_ns)
+    head = head or peek(record)
+    kind = head.kind
     try:
         if kind == AUDIO:
-            return _decode_audio(record, track, stamp)
+            return _decode_audio(record, track, head)
         if kind == VIDEO:
-            return _decode_video(record, track, stamp)
+            return _decode_video(record, track, head)
         if kind == DATA:
-            return _decode_data(record, stamp)
+            return _decode_data(record, head)
         if kind == EVENT:
-            return _decode_event(record, stamp)
+            return _decode_event(record, head)
     except (FrameError, ValueError, TypeError, KeyError, struct.error, RecursionError) as error:
         raise WireError(f"a record of kind {kind} does not decode: {error}") from error
     raise WireError(f"a record of unknown kind {kind}")
 
 
-def _decode_audio(record: Buffer, track: TrackInfo | str | None, stamp: Stamp) -> AudioFrame:
-    _, _, channels, sample_rate, _, _ = _HEADER.unpack_from(record)
+def _decode_audio(record: Buffer, track: TrackInfo | str | None, head: Head) -> AudioFrame:
+    _, _, channels, sample_rate, sequence, received_ns = head
     check_rate(sample_rate)
     check_channels(channels)
     nbytes = len(record) - HEADER_BYTES
     if not nbytes or nbytes % (2 * channels):
         raise WireError(f"{nbytes} bytes of samples for {channels} channels")
     samples = np.frombuffer(record, _INT16, nbytes // 2, HEADER_BYTES)
+    stamp = (sequence, received_ns)
     return AudioFrame.received(samples.reshape(-1, channels), sample_rate, track, stamp)
 
 
-def _decode_video(record: Buffer, track: TrackInfo | str | None, stamp: Stamp) -> VideoFrame:
-    _, _, rotation, _, _, _ = _HEADER.unpack_from(record)
+def _decode_video(record: Buffer, track: TrackInfo | str | None, head: Head) -> VideoFrame:
+    _, _, rotation, _, sequence, received_ns = head
     width, height, timestamp_us = _VIDEO.unpack_from(record, HEADER_BYTES)
     check_size(width, height)
     nbytes = len(record) - VIDEO_HEADER_BYTES
     if nbytes != colour.i420_size(width, height) or rotation not in (0, 90, 180, 270):
         raise WireError(f"{nbytes} bytes of I420 for {width}x{height}, rotation {rotation}")
     data = np.frombuffer(record, np.uint8, nbytes, VIDEO_HEADER_BYTES)
+    stamp = (sequence, received_ns)
     return VideoFrame.received(data, (width, height), (rotation, timestamp_us), track, stamp)
 
 
@@ -138,8 +144,8 @@ def _encode_data(frame: DataFrame, stamp: Stamp) -> tuple[bytes, Buffer]:
     return head + lengths + topic + sender + texts, frame.payload
 
 
-def _decode_data(record: Buffer, stamp: Stamp) -> DataFrame:
-    _, flags, _, payload_bytes, _, _ = _HEADER.unpack_from(record)
+def _decode_data(record: Buffer, head: Head) -> DataFrame:
+    _, flags, _, payload_bytes, sequence, received_ns = head
     topic_bytes, sender_bytes, destinations = _DATA.unpack_from(record, HEADER_BYTES)
     rest = bytes(record[HEADER_BYTES + _DATA.size :])
     topic, rest = _cut(rest, topic_bytes)
@@ -152,7 +158,7 @@ def _decode_data(record: Buffer, stamp: Stamp) -> DataFrame:
     if len(rest) != payload_bytes:
         raise WireError(f"a data record holds {len(rest)} bytes, its header says {payload_bytes}")
     reliable = bool(flags & _RELIABLE)
-    return DataFrame(rest, topic, sender, reliable, tuple(to), stamp[0], stamp[1])
+    return DataFrame(rest, topic, sender, reliable, tuple(to), sequence, received_ns)
 
 
 def _cut(raw: bytes, length: int) -> tuple[str, bytes]:
@@ -161,12 +167,11 @@ def _cut(raw: bytes, length: int) -> tuple[str, bytes]:
     return raw[:length].decode(), raw[length:]
 
 
-def _decode_event(record: Buffer, stamp: Stamp) -> Event:
-    _, _, _, length, _, _ = _HEADER.unpack_from(record)
+def _decode_event(record: Buffer, head: Head) -> Event:
     text = bytes(record[HEADER_BYTES:])
-    if len(text) != length:
-        raise WireError(f"an event record holds {len(text)} bytes, its header says {length}")
-    return event_from_json(json.loads(text), stamp[1])
+    if len(text) != head.large:
+        raise WireError(f"an event record holds {len(text)} bytes, its header says {head.large}")
+    return event_from_json(json.loads(text), head.received_ns)
 
 
 def event_to_json(event: Event) -> dict[str, Any]:

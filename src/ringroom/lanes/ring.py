@@ -49,10 +49,19 @@ def max_payload(capacity: int) -> int:
 class RingWriter:
     """The writing end. `announce` tells what to tell the reader after each `push` or `reserve`."""
 
-    __slots__ = ("_announced", "_buffer", "_credited", "_reserved", "_written", "capacity")
+    __slots__ = (
+        "_announced",
+        "_buffer",
+        "_credited",
+        "_reserved",
+        "_written",
+        "capacity",
+        "max_payload",
+    )
 
     def __init__(self, buffer: memoryview) -> None:
         self.capacity = len(buffer)
+        self.max_payload = max_payload(self.capacity)
         if self.capacity < 4 * ALIGN or self.capacity % ALIGN:
             raise ValueError(f"a ring of {self.capacity} bytes: at least 64, a multiple of {ALIGN}")
         self._buffer = buffer
@@ -75,18 +84,20 @@ class RingWriter:
 
     def reserve(self, nbytes: int) -> memoryview | None:
         """A writable view of that many bytes, or None when they are not free now."""
-        if nbytes > max_payload(self.capacity):
+        if nbytes > self.max_payload:
             raise ValueError(f"{nbytes} bytes do not fit a ring of {self.capacity}")
         need = slot_size(nbytes)
+        free = self.capacity - self.in_use
         offset = self._written % self.capacity
-        if need > self.capacity - offset:
-            tail = self.capacity - offset
-            if self.capacity - self.in_use < tail:
+        tail = self.capacity - offset
+        if need > tail:
+            if free < tail:
                 return None
             _HEADER.pack_into(self._buffer, offset, tail - _HEADER_BYTES, _SKIP)
             self._written += tail
+            free -= tail
             offset = 0
-        if self.capacity - self.in_use < need:
+        if free < need:
             return None
         self._reserved = offset
         start = offset + _HEADER_BYTES
@@ -174,7 +185,7 @@ class RingReader:
             offset = self._taken % self.capacity
             length, mark = _HEADER.unpack_from(self._buffer, offset)
             size = slot_size(length)
-            if size > min(self.capacity - offset, self._announced - self._taken):
+            if size > self.capacity - offset or size > self._announced - self._taken:
                 raise WireError(f"a record of {length} bytes passes the end of what was announced")
             start = offset + _HEADER_BYTES
             slot = Slot(self._buffer[start : start + length], offset, size)

@@ -160,7 +160,10 @@ class OutgoingPlayout:
                 await self._play(playout, frame)
                 continue
             self._serve_drains(playout)
-            left = self._left(playout, self._accepted) if self._closing else None
+            if not self._closing:
+                await self._readable.wait()
+                continue
+            left = self._left(playout, self._accepted)
             if left == 0.0:
                 return
             with contextlib.suppress(TimeoutError):

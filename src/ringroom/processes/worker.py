@@ -68,6 +68,7 @@ class Worker:
         self.outgoing: Outgoing | None = None
         self._processor = processor
         self._options = options
+        self._publish = options.publish
         self._table: StatisticsTable | None = None
         self._inbox: Inbox | None = None
         self._wake = open_counter()
@@ -291,10 +292,10 @@ class Worker:
                 raise ClosedError("the worker is not connected yet; send from open() or process()")
             if self._room_over():
                 return  # nobody hears it, and no track of the room makes room for it
-            publish = self._options.publish
-            if publish.mode != mode:
-                publish = replace(publish, mode=mode)
-            lane = self.outgoing.lane_for(frame, publish)
+            if self._publish.mode != mode:
+                # Kept, for the next reply will be alike: to make it takes as long as to send.
+                self._publish = replace(self._publish, mode=mode)
+            lane = self.outgoing.lane_for(frame, self._publish)
             waiting = self._backlog.get(lane)
             if waiting is not None:
                 waiting.ending = False  # the track it answers is back
@@ -315,6 +316,8 @@ class Worker:
                 self._inbox.hold(source)
 
     def _send_backlog(self) -> None:
+        if not self._backlog:
+            return
         if self._room_over():
             for lane in tuple(self._backlog):
                 self.forget_backlog(lane)
