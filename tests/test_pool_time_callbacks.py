@@ -139,9 +139,10 @@ def test_of_tracks_that_have_ended_nothing_is_kept(clock: VirtualClock, room: Fa
             who.leave()
             clock.sleep(5.0)
         (worker,) = TalksLive.workers
-        assert not worker._problems
-        assert not worker._ending
+        assert worker.replies is not None
         assert worker.session is not None
+        assert not len(worker.problems)
+        assert not worker.replies.ending
         assert not worker.session.replies
     assert [problem.count for problem in problems] == [1, 1]
 

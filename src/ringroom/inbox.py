@@ -153,8 +153,8 @@ class Inbox:
         self.remove(lane)
 
     def release(self, lane: InboundLane) -> None:
-        """Go on with a lane that was held."""
-        if lane.reader.fileno() >= 0:
+        """Go on with a lane that was held, if there is a way."""
+        if not self._closed and lane.reader.fileno() >= 0:
             self.add(lane)
 
     def wake(self, lane: InboundLane) -> None:

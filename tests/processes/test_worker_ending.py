@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from io_kit import RATE
 from worker_kit import Bench, frames_of, send, sound
 
 from app_kit import Call, until
 from ringroom import messages as m
-from ringroom.errors import ClosedError
+from ringroom.errors import ClosedError, StartupError
 from ringroom.frames import Kind
 from ringroom.lanes.statistics import Count
 from ringroom.link import open_links
@@ -17,6 +18,7 @@ from ringroom.options import SessionOptions
 from ringroom.processes.context import WorkerContext
 from ringroom.processes.worker import Worker
 from ringroom.processor import Processor
+from ringroom.testing import faults
 
 SECOND = 1_000_000_000
 
@@ -126,3 +128,38 @@ def test_who_cannot_say_goodbye_though_it_has_a_place_has_a_problem(bench: Bench
     (problem,) = [message for message in bench.told() if isinstance(message, m.Problem)]
     assert (problem.where, problem.count) == ("stop", 1)
     assert "a moment ago" in problem.summary
+
+
+def test_a_flush_in_stop_does_not_read_on(bench: Bench) -> None:
+    """A source that was held is free again, and nobody takes its frames any more."""
+    bench.processor.answer = lambda _: sound(1, 5.0)
+    bench.processor.stop = WorkerContext(bench.worker).flush  # type: ignore[assignment]
+    send(bench.open("A"), 1, 2)
+    bench.work()
+    bench.control.send(m.Stop(drain=0.0))
+    bench.worker._loop()
+    ending = Call(bench.worker._finish)
+
+    def flushes() -> list[m.Flush]:
+        bench.listen()
+        return [one for one in bench.heard if isinstance(one, m.Flush)]
+
+    (flush,) = until(flushes)
+    bench.link.send(m.Reply(request=flush.request, value=0.0))
+    ending.result()
+    assert frames_of(bench) == [1]
+    assert not [one for one in bench.told() if isinstance(one, m.Problem)]
+
+
+def test_a_worker_that_would_be_deaf_for_a_track_dies_so_that_another_takes_its_place(
+    bench: Bench,
+) -> None:
+    """To leave in good order would be to leave its tracks to nobody."""
+    writer = bench.open("T1")
+    bench.work()
+    send(writer, 1)
+    bench.open("T2")
+    with faults.descriptors_exhausted(), pytest.raises(StartupError, match="no descriptors left"):
+        bench.worker._loop()
+    assert bench.processor.calls == ["open T1"], "its lanes are the next one's at once"
+    assert bench.told() == []

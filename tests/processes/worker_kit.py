@@ -126,13 +126,12 @@ class Bench:
 
     def close(self) -> None:
         worker = self.worker
-        if worker.outgoing is not None and worker.session is not None:
-            worker.outgoing.close()
+        if worker.replies is not None and worker.session is not None:
+            worker.replies.close()
             worker.session.close()
         if worker._table is not None:
             worker._table.close()
         worker._wake.close()
-        worker._backlog.clear()  # rows that are held keep the table mapped
         worker.control.close()
         for end in (*self.writers, *self.replies.values()):
             end.close()

@@ -14,7 +14,7 @@ from ringroom.options import Mode
 from ringroom.outgoing import as_message
 
 if TYPE_CHECKING:
-    from ringroom.outgoing import OutgoingLane
+    from ringroom.outgoing import Outgoing, OutgoingLane
     from ringroom.processes.worker import Worker
     from ringroom.session import Session
 
@@ -47,12 +47,12 @@ class WorkerContext:
     def flush(self, track: str | TrackInfo | None = None) -> float:
         worker = self._worker
         with worker.lock:
-            outgoing, session = worker.outgoing, worker.session
-            if outgoing is None or session is None:
+            replies, session = worker.replies, worker.session
+            if replies is None or session is None:
                 raise ClosedError("the worker is not connected yet")
-            lanes = self._lanes(track)
-            seconds = sum(worker.forget_backlog(lane) for lane in lanes)
-            requests = {outgoing.flush(lane) for lane in lanes}
+            lanes = self._lanes(replies.outgoing, track)
+            seconds = sum(replies.forget(lane) for lane in lanes)
+            requests = {replies.outgoing.flush(lane) for lane in lanes}
         return seconds + self._answers(session, requests)
 
     def _answers(self, session: Session, requests: set[int]) -> float:
@@ -88,13 +88,11 @@ class WorkerContext:
 
     def played(self, track: str | TrackInfo | None = None) -> float:
         with self._worker.lock:
-            outgoing = self._worker.outgoing
-            if outgoing is None:
+            if self._worker.replies is None:
                 return 0.0
-            return sum(outgoing.played(lane) for lane in self._lanes(track))
+            outgoing = self._worker.replies.outgoing
+            return sum(outgoing.played(lane) for lane in self._lanes(outgoing, track))
 
-    def _lanes(self, track: str | TrackInfo | None) -> list[OutgoingLane]:
-        name = track.reply_name if isinstance(track, TrackInfo) else track
-        outgoing = self._worker.outgoing
-        assert outgoing is not None
-        return outgoing.sounding(name)
+    @staticmethod
+    def _lanes(outgoing: Outgoing, track: str | TrackInfo | None) -> list[OutgoingLane]:
+        return outgoing.sounding(track.reply_name if isinstance(track, TrackInfo) else track)

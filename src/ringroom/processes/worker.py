@@ -1,8 +1,7 @@
 """The worker role: the user's processor between inbound lanes and reply tracks.
 
-One thread takes frames, calls the processor and writes replies. It never imports the provider's
-SDK nor asyncio. What a full ``speech`` track does not take waits in a backlog; while it does, the
-lanes whose replies wait there are held (their frames age), and no other is.
+One thread takes frames, calls the processor and sends its `replies`. It never imports the
+provider's SDK nor asyncio.
 
 Crash at any line: lanes end with the process; what was taken and not done stays "in flight" in the
 statistics until the I/O role buries the lane.
@@ -10,44 +9,26 @@ statistics until the I/O role buries the lane.
 
 from __future__ import annotations
 
-import logging
 import traceback
-from collections import Counter as Tally
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, WouldBlock
+from ringroom.errors import ClosedError
 from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo
 from ringroom.inbox import Arrival, InboundLane, Inbox
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import Link
 from ringroom.options import Mode, SessionOptions
-from ringroom.outgoing import Outgoing, OutgoingLane
+from ringroom.outgoing import Outgoing
 from ringroom.processes.context import WorkerContext
 from ringroom.processes.machine import MACHINE, Machine
+from ringroom.processes.problems import Problems, shortened
+from ringroom.processes.replies import ReplyTracks
 from ringroom.processor import Processor, Replies, as_frames, of_track
 from ringroom.session import RETURN_SECONDS, Session
-
-log = logging.getLogger("ringroom.worker")
-Backlog = deque[Frame]
-# Characters of an exception that are told: a message has its limit.
-MAX_TOLD = 20_000
-# Problems that the application has let lie: further ones are counted, and told by their count.
-MAX_UNHEARD = 1_000
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """Replies that a full track has not taken, and the lanes that are held for it."""
-
-    frames: Backlog = field(default_factory=deque)
-    held: set[InboundLane] = field(default_factory=set)
-    ending: bool = False
-    """The track ends once all is sent."""
 
 
 class Worker:
@@ -65,15 +46,14 @@ class Worker:
         self.lock = machine.lock()
         self.place = -1
         self.session: Session | None = None
-        self.outgoing: Outgoing | None = None
+        self.replies: ReplyTracks | None = None
+        self.problems = Problems(control, lambda: self.place)
         self._processor = processor
         self._options = options
         self._publish = options.publish
         self._table: StatisticsTable | None = None
         self._inbox: Inbox | None = None
         self._wake = open_counter()
-        self._backlog: dict[OutgoingLane, _Waiting] = {}
-        self._problems: Tally[str] = Tally()
         self._stopping: float | None = None
         self._stopped_ns = 0
         self._tracks: dict[str, TrackInfo] = {}
@@ -82,8 +62,6 @@ class Worker:
         self._generation = 0
         self._missing_at: float | None = None
         self._inherited: set[str] = set()
-        self._ending: set[int] = set()
-        """Requests that are answered once a track that ends has played."""
 
     def run(self) -> None:
         """Until the control link ends, a Stop came, or the room has ended."""
@@ -129,7 +107,7 @@ class Worker:
         track holds up, and what a dead worker has left."""
         if self._stopping is None or self._room_over():
             return self._room_over()
-        held = any(waiting.held for waiting in self._backlog.values())
+        held = self.replies is not None and self.replies.holds
         return not (self._may_wait() and (held or self._attaching))
 
     def _check_session(self) -> None:
@@ -166,9 +144,8 @@ class Worker:
                 if self._is_due():
                     self._missing_at = None
                     self.session.end_missing()
-                for request in self._ending & self.session.replies.keys():
-                    self._ending.discard(request)
-                    self.session.forget(request)
+                if self.replies is not None:
+                    self.replies.take_answers(self.session)
 
     def _begin(self, message: m.Start, descriptors: tuple[int, ...]) -> None:
         with self.lock:
@@ -191,10 +168,11 @@ class Worker:
         assert self._table is not None
         self._attaching = False
         rows = RowPool(self._table, *self._rows, taken=frozenset(attached.rows))
-        if self.outgoing is None:
-            self.outgoing = Outgoing(session, rows)
+        if self.replies is None:
+            assert self._inbox is not None
+            self.replies = ReplyTracks(Outgoing(session, rows), self._inbox, self.problems)
         else:
-            self.outgoing.restart(rows)
+            self.replies.outgoing.restart(rows)
         if session.restarts:  # also when the I/O process before had died without a word to us
             self.control.send(m.Rejoined(place=self.place, generation=self._generation))
         self._inherited = set(attached.tracks)
@@ -202,7 +180,7 @@ class Worker:
     def _step(self) -> bool:
         """Handle one arrival and what waits to be sent; whether there was anything."""
         with self.lock:
-            self._send_backlog()
+            self._send_waiting()
             arrival = None if self._inbox is None else self._inbox.receive_nowait()
         if arrival is None:
             return False
@@ -250,19 +228,11 @@ class Worker:
         if any(other.reply_name == track.reply_name for other in self._tracks.values()):
             return
         with self.lock:
-            assert self.outgoing is not None
-            lane = self.outgoing.find(track.reply_name)
-            if lane in self._backlog:
-                self._backlog[lane].ending = True
-            elif lane is not None:
-                self._end_lane(self.outgoing, lane)
-            elif track.reply_name in self._inherited and self.session is not None:
+            assert self.replies is not None
+            ended = self.replies.end(track.reply_name)
+            if not ended and track.reply_name in self._inherited and self.session is not None:
                 self.session.send(m.TrackClose(name=track.reply_name))
             self._inherited.discard(track.reply_name)
-
-    def _end_lane(self, outgoing: Outgoing, lane: OutgoingLane) -> None:
-        self._problems.pop(lane.name, None)  # of `_tell_cut`: names come for ever
-        self._ending.add(outgoing.end(lane))
 
     def _call(
         self,
@@ -275,117 +245,36 @@ class Worker:
         try:
             frames = as_frames(function())
         except Exception as error:  # noqa: BLE001 (told to the pool)
-            self._tell_problem(where, error)
+            self.problems.raised(where, error)
             return False
         try:
             for frame in frames:
                 self.reply(of_track(frame, source), self._processor.mode, lane)
         except Exception as error:  # noqa: BLE001 (told to the pool)
-            self._tell_problem("reply", error)
+            self.problems.raised("reply", error)
             return False
         return True
 
     def reply(self, frame: Frame, mode: Mode, source: InboundLane | None = None) -> None:
         """Send, or keep what a full track does not take; its source is then held."""
         with self.lock:
-            if self.outgoing is None or self.session is None:
+            if self.replies is None:
                 raise ClosedError("the worker is not connected yet; send from open() or process()")
             if self._room_over():
                 return  # nobody hears it, and no track of the room makes room for it
             if self._publish.mode != mode:
                 # Kept, for the next reply will be alike: to make it takes as long as to send.
                 self._publish = replace(self._publish, mode=mode)
-            lane = self.outgoing.lane_for(frame, self._publish)
-            waiting = self._backlog.get(lane)
-            if waiting is not None:
-                waiting.ending = False  # the track it answers is back
-            cut = 0
-            for piece in self.outgoing.pieces(lane, frame):
-                if waiting is None:
-                    try:
-                        cut += not self.outgoing.push_nowait(lane, piece)
-                        continue
-                    except WouldBlock:
-                        waiting = self._backlog[lane] = _Waiting()
-                        self._wake.add(1)
-                waiting.frames.append(piece)
-            if cut:
-                self._tell_cut(lane)
-            if waiting is not None and source is not None and self._inbox is not None:
-                waiting.held.add(source)
-                self._inbox.hold(source)
+            if self.replies.send(frame, self._publish, source):
+                self._wake.add(1)
 
-    def _send_backlog(self) -> None:
-        if not self._backlog:
+    def _send_waiting(self) -> None:
+        replies = self.replies
+        if replies is None or not replies.waits:
             return
         if self._room_over():
-            for lane in tuple(self._backlog):
-                self.forget_backlog(lane)
-        for lane, waiting in tuple(self._backlog.items()):
-            assert self.outgoing is not None
-            try:
-                while waiting.frames:
-                    self.outgoing.push_nowait(lane, waiting.frames[0])
-                    waiting.frames.popleft()
-            except WouldBlock:
-                continue
-            except Exception as error:  # noqa: BLE001 (told to the pool)
-                self._tell_problem("reply", error)
-            self._release(lane)
-
-    def _release(self, lane: OutgoingLane) -> None:
-        waiting = self._backlog.pop(lane)
-        if waiting.ending and self.outgoing is not None:
-            self._end_lane(self.outgoing, lane)
-        for held in waiting.held:
-            if self._inbox is not None and not any(
-                held in other.held for other in self._backlog.values()
-            ):
-                self._inbox.release(held)
-
-    def forget_backlog(self, lane: OutgoingLane) -> float:
-        """Drop what waits for a track (a flush); the seconds of sound dropped."""
-        if lane not in self._backlog:
-            return 0.0
-        frames = self._backlog[lane].frames
-        seconds = sum(getattr(frame, "duration", 0.0) for frame in frames)
-        frames.clear()
-        self._release(lane)
-        return seconds
-
-    def _tell_cut(self, lane: OutgoingLane) -> None:
-        """A live track has dropped what did not fit: said once, with the cure."""
-        self._tell(
-            "reply",
-            f"track {lane.name!r} is live and had no room for all that was sent at once; part of "
-            "it is dropped, counted. Send it in real time, or publish it with mode='speech'",
-            str,
-            lane.name,
-        )
-
-    def _tell_problem(self, where: str, error: Exception) -> None:
-        try:
-            summary = f"{type(error).__name__}: {error}"
-        except Exception:  # noqa: BLE001 (words that the user's exception does not find)
-            summary = type(error).__name__
-        key = f"{where} {type(error).__name__} {_place(error)}"
-        self._tell(where, summary, traceback.format_exc, key)
-
-    def _tell(self, where: str, summary: str, text: Callable[[], str], key: str) -> None:
-        """Tell the application; the whole text with the first of a kind only."""
-        self._problems[key] += 1
-        count = self._problems[key]
-        if count > 1 and self.control.backlog >= MAX_UNHEARD:
-            return
-        self.control.send(
-            m.Problem(
-                place=self.place,
-                where=where,
-                summary=summary[:2000],
-                traceback=shortened(text()) if count == 1 else "",
-                count=count,
-            )
-        )
+            replies.forget_all()
+        replies.send_waiting()
 
     def _wait(self, seconds: float | None = None) -> bool:
         """Until there is something to do; whether that may be for `_pump`."""
@@ -395,8 +284,8 @@ class Worker:
             links = self._links()
             if self._inbox is not None:
                 others.append(self._inbox.fileno())
-            if self.outgoing is not None:
-                others += map(self.outgoing.freed_fileno, self._backlog)
+            if self.replies is not None:
+                others += self.replies.freed_filenos()
         readable = self.machine.wait(links + others, seconds)
         if wake in readable:  # to look in vain takes as long as to read a frame
             self._wake.take()
@@ -410,11 +299,11 @@ class Worker:
         for track in tuple(self._tracks.values()):
             self._close_track(track)
         self._call("stop", self._stop_processor, None, None)
-        while self._backlog and self._may_wait():
+        while self.replies is not None and self.replies.waits and self._may_wait():
             self._wait(self._stopping - self.machine.now())
             self._pump()
             with self.lock:
-                self._send_backlog()
+                self._send_waiting()
         self._play_out()
         with self.lock:
             if self.session is not None:
@@ -434,8 +323,8 @@ class Worker:
     def _close(self) -> None:
         """Idempotent."""
         with self.lock:
-            if self.outgoing is not None:
-                self.outgoing.close()
+            if self.replies is not None:
+                self.replies.close()
             if self.session is not None:
                 self.session.close()
             if self._table is not None:
@@ -447,7 +336,7 @@ class Worker:
             self._processor.stop()
         except ClosedError:
             # What a spare that never had a place, or not yet, would send has nowhere to go.
-            if self.outgoing is not None:
+            if self.replies is not None:
                 raise
 
     def _may_wait(self) -> bool:
@@ -457,27 +346,10 @@ class Worker:
         return (self._stopping or 0.0) > self.machine.now() and not self._room_over()
 
     def _play_out(self) -> None:
-        if self.session is None or self.outgoing is None or self._room_over():
+        if self.replies is None or self._room_over():
             return
         with self.lock:
-            self._ending.update(self.outgoing.drain(lane) for lane in self.outgoing.lanes)
-        while self._ending and self._may_wait():
+            self.replies.drain()
+        while self.replies.ending and self._may_wait():
             self._wait((self._stopping or 0.0) - self.machine.now())
             self._pump()
-
-
-def shortened(text: str) -> str:
-    """An exception may hold all that was worked on; what is too long for a message ends the link.
-    Where it was raised stands in front, what it says at the end."""
-    if len(text) <= MAX_TOLD:
-        return text
-    half = MAX_TOLD // 2
-    return f"{text[:half]}\n... {len(text) - MAX_TOLD} characters left out ...\n{text[-half:]}"
-
-
-def _place(error: Exception) -> str:
-    """Where it was raised: one kind of problem is one place in the code."""
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        place = f"{frame.f_code.co_filename}:{line}"
-    return place

@@ -15,8 +15,9 @@ from ringroom.lanes.memory import raise_descriptor_limit
 from ringroom.link import Link
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import MACHINE, Machine
+from ringroom.processes.problems import shortened
 from ringroom.processes.voice import speak
-from ringroom.processes.worker import Worker, shortened
+from ringroom.processes.worker import Worker
 from ringroom.processor import Processor
 
 

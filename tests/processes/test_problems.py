@@ -8,12 +8,9 @@ import pytest
 from worker_kit import Bench, frames_of, send, sound
 
 from ringroom import messages as m
-from ringroom.errors import ConfigurationError, FrameError, StartupError
 from ringroom.frames import AudioFrame
 from ringroom.lanes.statistics import Count
-from ringroom.processes.context import WorkerContext
-from ringroom.processes.worker import MAX_UNHEARD
-from ringroom.testing import faults
+from ringroom.processes.problems import MAX_UNHEARD
 
 
 def test_what_raises_is_counted_done_and_told_once_in_full(bench: Bench) -> None:
@@ -106,30 +103,3 @@ def test_an_exception_that_can_hardly_be_told(
     assert problems[0].summary.startswith(kind.__name__)
     assert "in fail" in problems[0].traceback
     assert len(problems[0].traceback) < 30_000
-
-
-def test_a_context_takes_names_of_tracks(bench: Bench) -> None:
-    context = WorkerContext(bench.worker)
-    for call in (context.flush, context.played):
-        for name in (5, b"x", ["a"], "a\0b"):
-            with pytest.raises(FrameError, match="the track name"):
-                call(name)  # type: ignore[arg-type]
-    for nothing in (None, 5, "x"):
-        with pytest.raises(FrameError, match="cannot send a"):
-            context.send(nothing)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="mode is 'fast'"):
-        context.send(sound(1), mode="fast")  # type: ignore[arg-type]
-
-
-def test_a_worker_that_would_be_deaf_for_a_track_dies_so_that_another_takes_its_place(
-    bench: Bench,
-) -> None:
-    """To leave in good order would be to leave its tracks to nobody."""
-    writer = bench.open("T1")
-    bench.work()
-    send(writer, 1)
-    bench.open("T2")
-    with faults.descriptors_exhausted(), pytest.raises(StartupError, match="no descriptors left"):
-        bench.worker._loop()
-    assert bench.processor.calls == ["open T1"], "its lanes are the next one's at once"
-    assert bench.told() == []

@@ -67,15 +67,16 @@ def test_a_flush_forgets_what_waits_and_gives_the_source_free(bench: Bench) -> N
     bench.processor.answer = lambda frame: sound(1, 5.0) if frame.samples[0, 0] == 1 else None
     send(bench.open("A"), 1, 2)
     bench.work()
-    assert bench.worker.outgoing is not None
-    lane = bench.worker.outgoing.find("ann/A")
+    replies = bench.worker.replies
+    assert replies is not None
+    lane = replies.outgoing.find("ann/A")
     assert lane is not None
-    waiting = bench.worker.forget_backlog(lane)
+    waiting = replies.forget(lane)
     bench.work()
     assert frames_of(bench) == [1, 2]
     taken = sum(bench.take("ann/A") for _ in range(3))
     assert waiting == pytest.approx(5.0 - taken / RATE)
-    assert bench.worker.forget_backlog(lane) == 0.0
+    assert replies.forget(lane) == 0.0
 
 
 def test_the_loop_wakes_for_room_and_for_replies_from_another_thread(bench: Bench) -> None:

@@ -1,0 +1,144 @@
+"""The tracks that a worker answers on, and the replies that they have not taken.
+
+What a full ``speech`` track does not take waits here; while it does, the lanes whose replies wait
+there are held (their frames age), and no other is. Nothing here waits or locks: all of it runs
+under the worker's lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from ringroom.errors import WouldBlock
+from ringroom.frames import Frame
+from ringroom.inbox import InboundLane, Inbox
+from ringroom.options import PublishOptions
+from ringroom.outgoing import Outgoing, OutgoingLane
+from ringroom.processes.problems import Problems
+from ringroom.session import Session
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """Of one track: what it has not taken, and the lanes that are held for it."""
+
+    frames: deque[Frame] = field(default_factory=deque)
+    held: set[InboundLane] = field(default_factory=set)
+    ending: bool = False
+    """The track ends once all is sent."""
+
+
+class ReplyTracks:
+    """See the module's docstring."""
+
+    def __init__(self, outgoing: Outgoing, inbox: Inbox, problems: Problems) -> None:
+        self.outgoing = outgoing
+        self.ending: set[int] = set()
+        """Requests that are answered once a track that ends has played."""
+        self._inbox = inbox
+        self._problems = problems
+        self._waiting: dict[OutgoingLane, _Waiting] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are replies that wait for room."""
+        return bool(self._waiting)
+
+    @property
+    def holds(self) -> bool:
+        """Whether a lane is held for them."""
+        return any(waiting.held for waiting in self._waiting.values())
+
+    def freed_filenos(self) -> list[int]:
+        """Readable when there is room again."""
+        return [self.outgoing.freed_fileno(lane) for lane in self._waiting]
+
+    def send(self, frame: Frame, publish: PublishOptions, source: InboundLane | None) -> bool:
+        """Send on the frame's track, or keep what it does not take; ``source`` is then held.
+        Whether something has begun to wait. Raises as `Outgoing.lane_for` does."""
+        lane = self.outgoing.lane_for(frame, publish)
+        before = waiting = self._waiting.get(lane)
+        if waiting is not None:
+            waiting.ending = False  # the track it answers is back
+        cut = 0
+        for piece in self.outgoing.pieces(lane, frame):
+            if waiting is None:
+                try:
+                    cut += not self.outgoing.push_nowait(lane, piece)
+                    continue
+                except WouldBlock:
+                    waiting = self._waiting[lane] = _Waiting()
+            waiting.frames.append(piece)
+        if cut:
+            self._problems.cut(lane.name)
+        if waiting is not None and source is not None:
+            waiting.held.add(source)
+            self._inbox.hold(source)
+        return waiting is not before
+
+    def send_waiting(self) -> None:
+        """What there is room for."""
+        for lane, waiting in tuple(self._waiting.items()):
+            try:
+                while waiting.frames:
+                    self.outgoing.push_nowait(lane, waiting.frames[0])
+                    waiting.frames.popleft()
+            except WouldBlock:
+                continue
+            except Exception as error:  # noqa: BLE001 (told to the pool)
+                self._problems.raised("reply", error)
+            self._release(lane)
+
+    def forget(self, lane: OutgoingLane) -> float:
+        """Drop what waits for a track (a flush); the seconds of sound dropped."""
+        if lane not in self._waiting:
+            return 0.0
+        frames = self._waiting[lane].frames
+        seconds = sum(getattr(frame, "duration", 0.0) for frame in frames)
+        frames.clear()
+        self._release(lane)
+        return seconds
+
+    def forget_all(self) -> None:
+        """Drop all that waits: nobody hears it any more."""
+        for lane in tuple(self._waiting):
+            self.forget(lane)
+
+    def _release(self, lane: OutgoingLane) -> None:
+        waiting = self._waiting.pop(lane)
+        if waiting.ending:
+            self._end(lane)
+        for held in waiting.held:
+            if not any(held in other.held for other in self._waiting.values()):
+                self._inbox.release(held)
+
+    def end(self, name: str) -> bool:
+        """The track ends when all is sent and played; False if there is none of that name."""
+        lane = self.outgoing.find(name)
+        if lane is None:
+            return False
+        if lane in self._waiting:
+            self._waiting[lane].ending = True
+        else:
+            self._end(lane)
+        return True
+
+    def _end(self, lane: OutgoingLane) -> None:
+        self._problems.forget(lane.name)
+        self.ending.add(self.outgoing.end(lane))
+
+    def drain(self) -> None:
+        """From now on `ending` has a request for each track, ended or not."""
+        self.ending.update(self.outgoing.drain(lane) for lane in self.outgoing.lanes)
+
+    def take_answers(self, session: Session) -> None:
+        """Of tracks that have ended and played."""
+        for request in self.ending & session.replies.keys():
+            self.ending.discard(request)
+            session.forget(request)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._waiting.clear()
+        self.outgoing.close()
