@@ -20,6 +20,7 @@ from app_kit import (
 from ringroom.connection import Connection
 from ringroom.frames import EventKind
 from ringroom.inbox import Inbox, Listeners
+from ringroom.incoming import Incoming
 from ringroom.outgoing import Outgoing
 from ringroom.session import Session
 from ringroom.testing import FakeRoom
@@ -30,12 +31,17 @@ LOCKED = {
         "notify",
         "send",
         "request",
-        "open_inbox",
-        "close_inbox",
-        "finish_lane",
         "leave",
         "restart",
         "close",
+    ),
+    Incoming: (
+        "open_inbox",
+        "close_inbox",
+        "finish_lane",
+        "lose_lanes",
+        "end_missing",
+        "tell_of_connection",
     ),
     Outgoing: ("lane_for", "push_nowait", "push_unsent", "forget_unsent", "tail", "named", "find"),
     Inbox: ("receive_nowait", "close"),
@@ -53,7 +59,8 @@ def test_whatever_touches_the_session_has_the_lock(
     def belongs(one: Any) -> bool:
         # Others of earlier tests may be collected meanwhile.
         sessions = [connection.session for connection in connections]
-        mine = [*sessions, *(session.listeners for session in sessions)]
+        mine: list[Any] = [*sessions, *(session.listeners for session in sessions)]
+        mine += [session.incoming for session in sessions]
         return any(one is each for each in mine) or getattr(one, "_session", None) in sessions
 
     def looking(name: str, method: Any) -> Any:

@@ -159,7 +159,7 @@ def test_the_rooms_end_ends_the_loop_after_what_waits(fake_room: FakeRoom) -> No
 def test_the_rooms_end_wakes_who_waits(fake_room: FakeRoom) -> None:
     with opened(fake_room) as transport:
         waiting = Call(lambda: list(transport.recv()))
-        until(lambda: transport._connection.session._inboxes)
+        until(lambda: transport._connection.session.incoming.inboxes)
         fake_room.close_room()
         assert waiting.result() == []
 

@@ -74,7 +74,7 @@ def test_what_was_said_before_a_death_is_heard_though_a_send_has_noticed_it(far:
     far.link.close()
     far.session.send(m.LaneDone(lane=5))
     assert far.session.pump()
-    assert [track.participant for track in far.session.tracks] == ["a"]
+    assert [track.participant for track in far.session.incoming.tracks] == ["a"]
     assert far.session.ending is not None
     assert far.session.ending.reason == "room closed"
 
@@ -168,7 +168,7 @@ def test_a_lane_that_cannot_be_taken_over_ends_the_session_and_is_told_to_all(
         raise StartupError("no memory for it")
 
     send(far.open("a", 1))
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     far.open("b", 2, heard=False)
     far.session.survives = True
     told: list[int] = []

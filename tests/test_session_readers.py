@@ -25,7 +25,7 @@ far = session_kit.far
 
 def test_each_lane_in_its_turn(far: Far) -> None:
     writers = [far.open(who, number) for number, who in enumerate("ab", 1)]
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     for writer in writers:
         for seed in range(3):
             send(writer, seed)
@@ -41,7 +41,7 @@ def test_each_lane_in_its_turn(far: Far) -> None:
 def test_a_lane_that_never_runs_empty_leaves_the_others_their_turns(far: Far) -> None:
     """Its reader is slower than its source, so there is always one more."""
     ann, ben = far.open("ann", 1), far.open("ben", 2)
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     mailbox = far.open_mailbox(Kind.AUDIO, 3)
     assert everything(inbox) == []
     send(ann)
@@ -63,7 +63,7 @@ def test_a_lane_that_never_runs_empty_leaves_the_others_their_turns(far: Far) ->
 def test_who_comes_while_frames_never_run_out_is_heard(far: Far) -> None:
     """A loop over `recv` that is slower than one of its tracks."""
     ann = far.open("ann", 1)
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     assert take_arrival(far.session, inbox) is None
     send(ann)
     send(ann)
@@ -79,15 +79,15 @@ def test_who_comes_while_frames_never_run_out_is_heard(far: Far) -> None:
 
 
 def test_a_thousand_that_end_at_once_do_not_fill_the_stack(far: Far) -> None:
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     depths: list[int] = []
-    before = far.session.finish_lane
+    before = far.session.incoming.finish_lane
 
     def finish(lane: InboundLane) -> None:
         depths.append(len(inspect.stack(0)))
         before(lane)
 
-    far.session.finish_lane = finish  # type: ignore[method-assign]
+    far.session.incoming.finish_lane = finish  # type: ignore[method-assign]
     for number in range(1, 5):
         far.open(f"who{number}", number)
         far.link.send(m.LaneEnding(lane=number))
@@ -99,8 +99,8 @@ def test_a_thousand_that_end_at_once_do_not_fill_the_stack(far: Far) -> None:
 
 def test_events_of_a_track_for_another_reader(far: Far) -> None:
     writer = far.open("a", 1)
-    sounds = far.session.open_inbox((Kind.AUDIO,), None)
-    events = far.session.open_inbox((Kind.EVENT,), None)
+    sounds = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    events = far.session.incoming.open_inbox((Kind.EVENT,), None)
     writer.event(Event(kind=EventKind.TRACK_MUTED))
     send(writer)
     assert len(everything(sounds)) == 1
@@ -114,7 +114,7 @@ def test_only_the_participants_that_are_asked_for(far: Far) -> None:
     words = far.open_mailbox(Kind.DATA, 3)
     for who in "abab":
         words.send_nowait(DataFrame(who.encode(), participant=who), 1)
-    inbox = far.session.open_inbox((Kind.AUDIO, Kind.DATA), frozenset("b"))
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.DATA), frozenset("b"))
     found = everything(inbox)
     assert sorted(type(item).__name__ for item in found) == ["AudioFrame", "DataFrame", "DataFrame"]
     assert {item.participant for item in found} == {"b"}
@@ -123,7 +123,7 @@ def test_only_the_participants_that_are_asked_for(far: Far) -> None:
 
 def test_a_held_lane_waits_alone(far: Far) -> None:
     writers = [far.open(who, number) for number, who in enumerate("ab", 1)]
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     for writer in writers:
         send(writer)
     arrival = inbox.receive_nowait()
@@ -143,27 +143,27 @@ def test_a_held_lane_waits_alone(far: Far) -> None:
 
 def test_one_reader_for_each_kind(far: Far) -> None:
     before = descriptors()
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     with pytest.raises(BusyError, match="already receives audio"):
-        far.session.open_inbox(ALL, None)
+        far.session.incoming.open_inbox(ALL, None)
     inbox.close()
     inbox.close()
     assert descriptors() == before, "also while somebody still holds it"
     assert inbox.fileno() == -1
     with pytest.raises(ClosedError):
         inbox.receive_nowait()
-    far.session.open_inbox(ALL, None).close()
-    assert not far.session.has_inboxes
+    far.session.incoming.open_inbox(ALL, None).close()
+    assert not far.session.incoming.inboxes
 
 
 def test_garbage_in_a_lane_ends_the_lane(far: Far) -> None:
     writer = far.open("a", 1)
     good = far.open("b", 2)
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     writer.send_parts(b"\xff" * 64, b"")
     send(good)
     with pytest.raises(WireError):
         everything(inbox)
     assert [item.participant for item in everything(inbox)] == ["b"]
     assert far.heard() == [m.LaneDone(lane=1)]
-    assert [track.participant for track in far.session.tracks] == ["b"]
+    assert [track.participant for track in far.session.incoming.tracks] == ["b"]

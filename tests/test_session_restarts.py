@@ -60,7 +60,7 @@ def test_a_link_that_ends_interrupts_who_survives(far: Far) -> None:
 
 
 def test_tracks_that_come_again_go_on_and_the_others_end(far: Far, another: Any) -> None:
-    inbox = far.session.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
     first = [far.open(who, number) for number, who in enumerate("abc", 1)]
     for writer in first:
         send(writer)
@@ -73,9 +73,9 @@ def test_tracks_that_come_again_go_on_and_the_others_end(far: Far, another: Any)
     found = everything(inbox)
     assert found[:1] == [EventKind.TRACK_RESUMED]
     assert same(found[1].samples, frame.samples)
-    far.session.end_missing()
+    far.session.incoming.end_missing()
     assert everything(inbox) == [EventKind.TRACK_ENDED]
-    far.session.end_missing()
+    far.session.incoming.end_missing()
     assert everything(inbox) == []
     another.open("a", 1)
     assert everything(inbox) == [EventKind.TRACK_STARTED]
@@ -87,7 +87,7 @@ def test_a_track_that_had_not_begun_begins_and_the_one_before_has_ended(
     far: Far, another: Any, sid: str, larger: bool
 ) -> None:
     """It was published anew, and the sound of before was not heard yet."""
-    inbox = far.session.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
     send(far.open("a", 1, sid="T"))
     far.tell(m.LaneEnding(lane=1))
     far.open("a", 2, sid=sid)
@@ -100,24 +100,24 @@ def test_a_track_that_had_not_begun_begins_and_the_one_before_has_ended(
     found = everything(inbox)
     assert found[0] is EventKind.TRACK_STARTED
     assert same(found[1].samples, frame.samples)
-    far.session.end_missing()
+    far.session.incoming.end_missing()
     assert everything(inbox) == []
 
 
 def test_a_track_that_had_not_begun_and_has_ended_is_not_told(far: Far, another: Any) -> None:
-    inbox = far.session.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
     for number, sid in enumerate(("T", "another"), 1):
         send(far.open("a", number, sid=sid))
         far.tell(m.LaneEnding(lane=number))
     assert inbox.receive_nowait().item.kind is EventKind.TRACK_STARTED
     another.die()
-    far.session.end_missing()
+    far.session.incoming.end_missing()
     assert everything(inbox) == [EventKind.TRACK_ENDED]
 
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_track_in_two_lanes_goes_on_or_ends_once(far: Far, another: Any, ended: bool) -> None:
-    inbox = far.session.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
     send(far.open("a", 1, sid="T"))
     send(far.open("a", 2, follows=1, sid="T"))
     if ended:
@@ -128,12 +128,12 @@ def test_a_track_in_two_lanes_goes_on_or_ends_once(far: Far, another: Any, ended
     another.open("a", 1, sid="T")
     again = EventKind.TRACK_STARTED if ended else EventKind.TRACK_RESUMED
     assert everything(inbox) == [again]
-    far.session.end_missing()
+    far.session.incoming.end_missing()
     assert everything(inbox) == []
 
 
 def test_a_lane_of_before_does_not_stand_for_one_of_the_same_number(far: Far, another: Any) -> None:
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     send(far.open("a", 1))
     arrival = inbox.receive_nowait()
     assert arrival is not None
@@ -149,7 +149,7 @@ def test_a_lane_of_before_does_not_stand_for_one_of_the_same_number(far: Far, an
 
 
 def test_the_law_holds_across_generations(far: Far, another: Any) -> None:
-    inbox = far.session.open_inbox((Kind.AUDIO,), None)
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     writer = far.open("a", 1)
     for seed in range(5):
         send(writer, seed)
@@ -221,7 +221,7 @@ def test_a_room_that_is_not_joined_again_is_refused_not_over(far: Far, another: 
 
 def test_what_the_dead_one_said_is_of_no_meaning_for_the_next(far: Far, another: Any) -> None:
     session = far.session
-    inboxes = [session.open_inbox((kind,), None) for kind in (Kind.AUDIO, Kind.EVENT)]
+    inboxes = [session.incoming.open_inbox((kind,), None) for kind in (Kind.AUDIO, Kind.EVENT)]
     far.open("a", 1)
     far.tell(m.Connected(room="r", identity="i", sid="s"))
     far.tell(m.PlayoutReady(lane=4))

@@ -171,7 +171,7 @@ class Transport(Face):
         only = None if participants is None else as_identities(participants)
         wanted = wanted_kinds(self._connection, kinds)
         with self._connection.lock:
-            inbox = self._connection.session.open_inbox(wanted, only)
+            inbox = self._connection.session.incoming.open_inbox(wanted, only)
         return Receiver(self, inbox)
 
     async def send(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
@@ -191,7 +191,7 @@ class Transport(Face):
             await self._push_all(lane)
         except ClosedError:
             self._check_open()
-            if not connection.session.has_inboxes:
+            if not connection.session.incoming.inboxes:
                 raise
         finally:
             with connection.lock:

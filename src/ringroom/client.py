@@ -103,7 +103,7 @@ class Sender(Face):
             self._push_all(lane, limit)
         except ClosedError:
             self._check_open()
-            if lane is None or not self._connection.session.has_inboxes:
+            if lane is None or not self._connection.session.incoming.inboxes:
                 raise
         finally:
             if lane is not None:
@@ -271,7 +271,7 @@ class Transport(Sender):
         timeout = check_timeout(timeout)
         only = None if participants is None else as_identities(participants)
         with self._connection.lock:
-            inbox = self._connection.session.open_inbox(wanted, only)
+            inbox = self._connection.session.incoming.open_inbox(wanted, only)
         return Receiver(self, inbox, timeout)
 
     def close(self) -> None:

@@ -73,7 +73,7 @@ class Face:
         self._check_free(connection.outgoing.track_name(frame))
         connection.session.check_open()
         if connection.session.ending is not None:
-            if connection.session.has_inboxes:
+            if connection.session.incoming.inboxes:
                 return None
             check_going_on(connection.session)
         return connection.outgoing.lane_for(frame, publish)

@@ -1,7 +1,7 @@
 """What one reader of some kinds receives, fairly from all the lanes of these kinds.
 
-An inbox never waits; `Inbox.fileno` tells when it is worth looking again. The lanes belong to the
-session, which shows them here and takes them away.
+An inbox never waits; `Inbox.fileno` tells when it is worth looking again. The lanes belong to
+`incoming.Incoming`, which shows them here and takes them away.
 """
 
 from __future__ import annotations
@@ -77,16 +77,23 @@ class Listeners:
         return len(self._all)
 
 
-class Owner(Protocol):
-    """What an inbox needs of the session that it belongs to."""
+class Watched(Protocol):
+    """What an inbox watches of its session."""
 
     listeners: Listeners
 
-    @property
-    def loose_events(self) -> deque[Arrival]: ...
     def fileno(self) -> int: ...
-    def tell(self, event: Event, lane: InboundLane) -> None: ...
     def notify(self) -> None: ...
+
+
+class Owner(Protocol):
+    """What an inbox needs of who has made it, and shows it its lanes."""
+
+    loose_events: deque[Arrival]
+
+    @property
+    def session(self) -> Watched: ...
+    def tell(self, event: Event, lane: InboundLane) -> None: ...
     def finish_lane(self, lane: InboundLane) -> None: ...
     def close_inbox(self, inbox: Inbox) -> None: ...
 
@@ -95,10 +102,11 @@ class Inbox:
     """What one reader of some kinds receives, fairly from all their lanes."""
 
     def __init__(
-        self, session: Owner, kinds: frozenset[Kind], participants: frozenset[str] | None
+        self, owner: Owner, kinds: frozenset[Kind], participants: frozenset[str] | None
     ) -> None:
         self.kinds = kinds
-        self._session = session
+        self._owner = owner
+        self._session = owner.session
         self._participants = participants
         self._wake = open_counter()
         self._selector = selectors.DefaultSelector()
@@ -113,7 +121,7 @@ class Inbox:
         self.told = False
         """The session's link had something to say when this was last looked at."""
         self._closed = False
-        session.listeners.add(self._on_change)
+        self._session.listeners.add(self._on_change)
 
     def fileno(self) -> int:
         """Readable when it is worth calling `Session.pump` and `receive_nowait`."""
@@ -213,14 +221,14 @@ class Inbox:
         except WireError:
             # What the other side wrote cannot be read on: the lane is over, what is in it is lost.
             lane.ending = True
-            self._session.finish_lane(lane)
+            self._owner.finish_lane(lane)
             raise
 
     def _admit(self, item: Item, lane: InboundLane) -> Arrival | None:
         if isinstance(item, Event):
             if Kind.EVENT not in self.kinds:
                 if lane.kind in MEDIA:
-                    self._session.tell(item, lane)
+                    self._owner.tell(item, lane)
                     self._session.notify()
                 return None
             if item.track is not None and item.participant is None and lane.participant is not None:
@@ -236,11 +244,11 @@ class Inbox:
         if over and lane.track is not None:
             # Told before the lane is finished, which tells that the track begins again.
             arrival = self._admit(lane.track_event(EventKind.TRACK_ENDED), lane)
-        self._session.finish_lane(lane)
+        self._owner.finish_lane(lane)
         return arrival
 
     def _loose(self) -> Arrival | None:
-        loose = self._session.loose_events
+        loose = self._owner.loose_events
         while loose and Kind.EVENT in self.kinds:
             arrival = loose.popleft()
             track = None if arrival.lane is None else arrival.lane.track
@@ -254,7 +262,7 @@ class Inbox:
             return
         self._closed = True
         self._session.listeners.discard(self._on_change)
-        self._session.close_inbox(self)
+        self._owner.close_inbox(self)
         self._selector.close()
         self._wake.close()
         self._lanes.clear()

@@ -167,7 +167,7 @@ class Pool(Sender):
             self._links.clear()
         if Kind.EVENT in self._connection.options.kinds:
             with self._connection.lock:
-                self._inbox = self._connection.session.open_inbox((Kind.EVENT,), None)
+                self._inbox = self._connection.session.incoming.open_inbox((Kind.EVENT,), None)
 
     def _open_pairs(self) -> list[tuple[Link, Link]]:
         """A link for each place, or none."""

@@ -73,7 +73,7 @@ class Recovery:
             if connection.machine.now() < self._missing_at:
                 return True
             self._missing_at = None
-            session.end_missing()
+            session.incoming.end_missing()
             session.notify()
         return False
 
@@ -102,7 +102,7 @@ class Recovery:
         with self._connection.lock:
             now = self._connection.machine.now_ns()
             event = Event(kind=kind, reason=text, received_ns=now)
-            self._connection.session.tell_of_connection(event)
+            self._connection.session.incoming.tell_of_connection(event)
 
 
 class RecoveryThread:

@@ -5,7 +5,8 @@ The faces (client, aio, worker) wait on what `Inbox.fileno`, `Outgoing.freed_fil
 lock of its own around each call and waits outside of it. So that no wake-up is lost between a
 look and the wait that follows it, every change is also told to `listeners`.
 
-Ownership: of each inbound lane the reading end, of each outgoing lane the writing end; the link.
+Ownership: the link, and `incoming`, which has the reading ends of the inbound lanes. `Outgoing` has
+the writing ends of the others.
 """
 
 from __future__ import annotations
@@ -13,36 +14,26 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from ringroom import messages as m
 from ringroom.accounts import Accounts, LaneStatistics, merged
 from ringroom.errors import (
-    BusyError,
     ClosedError,
     LostProcessError,
     RingroomError,
     StartupError,
     WireError,
 )
-from ringroom.frames import Event, EventKind, Kind, TrackInfo
-from ringroom.inbox import Arrival, InboundLane, Inbox, Listeners
-from ringroom.lanes.lane import LaneDescriptors
-from ringroom.lanes.live import LiveReader
-from ringroom.lanes.records import participant_from_json, track_from_json
-from ringroom.lanes.reliable import ReliableReader
+from ringroom.inbox import Listeners
+from ringroom.incoming import Incoming
 from ringroom.lanes.statistics import LaneCounts, StatisticsTable
 from ringroom.link import Link
 from ringroom.options import SessionOptions
 
-# Track events that wait for a reader of events, when frames have another reader.
-MAX_LOOSE_EVENTS = 10_000
 # What has not come again by then, after the room was joined with another I/O process, has ended.
 RETURN_SECONDS = 5.0
-# Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
-MAX_UNREAD_ENDED = 64
 
 
 @dataclass(slots=True)
@@ -53,12 +44,6 @@ class Ending:
     error: RingroomError | None = None
     ours: bool = False
     """Noticed on this side, and not told by the other: for others the room may go on."""
-
-
-@dataclass(slots=True)
-class _Inbound:
-    lanes: dict[int, InboundLane] = field(default_factory=dict)
-    loose: deque[Arrival] = field(default_factory=lambda: deque(maxlen=MAX_LOOSE_EVENTS))
 
 
 class Session:
@@ -94,6 +79,7 @@ class Session:
         self.how_it_died: Callable[[], str] = lambda: ""
         """How the other side's process ended, for the message that it did."""
         self.listeners = Listeners()
+        self.incoming = Incoming(self)
         self.replies: dict[int, float] = {}
         self.unanswered: set[int] = set()
         self.playout_news: dict[int, RingroomError | None] = {}
@@ -101,11 +87,8 @@ class Session:
         self.attached: m.Attached | None = None
         """Of a worker: what it has inherited, once that is known."""
         self._table = table
-        self._inbound = _Inbound()
-        self._inboxes: list[Inbox] = []
         self._accounts = Accounts(table)
         self._past: list[Accounts] = []
-        self._away: dict[str, InboundLane] = {}
         self._requests = 0
         self._given_up: set[int] = set()
         self._leaving = False
@@ -240,10 +223,10 @@ class Session:
     def _handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:  # noqa: C901
         match message:
             case m.LaneOpened():
-                self._open_lane(message, descriptors)
+                self.incoming.open_lane(message, descriptors, self._table)
                 descriptors = ()
             case m.LaneEnding(lane=number):
-                self._lane_ending(number)
+                self.incoming.lane_ending(number)
             case m.Reply(request=request, value=value):
                 self.answer(request, value)
             case m.PlayoutReady(lane=number):
@@ -278,100 +261,13 @@ class Session:
                 error = m.error_from_json({"text": message.error, "reason": message.word})
             self.ending = Ending(message.reason, error)
 
-    def _open_lane(self, message: m.LaneOpened, descriptors: tuple[int, ...]) -> None:
-        handles = LaneDescriptors.from_flat(descriptors)
-        row = self._table.row(message.row)
-        track = track_from_json(message.track) if message.track else None
-        who = participant_from_json(message.participant) if message.participant else None
-        start = (message.position, message.waiting)
-        reader: LiveReader | ReliableReader
-        if message.live:
-            age = int(self.options.max_age * 1e9)
-            reader = LiveReader(handles, row, track, max_age_ns=age, clock=self.clock, start=start)
-        else:
-            reader = ReliableReader(handles, row, track, start=start)
-        lane = InboundLane(message.lane, Kind(message.kind), reader, track, who)
-        before = self._inbound.lanes.get(message.follows)
-        if before is None and (before := self._ended_before(track)) is not None:
-            lane.fresh = True
-        self._inbound.lanes[lane.number] = lane
-        if before is not None:
-            before.successor, before.ending = lane, True
-            self._wake_inboxes(before)
-        else:
-            self._begin(lane)
-
-    def _ended_before(self, track: TrackInfo | None) -> InboundLane | None:
-        """The ended lane of the same track that is not drained yet: it goes first. A reconnect ends
-        a track and opens it again, or publishes it anew, under its name with another sid."""
-        if track is None:
-            return None
-        for lane in self._inbound.lanes.values():
-            if lane.track is None or lane.successor is not None:
-                continue
-            if lane.track.sid == track.sid:
-                return lane
-            if lane.ending and _is_heir(track, lane.track) and self._is_read(lane):
-                return lane
-        return None
-
-    def _is_read(self, lane: InboundLane) -> bool:
-        return any(inbox.reads(lane) for inbox in self._inboxes)
-
-    def _begin(self, lane: InboundLane) -> None:
-        if lane.track is not None:
-            was_away = self._away.pop(lane.track.sid, None) is not None
-            kind = EventKind.TRACK_RESUMED if was_away else EventKind.TRACK_STARTED
-            self.tell(lane.track_event(kind), lane)
-        self._show(lane)
-
-    def tell(self, event: Event, lane: InboundLane) -> None:
-        """An event of a track for whoever reads events, also when nobody reads the track."""
-        readable = Kind.EVENT in self.options.kinds
-        if readable or any(Kind.EVENT in inbox.kinds for inbox in self._inboxes):
-            self._inbound.loose.append(Arrival(event, lane))
-
-    def tell_of_connection(self, event: Event) -> None:
-        """An event that no lane brings, for whoever reads events."""
-        if Kind.EVENT in self.options.kinds:
-            self._inbound.loose.append(Arrival(event, None))
-            self.notify()
-
-    def _lane_ending(self, number: int) -> None:
-        lane = self._inbound.lanes.get(number)
-        if lane is None:
-            return
-        lane.ending = True
-        self._wake_inboxes(lane)
-        unread = [
-            other
-            for other in self._inbound.lanes.values()
-            if other.ending and not self._is_read(other)
-        ]
-        for other in unread[:-MAX_UNREAD_ENDED]:
-            self.tell(other.track_event(EventKind.TRACK_ENDED), other)
-            other.reader.discard()
-            self.finish_lane(other)
-
     def restart(self, link: Link, table: StatisticsTable) -> None:
         """Go on over another link, with other rows: the I/O process has died, and another is there.
         What was in the inbound lanes is lost, counted. Their tracks are away until the same come
         again (`TRACK_RESUMED`) or `end_missing` is called. Requests were answered when the link
         ended: nothing of what they ask about plays any more."""
         self.link.close()
-        for lane in self._inbound.lanes.values():
-            for inbox in self._inboxes:
-                inbox.remove(lane)
-            lane.reader.row.bury()
-            lane.reader.close()
-        for lane in self._first_lanes():
-            while lane.successor is not None and not lane.successor.fresh:
-                lane = lane.successor
-            if lane.track is not None and lane.ending:
-                self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
-            elif lane.track is not None:
-                self._away[lane.track.sid] = lane
-        self._inbound.lanes.clear()
+        self.incoming.lose_lanes()
         self._past.append(self._accounts)
         self._accounts, self._table, self.link = Accounts(table), table, link
         self.restarts += 1
@@ -380,7 +276,7 @@ class Session:
         self._answer_all()
         self.playout_news.clear()
         self.freed_rows.clear()
-        for inbox in self._inboxes:
+        for inbox in self.incoming.inboxes:
             inbox.relink()
         self.notify()
 
@@ -392,73 +288,6 @@ class Session:
         # One is enough for them all: I/O processes may die for ever.
         while len(self._past) > 1:
             self._past[0].absorb(self._past.pop(1))
-
-    def end_missing(self) -> None:
-        """The tracks that have not come again have ended."""
-        for lane in self._away.values():
-            self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
-        self._away.clear()
-
-    def _first_lanes(self) -> list[InboundLane]:
-        """Those that wait for none before them. Their tracks have begun, and no others."""
-        lanes = self._inbound.lanes.values()
-        waiting = {id(lane.successor) for lane in lanes if lane.successor is not None}
-        return [lane for lane in lanes if id(lane) not in waiting]
-
-    def _show(self, lane: InboundLane) -> None:
-        for inbox in self._inboxes:
-            inbox.add(lane)
-
-    def _wake_inboxes(self, lane: InboundLane) -> None:
-        for inbox in self._inboxes:
-            inbox.wake(lane)
-
-    def finish_lane(self, lane: InboundLane) -> None:
-        """The lane is drained and ended: close it and go on with the one that follows."""
-        for inbox in self._inboxes:
-            inbox.remove(lane)
-        lane.reader.close()
-        self._inbound.lanes.pop(lane.number, None)
-        self.send(m.LaneDone(lane=lane.number))
-        if lane.successor is not None and lane.successor.fresh:
-            self._begin(lane.successor)
-        elif lane.successor is not None:
-            self._show(lane.successor)
-
-    def open_inbox(self, kinds: Iterable[Kind], participants: frozenset[str] | None) -> Inbox:
-        """A reader of some kinds. Raises `BusyError` when one of them has a reader already, and
-        `ClosedError` once the session is closed."""
-        self.check_unclosed()
-        wanted = frozenset(kinds)
-        for other in self._inboxes:
-            both = wanted & other.kinds
-            if both:
-                names = ", ".join(sorted(both))
-                raise BusyError(f"somebody else already receives {names}; one reader for each kind")
-        inbox = Inbox(self, wanted, participants)
-        self._inboxes.append(inbox)
-        for lane in self._first_lanes():
-            inbox.add(lane)
-        return inbox
-
-    def close_inbox(self, inbox: Inbox) -> None:
-        if inbox in self._inboxes:
-            self._inboxes.remove(inbox)
-
-    @property
-    def has_inboxes(self) -> bool:
-        """Whether somebody receives, who has not been told yet that the session is over."""
-        return bool(self._inboxes)
-
-    @property
-    def loose_events(self) -> deque[Arrival]:
-        """Events of tracks that do not come through a lane that their reader reads."""
-        return self._inbound.loose
-
-    @property
-    def tracks(self) -> list[TrackInfo]:
-        """The tracks that flow to us now."""
-        return [lane.track for lane in self._inbound.lanes.values() if lane.track is not None]
 
     def counts_at(self, place: int) -> LaneCounts:
         """What a worker has received through the lanes that it has now."""
@@ -476,18 +305,7 @@ class Session:
         self.notify()
         if self.link.closed:
             self._accounts.bury()
-        for inbox in tuple(self._inboxes):
-            inbox.close()
-        for lane in self._inbound.lanes.values():
-            lane.reader.close()
-        self._inbound.lanes.clear()
-        self._inbound.loose.clear()
-        self._away.clear()
+        self.incoming.close()
         self.settle_past()
         self._accounts.retire_all()
         self.link.close()
-
-
-def _is_heir(track: TrackInfo, other: TrackInfo) -> bool:
-    """Whether it is all the same but for the sid."""
-    return replace(track, sid=other.sid) == other

@@ -36,7 +36,7 @@ log = logging.getLogger("ringroom.io")
 W = TypeVar("W", LiveWriter, ReliableWriter)
 
 # A reader gives up lanes that have ended and that it does not read, beyond a number of its own
-# (`session.MAX_UNREAD_ENDED`); who waits for it stays well below.
+# (`incoming.MAX_UNREAD_ENDED`); who waits for it stays well below.
 MAX_UNREAD_ENDED = 32
 STALL_SECONDS = 10.0
 # What one reader's lanes may take while it does not read: sixty cameras of 1080p (1.4 GiB) of which

@@ -143,7 +143,7 @@ class Worker:
                     self._inherit(self.session, self.session.attached)
                 if self._is_due():
                     self._missing_at = None
-                    self.session.end_missing()
+                    self.session.incoming.end_missing()
                 if self.replies is not None:
                     self.replies.take_answers(self.session)
 
@@ -161,7 +161,7 @@ class Worker:
                 return
             self.session = Session(link, self._table, self._options, self.machine.now_ns)
             self.session.survives = True
-            self._inbox = self.session.open_inbox({*self._options.kinds, Kind.EVENT}, None)
+            self._inbox = self.session.incoming.open_inbox({*self._options.kinds, Kind.EVENT}, None)
 
     def _inherit(self, session: Session, attached: m.Attached) -> None:
         """Go on for whoever was in this place before; with another I/O process, for ourselves."""

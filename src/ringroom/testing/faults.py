@@ -155,7 +155,7 @@ def not_reading(transport: Transport) -> Iterator[None]:
     connection = transport._connection
     held: list[tuple[Inbox, InboundLane]] = []
     with connection.lock:
-        inboxes = list(connection.session._inboxes)
+        inboxes = list(connection.session.incoming.inboxes)
         for inbox in inboxes:
             for lane in list(inbox._lanes.values()):
                 inbox.hold(lane)

@@ -45,7 +45,7 @@ class EndsByTimeout(WrongCore):
 class LetsReadersIn(WrongCore):
     class Transport(Sync):
         def recv(self, **options: Any) -> client.Receiver:
-            for inbox in tuple(self._connection.session._inboxes):
+            for inbox in tuple(self._connection.session.incoming.inboxes):
                 inbox.close()
             return super().recv(**options)
 
