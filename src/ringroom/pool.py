@@ -13,8 +13,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -24,7 +23,7 @@ from ringroom import messages as m
 from ringroom.client import Sender
 from ringroom.connection import Connection, Prepared, Statistics, configured, rows_for
 from ringroom.errors import ClosedError, StartupError
-from ringroom.frames import Event, EventKind, Kind
+from ringroom.frames import Event, Kind
 from ringroom.inbox import Inbox
 from ringroom.link import Link, open_links
 from ringroom.options import TransportConfig, as_kinds, check_timeout
@@ -32,8 +31,9 @@ from ringroom.pool_options import PoolOptions
 from ringroom.processes import crew, supervisor
 from ringroom.processes.children import Where
 from ringroom.processes.spawning import pickle_by_value
-from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
+from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
+from ringroom.telling import Telling
 from ringroom.waiting import Deadline, Waiter
 
 __all__ = ["Pool", "PoolOptions", "run"]
@@ -74,13 +74,14 @@ class Pool(Sender):
             route=self.options.route,
         )
         super().__init__(connection)
+        self._telling = Telling(self.options, connection.machine.now_ns)
         calls = crew.Calls(
             seat=self._seat,
             settled=self._settled,
             progress=self._progress,
-            problem=self._on_problem,
-            lost=self._on_lost,
-            replaced=self._on_replaced,
+            problem=self._telling.problem,
+            lost=self._telling.lost,
+            replaced=self._telling.replaced,
         )
         self._crew = crew.Crew(connection.host, self._blob(made), self.options.care, calls)
         self._links: dict[int, Link] = {}
@@ -89,7 +90,7 @@ class Pool(Sender):
         mending_calls = mending.Calls(
             reopen=self._reopen,
             rejoin=self._rejoin,
-            tell=self._tell_event,
+            tell=self._telling.event,
             wake=lambda: connection.session.notify(),
         )
         self._mending = mending.Mending(
@@ -106,7 +107,6 @@ class Pool(Sender):
         self._closing = threading.Lock()
         # The crew takes one caller at a time, and `close` may overtake `drain` from another thread.
         self._crew_lock = self._machine.lock()
-        self._told: deque[Callable[[], None]] = deque()
 
     def _blob(self, processor: Processor) -> bytes:
         # The predicate is the I/O role's; a worker must not need what it refers to.
@@ -261,22 +261,6 @@ class Pool(Sender):
             waiting=counts.in_flight > 0,
         )
 
-    def _on_problem(self, problem: Problem) -> None:
-        self._told.append(lambda: self._tell_problem(problem))
-
-    def _on_lost(self, text: str) -> None:
-        log.error("%s; what it was at is lost", text)
-        self._tell_event(EventKind.WORKER_LOST, text)
-
-    def _on_replaced(self, text: str) -> None:
-        log.warning("%s", text)
-        self._tell_event(EventKind.WORKER_REPLACED, text)
-
-    def _tell_event(self, kind: EventKind, text: str) -> None:
-        event = Event(kind=kind, reason=text, received_ns=self._machine.now_ns())
-        if (tell := self.options.on_event) is not None:
-            self._told.append(lambda: self._call_back(tell, event))
-
     # The supervision thread.
 
     def _supervise(self) -> None:
@@ -325,15 +309,8 @@ class Pool(Sender):
             if arrival is None:
                 return
             arrival.done()
-            if self.options.on_event is not None and isinstance(arrival.item, Event):
-                self._call_back(self.options.on_event, arrival.item)
-
-    @staticmethod
-    def _call_back(function: Callable[[Any], None], value: object) -> None:
-        try:
-            function(value)
-        except Exception:
-            log.exception("a callback of the pool raised")
+            if isinstance(arrival.item, Event):
+                self._telling.tell_event(arrival.item)
 
     def _turn(self, seconds: float | None) -> None:
         """Hear what the children say within that time, and do what follows; then call back."""
@@ -343,29 +320,7 @@ class Pool(Sender):
         ready = self._machine.wait(fds, min(limits, default=None))
         with self._crew_lock:
             self._crew.turn(ready)
-        while (tell := self._next_to_tell()) is not None:
-            tell()
-
-    def _next_to_tell(self) -> Callable[[], None] | None:
-        try:
-            return self._told.popleft()
-        except IndexError:  # none, or another thread has been quicker
-            return None
-
-    def _tell_problem(self, problem: Problem) -> None:
-        if problem.where == "stuck":
-            log.error(
-                "worker %s is stuck: %s\n%s", problem.worker, problem.summary, problem.traceback
-            )
-        elif problem.count == 1:
-            log.error(
-                "worker %s: %s failed (said once, counted from now on)\n%s",
-                problem.worker,
-                problem.where,
-                problem.traceback or problem.summary,
-            )
-        if self.options.on_error is not None:
-            self._call_back(self.options.on_error, problem)
+        self._telling.tell_all()
 
     # The application's side.
 

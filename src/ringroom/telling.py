@@ -1,0 +1,88 @@
+"""What a pool tells of its workers: to the log, and to the application's callbacks.
+
+What happens is noted where locks are held, and told later by whoever calls `Telling.tell_all`: a
+callback may take its time, call the pool, or raise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ringroom.frames import Event, EventKind
+from ringroom.pool_options import PoolOptions
+from ringroom.processor import Problem
+
+__all__ = ["Telling"]
+
+log = logging.getLogger("ringroom")
+
+
+class Telling:
+    """See the module's docstring. Any thread may note and tell."""
+
+    def __init__(self, options: PoolOptions, clock: Callable[[], int]) -> None:
+        self._options = options
+        self._clock = clock
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def problem(self, problem: Problem) -> None:
+        """User code raised, or is stuck."""
+        self._waiting.append(partial(self._tell_problem, problem))
+
+    def lost(self, text: str) -> None:
+        """A worker has died."""
+        log.error("%s; what it was at is lost", text)
+        self.event(EventKind.WORKER_LOST, text)
+
+    def replaced(self, text: str) -> None:
+        """Another worker has its place."""
+        log.warning("%s", text)
+        self.event(EventKind.WORKER_REPLACED, text)
+
+    def event(self, kind: EventKind, text: str) -> None:
+        """One of the pool itself, now."""
+        event = Event(kind=kind, reason=text, received_ns=self._clock())
+        if self._options.on_event is not None:
+            self._waiting.append(partial(self.tell_event, event))
+
+    def tell_all(self) -> None:
+        """What was noted until now."""
+        while (tell := self._next()) is not None:
+            tell()
+
+    def _next(self) -> Callable[[], None] | None:
+        try:
+            return self._waiting.popleft()
+        except IndexError:  # none, or another thread has been quicker
+            return None
+
+    def tell_event(self, event: Event) -> None:
+        """Call back at once, if somebody listens."""
+        if self._options.on_event is not None:
+            _call_back(self._options.on_event, event)
+
+    def _tell_problem(self, problem: Problem) -> None:
+        if problem.where == "stuck":
+            log.error(
+                "worker %s is stuck: %s\n%s", problem.worker, problem.summary, problem.traceback
+            )
+        elif problem.count == 1:
+            log.error(
+                "worker %s: %s failed (said once, counted from now on)\n%s",
+                problem.worker,
+                problem.where,
+                problem.traceback or problem.summary,
+            )
+        if self._options.on_error is not None:
+            _call_back(self._options.on_error, problem)
+
+
+def _call_back(function: Callable[[Any], None], value: object) -> None:
+    try:
+        function(value)
+    except Exception:
+        log.exception("a callback of the pool raised")
