@@ -139,7 +139,8 @@ def a_fake_message() -> Decoder:
     said: list[fake.Message] = [
         fake.Join(identity="app"),
         fake.Happened(kind=EventKind.PARTICIPANT_JOINED, participant=ANN, reason=""),
-        fake.TrackPublished(track=MIC, participant=ANN, muted=False),
+        fake.TrackPublished(track=MIC, participant=ANN, muted=False, withheld=False),
+        fake.TrackWithheld(track="TR_1", withheld=True),
         fake.Audio(track="TR", sample_rate=16_000, channels=1, time_ns=3, payload=bytes(8)),
         fake.Data(
             request=1, participant="ann", topic="t", reliable=True, to=("a",), payload=b"hello"

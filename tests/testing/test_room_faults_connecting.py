@@ -32,6 +32,7 @@ FAULTS: list[Callable[[FakeRoom], Any]] = [
     lambda room: room.faults.out_of_order(),
     lambda room: room.faults.drift(100),
     lambda room: room.faults.slow_subscribing(0.1),
+    lambda room: room.faults.tracks_withheld(),
 ]
 
 

@@ -48,6 +48,7 @@ _MAY_NOT_SEND = "sending data is not allowed (canPublishData)"
 class _Announced:
     sid: str
     muted: bool
+    withheld: bool
     wanted: bool | None = None
     """None until the application has answered; media flows meanwhile, so that none is lost."""
 
@@ -188,8 +189,13 @@ class Connection:
         for publication, announced in self._tracks.items():
             if announced.sid == message.track:
                 announced.wanted = message.wanted
-                if message.wanted:
-                    publication.subscribers.add(self.identity)
+                self._note_subscription(publication, announced)
+
+    def _note_subscription(self, publication: Publication, announced: _Announced) -> None:
+        if announced.wanted and not announced.withheld:
+            publication.subscribers.add(self.identity)
+        else:
+            publication.subscribers.discard(self.identity)
 
     def _media(self, message: Media) -> None:
         # Media of a track that was refused or is over may still be under way.
@@ -241,8 +247,9 @@ class Connection:
 
     def pass_media(self, publication: Publication, message: Media) -> None:
         announced = self._tracks.get(publication)
-        wanted = announced is not None and announced.wanted is not False
-        if announced is not None and wanted and self._allowed.subscribe and not self.lost:
+        if announced is None or announced.wanted is False or announced.withheld:
+            return
+        if self._allowed.subscribe and not self.lost:
             self._line.send(message.replace(track=announced.sid))
 
     def pass_data(self, sender: str, frame: DataFrame) -> None:
@@ -397,11 +404,22 @@ class Connection:
                 if announced is None:
                     if not self._is_too_early(publication):
                         self._tell_track(publication, member.participant)
-                elif announced.muted != publication.muted:
+                    continue
+                if announced.withheld != self._is_withheld(publication):
+                    announced.withheld = not announced.withheld
+                    self._note_subscription(publication, announced)
+                    self._line.send(
+                        messages.TrackWithheld(track=announced.sid, withheld=announced.withheld)
+                    )
+                if announced.muted != publication.muted:
                     announced.muted = publication.muted
                     self._line.send(
                         messages.TrackMuted(track=announced.sid, muted=publication.muted)
                     )
+
+    def _is_withheld(self, publication: Publication) -> bool:
+        who = self._state.withholding
+        return None in who or publication.info.participant in who
 
     def _is_too_early(self, publication: Publication) -> bool:
         """While subscribing takes its time; the room lets everybody catch up when it is over."""
@@ -413,9 +431,12 @@ class Connection:
         if publication in self._told_before:
             track = dataclasses.replace(track, sid=self._state.new_sid("TR"))
         self._told_before.add(publication)
-        self._tracks[publication] = _Announced(track.sid, publication.muted)
+        withheld = self._is_withheld(publication)
+        self._tracks[publication] = _Announced(track.sid, publication.muted, withheld)
         self._line.send(
-            messages.TrackPublished(track=track, participant=participant, muted=publication.muted)
+            messages.TrackPublished(
+                track=track, participant=participant, muted=publication.muted, withheld=withheld
+            )
         )
 
     def _happened(self, kind: EventKind, participant: Participant | None, reason: str = "") -> None:

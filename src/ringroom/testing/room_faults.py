@@ -331,6 +331,24 @@ class RoomFaults:
 
         return self._begin(f"slow subscribing ({seconds} s)", begin)
 
+    def tracks_withheld(self, participant: str | None = None) -> Fault:
+        """A participant permits no application to receive its tracks: those that flow end, and
+        what is published meanwhile is told as failed after ``connect_timeout``. All of them start
+        at its end."""
+        state = self._ground.state
+
+        def begin() -> Callable[[], None]:
+            state.withholding.append(participant)
+            state.announce()
+
+            def end() -> None:
+                state.withholding.remove(participant)
+                state.announce()
+
+            return end
+
+        return self._begin("tracks withheld", begin)
+
     def drift(self, ppm: float) -> Fault:
         """The clock of all sources runs faster than the room's by so many millionths: that much
         more sound in a second, and the same in the pictures' timestamps. Negative: slower."""

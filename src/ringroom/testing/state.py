@@ -114,6 +114,8 @@ class RoomState:
         """Seconds from when a track is there until it reaches an application."""
         self.forbidden: list[str | None] = []
         """Who may not publish any more; None: no application may."""
+        self.withholding: list[str | None] = []
+        """Who keeps its tracks from the applications; None: everybody."""
         self.raising: list[str] = []
         """Where the provider is ordered to raise."""
         self.source_clock = SourceClock()

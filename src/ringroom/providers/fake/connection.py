@@ -148,6 +148,8 @@ class FakeProvider(Provider):
             await asyncio.wait([self._task])
             self._task = None
         self._stop_playouts()
+        for inbound in self._inbound.values():
+            inbound.await_no_more()
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.send(messages.Leave())
@@ -288,15 +290,34 @@ class FakeProvider(Provider):
             wanted = False
             reason = "receiving tracks is not allowed (canSubscribe)"
             self._event(EventKind.TRACK_FAILED, participant, track, reason)
-        sink = self._sink.open_track(track, participant) if wanted else None
-        inbound = InboundTrack(track, participant, sink, self._options)
+        inbound = InboundTrack(track, participant, wanted, self._options)
+        inbound.muted = message.muted
         if (before := self._inbound.get(track.sid)) is not None:
             before.close("published again")
         self._inbound[track.sid] = inbound
-        if message.muted and sink is not None:
-            sink.muted(True)
+        if wanted and message.withheld:
+            seconds = self._options.connect_timeout
+            inbound.awaited = self._running().call_later(seconds, self._late, inbound)
+        elif wanted:
+            inbound.open(self._sink.open_track(track, participant))
         with contextlib.suppress(RoomError):
             self._send(messages.Subscription(track=track.sid, wanted=wanted))
+
+    def _late(self, inbound: InboundTrack) -> None:
+        reason = (
+            f"the room has not answered the subscription within {self._options.connect_timeout:g} s"
+            " (its publisher does not permit it); it does so once it is permitted"
+        )
+        self._event(EventKind.TRACK_FAILED, inbound.participant, inbound.track, reason)
+
+    def _withheld(self, message: messages.TrackWithheld) -> None:
+        inbound = self._inbound.get(message.track)
+        if inbound is None or not inbound.wanted:
+            return
+        if message.withheld:
+            inbound.close("unsubscribed")
+        elif inbound.sink is None:
+            inbound.open(self._sink.open_track(inbound.track, inbound.participant))
 
     def _unpublished(self, message: messages.TrackUnpublished) -> None:
         inbound = self._inbound.pop(message.track, None)
@@ -307,7 +328,10 @@ class FakeProvider(Provider):
 
     def _muted(self, message: messages.TrackMuted) -> None:
         inbound = self._inbound.get(message.track)
-        if inbound is not None and inbound.sink is not None:
+        if inbound is None:
+            return
+        inbound.muted = message.muted
+        if inbound.sink is not None:
             inbound.pause()
             inbound.sink.muted(message.muted)
 
@@ -353,6 +377,7 @@ class FakeProvider(Provider):
         messages.TrackPublished: _published,
         messages.TrackUnpublished: _unpublished,
         messages.TrackMuted: _muted,
+        messages.TrackWithheld: _withheld,
         messages.PublicationEnded: _publication_ended,
         messages.PublicationMuted: _publication_muted,
         messages.Audio: _media,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,18 +18,18 @@ __all__ = ["InboundTrack"]
 
 
 class InboundTrack:
-    """A track of somebody else, and where its frames go if they are wanted."""
+    """A track of somebody else, and where its frames go while they are wanted and given."""
 
     def __init__(
-        self,
-        track: TrackInfo,
-        participant: Participant,
-        sink: TrackSink | None,
-        options: SessionOptions,
+        self, track: TrackInfo, participant: Participant, wanted: bool, options: SessionOptions
     ) -> None:
         self.track = track
         self.participant = participant
-        self.sink = sink
+        self.wanted = wanted
+        self.muted = False
+        self.sink: TrackSink | None = None
+        self.awaited: asyncio.TimerHandle | None = None
+        """Until then it is waited for in silence."""
         self._cutter = FrameCutter(options.sample_rate, options.channels, options.frame_ms)
         self._sample_rate, self._channels = options.sample_rate, options.channels
 
@@ -39,10 +40,25 @@ class InboundTrack:
     def pause(self) -> None:
         self._deliver(self._cutter.pause())
 
+    def open(self, sink: TrackSink) -> None:
+        """It is given to us."""
+        self.await_no_more()
+        self.sink = sink
+        if self.muted:
+            sink.muted(True)
+
+    def await_no_more(self) -> None:
+        if self.awaited is not None:
+            self.awaited.cancel()
+            self.awaited = None
+
     def close(self, reason: str) -> None:
+        """It may be opened again."""
+        self.await_no_more()
         if self.sink is not None:
             self.pause()
             self.sink.close(reason)
+            self.sink = None
 
     def video(self, message: messages.Video) -> None:
         assert self.sink is not None

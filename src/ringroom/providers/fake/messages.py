@@ -31,6 +31,7 @@ __all__ = [
     "TrackMuted",
     "TrackPublished",
     "TrackUnpublished",
+    "TrackWithheld",
     "Unpublish",
     "Video",
 ]
@@ -171,9 +172,12 @@ class Happened(Value):
 
 
 class TrackPublished(Value):
+    """``withheld``: who wants it gets nothing of it, until `TrackWithheld` says otherwise."""
+
     track: TrackInfo
     participant: Participant
     muted: bool
+    withheld: bool
 
 
 class TrackUnpublished(Value):
@@ -184,6 +188,13 @@ class TrackUnpublished(Value):
 class TrackMuted(Value):
     track: str
     muted: bool
+
+
+class TrackWithheld(Value):
+    """Its publisher keeps it from the application, or does so no more."""
+
+    track: str
+    withheld: bool
 
 
 class Ended(Value):
@@ -209,6 +220,7 @@ Message: TypeAlias = (
     | TrackPublished
     | TrackUnpublished
     | TrackMuted
+    | TrackWithheld
     | PublicationEnded
     | PublicationMuted
     | Misbehave
