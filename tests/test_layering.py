@@ -27,7 +27,7 @@ LAYERS = (
     ("options", "frames"),
     ("lanes",),
     ("messages", "link", "recording", "resampling"),
-    ("providers", "processor", "accounts", "inbox", "session", "outgoing"),
+    ("providers", "processor", "accounts", "inbox", "incoming", "outgoing", "session"),
     ("processes",),
     (
         "handover",
@@ -40,6 +40,7 @@ LAYERS = (
         "pool_options",
         "mending",
         "recovery",
+        "telling",
         "pool",
     ),
     ("testing",),

@@ -263,9 +263,9 @@ class Session:
 
     def restart(self, link: Link, table: StatisticsTable) -> None:
         """Go on over another link, with other rows: the I/O process has died, and another is there.
-        What was in the inbound lanes is lost, counted. Their tracks are away until the same come
-        again (`TRACK_RESUMED`) or `end_missing` is called. Requests were answered when the link
-        ended: nothing of what they ask about plays any more."""
+        What was in the inbound lanes is lost, counted; of their tracks `Incoming.lose_lanes` tells.
+        Requests were answered when the link ended: nothing of what they ask about plays any more.
+        """
         self.link.close()
         self.incoming.lose_lanes()
         self._past.append(self._accounts)

@@ -1,7 +1,7 @@
 """What a pool tells of its workers: to the log, and to the application's callbacks.
 
-What happens is noted where locks are held, and told later by whoever calls `Telling.tell_all`: a
-callback may take its time, call the pool, or raise.
+What happens is noted where locks are held, and the application is called back later, by whoever
+calls `Telling.tell_all`: a callback may take its time, call the pool, or raise.
 """
 
 from __future__ import annotations

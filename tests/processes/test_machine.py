@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import subprocess
+import sys
 import threading
 import time
+from typing import Any
 
+import ringroom
+from app_kit import PATIENCE, microphone, say
+from ringroom.frames import DataFrame
 from ringroom.lanes.memory import open_counter
 from ringroom.processes.machine import MACHINE
+from ringroom.processor import Processor
+from ringroom.testing import FakeRoom
 
 
 def test_its_time_is_the_one_that_all_processes_share() -> None:
@@ -45,3 +54,43 @@ def test_a_coroutine_has_a_loop_of_its_own() -> None:
         return 42
 
     assert MACHINE.run(answer()) == 42
+
+
+A_ROLE = """
+import gc
+from ringroom.link import open_links
+from ringroom.processes import io
+
+async def serve(control, max_memory):
+    print(gc.get_freeze_count() > 1_000, flush=True)
+    control.close()
+
+io._serve_within = serve
+_, theirs = open_links()
+io.run_process(theirs.fileno(), "json", 0)
+"""
+
+
+def test_what_an_io_process_has_made_is_out_of_the_collectors_way() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", A_ROLE]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"True\n"
+
+
+class Frozen(Processor):
+    """Says whether what its `start` has made is out of the collector's way."""
+
+    def start(self, context: Any) -> None:
+        self.before = gc.get_freeze_count()
+
+    def process(self, frame: Any) -> DataFrame:
+        return DataFrame(f"{self.before} {gc.get_freeze_count() > 1_000}".encode())
+
+
+def test_what_a_worker_has_made_is_too_and_nothing_of_the_application(fake_room: FakeRoom) -> None:
+    mic = microphone(fake_room)
+    with ringroom.Pool(Frozen, "fake", room=fake_room, workers=1, io="thread"):
+        mic.wait_for_subscriber()
+        say(mic, 0.02)
+        (told,) = fake_room.wait_for_data(timeout=PATIENCE)
+    assert told.payload == b"0 True"
+    assert gc.get_freeze_count() == 0

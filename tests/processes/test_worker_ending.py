@@ -16,6 +16,7 @@ from ringroom.lanes.statistics import Count
 from ringroom.link import open_links
 from ringroom.options import SessionOptions
 from ringroom.processes.context import WorkerContext
+from ringroom.processes.replies import ReplyTracks
 from ringroom.processes.worker import Worker
 from ringroom.processor import Processor
 from ringroom.testing import faults
@@ -128,6 +129,23 @@ def test_who_cannot_say_goodbye_though_it_has_a_place_has_a_problem(bench: Bench
     (problem,) = [message for message in bench.told() if isinstance(message, m.Problem)]
     assert (problem.where, problem.count) == ("stop", 1)
     assert "a moment ago" in problem.summary
+
+
+def test_whether_it_is_through_is_asked_with_the_lock(bench: Bench) -> None:
+    """Another thread of the processor may send at that moment."""
+    asked: list[bool] = []
+
+    class Asked(ReplyTracks):
+        @property
+        def holds(self) -> bool:
+            asked.append(bench.worker.lock._is_owned())  # type: ignore[attr-defined]
+            return super().holds
+
+    assert bench.worker.replies is not None
+    bench.worker.replies.__class__ = Asked
+    bench.control.send(m.Stop(drain=60.0))
+    bench.worker._loop()
+    assert asked == [True]
 
 
 def test_a_flush_in_stop_does_not_read_on(bench: Bench) -> None:

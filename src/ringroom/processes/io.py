@@ -18,6 +18,7 @@ from ringroom import messages as m
 from ringroom.lanes.memory import raise_descriptor_limit
 from ringroom.link import Link
 from ringroom.processes import footprint
+from ringroom.processes.machine import ProcessMachine
 from ringroom.processes.rooms import RoomSession
 from ringroom.processes.wire import LoopLink, close_descriptors
 
@@ -77,6 +78,7 @@ def run_process(control_fd: int, preload: str, max_memory: int) -> None:
             import_module(preload)
         except Exception:
             log.exception("%s was not imported ahead", preload)
+    ProcessMachine().settle()
     asyncio.run(_serve_within(Link.attach(control_fd), max_memory))
     # The SDK's native threads may outlive its own shutdown; nothing of ours is left to clean up.
     logging.shutdown()

@@ -81,6 +81,7 @@ class Worker:
         except Exception:  # noqa: BLE001 (told to the pool)
             self.control.send(m.WorkerFailed(error=shortened(traceback.format_exc())))
             raise SystemExit(1) from None
+        self.machine.settle()
         self.control.send(m.WorkerReady(place=0))
 
     def _loop(self) -> None:
@@ -107,7 +108,8 @@ class Worker:
         track holds up, and what a dead worker has left."""
         if self._stopping is None or self._room_over():
             return self._room_over()
-        held = self.replies is not None and self.replies.holds
+        with self.lock:  # another thread of the processor may send
+            held = self.replies is not None and self.replies.holds
         return not (self._may_wait() and (held or self._attaching))
 
     def _check_session(self) -> None:

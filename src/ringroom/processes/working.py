@@ -14,7 +14,7 @@ from ringroom import messages as m
 from ringroom.lanes.memory import raise_descriptor_limit
 from ringroom.link import Link
 from ringroom.options import SessionOptions
-from ringroom.processes.machine import MACHINE, Machine
+from ringroom.processes.machine import MACHINE, Machine, ProcessMachine
 from ringroom.processes.problems import shortened
 from ringroom.processes.voice import speak
 from ringroom.processes.worker import Worker
@@ -60,4 +60,4 @@ def run_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     control = Link.attach(control_fd)
     _die_with_parent()
-    run_role(control, blob)
+    run_role(control, blob, ProcessMachine())

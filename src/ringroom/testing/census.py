@@ -71,6 +71,7 @@ class Census:
     @classmethod
     def taken(cls) -> Census:
         """The count of this process, now."""
+        gc.unfreeze()  # a worker keeps what it had at its start out of the collector's sight
         gc.collect()
         remembered = _remembered()
         classes: dict[type[Any], int] = {}

@@ -96,6 +96,25 @@ def test_black_before_the_first_picture_is_not_wrong_where_pictures_pass_a_codec
     assert report.kept, str(report)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "name", "cause"),
+    [
+        (wrong_inbound.ShowsBlackBetween, PICTURES, "in the order"),
+        (wrong_inbound.ShowsBlackBetween, "pictures_are_seen_in_order_and_once", "in the order"),
+        (wrong_inbound.ShowsOnlyBlack, "pictures_are_seen_in_order_and_once", "nothing but black"),
+    ],
+)
+def test_other_black_is_wrong_also_where_pictures_pass_a_codec(
+    wrong: type[Wrong], name: str, cause: str
+) -> None:
+    subject = wrong.subject()
+    capabilities = replace(subject.capabilities, exact_video=False)
+    report = contract.check(replace(subject, capabilities=capabilities), [BY_NAME[name]])
+    [outcome] = report.outcomes
+    assert outcome.state == "broken"
+    assert cause in outcome.cause
+
+
 def test_every_promise_is_broken_by_something() -> None:
     broken = {name for _, name in CASES}
     assert broken <= BY_NAME.keys()

@@ -202,6 +202,28 @@ class ShowsBlackFirst(Counting):
         await super().play(playout, frame)
 
 
+@breaks(
+    {
+        "pictures_arrive_byte_for_byte": "bytes of picture 0 are not as they were shown",
+        "pictures_are_seen_in_order_and_once": r"in the order \[0, 0, 1, 0",
+    }
+)
+class ShowsBlackBetween(Counting):
+    def video(self, track: Any, i420: Any, size: Any, origin: Any) -> None:
+        shown = black(*size).data if self.tick() % 3 == 0 else i420
+        super().video(track, shown, size, origin)
+
+    async def play(self, playout: Any, frame: Any) -> None:
+        await super().play(playout, frame)
+        await super().play(playout, black(frame.width, frame.height))
+
+
+@breaks({"pictures_are_seen_byte_for_byte": "bytes of picture 0 are not as they were"})
+class ShowsOnlyBlack(Twist):
+    async def play(self, playout: Any, frame: Any) -> None:
+        await super().play(playout, black(frame.width, frame.height))
+
+
 def black(width: int, height: int) -> VideoFrame:
     return VideoFrame.from_gray(np.zeros((height, width), np.uint8))
 

@@ -54,7 +54,7 @@ def coded(receiver: Receiver, stage: Stage) -> list[VideoFrame]:
             break
         stage.driver.show("ann", "camera", picture(number))
         # All that there is: a reader that takes less than comes does not keep up.
-        found += pictured(collect(receiver, lambda _: False, CODED_SECONDS)[0])
+        found = pictured(found + collect(receiver, lambda _: False, CODED_SECONDS)[0])
     expect(len(found) > COUNT, f"of {number} pictures that were shown {len(found)} arrived")
     return found
 
@@ -71,7 +71,9 @@ def we_show(subject: Subject) -> Sequence[VideoFrame]:
                 number += 1
                 transport.send(picture(number), timeout=stage.patience)
                 pause(CODED_SECONDS)
-            return pictured(seen(stage, number))
+            shown = pictured(seen(stage, number))
+            expect(shown, "nothing but black was seen of what we sent")
+            return shown
         return seen(stage, COUNT)
 
 
@@ -89,9 +91,9 @@ def seen(stage: Stage, last: int) -> Sequence[VideoFrame]:
 
 
 def pictured(items: Sequence[VideoFrame]) -> list[VideoFrame]:
-    """Without the black that a source which is coded shows before it has its first picture: it
+    """From the first picture on: what a source which is coded shows before it has one is black, and
     would be read as the picture 0."""
-    return [one for one in items if one.planes()[0].max() >= BLACK]
+    return list(itertools.dropwhile(lambda one: one.planes()[0].max() < BLACK, items))
 
 
 def numbers(pictures: Sequence[VideoFrame]) -> list[int]:
