@@ -8,12 +8,14 @@ import socket
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from io_kit import run, until
 
 import ringroom
 from ringroom import messages as m
+from ringroom.errors import ClosedError
 from ringroom.link import Link, open_links
 from ringroom.processes import io
 from ringroom.processes.rooms import RoomSession
@@ -112,6 +114,46 @@ def test_a_session_that_has_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch) 
         far.close()
         await until(lambda: gc.collect() * 0 == 0 and made[0]() is None)
         assert not role.done()
+        ours.close()
+        await role
+
+    run(main())
+
+
+def test_all_that_lasts_is_made_when_a_room_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        rooms: list[Any] = []
+        settled: list[int] = []
+
+        class Room:
+            def __init__(self, link: Link, clock: Callable[[], int]) -> None:
+                link.close()
+                self.done = asyncio.Event()
+                self.joining = asyncio.get_running_loop().create_future()
+                rooms.append(self)
+
+            async def joined_provider(self) -> None:
+                await self.joining
+
+            def leave(self) -> None:
+                self.done.set()
+
+        monkeypatch.setattr(io, "RoomSession", Room)
+        ours, theirs = open_links()
+        role = asyncio.ensure_future(io.serve(theirs, settle=lambda: settled.append(len(rooms))))
+        for number in range(2):
+            far, near = open_links()
+            ours.send(m.NewSession(number=number), (near.fileno(),))
+            near.close()
+            far.close()
+        await until(lambda: len(rooms) == 2)
+        rooms[0].joining.set_exception(ClosedError("the room is over"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        rooms[0].done.set()
+        assert not settled
+        rooms[1].joining.set_result(None)
+        await until(lambda: settled == [2])
         ours.close()
         await role
 

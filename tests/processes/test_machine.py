@@ -61,7 +61,7 @@ import gc
 from ringroom.link import open_links
 from ringroom.processes import io
 
-async def serve(control, max_memory):
+async def serve(control, machine, max_memory):
     print(gc.get_freeze_count() > 1_000, flush=True)
     control.close()
 

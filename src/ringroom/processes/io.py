@@ -18,16 +18,18 @@ from ringroom import messages as m
 from ringroom.lanes.memory import raise_descriptor_limit
 from ringroom.link import Link
 from ringroom.processes import footprint
-from ringroom.processes.machine import ProcessMachine
+from ringroom.processes.machine import Machine, ProcessMachine
 from ringroom.processes.rooms import RoomSession
 from ringroom.processes.wire import LoopLink, close_descriptors
+from ringroom.providers.provider import Provider
 
 log = logging.getLogger("ringroom.io")
 
 
 class _Server:
-    def __init__(self, control: Link, clock: Callable[[], int]) -> None:
+    def __init__(self, control: Link, clock: Callable[[], int], settle: Callable[[], None]) -> None:
         self._clock = clock
+        self._settle = settle
         self._ended = asyncio.Event()
         self._sessions: dict[RoomSession, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -45,8 +47,15 @@ class _Server:
         task.add_done_callback(self._tasks.discard)
 
     async def _watch(self, session: RoomSession) -> None:
+        joining = asyncio.ensure_future(session.joined_provider())
+        joining.add_done_callback(self._joined)
         await session.done.wait()
+        joining.cancel()
         self._sessions.pop(session, None)
+
+    def _joined(self, joining: asyncio.Future[Provider]) -> None:
+        if not joining.cancelled() and joining.exception() is None:
+            self._settle()
 
     async def run(self) -> None:
         await self._ended.wait()
@@ -55,15 +64,20 @@ class _Server:
         await asyncio.gather(*self._tasks)
 
 
-async def serve(control: Link, clock: Callable[[], int] = time.monotonic_ns) -> None:
-    """Serve until the control link ends, then close every session."""
-    await _Server(control, clock).run()
+async def serve(
+    control: Link,
+    clock: Callable[[], int] = time.monotonic_ns,
+    settle: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until the control link ends, then close every session. ``settle`` is called when a room
+    is joined."""
+    await _Server(control, clock, settle).run()
 
 
-async def _serve_within(control: Link, max_memory: int) -> None:
+async def _serve_within(control: Link, machine: Machine, max_memory: int) -> None:
     watching = asyncio.create_task(footprint.watch(max_memory))
     try:
-        await serve(control)
+        await serve(control, machine.now_ns, machine.settle)
     finally:
         watching.cancel()
 
@@ -73,13 +87,14 @@ def run_process(control_fd: int, preload: str, max_memory: int) -> None:
     raise_descriptor_limit()
     faulthandler.enable()  # a crash of the SDK's native part leaves the stacks on standard error
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    machine = ProcessMachine()
     if preload:
         try:
             import_module(preload)
+            machine.settle()
         except Exception:
             log.exception("%s was not imported ahead", preload)
-    ProcessMachine().settle()
-    asyncio.run(_serve_within(Link.attach(control_fd), max_memory))
+    asyncio.run(_serve_within(Link.attach(control_fd), machine, max_memory))
     # The SDK's native threads may outlive its own shutdown; nothing of ours is left to clean up.
     logging.shutdown()
     os._exit(0)

@@ -67,10 +67,16 @@ class Machine:
 class ProcessMachine(Machine):
     """That of a role which has its process to itself."""
 
+    def __init__(self) -> None:
+        self._settled = False
+
     def settle(self) -> None:
         """The collector need not look through what is there now any more: a full collection takes
-        15 ms of an I/O process with LiveKit's SDK, and more of a worker with a large model."""
-        gc.freeze()
+        15 ms of an I/O process with LiveKit's SDK, and more of a worker with a large model. Once:
+        what is garbage just then stays for good."""
+        if not self._settled:
+            self._settled = True
+            gc.freeze()
 
 
 def _readable(fds: Iterable[int], milliseconds: float | None) -> list[int]:
