@@ -179,6 +179,7 @@ def test_work_in_the_workers_leaves_no_gap_in_what_the_application_says(
     assert heard.longest_gap <= 0.1
 
 
+@pytest.mark.alone
 def test_stereo_at_48_khz_keeps_its_sides(
     go_client: Joins, livekit_room: LiveKitRoom, tmp_path: Path
 ) -> None:
@@ -204,6 +205,7 @@ def test_stereo_at_48_khz_keeps_its_sides(
     assert right.level == pytest.approx(0.1 / 2**0.5, rel=0.1)
 
 
+@pytest.mark.alone
 def test_stereo_that_we_send_arrives_as_the_mean_of_its_sides(livekit_room: LiveKitRoom) -> None:
     """The SDK publishes every track as mono (rust-sdks #1018); nothing is lost but the sides."""
     room = livekit_room
@@ -219,6 +221,7 @@ def test_stereo_that_we_send_arrives_as_the_mean_of_its_sides(livekit_room: Live
     assert heard.level == pytest.approx(0.2 / 2**0.5, rel=0.1)
 
 
+@pytest.mark.alone
 def test_the_asyncio_face_echoes(livekit_room: LiveKitRoom) -> None:
     room = livekit_room
 
