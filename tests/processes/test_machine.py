@@ -77,20 +77,22 @@ def test_what_an_io_process_has_made_is_out_of_the_collectors_way() -> None:
 
 
 class Frozen(Processor):
-    """Says whether what its `start` has made is out of the collector's way."""
+    """Says how much is out of the collector's way while it starts, and once it has."""
 
     def start(self, context: Any) -> None:
         self.before = gc.get_freeze_count()
 
     def process(self, frame: Any) -> DataFrame:
-        return DataFrame(f"{self.before} {gc.get_freeze_count() > 1_000}".encode())
+        return DataFrame(f"{self.before} {gc.get_freeze_count()}".encode())
 
 
 def test_what_a_worker_has_made_is_too_and_nothing_of_the_application(fake_room: FakeRoom) -> None:
+    before = gc.get_freeze_count()  # Python 3.12 begins with a few hundred
     mic = microphone(fake_room)
     with ringroom.Pool(Frozen, "fake", room=fake_room, workers=1, io="thread"):
         mic.wait_for_subscriber()
         say(mic, 0.02)
         (told,) = fake_room.wait_for_data(timeout=PATIENCE)
-    assert told.payload == b"0 True"
-    assert gc.get_freeze_count() == 0
+    first, then = map(int, told.payload.split())
+    assert first < 1_000 < then
+    assert gc.get_freeze_count() <= before

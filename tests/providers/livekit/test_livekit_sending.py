@@ -95,10 +95,8 @@ def test_a_track_that_is_begun_while_the_connection_is_lost_waits_for_it(room: R
     run(scenario())
 
 
-@pytest.mark.parametrize("failure", [None, PublishTrackError("engine: closed")])
-def test_a_track_that_a_loss_overtakes_is_asked_for_again(
-    room: Room, failure: Exception | None
-) -> None:
+@pytest.mark.parametrize("failure", ["", "engine: closed"])
+def test_a_track_that_a_loss_overtakes_is_asked_for_again(room: Room, failure: str) -> None:
     """The SDK answers such a request with an error, or never."""
 
     async def scenario() -> None:
@@ -110,13 +108,13 @@ def test_a_track_that_a_loss_overtakes_is_asked_for_again(
         await turns()
         room.emit("reconnecting")
         local.wait = None
-        if failure is not None:
-            first.set_exception(failure)
+        if failure:
+            first.set_exception(PublishTrackError(failure))
         await asyncio.wait({publishing}, timeout=0.2)
         room.emit("reconnected")
         playout = await publishing
         assert local.log == ["published"]
-        if failure is None:
+        if not failure:
             first.set_result(None)
             await turns()
             assert local.log == ["published", "published", "unpublished TR_own"], "it came twice"
