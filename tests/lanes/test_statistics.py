@@ -23,7 +23,7 @@ from ringroom.lanes.statistics import (
     StatisticsTable,
 )
 
-CELLS = [Cell(value) for value in vars(Count).values() if isinstance(value, int)]
+CELLS = [Cell(value) for name, value in vars(Count).items() if name.isupper()]
 
 
 @pytest.fixture
