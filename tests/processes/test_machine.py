@@ -96,3 +96,21 @@ def test_what_a_worker_has_made_is_too_and_nothing_of_the_application(fake_room:
     first, then = map(int, told.payload.split())
     assert first < 1_000 < then
     assert gc.get_freeze_count() <= before
+
+
+SETTLES_TWICE = """
+import gc
+from ringroom.processes.machine import ProcessMachine
+
+machine = ProcessMachine()
+machine.settle()
+before = gc.get_freeze_count()
+later = [[] for _ in range(100)]
+machine.settle()
+print(gc.get_freeze_count() - before)
+"""
+
+
+def test_what_comes_later_stays_in_the_collectors_sight() -> None:
+    command = [sys.executable, "-c", SETTLES_TWICE]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"0\n"

@@ -174,3 +174,13 @@ def test_subscribing_takes_its_time() -> None:
             late.count(1, realtime=False)
             heard = app.next(messages.Audio)
             assert numbers(np.frombuffer(heard.payload, "<i2"), 8_000) == [4]
+
+
+def test_of_a_track_that_is_withheld_nothing_is_sent() -> None:
+    with spoken_into(ManualClock()) as (room, mic, app):
+        say(mic, 1)
+        assert heard(app, 1) == [1]
+        with room.faults.tracks_withheld("alice"):
+            say(mic, 2)
+        say(mic, 3)
+        assert heard(app, 1) == [3]
