@@ -23,7 +23,7 @@ from ringroom.lanes import records
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.memory import Segment, open_counter
-from ringroom.lanes.ring import RingReader, RingWriter
+from ringroom.lanes.ring import RingReader, RingWriter, Slot
 from ringroom.lanes.statistics import StatisticsTable
 
 Buffer = bytes | bytearray | memoryview
@@ -99,13 +99,11 @@ class Ring(Copied):
         poller.register(self._freed.fileno(), select.POLLIN)
 
         def put(frame: bytearray) -> None:
-            while (view := ring.reserve(len(frame))) is None:
+            while not ring.push(b"", memoryview(frame)):
                 if (announced := ring.announce()) > 0:
                     self._published.add(announced)
                 poller.poll()
                 ring.credit(self._freed.take())
-            view[:] = frame
-            ring.commit(len(frame))
             self._published.add(ring.announce())
 
         return put
@@ -114,8 +112,7 @@ class Ring(Copied):
         ring = RingReader(memoryview(self._segment.map_shared()))
         poller = select.poll()
         poller.register(self._published.fileno(), select.POLLIN)
-        keep = self.nbytes >= SMALL
-        held: list[Any] = []
+        held: list[Slot] = []
 
         def credit() -> None:
             nbytes = ring.collect()
@@ -125,19 +122,15 @@ class Ring(Copied):
         def get() -> Buffer:
             if held:
                 held.pop().released = True
-            while (slot := ring.take()) is None:
+            while (slot := ring.take(SMALL)) is None:
                 credit()
                 poller.poll()
                 ring.announce(self._published.take())
-            if keep:
+            if not slot.released:
                 held.append(slot)
-                frame: Buffer = slot.payload
-            else:
-                frame = bytes(slot.payload)
-                slot.released = True
             if ring.outstanding * 4 >= ring.capacity:
                 credit()
-            return frame
+            return slot.payload
 
         return get
 

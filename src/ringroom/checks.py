@@ -82,6 +82,13 @@ def check_channels(channels: int) -> int:
     return int(channels)
 
 
+def check_sound(nbytes: int, sample_rate: int, channels: int) -> None:
+    """Interleaved int16 of that many bytes: what a record of sound holds, and no reader refuses."""
+    check_rate(sample_rate)
+    if not nbytes or nbytes % (2 * check_channels(channels)):
+        raise FrameError(f"{nbytes} bytes of sound in {channels} channels")
+
+
 def check_size(width: int, height: int) -> tuple[int, int]:
     """As plain numbers: the small ones of numpy overflow where they are multiplied."""
     for name, value in (("width", width), ("height", height)):
@@ -90,6 +97,13 @@ def check_size(width: int, height: int) -> tuple[int, int]:
         if not 2 <= value <= MAX_SIDE:
             raise FrameError(f"the {name} is {shown(value)} pixels, expected 2 to {MAX_SIDE}")
     return int(width), int(height)
+
+
+def check_picture(nbytes: int, size: tuple[int, int], rotation: int) -> None:
+    """I420 of that many bytes: what a record of a picture holds, and no reader refuses."""
+    check_size(*size)
+    if nbytes != colour.i420_size(*size) or rotation not in (0, 90, 180, 270):
+        raise FrameError(f"{nbytes} bytes of {size[0]}x{size[1]}, rotated by {rotation}")
 
 
 def check_origin(rotation: int, timestamp_us: int) -> tuple[int, int]:

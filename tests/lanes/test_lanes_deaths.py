@@ -57,6 +57,31 @@ def test_a_stale_frame_is_counted_before_its_room_is_given_back(
     assert counted == [1, 2, 3]
 
 
+def test_what_was_looked_at_ahead_is_not_given_back_before_it_is_counted(
+    ends: ExitStack, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of small pictures too, which are copied: else whoever comes after a reader that dies there
+    does not find the one that nobody has had."""
+    writer, reader, _ = live_lane(ring_capacity(4_608, 8), clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    for number in range(3):
+        assert writer.send(video(64, 48, number), clock.now - (1 - bool(number)) * 250_000_000)
+    one = writer.in_use // 3
+    left: list[int] = []
+    release = reader._release
+
+    def look(slot: Slot) -> None:
+        release(slot)
+        left.append(writer.in_use)
+
+    monkeypatch.setattr(reader, "_release", look)
+    newest = reader.receive_nowait()
+    assert newest is not None
+    assert content(newest) == content(video(64, 48, 2))
+    assert left == [3 * one, one], "in bulk, and up to the one that was looked at"
+
+
 def test_a_successor_begins_behind_what_was_dropped_as_well(ends: ExitStack, clock: Clock) -> None:
     """The ring is wide, so nothing of it was given back when the reader died."""
     writer, reader, row = live_lane(ring_capacity(2_000, 100), clock)

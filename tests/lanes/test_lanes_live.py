@@ -215,6 +215,31 @@ def test_a_flush_counts_frames_and_gives_all_room_back(
     assert reader.discard() == 0
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_is_refused_leaves_no_skip_behind_that_nobody_gives_back(
+    ends: ExitStack, clock: Clock, in_place: bool
+) -> None:
+    """I5: a lane whose reader keeps half of it has no bytes to lose."""
+    writer, reader, _ = live_lane(10 * mmap.PAGESIZE, clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    for number in range(7):  # 5,104 bytes each: 5,232 are left at the ring's end
+        assert writer.send(audio(2_535, number), clock.now)
+    assert reader.receive_nowait() is not None
+    reader.settle()
+    # Too large for the end, and behind the skip that closes it for what was given back.
+    large = audio(2_980)
+    if in_place:
+        head, body = records.encode(large, (writer.sequence, clock.now))
+        assert writer.reserve(head, len(body)) is None
+    else:
+        assert not writer.send(large, clock.now)
+    for _ in range(6):
+        assert reader.receive_nowait() is not None
+    assert reader.receive_nowait() is None
+    assert writer.in_use == 0
+
+
 def test_of_events_beyond_the_bound_the_last_is_kept(ends: ExitStack, clock: Clock) -> None:
     writer, reader, _ = live_lane(mmap.PAGESIZE, clock)
     ends.callback(writer.close)

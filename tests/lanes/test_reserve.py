@@ -92,6 +92,15 @@ def test_no_room_is_a_counted_drop(lane: Lane) -> None:
     assert counts.sent == taken + 1
 
 
+def test_frames_filled_in_place_leave_events_their_room(lane: Lane) -> None:
+    """I10."""
+    writer, _ = lane
+    while writer.reserve(records.audio_head(16_000, 1, (writer.sequence, 0)), 16) is not None:
+        writer.commit()
+    writer.event(Event(kind=EventKind.TRACK_MUTED, track=TRACK))
+    assert writer.settle(), "it is written already"
+
+
 def test_closing_gives_up_what_was_reserved(lane: Lane) -> None:
     writer, _ = lane
     assert writer.reserve(head(writer), BODY) is not None

@@ -41,8 +41,21 @@ class RingAgainstDeque(RuleBasedStateMachine):
         self.made += 1
         return bytes((self.made * 31 + i) % 251 for i in range(nbytes))
 
+    @rule(share=st.floats(0, 1), cut=st.floats(0, 1), spare=st.integers(0, 99))
+    def push(self, share: float, cut: float, spare: int) -> None:
+        payload = self.payload(int(max_payload(self.capacity) * share))
+        middle = int(len(payload) * cut)
+        before, untouched = self.writer.in_use, self.owned_by_the_reader()
+        if self.writer.push(payload[:middle], memoryview(payload)[middle:], spare):
+            assert before + slot_size(len(payload)) <= self.capacity
+            assert before + len(payload) + spare <= self.capacity, "others have their room"
+            self.waiting.append(payload)
+        else:
+            assert before * 2 > self.capacity - 2 * spare, "I5"
+        assert self.owned_by_the_reader() == untouched, "I2"
+
     @rule(share=st.floats(0, 1), spare=st.integers(0, 9))
-    def push(self, share: float, spare: int) -> None:
+    def reserve_and_commit(self, share: float, spare: int) -> None:
         payload = self.payload(int(max_payload(self.capacity) * share))
         reserved = min(len(payload) + spare, max_payload(self.capacity))
         before, untouched = self.writer.in_use, self.owned_by_the_reader()
@@ -64,6 +77,15 @@ class RingAgainstDeque(RuleBasedStateMachine):
         self.writer.reserve(max_payload(self.capacity))
         assert self.owned_by_the_reader() == untouched, "I2"
 
+    @rule(spare=st.integers(0, 2_000))
+    def reserve_beside_others(self, spare: int) -> None:
+        """What would not leave them their room is refused, and takes nothing but perhaps a skip."""
+        before = self.writer.in_use
+        view = self.writer.reserve(8, spare)
+        if before + 8 + spare > self.capacity:
+            assert view is None
+            assert self.writer.in_use == before
+
     @rule()
     def announce(self) -> None:
         nbytes = self.writer.announce()
@@ -73,15 +95,17 @@ class RingAgainstDeque(RuleBasedStateMachine):
         self.waiting.clear()
         assert self.writer.announce() == 0
 
-    @rule()
-    def take(self) -> None:
-        slot = self.reader.take()
+    @rule(copy_below=st.sampled_from([0, 8, 100, 10_000]))
+    def take(self, copy_below: int) -> None:
+        slot = self.reader.take(copy_below)
         if slot is None:
             assert not self.model
             assert not self.reader.pending
             return
         assert bytes(slot.payload) == self.model.popleft()
-        self.kept.append((slot, bytes(slot.payload)))
+        assert slot.released == isinstance(slot.payload, bytes) == (len(slot.payload) < copy_below)
+        if not slot.released:
+            self.kept.append((slot, bytes(slot.payload)))
 
     @precondition(lambda self: self.kept)
     @rule(data=st.data())
@@ -98,7 +122,7 @@ class RingAgainstDeque(RuleBasedStateMachine):
         assert nbytes % ALIGN == 0
         # I4: a contiguous prefix, which ends before the oldest slot that is still held.
         if self.reader.held:
-            oldest = min((slot.offset - offset) % self.capacity for slot, _ in self.kept)
+            oldest = min((slot.position - offset) % self.capacity for slot, _ in self.kept)
             assert nbytes == oldest or nbytes % self.capacity == oldest, "I4"
         else:
             assert self.reader.outstanding == 0, "I4"
@@ -164,12 +188,7 @@ def ring(capacity: int) -> tuple[RingWriter, RingReader]:
 
 
 def push(writer: RingWriter, payload: bytes) -> bool:
-    view = writer.reserve(len(payload))
-    if view is None:
-        return False
-    view[:] = payload
-    writer.commit(len(payload))
-    return True
+    return writer.push(b"", payload)
 
 
 @given(capacity=CAPACITIES)
@@ -277,15 +296,18 @@ def test_what_never_fits_is_refused() -> None:
     assert max_payload(64) == 8
     with pytest.raises(ValueError, match="do not fit"):
         writer.reserve(9)
+    with pytest.raises(ValueError, match="do not fit"):
+        push(writer, b"123456789")
 
 
 def test_commit_without_reserve_is_refused() -> None:
     writer, _ = ring(64)
     with pytest.raises(ValueError, match="nothing is reserved"):
         writer.commit(1)
+    assert writer.reserve(8) is not None
     assert push(writer, b"12345678")
     with pytest.raises(ValueError, match="nothing is reserved"):
-        writer.commit(1)
+        writer.commit(1)  # what was pushed lies where it was reserved
 
 
 def test_too_much_credit_or_announcement_is_refused() -> None:
@@ -323,7 +345,7 @@ def test_any_bytes_give_records_or_an_error(raw: bytes) -> None:
     reader.announce(len(raw))
     try:
         while (slot := reader.take()) is not None:
-            assert slot.offset + slot.size <= len(raw)
+            assert slot.position + slot.size <= len(raw)
     except WireError:
         pass
 

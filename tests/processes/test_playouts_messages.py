@@ -141,10 +141,8 @@ def test_a_message_that_is_refused_is_told_and_the_next_goes_out() -> None:
 def test_garbage_among_messages_is_told_and_ends_the_sending() -> None:
     async def main() -> None:
         async with messages() as (writer, data, failed, _):
-            view = writer._room(40)
-            assert view is not None
-            view[:] = b"\xff" * 40
-            writer._commit(40)
+            assert writer._push(b"\xff" * 40, b"")
+            writer._publish()
             await data.run(Outside())
             assert len(failed) == 1
 

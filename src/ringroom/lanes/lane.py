@@ -33,10 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringroom.errors import StartupError, WireError
-from ringroom.frames import AudioFrame, Event, Item, TrackInfo, VideoFrame
+from ringroom.frames import AudioFrame, Item, TrackInfo, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.memory import ZERO_COPY, Segment, attach_counter, open_counter
-from ringroom.lanes.ring import ALIGN, RingReader, RingWriter, Slot, slot_size
+from ringroom.lanes.ring import ALIGN, Buffer, RingReader, RingWriter, Slot, slot_size
 from ringroom.lanes.statistics import Count, Row
 
 # Below it a copy costs less than tracking the slot's life: 32 KiB copy in about 2 us, a tracked
@@ -128,27 +128,36 @@ class LaneWriter:
         """Readable when the reader gave room back; -1 once closed."""
         return self._freed.fileno()
 
-    def _room(self, nbytes: int) -> memoryview | None:
-        """Reserve; looks for credit only when it must, which saves a system call a frame."""
-        view = self._ring.reserve(nbytes)
-        if view is None and self._mapping is not None:
-            credit = self._freed.take()
-            if credit:
-                self._ring.credit(credit)
-                view = self._ring.reserve(nbytes)
-            if view is None and (skipped := self._ring.announce()):
-                self._published.add(skipped)
+    def _push(self, head: bytes, body: Buffer, spare: int = 0) -> bool:
+        """Write a record; whether there was room. Once it is counted, `_publish` tells of it."""
+        push = self._ring.push
+        if push(head, body, spare) or (self._refill() and push(head, body, spare)):
+            return True
+        self._tell_skip()
+        return False
+
+    def _reserve(self, nbytes: int, spare: int) -> memoryview | None:
+        """Room for a record, to be committed in the ring and published."""
+        view = self._ring.reserve(nbytes, spare)
+        if view is None and self._refill():
+            view = self._ring.reserve(nbytes, spare)
+        if view is None:
+            self._tell_skip()
         return view
 
-    def _write(self, view: memoryview, head: bytes, body: records.Buffer) -> None:
-        view[: len(head)] = head
-        view[len(head) :] = body
-        self._commit(len(view))
+    def _refill(self) -> bool:
+        """Whether the reader has given room back: asked only when it must, which saves a system
+        call a frame."""
+        credit = 0 if self._mapping is None else self._freed.take()
+        self._ring.credit(credit)
+        return credit > 0
 
-    def _commit(self, nbytes: int) -> None:
-        self._ring.commit(nbytes)
+    def _tell_skip(self) -> None:
+        if skipped := self._ring.announce():
+            self._published.add(skipped)
+
+    def _publish(self) -> None:
         self._records += 1
-        self.row.add(Count.BYTES, nbytes)
         self._published.add(self._ring.announce())
 
     def close(self) -> None:
@@ -187,6 +196,7 @@ class LaneReader:
             self._ring = RingReader(memoryview(self._mapping), position)
             self._ring.announce(waiting)
             taken.pop_all()
+        self._quarter = self._ring.capacity // 4
         self._evacuated: list[weakref.ref[mmap.mmap]] = []
         self._references: dict[int, weakref.ref[NDArray[np.generic]]] = {}
         self.row = row
@@ -210,25 +220,26 @@ class LaneReader:
         """Whether something waits, as far as was absorbed."""
         return self._ring.pending
 
-    def _take(self) -> Slot | None:
-        slot = self._ring.take()
+    def _take(self, copy_below: int | None = None) -> Slot | None:
+        if copy_below is None:
+            copy_below = COPY_BELOW
+        slot = self._ring.take(copy_below)
         if slot is None:  # also when all that was absorbed was a skip
             self.absorb()
-            slot = self._ring.take()
+            slot = self._ring.take(copy_below)
         return slot
 
-    def _deliver(self, slot: Slot, head: records.Head | None = None) -> Item:
+    def _deliver(self, slot: Slot, head: records.Head, age: int = 0) -> Item:
         """Decode and hand over, by view or by copy."""
-        payload = slot.payload
-        copied = len(payload) < COPY_BELOW or not self._may_lend()
-        record = bytes(payload) if copied else payload.toreadonly()
-        item = records.decode(record, self.track, head)
-        # Counted before it is given back: a successor finds its place by the counts.
-        self.row.add(Count.EVENTS if isinstance(item, Event) else Count.TAKEN)
-        if copied:
-            slot.released = True
+        if slot.released:
+            item = records.decode(slot.payload, self.track, head)
         else:
-            self._lend(slot, item)
+            item = self._deliver_large(slot, head)
+        # Counted before it is given back: a successor finds its place by the counts.
+        if head[0] == records.EVENT:
+            self.row.add(Count.EVENTS)
+        else:
+            self.row.count_taken(age)
         self._settle_in_bulk()
         return item
 
@@ -238,8 +249,17 @@ class LaneReader:
 
     def _settle_in_bulk(self) -> None:
         """Credit costs a system call: one for each quarter of the ring, or when going idle."""
-        if self._ring.outstanding * 4 >= self._ring.capacity:
+        if self._ring.outstanding >= self._quarter:
             self.settle()
+
+    def _deliver_large(self, slot: Slot, head: records.Head) -> Item:
+        payload = slot.payload
+        if not self._may_lend():
+            slot.released = True
+            return records.decode(bytes(payload), self.track, head)
+        item = records.decode(memoryview(payload).toreadonly(), self.track, head)
+        self._lend(slot, item)
+        return item
 
     def _may_lend(self) -> bool:
         if not ZERO_COPY:
@@ -251,7 +271,7 @@ class LaneReader:
         if isinstance(item, VideoFrame):
             root: NDArray[np.generic] = item.data
         elif isinstance(item, AudioFrame):
-            root = item.samples.base if isinstance(item.samples.base, np.ndarray) else item.samples
+            root = item.samples
         else:
             slot.released = True
             return
@@ -282,8 +302,8 @@ class LaneReader:
             return
         kept = self._ring.held
         for slot in kept:
-            first = slot.offset - slot.offset % mmap.PAGESIZE
-            for page in range(first, slot.offset + slot.size, mmap.PAGESIZE):
+            offset = slot.position % self._ring.capacity
+            for page in range(offset & -mmap.PAGESIZE, offset + slot.size, mmap.PAGESIZE):
                 mapping[page] = mapping[page]
         for slot in kept:
             slot.released = True
@@ -295,7 +315,7 @@ class LaneReader:
         """Drop all that waits, counted as flushed; how many frames."""
         discarded = 0
         while (slot := self._next()) is not None:
-            is_event = records.peek(slot.payload).kind == records.EVENT
+            is_event = records.peek(slot.payload)[0] == records.EVENT
             discarded += not is_event
             self.row.add(Count.EVENTS if is_event else Count.DROPPED_FLUSHED)
             self._release(slot)
@@ -320,7 +340,10 @@ class _ClosedRing(RingWriter):
     def __init__(self) -> None:
         super().__init__(memoryview(bytearray(4 * ALIGN)))
 
-    def reserve(self, nbytes: int) -> memoryview | None:
+    def push(self, head: Buffer, body: Buffer, spare: int = 0) -> bool:
+        return False
+
+    def reserve(self, nbytes: int, spare: int = 0) -> memoryview | None:
         return None
 
 

@@ -20,7 +20,7 @@ from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, Event, Item, Participant, TrackInfo, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, Start
-from ringroom.lanes.ring import Slot
+from ringroom.lanes.ring import Buffer, Slot
 from ringroom.lanes.statistics import Count, Row
 
 EVENT_ROOM = 4_096
@@ -45,13 +45,15 @@ class LiveWriter(LaneWriter):
         head, body = records.encode(frame, (self._sequence, received_ns))
         return self.send_parts(head, body)
 
-    def send_parts(self, head: bytes, body: records.Buffer) -> bool:
+    def send_parts(self, head: bytes, body: Buffer) -> bool:
         """Offer a record made by `records.audio_head` or `video_head` with `sequence`."""
-        view = self.reserve(head, len(body))
-        if view is None:
+        nbytes = len(head) + len(body)
+        if not (self._may_write(nbytes) and self._push(head, body, self._event_room)):
+            self._refuse()
             return False
-        view[:] = body
-        self.commit()
+        self._sequence += 1
+        self.row.count_sent(nbytes)
+        self._publish()
         return True
 
     def reserve(self, head: bytes, nbytes: int) -> memoryview | None:
@@ -59,15 +61,9 @@ class LiveWriter(LaneWriter):
         `commit`, or None when there is no room (counted as dropped). A reservation that is not
         committed is given up by the next one, and never seen by the reader."""
         size = len(head) + nbytes
-        if size > self.max_record and self._mapping is not None:
-            raise FrameError(f"{size} bytes in one record, the lane takes {self.max_record}")
-        self._reserved = 0
-        view = None
-        if (not self._owed or self.settle()) and self._has_room_beside_events(size):
-            view = self._room(size)
+        view = self._reserve(size, self._event_room) if self._may_write(size) else None
         if view is None:
-            self._count_offer()
-            self.row.add(Count.DROPPED_FULL)
+            self._refuse()
             return None
         view[: len(head)] = head
         self._reserved = size
@@ -77,20 +73,24 @@ class LiveWriter(LaneWriter):
         """Publish what `reserve` gave. Raises `ValueError` when nothing is reserved."""
         if not self._reserved:
             raise ValueError("nothing is reserved")
-        self._count_offer()
-        self._commit(self._reserved)
-        self._reserved = 0
+        nbytes, self._reserved = self._reserved, 0
+        self._ring.commit(nbytes)
+        self._sequence += 1
+        self.row.count_sent(nbytes)
+        self._publish()
         if self._owed:
             self.settle()
 
-    def _count_offer(self) -> None:
-        self._sequence += 1
-        self.row.add(Count.SENT)
+    def _may_write(self, nbytes: int) -> bool:
+        """Whether no event waits for room. Gives up what is reserved and not committed."""
+        if nbytes > self._ring.max_payload and self._mapping is not None:
+            raise FrameError(f"{nbytes} bytes in one record, the lane takes {self.max_record}")
+        self._reserved = 0
+        return not self._owed or self.settle()
 
-    def _has_room_beside_events(self, nbytes: int) -> bool:
-        ring = self._ring
-        wanted = nbytes + self._event_room
-        return ring.capacity - ring.in_use >= wanted or ring.capacity - self.in_use >= wanted
+    def _refuse(self) -> None:
+        self._sequence += 1
+        self.row.count_refused()
 
     def event(self, event: Event) -> None:
         """Something of the track's life, in order with its frames (I10)."""
@@ -108,10 +108,10 @@ class LiveWriter(LaneWriter):
         while self._owed and not self._reserved:
             event = self._owed[0]
             head, body = records.encode(event, (self._sequence, event.received_ns))
-            view = self._room(len(head) + len(body))
-            if view is None:
+            if not self._push(head, body):
                 return False
-            self._write(view, head, body)
+            self.row.add(Count.BYTES, len(head) + len(body))
+            self._publish()
             self._owed.popleft()
         return not self._owed
 
@@ -143,30 +143,21 @@ class LiveReader(LaneReader):
         skipping = False
         while (slot := self._next()) is not None:
             head = records.peek(slot.payload)
-            if head.kind == records.EVENT:
+            kind, received_ns = head[0], head[-1]
+            if kind == records.EVENT:
                 return self._deliver(slot, head)
-            age = self._clock() - head.received_ns
-            if self._is_wanted(head.kind, age, skipping):
-                self._note_age(age)
-                return self._deliver(slot, head)
+            age = self._clock() - received_ns
+            if age <= self._max_age_ns and (not skipping or self._ends_skipping(kind, age)):
+                return self._deliver(slot, head, age)
             skipping = True
             self.row.add(Count.DROPPED_STALE)
             self._release(slot)
         self.settle()
         return None
 
-    def _note_age(self, age: int) -> None:
-        row = self.row
-        if age > 0:
-            row.add(Count.WAITED_NS, age)
-        if age > row.get(Count.OLDEST_NS):
-            row.set(Count.OLDEST_NS, age)
-
-    def _is_wanted(self, kind: int, age: int, skipping: bool) -> bool:
-        if not skipping:
-            return age <= self._max_age_ns
+    def _ends_skipping(self, kind: int, age: int) -> bool:
         if kind == records.VIDEO:
-            return age <= self._max_age_ns and not self._is_superseded()
+            return not self._is_superseded()
         return age <= self._max_age_ns * LOW_MARK
 
     def _next(self) -> Slot | None:
@@ -176,9 +167,9 @@ class LiveReader(LaneReader):
 
     def _is_superseded(self) -> bool:
         """Whether a newer picture already waits."""
-        self._ahead = self._take()
-        ahead = self._ahead
-        return ahead is not None and records.peek(ahead.payload).kind == records.VIDEO
+        # Not copied: its room must not be given back before it is counted.
+        ahead = self._ahead = self._take(copy_below=0)
+        return ahead is not None and records.peek(ahead.payload)[0] == records.VIDEO
 
     @property
     def pending(self) -> bool:

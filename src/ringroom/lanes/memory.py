@@ -38,6 +38,7 @@ REFUSED = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
 # A private mapping shows what others write to the file until a page of it is written here. POSIX
 # leaves that open; Linux does it. Elsewhere frames are copied out (see lane.py).
 ZERO_COPY = sys.platform == "linux"
+_CLOSED = "the counter is closed"
 _COUNT = struct.Struct("=Q")
 # The whole of a pipe in one read: 64 KiB on Linux and macOS alike.
 _PIPE_BYTES = 65_536
@@ -168,11 +169,15 @@ class EventCounter(Counter):
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if fd is None else fd
 
     def add(self, count: int) -> None:
-        os.eventfd_write(_open(self._fd), count)
+        if self._fd == POISONED:
+            raise ClosedError(_CLOSED)
+        os.eventfd_write(self._fd, count)
 
     def take(self) -> int:
+        if self._fd == POISONED:
+            raise ClosedError(_CLOSED)
         try:
-            return os.eventfd_read(_open(self._fd))
+            return os.eventfd_read(self._fd)
         except BlockingIOError:
             return 0
 
@@ -203,16 +208,20 @@ class PipeCounter(Counter):
         os.set_blocking(self._write_fd, False)
 
     def add(self, count: int) -> None:
+        if self._fd == POISONED:
+            raise ClosedError(_CLOSED)
         while True:
             try:
-                os.write(_open(self._write_fd), _COUNT.pack(count))
+                os.write(self._write_fd, _COUNT.pack(count))
                 return
             except BlockingIOError:
                 count += self.take()
 
     def take(self) -> int:
+        if self._fd == POISONED:
+            raise ClosedError(_CLOSED)
         try:
-            taken = os.read(_open(self._fd), _PIPE_BYTES)
+            taken = os.read(self._fd, _PIPE_BYTES)
         except BlockingIOError:
             return 0
         return sum(count for (count,) in _COUNT.iter_unpack(taken))
@@ -228,12 +237,6 @@ class PipeCounter(Counter):
         for fd in fds:
             if fd != POISONED:
                 os.close(fd)
-
-
-def _open(fd: int) -> int:
-    if fd == POISONED:
-        raise ClosedError("the counter is closed")
-    return fd
 
 
 def open_counter(*, portable: bool = not hasattr(os, "eventfd")) -> Counter:

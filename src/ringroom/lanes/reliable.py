@@ -24,13 +24,14 @@ class ReliableWriter(LaneWriter):
         nbytes = len(head) + len(body)
         if nbytes > self.max_record:
             raise FrameError(f"{nbytes} bytes in one record, the lane takes {self.max_record}")
-        view = self._room(nbytes)
-        if view is None:
+        if not self._push(head, body):
             raise WouldBlock("the lane is full: its reader is behind")
-        if not isinstance(item, Event):
+        if isinstance(item, Event):
+            self.row.add(Count.BYTES, nbytes)
+        else:
             self._sequence += 1
-            self.row.add(Count.SENT)
-        self._write(view, head, body)
+            self.row.count_sent(nbytes)
+        self._publish()
 
 
 class ReliableReader(LaneReader):
@@ -42,4 +43,4 @@ class ReliableReader(LaneReader):
         if slot is None:
             self.settle()
             return None
-        return self._deliver(slot)
+        return self._deliver(slot, records.peek(slot.payload))

@@ -27,18 +27,22 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from typing import TypeAlias
 
 from ringroom.errors import WireError
+
+Buffer: TypeAlias = bytes | memoryview
 
 ALIGN = 16
 _HEADER = struct.Struct("<II")
 _HEADER_BYTES = _HEADER.size
+_ROUND_UP = _HEADER_BYTES + ALIGN - 1
 _RECORD, _SKIP = 0x52494E47, 0x534B4950  # "RING", "SKIP": anything else is corruption
 
 
 def slot_size(nbytes: int) -> int:
     """Bytes of the ring that a payload takes."""
-    return (nbytes + _HEADER_BYTES + ALIGN - 1) & -ALIGN
+    return (nbytes + _ROUND_UP) & -ALIGN
 
 
 def max_payload(capacity: int) -> int:
@@ -47,7 +51,7 @@ def max_payload(capacity: int) -> int:
 
 
 class RingWriter:
-    """The writing end. `announce` tells what to tell the reader after each `push` or `reserve`."""
+    """The writing end. `announce` tells what to tell the reader after each `push` or `commit`."""
 
     __slots__ = (
         "_announced",
@@ -82,22 +86,28 @@ class RingWriter:
             )
         self._credited += nbytes
 
-    def reserve(self, nbytes: int) -> memoryview | None:
-        """A writable view of that many bytes, or None when they are not free now."""
-        if nbytes > self.max_payload:
-            raise ValueError(f"{nbytes} bytes do not fit a ring of {self.capacity}")
-        need = slot_size(nbytes)
-        free = self.capacity - self.in_use
-        offset = self._written % self.capacity
-        tail = self.capacity - offset
-        if need > tail:
-            if free < tail:
-                return None
-            _HEADER.pack_into(self._buffer, offset, tail - _HEADER_BYTES, _SKIP)
-            self._written += tail
-            free -= tail
-            offset = 0
-        if free < need:
+    def push(self, head: Buffer, body: Buffer, spare: int = 0) -> bool:
+        """Write a record of two parts; whether it fits, now, and leaves ``spare`` bytes for others.
+        It takes the place of a reservation that is not committed."""
+        middle = len(head)
+        nbytes = middle + len(body)
+        offset = self._place(nbytes, spare)
+        if offset < 0:
+            return False
+        buffer = self._buffer
+        _HEADER.pack_into(buffer, offset, nbytes, _RECORD)
+        start = offset + _HEADER_BYTES
+        middle += start
+        buffer[start:middle] = head
+        buffer[middle : start + nbytes] = body
+        self._written += (nbytes + _ROUND_UP) & -ALIGN
+        return True
+
+    def reserve(self, nbytes: int, spare: int = 0) -> memoryview | None:
+        """A writable view of that many bytes, for a record that is filled in place; None when
+        they are not free now, or would not leave ``spare`` bytes for others."""
+        offset = self._place(nbytes, spare)
+        if offset < 0:
             return None
         self._reserved = offset
         start = offset + _HEADER_BYTES
@@ -110,6 +120,26 @@ class RingWriter:
         _HEADER.pack_into(self._buffer, self._reserved, nbytes, _RECORD)
         self._written += slot_size(nbytes)
         self._reserved = -1
+
+    def _place(self, nbytes: int, spare: int) -> int:
+        """The offset of a record of that many bytes, behind a skip if need be; -1 for no room."""
+        if nbytes > self.max_payload:
+            raise ValueError(f"{nbytes} bytes do not fit a ring of {self.capacity}")
+        self._reserved = -1  # it would be overwritten
+        need = (nbytes + _ROUND_UP) & -ALIGN
+        free = self.capacity - self._written + self._credited
+        if free < nbytes + spare:
+            return -1
+        offset = self._written % self.capacity
+        tail = self.capacity - offset
+        if need > tail:
+            if free < tail:
+                return -1
+            _HEADER.pack_into(self._buffer, offset, tail - _HEADER_BYTES, _SKIP)
+            self._written += tail
+            free -= tail
+            offset = 0
+        return offset if free >= need else -1
 
     def succeed(self, untaken: int) -> tuple[int, int]:
         """The reader is gone, and all but the last ``untaken`` announced records are done with: the
@@ -133,21 +163,21 @@ class RingWriter:
 
 
 class Slot:
-    """A record that was taken: its payload, and the bytes it holds until it is released."""
+    """A record that was taken: its payload, and where its bytes lie until it is released."""
 
-    __slots__ = ("offset", "payload", "released", "size")
+    __slots__ = ("payload", "position", "released", "size")
 
-    def __init__(self, payload: memoryview, offset: int, size: int) -> None:
+    def __init__(self, payload: Buffer, position: int, size: int, released: bool) -> None:
         self.payload = payload
-        self.offset = offset
+        self.position = position
         self.size = size
-        self.released = False
+        self.released = released
 
 
 class RingReader:
     """The reading end."""
 
-    __slots__ = ("_announced", "_buffer", "_credited", "_slots", "_taken", "capacity")
+    __slots__ = ("_announced", "_buffer", "_credited", "_held", "_taken", "capacity")
 
     def __init__(self, buffer: memoryview, position: int = 0) -> None:
         """``position``: where the reader before this one came to; 0 for the first."""
@@ -156,7 +186,7 @@ class RingReader:
         self.capacity = len(buffer)
         self._buffer = buffer
         self._announced = self._taken = self._credited = position
-        self._slots: deque[Slot] = deque()
+        self._held: deque[Slot] = deque()
 
     @property
     def outstanding(self) -> int:
@@ -171,7 +201,7 @@ class RingReader:
     @property
     def held(self) -> list[Slot]:
         """The slots that are taken and not released, oldest first."""
-        return [slot for slot in self._slots if not slot.released]
+        return [slot for slot in self._held if not slot.released]
 
     def announce(self, nbytes: int) -> None:
         """The writer has published that many more bytes."""
@@ -179,31 +209,36 @@ class RingReader:
             raise WireError(f"{nbytes} bytes announced, more than the ring has room for")
         self._announced += nbytes
 
-    def take(self) -> Slot | None:
-        """The next record, or None. Its payload is valid until the slot is released."""
-        while self._taken < self._announced:
-            offset = self._taken % self.capacity
+    def take(self, copy_below: int = 0) -> Slot | None:
+        """The next record, or None. A payload of fewer than ``copy_below`` bytes is copied, and its
+        slot released; a larger one is a view of the ring, valid until its slot is released."""
+        while (position := self._taken) < self._announced:
+            offset = position % self.capacity
             length, mark = _HEADER.unpack_from(self._buffer, offset)
-            size = slot_size(length)
-            if size > self.capacity - offset or size > self._announced - self._taken:
+            size = (length + _ROUND_UP) & -ALIGN
+            if size > self.capacity - offset or size > self._announced - position:
                 raise WireError(f"a record of {length} bytes passes the end of what was announced")
-            start = offset + _HEADER_BYTES
-            slot = Slot(self._buffer[start : start + length], offset, size)
-            self._taken += size
-            self._slots.append(slot)
+            self._taken = position + size
             if mark == _RECORD:
+                start = offset + _HEADER_BYTES
+                payload = self._buffer[start : start + length]
+                if length < copy_below:
+                    return Slot(payload.tobytes(), position, size, True)
+                slot = Slot(payload, position, size, False)
+                self._held.append(slot)
                 return slot
             if mark != _SKIP:
                 raise WireError(f"a record marked {mark:#x}, neither record nor skip")
-            slot.released = True
         return None
 
     def collect(self) -> int:
-        """Bytes to credit now: the released prefix (I4)."""
-        nbytes = 0
-        while self._slots and self._slots[0].released:
-            nbytes += self._slots.popleft().size
-        self._credited += nbytes
+        """Bytes to credit now: all before the first slot that is held (I4)."""
+        held = self._held
+        while held and held[0].released:
+            held.popleft()
+        end = held[0].position if held else self._taken
+        nbytes = end - self._credited
+        self._credited = end
         return nbytes
 
     def rebase(self, buffer: memoryview) -> None:

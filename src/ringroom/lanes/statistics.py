@@ -104,6 +104,26 @@ class Row:
     def get(self, count: Cell) -> int:
         return self._cells[count]
 
+    def count_sent(self, nbytes: int) -> None:
+        """A frame that has entered the ring."""
+        cells = self._cells
+        cells[Count.SENT] += 1
+        cells[Count.BYTES] += nbytes
+
+    def count_refused(self) -> None:
+        """A frame that was offered to a full ring."""
+        self.add(Count.SENT)
+        self.add(Count.DROPPED_FULL)
+
+    def count_taken(self, age: int) -> None:
+        """A frame that is handed on, that many nanoseconds old."""
+        cells = self._cells
+        cells[Count.TAKEN] += 1
+        if age > 0:
+            cells[Count.WAITED_NS] += age
+            if age > cells[Count.OLDEST_NS]:
+                cells[Count.OLDEST_NS] = age
+
     def bury(self) -> None:
         """What is under way is lost: said by the last one who has to do with the lane."""
         in_flight = self.snapshot().in_flight

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from ringroom.checks import MAX_SIDE, check_channels, check_rate, check_size
+from ringroom.checks import MAX_SIDE, check_picture, check_sound
 from ringroom.colour import i420_size
 from ringroom.errors import ClosedError, FrameError, StartupError, WouldBlock
 from ringroom.frames import (
@@ -85,20 +85,6 @@ class Deaf:
 
     def close(self, reason: str = "") -> None:
         """Nothing."""
-
-
-def check_sound(nbytes: int, sample_rate: int, channels: int) -> None:
-    """Raises `FrameError` for what no reader could decode."""
-    check_rate(sample_rate)
-    if not nbytes or nbytes % (2 * check_channels(channels)):
-        raise FrameError(f"{nbytes} bytes of sound in {channels} channels")
-
-
-def check_picture(nbytes: int, size: tuple[int, int], rotation: int) -> None:
-    """Raises `FrameError` for what no reader could decode."""
-    check_size(*size)
-    if nbytes != i420_size(*size) or rotation not in (0, 90, 180, 270):
-        raise FrameError(f"{nbytes} bytes of {size[0]}x{size[1]}, rotated by {rotation}")
 
 
 class InboundTrack:

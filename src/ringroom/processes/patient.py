@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ringroom.checks import check_picture, check_sound
 from ringroom.errors import ClosedError, FrameError, StartupError
 from ringroom.frames import (
     AudioFrame,
@@ -24,13 +25,7 @@ from ringroom.frames import (
     VideoFrame,
 )
 from ringroom.lanes import records
-from ringroom.processes.inbound import (
-    LaneOwner,
-    Mailbox,
-    check_picture,
-    check_sound,
-    lane_capacity,
-)
+from ringroom.processes.inbound import LaneOwner, Mailbox, lane_capacity
 
 __all__ = ["PatientOwner", "PatientTrack"]
 

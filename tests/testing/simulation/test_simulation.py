@@ -181,8 +181,14 @@ def test_it_finds_a_frame_that_is_counted_twice() -> None:
 
 def test_it_finds_a_frame_that_is_too_old() -> None:
     frozen = Freeze(at=1.0, role="ringroom-worker-0", seconds=0.5)
-    wanted = mock.patch.object(LiveReader, "_is_wanted", return_value=True)
-    finds("age", wanted, [Story(CALM, 3.0, (frozen,))])
+    receive = LiveReader.receive_nowait
+
+    def patient(reader: LiveReader) -> object:
+        reader._max_age_ns = 1 << 60
+        return receive(reader)
+
+    kept = mock.patch.object(LiveReader, "receive_nowait", patient)
+    finds("age", kept, [Story(CALM, 3.0, (frozen,))])
 
 
 def test_it_finds_that_what_the_dead_had_taken_comes_again() -> None:
