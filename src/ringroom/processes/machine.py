@@ -13,7 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager
+from selectors import DefaultSelector
 from typing import Any, TypeVar
+
+from ringroom.inbox import Found
 
 __all__ = ["MACHINE", "Machine", "ProcessMachine"]
 
@@ -21,7 +24,7 @@ T = TypeVar("T")
 
 
 class Machine:
-    """The real machine; what stands for another overrides all of it but `readable` and `settle`."""
+    """The real machine; what stands for another overrides all of it but `settle`."""
 
     def now_ns(self) -> int:
         """Nanoseconds, never going back; the same for all roles."""
@@ -34,11 +37,17 @@ class Machine:
     def wait(self, fds: Iterable[int], seconds: float | None) -> list[int]:
         """Until one of them is readable: those that are, none when the time is up (None: never).
         What is closed (-1) is left out."""
-        return _readable(fds, None if seconds is None else max(0.0, seconds) * 1000)
+        poller = select.poll()
+        for fd in fds:
+            if fd >= 0:
+                poller.register(fd, select.POLLIN)
+        milliseconds = None if seconds is None else max(0.0, seconds) * 1000
+        return [fd for fd, _ in poller.poll(milliseconds)]
 
-    def readable(self, fds: Iterable[int]) -> list[int]:
-        """Those that are readable now. Nobody else has a turn meanwhile."""
-        return _readable(fds, 0.0)
+    def select(self, selector: DefaultSelector, seconds: float | None) -> Found:
+        """The same for what a selector watches, which costs less than to name it each time. A look
+        without waiting is nobody else's turn."""
+        return selector.select(seconds)
 
     def lock(self) -> AbstractContextManager[bool]:
         """What threads of one process hold for a moment, once or several times."""
@@ -77,14 +86,6 @@ class ProcessMachine(Machine):
         if not self._settled:
             self._settled = True
             gc.freeze()
-
-
-def _readable(fds: Iterable[int], milliseconds: float | None) -> list[int]:
-    poller = select.poll()
-    for fd in fds:
-        if fd >= 0:
-            poller.register(fd, select.POLLIN)
-    return [fd for fd, _ in poller.poll(milliseconds)]
 
 
 MACHINE = Machine()

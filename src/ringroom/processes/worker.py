@@ -93,7 +93,7 @@ class Worker:
             if self._stopping is not None and self.machine.now() >= self._stopping:
                 return
             if self._step():
-                told = self._is_due() or bool(self.machine.readable(self._links()))
+                told = self._is_due() or (self._inbox is not None and self._inbox.told)
                 continue
             if self._is_through():
                 return
@@ -119,17 +119,11 @@ class Worker:
         if session is not None and session.ending is not None and session.ending.ours:
             session.check_open()
 
-    def _links(self) -> list[int]:
-        """Readable when `_pump` has something to do."""
-        links = [self.control.fileno()]
-        if self.session is not None:
-            links.append(self.session.fileno())
-        return links
-
     def _room_over(self) -> bool:
         return self.session is not None and self.session.ending is not None
 
     def _pump(self) -> None:
+        self._wake.take()
         self.control.flush()
         while (received := self.control.receive_nowait()) is not None:
             message, descriptors = received
@@ -164,6 +158,8 @@ class Worker:
             self.session = Session(link, self._table, self._options, self.machine.now_ns)
             self.session.survives = True
             self._inbox = self.session.incoming.open_inbox({*self._options.kinds, Kind.EVENT}, None)
+            self._inbox.watch(self.control.fileno())
+            self._inbox.watch(self._wake.fileno())
 
     def _inherit(self, session: Session, attached: m.Attached) -> None:
         """Go on for whoever was in this place before; with another I/O process, for ourselves."""
@@ -280,18 +276,21 @@ class Worker:
 
     def _wait(self, seconds: float | None = None) -> bool:
         """Until there is something to do; whether that may be for `_pump`."""
-        wake = self._wake.fileno()
-        others = [wake]
         with self.lock:
-            links = self._links()
-            if self._inbox is not None:
-                others.append(self._inbox.fileno())
-            if self.replies is not None:
-                others += self.replies.freed_filenos()
-        readable = self.machine.wait(links + others, seconds)
-        if wake in readable:  # to look in vain takes as long as to read a frame
-            self._wake.take()
-        return not readable or not set(links).isdisjoint(readable)
+            inbox = self._inbox
+            others = [] if self.replies is None else self.replies.freed_filenos()
+            if inbox is None:
+                others += (self.control.fileno(), self._wake.fileno())
+                others += () if self.session is None else (self.session.fileno(),)
+        if others:
+            self.machine.wait(others if inbox is None else (inbox.fileno(), *others), seconds)
+            seconds = 0.0
+        if inbox is None:
+            return True
+        found = self.machine.select(inbox.selector, seconds)
+        with self.lock:
+            inbox.note(found)
+        return inbox.told or not found
 
     def _finish(self) -> None:
         """Close the tracks in good order and play out, within the time that Stop gave."""

@@ -21,12 +21,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import select
+import selectors
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from ringroom.inbox import Found
 from ringroom.processes.children import IOHost
 from ringroom.processes.machine import Machine
 from ringroom.testing.virtual.hosts import VirtualHost
@@ -91,6 +93,11 @@ class VirtualClock(Machine):
         me = self.role()
         self.pause(me, seconds, tuple(fd for fd in fds if fd >= 0))
         return me.readable
+
+    def select(self, selector: selectors.DefaultSelector, seconds: float | None) -> Found:
+        if seconds is None or seconds > 0:
+            self.wait((selector.fileno(),), seconds)
+        return selector.select(0)
 
     def condition(self) -> threading.Condition:
         return News(self)
