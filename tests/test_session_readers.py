@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import closing
 
 import pytest
 
@@ -17,6 +18,7 @@ from ringroom.errors import (
 from ringroom.face import take_arrival
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind
 from ringroom.inbox import InboundLane
+from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import Count
 from session_kit import ALL, Far, everything, readable, send
 
@@ -139,6 +141,41 @@ def test_a_held_lane_waits_alone(far: Far) -> None:
     assert [type(message) for message in far.heard()] == [m.LaneDone]
     inbox.release(arrival.lane)  # it is over
     assert everything(inbox) == []
+
+
+def test_who_waits_on_the_selector_hands_in_what_it_found(far: Far) -> None:
+    """A lane that another thread holds in between has no turn."""
+    writers = [far.open(name, number) for number, name in enumerate("ab", 1)]
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    assert everything(inbox) == []
+    send(writers[0])
+    held = inbox.receive_nowait()
+    assert held is not None
+    assert held.lane is not None
+    assert inbox.receive_nowait() is None
+    for writer in writers:
+        send(writer)
+    found = inbox.selector.select(0)
+    inbox.hold(held.lane)
+    inbox.note(found)
+    assert not inbox.told
+    assert [item.participant for item in everything(inbox)] == ["b"]
+    inbox.release(held.lane)
+    assert [item.participant for item in everything(inbox)] == ["a"]
+
+
+def test_what_is_watched_beside_the_link_is_told(far: Far) -> None:
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    assert inbox.receive_nowait() is None
+    with closing(open_counter()) as counter:
+        inbox.watch(counter.fileno())
+        assert inbox.receive_nowait() is None
+        assert not inbox.told
+        counter.add(1)
+        assert inbox.receive_nowait() is None
+        assert inbox.told
+        counter.take()
+        inbox.close()
 
 
 def test_one_reader_for_each_kind(far: Far) -> None:

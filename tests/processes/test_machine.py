@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import selectors
 import subprocess
 import sys
 import threading
@@ -33,6 +34,21 @@ def test_a_wait_tells_what_is_readable() -> None:
         other.take()
         assert MACHINE.wait((one.fileno(), other.fileno()), 0.001) == []
         assert MACHINE.wait((one.fileno(),), -1.0) == []
+
+
+def test_a_selector_is_waited_on_in_the_same_way() -> None:
+    with (
+        selectors.DefaultSelector() as selector,
+        contextlib.closing(open_counter()) as one,
+        contextlib.closing(open_counter()) as other,
+    ):
+        for counter in (one, other):
+            selector.register(counter.fileno(), selectors.EVENT_READ)
+        other.add(1)
+        assert [key.fd for key, _ in MACHINE.select(selector, None)] == [other.fileno()]
+        other.take()
+        assert MACHINE.select(selector, 0.001) == []
+        assert MACHINE.select(selector, -1.0) == []
 
 
 def test_a_thread_wakes_who_waits_on_a_condition() -> None:
