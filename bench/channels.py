@@ -97,8 +97,12 @@ class Ring(Copied):
         ring = RingWriter(memoryview(self._segment.map_shared()))
         poller = select.poll()
         poller.register(self._freed.fileno(), select.POLLIN)
+        large = self.nbytes >= SMALL
 
         def put(frame: bytearray) -> None:
+            if large:
+                ring.credit(self._freed.take())
+                ring.rewind()
             while not ring.push(b"", memoryview(frame)):
                 if (announced := ring.announce()) > 0:
                     self._published.add(announced)

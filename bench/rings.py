@@ -226,6 +226,7 @@ def _read(channel: Channel, sign: int) -> Figures:
         sequence, sent, part = _STAMP.unpack_from(frame)
         if sequence != expected or _TAIL.unpack_from(frame, end)[0] != sequence:
             raise Failed(f"{channel.name}: frame {sequence} where {expected} belongs")
+        del frame  # done with, before the next is waited for, as a worker is
         expected += 1
         if part == part_before == _PACED:
             delays.append(arrived - sent)

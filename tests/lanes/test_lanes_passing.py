@@ -7,10 +7,23 @@ import select
 from contextlib import ExitStack, closing
 
 import pytest
-from lane_kit import TRACK, Clock, audio, content, fill, live_lane, message, muted, reliable_lane
+from lane_kit import (
+    PICTURE,
+    TRACK,
+    Clock,
+    audio,
+    content,
+    fill,
+    live_lane,
+    message,
+    muted,
+    picture_ring,
+    reliable_lane,
+    video,
+)
 
 from ringroom.errors import ClosedError, FrameError, WireError, WouldBlock
-from ringroom.frames import DataFrame, Kind
+from ringroom.frames import DataFrame, Kind, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveWriter
@@ -139,6 +152,34 @@ def test_data_events_and_large_data_pass(ends: ExitStack, portable: bool) -> Non
     ]
     assert row.snapshot().sent == row.snapshot().taken == 3
     assert writer.in_use == 0
+
+
+def test_pictures_that_nobody_keeps_pass_through_the_same_memory(
+    ends: ExitStack, clock: Clock, portable: bool
+) -> None:
+    """I12: the caches hold it. One that is kept is left alone (I6)."""
+    writer, reader, _ = live_lane(picture_ring(8), clock, portable=portable)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+
+    def passed(number: int) -> VideoFrame:
+        assert writer.send(video(*PICTURE, number), clock.now)
+        frame = reader.receive_nowait()
+        assert isinstance(frame, VideoFrame)
+        assert content(frame) == content(video(*PICTURE, number))
+        return frame
+
+    def address(number: int) -> int:
+        place = passed(number).data.ctypes.data
+        assert reader.receive_nowait() is None
+        return int(place)
+
+    first = address(0)
+    assert [address(number) for number in range(1, 30)] == [first] * 29
+    kept = passed(30)
+    assert reader.receive_nowait() is None
+    assert first not in [address(number) for number in range(31, 34)]
+    assert content(kept) == content(video(*PICTURE, 30))
 
 
 def test_corrupt_records_are_wire_errors(ends: ExitStack) -> None:

@@ -7,8 +7,9 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from lane_kit import TRACK, Clock, live_lane
+from lane_kit import PICTURE, TRACK, Clock, live_lane, picture_ring
 
+from ringroom.colour import i420_size
 from ringroom.frames import Event, EventKind, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import ring_capacity
@@ -99,6 +100,27 @@ def test_frames_filled_in_place_leave_events_their_room(lane: Lane) -> None:
         writer.commit()
     writer.event(Event(kind=EventKind.TRACK_MUTED, track=TRACK))
     assert writer.settle(), "it is written already"
+
+
+def test_large_frames_are_filled_in_the_same_memory_while_nobody_keeps_one() -> None:
+    """I12."""
+    writer, reader, _ = live_lane(picture_ring(4), Clock(0), max_age_ms=1_000)
+    with closing(writer), closing(reader):
+        places = []
+        for number in range(20):
+            start = records.video_head(PICTURE, 0, 0, (writer.sequence, 0))
+            view = writer.reserve(start, i420_size(*PICTURE))
+            assert view is not None
+            array = np.frombuffer(view, np.uint8)
+            array[:] = number
+            places.append(array.ctypes.data)
+            writer.commit()
+            frame = reader.receive_nowait()
+            assert isinstance(frame, VideoFrame)
+            assert (frame.data == number).all()
+            del frame
+            assert reader.receive_nowait() is None
+        assert places == places[:1] * 20
 
 
 def test_closing_gives_up_what_was_reserved(lane: Lane) -> None:

@@ -1,4 +1,4 @@
-"""The ring against a deque: any geometry, any interleaving, invariants I1 to I5 after each step."""
+"""The ring against a deque: any geometry, any interleaving, I1 to I5 and I12 after each step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ringroom.errors import WireError
 from ringroom.lanes.ring import (
     ALIGN,
+    REWIND,
     RingReader,
     RingWriter,
     Slot,
@@ -87,9 +88,20 @@ class RingAgainstDeque(RuleBasedStateMachine):
             assert self.writer.in_use == before
 
     @rule()
+    def rewind(self) -> None:
+        """I12: a step of all positions, where nothing is out; else nothing at all."""
+        if self.writer.in_use == 0:
+            assert self.said == self.credited == self.announced
+            self.said += self.capacity - self.said % self.capacity
+            self.credited = self.announced = self.said
+        used = self.writer.in_use
+        self.writer.rewind()
+        assert self.writer.in_use == used
+
+    @rule()
     def announce(self) -> None:
         nbytes = self.writer.announce()
-        self.announced += nbytes
+        self.announced += nbytes % REWIND
         self.reader.announce(nbytes)
         self.model.extend(self.waiting)
         self.waiting.clear()
@@ -310,6 +322,51 @@ def test_commit_without_reserve_is_refused() -> None:
         writer.commit(1)  # what was pushed lies where it was reserved
 
 
+def test_a_ring_that_is_empty_goes_on_at_its_beginning() -> None:
+    """I12: the same bytes each time, and room for as much as ever."""
+    writer, reader = ring(256)
+    for _ in range(3):
+        writer.rewind()
+        for payload in (b"a" * 8, b"b" * 40, b"c" * 40, b"d" * 40):
+            assert push(writer, payload)
+        assert bytes(writer._buffer[8:16]) == b"a" * 8
+        reader.announce(writer.announce())
+        taken = [bytes(slot.payload)[:1] for slot in iter(lambda: reader.take(1_000), None)]
+        assert taken == [b"a", b"b", b"c", b"d"]
+        writer.rewind()  # not yet: nothing was given back
+        assert writer.in_use == 16 + 3 * 48
+        writer.credit(reader.collect())
+        assert writer.in_use == 0
+
+
+def test_a_rewind_gives_up_what_is_reserved() -> None:
+    writer, _ = ring(256)
+    assert push(writer, b"a")
+    assert writer.reserve(8) is not None
+    writer.rewind()
+    with pytest.raises(ValueError, match="nothing is reserved"):
+        writer.commit(8)
+
+
+def test_a_rewind_where_something_is_out_is_refused() -> None:
+    """I12: a peer that lies is found out before a byte is read."""
+    writer, reader = ring(256)
+    assert push(writer, b"1")
+    reader.announce(writer.announce())
+    with pytest.raises(WireError, match="before all was given back"):
+        reader.announce(REWIND)
+    slot = reader.take()
+    assert slot is not None
+    with pytest.raises(WireError, match="before all was given back"):
+        reader.announce(REWIND)
+    slot.released = True
+    writer.credit(reader.collect())
+    with pytest.raises(WireError, match="more than the ring has room for"):
+        reader.announce(2 * REWIND)
+    reader.announce(REWIND)
+    assert not reader.pending
+
+
 def test_too_much_credit_or_announcement_is_refused() -> None:
     """A peer that lies is found out before a byte is read or overwritten."""
     writer, reader = ring(64)
@@ -412,6 +469,24 @@ def test_of_what_is_left_for_a_successor_a_skip_is_no_record() -> None:
     successor.announce(waiting)
     taken = [bytes(slot.payload) for slot in iter(successor.take, None)]
     assert taken == [b"d" * 8, b"e" * 24]
+
+
+def test_a_successor_begins_behind_a_rewind_that_nobody_was_told_of() -> None:
+    memory = memoryview(bytearray(128))
+    writer, reader = RingWriter(memory), RingReader(memory)
+    assert push(writer, b"a" * 24)
+    reader.announce(writer.announce())
+    assert reader.take(100) is not None
+    writer.credit(reader.collect())
+    writer.rewind()
+    position, waiting = writer.succeed(0)
+    assert (position, waiting) == (128, 0)
+    assert push(writer, b"b" * 24)
+    successor = RingReader(memory, position)
+    successor.announce(writer.announce())
+    slot = successor.take()
+    assert slot is not None
+    assert bytes(slot.payload) == b"b" * 24
 
 
 def test_a_successor_gets_no_more_than_there_is() -> None:

@@ -130,6 +130,8 @@ class LaneWriter:
 
     def _push(self, head: bytes, body: Buffer, spare: int = 0) -> bool:
         """Write a record; whether there was room. Once it is counted, `_publish` tells of it."""
+        if len(body) >= COPY_BELOW:
+            self._rewind()
         push = self._ring.push
         if push(head, body, spare) or (self._refill() and push(head, body, spare)):
             return True
@@ -138,12 +140,20 @@ class LaneWriter:
 
     def _reserve(self, nbytes: int, spare: int) -> memoryview | None:
         """Room for a record, to be committed in the ring and published."""
+        if nbytes >= COPY_BELOW:
+            self._rewind()
         view = self._ring.reserve(nbytes, spare)
         if view is None and self._refill():
             view = self._ring.reserve(nbytes, spare)
         if view is None:
             self._tell_skip()
         return view
+
+    def _rewind(self) -> None:
+        """Where a large frame is written to memory that the caches still hold, it costs a third
+        less; to ask for credit costs nothing beside it."""
+        self._refill()
+        self._ring.rewind()
 
     def _refill(self) -> bool:
         """Whether the reader has given room back: asked only when it must, which saves a system

@@ -2,7 +2,9 @@
 
 Layout: the buffer is the ring, `capacity` bytes, a multiple of ALIGN. A record is an 8-byte header
 (payload length u32, mark u32) and its payload, padded to ALIGN. Records are contiguous: one that
-does not fit before the end is preceded by a skip record that closes the ring's end.
+does not fit before the end is preceded by a skip record that closes the ring's end. When all is
+given back, the writer may go on at the beginning, whose bytes the caches still hold, and says so
+with its next announcement (`REWIND`).
 
 Ownership: the writer owns the bytes that are free, the reader those that were announced and not
 yet credited. Positions count bytes since the beginning and never wrap; only offsets do. Each side
@@ -15,6 +17,8 @@ Invariants
   I3  every position at a record's start is a multiple of ALIGN, so a skip header always fits
   I4  credit is given for a contiguous prefix of released slots, in order
   I5  a record of at most capacity/4 fits whenever half of the ring is free
+  I12 the writer rewinds only where written = credited, so where the reader hears of it nothing is
+      out: both sides move all of their positions to the next multiple of the capacity
 
 A reader that died is succeeded by another, which begins behind the records that the dead one had
 taken (`RingWriter.succeed`); how many these were is counted elsewhere.
@@ -38,6 +42,8 @@ _HEADER = struct.Struct("<II")
 _HEADER_BYTES = _HEADER.size
 _ROUND_UP = _HEADER_BYTES + ALIGN - 1
 _RECORD, _SKIP = 0x52494E47, 0x534B4950  # "RING", "SKIP": anything else is corruption
+# Added to the bytes of an announcement, of which there are never so many (a length is a u32).
+REWIND = 1 << 40
 
 
 def slot_size(nbytes: int) -> int:
@@ -50,6 +56,11 @@ def max_payload(capacity: int) -> int:
     return capacity // 4 - _HEADER_BYTES
 
 
+def _rewound(position: int, capacity: int) -> int:
+    """The next position at the ring's beginning (I12)."""
+    return position - position % capacity + capacity
+
+
 class RingWriter:
     """The writing end. `announce` tells what to tell the reader after each `push` or `commit`."""
 
@@ -58,6 +69,7 @@ class RingWriter:
         "_buffer",
         "_credited",
         "_reserved",
+        "_rewound",
         "_written",
         "capacity",
         "max_payload",
@@ -73,6 +85,7 @@ class RingWriter:
         self._announced = 0
         self._credited = 0
         self._reserved = -1
+        self._rewound = False
 
     @property
     def in_use(self) -> int:
@@ -85,6 +98,15 @@ class RingWriter:
                 f"credit for {nbytes} bytes, {self._announced - self._credited} are out"
             )
         self._credited += nbytes
+
+    def rewind(self) -> None:
+        """Go on at the ring's beginning, if all that was written has been given back (I12). Gives
+        up what is reserved."""
+        self._reserved = -1
+        written = self._written
+        if written == self._credited:
+            self._written = self._announced = self._credited = _rewound(written, self.capacity)
+            self._rewound = True
 
     def push(self, head: Buffer, body: Buffer, spare: int = 0) -> bool:
         """Write a record of two parts; whether it fits, now, and leaves ``spare`` bytes for others.
@@ -156,9 +178,13 @@ class RingWriter:
         return self._credited, self._announced - self._credited
 
     def announce(self) -> int:
-        """Bytes to announce now: records, and skips that a full ring has made necessary."""
+        """What to announce now: the bytes of records, and of skips that a full ring has made
+        necessary, and a rewind before them."""
         nbytes = self._written - self._announced
         self._announced = self._written
+        if self._rewound:
+            self._rewound = False
+            nbytes += REWIND
         return nbytes
 
 
@@ -204,7 +230,10 @@ class RingReader:
         return [slot for slot in self._held if not slot.released]
 
     def announce(self, nbytes: int) -> None:
-        """The writer has published that many more bytes."""
+        """The writer has published that many more bytes, behind a rewind or not."""
+        if nbytes >= REWIND:
+            nbytes -= REWIND
+            self._rewind()
         if self._announced + nbytes - self._credited > self.capacity:
             raise WireError(f"{nbytes} bytes announced, more than the ring has room for")
         self._announced += nbytes
@@ -230,6 +259,11 @@ class RingReader:
             if mark != _SKIP:
                 raise WireError(f"a record marked {mark:#x}, neither record nor skip")
         return None
+
+    def _rewind(self) -> None:
+        if self._credited != self._announced:
+            raise WireError("the writer has rewound before all was given back")
+        self._announced = self._taken = self._credited = _rewound(self._taken, self.capacity)
 
     def collect(self) -> int:
         """Bytes to credit now: all before the first slot that is held (I4)."""
