@@ -23,10 +23,9 @@ from ringroom.lanes import records
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.memory import Segment, open_counter
-from ringroom.lanes.ring import RingReader, RingWriter, Slot
+from ringroom.lanes.ring import Buffer, RingReader, RingWriter, Slot
 from ringroom.lanes.statistics import StatisticsTable
 
-Buffer = bytes | bytearray | memoryview
 Put = Callable[[bytearray], None]
 Get = Callable[[], Buffer]
 Loan = tuple[Callable[[], memoryview], Callable[[], None]]
@@ -103,7 +102,7 @@ class Ring(Copied):
             if large:
                 ring.credit(self._freed.take())
                 ring.rewind()
-            while not ring.push(b"", memoryview(frame)):
+            while not ring.push(b"", frame):
                 if (announced := ring.announce()) > 0:
                     self._published.add(announced)
                 poller.poll()
@@ -117,6 +116,7 @@ class Ring(Copied):
         poller = select.poll()
         poller.register(self._published.fileno(), select.POLLIN)
         held: list[Slot] = []
+        quarter = ring.capacity // 4
 
         def credit() -> None:
             nbytes = ring.collect()
@@ -132,7 +132,7 @@ class Ring(Copied):
                 ring.announce(self._published.take())
             if not slot.released:
                 held.append(slot)
-            if ring.outstanding * 4 >= ring.capacity:
+            if ring.outstanding >= quarter:
                 credit()
             return slot.payload
 

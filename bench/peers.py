@@ -15,8 +15,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from bench.channels import SMALL, Buffer, Channel, Copied, Get, InPlace, Loan, Put
+from bench.channels import SMALL, Channel, Copied, Get, InPlace, Loan, Put
 from bench.environments import Environment, Unavailable
+from ringroom.lanes.ring import Buffer
 
 
 class _Peer(Channel):

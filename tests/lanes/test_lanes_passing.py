@@ -126,6 +126,7 @@ def test_closed_ends_refuse(clock: Clock, portable: bool) -> None:
     with pytest.raises(ClosedError):
         writer.send_nowait(audio(1), 0)
     assert not live_writer.send(audio(480), 0)
+    assert not live_writer.send(video(*PICTURE), 0)
     live_writer.event(muted(1))
     assert not live_writer.settle()
     assert writer.in_use == live_writer.in_use == 0
@@ -135,7 +136,7 @@ def test_closed_ends_refuse(clock: Clock, portable: bool) -> None:
             closed.receive_nowait()
     assert row.snapshot().sent == 0
     assert live_row.snapshot().in_flight == 0
-    assert live_row.snapshot().dropped_full == 1
+    assert live_row.snapshot().dropped_full == 2
 
 
 def test_data_events_and_large_data_pass(ends: ExitStack, portable: bool) -> None:

@@ -350,6 +350,9 @@ class _ClosedRing(RingWriter):
     def __init__(self) -> None:
         super().__init__(memoryview(bytearray(4 * ALIGN)))
 
+    def rewind(self) -> None:
+        """Nothing: there is nobody to tell."""
+
     def push(self, head: Buffer, body: Buffer, spare: int = 0) -> bool:
         return False
 

@@ -35,7 +35,7 @@ from typing import TypeAlias
 
 from ringroom.errors import WireError
 
-Buffer: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 ALIGN = 16
 _HEADER = struct.Struct("<II")
