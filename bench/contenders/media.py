@@ -76,6 +76,10 @@ class Count(Sink, TrackSink):
         self._ring[: samples.nbytes] = samples.cast("B")
         self.frames += 1
 
+    def audio_at_once(self, samples: memoryview, sample_rate: int, channels: int) -> bool:
+        self.audio(samples, sample_rate, channels)
+        return True
+
     def video(
         self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
     ) -> None:

@@ -6,9 +6,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import queue
+import sys
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import pytest
 from io_kit import ANN, MIC, run, turns
 
@@ -133,6 +137,99 @@ def test_the_next_reader_begins_where_the_dead_one_was() -> None:
             assert (counts.sent, counts.done, counts.lost, counts.in_flight) == (5, 4, 1, 0)
             assert len(bench.listed) == 1
             assert not bench.retired
+
+    run(test())
+
+
+def test_sound_of_a_native_thread_and_a_loop_that_does_all_else() -> None:
+    """Law: what was sent is received or counted, in order, whoever did what in between."""
+    sent, took = 6_000, [0]
+
+    async def test() -> None:
+        async with opened() as bench:
+            track, left = bench.track(), queue.SimpleQueue[int]()
+            behind = threading.Semaphore(1)
+
+            def speak_from_a_thread() -> None:
+                for number in range(sent):
+                    samples = memoryview(np.full(16, number % 30_000, np.int16))
+                    if track.audio_at_once(samples, 16_000, 1):
+                        took[0] += 1
+                        continue
+                    behind.acquire()
+                    left.put(number)
+                    behind.acquire()  # nothing overtakes it
+                    behind.release()
+
+            heard: list[int] = []
+            thread = threading.Thread(target=speak_from_a_thread)
+            thread.start()
+            turn = 0
+            while thread.is_alive() or not left.empty():
+                turn += 1
+                if not left.empty():
+                    number = left.get()
+                    track.audio(memoryview(np.full(16, number % 30_000, np.int16)), 16_000, 1)
+                    behind.release()
+                heard += [item for item in hear(bench.readers[1]) if isinstance(item, int)]
+                if turn % 5 == 0:
+                    track.muted(turn % 2 == 0)
+                if turn % 50 == 0:
+                    bench.reader_dies()
+                    bench.captures.hand_over()
+            thread.join()
+            heard += [item for item in hear(bench.readers[1]) if isinstance(item, int)]
+            assert heard == sorted(set(heard))
+            counts = bench.readers[1].row.snapshot()
+            assert counts.sent == sent
+            assert counts.done == len(heard)
+            assert counts.in_flight == 0
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        run(test())
+    finally:
+        sys.setswitchinterval(before)
+    assert took[0] > sent // 2
+
+
+def test_lanes_are_handed_over_and_closed_with_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with opened() as bench:
+            speak(bench.track(), 1)
+            asked: list[str] = []
+
+            def watch(name: str) -> None:
+                function = getattr(LiveWriter, name)
+
+                def watched(writer: LiveWriter) -> object:
+                    other = threading.Thread(target=try_it)
+                    other.start()
+                    other.join()
+                    assert got == [False], "it is held"
+                    asked.append(name)
+                    return function(writer)
+
+                monkeypatch.setattr(LiveWriter, name, watched)
+
+            got: list[bool] = []
+
+            def try_it() -> None:
+                lock: Any = bench.captures.lock
+                free = lock.acquire(blocking=False)
+                got[:] = [free]
+                if free:
+                    lock.release()
+
+            for name in ("succeed", "settle", "close"):
+                watch(name)
+            bench.reader_dies()
+            bench.captures.hand_over()
+            bench.captures.close()
+            assert asked == ["succeed", "settle", "close"]
+            try_it()
+            assert got == [True]
 
     run(test())
 

@@ -18,12 +18,42 @@ from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, Parti
 from ringroom.lanes.lane import ring_capacity
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.ring import Buffer
 from ringroom.lanes.statistics import Count, StatisticsTable
 from ringroom.options import SessionOptions
 from ringroom.processes import inbound
-from ringroom.processes.inbound import InboundTrack, Mailbox, lane_capacity
+from ringroom.processes.inbound import LOOK_EVERY, InboundTrack, Mailbox, lane_capacity
+from ringroom.providers.provider import PromptSink
 
 MAX_AGE_NS = 60 * 10**9
+
+
+class Lock:
+    """Who has it, how often."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def __enter__(self) -> bool:
+        self.depth += 1
+        return True
+
+    def __exit__(self, *exc: object) -> None:
+        self.depth -= 1
+
+
+class Locked(LiveWriter):
+    """What must not be done by two threads at once is done with the lock of its reader."""
+
+    lock: Lock
+
+    def send_parts(self, head: bytes, body: Buffer) -> bool:
+        assert self.lock.depth
+        return super().send_parts(head, body)
+
+    def event(self, event: Event) -> None:
+        assert self.lock.depth
+        super().event(event)
 
 
 class Owner:
@@ -33,11 +63,13 @@ class Owner:
         self.table = table
         self.now = 10**9
         self.options = SessionOptions()
+        self.lock = Lock()
         self.closed = False
         self.refuses = False
         self.opened: list[tuple[int, int]] = []
         self.endings: list[int] = []
         self.problems: list[str] = []
+        self.dropped: list[tuple[str, int]] = []
         self.writers: list[Any] = []
         self.readers: list[Any] = []
         self.over: list[object] = []
@@ -53,7 +85,8 @@ class Owner:
             raise StartupError("no memory")
         number = len(self.writers) + 1
         row = self.table.row(number)
-        writer = LiveWriter(capacity, row)
+        writer = Locked(capacity, row)
+        writer.lock = self.lock
         handles = duplicate(writer.descriptors())
         reader = LiveReader(handles, row, track, max_age_ns=MAX_AGE_NS, clock=self.clock)
         self.opened.append((number, follows))
@@ -66,6 +99,10 @@ class Owner:
 
     def log_problem(self, text: str) -> None:
         self.problems.append(text)
+
+    def frames_dropped(self, track: str, cause: str, count: int) -> None:
+        assert self.lock.depth, "no frame comes between the look and the end"
+        self.dropped.append((cause, count))
 
     def received(self, number: int) -> list[Any]:
         found = []
@@ -177,6 +214,62 @@ def test_it_ends_once_and_takes_nothing_afterwards(owner: Owner) -> None:
     assert owner.over == [track]
     assert values_of(owner.received(1)) == [1]
     assert owner.opened == [(1, 0)]
+
+
+def at_once(track: InboundTrack, *values: int, samples: int = 320) -> list[bool]:
+    return [track.audio_at_once(sound(value, samples), RATE, 1) for value in values]
+
+
+def test_sound_on_any_thread_is_written_as_on_the_loop(owner: Owner) -> None:
+    track = track_of(owner)
+    assert isinstance(track, PromptSink)
+    assert at_once(track, 5, 6) == [True, True]
+    owner.now += 7
+    hear(track, 7)
+    assert at_once(track, 8) == [True]
+    items = owner.received(1)
+    assert values_of(items) == [5, 6, 7, 8]
+    assert [item.sequence for item in items] == [0, 1, 2, 3]
+    assert [item.received_ns for item in items] == [10**9, 10**9, 10**9 + 7, 10**9 + 7]
+    assert owner.table.row(1).snapshot().sent == 4
+
+
+def test_what_is_more_than_writing_is_left_to_the_loop(owner: Owner) -> None:
+    """A larger lane, a wrong form, a look at what was dropped; and what nobody takes any more."""
+    track = track_of(owner)
+    assert at_once(track, 1, samples=owner.writers[0].max_record) == [False]
+    assert not track.audio_at_once(sound(1), 1, 1)
+    assert not track.audio_at_once(sound(1), RATE, 7)
+    assert not track.audio_at_once(memoryview(b""), RATE, 1)
+    assert owner.problems == []
+    taken = at_once(track, *range(LOOK_EVERY))
+    assert taken == [True] * (LOOK_EVERY - 1) + [False]
+    hear(track, 99)
+    assert at_once(track, 1) == [True]
+    assert values_of(owner.received(1)) == [*range(LOOK_EVERY - 1), 99, 1]
+    owner.closed = True
+    assert at_once(track, 2) == [False]
+    owner.closed = False
+    track.close()
+    assert at_once(track, 2) == [False]
+    assert owner.received(1) == []
+    assert owner.table.row(1).snapshot().sent == LOOK_EVERY + 1
+    owner.refuses = True
+    nowhere = track_of(owner)
+    assert at_once(nowhere, 1) == [False]
+    assert owner.lock.depth == 0
+
+
+def test_what_was_dropped_is_told_by_the_loop_though_all_comes_on_threads(owner: Owner) -> None:
+    track = track_of(owner)
+    for number in range(4 * LOOK_EVERY + 10):
+        if not at_once(track, number)[0]:
+            hear(track, number)
+    counts = owner.table.row(1).snapshot()
+    assert LOOK_EVERY < counts.dropped_full == sum(count for _, count in owner.dropped) + 10
+    track.close()
+    assert sum(count for _, count in owner.dropped) == counts.dropped_full
+    assert {cause for cause, _ in owner.dropped} == {inbound.DROPPED_FULL}
 
 
 def test_no_lane_is_opened_for_a_reader_that_is_gone(owner: Owner) -> None:

@@ -1,8 +1,10 @@
 """The inbound lanes of one reader, as the I/O role sees them.
 
-Owns their writing ends. A lane lives until its reader is done with it, or until everything ends: it
-outlives a reader that dies. While nobody reads, frames go on into the ring (whose span bounds
-them); the next reader gets the same lanes, from the first frame that was never taken.
+Owns their writing ends. Who writes to the live ones holds `Captures.lock`, for sound may come on
+any thread (`InboundTrack.audio_at_once`). A lane lives until its reader is done with it, or until
+everything ends: it outlives a reader that dies. While nobody reads, frames go on into the ring
+(whose span bounds them); the next reader gets the same lanes, from the first frame that was never
+taken.
 
 Law: sent = done + dropped + lost + in flight for each lane at every moment, for a lane keeps its
 row of statistics. Nothing comes twice: what was taken and not done is lost, and not tried again.
@@ -12,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -93,6 +97,7 @@ class Captures:
     ) -> None:
         self.options = options
         self.clock = clock
+        self.lock: AbstractContextManager[bool] = threading.RLock()
         self.closed = False
         self._rows = rows
         self._place = place
@@ -217,7 +222,8 @@ class Captures:
         if self._settling is not None:  # by one timer, whoever asks
             self._settling.cancel()
         live = [lane.writer for lane in self._lanes.values() if isinstance(lane.writer, LiveWriter)]
-        owed = [writer for writer in live if not writer.settle()]
+        with self.lock:
+            owed = [writer for writer in live if not writer.settle()]
         self._settling = self._loop.call_later(SETTLE_SECONDS, self._settle) if owed else None
 
     def post(self, kind: Kind, item: DataFrame | Event) -> None:
@@ -262,7 +268,8 @@ class Captures:
         """The reader is dead, and another is there: it gets every lane, from the first frame that
         was not taken."""
         for lane in self._lanes.values():
-            position, waiting = lane.writer.succeed()
+            with self.lock:
+                position, waiting = lane.writer.succeed()
             again = lane.opened.replace(position=position, waiting=waiting)
             self._tell(again, lane.writer.descriptors().flat())
             if lane.mailbox is not None:
@@ -285,13 +292,15 @@ class Captures:
         """The reader is done with a lane."""
         lane = self._lanes.pop(number, None)
         if lane is not None:
-            lane.close()
+            with self.lock:
+                lane.close()
             self._rows.retire_lane(lane.writer.row.index)
             self._progress.set()
 
     def close(self) -> None:
         """Idempotent."""
-        self.closed = True
+        with self.lock:
+            self.closed = True
         if self._settling is not None:
             self._settling.cancel()
         self._mailboxes.clear()

@@ -1,8 +1,9 @@
 """Inbound tracks in the I/O role: from the provider's calls into the lane of the track's reader.
 
-`InboundTrack` writes live lanes and never waits. `Mailbox` writes a reliable lane (messages, room
-events) and keeps what has no room, up to a bound, because here nobody can wait; beyond the bound
-it drops, counted.
+`InboundTrack` writes live lanes and never waits. Sound may come on any thread: what writes to the
+lanes of one reader holds its lock, and all but the writing is done on the loop. `Mailbox` writes a
+reliable lane (messages, room events) and keeps what has no room, up to a bound, because here nobody
+can wait; beyond the bound it drops, counted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
@@ -51,6 +53,9 @@ class LaneOwner(Protocol):
 
     clock: Callable[[], int]
     options: SessionOptions
+    lock: AbstractContextManager[bool]
+    """Held, by one thread several times perhaps, by whoever writes to its live lanes, or closes or
+    hands them over."""
     closed: bool
     """The reader is gone: no lane is opened for it any more."""
 
@@ -114,38 +119,64 @@ class InboundTrack:
             self._renew(samples * options.channels * 2)
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
-        body = samples.cast("B") if samples.format != "B" or samples.ndim != 1 else samples
+        body = _flat(samples)
         try:
             check_sound(len(body), sample_rate, channels)
         except FrameError as error:
             self._refuse(error)
             return
-        writer = self._writer_for(len(body))
-        if writer is not None:
-            stamp = (self._sequence, self._owner.clock())
-            writer.send_parts(records.audio_head(sample_rate, channels, stamp), body)
-            self._sent()
+        with self._owner.lock:
+            writer = self._writer_for(len(body))
+            if writer is not None:
+                self._put_sound(writer, body, sample_rate, channels)
+                self._look()
+
+    def audio_at_once(self, samples: memoryview, sample_rate: int, channels: int) -> bool:
+        body = _flat(samples)
+        with self._owner.lock:
+            writer = self._writer
+            if writer is None or self._closed or self._owner.closed or self._looks_next():
+                return False
+            if len(body) + records.VIDEO_HEADER_BYTES > writer.max_record:
+                return False
+            try:
+                check_sound(len(body), sample_rate, channels)
+            except FrameError:
+                return False
+            self._put_sound(writer, body, sample_rate, channels)
+            return True
+
+    def _put_sound(
+        self, writer: LiveWriter, body: memoryview, sample_rate: int, channels: int
+    ) -> None:
+        stamp = (self._sequence, self._owner.clock())
+        writer.send_parts(records.audio_head(sample_rate, channels, stamp), body)
+        self._sequence += 1
 
     def video(
         self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
     ) -> None:
-        body = i420.cast("B") if i420.format != "B" or i420.ndim != 1 else i420
+        body = _flat(i420)
         try:
             check_picture(len(body), size, rotation)
         except FrameError as error:
             self._refuse(error)
             return
-        writer = self._writer_for(len(body))
-        if writer is not None:
-            stamp = (self._sequence, self._owner.clock())
-            writer.send_parts(records.video_head(size, rotation, timestamp_us, stamp), body)
-            self._sent()
+        with self._owner.lock:
+            writer = self._writer_for(len(body))
+            if writer is not None:
+                stamp = (self._sequence, self._owner.clock())
+                writer.send_parts(records.video_head(size, rotation, timestamp_us, stamp), body)
+                self._sequence += 1
+                self._look()
 
     def _refuse(self, error: FrameError) -> None:
         self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
 
-    def _sent(self) -> None:
-        self._sequence += 1
+    def _looks_next(self) -> bool:
+        return (self._sequence + 1) % LOOK_EVERY == 0
+
+    def _look(self) -> None:
         if self._sequence % LOOK_EVERY == 0:
             self._tell_dropped()
 
@@ -162,19 +193,24 @@ class InboundTrack:
 
     def muted(self, muted: bool) -> None:
         kind = EventKind.TRACK_MUTED if muted else EventKind.TRACK_UNMUTED
-        if self._writer is None and not self._closed and not self._owner.closed:
-            self._renew(records.HEADER_BYTES)
-        if self._writer is not None:
-            self._writer.event(Event(kind=kind, track=self._track, received_ns=self._owner.clock()))
+        with self._owner.lock:
+            if self._writer is None and not self._closed and not self._owner.closed:
+                self._renew(records.HEADER_BYTES)
+            if self._writer is not None:
+                now = self._owner.clock()
+                self._writer.event(Event(kind=kind, track=self._track, received_ns=now))
 
     def close(self, reason: str = "") -> None:
         if self._closed:
             return
-        self._closed = True
-        self._on_closed(self)
-        if self._writer is not None:
-            self._tell_dropped()
+        with self._owner.lock:
+            self._closed = True
+            writer = self._writer
+            if writer is not None:
+                self._tell_dropped()
             self._writer = None
+        self._on_closed(self)
+        if writer is not None:
             self._owner.lane_ending(self._number)
 
     def _writer_for(self, nbytes: int) -> LiveWriter | None:
@@ -202,6 +238,10 @@ class InboundTrack:
             return
         self._number, self._writer = number, writer
         self._frame_bytes, self._told = nbytes, (0, 0)
+
+
+def _flat(samples: memoryview) -> memoryview:
+    return samples.cast("B") if samples.format != "B" or samples.ndim != 1 else samples
 
 
 def lane_capacity(options: SessionOptions, kind: Kind, nbytes: int) -> int:

@@ -4,8 +4,9 @@ A `ProviderSpec` is what an application names: free of any SDK, checked when it 
 the I/O process. There it `open`s a `Provider`, which speaks to the outside on the I/O process's
 asyncio loop: inbound it calls a `Sink`, outbound it is called.
 
-All calls in both directions are made on that one loop's thread. The sink's methods never wait and
-never raise for load: what does not fit is dropped and counted behind them.
+All calls in both directions are made on that one loop's thread, but for `PromptSink.audio_at_once`.
+The sink's methods never wait and never raise for load: what does not fit is dropped and counted
+behind them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = [
     "OutgoingTrack",
     "PatientSink",
     "Playout",
+    "PromptSink",
     "Provider",
     "ProviderSpec",
     "Sink",
@@ -69,6 +71,17 @@ class TrackSink(Protocol):
 
     def close(self, reason: str = "") -> None:
         """The track has ended; what was delivered before still reaches its reader."""
+
+
+@runtime_checkable
+class PromptSink(TrackSink, Protocol):
+    """A track's sink that takes sound on other threads as well. For a source that gets it there: to
+    wake the loop for a frame costs several times what it costs to pass the frame on. What has no
+    such threads never needs it; what has, looks with `isinstance` whether its sink is one."""
+
+    def audio_at_once(self, samples: memoryview, sample_rate: int, channels: int) -> bool:
+        """As `audio`, on any thread. False: not taken, so it is to be given to `audio`, on the
+        loop, before anything else of the track is given to either."""
 
 
 class Sink(Protocol):

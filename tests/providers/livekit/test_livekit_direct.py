@@ -122,6 +122,75 @@ def test_a_sink_that_raises_gets_nothing_more(freed: Freed) -> None:
     run(scenario())
 
 
+class Prompt(Out):
+    """Takes sound on any thread, but for what is a multiple of ten."""
+
+    def audio_at_once(self, samples: memoryview, sample_rate: int, channels: int) -> bool:
+        value = int(np.frombuffer(samples, np.int16)[0])
+        if value == 13:
+            raise ValueError("unlucky")
+        if value % 10:
+            self.log.append("at once")
+            self.audio(samples, sample_rate, channels)
+        return bool(value % 10)
+
+
+def test_sound_is_given_where_it_comes_once_what_came_before_is_given(freed: Freed) -> None:
+    async def scenario() -> None:
+        out, stream = Prompt(), stream_of("direct", Kind.AUDIO)
+        put(frame(Kind.AUDIO, 1, 101, handle=11))
+        await turns()
+        reading = asyncio.create_task(stream.run(out))
+        put(frame(Kind.AUDIO, 2, 101, handle=12))
+        await turns()
+        assert out.log == [seen(Kind.AUDIO, 1), seen(Kind.AUDIO, 2)], "on the loop"
+        put(frame(Kind.AUDIO, 3, 101, handle=13))
+        assert out.log[2:] == ["at once", seen(Kind.AUDIO, 3)]
+        assert freed.handles == [11, 12, 13]
+        for value in (10, 4):  # the second waits for the first
+            put(frame(Kind.AUDIO, value, 101, handle=10 + value))
+        assert freed.handles == [11, 12, 13]
+        await turns()
+        put(frame(Kind.AUDIO, 13, 101, handle=23))  # what raised is given again on the loop
+        put(end_event(Kind.AUDIO, 101))
+        await reading
+        await stream.aclose()
+        assert out.log[4:] == [seen(Kind.AUDIO, value) for value in (10, 4, 13)]
+        assert freed.handles == [11, 12, 13, 20, 14, 23]
+
+    run(scenario())
+
+
+def test_a_reader_that_has_gone_is_given_nothing_at_once(freed: Freed) -> None:
+    async def scenario() -> None:
+        out, stream = Prompt(), stream_of("direct", Kind.AUDIO)
+        reading = asyncio.create_task(stream.run(out))
+        await turns()
+        reading.cancel()
+        await asyncio.wait({reading})
+        put(frame(Kind.AUDIO, 1, 101, handle=11))
+        await stream.aclose()
+        assert out.log == []
+        assert freed.handles == [11]
+
+    run(scenario())
+
+
+def test_pictures_are_given_on_the_loop_alone(freed: Freed) -> None:
+    async def scenario() -> None:
+        out, stream = Prompt(), stream_of("direct", Kind.VIDEO)
+        reading = asyncio.create_task(stream.run(out))
+        await turns()
+        put(frame(Kind.VIDEO, 1, 101, handle=11))
+        assert out.log == []
+        put(end_event(Kind.VIDEO, 101))
+        await reading
+        await stream.aclose()
+        assert out.log == [seen(Kind.VIDEO, 1)]
+
+    run(scenario())
+
+
 class Heard(Out):
     """Counts samples that are not silence, and pictures."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,6 +73,27 @@ async def answered(exchange: native.Exchange, request: Any, samples: np.ndarray)
     return capture.error
 
 
+class Taker:
+    """Of a stream: what it takes on the loop, and at once if it does."""
+
+    def __init__(
+        self,
+        take: Callable[[Any], object] = lambda event: None,
+        take_at_once: Callable[[Any], bool] = lambda event: False,
+    ) -> None:
+        self._take, self._take_at_once = take, take_at_once
+
+    def take(self, event: Any) -> None:
+        self._take(event)
+
+    def take_at_once(self, event: Any) -> bool:
+        return self._take_at_once(event)
+
+
+def handle_of(event: Any) -> int:
+    return int(event.frame_received.frame.handle.id)
+
+
 def test_one_for_each_loop_until_its_last_user_and_stream_are_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -80,7 +102,7 @@ def test_one_for_each_loop_until_its_last_user_and_stream_are_gone(
     async def scenario() -> None:
         first = native.exchange()
         assert native.exchange() is first
-        number = first.open_stream(stream_request(), lambda event: None)
+        number = first.open_stream(stream_request(), Taker())
         first.release()
         first.release()
         assert first in native._exchanges.values(), "its stream has not ended"
@@ -107,7 +129,7 @@ def test_a_frame_that_comes_before_its_stream_has_a_number(monkeypatch: pytest.M
     async def scenario() -> None:
         exchange = native.exchange()
         got: list[Any] = []
-        number = exchange.open_stream(stream_request(), got.append)
+        number = exchange.open_stream(stream_request(), Taker(got.append))
         await turns()
         assert [event.frame_received.frame.handle.id for event in got] == [11]
         assert not freed.handles
@@ -128,7 +150,7 @@ def test_a_stream_that_is_refused_leaves_nothing(monkeypatch: pytest.MonkeyPatch
     async def scenario() -> None:
         exchange = native.exchange()
         with pytest.raises(AssertionError):
-            exchange.open_stream(stream_request(), lambda event: None)
+            exchange.open_stream(stream_request(), Taker())
         put(frame(Kind.AUDIO, 2, 555, handle=12))
         assert not exchange._waiting
         exchange.release()
@@ -146,18 +168,86 @@ def test_what_comes_while_others_are_handled_waits_for_the_next_turn(
         turn: list[int] = []
         got: list[int] = []
 
-        def taker(event: Any) -> None:
+        def take(event: Any) -> None:
             got.append(len(turn))
             if len(got) < 3:
                 put(frame(Kind.AUDIO, 1, number))
 
-        number = exchange.open_stream(stream_request(), taker)
+        number = exchange.open_stream(stream_request(), Taker(take))
         put(frame(Kind.AUDIO, 1, number))
         while len(got) < 3:
             await asyncio.sleep(0)
             turn.append(1)
         assert got[0] < got[1] < got[2]
         exchange.forget(number)
+        exchange.release()
+
+    run(scenario())
+
+
+def test_what_is_taken_at_once_wakes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    Freed(monkeypatch)
+
+    async def scenario() -> None:
+        exchange = native.exchange()
+        on_loop: list[int] = []
+        threads: list[int] = []
+
+        def take_at_once(event: Any) -> bool:
+            threads.append(threading.get_ident())
+            return True
+
+        taker = Taker(on_loop.append, take_at_once)
+        number = exchange.open_stream(stream_request(), taker)
+        native_thread = threading.Thread(target=put, args=(frame(Kind.AUDIO, 1, number),))
+        native_thread.start()
+        native_thread.join()
+        put(frame(Kind.AUDIO, 2, number))
+        assert threads == [native_thread.ident, threading.get_ident()]
+        assert not exchange._waiting
+        assert not exchange._awake
+        await turns()
+        assert on_loop == []
+        exchange.forget(number)
+        exchange.release()
+
+    run(scenario())
+
+
+def test_what_is_left_for_the_loop_goes_before_all_that_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of its own stream; another is not held up."""
+    Freed(monkeypatch)
+
+    async def scenario() -> None:
+        exchange = native.exchange()
+        log: list[tuple[str, int]] = []
+
+        def taker_of(name: str) -> Taker:
+            def take_at_once(event: Any) -> bool:
+                prompt = handle_of(event) % 10 != 0
+                if prompt:
+                    log.append((name, handle_of(event)))
+                return prompt
+
+            return Taker(
+                lambda event: log.append((f"{name} on the loop", handle_of(event))), take_at_once
+            )
+
+        one = exchange.open_stream(stream_request(), taker_of("one"))
+        other = exchange.open_stream(stream_request(), taker_of("other"))
+        for stream, handle in ((one, 11), (one, 20), (one, 21), (other, 31), (one, 30), (one, 31)):
+            put(frame(Kind.AUDIO, 1, stream, handle=handle))
+        assert log == [("one", 11), ("other", 31)]
+        log.clear()
+        await turns()
+        assert log == [("one on the loop", handle) for handle in (20, 21, 30, 31)]
+        log.clear()
+        put(frame(Kind.AUDIO, 1, one, handle=41))
+        assert log == [("one", 41)], "nothing of it waits any more"
+        exchange.forget(one)
+        exchange.forget(other)
         exchange.release()
 
     run(scenario())
@@ -174,7 +264,7 @@ def test_frames_for_a_loop_that_is_closed_are_freed(
     async def scenario() -> None:
         exchange = native.exchange()
         made.append(exchange)
-        exchange.open_stream(stream_request(), lambda event: None)
+        exchange.open_stream(stream_request(), Taker())
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(scenario())

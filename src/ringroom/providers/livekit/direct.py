@@ -1,6 +1,7 @@
 """Media beside the SDK's public API: no queue, no task and no copy of its own for a frame.
 
-In: native frames are given to the sink where they lie, and freed. Out: the native library is asked
+In: native frames are given to the sink where they lie, and freed; sound on the native thread that
+brings it, if the sink takes it there. Out: the native library is asked
 itself, by one request for each piece, whose answer wakes only who waits for it. Both by way of
 `native`.
 """
@@ -24,7 +25,7 @@ from ringroom.frames import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import native
 from ringroom.providers.livekit.media import SoundSource, Stream
-from ringroom.providers.provider import TrackSink
+from ringroom.providers.provider import PromptSink, TrackSink
 
 __all__ = ["DirectPath", "DirectSource", "DirectStream"]
 
@@ -59,11 +60,13 @@ class DirectStream:
         self._track = track  # the native stream ends when the track's handle is dropped
         self._kind = kind
         self._out: TrackSink | None = None
+        self._prompt: PromptSink | None = None
+        """The same, once what came before is given to it, if it takes sound on any thread."""
         self._early: deque[Any] = deque()
         self._deaf = False
         self._over: asyncio.Future[None] = loop.create_future()
         self._failure: Exception | None = None
-        self._number = exchange.open_stream(_stream_request(track, kind, options), self._take)
+        self._number = exchange.open_stream(_stream_request(track, kind, options), self)
         self._handle = FfiHandle(self._number)
 
     async def run(self, out: TrackSink) -> None:
@@ -71,6 +74,8 @@ class DirectStream:
         try:
             while self._early:
                 self._deliver(self._early.popleft())
+            if self._kind is Kind.AUDIO and isinstance(out, PromptSink):
+                self._prompt = out
             await asyncio.wait({self._over})
             if self._failure is not None:
                 raise self._failure
@@ -81,7 +86,20 @@ class DirectStream:
         self._handle.dispose()
         await asyncio.shield(self._over)
 
-    def _take(self, event: Any) -> None:
+    def take_at_once(self, event: Any) -> bool:
+        out = self._prompt
+        if out is None or not event.HasField("frame_received"):
+            return False
+        frame = event.frame_received.frame
+        try:
+            taken = out.audio_at_once(*_sound(frame.info))
+        except Exception:  # noqa: BLE001  (it is given again on the loop, whose business errors are)
+            return False
+        if taken:
+            self._exchange.free(frame.handle.id)
+        return taken
+
+    def take(self, event: Any) -> None:
         if event.HasField("eos"):
             self._exchange.forget(self._number)
             self._end()
@@ -97,7 +115,7 @@ class DirectStream:
             if self._out is None:
                 return
             if self._kind is Kind.AUDIO:
-                _hand_sound(owned.info, self._out)
+                self._out.audio(*_sound(owned.info))
             else:
                 _hand_picture(received, owned.info, self._out)
         except Exception as error:  # noqa: BLE001  (raised where `run` is awaited)
@@ -116,7 +134,7 @@ class DirectStream:
         self._hear_no_more()
 
     def _hear_no_more(self) -> None:
-        self._out, self._deaf = None, True
+        self._out, self._prompt, self._deaf = None, None, True
         while self._early:
             self._deliver(self._early.popleft())
 
@@ -141,10 +159,11 @@ def _stream_request(track: rtc.Track, kind: Kind, options: SessionOptions) -> An
     return request
 
 
-def _hand_sound(info: Any, out: TrackSink) -> None:
+def _sound(info: Any) -> tuple[memoryview, int, int]:
+    """What a sink is given of it."""
     channels = info.num_channels
     samples = _memory(info.data_ptr, info.samples_per_channel * channels * 2)
-    out.audio(samples, info.sample_rate, channels)
+    return samples, info.sample_rate, channels
 
 
 def _hand_picture(received: Any, info: Any, out: TrackSink) -> None:

@@ -1,15 +1,16 @@
 """The SDK's native library, and its events without the SDK's queues and tasks.
 
 All that the native library has to say comes to one callback of the SDK's, on native threads. It
-asks each subscriber's filter whether the event is for it; the filter of an `Exchange` keeps what is
-its own and always says no, so nothing is queued by the SDK. What it kept of streams is handled on
-the loop, many events for each wake-up. The answer to a capture is written down where it comes; the
-loop wakes for it if somebody waits, or if it is a refusal. What is not ours is called on the loop
-alone.
+asks each subscriber's filter whether the event is for it; the filter of an `Exchange` takes what is
+its own and always says no, so nothing is queued by the SDK. An event of a stream is offered to the
+stream there and then. What it does not take so is kept, and handled on the loop, and so is what
+comes of that stream until then: each stream's events are handled in their order, one at a time. The
+answer to a capture is written down where it comes; the loop wakes for it if somebody waits, or if
+it is a refusal.
 
 Who owns what: a frame's native memory belongs to its handle. The handle of a frame of a stream
-of ours is ours from the filter on, and is freed exactly once: by the stream that the frame is given
-to, or here when the loop is closed. The samples of a capture are kept until its answer.
+of ours is ours from the filter on, and is freed exactly once: by the stream that has taken the
+frame, or here when the loop is closed. The samples of a capture are kept until its answer.
 
 All of this is private to the SDK: `paths` says whether what is installed is what was looked at.
 """
@@ -25,7 +26,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from livekit.rtc._ffi_client import FfiClient
@@ -77,15 +78,28 @@ class Capture:
             self.answered()
 
 
+class Taker(Protocol):
+    """Who gets a stream's events. Neither may raise, and who has taken a frame frees it."""
+
+    def take_at_once(self, event: Any) -> bool:
+        """Whether it was taken; on a native thread."""
+
+    def take(self, event: Any) -> None:
+        """On the loop."""
+
+
 class Exchange:
     """The native events of one event loop's streams and captures."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.users = 0
         self.loop = loop
-        self._takers: dict[int, Callable[[Any], None]] = {}
+        self._takers: dict[int, Taker] = {}
         self._captures: dict[int, Capture] = {}
         self._waiting: deque[tuple[int, Any]] = deque()
+        self._behind: dict[int, int] = {}
+        """Of streams that have some: events that are kept and not handled yet."""
+        self._counting = threading.Lock()
         self._opening = 0
         self._awake = False
         library = FfiClient.instance._ffi_lib
@@ -103,9 +117,9 @@ class Exchange:
         self.users -= 1
         self._end_if_idle()
 
-    def open_stream(self, request: Any, taker: Callable[[Any], None]) -> int:
-        """Ask for a stream; its number. From then on ``taker`` gets its events, on the loop, until
-        it says `forget`. It must not raise, and frees the frames."""
+    def open_stream(self, request: Any, taker: Taker) -> int:
+        """Ask for a stream; its number. From then on ``taker`` gets its events, until it says
+        `forget`."""
         # Frames may come before the answer does: until then those of unknown streams are kept.
         self._opening += 1
         try:
@@ -160,7 +174,11 @@ class Exchange:
         if which == "audio_stream_event" or which == "video_stream_event":
             message = getattr(event, which)
             number = message.stream_handle
-            if number in self._takers or self._opening:
+            taker = self._takers.get(number)
+            if taker is None:
+                if self._opening:
+                    self._keep(number, message)
+            elif number in self._behind or not taker.take_at_once(message):
                 self._keep(number, message)
         elif which == "capture_audio_frame":
             capture = self._captures.pop(event.capture_audio_frame.async_id, None)
@@ -179,6 +197,8 @@ class Exchange:
                 self.loop.call_soon_threadsafe(self._end_if_idle)
 
     def _keep(self, number: int, what: Any) -> None:
+        with self._counting:
+            self._behind[number] = self._behind.get(number, 0) + 1
         self._waiting.append((number, what))
         try:
             if not self._awake:
@@ -198,8 +218,12 @@ class Exchange:
             number, what = waiting.popleft()
             taker = self._takers.get(number)
             if taker is not None:
-                taker(what)
+                taker.take(what)
             # else: another's stream, kept while one of ours was being opened
+            with self._counting:
+                self._behind[number] -= 1
+                if not self._behind[number]:
+                    del self._behind[number]
 
     def _abandon(self) -> None:
         for number, what in self._waiting:
@@ -208,6 +232,7 @@ class Exchange:
                 audio = isinstance(what, AudioStreamEvent)
                 self._drop((received.frame if audio else received.buffer).handle.id)
         self._waiting.clear()
+        self._behind.clear()
 
     def _end_if_idle(self) -> None:
         if self.users or self._takers or self._captures:
