@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -28,31 +29,22 @@ from ringroom.providers.provider import PromptSink
 MAX_AGE_NS = 60 * 10**9
 
 
-class Lock:
-    """Who has it, how often."""
-
-    def __init__(self) -> None:
-        self.depth = 0
-
-    def __enter__(self) -> bool:
-        self.depth += 1
-        return True
-
-    def __exit__(self, *exc: object) -> None:
-        self.depth -= 1
+def held(lock: Any) -> bool:
+    """By this thread."""
+    return bool(lock._is_owned())
 
 
 class Locked(LiveWriter):
     """What must not be done by two threads at once is done with the lock of its reader."""
 
-    lock: Lock
+    lock: threading.RLock
 
     def send_parts(self, head: bytes, body: Buffer) -> bool:
-        assert self.lock.depth
+        assert held(self.lock)
         return super().send_parts(head, body)
 
     def event(self, event: Event) -> None:
-        assert self.lock.depth
+        assert held(self.lock)
         super().event(event)
 
 
@@ -63,7 +55,7 @@ class Owner:
         self.table = table
         self.now = 10**9
         self.options = SessionOptions()
-        self.lock = Lock()
+        self.lock = threading.RLock()
         self.closed = False
         self.refuses = False
         self.opened: list[tuple[int, int]] = []
@@ -101,7 +93,7 @@ class Owner:
         self.problems.append(text)
 
     def frames_dropped(self, track: str, cause: str, count: int) -> None:
-        assert self.lock.depth, "no frame comes between the look and the end"
+        assert held(self.lock), "no frame comes between the look and the end"
         self.dropped.append((cause, count))
 
     def received(self, number: int) -> list[Any]:
@@ -257,7 +249,23 @@ def test_what_is_more_than_writing_is_left_to_the_loop(owner: Owner) -> None:
     owner.refuses = True
     nowhere = track_of(owner)
     assert at_once(nowhere, 1) == [False]
-    assert owner.lock.depth == 0
+    assert not held(owner.lock)
+
+
+def test_a_thread_does_not_wait_for_the_loop(owner: Owner) -> None:
+    """What it holds the loop may wait for."""
+    track = track_of(owner)
+    taken: list[bool] = []
+
+    def give() -> None:
+        taken.extend(at_once(track, 1))
+
+    with owner.lock:
+        thread = threading.Thread(target=give)
+        thread.start()
+        thread.join()
+    assert taken == [False]
+    assert at_once(track, 2) == [True]
 
 
 def test_what_was_dropped_is_told_by_the_loop_though_all_comes_on_threads(owner: Owner) -> None:

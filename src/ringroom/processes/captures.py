@@ -16,7 +16,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -97,7 +96,7 @@ class Captures:
     ) -> None:
         self.options = options
         self.clock = clock
-        self.lock: AbstractContextManager[bool] = threading.RLock()
+        self.lock = threading.RLock()
         self.closed = False
         self._rows = rows
         self._place = place

@@ -9,9 +9,9 @@ can wait; beyond the bound it drops, counted.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
@@ -53,9 +53,8 @@ class LaneOwner(Protocol):
 
     clock: Callable[[], int]
     options: SessionOptions
-    lock: AbstractContextManager[bool]
-    """Held, by one thread several times perhaps, by whoever writes to its live lanes, or closes or
-    hands them over."""
+    lock: threading.RLock
+    """Held by whoever writes to its live lanes, or closes or hands them over."""
     closed: bool
     """The reader is gone: no lane is opened for it any more."""
 
@@ -132,19 +131,23 @@ class InboundTrack:
                 self._look()
 
     def audio_at_once(self, samples: memoryview, sample_rate: int, channels: int) -> bool:
-        body = _flat(samples)
-        with self._owner.lock:
+        # Never waited for: who calls may hold what the loop waits for, with the lock in its hand.
+        if not self._owner.lock.acquire(blocking=False):
+            return False
+        try:
+            body = _flat(samples)
             writer = self._writer
             if writer is None or self._closed or self._owner.closed or self._looks_next():
                 return False
             if len(body) + records.VIDEO_HEADER_BYTES > writer.max_record:
                 return False
-            try:
-                check_sound(len(body), sample_rate, channels)
-            except FrameError:
-                return False
+            check_sound(len(body), sample_rate, channels)
             self._put_sound(writer, body, sample_rate, channels)
-            return True
+        except FrameError:
+            return False  # said on the loop
+        finally:
+            self._owner.lock.release()
+        return True
 
     def _put_sound(
         self, writer: LiveWriter, body: memoryview, sample_rate: int, channels: int

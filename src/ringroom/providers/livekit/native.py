@@ -88,18 +88,27 @@ class Taker(Protocol):
         """On the loop."""
 
 
+class _Stream:
+    """How many of its events are on their way through the loop: native threads count what is kept,
+    the loop what it has handled. No lock: a finalizer of the SDK may run wherever one is held, and
+    wait for the SDK's queue, where a native thread would wait for that lock."""
+
+    __slots__ = ("handled", "kept", "taker")
+
+    def __init__(self, taker: Taker) -> None:
+        self.taker = taker
+        self.kept = self.handled = 0
+
+
 class Exchange:
     """The native events of one event loop's streams and captures."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.users = 0
         self.loop = loop
-        self._takers: dict[int, Taker] = {}
+        self._streams: dict[int, _Stream] = {}
         self._captures: dict[int, Capture] = {}
-        self._waiting: deque[tuple[int, Any]] = deque()
-        self._behind: dict[int, int] = {}
-        """Of streams that have some: events that are kept and not handled yet."""
-        self._counting = threading.Lock()
+        self._waiting: deque[tuple[int, _Stream | None, Any]] = deque()
         self._opening = 0
         self._awake = False
         library = FfiClient.instance._ffi_lib
@@ -126,14 +135,14 @@ class Exchange:
             answer = FfiClient.instance.request(request)
             made = getattr(answer, answer.WhichOneof("message"))
             number = int(made.stream.handle.id)
-            self._takers[number] = taker
+            self._streams[number] = _Stream(taker)
         finally:
             self._opening -= 1
         return number
 
     def forget(self, stream: int) -> None:
         """Nothing more will come from that stream."""
-        self._takers.pop(stream, None)
+        self._streams.pop(stream, None)
         self._end_if_idle()
 
     def free(self, handle: int) -> None:
@@ -174,12 +183,13 @@ class Exchange:
         if which == "audio_stream_event" or which == "video_stream_event":
             message = getattr(event, which)
             number = message.stream_handle
-            taker = self._takers.get(number)
-            if taker is None:
+            stream = self._streams.get(number)
+            if stream is None:
                 if self._opening:
-                    self._keep(number, message)
-            elif number in self._behind or not taker.take_at_once(message):
-                self._keep(number, message)
+                    self._keep(number, None, message)
+            elif stream.kept != stream.handled or not stream.taker.take_at_once(message):
+                stream.kept += 1
+                self._keep(number, stream, message)
         elif which == "capture_audio_frame":
             capture = self._captures.pop(event.capture_audio_frame.async_id, None)
             if capture is not None:
@@ -196,10 +206,8 @@ class Exchange:
             if not (self.users or self._captures):
                 self.loop.call_soon_threadsafe(self._end_if_idle)
 
-    def _keep(self, number: int, what: Any) -> None:
-        with self._counting:
-            self._behind[number] = self._behind.get(number, 0) + 1
-        self._waiting.append((number, what))
+    def _keep(self, number: int, stream: _Stream | None, what: Any) -> None:
+        self._waiting.append((number, stream, what))
         try:
             if not self._awake:
                 self._awake = True
@@ -215,27 +223,24 @@ class Exchange:
         self._awake = False
         waiting = self._waiting
         for _ in range(len(waiting)):
-            number, what = waiting.popleft()
-            taker = self._takers.get(number)
-            if taker is not None:
-                taker.take(what)
+            number, counted, what = waiting.popleft()
+            stream = self._streams.get(number)
+            if stream is not None:
+                stream.taker.take(what)
             # else: another's stream, kept while one of ours was being opened
-            with self._counting:
-                self._behind[number] -= 1
-                if not self._behind[number]:
-                    del self._behind[number]
+            if counted is not None:
+                counted.handled += 1
 
     def _abandon(self) -> None:
-        for number, what in self._waiting:
-            if number in self._takers and what.HasField("frame_received"):
+        for number, _, what in self._waiting:
+            if number in self._streams and what.HasField("frame_received"):
                 received = what.frame_received
                 audio = isinstance(what, AudioStreamEvent)
                 self._drop((received.frame if audio else received.buffer).handle.id)
         self._waiting.clear()
-        self._behind.clear()
 
     def _end_if_idle(self) -> None:
-        if self.users or self._takers or self._captures:
+        if self.users or self._streams or self._captures:
             return
         self.end()
 
