@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import ringroom
+from ringroom.recording.reader import Reader
 from ringroom.testing import contract
 from ringroom.testing.contract.fake import APP, FakeDriver
 
@@ -107,3 +108,17 @@ def test_replay(case: contract.Case, tmp_path: Path) -> None:
     path = tmp_path / "call.mcap"
     replace(case, subject=recorded(path))()
     replace(case, subject=replayed(path))()
+
+
+def test_a_recording_may_begin_when_the_first_track_is_over(tmp_path: Path) -> None:
+    """Who recorded came to it too late, and then the promise is kept by what is there."""
+    whole, rest = tmp_path / "call.mcap", tmp_path / "rest.mcap"
+    name = "a_track_that_ends_does_not_end_the_room"
+    (promise,) = (promise for promise in contract.PROMISES if promise.name == name)
+    contract.Case(subject=recorded(whole), promise=promise)()
+    with ringroom.Recorder(rest) as recorder:
+        for item in Reader(whole):
+            info = getattr(item, "track", None)
+            if not isinstance(info, ringroom.TrackInfo) or info.name != "first":
+                recorder.add(item)
+    contract.Case(subject=replayed(rest), promise=promise)()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,7 +149,7 @@ def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> VideoFrame
 
 
 def collect(
-    receiver: Receiver, enough: Callable[[list[Any]], bool], seconds: float
+    receiver: Iterator[Any], enough: Callable[[list[Any]], bool], seconds: float
 ) -> tuple[list[Any], bool]:
     """Items until there are enough, it ends, or the time is up; and whether it ended by itself."""
     items: list[Any] = []
