@@ -164,6 +164,16 @@ def test_who_waits_on_the_selector_hands_in_what_it_found(far: Far) -> None:
     assert [item.participant for item in everything(inbox)] == ["a"]
 
 
+def test_what_another_thread_took_off_the_link_is_told(far: Far) -> None:
+    """It may be what we wait for."""
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    assert inbox.receive_nowait() is None
+    assert not inbox.told
+    far.tell(m.RowFree(row=1))  # and takes it
+    assert inbox.receive_nowait() is None
+    assert inbox.told
+
+
 def test_what_is_watched_beside_the_link_is_told(far: Far) -> None:
     inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     assert inbox.receive_nowait() is None

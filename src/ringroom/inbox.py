@@ -123,8 +123,8 @@ class Inbox:
         # empty (its reader is slower than its source) must not keep the others from theirs.
         self._turns = 0
         self.told = False
-        """The session's link, or what is watched beside it, had something to say when this was last
-        looked at."""
+        """The session has changed, or its link or what is watched beside it had something to say,
+        when this was last looked at."""
         self._closed = False
         self._session.listeners.add(self._on_change)
 
@@ -222,10 +222,10 @@ class Inbox:
                     lane.reader.absorb()
                     if lane not in waiting:
                         self._ready.append(lane)
-            elif key.fd == self._wake.fileno():
-                self._wake.take()
             else:
                 self.told = True
+                if key.fd == self._wake.fileno():
+                    self._wake.take()
         self._turns = len(self._ready)
 
     def _take(self, lane: InboundLane) -> Item | None:

@@ -65,9 +65,9 @@ def test_what_was_looked_at_ahead_is_not_given_back_before_it_is_counted(
     writer, reader, _ = live_lane(ring_capacity(4_608, 8), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
-    for number in range(3):
-        assert writer.send(video(64, 48, number), clock.now - (1 - bool(number)) * 250_000_000)
-    one = writer.in_use // 3
+    for number in range(4):
+        assert writer.send(video(64, 48, number), clock.now - (number == 0) * 250_000_000)
+    one = writer.in_use // 4
     left: list[int] = []
     release = reader._release
 
@@ -78,8 +78,8 @@ def test_what_was_looked_at_ahead_is_not_given_back_before_it_is_counted(
     monkeypatch.setattr(reader, "_release", look)
     newest = reader.receive_nowait()
     assert newest is not None
-    assert content(newest) == content(video(64, 48, 2))
-    assert left == [3 * one, one], "in bulk, and up to the one that was looked at"
+    assert content(newest) == content(video(64, 48, 3))
+    assert left == [4 * one, 4 * one, one], "in bulk, and up to the one that was looked at"
 
 
 def test_a_successor_begins_behind_what_was_dropped_as_well(ends: ExitStack, clock: Clock) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from lane_kit import PICTURE, audio, content, picture_ring, reliable_lane, video
+from lane_kit import PICTURE, Clock, audio, content, live_lane, picture_ring, reliable_lane, video
 
 from ringroom.errors import StartupError, WouldBlock
 from ringroom.frames import AudioFrame, VideoFrame
@@ -243,3 +243,28 @@ def test_a_payload_below_the_threshold_is_independent(ends: ExitStack) -> None:
     assert isinstance(frame, AudioFrame)
     assert not frame.samples.flags.writeable
     assert np.array_equal(frame.samples, audio(COPY_BELOW // 2 - 100, 1).samples)
+
+
+def test_a_picture_that_was_looked_at_ahead_is_lent_as_any_other(
+    ends: ExitStack, clock: Clock
+) -> None:
+    """I6: also where what is kept is moved out of the way while it waits."""
+    writer, reader, _ = live_lane(picture_ring(8), clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    assert writer.send(video(*PICTURE, 0), clock.now)
+    kept = reader.receive_nowait()
+    for number in (1, 2):
+        assert writer.send(video(*PICTURE, number), clock.now)
+    clock.pass_ms(300)
+    for number in (3, 4):
+        assert writer.send(video(*PICTURE, number), clock.now)
+    newest = reader.receive_nowait()
+    assert isinstance(kept, VideoFrame)
+    assert isinstance(newest, VideoFrame)
+    assert not newest.data.flags.writeable
+    for number in range(5, 40):
+        assert writer.send(video(*PICTURE, number), clock.now)
+        assert reader.receive_nowait() is not None
+    assert content(kept) == content(video(*PICTURE, 0))
+    assert content(newest) == content(video(*PICTURE, 4))

@@ -95,6 +95,19 @@ def test_fresh_pictures_all_come(ends: ExitStack, clock: Clock) -> None:
     assert row.snapshot().dropped == 0
 
 
+def test_the_newest_picture_is_found_though_it_has_just_come(ends: ExitStack, clock: Clock) -> None:
+    writer, reader, _ = live_lane(picture_ring(8), clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    assert writer.send(video(*PICTURE, 1), clock.now - 250_000_000)
+    assert writer.send(video(*PICTURE, 2), clock.now)
+    reader.absorb()
+    assert writer.send(video(*PICTURE, 3), clock.now)
+    newest = reader.receive_nowait()
+    assert isinstance(newest, VideoFrame)
+    assert newest.timestamp_us == 3
+
+
 def test_an_event_behind_a_picture_is_neither_lost_nor_counted(
     ends: ExitStack, clock: Clock
 ) -> None:

@@ -119,6 +119,13 @@ class RingAgainstDeque(RuleBasedStateMachine):
         if not slot.released:
             self.kept.append((slot, bytes(slot.payload)))
 
+    @rule()
+    def look_ahead(self) -> None:
+        """It takes nothing, but perhaps a skip."""
+        payload = self.reader.ahead()
+        assert (None if payload is None else bytes(payload)) == next(iter(self.model), None)
+        assert self.reader.pending == bool(self.model)
+
     @precondition(lambda self: self.kept)
     @rule(data=st.data())
     def release_any(self, data: st.DataObject) -> None:

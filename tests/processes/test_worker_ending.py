@@ -45,6 +45,20 @@ def test_a_stop_without_time_handles_nothing_more(bench: Bench) -> None:
     assert frames_of(bench) == []
 
 
+def test_a_stop_is_heard_between_two_frames_of_many_tracks(bench: Bench) -> None:
+    """Not only once each of them had its turn: who stops it waits for it, and not for long."""
+    for writer in [bench.open(f"T{number}") for number in range(16)]:
+        send(writer, *range(5))
+
+    def stop_after_twenty(_: object) -> None:
+        if len(frames_of(bench)) == 20:
+            bench.control.send(m.Stop(drain=0.0))
+
+    bench.processor.answer = stop_after_twenty
+    Call(bench.worker._loop).result()
+    assert len(frames_of(bench)) == 20
+
+
 def test_the_rooms_end_ends_the_loop_after_what_waits(bench: Bench) -> None:
     writer = bench.open("A")
     send(writer, 1, 2)

@@ -230,13 +230,11 @@ class LaneReader:
         """Whether something waits, as far as was absorbed."""
         return self._ring.pending
 
-    def _take(self, copy_below: int | None = None) -> Slot | None:
-        if copy_below is None:
-            copy_below = COPY_BELOW
-        slot = self._ring.take(copy_below)
+    def _take(self) -> Slot | None:
+        slot = self._ring.take(COPY_BELOW)
         if slot is None:  # also when all that was absorbed was a skip
             self.absorb()
-            slot = self._ring.take(copy_below)
+            slot = self._ring.take(COPY_BELOW)
         return slot
 
     def _deliver(self, slot: Slot, head: records.Head, age: int = 0) -> Item:
@@ -324,16 +322,13 @@ class LaneReader:
     def discard(self) -> int:
         """Drop all that waits, counted as flushed; how many frames."""
         discarded = 0
-        while (slot := self._next()) is not None:
+        while (slot := self._take()) is not None:
             is_event = records.peek(slot.payload)[0] == records.EVENT
             discarded += not is_event
             self.row.add(Count.EVENTS if is_event else Count.DROPPED_FLUSHED)
             self._release(slot)
         self.settle()
         return discarded
-
-    def _next(self) -> Slot | None:
-        return self._take()
 
     def close(self) -> None:
         """Idempotent. Frames that are kept stay valid; the last of them unmaps the ring."""

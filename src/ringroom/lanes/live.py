@@ -20,7 +20,7 @@ from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, Event, Item, Participant, TrackInfo, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, Start
-from ringroom.lanes.ring import Buffer, Slot
+from ringroom.lanes.ring import Buffer
 from ringroom.lanes.statistics import Count, Row
 
 EVENT_ROOM = 4_096
@@ -136,12 +136,11 @@ class LiveReader(LaneReader):
         super().__init__(descriptors, row, track, start=start)
         self._max_age_ns = max_age_ns
         self._clock = clock
-        self._ahead: Slot | None = None
 
     def receive_nowait(self) -> Item | None:
         """The next frame that is not stale, or event of the track; None if nothing waits."""
         skipping = False
-        while (slot := self._next()) is not None:
+        while (slot := self._take()) is not None:
             head = records.peek(slot.payload)
             kind, received_ns = head[0], head[-1]
             if kind == records.EVENT:
@@ -160,21 +159,11 @@ class LiveReader(LaneReader):
             return not self._is_superseded()
         return age <= self._max_age_ns * LOW_MARK
 
-    def _next(self) -> Slot | None:
-        """The picture that was looked at ahead of its turn, or the next record."""
-        slot, self._ahead = self._ahead, None
-        return slot or self._take()
-
     def _is_superseded(self) -> bool:
-        """Whether a newer picture already waits."""
-        # Not copied: its room must not be given back before it is counted.
-        ahead = self._ahead = self._take(copy_below=0)
-        return ahead is not None and records.peek(ahead.payload)[0] == records.VIDEO
-
-    @property
-    def pending(self) -> bool:
-        return self._ahead is not None or super().pending
-
-    def close(self) -> None:
-        self._ahead = None
-        super().close()
+        """Whether a newer picture already waits. What is looked at is not taken: its room must not
+        be given back before it is counted."""
+        ahead = self._ring.ahead()
+        if ahead is None:
+            self.absorb()
+            ahead = self._ring.ahead()
+        return ahead is not None and records.peek(ahead)[0] == records.VIDEO

@@ -169,15 +169,15 @@ class EventCounter(Counter):
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if fd is None else fd
 
     def add(self, count: int) -> None:
-        if self._fd == POISONED:
+        if (fd := self._fd) == POISONED:
             raise ClosedError(_CLOSED)
-        os.eventfd_write(self._fd, count)
+        os.eventfd_write(fd, count)
 
     def take(self) -> int:
-        if self._fd == POISONED:
+        if (fd := self._fd) == POISONED:
             raise ClosedError(_CLOSED)
         try:
-            return os.eventfd_read(self._fd)
+            return os.eventfd_read(fd)
         except BlockingIOError:
             return 0
 

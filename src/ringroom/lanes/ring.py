@@ -260,6 +260,15 @@ class RingReader:
                 raise WireError(f"a record marked {mark:#x}, neither record nor skip")
         return None
 
+    def ahead(self) -> Buffer | None:
+        """The payload of the record that `take` gives next, or None. It is not taken by that."""
+        slot = self.take()
+        if slot is None:
+            return None
+        self._held.pop()
+        self._taken = slot.position
+        return slot.payload
+
     def _rewind(self) -> None:
         if self._credited != self._announced:
             raise WireError("the writer has rewound before all was given back")

@@ -93,7 +93,10 @@ class Worker:
             if self._stopping is not None and self.machine.now() >= self._stopping:
                 return
             if self._step():
-                told = self._is_due() or (self._inbox is not None and self._inbox.told)
+                told = self._is_due()
+                if self._inbox is not None:
+                    self._look(self._inbox, 0)
+                    told = told or self._inbox.told
                 continue
             if self._is_through():
                 return
@@ -287,10 +290,14 @@ class Worker:
             seconds = 0.0
         if inbox is None:
             return True
+        return not self._look(inbox, seconds) or inbox.told
+
+    def _look(self, inbox: Inbox, seconds: float | None) -> bool:
+        """Wait for what the inbox watches; whether there was anything."""
         found = self.machine.select(inbox.selector, seconds)
         with self.lock:
             inbox.note(found)
-        return inbox.told or not found
+        return bool(found)
 
     def _finish(self) -> None:
         """Close the tracks in good order and play out, within the time that Stop gave."""

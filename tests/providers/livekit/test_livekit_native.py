@@ -139,6 +139,68 @@ def test_a_frame_that_comes_before_its_stream_has_a_number(monkeypatch: pytest.M
     run(scenario())
 
 
+def test_what_came_before_a_stream_had_a_number_is_not_overtaken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    freed = Freed(monkeypatch)
+    asked = freed.request
+
+    def early(request: Any) -> Any:
+        made = asked(request)
+        put(frame(Kind.AUDIO, 1, 101, handle=11))
+        return made
+
+    monkeypatch.setattr(freed, "request", early)
+
+    async def scenario() -> None:
+        exchange = native.exchange()
+        log: list[int] = []
+
+        def take(event: Any) -> bool:
+            log.append(handle_of(event))
+            return True
+
+        number = exchange.open_stream(stream_request(), Taker(take, take))
+        put(frame(Kind.AUDIO, 2, 101, handle=12))
+        assert log == []
+        await turns()
+        put(frame(Kind.AUDIO, 3, 101, handle=13))
+        assert log == [11, 12, 13]
+        exchange.forget(number)
+        exchange.release()
+
+    run(scenario())
+
+
+def test_a_stream_that_is_listed_while_its_first_frame_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop goes on between the native thread's two questions."""
+    Freed(monkeypatch)
+
+    async def scenario() -> None:
+        exchange = native.exchange()
+        got: list[Any] = []
+
+        class Streams(dict[int, Any]):
+            def get(self, number: int, default: Any = None) -> Any:
+                found = super().get(number, default)
+                if number == 101 and 101 not in self:
+                    self[101] = Taker(got.append), native._Passage()
+                    exchange._opening -= 1
+                return found
+
+        exchange._streams = Streams()
+        exchange._opening += 1
+        put(frame(Kind.AUDIO, 1, 101, handle=11))
+        await turns()
+        assert [handle_of(event) for event in got] == [11]
+        exchange.forget(101)
+        exchange.release()
+
+    run(scenario())
+
+
 def test_a_stream_that_is_refused_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     freed = Freed(monkeypatch)
 

@@ -88,16 +88,18 @@ class Taker(Protocol):
         """On the loop."""
 
 
-class _Stream:
-    """How many of its events are on their way through the loop: native threads count what is kept,
-    the loop what it has handled. No lock: a finalizer of the SDK may run wherever one is held, and
-    wait for the SDK's queue, where a native thread would wait for that lock."""
+class _Passage:
+    """Events on their way through the loop: native threads count what is kept, the loop what it has
+    handled. No lock: a finalizer of the SDK may run wherever one is held, and wait for the SDK's
+    queue, where a native thread would wait for that lock."""
 
-    __slots__ = ("handled", "kept", "taker")
+    __slots__ = ("handled", "kept")
 
-    def __init__(self, taker: Taker) -> None:
-        self.taker = taker
+    def __init__(self) -> None:
         self.kept = self.handled = 0
+
+    def is_behind(self) -> bool:
+        return self.kept != self.handled
 
 
 class Exchange:
@@ -106,9 +108,11 @@ class Exchange:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.users = 0
         self.loop = loop
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, tuple[Taker, _Passage]] = {}
+        self._unnamed = _Passage()
+        """Of streams that are being opened, whose numbers are not known yet."""
         self._captures: dict[int, Capture] = {}
-        self._waiting: deque[tuple[int, _Stream | None, Any]] = deque()
+        self._waiting: deque[tuple[int, _Passage, Any]] = deque()
         self._opening = 0
         self._awake = False
         library = FfiClient.instance._ffi_lib
@@ -135,7 +139,7 @@ class Exchange:
             answer = FfiClient.instance.request(request)
             made = getattr(answer, answer.WhichOneof("message"))
             number = int(made.stream.handle.id)
-            self._streams[number] = _Stream(taker)
+            self._streams[number] = taker, _Passage()
         finally:
             self._opening -= 1
         return number
@@ -183,13 +187,15 @@ class Exchange:
         if which == "audio_stream_event" or which == "video_stream_event":
             message = getattr(event, which)
             number = message.stream_handle
-            stream = self._streams.get(number)
-            if stream is None:
-                if self._opening:
-                    self._keep(number, None, message)
-            elif stream.kept != stream.handled or not stream.taker.take_at_once(message):
-                stream.kept += 1
-                self._keep(number, stream, message)
+            opening = self._opening  # asked first: one that is not listed yet is by then
+            taker, passage = self._streams.get(number, (None, self._unnamed))
+            if taker is None:
+                if opening:
+                    self._keep(number, passage, message)
+            elif (
+                passage.is_behind() or self._unnamed.is_behind() or not taker.take_at_once(message)
+            ):
+                self._keep(number, passage, message)
         elif which == "capture_audio_frame":
             capture = self._captures.pop(event.capture_audio_frame.async_id, None)
             if capture is not None:
@@ -206,8 +212,9 @@ class Exchange:
             if not (self.users or self._captures):
                 self.loop.call_soon_threadsafe(self._end_if_idle)
 
-    def _keep(self, number: int, stream: _Stream | None, what: Any) -> None:
-        self._waiting.append((number, stream, what))
+    def _keep(self, number: int, passage: _Passage, what: Any) -> None:
+        passage.kept += 1
+        self._waiting.append((number, passage, what))
         try:
             if not self._awake:
                 self._awake = True
@@ -223,13 +230,12 @@ class Exchange:
         self._awake = False
         waiting = self._waiting
         for _ in range(len(waiting)):
-            number, counted, what = waiting.popleft()
-            stream = self._streams.get(number)
-            if stream is not None:
-                stream.taker.take(what)
+            number, passage, what = waiting.popleft()
+            taker, _ = self._streams.get(number, (None, passage))
+            if taker is not None:
+                taker.take(what)
             # else: another's stream, kept while one of ours was being opened
-            if counted is not None:
-                counted.handled += 1
+            passage.handled += 1
 
     def _abandon(self) -> None:
         for number, _, what in self._waiting:
