@@ -188,7 +188,7 @@ def test_corrupt_records_are_wire_errors(ends: ExitStack) -> None:
     ends.callback(writer.close)
     ends.callback(reader.close)
     assert writer._push(b"\xff" * 40, b"")  # as a broken peer would
-    writer._publish()
+    writer._publish(40)
     with pytest.raises(WireError):
         reader.receive_nowait()
 

@@ -142,7 +142,7 @@ def test_garbage_among_messages_is_told_and_ends_the_sending() -> None:
     async def main() -> None:
         async with messages() as (writer, data, failed, _):
             assert writer._push(b"\xff" * 40, b"")
-            writer._publish()
+            writer._publish(40)
             await data.run(Outside())
             assert len(failed) == 1
 

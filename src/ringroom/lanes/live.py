@@ -51,9 +51,7 @@ class LiveWriter(LaneWriter):
         if not (self._may_write(nbytes) and self._push(head, body, self._event_room)):
             self._refuse()
             return False
-        self._sequence += 1
-        self.row.count_sent(nbytes)
-        self._publish()
+        self._publish(nbytes)
         return True
 
     def reserve(self, head: bytes, nbytes: int) -> memoryview | None:
@@ -75,9 +73,7 @@ class LiveWriter(LaneWriter):
             raise ValueError("nothing is reserved")
         nbytes, self._reserved = self._reserved, 0
         self._ring.commit(nbytes)
-        self._sequence += 1
-        self.row.count_sent(nbytes)
-        self._publish()
+        self._publish(nbytes)
         if self._owed:
             self.settle()
 
@@ -110,8 +106,7 @@ class LiveWriter(LaneWriter):
             head, body = records.encode(event, (self._sequence, event.received_ns))
             if not self._push(head, body):
                 return False
-            self.row.add(Count.BYTES, len(head) + len(body))
-            self._publish()
+            self._publish(len(head) + len(body), event=True)
             self._owed.popleft()
         return not self._owed
 

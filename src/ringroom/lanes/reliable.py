@@ -9,7 +9,6 @@ from ringroom.errors import ClosedError, FrameError, WouldBlock
 from ringroom.frames import Event, Item
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneReader, LaneWriter
-from ringroom.lanes.statistics import Count
 
 
 class ReliableWriter(LaneWriter):
@@ -26,12 +25,7 @@ class ReliableWriter(LaneWriter):
             raise FrameError(f"{nbytes} bytes in one record, the lane takes {self.max_record}")
         if not self._push(head, body):
             raise WouldBlock("the lane is full: its reader is behind")
-        if isinstance(item, Event):
-            self.row.add(Count.BYTES, nbytes)
-        else:
-            self._sequence += 1
-            self.row.count_sent(nbytes)
-        self._publish()
+        self._publish(nbytes, event=isinstance(item, Event))
 
 
 class ReliableReader(LaneReader):
