@@ -11,10 +11,12 @@ reason, or fails it under ``--livekit=required``.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -57,6 +59,17 @@ def pytest_xdist_auto_num_workers() -> int:
 def its_turn(request: pytest.FixtureRequest) -> Iterator[None]:
     with turn(alone=request.node.get_closest_marker("alone") is not None):
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_room_outlives_its_loop() -> Iterator[None]:
+    """The SDK keeps a room that nobody left, for good, and tells each later test's events to it."""
+    yield
+    client = getattr(sys.modules.get("livekit.rtc._ffi_client"), "FfiClient", None)
+    if client is not None and client._instance is not None:
+        gc.collect()  # a room that nobody holds ends its subscription
+        left = [one for one in client._instance.queue._subscribers if one[1].is_closed()]
+        assert not left, f"subscriptions to the SDK's events, of a loop that is closed: {left}"
 
 
 def unavailable(request: pytest.FixtureRequest, reason: str) -> NoReturn:

@@ -81,7 +81,8 @@ class LiveKitDriver:
         self._messages: dict[str, list[DataFrame]] = defaultdict(list)
         self._listening: list[asyncio.Task[None]] = []
         self._joins: list[concurrent.futures.Future[None]] = []
-        self._loop = asyncio.new_event_loop()
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -297,7 +298,9 @@ class LiveKitDriver:
         self._run(stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
-        self._loop.close()
+        # It ends what still runs there: a room that the server closed listens on until the SDK has
+        # said its last word, and leaving such a room does not wait for that.
+        self._runner.close()
 
 
 @pytest.fixture(scope="module")
