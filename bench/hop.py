@@ -27,6 +27,7 @@ from bench.rounds import Figures, Run, measure, outcomes
 FRAME_MS = 10
 WARM = 50  # frames of each track that are not counted
 DEADLINE_SECONDS = 120.0
+MAX_AGE = 2.0  # seconds: the latest frames count most, and none is left out
 
 
 OURS = "ringroom"
@@ -66,7 +67,7 @@ def _through_a_pool(tracks: int, frames: int) -> NDArray[np.int64]:
     with tempfile.TemporaryDirectory() as folder:
         heard = Path(folder) / "heard.npy"
         spec = Pulse(tracks=tracks, frames=frames, spread=False, heard=str(heard))
-        with ringroom.Pool(Echo, spec, workers=1, frame_ms=FRAME_MS) as pool:
+        with ringroom.Pool(Echo, spec, workers=1, frame_ms=FRAME_MS, max_age=MAX_AGE) as pool:
             pool.wait(DEADLINE_SECONDS)
         found: NDArray[np.int64] = np.load(heard)
         return found

@@ -183,3 +183,63 @@ def test_the_lane_before_is_given_back_though_nothing_has_come_in_the_next() -> 
             await until(lambda: before.fileno() < 0)
 
     run(main())
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_stands_before_the_sound_of_a_live_track_is_left_out_and_counted(live: bool) -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open(live=live)
+            b.start()
+            await until(lambda: b.ready == 1)
+            b.source.waiting = 0.165
+            row = b.row()
+            for number in range(70):
+                send(writer, number, now=b.now)
+                if number == 52:
+                    b.playout.drain(7, number + 1, b.answer)
+                await until(lambda: row.snapshot().in_flight == 0)
+                b.now += 20 * MS
+                b.source.waiting -= FRAME
+            left_out = [*range(50, 57)] if live else []
+            assert b.source.values == [n for n in range(70) if n not in left_out]
+            assert row.get(Count.DROPPED_STALE) == len(left_out)
+            assert row.get(Count.PLAYED) == 320 * len(b.source.values)
+            b.source.waiting = 0.0
+            await until(lambda: b.answers == [(7, 0.0)])
+
+    run(main())
+
+
+def test_of_live_sound_that_comes_in_a_heap_the_last_alone_may_be_left_out() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open(live=True)
+            b.start()
+            await until(lambda: b.ready == 1)
+            b.source.waiting = 0.5
+            send(writer, 1)
+            await until(lambda: b.source.values == [1])
+            b.now += 1_000 * MS
+            send(writer, 2, 3, 4, now=b.now)
+            await until(lambda: b.row().get(Count.DROPPED_STALE) == 1)
+            assert b.source.values == [1, 2, 3]
+
+    run(main())
+
+
+def test_in_the_next_room_what_stands_there_is_measured_anew() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open(live=True)
+            for room in range(2):
+                b.start()
+                await until(lambda room=room: b.ready == room + 1)
+                b.source.waiting = 0.5
+                send(writer, room, now=b.now)
+                await until(lambda room=room: b.source.values == [*range(room + 1)])
+                b.now += 1_000 * MS
+                b.playout.interrupt()
+                assert not await b.task
+
+    run(main())

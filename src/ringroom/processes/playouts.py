@@ -23,6 +23,7 @@ from ringroom.frames import AudioFrame, DataFrame, Event, Frame
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count, Row
+from ringroom.processes.standing import StandingQueue
 from ringroom.processes.wire import as_ours, error_text
 from ringroom.providers.provider import OutgoingTrack, Playout, Provider
 
@@ -52,6 +53,7 @@ class OutgoingPlayout:
         self._readers = [reader]
         self._clock = clock
         self._playout: Playout | None = None
+        self._standing = StandingQueue()
         self._ended: RoomError | None = None
         self._stay: asyncio.Timeout | None = None
         self._loop = asyncio.get_running_loop()
@@ -131,7 +133,7 @@ class OutgoingPlayout:
 
     async def _publish_and_play(self, provider: Provider, on_ready: Callable[[], None]) -> None:
         try:
-            self._ended = None
+            self._ended, self._standing = None, StandingQueue()
             self._playout = await provider.publish(self.track)
             self._playout.on_ended(self._note_end)
             on_ready()
@@ -190,6 +192,9 @@ class OutgoingPlayout:
     async def _play(self, playout: Playout, frame: Frame) -> None:
         assert not isinstance(frame, DataFrame)
         row = self._readers[0].row
+        if isinstance(frame, AudioFrame) and self._is_surplus(playout, frame):
+            row.add(Count.DROPPED_STALE)
+            return
         try:
             await playout.play(frame)
         except asyncio.CancelledError:
@@ -215,6 +220,15 @@ class OutgoingPlayout:
             request.seconds += self._clear() if self._is_before(frame, request) else 0.0
         if len(self._readers) == 1:  # numbers begin anew in the lane that follows
             self._serve_drains(playout, frame.sequence + 1)
+
+    def _is_surplus(self, playout: Playout, frame: AudioFrame) -> bool:
+        """Whether the source of a live track would only have more standing before what follows.
+        Asked of frames that nothing waits behind: the others have come in a heap."""
+        reader = self._readers[0]
+        if not isinstance(reader, LiveReader) or reader.pending:
+            return False
+        now = self._clock() / 1e9
+        return self._standing.leaves_out(frame.duration, playout.queued(), now)
 
     @staticmethod
     def _lose(frame: Frame, row: Row) -> None:

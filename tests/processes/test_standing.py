@@ -1,0 +1,171 @@
+"""What waits at a source for nothing is left out, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringroom.processes.standing import (
+    FIRST_SECONDS,
+    RESERVE,
+    SPAN_SECONDS,
+    SPANS,
+    WORTH,
+    StandingQueue,
+)
+
+FRAME = 0.02
+WHILE = SPANS * SPAN_SECONDS
+
+
+class Source:
+    """A live track's source, and what it did with each frame."""
+
+    def __init__(self) -> None:
+        self.queue = StandingQueue()
+        self.now, self.plays_until = 5.0, 0.0
+        self.found: list[float] = []
+        self.gaps = 0
+
+    @property
+    def queued(self) -> float:
+        return max(self.plays_until - self.now, 0.0)
+
+    def take(self, seconds: float = FRAME) -> bool:
+        """Whether the frame was left out."""
+        before = self.queued
+        self.found.append(before)
+        if self.queue.leaves_out(seconds, before, self.now):
+            return True
+        self.gaps += before == 0.0
+        self.plays_until = max(self.plays_until, self.now) + seconds
+        return False
+
+    def heap(self, seconds: float) -> None:
+        """What comes at once, of which only the last is asked about."""
+        self.plays_until = max(self.plays_until, self.now) + seconds
+
+    def talk(self, seconds: float, late: Sequence[float] = (0.0,)) -> int:
+        """Frames in real time, each as late as the next of ``late``; how many were left out."""
+        began, left_out = self.now, 0
+        for number in range(round(seconds / FRAME)):
+            due = began + number * FRAME
+            self.now = max(self.now, due + late[number % len(late)])
+            left_out += self.take()
+        self.now = max(self.now, began + seconds)
+        return left_out
+
+
+def test_the_heap_of_the_beginning_goes_after_the_first_span() -> None:
+    source = Source()
+    source.heap(0.18)
+    assert source.talk(FIRST_SECONDS) == 0
+    source.talk(1.0)
+    assert RESERVE - 1e-9 <= source.queued < RESERVE + FRAME
+    assert source.gaps == 0
+
+
+def test_a_heap_that_comes_later_goes_after_a_while() -> None:
+    source = Source()
+    source.talk(FIRST_SECONDS + 1.0)
+    source.now += 0.15  # the sender stood still, and then sends all of it
+    source.gaps = 0
+    source.heap(0.15 + FRAME)
+    assert source.talk(2 * WHILE + 1.0) == 7
+    assert source.gaps == 0
+    assert source.talk(3 * WHILE) == 0, "once"
+
+
+def test_a_sender_that_stands_still_now_and_then_keeps_what_it_needs() -> None:
+    late = [0.0] * 200
+    late[60] = 0.15  # every four seconds; those behind it come with it
+    source = Source()
+    source.heap(FRAME)
+    source.talk(FIRST_SECONDS + 4.0, late)
+    source.gaps, late[60] = 0, 0.14
+    assert source.talk(10 * WHILE, late) == 0
+    assert source.gaps == 0
+
+
+@pytest.mark.parametrize("ahead", [0.0, FRAME, RESERVE + WORTH - 0.001])
+def test_what_is_not_worth_a_cut_stays(ahead: float) -> None:
+    source = Source()
+    source.heap(ahead)
+    for _ in range(800):
+        assert not source.take(0.01)
+        source.now += 0.01
+
+
+def test_a_frame_that_is_longer_than_what_is_too_much_is_played() -> None:
+    source = Source()
+    source.heap(0.09)
+    for _ in range(200):
+        assert not source.take(0.1)
+        source.now += 0.1
+
+
+def test_after_a_pause_nothing_is_left_out() -> None:
+    source = Source()
+    source.heap(0.18)
+    source.talk(FIRST_SECONDS - FRAME)
+    source.now += 30.0
+    assert source.talk(5 * WHILE) == 0
+
+
+def test_who_comes_late_just_then_is_played() -> None:
+    source = Source()
+    source.heap(0.13)
+    assert source.talk(FIRST_SECONDS + FRAME) == 1, "it has begun"
+    source.now += 0.08
+    assert RESERVE < source.queued < RESERVE + FRAME
+    assert not source.take()
+
+
+def test_what_comes_in_a_heap_after_a_cut_waits_for_the_next() -> None:
+    source = Source()
+    source.heap(0.185)
+    assert source.talk(FIRST_SECONDS + 1.0) == 8
+    source.heap(0.14)
+    assert source.talk(WHILE - 1.5) == 0
+
+
+arrivals = st.lists(
+    st.tuples(
+        st.floats(0.0, 0.5).map(lambda seconds: seconds**3), st.sampled_from((0.01, 0.02, 0.1))
+    ),
+    max_size=400,
+)
+
+
+def _played(steps: Sequence[tuple[float, float]]) -> Iterator[tuple[Source, float, bool]]:
+    source = Source()
+    for pause, seconds in steps:
+        source.now += pause
+        yield source, seconds, source.take(seconds)
+
+
+@given(arrivals)
+def test_whatever_comes_a_source_keeps_its_reserve(steps: list[tuple[float, float]]) -> None:
+    for source, seconds, left_out in _played(steps):
+        if left_out:
+            assert source.found[-1] >= RESERVE + seconds, "I1"
+
+
+@given(arrivals)
+def test_where_the_source_was_low_in_the_last_while_nothing_is_left_out(
+    steps: list[tuple[float, float]],
+) -> None:
+    found: list[tuple[float, float]] = []
+    for source, _, left_out in _played(steps):
+        found.append((source.now, source.found[-1]))
+        if left_out:
+            # As of the last look, which was a span ago at most.
+            times = [now for now, _ in found]
+            looks = [now for now in times if source.now - now <= SPAN_SECONDS + 1e-9]
+            lows = [
+                min(queued for then, queued in found if now - WHILE <= then <= now) for now in looks
+            ]
+            assert max(lows) >= RESERVE + WORTH, "I2"
