@@ -1,0 +1,42 @@
+"""Live sound through the whole of it, in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+import ringroom
+from app_kit import sound
+from recovery_kit import settled
+from ringroom.testing import FakeRoom
+from ringroom.testing.virtual import VirtualClock
+
+FRAME = 0.02
+STANDS_STILL = 0.16
+
+
+@pytest.mark.parametrize("mode", ["live", "speech"])
+def test_live_sound_is_in_time_again_some_seconds_after_its_sender_stood_still(mode: str) -> None:
+    publish = ringroom.PublishOptions(mode=mode)  # type: ignore[arg-type]
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        with ringroom.transport("fake", room=room, io=clock.io, kinds=("event",)) as transport:
+            due = clock.now()
+
+            def speaks(seconds: float) -> float:
+                """In real time; how long what it said last is then on its way."""
+                nonlocal due
+                for _ in range(round(seconds / FRAME)):
+                    clock.sleep(max(due - clock.now(), 0.0))
+                    transport.send(sound(FRAME), publish=publish)
+                    due += FRAME
+                began = clock.now()
+                transport.wait_playout(timeout=5)
+                return clock.now() - began
+
+            assert speaks(3.0) < 3 * FRAME
+            clock.sleep(STANDS_STILL)
+            assert speaks(4.0) > STANDS_STILL / 2, "what it could not say comes in a heap"
+            late = speaks(12.0)
+            assert late < 3 * FRAME if mode == "live" else late > STANDS_STILL / 2
+        sent = settled(transport).sent
+        assert (sent.dropped_stale > 0) == (mode == "live")
+        assert sent.sent == sent.done + sent.dropped_stale
