@@ -53,8 +53,8 @@ class PublishOptions:
     """How a track of ours is published."""
 
     mode: Mode = "speech"
-    """``speech``: nothing is dropped, the sender waits. ``live``: newest wins, never waits, and sound
-    that has stood at the source for seconds is left out, down to 20 ms."""
+    """``speech``: nothing is dropped, the sender waits. ``live``: newest wins, never waits, and
+    what has stood at the source for seconds is left out, down to 20 ms."""
     queue_ms: int = 200
     """Sound that waits in the native source, beyond which sending waits; 20 to 1000 ms."""
     audio_bitrate: int | None = None
