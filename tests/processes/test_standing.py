@@ -71,10 +71,10 @@ def test_the_heap_of_the_beginning_goes_after_the_first_span() -> None:
 def test_a_heap_that_comes_later_goes_after_a_while() -> None:
     source = Source()
     source.talk(FIRST_SECONDS + 1.0)
-    source.now += 0.15  # the sender stood still, and then sends all of it
+    source.now += 0.155  # the sender stood still, and then sends all of it
     source.gaps = 0
-    source.heap(0.15 + FRAME)
-    assert source.talk(2 * WHILE + 1.0) == 7
+    source.heap(0.155 + FRAME)
+    assert source.talk(2 * WHILE + 1.0) == 8
     assert source.gaps == 0
     assert source.talk(3 * WHILE) == 0, "once"
 

@@ -18,8 +18,8 @@ from collections import deque
 
 __all__ = ["StandingQueue"]
 
-# What a source keeps, in seconds: the usual frame. Less than another one is not worth a cut.
-RESERVE, WORTH = 0.02, 0.02
+# What a source keeps, in seconds: its own step. Less than the usual frame more is not worth a cut.
+RESERVE, WORTH = 0.01, 0.02
 # A while is so many spans of so many seconds; looked at as each ends. The first is short, and what
 # was before the track does not count: the heap of the beginning is the commonest.
 SPANS, SPAN_SECONDS, FIRST_SECONDS = 4, 2.0, 1.0
