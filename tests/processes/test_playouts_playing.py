@@ -194,15 +194,15 @@ def test_what_stands_before_the_sound_of_a_live_track_is_left_out_and_counted(li
             await until(lambda: b.ready == 1)
             b.source.waiting = 0.165
             row = b.row()
-            for number in range(70):
+            for number in range(420):
                 send(writer, number, now=b.now)
-                if number == 52:
+                if number == 402:
                     b.playout.drain(7, number + 1, b.answer)
                 await until(lambda: row.snapshot().in_flight == 0)
                 b.now += 20 * MS
                 b.source.waiting -= FRAME
-            left_out = [*range(50, 57)] if live else []
-            assert b.source.values == [n for n in range(70) if n not in left_out]
+            left_out = [*range(400, 407)] if live else []
+            assert b.source.values == [n for n in range(420) if n not in left_out]
             assert row.get(Count.DROPPED_STALE) == len(left_out)
             assert row.get(Count.PLAYED) == 320 * len(b.source.values)
             b.source.waiting = 0.0
@@ -218,12 +218,13 @@ def test_of_live_sound_that_comes_in_a_heap_the_last_alone_may_be_left_out() -> 
             b.start()
             await until(lambda: b.ready == 1)
             b.source.waiting = 0.5
-            send(writer, 1)
-            await until(lambda: b.source.values == [1])
-            b.now += 1_000 * MS
-            send(writer, 2, 3, 4, now=b.now)
+            for number in range(4):
+                send(writer, number, now=b.now)
+                await until(lambda: b.row().snapshot().in_flight == 0)
+                b.now += 2_000 * MS
+            send(writer, 4, 5, 6, now=b.now)
             await until(lambda: b.row().get(Count.DROPPED_STALE) == 1)
-            assert b.source.values == [1, 2, 3]
+            assert b.source.values == [0, 1, 2, 3, 4, 5]
 
     run(main())
 
@@ -236,10 +237,28 @@ def test_in_the_next_room_what_stands_there_is_measured_anew() -> None:
                 b.start()
                 await until(lambda room=room: b.ready == room + 1)
                 b.source.waiting = 0.5
-                send(writer, room, now=b.now)
-                await until(lambda room=room: b.source.values == [*range(room + 1)])
-                b.now += 1_000 * MS
+                for number in range(4):
+                    send(writer, number, now=b.now)
+                    await until(lambda: b.row().snapshot().in_flight == 0)
+                    b.now += 2_000 * MS
+                assert b.source.values == [0, 1, 2, 3] * (room + 1)
                 b.playout.interrupt()
                 assert not await b.task
+
+    run(main())
+
+
+def test_live_sound_that_always_comes_in_heaps_is_played_whole() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open(live=True)
+            b.start()
+            await until(lambda: b.ready == 1)
+            for _ in range(100):
+                send(writer, 1, 2, 3, 4, 5, now=b.now)
+                await until(lambda: b.row().snapshot().in_flight == 0)
+                b.now += 100 * MS
+                b.source.waiting -= 5 * FRAME
+            assert b.source.values == [1, 2, 3, 4, 5] * 100
 
     run(main())

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroom.processes.standing import (
-    FIRST_SECONDS,
     RESERVE,
     SPAN_SECONDS,
     SPANS,
@@ -34,11 +33,12 @@ class Source:
     def queued(self) -> float:
         return max(self.plays_until - self.now, 0.0)
 
-    def take(self, seconds: float = FRAME) -> bool:
-        """Whether the frame was left out."""
+    def take(self, seconds: float = FRAME, *, last: bool = True) -> bool:
+        """Whether the frame was left out; ``last`` is one with nothing behind it."""
         before = self.queued
         self.found.append(before)
-        if self.queue.leaves_out(seconds, before, self.now):
+        self.queue.note(before, self.now)
+        if last and self.queue.leaves_out(seconds, before):
             return True
         self.gaps += before == 0.0
         self.plays_until = max(self.plays_until, self.now) + seconds
@@ -59,10 +59,10 @@ class Source:
         return left_out
 
 
-def test_the_heap_of_the_beginning_goes_after_the_first_span() -> None:
+def test_the_heap_of_the_beginning_goes_after_a_while() -> None:
     source = Source()
     source.heap(0.18)
-    assert source.talk(FIRST_SECONDS) == 0
+    assert source.talk(WHILE) == 0
     source.talk(1.0)
     assert RESERVE - 1e-9 <= source.queued < RESERVE + FRAME
     assert source.gaps == 0
@@ -70,7 +70,7 @@ def test_the_heap_of_the_beginning_goes_after_the_first_span() -> None:
 
 def test_a_heap_that_comes_later_goes_after_a_while() -> None:
     source = Source()
-    source.talk(FIRST_SECONDS + 1.0)
+    source.talk(WHILE + 1.0)
     source.now += 0.155  # the sender stood still, and then sends all of it
     source.gaps = 0
     source.heap(0.155 + FRAME)
@@ -84,9 +84,28 @@ def test_a_sender_that_stands_still_now_and_then_keeps_what_it_needs() -> None:
     late[60] = 0.15  # every four seconds; those behind it come with it
     source = Source()
     source.heap(FRAME)
-    source.talk(FIRST_SECONDS + 4.0, late)
+    source.talk(WHILE, late)
     source.gaps, late[60] = 0, 0.14
     assert source.talk(10 * WHILE, late) == 0
+    assert source.gaps == 0
+
+
+@pytest.mark.parametrize(("pieces", "seconds"), [(2, FRAME), (5, FRAME), (25, FRAME), (5, 0.1)])
+def test_who_always_sends_some_together_keeps_all(pieces: int, seconds: float) -> None:
+    source = Source()
+    for _ in range(round(5 * WHILE / (pieces * seconds))):
+        for number in range(pieces):
+            assert not source.take(seconds, last=number == pieces - 1)
+        source.now += pieces * seconds
+
+
+def test_who_sends_some_together_and_has_more_standing_loses_that() -> None:
+    source, left_out = Source(), 0
+    source.heap(0.195)
+    for _ in range(100):
+        left_out += sum(source.take(last=number == 4) for number in range(5))
+        source.now += 5 * FRAME
+    assert left_out == 9
     assert source.gaps == 0
 
 
@@ -94,7 +113,7 @@ def test_a_sender_that_stands_still_now_and_then_keeps_what_it_needs() -> None:
 def test_what_is_not_worth_a_cut_stays(ahead: float) -> None:
     source = Source()
     source.heap(ahead)
-    for _ in range(800):
+    for _ in range(2_000):
         assert not source.take(0.01)
         source.now += 0.01
 
@@ -110,7 +129,7 @@ def test_a_frame_that_is_longer_than_what_is_too_much_is_played() -> None:
 def test_after_a_pause_nothing_is_left_out() -> None:
     source = Source()
     source.heap(0.18)
-    source.talk(FIRST_SECONDS - FRAME)
+    source.talk(WHILE - FRAME)
     source.now += 30.0
     assert source.talk(5 * WHILE) == 0
 
@@ -118,7 +137,7 @@ def test_after_a_pause_nothing_is_left_out() -> None:
 def test_who_comes_late_just_then_is_played() -> None:
     source = Source()
     source.heap(0.13)
-    assert source.talk(FIRST_SECONDS + FRAME) == 1, "it has begun"
+    assert source.talk(WHILE + FRAME) == 1, "it has begun"
     source.now += 0.08
     assert RESERVE < source.queued < RESERVE + FRAME
     assert not source.take()
@@ -127,7 +146,7 @@ def test_who_comes_late_just_then_is_played() -> None:
 def test_what_comes_in_a_heap_after_a_cut_waits_for_the_next() -> None:
     source = Source()
     source.heap(0.185)
-    assert source.talk(FIRST_SECONDS + 1.0) == 8
+    assert source.talk(WHILE + 1.0) == 8
     source.heap(0.14)
     assert source.talk(WHILE - 1.5) == 0
 

@@ -222,13 +222,13 @@ class OutgoingPlayout:
             self._serve_drains(playout, frame.sequence + 1)
 
     def _is_surplus(self, playout: Playout, frame: AudioFrame) -> bool:
-        """Whether the source of a live track would only have more standing before what follows.
-        Asked of frames that nothing waits behind: the others have come in a heap."""
-        reader = self._readers[0]
-        if not isinstance(reader, LiveReader) or reader.pending:
+        """Whether the source of a live track would only have more standing before what follows."""
+        reader, standing = self._readers[0], self._standing
+        if not isinstance(reader, LiveReader):
             return False
-        now = self._clock() / 1e9
-        return self._standing.leaves_out(frame.duration, playout.queued(), now)
+        queued = playout.queued()
+        standing.note(queued, self._clock() / 1e9)
+        return not reader.pending and standing.leaves_out(frame.duration, queued)
 
     @staticmethod
     def _lose(frame: Frame, row: Row) -> None:

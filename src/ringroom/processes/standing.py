@@ -20,9 +20,9 @@ __all__ = ["StandingQueue"]
 
 # What a source keeps, in seconds: its own step. Less than the usual frame more is not worth a cut.
 RESERVE, WORTH = 0.01, 0.02
-# A while is so many spans of so many seconds; looked at as each ends. The first is short, and what
-# was before the track does not count: the heap of the beginning is the commonest.
-SPANS, SPAN_SECONDS, FIRST_SECONDS = 4, 2.0, 1.0
+# A while is so many spans of so many seconds; looked at as each ends. It is longer than most
+# sentences: a cut is for sound that goes on and on.
+SPANS, SPAN_SECONDS = 4, 2.0
 
 
 class StandingQueue:
@@ -32,22 +32,23 @@ class StandingQueue:
         self._ends: float | None = None
         self._least = math.inf
         """Of the span that lasts."""
-        self._before = deque([math.inf] * (SPANS - 1), maxlen=SPANS - 1)
-        """Of those before it."""
+        self._before = deque([0.0] * (SPANS - 1), maxlen=SPANS - 1)
+        """Of those before it; when the track began nothing stood."""
         self._surplus = 0.0
 
-    def leaves_out(self, seconds: float, queued: float, now: float) -> bool:
-        """Whether a frame of that length, which finds so much before it, is left out. All times in
-        seconds."""
-        self._note(queued, now)
+    def leaves_out(self, seconds: float, queued: float) -> bool:
+        """Whether a frame of that length is left out, which finds so much before it and has
+        nothing behind it. Of a heap the frame that comes first tells what stands, for the others
+        find the heap; and one that others wait behind is not what is too much."""
         if seconds > min(self._surplus, queued - RESERVE):
             return False
         self._surplus -= seconds
         return True
 
-    def _note(self, queued: float, now: float) -> None:
+    def note(self, queued: float, now: float) -> None:
+        """A frame finds so many seconds of sound before it: to be told of each."""
         if self._ends is None:
-            self._ends = now + FIRST_SECONDS
+            self._ends = now + SPAN_SECONDS
         self._least = min(self._least, queued)
         if now < self._ends:
             return
