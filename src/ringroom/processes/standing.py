@@ -37,16 +37,16 @@ class StandingQueue:
         self._surplus = 0.0
 
     def leaves_out(self, seconds: float, queued: float) -> bool:
-        """Whether a frame of that length is left out, which finds so much before it and has
-        nothing behind it. Of a heap the frame that comes first tells what stands, for the others
-        find the heap; and one that others wait behind is not what is too much."""
+        """Whether a frame of that length is left out, in seconds, which finds so much before it. To
+        be asked after `note`, of frames that nothing waits behind: the others are a heap's."""
         if seconds > min(self._surplus, queued - RESERVE):
             return False
         self._surplus -= seconds
         return True
 
     def note(self, queued: float, now: float) -> None:
-        """A frame finds so many seconds of sound before it: to be told of each."""
+        """A frame finds so many seconds of sound before it. To be told of each: in a heap the first
+        finds what stands, the others the heap."""
         if self._ends is None:
             self._ends = now + SPAN_SECONDS
         self._least = min(self._least, queued)
