@@ -54,7 +54,7 @@ class PublishOptions:
 
     mode: Mode = "speech"
     """``speech``: nothing is dropped, the sender waits. ``live``: newest wins, never waits, and
-    what has stood at the source for seconds is left out, down to 10 ms."""
+    what has stood at the source for seconds is left out, but for less than a frame and 10 ms."""
     queue_ms: int = 200
     """Sound that waits in the native source, beyond which sending waits; 20 to 1000 ms."""
     audio_bitrate: int | None = None

@@ -211,24 +211,6 @@ def test_what_stands_before_the_sound_of_a_live_track_is_left_out_and_counted(li
     run(main())
 
 
-def test_of_live_sound_that_comes_in_a_heap_the_last_alone_may_be_left_out() -> None:
-    async def main() -> None:
-        async with bench() as b:
-            writer = b.open(live=True)
-            b.start()
-            await until(lambda: b.ready == 1)
-            b.source.waiting = 0.5
-            for number in range(4):
-                send(writer, number, now=b.now)
-                await until(lambda: b.row().snapshot().in_flight == 0)
-                b.now += 2_000 * MS
-            send(writer, 4, 5, 6, now=b.now)
-            await until(lambda: b.row().get(Count.DROPPED_STALE) == 1)
-            assert b.source.values == [0, 1, 2, 3, 4, 5]
-
-    run(main())
-
-
 def test_in_the_next_room_what_stands_there_is_measured_anew() -> None:
     async def main() -> None:
         async with bench() as b:

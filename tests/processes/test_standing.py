@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -33,12 +34,11 @@ class Source:
     def queued(self) -> float:
         return max(self.plays_until - self.now, 0.0)
 
-    def take(self, seconds: float = FRAME, *, last: bool = True) -> bool:
-        """Whether the frame was left out; ``last`` is one with nothing behind it."""
+    def take(self, seconds: float = FRAME) -> bool:
+        """Whether the frame was left out."""
         before = self.queued
         self.found.append(before)
-        self.queue.note(before, self.now)
-        if last and self.queue.leaves_out(seconds, before):
+        if self.queue.leaves_out(seconds, before, self.now):
             return True
         self.gaps += before == 0.0
         self.plays_until = max(self.plays_until, self.now) + seconds
@@ -94,8 +94,8 @@ def test_a_sender_that_stands_still_now_and_then_keeps_what_it_needs() -> None:
 def test_who_always_sends_some_together_keeps_all(pieces: int, seconds: float) -> None:
     source = Source()
     for _ in range(round(5 * WHILE / (pieces * seconds))):
-        for number in range(pieces):
-            assert not source.take(seconds, last=number == pieces - 1)
+        for _ in range(pieces):
+            assert not source.take(seconds)
         source.now += pieces * seconds
 
 
@@ -103,7 +103,7 @@ def test_who_sends_some_together_and_has_more_standing_loses_that() -> None:
     source, left_out = Source(), 0
     source.heap(0.195)
     for _ in range(100):
-        left_out += sum(source.take(last=number == 4) for number in range(5))
+        left_out += sum(source.take() for _ in range(5))
         source.now += 5 * FRAME
     assert left_out == 9
     assert source.gaps == 0
@@ -141,6 +141,28 @@ def test_who_comes_late_just_then_is_played() -> None:
     source.now += 0.08
     assert RESERVE < source.queued < RESERVE + FRAME
     assert not source.take()
+
+
+def test_who_needs_it_after_the_look_keeps_it() -> None:
+    source = Source()
+    source.heap(0.105)
+    left_out = 0
+    while not left_out:
+        left_out = sum(source.take() for _ in range(5))
+        source.now += 5 * FRAME
+    source.now += source.queued  # he comes late, from now on
+    for _ in range(200):
+        assert not any(source.take() for _ in range(5))
+        source.now += 5 * FRAME
+
+
+def test_where_a_cut_does_not_help_there_is_one_in_a_while_at_most() -> None:
+    queue, times = StandingQueue(), []
+    for number in range(4_000):
+        if queue.leaves_out(FRAME, 0.055, number * FRAME):
+            times.append(number * FRAME)
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert [round(pause) for pause in pauses if pause > 2 * FRAME] == [8] * 8
 
 
 def test_what_comes_in_a_heap_after_a_cut_waits_for_the_next() -> None:

@@ -38,7 +38,7 @@ class Count:
     DROPPED_FULL: Final = Cell(2)  # writer: the ring was full
     TAKEN: Final = Cell(3)  # reader: handed on
     DONE: Final = Cell(4)  # reader: processed, or played; those that raised too
-    DROPPED_STALE: Final = Cell(5)  # reader: older than max_age when it was to be taken
+    DROPPED_STALE: Final = Cell(5)  # reader: older than max_age when its turn came, or surplus
     DROPPED_FLUSHED: Final = Cell(6)  # reader: discarded by a flush
     LOST: Final = Cell(7)  # whoever buries the lane
     PLAYED: Final = Cell(8)  # playout: samples that the source has accepted

@@ -223,12 +223,10 @@ class OutgoingPlayout:
 
     def _is_surplus(self, playout: Playout, frame: AudioFrame) -> bool:
         """Whether the source of a live track would only have more standing before what follows."""
-        reader, standing = self._readers[0], self._standing
-        if not isinstance(reader, LiveReader):
+        if not isinstance(self._readers[0], LiveReader):
             return False
-        queued = playout.queued()
-        standing.note(queued, self._clock() / 1e9)
-        return not reader.pending and standing.leaves_out(frame.duration, queued)
+        now = self._clock() / 1e9
+        return self._standing.leaves_out(frame.duration, playout.queued(), now)
 
     @staticmethod
     def _lose(frame: Frame, row: Row) -> None:

@@ -8,7 +8,9 @@ for in a network's buffers (RFC 8289, section 4), and as there it is dropped, he
 such a while; a sender that stands still now and then keeps what it needs for that.
 
   I1  a frame is left out only if its length and `RESERVE` wait before it
-  I2  where in the last while less than `RESERVE` and `WORTH` waited once, no frame is
+  I2  and only if `RESERVE` and `WORTH` have waited before each frame of a while, up to the last
+      look, and `RESERVE` and what is left out before each since
+  I3  in each while, as much is left out as has stood there, once
 """
 
 from __future__ import annotations
@@ -32,27 +34,35 @@ class StandingQueue:
         self._ends: float | None = None
         self._least = math.inf
         """Of the span that lasts."""
-        self._before = deque([0.0] * (SPANS - 1), maxlen=SPANS - 1)
-        """Of those before it; when the track began nothing stood."""
+        self._before: deque[float] = deque(maxlen=SPANS - 1)
+        """Of those before it."""
         self._surplus = 0.0
+        self._begin()
 
-    def leaves_out(self, seconds: float, queued: float) -> bool:
-        """Whether a frame of that length is left out, in seconds, which finds so much before it. To
-        be asked after `note`, of frames that nothing waits behind: the others are a heap's."""
-        if seconds > min(self._surplus, queued - RESERVE):
+    def _begin(self) -> None:
+        """The while begins, as if nothing stood before."""
+        self._before.extend([0.0] * (SPANS - 1))
+
+    def leaves_out(self, seconds: float, queued: float, now: float) -> bool:
+        """Whether a frame of that length, which finds so much before it, is left out. To be asked
+        of each frame; all times in seconds."""
+        if self._ends is None:
+            self._ends = now + SPAN_SECONDS
+        self._least = min(self._least, queued)
+        if now >= self._ends:
+            self._look()
+            self._ends, self._least = now + SPAN_SECONDS, math.inf
+        # Who comes late after the look needs it.
+        self._surplus = min(self._surplus, max(queued - RESERVE, 0.0))
+        if seconds > self._surplus:
             return False
         self._surplus -= seconds
         return True
 
-    def note(self, queued: float, now: float) -> None:
-        """A frame finds so many seconds of sound before it. To be told of each: in a heap the first
-        finds what stands, the others the heap."""
-        if self._ends is None:
-            self._ends = now + SPAN_SECONDS
-        self._least = min(self._least, queued)
-        if now < self._ends:
-            return
+    def _look(self) -> None:
+        self._surplus = 0.0
         surplus = min(self._least, *self._before) - RESERVE
-        self._surplus = surplus if surplus >= WORTH else 0.0
         self._before.append(self._least)
-        self._ends, self._least = now + SPAN_SECONDS, math.inf
+        if surplus >= WORTH:
+            self._surplus = surplus
+            self._begin()
