@@ -8,9 +8,9 @@ for in a network's buffers (RFC 8289, section 4), and as there it is dropped, he
 such a while; a sender that stands still now and then keeps what it needs for that.
 
   I1  a frame is left out only if its length and `RESERVE` wait before it
-  I2  and only if `RESERVE` and `WORTH` have waited before each frame of a while, up to the last
-      look, and `RESERVE` and what is left out before each since
-  I3  in each while, as much is left out as has stood there, once
+  I2  and only if `RESERVE` and `WORTH` waited before each frame of a while, up to a look, and
+      `RESERVE` and what is left out before each since
+  I3  in a while no more is left out than stood there at its beginning
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ class StandingQueue:
         return True
 
     def _look(self) -> None:
-        self._surplus = 0.0
         surplus = min(self._least, *self._before) - RESERVE
         self._before.append(self._least)
         if surplus >= WORTH:
