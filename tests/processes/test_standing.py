@@ -109,21 +109,16 @@ def test_who_sends_some_together_and_has_more_standing_loses_that() -> None:
     assert source.gaps == 0
 
 
-@pytest.mark.parametrize("ahead", [0.0, FRAME, RESERVE + WORTH - 0.001])
-def test_what_is_not_worth_a_cut_stays(ahead: float) -> None:
+@pytest.mark.parametrize(
+    ("ahead", "seconds"),
+    [(0.0, 0.01), (FRAME, 0.01), (RESERVE + WORTH - 0.001, 0.01), (0.09, 0.1)],
+)
+def test_what_is_not_worth_a_cut_or_less_than_a_frame_stays(ahead: float, seconds: float) -> None:
     source = Source()
     source.heap(ahead)
-    for _ in range(2_000):
-        assert not source.take(0.01)
-        source.now += 0.01
-
-
-def test_a_frame_that_is_longer_than_what_is_too_much_is_played() -> None:
-    source = Source()
-    source.heap(0.09)
-    for _ in range(200):
-        assert not source.take(0.1)
-        source.now += 0.1
+    for _ in range(round(3 * WHILE / seconds)):
+        assert not source.take(seconds)
+        source.now += seconds
 
 
 def test_after_a_pause_nothing_is_left_out() -> None:
