@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from ringroom.awaiting import LoopWaiter
+from ringroom.awaiting import LoopWaiter, within
 from ringroom.connection import Connection
 from ringroom.errors import StartupError
 from ringroom.inbox import Listeners
@@ -100,6 +100,24 @@ def test_a_change_between_two_waits_is_not_lost() -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0):
                     await waiter.wait()
+
+    asyncio.run(main())
+
+
+def test_a_time_limit_says_what_was_not_to_be_had() -> None:
+    async def main() -> None:
+        with pytest.raises(TimeoutError, match=r"^no answer within 0 s$"):
+            async with within(0, "no answer"):
+                await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
+def test_within_a_time_limit_the_time_limits_of_others_are_theirs() -> None:
+    async def main() -> None:
+        with pytest.raises(TimeoutError, match=r"^theirs$"):
+            async with within(60, "no answer"):
+                raise TimeoutError("theirs")
 
     asyncio.run(main())
 

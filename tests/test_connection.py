@@ -24,6 +24,7 @@ from ringroom.testing import FakeRoom
 
 
 def test_keywords_win_over_the_config() -> None:
+    assert set(configured("fake", TransportConfig(), {})) == {"sample_rate", "channels"}
     config = TransportConfig(url="u", token="t", sample_rate=8_000, extra={"room": "r"})
     assert configured("fake", None, {"a": 1}) == {"a": 1}
     assert configured("fake", config, {"channels": 2, "url": "mine"}) == {

@@ -12,7 +12,7 @@ import pytest
 
 from app_kit import check_law, microphone, opened, sound, until
 from ringroom.errors import WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
 from ringroom.testing import FakeRoom, faults
 
 
@@ -101,6 +101,24 @@ def test_ten_thousand_messages_at_once(
         check_law(t)
     assert len(lost(caplog)) == 1
     assert "of 'data' for want of room" in lost(caplog)[0]
+
+
+def test_who_reads_events_apart_is_told_of_lost_messages_too(fake_room: FakeRoom) -> None:
+    with opened(fake_room, kinds=("data", "event")) as t:
+        messages, events = (t.recv(kinds=(kind,), timeout=0) for kind in ("data", "event"))
+        ann = fake_room.join("ann")
+        for _ in range(6_000):
+            ann.send_data(bytes(2_000), topic="flood")
+        until(lambda: t.stats().received.dropped > 500, "drops", timeout=40)
+        told: set[EventKind] = set()
+
+        def is_told() -> bool:
+            for received in (messages, events):
+                with contextlib.suppress(TimeoutError):
+                    told.update(item.kind for item in received if isinstance(item, Event))
+            return EventKind.EVENTS_LOST in told
+
+        until(is_told, "word of it")
 
 
 def test_a_sender_faster_than_real_time_waits_and_loses_nothing(fake_room: FakeRoom) -> None:

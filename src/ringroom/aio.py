@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom.awaiting import LoopWaiter
+from ringroom.awaiting import LoopWaiter, within
 from ringroom.connection import Connection, configured
 from ringroom.errors import BusyError, ClosedError
 from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
@@ -74,7 +74,8 @@ class Transport(Face):
             with self._connection.lock:
                 self._watch()
                 session.listeners.add(self._watch)
-            async with asyncio.timeout(self._connection.options.connect_timeout + 10):
+            seconds = self._connection.options.connect_timeout + 10
+            async with within(seconds, f"{self._connection.spec.name}: no connection"):
                 await self._until(lambda: session.joined)
         except BaseException:
             await self.close()
@@ -331,7 +332,8 @@ class Transport(Face):
             if exc_type is None and not self._closed and self.ended is None:
                 # Closed by another task, or the room has ended: nothing plays any more.
                 with contextlib.suppress(ClosedError):
-                    async with asyncio.timeout(self._connection.options.close_timeout):
+                    seconds = self._connection.options.close_timeout
+                    async with within(seconds, "not played out"):
                         await self.wait_playout()
         finally:
             await self.close()

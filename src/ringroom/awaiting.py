@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Self
 
 from ringroom.connection import Connection
@@ -35,6 +35,18 @@ class LoopWaiter:
     def __exit__(self, *exc: object) -> None:
         with self._connection.lock:
             self._connection.session.listeners.discard(self._changed.set)
+
+
+@contextlib.asynccontextmanager
+async def within(seconds: float, what: str) -> AsyncIterator[None]:
+    """A time limit, whose `TimeoutError` says what was not to be had."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise TimeoutError(f"{what} within {seconds} s") from None
+        raise
 
 
 @contextlib.contextmanager

@@ -86,7 +86,10 @@ def check_sound(nbytes: int, sample_rate: int, channels: int) -> None:
     """Interleaved int16 of that many bytes: what a record of sound holds, and no reader refuses."""
     check_rate(sample_rate)
     if not nbytes or nbytes % (2 * check_channels(channels)):
-        raise FrameError(f"{nbytes} bytes of sound in {channels} channels")
+        raise FrameError(
+            f"{nbytes} bytes of sound, expected some samples of {2 * channels} bytes each (int16, "
+            f"channels={channels})"
+        )
 
 
 def check_size(width: int, height: int) -> tuple[int, int]:
@@ -102,8 +105,9 @@ def check_size(width: int, height: int) -> tuple[int, int]:
 def check_picture(nbytes: int, size: tuple[int, int], rotation: int) -> None:
     """I420 of that many bytes: what a record of a picture holds, and no reader refuses."""
     check_size(*size)
-    if nbytes != colour.i420_size(*size) or rotation not in (0, 90, 180, 270):
-        raise FrameError(f"{nbytes} bytes of {size[0]}x{size[1]}, rotated by {rotation}")
+    if nbytes != (expected := colour.i420_size(*size)):
+        raise FrameError(f"{nbytes} bytes of I420, expected {expected} for {size[0]}x{size[1]}")
+    check_origin(rotation, 0)
 
 
 def check_origin(rotation: int, timestamp_us: int) -> tuple[int, int]:

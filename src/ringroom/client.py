@@ -58,8 +58,10 @@ def transport(
     channels=1, kinds=("audio",), participants, frame_ms=20, max_age=0.2, publish). ``io`` says
     where the connection lives: its own ``"process"``, a ``"thread"``, or a shared `IOProcess`.
 
-    Returns when the room is joined. Raises `ConfigurationError` before anything is started,
-    `StartupError`, or `RoomError` (unauthorized, unreachable, timeout).
+    Returns when the room is joined. Raises `ConfigurationError` (before anything is started, but
+    for what the token or the SDK's version shows), `StartupError`, `RoomError` (unauthorized,
+    unreachable, timeout), `LostProcessError`, or `TimeoutError` for an I/O process that says
+    nothing for ``connect_timeout`` and 10 s.
     """
     return Transport(Connection(provider, configured(provider, config, options), io)).open()
 
@@ -83,7 +85,9 @@ class Sender(Face):
         timeout: float | None = None,
     ) -> None:
         """Send a frame on its track (`audio` or `video` when it names none), opened by first use
-        with the options given there. Waits while a ``speech`` track is full.
+        with the options given there. Waits until a new track is published, and while a ``speech``
+        track is full. Once the room has ended and a receiver still has frames of it to give, there
+        is nobody to send to: the frame is dropped.
 
         Raises `ClosedError`, `BusyError` (another thread or process sends on the track),
         `FrameError`, `RoomError` (publish_refused), `TimeoutError` (part may have been taken).
@@ -233,8 +237,9 @@ class Sender(Face):
 
 
 class Transport(Sender):
-    """What `transport` gives. A context manager: leaving it normally plays out what was sent,
-    leaving it by an exception does not."""
+    """What `transport` gives. A context manager: leaving it normally plays out what was sent
+    (`TimeoutError` after ``close_timeout``, closed all the same), leaving it by an exception does
+    not."""
 
     _recovery: RecoveryThread | None = None
 
@@ -440,6 +445,8 @@ def as_voice_transport(wrapped: Transport) -> VoiceTransport:
     """Narrow a transport to recv / send / close. Raises `ConfigurationError` for what is none."""
     if not isinstance(wrapped, Transport):
         raise ConfigurationError(
-            f"the transport is a {type(wrapped).__name__}, expected what ringroom.transport() gives"
+            f"the transport is a {type(wrapped).__module__}.{type(wrapped).__qualname__}, expected "
+            "what ringroom.transport() gives (not that of ringroom.aio: the voice form does not "
+            "await)"
         )
     return VoiceTransport(wrapped)

@@ -74,8 +74,9 @@ def configured(
     if not isinstance(provider, str):
         raise ConfigurationError("a TransportConfig goes with a provider's name, not with a spec")
     merged = {"sample_rate": config.sample_rate, "channels": config.channels, **config.extra}
-    merged.update({"url": config.url, "token": config.token, **options})
-    return merged
+    access = {"url": config.url, "token": config.token}
+    merged.update({name: value for name, value in access.items() if value})
+    return merged | options
 
 
 @dataclass(frozen=True, slots=True)

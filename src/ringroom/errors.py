@@ -37,7 +37,8 @@ class RingroomError(Exception):
 
 
 class ConfigurationError(RingroomError, ValueError):
-    """An option is missing or wrong. Raised before any process starts."""
+    """An option or an argument is missing or wrong. What can be judged without the room is judged
+    before any process starts."""
 
 
 class UnknownProviderError(ConfigurationError):
@@ -72,11 +73,13 @@ def _room_error(message: str, reason: str) -> RoomError:
 
 
 class ClosedError(RingroomError):
-    """The transport, track or lane was closed by its owner."""
+    """It was closed, its room has ended, or it is not open yet; or it belongs to the process that
+    this one was forked from."""
 
 
 class BusyError(RingroomError):
-    """A track has one writer and a kind of frame one reader; this would be the second."""
+    """A track has one writer, a kind of frame one reader and a transport one event loop; this would
+    be the second."""
 
 
 class WouldBlock(RingroomError):

@@ -146,7 +146,8 @@ class Face:
                     self._connection.session.forget(request)
 
     def played(self, track: str | None = None) -> float:
-        """Seconds of the track's sound that were really played (None: the default track)."""
+        """Seconds of the track's sound that were really played; 0.0 if we publish none of that
+        name. None: the only track of ours with sound, or `audio` of several."""
         self._check_open()
         with self._connection.lock:
             self._connection.session.check_unclosed()

@@ -189,14 +189,16 @@ class AudioFrame:
         return self.track.participant if isinstance(self.track, TrackInfo) else ""
 
     def gain(self, factor: float) -> AudioFrame:
-        """The same sound, louder or quieter, clipped at full scale instead of wrapping."""
+        """The same sound, each sample times ``factor`` (linear: 0.5 is 6 dB less), clipped at full
+        scale instead of wrapping. Raises `FrameError` for what is no finite number."""
         # Beyond full scale over one step nothing changes, and no product overflows.
         bounded = min(max(checks.as_number("a gain", factor), -65_536.0), 65_536.0)
         scaled = np.rint(self.samples * bounded).clip(-32768, 32767).astype(np.int16)
         return self.replace(samples=scaled)
 
     def as_float(self) -> NDArray[np.float32]:
-        """The samples as float32 in [-1, 1], shape (samples per channel, channels)."""
+        """The samples as float32 in [-1, 1), shape (samples per channel, channels): each by 32768,
+        so that -32768 is -1. A frame made of floats takes 1.0 for 32767."""
         return self.samples.astype(np.float32) / np.float32(32768.0)
 
     def replace(

@@ -19,7 +19,6 @@ from ringroom.lanes.live import LiveReader
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count
-from ringroom.options import MEDIA
 
 Found: TypeAlias = list[tuple[selectors.SelectorKey, int]]
 """What a selector has found readable."""
@@ -240,9 +239,8 @@ class Inbox:
     def _admit(self, item: Item, lane: InboundLane) -> Arrival | None:
         if isinstance(item, Event):
             if Kind.EVENT not in self.kinds:
-                if lane.kind in MEDIA:
-                    self._owner.tell(item, lane)
-                    self._session.notify()
+                self._owner.tell(item, lane)
+                self._session.notify()
                 return None
             if item.track is not None and item.participant is None and lane.participant is not None:
                 item = replace(item, participant=lane.participant)

@@ -53,19 +53,22 @@ class PublishOptions:
     """How a track of ours is published."""
 
     mode: Mode = "speech"
-    """``speech``: nothing is dropped, the sender waits. ``live``: newest wins, never waits, and
-    what has stood at the source for seconds is left out, but for less than a frame and 10 ms."""
+    """``speech``: nothing is dropped, the sender waits. ``live``: newest wins; only its first frame
+    waits, until the track is published. What has stood at the source for seconds is dropped; 10 ms
+    and less than one more frame stay queued."""
     queue_ms: int = 200
     """Sound that waits in the native source, beyond which sending waits; 20 to 1000 ms."""
     audio_bitrate: int | None = None
-    """Bits per second; None leaves it to the SDK."""
+    """1,000 to 100,000,000 bits per second; None leaves it to the SDK."""
     dtx: bool = False
     """Send nothing while silent (Opus DTX)."""
     red: bool = True
     """Send audio redundantly (RFC 2198)."""
     video_codec: str = "vp8"
     video_bitrate: int | None = None
+    """Likewise; None: by the pictures' size and ``video_fps``."""
     video_fps: float = 30.0
+    """At most so many pictures a second; 0.1 to 240."""
     simulcast: bool = False
     source: str = ""
     """microphone, camera, screen_share, screen_share_audio; empty: by the kind of the track."""
@@ -124,17 +127,20 @@ class SessionOptions:
     sample_rate: int = 16_000
     """Hz, for all received audio and for tracks of ours that name no other."""
     channels: int = 1
+    """1 or 2, likewise."""
     kinds: tuple[Kind, ...] = (Kind.AUDIO,)
     """What is subscribed and received; a decoder costs CPU, so only what is asked for."""
     participants: Participants = None
     frame_ms: int = 20
-    """How much sound a received frame holds."""
+    """How much sound a received frame holds: a multiple of 10, up to 1000."""
     max_age: float = 0.2
-    """Seconds after which a waiting frame is stale and is dropped, counted."""
+    """Seconds after which a waiting frame is stale and is dropped, counted; 0.02 to 60."""
     publish: PublishOptions = field(default_factory=PublishOptions)
     reconnect: Reconnect = field(default_factory=Reconnect)
     connect_timeout: float = 10.0
+    """Seconds to join a room, and to be given a track in it; 0.1 to 600."""
     close_timeout: float = 5.0
+    """Seconds to play out what was sent, and then to leave; 0.1 to 600."""
 
     def __post_init__(self) -> None:
         try:
@@ -166,7 +172,8 @@ class SessionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TransportConfig:
-    """The provider-neutral form: the same fields for every provider, the rest in ``extra``."""
+    """The provider-neutral form: the same fields for every provider, the rest in ``extra``. ``url``
+    and ``token`` are passed on if they are not empty."""
 
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False)

@@ -42,10 +42,12 @@ log = logging.getLogger("ringroom")
 
 
 class Pool(Sender):
-    """Runs a processor over a room; a context manager.
+    """Runs a processor over a room; a context manager, whose end closes the pool at once: what
+    waits is dropped, counted. `drain` before it finishes that.
 
     Options are those of the provider, of `SessionOptions` and of `PoolOptions`. All are checked
-    here, before any process starts.
+    here, before any process starts; what is wrong with them is `ConfigurationError`. The room is
+    joined as the context is entered; that raises as `ringroom.transport` does.
     """
 
     def __init__(
@@ -293,10 +295,11 @@ class Pool(Sender):
                 if ending is not None or self._failure is not None:
                     self._failure = self._failure or (ending.error if ending else None)
                     break
-                fds = [session.fileno(), *self._crew.fds]
+                with self._crew_lock:
+                    fds, patience = [session.fileno(), *self._crew.fds], self._crew.patience()
                 if self._inbox is not None:
                     fds.append(self._inbox.fileno())
-                limits = (self._crew.patience(), self._mending.patience())
+                limits = (patience, self._mending.patience())
                 waiter.wait(fds, min((s for s in limits if s is not None), default=None))
 
     def _tell_events(self) -> None:

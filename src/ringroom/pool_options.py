@@ -30,6 +30,7 @@ class PoolOptions:
     """How a pool runs its workers."""
 
     workers: int = 2
+    """Processes; 1 to 256."""
     route: Route = "participant"
     """Which tracks share a worker: all of one ``participant``, or each ``track`` on its own."""
     mode: Mode | None = None
@@ -49,8 +50,8 @@ class PoolOptions:
     standby: bool = True
     """Whether another I/O process is kept ready, for the death of the one that works; likewise."""
     stuck_after: float | None = None
-    """Seconds on one frame after which a worker is reported to ``on_error``, with its Python stack;
-    None: never."""
+    """Seconds on one frame, from 0.05, after which a worker is reported to ``on_error``, with its
+    Python stack; None: never."""
     restart_stuck: bool = False
     """Whether a worker that was reported so is killed and replaced."""
     on_event: Callable[[Event], None] | None = None

@@ -29,11 +29,15 @@ class Context(Protocol):
 
     @property
     def worker(self) -> int:
-        """The worker's place in the pool, from 0."""
+        """The worker's place in the pool, from 0 to ``workers`` - 1; -1 in `Processor.start`, for a
+        spare has none until it takes that of a worker that died."""
 
     def send(self, frame: Frame, *, mode: Mode | None = None) -> None:
         """Send a frame on the track it names. Does not wait: what a full track does not take is
-        kept and sent when it does (``speech``), or dropped, counted (``live``)."""
+        kept and sent when it does (``speech``), or dropped, counted (``live``). ``mode`` is that of
+        the track, chosen by its first frame; None is ``speech``, also where replies are ``live``.
+
+        Raises `FrameError`, and `ClosedError` in `Processor.start`, before there is a room."""
 
     def send_data(
         self,
@@ -47,10 +51,12 @@ class Context(Protocol):
 
     def flush(self, track: str | TrackInfo | None = None) -> float:
         """Throw away sound sent on the track and not yet played; the seconds thrown away. A
-        `TrackInfo` names the track that answers it, None all tracks of this worker."""
+        `TrackInfo` names the track that answers it, None all tracks of this worker. Waits for the
+        answer of the I/O process; raises `TimeoutError` after 5 s."""
 
     def played(self, track: str | TrackInfo | None = None) -> float:
-        """Seconds of the track's sound that were really played."""
+        """Seconds of the track's sound that were really played; None: of all tracks of this
+        worker together."""
 
 
 class Processor:

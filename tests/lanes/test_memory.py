@@ -192,6 +192,25 @@ def test_the_limit_on_descriptors_is_lifted() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.parametrize("soft", [memory.ENOUGH_DESCRIPTORS + 1, resource.RLIM_INFINITY])
+def test_a_higher_limit_on_descriptors_stays(soft: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lowered: list[object] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: lowered.append(limits))
+    memory.raise_descriptor_limit()
+    assert lowered == []
+
+
+def test_without_a_hard_limit_enough_descriptors_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    memory.raise_descriptor_limit()
+    assert asked == [(memory.ENOUGH_DESCRIPTORS, resource.RLIM_INFINITY)]
+
+
 def test_an_empty_file_is_no_segment() -> None:
     fd = os.memfd_create("empty")
     with pytest.raises(WireError, match="no bytes"):

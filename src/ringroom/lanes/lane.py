@@ -32,7 +32,7 @@ from typing import Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ringroom.errors import StartupError, WireError
+from ringroom.errors import FrameError, StartupError, WireError
 from ringroom.frames import AudioFrame, Item, TrackInfo, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.memory import ZERO_COPY, Segment, attach_counter, open_counter
@@ -101,6 +101,12 @@ class LaneWriter:
     @property
     def max_record(self) -> int:
         return self._ring.max_payload
+
+    def _too_large(self, nbytes: int) -> FrameError:
+        return FrameError(
+            f"{nbytes} bytes in one record, the lane takes {self.max_record}; send it in parts (a "
+            "message counts with its topic and its destinations)"
+        )
 
     @property
     def in_use(self) -> int:

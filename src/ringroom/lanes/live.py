@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, Event, Item, Participant, TrackInfo, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, Start
@@ -80,7 +79,7 @@ class LiveWriter(LaneWriter):
     def _may_write(self, nbytes: int) -> bool:
         """Whether no event waits for room. Gives up what is reserved and not committed."""
         if nbytes > self._ring.max_payload and self._mapping is not None:
-            raise FrameError(f"{nbytes} bytes in one record, the lane takes {self.max_record}")
+            raise self._too_large(nbytes)
         self._reserved = 0
         return not self._owed or self.settle()
 

@@ -38,6 +38,8 @@ REFUSED = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
 # A private mapping shows what others write to the file until a page of it is written here. POSIX
 # leaves that open; Linux does it. Elsewhere frames are copied out (see lane.py).
 ZERO_COPY = sys.platform == "linux"
+# More than 10,000 lanes; macOS takes no more for a process.
+ENOUGH_DESCRIPTORS = 65_536
 _CLOSED = "the counter is closed"
 _COUNT = struct.Struct("=Q")
 # The whole of a pipe in one read: 64 KiB on Linux and macOS alike.
@@ -270,13 +272,15 @@ def attach_counter(descriptors: tuple[int, ...]) -> Counter:
 
 
 def raise_descriptor_limit() -> None:
-    """Lift the soft limit on open files to the hard one: a lane costs a process four."""
+    """Lift the soft limit on open files, as far as the hard one: a lane costs a process four."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # macOS reports "unlimited" but takes no more than this for a process.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # Below 0: there is none.
+        wanted = ENOUGH_DESCRIPTORS if hard < 0 else min(hard, ENOUGH_DESCRIPTORS)
+        if 0 <= soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _memfd() -> int:

@@ -5,7 +5,7 @@ I11 what was sent is taken exactly once, in order, unless an end dies or flushes
 
 from __future__ import annotations
 
-from ringroom.errors import ClosedError, FrameError, WouldBlock
+from ringroom.errors import ClosedError, WouldBlock
 from ringroom.frames import Event, Item
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneReader, LaneWriter
@@ -22,7 +22,7 @@ class ReliableWriter(LaneWriter):
         head, body = records.encode(item, (self._sequence, received_ns))
         nbytes = len(head) + len(body)
         if nbytes > self.max_record:
-            raise FrameError(f"{nbytes} bytes in one record, the lane takes {self.max_record}")
+            raise self._too_large(nbytes)
         if not self._push(head, body):
             raise WouldBlock("the lane is full: its reader is behind")
         self._publish(nbytes, event=isinstance(item, Event))

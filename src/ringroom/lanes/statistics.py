@@ -200,12 +200,15 @@ class RowPool:
         self, table: StatisticsTable, first: int, count: int, *, taken: Collection[int] = ()
     ) -> None:
         """``taken``: those that still count for somebody before; they come by `release`."""
-        self._table = table
+        self._table, self._count = table, count
         self._free = [row for row in range(first + count - 1, first - 1, -1) if row not in taken]
 
     def acquire(self) -> Row:
         if not self._free:
-            raise StartupError("too many tracks at once: no statistics row is left")
+            raise StartupError(
+                f"too many tracks at once: there are {self._count} statistics rows here, and each "
+                "is taken; unpublish some, or use fewer workers (they share the rows)"
+            )
         row = self._table.row(self._free.pop())
         row.clear()
         return row

@@ -301,14 +301,12 @@ class Worker:
 
     def _finish(self) -> None:
         """Close the tracks in good order and play out, within the time that Stop gave."""
-        if self._stopping is None:
-            self._stopping = self.machine.now() + 5.0
         self._stop_receiving()
         for track in tuple(self._tracks.values()):
             self._close_track(track)
         self._call("stop", self._stop_processor, None, None)
         while self.replies is not None and self.replies.waits and self._may_wait():
-            self._wait(self._stopping - self.machine.now())
+            self._wait((self._stopping or 0.0) - self.machine.now())
             self._pump()
             with self.lock:
                 self._send_waiting()

@@ -168,12 +168,13 @@ class Provider(ABC):
 
     @abstractmethod
     async def publish(self, track: OutgoingTrack) -> Playout:
-        """Publish a track. Raises `RoomError` (``publish_refused``)."""
+        """Publish a track. Raises `RoomError` (``publish_refused``; ``disconnected`` once the room
+        is lost: it is tried again in the next)."""
 
     @abstractmethod
     async def send_data(self, frame: DataFrame) -> None:
-        """Send a message; return once the transport has it. Raises `RoomError`
-        (``data_refused``)."""
+        """Send a message; return once the transport has it. Raises `RoomError` (``data_refused``;
+        ``disconnected`` once the room is lost: those that follow wait for the next)."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -32,7 +32,9 @@ def register(name: str, spec: type[ProviderSpec]) -> None:
     if not isinstance(name, str) or not name:
         raise ConfigurationError("a provider's name is a text that is not empty")
     if not (isinstance(spec, type) and issubclass(spec, ProviderSpec)):
-        raise ConfigurationError(f"provider {name!r}: expected a subclass of ProviderSpec")
+        raise ConfigurationError(
+            f"provider {name!r} is {shown(spec)}, expected a subclass of ProviderSpec"
+        )
     if name in names():
         raise ConfigurationError(f"provider {name!r} is registered already; names are unique")
     _registered[name] = spec
