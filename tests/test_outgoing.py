@@ -21,7 +21,7 @@ from ringroom.link import Link, open_links
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.outgoing import Outgoing
 from ringroom.session import Session
-from ringroom.testing import sources
+from ringroom.testing import faults, sources
 
 LIVE = PublishOptions(mode="live")
 
@@ -304,3 +304,62 @@ def test_tracks_go_on_in_other_lanes(bench: Bench) -> None:
     finally:
         bench.outgoing.close()
         table.close()
+
+
+def test_a_picture_for_which_there_is_no_larger_lane_is_told_once(bench: Bench) -> None:
+    small, large = sources.picture(0, 64, 64), sources.picture(0, 640, 480)
+    bench.outgoing.lane_for(small, LIVE)
+    with faults.segments_refused(), pytest.raises(StartupError):
+        bench.outgoing.lane_for(large)
+    for picture in (small, large, small):  # the track begins anew, and grows
+        lane = bench.outgoing.lane_for(picture, LIVE)
+        assert bench.outgoing.push_nowait(lane, picture)
+    assert len([one for one in bench.received() if isinstance(one, m.PlayoutOpen)]) == 3
+
+
+@pytest.mark.parametrize("where", ["_drop", "_close_writer", "_ask"])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_track_whose_end_was_interrupted_can_be_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str, before: bool
+) -> None:
+    push(bench, sound(0.02))
+    lane = bench.outgoing.find("audio")
+    assert lane is not None
+    step = getattr(bench.outgoing, where)
+
+    def interrupted(*given: object) -> None:
+        if not before:
+            step(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.outgoing, where, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.outgoing.end(lane)
+    assert bench.outgoing.find("audio") is lane
+    request = bench.outgoing.end(lane)
+    told = bench.received()
+    assert m.PlayoutClose(lane=lane.number) in told
+    assert m.Drain(request=request, lane=lane.number, sequence=1) in told
+    bench.tell(m.Reply(request=request, value=0.0))
+    assert bench.outgoing.find("audio") is None
+    assert lane.writer is not None
+    assert lane.writer.freed_fileno() == -1, "its descriptors are closed"
+
+
+def test_closing_closes_what_is_ending(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(bench, sound(0.02))
+    lane = bench.outgoing.find("audio")
+    assert lane is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.outgoing, "_close_writer", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            bench.outgoing.end(lane)
+    bench.outgoing.close()
+    assert lane.writer is not None
+    assert lane.writer.freed_fileno() == -1
+    bench.received()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -38,19 +38,19 @@ def test_a_processor_that_overrides_nothing() -> None:
     assert not bare.wants_events
 
 
-def test_replies_as_a_list() -> None:
+def test_replies_one_by_one() -> None:
     frame, message = sound(0.02), DataFrame(b"x")
-    assert as_frames(None) == []
-    assert as_frames(frame) == [frame]
-    assert as_frames((frame, message)) == [frame, message]
-    assert as_frames(one for one in [message]) == [message]
+    assert list(as_frames(None)) == []
+    assert list(as_frames(frame)) == [frame]
+    assert list(as_frames((frame, message))) == [frame, message]
+    assert list(as_frames(one for one in [message])) == [message]
     for wrong in (3, b"x", "x", {"a": frame}, memoryview(b"x"), np.zeros(3), np.zeros(())):
         name = type(wrong).__name__
         with pytest.raises(TypeError, match=f"a processor returned {name}; expected a frame"):
-            as_frames(wrong)  # type: ignore[arg-type]
+            list(as_frames(wrong))  # type: ignore[arg-type]
     for wrong in ([frame, None], [[frame]]):
         with pytest.raises(TypeError, match="among its frames"):
-            as_frames(wrong)  # type: ignore[list-item]
+            list(as_frames(wrong))  # type: ignore[list-item]
 
 
 def test_what_a_generator_of_replies_raises_is_its_own() -> None:
@@ -58,8 +58,10 @@ def test_what_a_generator_of_replies_raises_is_its_own() -> None:
         yield sound(0.02)
         len(5)  # type: ignore[arg-type]
 
+    made = as_frames(failing())
+    assert isinstance(next(made), AudioFrame)
     with pytest.raises(TypeError, match="has no len"):
-        as_frames(failing())
+        next(made)
 
 
 def test_a_reply_without_a_track_answers_and_stays_the_processors() -> None:
@@ -102,13 +104,13 @@ def test_a_chain_passes_on_and_remembers_the_track() -> None:
     chained.start(None)  # type: ignore[arg-type]
     chained.open(TRACK)
     frame = sound(0.02, track=TRACK)
-    replies = as_frames(chained.process(frame))
+    replies = list(as_frames(chained.process(frame)))
     assert [type(reply).__name__ for reply in replies] == ["AudioFrame", "AudioFrame", "DataFrame"]
-    last = as_frames(chained.close(TRACK))
+    last = list(as_frames(chained.close(TRACK)))
     assert [reply.track for reply in last] == [TRACK]  # type: ignore[union-attr]
     assert second.seen == [TRACK, TRACK, None, TRACK]
     assert chained.wants_events
-    assert len(as_frames(chained.event(Event(kind=EventKind.CONNECTED)))) == 1
+    assert len(list(as_frames(chained.event(Event(kind=EventKind.CONNECTED))))) == 1
     chained.stop()
 
 
@@ -163,6 +165,22 @@ def test_who_raises_in_a_chain_keeps_nothing_from_the_others() -> None:
     with pytest.raises(KeyError, match="stop"):
         chained.stop()
     assert keeps.told == ["event", "stop"]
+
+
+def test_who_raises_in_a_chain_takes_no_replies_of_the_others_along() -> None:
+    class Late(Processor):
+        def process(self, frame: Any) -> Any:
+            return frame
+
+        def close(self, track: TrackInfo) -> Any:
+            return sound(0.02)
+
+    outer = chain(chain(Defective, Late), Late)
+    outer.start(None)  # type: ignore[arg-type]
+    replies = as_frames(outer.close(TRACK))
+    assert [frame.track for frame in (next(replies), next(replies))] == [TRACK, TRACK]  # type: ignore[union-attr]
+    with pytest.raises(KeyError, match="close"):
+        next(replies)
 
 
 def test_a_chain_is_pickled_with_what_it_says() -> None:

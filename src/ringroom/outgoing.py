@@ -294,20 +294,21 @@ class Outgoing:
 
     def end(self, lane: OutgoingLane) -> int:
         """Unpublish the track once what was sent is played; the number of a request whose answer
-        tells that it is over."""
-        if lane.ending:
-            return self.drain(lane)
+        tells that it is over. Called again, it does what an interrupt has left undone: from its
+        first line on the track can be found."""
+        lane.ending = request = self._session.request()
+        if lane not in self._ended:
+            self._ended.append(lane)
         self._drop(lane)
         if not self.is_away:
             self._session.send(m.PlayoutClose(lane=lane.number))
         self._close_writer(lane)
-        lane.ending = self.drain(lane)
-        self._ended.append(lane)
-        return lane.ending
+        self._ask(m.Drain(request=request, lane=lane.number, sequence=lane.sequence))
+        return request
 
     def close(self) -> None:
         """Idempotent."""
-        for lane in self.lanes:
+        for lane in (*self._lanes.values(), *self._ended):
             self._close_writer(lane)
         self._lanes.clear()
         self._ended.clear()
@@ -342,7 +343,11 @@ class Outgoing:
         needed = i420_size(frame.width, frame.height) + 64
         if needed > max_payload(lane.capacity):
             self._retire_writer(lane)
-            self._open(lane, frame)
+            try:
+                self._open(lane, frame)
+            except BaseException:  # the next frame begins it anew
+                self._drop(lane)
+                raise
 
     def _open(self, lane: OutgoingLane, frame: Frame) -> None:
         self._session.check_open()

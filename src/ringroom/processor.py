@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias, get_args
 
@@ -18,7 +18,7 @@ from ringroom.options import Mode, as_kinds, check_choice, check_function
 __all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
 
 Replies: TypeAlias = Frame | Iterable[Frame] | None
-"""A frame, several, or none."""
+"""A frame, several, or none. Those of a generator are sent as it makes them."""
 
 
 class Context(Protocol):
@@ -119,56 +119,52 @@ class _Chain(Processor):
             processor.start(context)
 
     def open(self, track: TrackInfo) -> None:
-        self._each(lambda processor, _: processor.open(track))
+        self._each(lambda processor: processor.open(track))
 
     def process(self, frame: Frame) -> Replies:
         return self._through([frame], 0)
 
     def event(self, event: Event) -> Replies:
-        replies: list[Frame] = []
-
-        def tell(processor: Processor, index: int) -> None:
-            replies.extend(self._through(as_frames(processor.event(event)), index + 1))
-
-        self._each(tell)
-        return replies
+        return self._each(lambda processor: processor.event(event))
 
     def close(self, track: TrackInfo) -> Replies:
         """What one returns at the end still passes through those behind it."""
-        replies: list[Frame] = []
-
-        def end(processor: Processor, index: int) -> None:
-            last = [of_track(frame, track) for frame in as_frames(processor.close(track))]
-            replies.extend(self._through(last, index + 1))
-
-        self._each(end)
-        return replies
+        return self._each(
+            lambda processor: (
+                of_track(frame, track) for frame in as_frames(processor.close(track))
+            )
+        )
 
     def stop(self) -> None:
-        self._each(lambda processor, _: processor.stop())
+        self._each(lambda processor: processor.stop())
 
-    def _each(self, call: Callable[[Processor, int], None]) -> None:
+    def _each(self, call: Callable[[Processor], Replies]) -> Replies:
         """All of them, also when one raises: each may hold something for the track. The first error
-        is raised in the end, with the others as its notes."""
+        is raised in the end, with the others as its notes, behind what there is to send."""
+        replies: list[Frame] = []
         errors: list[Exception] = []
         for index, processor in enumerate(self._processors):
             try:
-                call(processor, index)
+                for frame in as_frames(call(processor)):
+                    replies += self._through([frame], index + 1)
             except Exception as error:  # noqa: BLE001 (raised below)
                 errors.append(error)
+        if not errors:
+            return replies
         for other in errors[1:]:
             text = "".join(traceback.format_exception_only(other)).strip()
             errors[0].add_note(f"another of the chain raised too: {text}")
-        if errors:
+        if not replies:
             raise errors[0]
+        return _raised_behind(replies, errors[0])
 
     def _through(self, frames: list[Frame], start: int) -> list[Frame]:
         for processor in self._processors[start:]:
             following: list[Frame] = []
             for frame in frames:
-                for reply in as_frames(processor.process(frame)):
-                    source = None if isinstance(frame, DataFrame) else frame.track
-                    following.append(of_track(reply, source))
+                source = None if isinstance(frame, DataFrame) else frame.track
+                replies = as_frames(processor.process(frame))
+                following += (of_track(reply, source) for reply in replies)
             frames = following
         return frames
 
@@ -256,23 +252,29 @@ def _made(processor: ProcessorLike) -> Processor:
     )
 
 
-def as_frames(replies: Replies) -> list[Frame]:
-    """What a processor returned, as a list. Raises `TypeError` for what is no frame."""
+def _raised_behind(replies: list[Frame], error: Exception) -> Iterator[Frame]:
+    yield from replies
+    raise error
+
+
+def as_frames(replies: Replies) -> Iterator[Frame]:
+    """What a processor returned, one by one, those of a generator as it makes them. Raises
+    `TypeError` for what is no frame."""
     if replies is None:
-        return []
+        return
     if isinstance(replies, Frame):
-        return [replies]
+        yield replies
+        return
     rubbish = isinstance(replies, str | bytes | bytearray | memoryview | Mapping | np.ndarray)
     if rubbish or not isinstance(replies, Iterable):
         raise TypeError(
             f"a processor returned {type(replies).__name__}; expected a frame (sound is wrapped: "
             "ringroom.AudioFrame(samples, sample_rate)), several, or None"
         )
-    frames = list(replies)
-    for frame in frames:
+    for frame in replies:
         if not isinstance(frame, Frame):
             raise TypeError(f"a processor returned {type(frame).__name__} among its frames")
-    return frames
+        yield frame
 
 
 def of_track(frame: Frame, track: TrackInfo | str | None) -> Frame:

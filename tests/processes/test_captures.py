@@ -45,6 +45,7 @@ class Bench:
         self.retired: list[int] = []
         self.released: list[int] = []
         self.told: list[m.Message] = []
+        self.refuses = False
         self.readers: dict[int, Any] = {}
         log = logging.getLogger("ringroom.io")
         self.now = 1_000
@@ -66,6 +67,8 @@ class Bench:
         self.retired.append(row)
 
     def tell(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
+        if self.refuses:
+            raise StartupError("no descriptors left")
         self.told.append(message)
         if isinstance(message, m.LaneOpened):
             handles = LaneDescriptors.from_flat(tuple(os.dup(fd) for fd in descriptors))
@@ -310,6 +313,27 @@ def test_a_lane_that_cannot_be_made_gives_its_row_back() -> None:
             assert len(bench.released) == 1
             assert not bench.listed
             assert not bench.retired
+
+    run(test())
+
+
+@pytest.mark.parametrize("which", ["live", "patient", "events"])
+def test_a_lane_that_the_reader_cannot_be_told_of_is_no_more(which: str) -> None:
+    async def test() -> None:
+        async with opened() as bench:
+            bench.refuses = True
+            if which == "events":
+                bench.captures.post(Kind.EVENT, Event(kind=EventKind.TRACK_MUTED))  # it is logged
+            else:
+                captures = bench.captures
+                open_lane = captures.open_live if which == "live" else captures.open_patient
+                with pytest.raises(StartupError):
+                    open_lane(4096, MIC, ANN, 0)
+            assert bench.retired
+            assert [one.row for one in bench.listed] == bench.retired
+            bench.refuses = False
+            bench.captures.hand_over()
+            assert not bench.told, "there is nothing to hand over"
 
     run(test())
 

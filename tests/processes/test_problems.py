@@ -68,7 +68,7 @@ def test_a_reply_that_cannot_be_sent_is_told(bench: Bench) -> None:
     bench.processor.answer = lambda _: None
     bench.work()
     told = [one.summary for one in bench.told() if isinstance(one, m.Problem)]
-    assert told == ["BusyError: somebody else sends it"]
+    assert told == ["BusyError: somebody else sends it (30 frames that waited for 'x' go with it)"]
     assert frames_of(bench) == [1, 2], "its source is held no longer"
 
 

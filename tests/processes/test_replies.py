@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Iterator
 
 import pytest
 from io_kit import RATE
@@ -10,6 +11,8 @@ from worker_kit import Bench, frames_of, send, sound
 
 from app_kit import Call
 from ringroom import messages as m
+from ringroom.checks import MAX_DATA_BYTES
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.lanes.statistics import Count
 from ringroom.processes.context import WorkerContext
 
@@ -159,3 +162,63 @@ def test_a_live_reply_that_is_cut_is_told_once_with_the_cure(bench: Bench) -> No
     problems = [one for one in bench.told() if isinstance(one, m.Problem)]
     assert [one.count for one in problems] == [1, 2]
     assert "mode='speech'" in problems[0].summary
+
+
+def test_a_reply_that_cannot_be_sent_keeps_no_other_from_it(bench: Bench) -> None:
+    """Of what a processor returned, and of what waits."""
+    bench.processor.answer = lambda _: [wrong(), sound(1, 5.0, "x"), wrong(), sound(1, 5.0, "x")]
+    send(bench.open("A"), 1)
+    bench.work()
+    samples = 0
+    for _ in range(60):
+        samples += bench.take("x")
+        bench.work()
+    assert samples == 10 * RATE
+    told = [one for one in bench.told() if isinstance(one, m.Problem)]
+    assert [one.count for one in told] == [1, 2]
+    assert all("samples" in one.summary for one in told)
+
+
+def wrong() -> AudioFrame:
+    frame = sound(1, 0.02, "x")
+    frame.samples = "none"  # type: ignore[assignment]
+    return frame
+
+
+def test_a_message_that_never_fits_keeps_none_behind_it_from_being_sent(bench: Bench) -> None:
+    ring = MAX_DATA_BYTES // 1_000
+    everyone = tuple(f"{number:0900}" for number in range(300))
+    bench.processor.answer = lambda _: [
+        *(DataFrame(bytes(60_000)) for _ in range(ring)),
+        DataFrame(b"to too many", to=everyone),
+        DataFrame(b"last"),
+    ]
+    send(bench.open("A"), 1)
+    bench.work()
+    payloads: list[bytes] = []
+    for _ in range(60):
+        bench.listen()
+        while (frame := bench.replies[""].receive_nowait()) is not None:
+            assert isinstance(frame, DataFrame)
+            payloads.append(frame.payload)
+            bench.replies[""].row.add(Count.DONE)
+        bench.work()
+    assert len(payloads) == ring + 1
+    assert payloads[-1] == b"last"
+    (told,) = [one for one in bench.told() if isinstance(one, m.Problem)]
+    assert "send it in parts" in told.summary
+
+
+def test_what_a_generator_makes_is_sent_as_it_comes(bench: Bench) -> None:
+    def speaks() -> Iterator[AudioFrame]:
+        yield sound(1, 0.02, "x")
+        assert bench.take("x") == RATE // 50, "it has gone out already"
+        raise KeyError("the rest")
+
+    bench.processor.answer = lambda _: speaks()
+    writer = bench.open("A")
+    send(writer, 1)
+    bench.work()
+    (told,) = [one for one in bench.told() if isinstance(one, m.Problem)]
+    assert told.summary == "KeyError: 'the rest'"
+    assert writer.row.snapshot().problems == 1

@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 import pytest
-from io_kit import ANN, MIC, Outside, run, sound, turns, until
+from io_kit import ANN, MIC, Outside, Source, run, sound, turns, until
 from rooms_kit import ROWS, hear, texts, there, track
 
 from ringroom import messages as m
@@ -108,6 +108,88 @@ def test_a_provider_that_goes_on_connecting_is_closed_all_the_same() -> None:
             await turns()
             assert outside.closes == 0, "it has half of the time for letting go"
             ahead = 21.0
+            await until(t.session.done.is_set)
+            assert outside.closes == 1
+
+    run(main())
+
+
+class Stuck(Source):
+    """It does not close while it is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = True
+
+    async def close(self) -> None:
+        while self.held:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        await super().close()
+
+
+@pytest.mark.parametrize("whose", ["application", "worker", "worker that left"])
+def test_a_source_that_does_not_close_keeps_nobody_in_the_room(whose: str) -> None:
+    async def main() -> None:
+        source = Stuck()
+        outside = Outside(source)
+        loop, ahead = asyncio.get_running_loop(), 0.0
+        now = loop.time
+        loop.time = lambda: now() + ahead  # type: ignore[method-assign]
+        async with there(outside, close_timeout=40.0) as t:
+            t.connect(readers=1)
+            worker = t.attach(0)
+            await t.joined()
+            hear(t.sink.open_track(MIC, ANN), 1)
+            sender = t if whose == "application" else worker
+            sender.open(5, row=ROWS + 5).send_nowait(sound(1), 5)
+            await until(lambda: source.values)
+            try:
+                if whose == "worker that left":
+                    worker.link.send(m.Leave())
+                    worker.link.close()
+                    await until(lambda: t.session._detaching)
+                t.link.send(m.Leave())
+                await until(lambda: t.session._closing)
+                await turns()
+                assert (outside.closes, t.session.done.is_set()) == (0, False)
+                ahead = 31.0
+                await until(t.session.done.is_set)
+                assert outside.closes == 1, "the provider is closed all the same"
+                listed = {one.row for one in t.of(m.LaneListed)}
+                assert {one.row for one in t.of(m.LaneRetired)} == listed
+                assert all(t.table.row(row).snapshot().in_flight == 0 for row in listed)
+            finally:
+                source.held = False
+            await until(lambda: source.closes)
+            await turns()
+
+    run(main())
+
+
+def test_a_provider_that_leaves_slowly_has_all_the_time_that_is_left() -> None:
+    async def main() -> None:
+        outside = Outside()
+        leaving, left = asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> None:
+            leaving.set()
+            await left.wait()
+            outside.closes += 1
+
+        outside.close = slowly  # type: ignore[method-assign]
+        loop, ahead = asyncio.get_running_loop(), 0.0
+        now = loop.time
+        loop.time = lambda: now() + ahead  # type: ignore[method-assign]
+        async with there(outside, close_timeout=40.0) as t:
+            t.connect()
+            await t.joined()
+            t.link.send(m.Leave())
+            await until(leaving.is_set)
+            ahead = 35.0
+            await turns()
+            assert not t.session.done.is_set()
+            left.set()
             await until(t.session.done.is_set)
             assert outside.closes == 1
 

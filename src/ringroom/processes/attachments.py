@@ -338,6 +338,8 @@ class Attachment:
             self._forget(playing)
 
     def _forget(self, playing: _Playing) -> None:
+        if playing not in self._playing:
+            return  # it did not end in time
         self._playing.remove(playing)
         for tell in playing.waiting:
             tell()
@@ -364,12 +366,18 @@ class Attachment:
         tasks = [playing.task for playing in self._playing if playing.task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # A task that is cancelled before it begins has closed nothing.
-        for playing in tuple(self._playing):
-            playing.playout.close()
-            self._forget(playing)
-        self.captures.close()
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            # A task that is cancelled before it begins has closed nothing, nor has one whose
+            # provider does not close its source in time.
+            for task in tasks:
+                task.cancel()
+            for playing in tuple(self._playing):
+                playing.playout.close()
+                self._forget(playing)
+            self.captures.close()
 
 
 def _publish_options(message: m.PlayoutOpen) -> PublishOptions:

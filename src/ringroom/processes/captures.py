@@ -162,7 +162,11 @@ class Captures:
 
     def _announce(self, number: int, lane: _Lane) -> None:
         self._lanes[number] = lane
-        self._tell(lane.opened, lane.writer.descriptors().flat())
+        try:
+            self._tell(lane.opened, lane.writer.descriptors().flat())
+        except BaseException:  # no descriptors are left for it: nobody will say that it is done
+            self.bury(number)
+            raise
 
     def _list(self, row: Row, track: str, kind: Kind, participant: str) -> None:
         self._rows.list_lane(

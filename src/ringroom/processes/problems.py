@@ -29,13 +29,13 @@ class Problems:
         """Kinds that are kept count of."""
         return len(self._counts)
 
-    def raised(self, where: str, error: Exception) -> None:
+    def raised(self, where: str, error: Exception, more: str = "") -> None:
         """User code did, in that call. Said while the error is being handled."""
         try:
             summary = f"{type(error).__name__}: {error}"
         except Exception:  # noqa: BLE001 (words that the user's exception does not find)
             summary = type(error).__name__
-        self._tell(where, summary, traceback.format_exc, f"{where} {_kind(error)}")
+        self._tell(where, summary + more, traceback.format_exc, f"{where} {_kind(error)}")
 
     def cut(self, track: str) -> None:
         """A live track has dropped what did not fit: said once, with the cure."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from ringroom.errors import WouldBlock
+from ringroom.errors import FrameError, WouldBlock
 from ringroom.frames import Frame
 from ringroom.inbox import InboundLane, Inbox
 from ringroom.options import PublishOptions
@@ -82,13 +82,20 @@ class ReplyTracks:
         for lane, waiting in tuple(self._waiting.items()):
             try:
                 while waiting.frames:
-                    self.outgoing.push_nowait(lane, waiting.frames[0])
-                    waiting.frames.popleft()
+                    self._push_first(lane, waiting.frames)
             except WouldBlock:
                 continue
             except Exception as error:  # noqa: BLE001 (told to the pool)
-                self._problems.raised("reply", error)
+                lost = f" ({len(waiting.frames)} frames that waited for {lane.name!r} go with it)"
+                self._problems.raised("reply", error, lost)
             self._release(lane)
+
+    def _push_first(self, lane: OutgoingLane, frames: deque[Frame]) -> None:
+        try:
+            self.outgoing.push_nowait(lane, frames[0])
+        except FrameError as error:  # those behind it may fit
+            self._problems.raised("reply", error)
+        frames.popleft()
 
     def forget(self, lane: OutgoingLane) -> float:
         """Drop what waits for a track (a flush); the seconds of sound dropped."""

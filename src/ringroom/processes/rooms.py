@@ -364,36 +364,42 @@ class RoomSession:
             self._closer = asyncio.get_running_loop().create_task(self._close())
 
     async def _close(self) -> None:
+        connecting = self._tasks - self._detaching
+        begun, limit = asyncio.get_running_loop().time(), self.options.close_timeout
         try:
-            async with asyncio.timeout(self.options.close_timeout):
-                await self._close_orderly()
-        except TimeoutError:
-            log.warning("closing took longer than %s s", self.options.close_timeout)
-        except Exception:
-            log.exception("the provider failed to close")
+            for task in connecting:
+                task.cancel()
+            # A provider is not closed while it still connects; one that does not let itself be
+            # cancelled is closed all the same.
+            await self._end_by(begun + limit / 2, connecting)
+            await self._end_by(begun + limit * 3 / 4, self._close_attachments())
+            for track in tuple(self._tracks):
+                track.close()
+            # Whatever became of all that: the room would go on without us.
+            await self._end_by(begun + limit, {self._spawn(self._membership.close())})
         finally:
             self._wire.close()
             if self._table is not None:
                 self._table.close()
             self.done.set()
 
-    async def _close_orderly(self) -> None:
-        connecting = self._tasks - self._detaching
-        for task in connecting:
-            task.cancel()
-        if connecting:
-            # A provider is not closed while it still connects; one that does not let itself be
-            # cancelled is closed all the same.
-            await asyncio.wait(connecting, timeout=self.options.close_timeout / 2)
-        # A worker that has just gone: its lanes are being buried, and what is lost is counted.
-        await asyncio.gather(*self._detaching)
-        for attachment in tuple(self._attachments.values()):
-            if attachment is not self._application:
-                await attachment.close()
-        await self._application.close_lanes()
-        for track in tuple(self._tracks):
-            track.close()
-        await self._membership.close()
+    def _close_attachments(self) -> set[asyncio.Task[None]]:
+        """Also of workers that have just gone: their lanes are being buried, and what is lost is
+        counted. The application's link stays, over which all that is told."""
+        workers = [one for one in self._attachments.values() if one is not self._application]
+        closing = {self._spawn(worker.close()) for worker in workers}
+        return closing | self._detaching | {self._spawn(self._application.close_lanes())}
+
+    async def _end_by(self, when: float, tasks: set[asyncio.Task[None]]) -> None:
+        if not tasks:
+            return
+        left = when - asyncio.get_running_loop().time()
+        _, late = await asyncio.wait(tasks, timeout=max(left, 0.0))
+        if late:
+            log.warning("closing takes longer than %s s", self.options.close_timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.sleep(0)  # what they do about that is done
 
 
 def _unpickle(blob: bytes) -> tuple[ProviderSpec, SessionOptions]:

@@ -242,16 +242,21 @@ class Worker:
         source: TrackInfo | str | None,
         lane: InboundLane | None,
     ) -> bool:
-        """Call user code and send what it returns; False, and counted, when it raised."""
+        """Call user code and send what it returns, as it comes; False, and told, when it raised, or
+        one of the frames was not sent."""
+        good = True
         try:
-            frames = as_frames(function())
+            for frame in as_frames(function()):
+                good = self._answer(of_track(frame, source), lane) and good
         except Exception as error:  # noqa: BLE001 (told to the pool)
             self.problems.raised(where, error)
             return False
+        return good
+
+    def _answer(self, frame: Frame, lane: InboundLane | None) -> bool:
         try:
-            for frame in frames:
-                self.reply(of_track(frame, source), self._processor.mode, lane)
-        except Exception as error:  # noqa: BLE001 (told to the pool)
+            self.reply(frame, self._processor.mode, lane)
+        except Exception as error:  # noqa: BLE001 (told to the pool; the other replies are sent)
             self.problems.raised("reply", error)
             return False
         return True
