@@ -75,9 +75,10 @@ def test_each_request_gets_a_hand_over_of_its_own() -> None:
     [
         (RoomError("no token for you", reason="unauthorized"), "no token for you"),
         (ValueError("key=sesame"), "minted: the hand-over raised ValueError"),
+        (SystemExit("key=sesame"), "minted: the hand-over raised SystemExit"),
     ],
 )
-def test_what_it_raises_is_the_answer_and_no_secret_of_it(raised: Exception, text: str) -> None:
+def test_what_it_raises_is_the_answer_and_no_secret_of_it(raised: BaseException, text: str) -> None:
     def mint() -> str:
         raise raised
 
@@ -156,3 +157,40 @@ def test_the_first_hand_over_has_a_deadline() -> None:
     assert late.value.reason == "timeout"
     go_on.set()
     until(lambda: not any(t.name == "ringroom-handover" for t in threading.enumerate()))
+
+
+def test_what_is_too_much_for_a_message_is_told() -> None:
+    with renewing(lambda: "x" * m.MAX_MESSAGE_BYTES) as (far, _):
+        far.send(m.Renew(request=3))
+        refused, fds = answer(far)
+        assert (refused.request, fds) == (3, ())
+        assert "bytes" in refused.error["text"]
+
+
+def test_who_is_interrupted_leaves_no_descriptor_of_a_hand_over() -> None:
+    """Neither of one that was there already, nor of one that comes later."""
+
+    class Interrupted:
+        def __init__(self, work: Callable[[], None], *, first: bool) -> None:
+            self.work, self.first = work, first
+
+        def join(self, seconds: float) -> None:
+            if self.first:
+                self.work()
+            raise KeyboardInterrupt
+
+    class Machine:
+        def __init__(self, *, first: bool) -> None:
+            self.first = first
+
+        def start_thread(self, name: str, work: Callable[[], None]) -> Any:
+            self.started = Interrupted(work, first=self.first)
+            return self.started
+
+    for first in (True, False):
+        before, machine = descriptors(), Machine(first=first)
+        with pytest.raises(KeyboardInterrupt):
+            hand_over(machine, Minted(mint=lambda: "t"), 5.0)  # type: ignore[arg-type]
+        if not first:
+            machine.started.work()
+        assert descriptors() == before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -108,6 +110,40 @@ def test_a_full_disk_stops_the_recording_and_nothing_else(caplog: pytest.LogCapt
     assert recorder.missed
     assert "No space left" in recorder.problem
     assert len(warnings_in(caplog)) == 1
+
+
+class Disk(io.RawIOBase):
+    """It takes so many bytes."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.taken = room, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.taken  # where it stands is all that is asked
+
+    def write(self, data: Any) -> int:
+        if self.taken + len(data) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.taken += len(data)
+        return len(data)
+
+
+def test_a_disk_that_is_full_at_the_very_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes the file whole is written as it is closed."""
+    disk = Disk(1 << 20)
+    monkeypatch.setattr(Path, "open", lambda *_: io.BufferedWriter(disk))
+    for full in (False, True):
+        with Recorder("call.mcap") as recorder:
+            recorder.add(audio(1))
+        assert (recorder.recorded, recorder.missed) == (1, 0)
+        assert ("No space left" in recorder.problem) == full
+        disk = Disk(disk.taken - 1)
 
 
 def test_what_is_no_frame_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from ringroom.accounts import LaneStatistics
 from ringroom.errors import ConfigurationError
 from ringroom.handover import Handed, Renewals, hand_over
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
-from ringroom.link import Link
+from ringroom.link import Link, close_descriptors
 from ringroom.options import TransportConfig
 from ringroom.outgoing import Outgoing
 from ringroom.processes.children import IOProcess, Where, choose_host
@@ -89,8 +88,7 @@ class Prepared:
 
     def close(self) -> None:
         """Close the descriptors, which are duplicated when they are sent."""
-        for fd in self.descriptors:
-            os.close(fd)
+        close_descriptors(self.descriptors)
 
 
 class Connection:
@@ -133,8 +131,7 @@ class Connection:
             self.close_host()
             raise
         finally:
-            for fd in handed[1]:
-                os.close(fd)
+            close_descriptors(handed[1])
 
     def _open(self, readers: Sequence[Link], handed: Handed) -> None:
         spec, descriptors = handed
@@ -194,8 +191,7 @@ class Connection:
             blob = pickle_by_value("the provider's options", (spec, self.options))
             return Prepared(self.host.open_session(), blob, descriptors)
         except BaseException:
-            for fd in descriptors:
-                os.close(fd)
+            close_descriptors(descriptors)
             raise
 
     def reopen(self, prepared: Prepared, readers: Sequence[Link]) -> None:

@@ -12,12 +12,11 @@ session's end, or when `Renewals.close` shuts it down.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError, RingroomError, RoomError, WireError
-from ringroom.link import Link, open_links
+from ringroom.link import Link, close_descriptors, open_links
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import Machine
 from ringroom.processes.spawning import pickle_by_value
@@ -51,11 +50,17 @@ def hand_over(machine: Machine, spec: ProviderSpec, seconds: float) -> Handed:
         with lock:
             results.append(handed)
             if late:
-                for fd in handed[1]:
-                    os.close(fd)
+                close_descriptors(handed[1])
 
     thread = machine.start_thread("ringroom-handover", call)
-    thread.join(seconds)
+    try:
+        thread.join(seconds)
+    except BaseException:  # interrupted: nobody takes what it brings
+        with lock:
+            late = True
+            for handed in results:
+                close_descriptors(handed[1])
+        raise
     with lock:
         late = not results and not errors
     if late:
@@ -115,7 +120,7 @@ class _Answering:
 
     def run(self) -> None:
         try:
-            with contextlib.suppress(ClosedError, WireError):
+            with contextlib.suppress(ClosedError):
                 while True:
                     self._link.flush()
                     patience = FLUSH_SECONDS if self._link.backlog else None
@@ -127,8 +132,7 @@ class _Answering:
                 self._link.close()
 
     def _take(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
-        for fd in descriptors:
-            os.close(fd)
+        close_descriptors(descriptors)
         if isinstance(message, m.Renew):
             self._answer(message.request)
 
@@ -139,15 +143,19 @@ class _Answering:
             spec, descriptors = self._spec.handover()
             blob = pickle_by_value("the provider's options", (spec, self._options))
             answer = m.Renewed(request=request, blob=blob)
-        except Exception as error:  # noqa: BLE001 (the I/O role is told, and tries again)
-            answer = m.NotRenewed(request=request, error=m.error_to_json(self._ours(error)))
+        except BaseException as error:  # noqa: BLE001 (it may even exit; the I/O role is told)
+            answer = self._refusal(request, error)
         try:
             self._link.send(answer, descriptors)
+        except WireError as error:  # more than a message takes
+            self._link.send(self._refusal(request, error))
         finally:
-            for fd in descriptors:
-                os.close(fd)
+            close_descriptors(descriptors)
 
-    def _ours(self, error: Exception) -> RingroomError:
+    def _refusal(self, request: int, error: BaseException) -> m.NotRenewed:
+        return m.NotRenewed(request=request, error=m.error_to_json(self._ours(error)))
+
+    def _ours(self, error: BaseException) -> RingroomError:
         if isinstance(error, RingroomError):
             return error
         # Not its text: a minter's message may quote the secret that it signs with.

@@ -18,6 +18,7 @@ import socket
 import struct
 import warnings
 from collections import deque
+from collections.abc import Iterable
 
 from ringroom import messages
 from ringroom.errors import ClosedError, StartupError, WireError
@@ -98,8 +99,7 @@ class Link:
             sent = self._push(data, descriptors)
             if not sent:
                 return False
-            for fd in descriptors:
-                os.close(fd)
+            close_descriptors(descriptors)
             if sent < len(data):
                 self._outbox[0] = (data[sent:], ())
             else:
@@ -195,11 +195,9 @@ class Link:
         if sock is None:
             return
         sock.close()
-        for fd in self._descriptors:
-            os.close(fd)
+        close_descriptors(self._descriptors)
         for _, descriptors in self._outbox:
-            for fd in descriptors:
-                os.close(fd)
+            close_descriptors(descriptors)
         self._received.clear()
         self._descriptors.clear()
         self._outbox.clear()
@@ -210,14 +208,19 @@ class Link:
             warnings.warn("link never closed", ResourceWarning, 2)
 
 
+def close_descriptors(descriptors: Iterable[int]) -> None:
+    """Of those that came with a message, or go with one."""
+    for fd in descriptors:
+        os.close(fd)
+
+
 def _duplicates(descriptors: tuple[int, ...]) -> tuple[int, ...]:
     made: list[int] = []
     try:
         for fd in descriptors:
             made.append(os.dup(fd))
     except OSError as error:
-        for fd in made:
-            os.close(fd)
+        close_descriptors(made)
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise StartupError("no descriptors left (raise `ulimit -n`)") from error
         raise

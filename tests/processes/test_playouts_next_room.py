@@ -240,3 +240,54 @@ def test_who_waits_for_sound_that_will_not_play_is_told_as_the_room_is_lost() ->
             await until(lambda: b.answers == [(4, 0.0)])
 
     run(main())
+
+
+def test_a_source_that_fails_to_close_hides_no_cancellation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(Source):
+        def __init__(self, error: Exception) -> None:
+            super().__init__(free=False)
+            self.error = error
+
+        async def close(self) -> None:
+            raise self.error
+
+    async def main(error: Exception) -> None:
+        async with bench(free=False) as b:
+            b.source = b.outside.source = Broken(error)
+            send(b.open(), 1)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.task.cancel()
+            await asyncio.wait([b.task])
+            assert b.task.cancelled()
+
+    run(main(RoomError("it is gone", reason="disconnected")))
+    assert not caplog.messages
+    run(main(ValueError("nobody thought of that")))
+    assert caplog.messages == ["track 'reply': not closed: ValueError: nobody thought of that"]
+
+
+def test_what_waits_in_the_lane_as_the_room_is_lost_is_not_taken_from_it() -> None:
+    """Also where the source takes frame after frame at once, as it is empty now."""
+
+    class Cleared(Source):
+        def clear(self) -> float:
+            self.free = True
+            return super().clear()
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            b.source = b.outside.source = Cleared(free=False)
+            send(b.open(), 1, 2, 3)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.playout.interrupt()
+            assert await b.task is False
+            assert b.source.offered == 1
+            b.source = b.outside.source = Source()
+            b.start()
+            await until(lambda: b.source.values == [2, 3])
+
+    run(main())

@@ -107,8 +107,23 @@ def test_an_entry_point_that_does_not_load(value: str, installed: list[EntryPoin
 
 def test_an_entry_point_that_is_no_spec(installed: list[EntryPoint]) -> None:
     installed.append(point("odd", "json:JSONDecoder"))
-    with pytest.raises(ConfigurationError, match="no ProviderSpec class"):
+    with pytest.raises(ConfigurationError, match=r"'odd' \(json:JSONDecoder\) is .* a subclass of"):
         registry.find("odd")
+
+
+class Bare(ProviderSpec):
+    name = "bare"
+
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        raise NotImplementedError
+
+
+def test_a_spec_that_is_no_dataclass(installed: list[EntryPoint]) -> None:
+    with pytest.raises(ConfigurationError, match=r"Bare is no dataclass; decorate it with @data"):
+        registry.register("bare", Bare)
+    installed.append(point("bare", f"{__name__}:Bare"))
+    with pytest.raises(ConfigurationError, match=r"Bare is no dataclass; decorate it with @data"):
+        registry.build("bare", {})
 
 
 def test_two_packages_with_one_name(installed: list[EntryPoint]) -> None:

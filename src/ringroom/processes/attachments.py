@@ -23,10 +23,11 @@ from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Row
+from ringroom.link import close_descriptors
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.processes.captures import Captures, Rows
 from ringroom.processes.playouts import Answer, OutgoingData, OutgoingPlayout, Reader
-from ringroom.processes.wire import LoopLink, as_ours, close_descriptors
+from ringroom.processes.wire import LoopLink, as_ours
 from ringroom.providers.provider import OutgoingTrack, Provider
 
 log = logging.getLogger("ringroom.io")

@@ -16,11 +16,11 @@ from importlib import import_module
 
 from ringroom import messages as m
 from ringroom.lanes.memory import raise_descriptor_limit
-from ringroom.link import Link
+from ringroom.link import Link, close_descriptors
 from ringroom.processes import footprint
 from ringroom.processes.machine import Machine, ProcessMachine
 from ringroom.processes.rooms import RoomSession
-from ringroom.processes.wire import LoopLink, close_descriptors
+from ringroom.processes.wire import LoopLink
 from ringroom.providers.provider import Provider
 
 log = logging.getLogger("ringroom.io")

@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ringroom.errors import ClosedError, RingroomError, RoomError
+from ringroom.link import close_descriptors
 from ringroom.notices import Notices
 from ringroom.options import SessionOptions
 from ringroom.processes.renewing import Renewing
 from ringroom.processes.retries import Retries
-from ringroom.processes.wire import as_ours, close_descriptors, error_text
+from ringroom.processes.wire import as_ours, error_text
 from ringroom.providers.provider import Joined, Provider, ProviderSpec, Sink
 
 __all__ = ["Membership"]

@@ -127,6 +127,10 @@ class OutgoingPlayout:
         except Exception as error:
             if not (stay.expired() or _is_gone(error)):
                 raise
+            if not isinstance(error, TimeoutError | RoomError):
+                log.warning(
+                    "track %r: as the room was lost: %s", self.track.name, error_text(error)
+                )
             self._serve_flushes()  # those that came as it ended
             return False
         return True
@@ -145,7 +149,19 @@ class OutgoingPlayout:
             self._clear()
             playout, self._playout = self._playout, None
             if playout is not None:
-                await playout.close()
+                await self._close_source(playout)
+
+    async def _close_source(self, playout: Playout) -> None:
+        """What it raises does not hide why we are here: a cancellation would be lost."""
+        try:
+            await playout.close()
+        except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is logged)
+            if not _is_gone(error):
+                self._warn("not closed", error)
+
+    def _warn(self, what: str, error: Exception) -> None:
+        # The text, not the error: a record that is kept would keep the error's frames.
+        log.warning("track %r: %s: %s", self.track.name, what, error_text(error))
 
     def _note_end(self, error: RoomError) -> None:
         self._ended = error
@@ -157,6 +173,8 @@ class OutgoingPlayout:
             self._serve_flushes()
             if self._ended is not None:
                 raise self._ended
+            if self._stay is not None and self._stay.when() is not None:
+                await asyncio.sleep(0)  # the room is lost: ended here, nothing is under way
             frame = self._take()
             if frame is not None:
                 await self._play(playout, frame)
@@ -206,8 +224,7 @@ class OutgoingPlayout:
                 raise
             row.add(Count.PROBLEMS)
             if not self._told:
-                # The text, not the error: a record that is kept would keep the error's frames.
-                log.warning("track %r: not played: %s", self.track.name, error_text(error))
+                self._warn("not played", error)
                 self._told = True
         else:
             if isinstance(frame, AudioFrame):

@@ -6,8 +6,8 @@ import asyncio
 
 from ringroom import messages as m
 from ringroom.errors import RoomError
-from ringroom.link import Link
-from ringroom.processes.wire import LoopLink, close_descriptors
+from ringroom.link import Link, close_descriptors
+from ringroom.processes.wire import LoopLink
 
 __all__ = ["Renewing"]
 

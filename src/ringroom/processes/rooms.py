@@ -18,7 +18,7 @@ from ringroom import messages as m
 from ringroom.errors import RingroomError, RoomError
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes.statistics import Row, RowPool, StatisticsTable
-from ringroom.link import Link
+from ringroom.link import Link, close_descriptors
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes.admission import (
@@ -34,7 +34,7 @@ from ringroom.processes.membership import Membership
 from ringroom.processes.patient import PatientTrack
 from ringroom.processes.presence import Presence
 from ringroom.processes.routing import Routing
-from ringroom.processes.wire import LoopLink, as_ours, close_descriptors, error_text
+from ringroom.processes.wire import LoopLink, as_ours, error_text
 from ringroom.providers.provider import Joined, Provider, ProviderSpec, TrackSink
 
 log = logging.getLogger("ringroom.io")
@@ -113,11 +113,11 @@ class RoomSession:
 
     def _open_provider(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
         """At once: a task that is cancelled before it begins would own descriptors, and nobody."""
-        self._table = StatisticsTable.attach(descriptors[0])
-        self._rows = RowPool(self._table, message.rows_first, message.rows_count)
         self._route = message.route
         self._routing = Routing(message.readers, message.places) if message.readers else None
         try:
+            self._table = StatisticsTable.attach(descriptors[0])
+            self._rows = RowPool(self._table, message.rows_first, message.rows_count)
             spec, self.options = _unpickle(message.blob)
             for attachment in self._attachments.values():
                 attachment.captures.options = self.options

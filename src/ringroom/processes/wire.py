@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable
 
 from ringroom import messages as m
@@ -81,11 +80,6 @@ class LoopLink:
         if self._writing:
             self._loop.remove_writer(self._link.fileno())
         self._link.close()
-
-
-def close_descriptors(descriptors: tuple[int, ...]) -> None:
-    for fd in descriptors:
-        os.close(fd)
 
 
 def as_ours(error: Exception) -> RingroomError:

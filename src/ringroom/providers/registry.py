@@ -31,13 +31,23 @@ def register(name: str, spec: type[ProviderSpec]) -> None:
     """Register a provider under a name. Names are unique: a second registration is an error."""
     if not isinstance(name, str) or not name:
         raise ConfigurationError("a provider's name is a text that is not empty")
-    if not (isinstance(spec, type) and issubclass(spec, ProviderSpec)):
-        raise ConfigurationError(
-            f"provider {name!r} is {shown(spec)}, expected a subclass of ProviderSpec"
-        )
+    checked = _checked(repr(name), spec)
     if name in names():
         raise ConfigurationError(f"provider {name!r} is registered already; names are unique")
-    _registered[name] = spec
+    _registered[name] = checked
+
+
+def _checked(name: str, spec: object) -> type[ProviderSpec]:
+    if not (isinstance(spec, type) and issubclass(spec, ProviderSpec)):
+        raise ConfigurationError(
+            f"provider {name} is {shown(spec)}, expected a subclass of ProviderSpec"
+        )
+    if not hasattr(spec, "__dataclass_fields__"):
+        raise ConfigurationError(
+            f"provider {name}: {spec.__name__} is no dataclass; decorate it with "
+            "@dataclass(frozen=True, kw_only=True)"
+        )
+    return spec
 
 
 def unregister(name: str) -> None:
@@ -92,9 +102,7 @@ def find(name: str) -> type[ProviderSpec]:
         raise UnknownProviderError(
             f"provider {name!r} does not load: {error}; install what it needs"
         ) from error
-    if not (isinstance(spec, type) and issubclass(spec, ProviderSpec)):
-        raise ConfigurationError(f"provider {name!r} ({points[0].value}) is no ProviderSpec class")
-    return spec
+    return _checked(f"{name!r} ({points[0].value})", spec)
 
 
 def build(

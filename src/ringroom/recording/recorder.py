@@ -142,6 +142,7 @@ def _write(tape: Tape, stream: IO[bytes]) -> None:
                 tape.reached_the_file(pending)
                 pending = 0
         file.finish()
+        stream.close()  # the last of it is written here
     except Exception as error:  # noqa: BLE001 (a full disk, or what the library does not take)
         # After half a record nothing more is written: what stands before it is still readable.
         tape.broke(f"{type(error).__name__}: {error}", pending)

@@ -184,6 +184,8 @@ def test_a_cancelled_sender_has_not_played() -> None:
         await asyncio.wait([waiting])
         await asyncio.sleep(1)
         assert len(room.heard) == 0.2 * RATE
+        assert playout.clear() == pytest.approx(0.1), "it is told as thrown away, once"
+        assert playout.clear() == 0.0
 
     playing(test)
 

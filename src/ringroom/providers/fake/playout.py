@@ -72,7 +72,7 @@ class AudioPlayout(Playout):
         self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._speaking = False
-        self._waiting = 0.0
+        self._waiting = self._given_up = 0.0
         self._clears = 0
         self._stopped = 0.0
         self._reason = self._text = ""
@@ -89,6 +89,9 @@ class AudioPlayout(Playout):
         clears, self._waiting = self._clears, frame.duration
         try:
             await self._wait_for_space(frame.duration)
+        except asyncio.CancelledError:
+            self._given_up += self._waiting
+            raise
         finally:
             self._waiting = 0.0
         if self.closed:
@@ -106,10 +109,11 @@ class AudioPlayout(Playout):
             stopped, self._stopped = self._stopped, 0.0
             return stopped
         self._emit_due()
-        # The frame that waits for its place belongs to what is thrown away.
-        thrown = sum(piece.seconds for piece in self._pieces) + self._waiting
+        # The frame that waits for its place belongs to what is thrown away, or whose wait was
+        # cancelled.
+        thrown = sum(piece.seconds for piece in self._pieces) + self._waiting + self._given_up
         self._clears += 1
-        self._waiting = 0.0
+        self._waiting = self._given_up = 0.0
         if self._pieces:
             self._ends = self._pieces[0].starts
             self._pieces.clear()
