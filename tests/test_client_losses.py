@@ -28,7 +28,7 @@ from ringroom.errors import (
     RoomError,
 )
 from ringroom.frames import EventKind
-from ringroom.testing import FakeRoom
+from ringroom.testing import FakeRoom, faults
 
 
 def test_a_connection_lost_for_good_raises(fake_room: FakeRoom) -> None:
@@ -87,8 +87,8 @@ def test_a_killed_io_process(fake_room: FakeRoom) -> None:
         ):
             with pytest.raises(LostProcessError):
                 again()
-        with pytest.raises(LostProcessError, match="gone"):
-            ringroom.transport("fake", room=fake_room, io=shared)
+        with ringroom.transport("fake", room=fake_room, io=shared, identity="next"):
+            pass  # another process takes its place for those that come
         started = time.monotonic()
         transport.close()
         assert time.monotonic() - started < 30
@@ -108,3 +108,32 @@ def test_a_process_that_dies_before_it_connects(
         os.kill(shared.pid, signal.SIGKILL)
         with pytest.raises(LostProcessError):
             connecting.result()
+
+
+def test_a_shared_process_that_dies_while_nobody_uses_it_is_replaced(fake_room: FakeRoom) -> None:
+    with ringroom.IOProcess() as shared:
+        pids = set()
+        for _ in range(3):
+            with opened(fake_room, io=shared):
+                assert shared.pid is not None
+                pids.add(shared.pid)
+                os.kill(shared.pid, 0)
+            faults.killed(shared.pid)
+        assert len(pids) == 3
+
+
+def test_how_a_process_died_is_asked_of_a_living_one_without_waiting(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others that share it ask after it was replaced, on the event loop of an application, say."""
+    waits: list[float | None] = []
+    with ringroom.IOProcess() as shared, opened(fake_room, io=shared):
+        assert shared.pid is not None
+        faults.killed(shared.pid)
+        assert shared.how_it_died() == " (killed by signal 9)"
+        shared.start()
+        join = shared._process.join
+        monkeypatch.setattr(shared._process, "join", lambda s=None: (waits.append(s), join(s)))
+        assert shared.how_it_died() == " (killed by signal 9)"
+        assert waits == []
+        monkeypatch.undo()

@@ -185,7 +185,7 @@ class Connection:
     def prepare(self) -> Prepared:
         """What `reopen` needs: an I/O process that runs, and a fresh hand-over. May take a while;
         holds no lock."""
-        self.host.revive()
+        self.host.start()
         spec, descriptors = hand_over(self.machine, self.spec, self.options.connect_timeout)
         try:
             blob = pickle_by_value("the provider's options", (spec, self.options))

@@ -175,7 +175,6 @@ def test_what_cannot_be_imported_ahead_is_told_and_the_standby_serves(
         process.keep_standby("broken_sdk")
         assert process.pid is not None
         faults.killed(process.pid)
-        process.revive()
         with ringroom.transport("fake", room=fake_room, io=process) as transport:
             assert transport.room == fake_room.name
     assert "broken_sdk was not imported ahead" in capfd.readouterr().err

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 import warnings
 from abc import ABC, abstractmethod
@@ -26,8 +27,9 @@ from ringroom.processes.spawning import Inherited, reap, spawn
 from ringroom.processes.voice import Voice
 
 CLOSE_SECONDS = 10.0
-# A process's links end a moment before its number can be waited for.
-DEATH_SECONDS = 0.5
+# The links of a process that dies end one after the other, and a moment before its number can be
+# waited for. One that lives is not waited for longer than the first takes.
+HANGUP_SECONDS, DEATH_SECONDS = 0.05, 0.5
 # Less than an I/O process with the SDK in it takes.
 MIN_MEMORY = 64 << 20
 
@@ -101,7 +103,7 @@ class IOHost(ABC):
     transports may share one."""
 
     replaces_dead = False
-    """Whether `revive` gives the role another life."""
+    """Whether `start` gives a role that has died another life."""
 
     def __init__(self, clock: Callable[[], int] | None = None, machine: Machine = MACHINE) -> None:
         require_platform()
@@ -134,10 +136,14 @@ class IOHost(ABC):
         """Wait for the end of the role, whose control link is closed."""
 
     def start(self) -> Self:
-        """Start, if it does not run yet. Raises `ClosedError` after `close`."""
+        """Start, if it does not run yet, or has died. Raises `ClosedError` after `close`."""
         with self._lock:
             if self._closed:
                 raise ClosedError(f"the {type(self).__name__} is closed")
+            if self._control is not None and self._is_dead(0.0):
+                control, self._control = self._control, None
+                control.close()
+                self._join()
             if self._control is None:
                 self._control = self._take_standby()
             if self._control is None:
@@ -155,17 +161,9 @@ class IOHost(ABC):
         """The control link of one that runs already and waits for its turn."""
         return None
 
-    def _is_dead(self) -> bool:
+    def _is_dead(self, patience: float) -> bool:
+        """Whether the role has died; ``patience`` is how long its links may take to end."""
         return False
-
-    def revive(self) -> None:
-        """If the role has died, run it again. Raises `ClosedError` after `close`."""
-        with self._lock:
-            if self._control is not None and self._is_dead():
-                control, self._control = self._control, None
-                control.close()
-                self._join()
-        self.start()
 
     def start_worker(self, place: int, control: Link, blob: bytes) -> Child:
         """A worker in a process of its own, which gets a copy of its end of the control link.
@@ -271,16 +269,16 @@ class IOProcess(IOHost):
         reap(process, CLOSE_SECONDS)
 
     def how_it_died(self) -> str:
-        with self._lock:  # somebody else may be replacing it
-            self._is_dead()
+        with self._lock:  # somebody else may be replacing it, or have replaced it
+            self._is_dead(0.0 if self._death else HANGUP_SECONDS)
             return self._death
 
-    def _is_dead(self) -> bool:
-        # Its links end a moment before it is seen to be dead.
+    def _is_dead(self, patience: float) -> bool:
         process = self._process
         if process is None:
             return False
-        process.join(DEATH_SECONDS)
+        if process.exitcode is None and _has_hung_up(self._control, patience):
+            process.join(DEATH_SECONDS)
         code = process.exitcode
         if code is None:
             return False
@@ -360,6 +358,14 @@ class IOThread(IOHost):
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.join(CLOSE_SECONDS)
+
+
+def _has_hung_up(control: Link | None, patience: float) -> bool:
+    if control is None or control.closed:
+        return True
+    poller = select.poll()
+    poller.register(control.fileno(), 0)  # a hang-up is told in any case
+    return bool(poller.poll(patience * 1000))
 
 
 Where = Literal["process", "thread"] | IOHost

@@ -27,7 +27,7 @@ class VirtualHost(IOThread):
         super().__init__(machine=clock)
         self._virtual = clock
 
-    def _is_dead(self) -> bool:
+    def _is_dead(self, patience: float) -> bool:
         return self._thread is not None and not self._thread.is_alive()
 
     def start_worker(self, place: int, control: Link, blob: bytes) -> Child:
