@@ -17,7 +17,7 @@ from ringroom.errors import (
 )
 from ringroom.face import take_arrival
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind
-from ringroom.inbox import InboundLane
+from ringroom.inbox import MAX_LOOSE_EVENTS, InboundLane
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import Count
 from session_kit import ALL, Far, everything, readable, send
@@ -214,3 +214,19 @@ def test_garbage_in_a_lane_ends_the_lane(far: Far) -> None:
     assert [item.participant for item in everything(inbox)] == ["b"]
     assert far.heard() == [m.LaneDone(lane=1)]
     assert [track.participant for track in far.session.incoming.tracks] == ["b"]
+
+
+def test_who_reads_events_late_is_told_how_many_he_has_missed(far: Far) -> None:
+    for number in range(MAX_LOOSE_EVENTS + 3):
+        event = Event(kind=EventKind.CONNECTION_LOST, reason=str(number))
+        far.session.incoming.tell_of_connection(event)
+    inbox = far.session.incoming.open_inbox({Kind.EVENT}, None)
+    told = []
+    while (arrival := inbox.receive_nowait()) is not None:
+        assert isinstance(arrival.item, Event)
+        told.append((arrival.item.kind, arrival.item.reason))
+    assert told[:2] == [
+        (EventKind.EVENTS_LOST, "3 not read in time"),
+        (EventKind.CONNECTION_LOST, "3"),
+    ]
+    assert len(told) == MAX_LOOSE_EVENTS + 1

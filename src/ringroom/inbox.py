@@ -20,6 +20,7 @@ from ringroom.lanes.memory import open_counter
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count
 
+MAX_LOOSE_EVENTS = 10_000
 Found: TypeAlias = list[tuple[selectors.SelectorKey, int]]
 """What a selector has found readable."""
 
@@ -61,6 +62,32 @@ class Arrival:
             self.lane.reader.row.add(Count.PROBLEMS)
 
 
+class LooseEvents:
+    """Those that come through no lane that their reader reads: a bounded row, of which who comes
+    late is told first how many he has missed."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Arrival] = deque()
+        self._lost = 0
+
+    def append(self, arrival: Arrival) -> None:
+        if len(self._waiting) >= MAX_LOOSE_EVENTS:
+            self._waiting.popleft()
+            self._lost += 1
+        self._waiting.append(arrival)
+
+    def take(self) -> Arrival | None:
+        """The next; None if nothing waits."""
+        if self._lost:
+            reason, self._lost = f"{self._lost} not read in time", 0
+            return Arrival(Event(kind=EventKind.EVENTS_LOST, reason=reason), None)
+        return self._waiting.popleft() if self._waiting else None
+
+    def clear(self) -> None:
+        self._waiting.clear()
+        self._lost = 0
+
+
 class Listeners:
     """Who is told of a change, in the order in which they came."""
 
@@ -92,7 +119,7 @@ class Watched(Protocol):
 class Owner(Protocol):
     """What an inbox needs of who has made it, and shows it its lanes."""
 
-    loose_events: deque[Arrival]
+    loose_events: LooseEvents
 
     @property
     def session(self) -> Watched: ...
@@ -260,8 +287,7 @@ class Inbox:
 
     def _loose(self) -> Arrival | None:
         loose = self._owner.loose_events
-        while loose and Kind.EVENT in self.kinds:
-            arrival = loose.popleft()
+        while Kind.EVENT in self.kinds and (arrival := loose.take()) is not None:
             track = None if arrival.lane is None else arrival.lane.track
             if self._participants is None or not track or track.participant in self._participants:
                 return arrival

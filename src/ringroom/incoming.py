@@ -7,7 +7,6 @@ lane: it waits in `Incoming.loose_events`. Like the session it never waits.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
@@ -15,7 +14,7 @@ from typing import Protocol
 from ringroom import messages as m
 from ringroom.errors import BusyError
 from ringroom.frames import Event, EventKind, Kind, TrackInfo
-from ringroom.inbox import Arrival, InboundLane, Inbox, Watched
+from ringroom.inbox import Arrival, InboundLane, Inbox, LooseEvents, Watched
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.records import participant_from_json, track_from_json
@@ -24,7 +23,6 @@ from ringroom.lanes.statistics import StatisticsTable
 from ringroom.options import SessionOptions
 
 # Track events that wait for a reader of events, when frames have another reader.
-MAX_LOOSE_EVENTS = 10_000
 # Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
 MAX_UNREAD_ENDED = 64
 
@@ -46,7 +44,7 @@ class Incoming:
         self.session = session
         self.inboxes: list[Inbox] = []
         """Their readers, who have not been told yet that the session is over."""
-        self.loose_events: deque[Arrival] = deque(maxlen=MAX_LOOSE_EVENTS)
+        self.loose_events = LooseEvents()
         """Those that come through no lane that their reader reads."""
         self._lanes: dict[int, InboundLane] = {}
         self._away: dict[str, InboundLane] = {}
