@@ -54,8 +54,8 @@ class PublishOptions:
 
     mode: Mode = "speech"
     """``speech``: nothing is dropped, the sender waits. ``live``: newest wins; only its first frame
-    waits, until the track is published. What has stood at the source for seconds is dropped; 10 ms
-    and less than one more frame stay queued."""
+    waits, until the track is published. What has stood at the source for 2 s is dropped where the
+    sound is quiet, for 8 s wherever it is; 10 ms and less than one more frame stay queued."""
     queue_ms: int = 200
     """Sound that waits in the native source, beyond which sending waits; 20 to 1000 ms."""
     audio_bitrate: int | None = None

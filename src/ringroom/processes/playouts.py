@@ -33,6 +33,9 @@ Reader = LiveReader | ReliableReader
 Answer = Callable[[int, float], None]
 # The reasons of a provider's `RoomError`: we are not in the room any more; we may not publish.
 GONE, REFUSED = "disconnected", "publish_refused"
+# -40 dB of full scale. LiveKit counts somebody as speaking from -35 on (`active_level` in its
+# server's configuration).
+QUIET = 328
 # A source plays in steps of 10 ms; what is queued below that is as good as played.
 PLAYED_MARGIN = 0.01
 
@@ -243,7 +246,8 @@ class OutgoingPlayout:
         if not isinstance(self._readers[0], LiveReader):
             return False
         now = self._clock() / 1e9
-        return self._standing.leaves_out(frame.duration, playout.queued(), now)
+        is_quiet = partial(_is_quiet, frame)
+        return self._standing.leaves_out(frame.duration, playout.queued(), now, is_quiet)
 
     @staticmethod
     def _lose(frame: Frame, row: Row) -> None:
@@ -325,6 +329,11 @@ def _end(stay: asyncio.Timeout | None, loop: asyncio.AbstractEventLoop) -> None:
 def _is_gone(error: Exception, *others: str) -> bool:
     """Whether the room is, or the track, for one of the other reasons."""
     return isinstance(error, RoomError) and error.reason in (GONE, *others)
+
+
+def _is_quiet(frame: AudioFrame) -> bool:
+    samples = frame.samples
+    return bool(samples.max() <= QUIET and samples.min() >= -QUIET)
 
 
 def _bury(reader: Reader) -> None:

@@ -4,12 +4,15 @@ Live sound comes as fast as it plays. So what has once come in a heap (while the
 published, or after a worker stood still) waits before all that follows, and would for good: the
 sender has no pause in which it plays out. How much that is shows in the least that waited over a
 while: whoever came latest in that while needed no more. It is the standing queue that CoDel looks
-for in a network's buffers (RFC 8289, section 4), and as there it is dropped, here at most once in
-such a while; a sender that stands still now and then keeps what it needs for that.
+for in a network's buffers (RFC 8289, section 4), and as there it is dropped.
+
+Where nobody speaks a piece less is not heard, so there a short while is enough. Who runs dry after
+such a cut is one who stands still now and then, and keeps what it needs for that: with it only the
+long while counts.
 
   I1  a frame is left out only if its length and `RESERVE` wait before it
   I2  and only if `RESERVE` and `WORTH` waited before each frame of a while, up to a look, and
-      `RESERVE` and what is left out before each since
+      `RESERVE` and what is left out before each since; of a short while only if it is quiet
   I3  in a while no more is left out than stood there at its beginning
 """
 
@@ -17,51 +20,71 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 
 __all__ = ["StandingQueue"]
 
 # What a source keeps, in seconds: its own step. Less than the usual frame more is not worth a cut.
 RESERVE, WORTH = 0.01, 0.02
-# A while is so many spans of so many seconds; looked at as each ends. It is longer than most
-# sentences: a cut is for sound that goes on and on.
-SPANS, SPAN_SECONDS = 4, 2.0
+# A while is so many spans of so many seconds; looked at as each ends. The long one is longer than
+# most sentences: a cut in one is for sound that goes on and on.
+SPAN_SECONDS = 0.5
+SHORT_SPANS, LONG_SPANS = 4, 16
 
 
 class StandingQueue:
     """Of one track, as long as it is published."""
 
     def __init__(self) -> None:
-        self._ends: float | None = None
+        self._span_ends: float | None = None
         self._least = math.inf
-        """Of the span that lasts."""
-        self._before: deque[float] = deque(maxlen=SPANS - 1)
-        """Of those before it."""
-        self._surplus = 0.0
-        self._begin()
+        """That waited, in the span that lasts."""
+        # As if nothing stood before; the spans before, the latest last.
+        self._before = deque([0.0] * (LONG_SPANS - 1), maxlen=LONG_SPANS - 1)
+        self._short = self._long = 0.0
+        """What has stood through the while, up to the last look."""
+        self._cut_until = -math.inf
+        """Who runs dry before that does so for want of what was left out."""
+        self._stands_still = False
 
-    def _begin(self) -> None:
-        """The while begins, as if nothing stood before."""
-        self._before.extend([0.0] * (SPANS - 1))
-
-    def leaves_out(self, seconds: float, queued: float, now: float) -> bool:
+    def leaves_out(
+        self, seconds: float, queued: float, now: float, is_quiet: Callable[[], bool]
+    ) -> bool:
         """Whether a frame of that length, which finds so much before it, is left out. To be asked
         of each frame; all times in seconds."""
-        if self._ends is None:
-            self._ends = now + SPAN_SECONDS
+        if self._span_ends is None:
+            self._span_ends = now + SPAN_SECONDS
         self._least = min(self._least, queued)
-        if now >= self._ends:
+        if queued < RESERVE and now < self._cut_until:
+            self._stands_still = True
+        if now >= self._span_ends:
             self._look()
-            self._ends, self._least = now + SPAN_SECONDS, math.inf
+            self._span_ends = now + SPAN_SECONDS
         # Who comes late after the look needs it.
-        self._surplus = min(self._surplus, max(queued - RESERVE, 0.0))
-        if seconds > self._surplus:
-            return False
-        self._surplus -= seconds
-        return True
+        most = max(queued - RESERVE, 0.0)
+        self._short, self._long = min(self._short, most), min(self._long, most)
+        if seconds <= self._long:
+            self._leave_out(seconds)
+            return True
+        if seconds <= self._short and not self._stands_still and is_quiet():
+            self._leave_out(seconds)
+            self._cut_until = now + LONG_SPANS * SPAN_SECONDS
+            return True
+        return False
 
     def _look(self) -> None:
-        surplus = min(self._least, *self._before) - RESERVE
+        spans = [*self._before, self._least]
+        self._short, self._long = _worth(min(spans[-SHORT_SPANS:])), _worth(min(spans))
         self._before.append(self._least)
-        if surplus >= WORTH:
-            self._surplus = surplus
-            self._begin()
+        self._least = math.inf
+
+    def _leave_out(self, seconds: float) -> None:
+        """It counts as if it had never stood there."""
+        self._short -= seconds
+        self._long -= seconds
+        for index in range(len(self._before)):
+            self._before[index] -= seconds
+
+
+def _worth(stands: float) -> float:
+    return stands - RESERVE if stands >= RESERVE + WORTH else 0.0
