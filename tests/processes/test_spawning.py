@@ -22,6 +22,7 @@ from ringroom.processes.spawning import (
     reap,
     spawn,
 )
+from ringroom.testing import faults
 
 NUMBER = 40
 
@@ -155,19 +156,24 @@ def test_a_forgotten_host_says_so() -> None:
         forgotten()
 
 
-def test_a_dead_process_is_told_at_the_next_session() -> None:
+def test_a_dead_process_is_replaced_at_the_next_session() -> None:
     with IOProcess() as host:
-        assert host.pid is not None
-        os.kill(host.pid, 9)
-        until(lambda: _refused(host))
+        dead = host.pid
+        assert dead is not None
+        faults.killed(dead)
         before = descriptors()
-        assert _refused(host)
+        host.open_session().close()
+        assert host.pid not in (None, dead)
         assert descriptors() == before
 
 
-def _refused(host: IOProcess) -> bool:
-    try:
-        host.open_session().close()
-    except LostProcessError:
-        return True
-    return False
+def test_a_process_that_hears_no_more_and_lives_is_told_at_the_next_session() -> None:
+    with IOProcess() as host:
+        assert host.pid is not None
+        assert host._control is not None
+        with faults.frozen(host.pid):
+            before = descriptors()
+            host._control.shut_down()
+            with pytest.raises(LostProcessError, match="the I/O process is gone"):
+                host.open_session()
+            assert descriptors() == before - 1, "the link to it is closed, and that is all"
