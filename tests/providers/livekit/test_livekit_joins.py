@@ -32,3 +32,18 @@ def test_of_joins_that_are_answered_nothing_is_kept() -> None:
         assert not joins._of_loop[asyncio.get_running_loop()]
 
     asyncio.run(test())
+
+
+def test_a_join_that_was_given_up_and_is_not_left_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """We are in the room, and nobody knows."""
+
+    async def fails() -> None:
+        raise ValueError("eyJhbGciOi")
+
+    async def test() -> None:
+        joins.carry_on("wss://x room 1", fails())
+        while joins.under_way():
+            await asyncio.sleep(0)
+
+    asyncio.run(test())
+    assert caplog.messages == ["livekit: a room whose join was given up was not left: ValueError"]

@@ -13,7 +13,7 @@ import pytest
 
 rtc = pytest.importorskip("livekit.rtc")
 
-from livekit.rtc.participant import PublishTrackError  # noqa: E402
+from livekit.rtc.participant import PublishTrackError, UnpublishTrackError  # noqa: E402
 
 from loop_kit import VirtualLoop, run_virtual  # noqa: E402
 from ringroom.errors import RoomError  # noqa: E402
@@ -109,6 +109,34 @@ def test_a_track_that_comes_too_late_and_in_a_loss_is_taken_back_after_it(room: 
         await app.close()
 
     run(scenario())
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["for the room ends", "though we are in it"])
+def test_a_track_that_comes_too_late_and_is_not_taken_back_is_told(
+    room: Room, ends: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def unpublish(sid: str) -> None:
+        if ends:
+            room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+            await turns()
+        raise UnpublishTrackError(f"no such track: {sid}")
+
+    async def scenario() -> None:
+        app = await connected(room)
+        local = room.local_participant
+        local.unpublish_track = unpublish
+        local.wait = asyncio.get_running_loop().create_future()
+        publishing = asyncio.create_task(app.publish(VOICE))
+        await turns()
+        publishing.cancel()
+        await turns()
+        local.wait.set_result(None)
+        await turns()
+        await app.close()
+
+    run(scenario())
+    stays = "what came too late was not undone: UnpublishTrackError: no such track: TR_own"
+    assert caplog.messages == ([] if ends else [f"livekit: {stays}"])
 
 
 def test_a_right_that_is_taken_away_in_a_loss_refuses_a_track_once_it_is_over(room: Room) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("livekit.rtc")
 
+from livekit.rtc.participant import UnpublishTrackError
 from livekit.rtc.room import ConnectError
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
@@ -70,6 +71,37 @@ def test_calls_are_carried_on_and_undone() -> None:
         assert undone == ["late", "cut"]
 
     run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (UnpublishTrackError(f"no {TOKEN}"), ["UnpublishTrackError: no (token)"]),
+        (RoomError("it went with the room"), []),
+    ],
+    ids=["refused", "the room is over"],
+)
+def test_what_came_too_late_and_is_not_undone_is_told(
+    failure: Exception, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stays: a track that nobody plays on, a room that nobody leaves."""
+
+    async def scenario() -> None:
+        async def answered() -> str:
+            return await late
+
+        async def undo(_: str) -> None:
+            raise failure
+
+        calls, late = Calls(), asyncio.get_running_loop().create_future()
+        with pytest.raises(TimeoutError):
+            await calls.run(answered(), 0.0, undo=undo)
+        late.set_result("late")
+        await calls.settle(1.0)
+
+    run(scenario())
+    said = "livekit: what came too late was not undone: "
+    assert caplog.messages == [said + text for text in told]
 
 
 def test_tokens_stay_out_of_the_sdks_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from ringroom.errors import RoomError
+from ringroom.providers.livekit.mapping import scrub
+
 __all__ = ["Calls"]
 
 _log = logging.getLogger("ringroom.livekit")
@@ -41,7 +44,8 @@ class Calls:
 
         Raises what the request raises, `TimeoutError`, or `ConnectionError` once ``gone`` is
         done (some requests are never answered then). After these two, or if the caller is
-        cancelled, the request is carried on and what it achieves is undone.
+        cancelled, the request is carried on and what it achieves is undone. ``undo`` raises
+        `RoomError` if that went with the room; whatever else it raises is logged.
         """
         task = self._keep(request)
         waited: set[asyncio.Future[Any]] = {task} if gone is None else {task, gone}
@@ -118,7 +122,15 @@ async def _is_excused(
 async def _undone(task: asyncio.Task[_Answer], undo: Undo[_Answer] | None) -> None:
     try:
         answer = await task
-        if undo is not None:
-            await undo(answer)
     except Exception as error:  # noqa: BLE001  (nobody waits for it any more)
         _log.debug("livekit: a request that was given up ended with %s", type(error).__name__)
+        return
+    if undo is None:
+        return
+    try:
+        await undo(answer)
+    except RoomError:
+        pass  # it went with the room
+    except Exception as error:  # noqa: BLE001  (whatever the SDK raises: nobody is above)
+        why = f"{type(error).__name__}: {scrub(str(error))}"
+        _log.warning("livekit: what came too late was not undone: %s", why)

@@ -54,7 +54,9 @@ async def _to_its_end(work: Coroutine[Any, Any, object]) -> None:
     try:
         await work
     except Exception as error:  # noqa: BLE001  (nobody waits for it any more)
-        _log.debug("livekit: a join that was given up ended with %s", type(error).__name__)
+        # How the join ended is no error here: it was the leaving.
+        name = type(error).__name__
+        _log.warning("livekit: a room whose join was given up was not left: %s", name)
 
 
 def under_way(who: str | None = None) -> set[_Task]:

@@ -219,10 +219,14 @@ class Publications:
         """Once the connection is up. What is asked while it is lost, the SDK never answers, and it
         may publish the track again all the same, under the new sid that its publication has then.
 
-        Raises `RoomError` if the connection does not come back.
+        Raises `RoomError` if the connection does not come back, or ends meanwhile.
         """
         await self._line.up()
-        await self._room.local_participant.unpublish_track(publication.sid)
+        try:
+            await self._room.local_participant.unpublish_track(publication.sid)
+        except UnpublishTrackError:
+            self._line.check()
+            raise
 
 
 async def _all(closings: Iterable[Coroutine[object, object, None]]) -> None:
