@@ -138,7 +138,9 @@ class SessionOptions:
     publish: PublishOptions = field(default_factory=PublishOptions)
     reconnect: Reconnect = field(default_factory=Reconnect)
     connect_timeout: float = 10.0
-    """Seconds to join a room, and to be given a track in it; 0.1 to 600."""
+    """Seconds to join a room, and to be given a track in it; 0.1 to 600. What we publish or send
+    there has longer if a provider needs it to tell a refusal from a connection that is lost
+    (``livekit``: 12 s for a track, 20 s for a message)."""
     close_timeout: float = 5.0
     """Seconds to play out what was sent, and then to leave; 0.1 to 600."""
 

@@ -94,9 +94,9 @@ class Stage:
     def tracks(self) -> list[Track]:
         return [publication.track for publication in self.local.published]
 
-    async def begin(self, *, lost: bool = False) -> Track:
+    async def begin(self, *, lost: bool = False, patience: float = 17.0) -> Track:
         """The track that is published, which the SDK loses in the next reconnection if ``lost``."""
-        await self.app.connect(Sink(), SessionOptions(connect_timeout=7.0))  # type: ignore[arg-type]
+        await self.app.connect(Sink(), SessionOptions(connect_timeout=patience))  # type: ignore[arg-type]
         self.app._path.source = lambda source: self.sound  # type: ignore[union-attr, method-assign, assignment]
         self.playout = await self.app.publish(VOICE)
         (track,) = self.tracks
@@ -170,6 +170,20 @@ def test_speech_waits_until_it_is_known_that_there_is_a_track(stage: Stage) -> N
     run_virtual(scenario)
 
 
+def test_a_track_whose_loss_is_found_late_is_published_again(stage: Stage) -> None:
+    async def scenario(loop: VirtualLoop) -> None:
+        track = await stage.begin(lost=True, patience=2.0)
+        track.waits.append(answer := loop.create_future())
+        await stage.reconnect()
+        await asyncio.sleep(10.0)
+        answer.set_result(None)
+        await turns()
+        assert stage.local.log == ["published", "published"]
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
 def test_speech_does_not_wait_for_ever_for_an_answer(stage: Stage) -> None:
     async def scenario(loop: VirtualLoop) -> None:
         track = await stage.begin()
@@ -177,7 +191,7 @@ def test_speech_does_not_wait_for_ever_for_an_answer(stage: Stage) -> None:
         await stage.reconnect()
         before = loop.time()
         await stage.playout.play(WORDS)
-        assert loop.time() - before == pytest.approx(7.0, abs=0.1)
+        assert loop.time() - before == pytest.approx(17.0, abs=0.1)
         await turns()
         assert stage.sound.samples == 320
         await stage.app.close()

@@ -14,6 +14,9 @@ from ringroom.errors import RoomError
 
 __all__ = ["Line"]
 
+# What a request has at least, however hasty the user is to join: for a track the SDK waits 10 s
+# (rust-sdks: TRACK_PUBLISH_TIMEOUT), and only then can it tell of the loss.
+ANSWERED_WITHIN = 12.0
 # How long after a request has failed the loss that it failed for is told, at most.
 TOLD_WITHIN = 1.0
 

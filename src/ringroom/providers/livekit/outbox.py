@@ -29,8 +29,8 @@ DEAD_AFTER = 20.0
 
 
 class Outbox:
-    """``timeout`` is what a message has to be taken, in seconds. ``on_dead`` is told why when the
-    connection is to be given up."""
+    """``timeout`` is what a message has to be taken, in seconds, and never less than the connection
+    has. ``on_dead`` is told why when the connection is to be given up."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Outbox:
         self._room = room
         self._line = line
         self._calls = calls
-        self._timeout = timeout
+        self._timeout = max(timeout, DEAD_AFTER)
         self._on_dead = on_dead
         self._loop = asyncio.get_running_loop()
         self._under_way = 0

@@ -23,7 +23,7 @@ from ringroom.errors import RoomError
 from ringroom.frames import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit.calls import Calls
-from ringroom.providers.livekit.line import Line
+from ringroom.providers.livekit.line import ANSWERED_WITHIN, Line
 from ringroom.providers.livekit.mapping import (
     publish_options,
     refusal,
@@ -70,6 +70,7 @@ class Publications:
         self._line = line
         self._calls = calls
         self._options = options
+        self._timeout = max(options.connect_timeout, ANSWERED_WITHIN)
         self._path = path
         self._published: dict[Playout, _Published] = {}
 
@@ -146,7 +147,7 @@ class Publications:
             try:
                 return await self._calls.run(
                     local.publish_track(made, publish_options(track)),
-                    self._options.connect_timeout,
+                    self._timeout,
                     gone=line.gone,
                     undo=self._unpublish,
                 )
@@ -188,7 +189,7 @@ class Publications:
             return False
         asking = publication.track.get_stats()
         try:
-            await self._calls.run(asking, self._options.connect_timeout, gone=self._line.gone)
+            await self._calls.run(asking, self._timeout, gone=self._line.gone)
         except (ConnectionError, TimeoutError):
             return False
         except Exception as error:  # noqa: BLE001  (the SDK raises nothing more special)
