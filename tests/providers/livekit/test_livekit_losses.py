@@ -18,7 +18,7 @@ from livekit.rtc.participant import PublishTrackError, UnpublishTrackError  # no
 
 from loop_kit import VirtualLoop, run_virtual  # noqa: E402
 from ringroom.errors import RoomError  # noqa: E402
-from ringroom.frames import DataFrame  # noqa: E402
+from ringroom.frames import DataFrame, EventKind  # noqa: E402
 from ringroom.options import SessionOptions  # noqa: E402
 from ringroom.providers.livekit import line as line_module  # noqa: E402
 from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
@@ -287,6 +287,9 @@ def test_a_connection_that_takes_no_message_any_more_is_given_up(
         assert not sink.log
         await asyncio.sleep(0.2)
         assert given_up(sink)
+        assert [event.reason for event in sink.events if event.kind is EventKind.DATA_FAILED] == [
+            "livekit: some 2 MiB of messages that were taken before may not have arrived"
+        ], "they count as sent"
         outcomes = await asyncio.gather(first, second, return_exceptions=True)
         if not cancelled:
             # Nobody has refused them: those behind them wait for the next room.
@@ -342,6 +345,7 @@ def test_a_connection_that_shows_life_is_not_given_up(room: Room, what: str) -> 
         await asyncio.sleep(60.0)
         assert [entry[0] for entry in sink.log] == (["ended"] if what == "it ends" else [])
         assert not any("no message" in str(entry) for entry in sink.log)
+        assert EventKind.DATA_FAILED not in sink.kinds()
         await asyncio.wait({sending})
         assert (sending.exception() is None) is (what in ("it is answered", "a loss is told"))
         await app.close()

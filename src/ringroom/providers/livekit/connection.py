@@ -27,7 +27,7 @@ from ringroom.providers.livekit.mapping import (
     scrub_logs,
 )
 from ringroom.providers.livekit.media import MediaPath
-from ringroom.providers.livekit.outbox import Outbox
+from ringroom.providers.livekit.outbox import AT_RISK, Outbox
 from ringroom.providers.livekit.paths import open_path
 from ringroom.providers.livekit.publications import Publications
 from ringroom.providers.livekit.roster import Roster
@@ -85,7 +85,7 @@ class LiveKitProvider(Provider):
             line,
             self._calls,
             options.connect_timeout,
-            lambda why: self._begin_to_end(sink, "disconnected", f"livekit: {why}"),
+            lambda why: self._give_up(sink, roster, why),
         )
         roster.on("reconnecting", self._on_reconnecting)
         roster.on("reconnected", self._on_reconnected)
@@ -182,6 +182,12 @@ class LiveKitProvider(Provider):
         if self._publications is not None and self._roster is not None:
             self._publications.rights_changed()
             self._roster.rights_changed()
+
+    def _give_up(self, sink: Sink, roster: Roster, why: str) -> None:
+        """The connection takes no message any more, and does not tell that it is lost."""
+        _log.warning("%s", AT_RISK)
+        roster.tell(EventKind.DATA_FAILED, reason=AT_RISK)  # after the end nobody hears it
+        self._begin_to_end(sink, "disconnected", f"livekit: {why}")
 
     def _begin_to_end(self, sink: Sink, reason: str, error: str) -> None:
         if self._closing is None and self._ending is None:

@@ -3,7 +3,8 @@
 A fact about the SDK (livekit 1.1.21 to 1.2.1) that it rests on: a message for which its data
 channel has no room (2 MiB) waits, and while one does, the SDK does not begin to reconnect, for it
 waits for the message. A connection that dies with so much under way stays dead, and nothing tells
-of it but that no message is taken any more.
+of it but that no message is taken any more. What stands in the channel then was taken, and counts
+as sent.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from ringroom.providers.livekit.calls import Calls
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import scrub
 
-__all__ = ["Outbox"]
-
+__all__ = ["AT_RISK", "Outbox"]
 
 # What is slower is no connection either: the channel tells in steps of 100 KiB that it has room, so
 # this is 5 kB/s. And it is more than the SDK has to open the channel for the first message, 15 s.
 DEAD_AFTER = 20.0
+# Of a channel that is full, when the connection is given up.
+AT_RISK = "livekit: some 2 MiB of messages that were taken before may not have arrived"
 
 
 class Outbox:
