@@ -249,7 +249,7 @@ def check_function(name: str, function: Any, *given: str) -> None:
     if not callable(function):
         raise ConfigurationError(f"{name} is {shown(function)}, expected {expected}")
     asks = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-    if any(ask(function) or ask(getattr(function, "__call__", None)) for ask in asks):  # noqa: B004
+    if any(ask(function) or ask(function.__call__) for ask in asks):
         raise ConfigurationError(
             f"{name} is async, and there is no event loop where it is called; expected an ordinary "
             "function (it may block)"

@@ -52,5 +52,3 @@ class Value:
             for name, value in vars(self).items()
         )
         return f"{type(self).__name__}({', '.join(shown)})"
-
-    __hash__ = None  # type: ignore[assignment]  # (some hold lists)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from ringroom.checks import MAX_IDENTITY_BYTES
 from ringroom.frames import Event, EventKind, Participant, TrackInfo
@@ -109,7 +110,7 @@ def _text(who: Participant) -> int:
 
 def bounded(participant: Participant) -> Participant:
     """The participant with what is too long left out."""
-    changes: dict[str, object] = {
+    changes: dict[str, Any] = {
         name: _cut(text)
         for name in ("identity", "sid", "name")
         if len(text := getattr(participant, name)) * 4 > MAX_TEXT
@@ -118,17 +119,17 @@ def bounded(participant: Participant) -> Participant:
         changes["metadata"] = ""
     if _text(participant) - len(participant.metadata) > MAX_METADATA:
         changes["attributes"] = {}
-    return replace(participant, **changes) if changes else participant  # type: ignore[arg-type]
+    return replace(participant, **changes) if changes else participant
 
 
 def bounded_track(track: TrackInfo) -> TrackInfo:
     """The track with its texts cut."""
-    changes = {
+    changes: dict[str, Any] = {
         name: _cut(text)
         for name in ("sid", "name", "participant", "source")
         if len(text := getattr(track, name)) * 4 > MAX_TEXT
     }
-    return replace(track, **changes) if changes else track  # type: ignore[arg-type]
+    return replace(track, **changes) if changes else track
 
 
 def bounded_event(event: Event) -> Event:

@@ -29,9 +29,9 @@ from ringroom.lanes.statistics import Row
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes.inbound import (
-    DROPPED_FULL,
     MAILBOX_RING_BYTES,
     SETTLE_SECONDS,
+    WHY_FULL,
     Mailbox,
 )
 
@@ -243,7 +243,7 @@ class Captures:
                 return
         lost = mailbox.post(item)
         if lost:
-            self.frames_dropped(kind.value, DROPPED_FULL, lost)
+            self.frames_dropped(kind.value, WHY_FULL, lost)
 
     def _open_mailbox(self, kind: Kind) -> Mailbox:
         row = self._rows.acquire_row()

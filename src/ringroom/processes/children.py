@@ -165,10 +165,10 @@ class IOHost(ABC):
         """Whether the role has died; ``patience`` is how long its links may take to end."""
         return False
 
-    def start_worker(self, place: int, control: Link, blob: bytes) -> Child:
+    def start_worker(self, number: int, control: Link, blob: bytes) -> Child:
         """A worker in a process of its own, which gets a copy of its end of the control link.
-        Raises `StartupError`."""
-        return WorkerProcess(place, control, blob)
+        ``number`` is in its name: which place it takes is not known yet. Raises `StartupError`."""
+        return WorkerProcess(number, control, blob)
 
     def open_session(self) -> Link:
         """A link to a new session. Raises `LostProcessError` when the role has died."""

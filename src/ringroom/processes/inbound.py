@@ -45,7 +45,7 @@ MAX_BACKLOG_BYTES = 8 << 20
 SETTLE_SECONDS = 0.02
 # Looks at what the reader has dropped: once a second for sound.
 LOOK_EVERY = 50
-DROPPED_STALE, DROPPED_FULL = "too old when it was their turn", "for want of room"
+WHY_STALE, WHY_FULL = "too old when it was their turn", "for want of room"
 
 
 class LaneOwner(Protocol):
@@ -189,7 +189,7 @@ class InboundTrack:
         row, (stale, full) = self._writer.row, self._told
         now = row.get(Count.DROPPED_STALE), row.get(Count.DROPPED_FULL)
         label = f"{self._track.participant}/{self._track.name or self._track.sid}"
-        for cause, count in ((DROPPED_STALE, now[0] - stale), (DROPPED_FULL, now[1] - full)):
+        for cause, count in ((WHY_STALE, now[0] - stale), (WHY_FULL, now[1] - full)):
             if count > 0:
                 self._owner.frames_dropped(label, cause, count)
         self._told = now

@@ -85,7 +85,8 @@ def find(name: str) -> type[ProviderSpec]:
         return _registered[name]
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
-        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+        built_in: type[ProviderSpec] = getattr(import_module(module), attribute)
+        return built_in
     points = [point for point in entry_points(group=GROUP) if point.name == name]
     if not points:
         raise UnknownProviderError(

@@ -168,7 +168,7 @@ class _File:
         self._writer.start(layout.PROFILE)
         self._writer.add_metadata("ringroom", {layout.OFFSET: str(self._offset)})
         self._schema = self._writer.register_schema(layout.ENCODING, "text/plain", layout.SCHEMA)
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def add(self, entry: Entry) -> None:
         channel = self._channels.get(entry.source)
@@ -181,7 +181,7 @@ class _File:
         self._writer.add_message(channel, when, entry.record, when, entry.sequence & 0xFFFF_FFFF)
 
     def flush(self) -> None:
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def finish(self) -> None:
-        self._writer.finish()  # type: ignore[no-untyped-call]
+        self._writer.finish()

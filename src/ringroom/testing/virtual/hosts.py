@@ -30,17 +30,17 @@ class VirtualHost(IOThread):
     def _is_dead(self, patience: float) -> bool:
         return self._thread is not None and not self._thread.is_alive()
 
-    def start_worker(self, place: int, control: Link, blob: bytes) -> Child:
-        return _WorkerRole(self._virtual, place, control, blob)
+    def start_worker(self, number: int, control: Link, blob: bytes) -> Child:
+        return _WorkerRole(self._virtual, number, control, blob)
 
 
 class _WorkerRole:
     """A worker, as a `Child`: it has no process of its own, so no number either."""
 
-    def __init__(self, clock: VirtualClock, place: int, control: Link, blob: bytes) -> None:
+    def __init__(self, clock: VirtualClock, number: int, control: Link, blob: bytes) -> None:
         fd = os.dup(control.fileno())
         self._clock = clock
-        name = f"ringroom-worker-{place}"
+        name = f"ringroom-worker-{number}"
         self._role: Role = clock.start_process(name, lambda: run_role(Link.attach(fd), blob, clock))
 
     pid = None
