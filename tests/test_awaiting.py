@@ -135,3 +135,29 @@ def test_no_descriptors_left(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(connection.session.listeners) == 0
 
     asyncio.run(main())
+
+
+def test_a_change_on_another_thread_wakes_who_waits() -> None:
+    async def main() -> None:
+        connection = Stub()
+        task = waiting(connection)
+        await asyncio.sleep(0)
+        await asyncio.to_thread(connection.notify)  # a loop in debug mode refuses what is unsafe
+        await soon(task)
+
+    asyncio.run(main(), debug=True)
+
+
+def test_who_waits_on_a_loop_that_is_closed_disturbs_nobody() -> None:
+    connection, loop = Stub(), asyncio.new_event_loop()
+
+    async def begin() -> asyncio.Task[None]:
+        task = waiting(connection)
+        await asyncio.sleep(0)
+        return task
+
+    left = loop.run_until_complete(begin())
+    loop.close()
+    connection.notify()
+    assert not left.done()
+    left._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom.awaiting import LoopWaiter, within
-from ringroom.connection import Connection, configured
+from ringroom.awaiting import LoopWaiter, runs_here, within
+from ringroom.connection import Connection, Statistics, configured
 from ringroom.errors import BusyError, ClosedError
 from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
 from ringroom.frames import Frame, Item
@@ -45,7 +45,7 @@ def transport(
 
 class Transport(Face):
     """What `transport` gives. For one event loop's thread: on another loop, every call that is
-    awaited raises `BusyError`."""
+    awaited raises `BusyError`. `stats`, `ended` and `played` may be asked on any thread."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
@@ -158,6 +158,29 @@ class Transport(Face):
     def _pump(self) -> None:
         with self._connection.lock:
             self._connection.session.pump()
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether the loop runs on another thread. What the link brings is for the loop then: it
+        watches the link's number, and who waits there may sleep."""
+        return self._loop is not None and self._loop.is_running() and not runs_here(self._loop)
+
+    @property
+    def ended(self) -> str | None:
+        """As `ringroom.client.Transport.ended`; on another thread than the loop's, as the loop
+        knows it."""
+        if not self._opened or not self._elsewhere:
+            return super().ended
+        ending = self._connection.session.ending
+        return None if ending is None else ending.reason
+
+    def stats(self) -> Statistics:
+        """As `ringroom.client.Transport.stats`; on another thread than the loop's, of the lanes
+        that the loop knows."""
+        if not self._opened or not self._elsewhere:
+            return super().stats()
+        with self._connection.lock:
+            return Statistics(lanes=tuple(self._connection.session.statistics()))
 
     def _unwatch(self) -> None:
         fd, self._watched = self._watched, -1

@@ -13,16 +13,40 @@ from ringroom.errors import StartupError
 from ringroom.lanes.memory import why
 
 
+def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop is the one that runs on this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def waker(wake: Callable[[], None]) -> Callable[[], None]:
+    """For any thread: it has ``wake`` called by the loop that runs here now, which may sleep by
+    then. Nothing, once that loop is closed."""
+    loop = asyncio.get_running_loop()
+
+    def call() -> None:
+        if runs_here(loop):
+            wake()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(wake)
+
+    return call
+
+
 class LoopWaiter:
     """Waits for a change of the session without losing one between a look and the wait."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._changed = asyncio.Event()
+        self._wake = waker(self._changed.set)
 
     def __enter__(self) -> Self:
         with self._connection.lock:
-            self._connection.session.listeners.add(self._changed.set)
+            self._connection.session.listeners.add(self._wake)
         return self
 
     async def wait(self, fd: int = -1) -> None:
@@ -34,7 +58,7 @@ class LoopWaiter:
 
     def __exit__(self, *exc: object) -> None:
         with self._connection.lock:
-            self._connection.session.listeners.discard(self._changed.set)
+            self._connection.session.listeners.discard(self._wake)
 
 
 @contextlib.asynccontextmanager
