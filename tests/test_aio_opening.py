@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -173,6 +174,24 @@ def test_cancelled_while_no_token_is_to_be_had(
     asyncio.run(main())
     gc.collect()
     assert not caplog.records
+
+
+def test_opening_and_closing_need_nothing_of_the_loops_executor(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        gate = threading.Event()
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        blocking = asyncio.ensure_future(asyncio.to_thread(gate.wait, 60))
+        try:
+            transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
+            await soon(transport.open())
+            await soon(transport.close())
+            assert not blocking.done()
+            assert ended(transport)
+        finally:
+            gate.set()
+            await blocking
+
+    asyncio.run(main())
 
 
 def test_opened_once(fake_room: FakeRoom) -> None:

@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 import errno
 import os
+import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, cast
 
 import pytest
 
-from ringroom.awaiting import LoopWaiter, within
+from ringroom.awaiting import LoopWaiter, end_of, start, within
 from ringroom.connection import Connection
 from ringroom.errors import StartupError
 from ringroom.inbox import Listeners
 from ringroom.lanes.memory import open_counter
+from ringroom.processes.machine import Machine
 
 
 class Session:
@@ -161,3 +165,43 @@ def test_who_waits_on_a_loop_that_is_closed_disturbs_nobody() -> None:
     connection.notify()
     assert not left.done()
     left._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def on_no_thread(name: str, run: Callable[[], object]) -> threading.Thread:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_what_blocks_is_done_once_it_has_ended_with_a_thread_or_without(
+    monkeypatch: pytest.MonkeyPatch, threads: bool
+) -> None:
+    machine = Machine()
+    if not threads:
+        monkeypatch.setattr(machine, "start_thread", on_no_thread)
+
+    async def main(run: Callable[[], None]) -> Future[None]:
+        over: Future[None] = Future()
+        start(machine, "test", run, over)
+        await soon(end_of(over))
+        return over
+
+    ran: list[int] = []
+    assert asyncio.run(main(lambda: ran.append(1))).exception() is None
+    assert ran == [1]
+    with pytest.raises(SystemExit):
+        asyncio.run(main(sys.exit)).result()
+
+
+def test_what_blocks_may_end_when_the_loop_that_waited_is_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main(over: Future[None]) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await end_of(over)
+
+    over: Future[None] = Future()
+    asyncio.run(main(over))
+    over.set_result(None)
+    asyncio.run(end_of(over))
+    assert not caplog.records

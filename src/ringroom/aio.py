@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom.awaiting import LoopWaiter, runs_here, within
+from ringroom.awaiting import LoopWaiter, end_of, runs_here, start, within
 from ringroom.connection import Connection, Statistics, configured
 from ringroom.errors import BusyError, ClosedError
 from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
@@ -52,8 +54,8 @@ class Transport(Face):
         self._watched = -1
         self._recovery: Recovery | None = None
         self._recovering: asyncio.Task[None] | None = None
-        self._starting: asyncio.Future[None] | None = None
-        self._closing: asyncio.Future[None] | None = None
+        self._starting: Future[None] | None = None
+        self._closing: Future[None] | None = None
         """Done when there is nothing left to close."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -64,11 +66,12 @@ class Transport(Face):
         if self._starting is not None or self._closed:
             raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
         self._loop = asyncio.get_running_loop()
-        start = contextvars.copy_context().run
-        self._starting = self._loop.run_in_executor(None, start, self._start)
-        self._starting.add_done_callback(_taken_note_of)
+        self._starting = Future()
+        run = partial(contextvars.copy_context().run, self._start)
+        start(self._connection.machine, "ringroom-open", run, self._starting)
         try:
-            await asyncio.shield(self._starting)
+            await end_of(self._starting)
+            self._starting.result()
             self._check_open()
             session = self._connection.session
             with self._connection.lock:
@@ -308,14 +311,14 @@ class Transport(Face):
             with self._connection.lock:
                 self._closed, opened = True, self._opened
             if opened:
-                self._closing = asyncio.get_running_loop().create_future()
+                self._closing = Future()
                 await self._leave(self._closing)
                 return
             self._closing = self._starting
-        if self._closing is not None and not self._closing.done():
-            await asyncio.wait([self._closing])
+        if self._closing is not None:
+            await end_of(self._closing)
 
-    async def _leave(self, over: asyncio.Future[None]) -> None:
+    async def _leave(self, over: Future[None]) -> None:
         connection = self._connection
         with connection.lock:
             self._watch()  # closed meanwhile, `open` does not
@@ -333,9 +336,9 @@ class Transport(Face):
                 self._unwatch()
             # Waits for the I/O process's end, which takes its own time. Not a task: one that has
             # not begun is cancelled with the loop's end, and nothing would be closed.
-            closing = asyncio.get_running_loop().run_in_executor(None, connection.close)
-            closing.add_done_callback(lambda _: over.set_result(None))
-            await asyncio.shield(closing)
+            start(connection.machine, "ringroom-close", connection.close, over)
+            await end_of(over)
+            over.result()
 
     async def _left(self) -> None:
         with LoopWaiter(self._connection) as waiter:
@@ -360,12 +363,6 @@ class Transport(Face):
                         await self.wait_playout()
         finally:
             await self.close()
-
-
-def _taken_note_of(started: asyncio.Future[None]) -> None:
-    """A failure concerns nobody once the call that would have raised it is cancelled."""
-    if not started.cancelled():
-        started.exception()
 
 
 class Receiver(AsyncIterator[Any]):

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from typing import Self
 
 from ringroom.connection import Connection
 from ringroom.errors import StartupError
 from ringroom.lanes.memory import why
+from ringroom.processes.machine import Machine
 
 
 def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
@@ -59,6 +61,33 @@ class LoopWaiter:
     def __exit__(self, *exc: object) -> None:
         with self._connection.lock:
             self._connection.session.listeners.discard(self._wake)
+
+
+def start(machine: Machine, name: str, run: Callable[[], None], over: Future[None]) -> None:
+    """Run what blocks on a thread of its own: the loop's executor may be full for as long as what
+    others gave it likes. ``over``, which belongs to no loop, is done in any case: where no thread
+    is to be had, this one waits."""
+
+    def body() -> None:
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 (for who looks into the future)
+            over.set_exception(error)
+        else:
+            over.set_result(None)
+
+    try:
+        machine.start_thread(name, body)
+    except RuntimeError:
+        body()
+
+
+async def end_of(over: Future[None]) -> None:
+    """Until it is done, by whatever outcome. Cancelled, it goes on."""
+    done = asyncio.Event()
+    wake = waker(done.set)
+    over.add_done_callback(lambda _: wake())
+    await done.wait()
 
 
 @contextlib.asynccontextmanager
