@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 import warnings
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,11 @@ from app_kit import (
 )
 from ringroom.connection import Connection
 from ringroom.errors import (
+    BusyError,
     ClosedError,
 )
 from ringroom.providers.fake.connection import FakeProvider
-from ringroom.testing import FakeRoom
+from ringroom.testing import FakeRoom, VirtualClock
 
 
 @pytest.mark.parametrize("io", ["thread", "process"])
@@ -188,3 +190,42 @@ def test_many_cycles_leave_nothing(fake_room: FakeRoom) -> None:
             await until(lambda: descriptors() <= before)
 
     asyncio.run(main())
+
+
+def test_once_its_loop_is_closed_a_transport_can_only_be_closed(fake_room: FakeRoom) -> None:
+    made = ringroom.aio.transport("fake", room=fake_room, io="thread")
+    asyncio.run(made.open())
+    receiver = made.recv()
+    for call in (made.flush, made.wait_playout, lambda: made.send(sound(0.1)), receiver.__anext__):
+        with pytest.raises(BusyError, match="another event loop, which is closed"):
+            asyncio.run(soon(call()))
+    assert made.ended is None
+    asyncio.run(made.close())
+    fake_room.wait_for_app_gone()
+
+
+def test_another_loop_closes_a_transport_without_delay() -> None:
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        transport = ringroom.aio.transport("fake", room=room, io=clock.io)
+        clock.run(transport.open())
+        began = clock.now()
+        clock.run(transport.close())
+        assert clock.now() - began < 1
+
+
+def test_another_loop_closes_what_a_task_still_waits_for(fake_room: FakeRoom) -> None:
+    loop = asyncio.new_event_loop()
+    transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
+
+    async def begin() -> asyncio.Task[Any]:
+        await transport.open()
+        receiving = loop.create_task(anext(transport.recv()))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        return receiving
+
+    receiving = loop.run_until_complete(begin())
+    loop.close()
+    asyncio.run(transport.close())
+    fake_room.wait_for_app_gone()
+    assert transport._connection.session.closed
+    receiving._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -132,3 +132,27 @@ def test_in_an_event_loop_a_close_that_is_cancelled_meanwhile_still_closes(
         return transport
 
     settled(asyncio.run(main()))
+
+
+@pytest.mark.once
+def test_in_an_event_loop_that_is_closed_meanwhile_another_one_closes_it(
+    fake_room: FakeRoom,
+) -> None:
+    transport = ringroom.aio.transport("fake", room=fake_room, io="process")
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> asyncio.Task[None]:
+        with fake_room.faults.hanging_connect():
+            killed(transport)
+            while not transport._connection.session._past:
+                await asyncio.sleep(0.002)
+        assert transport._recovering is not None
+        return transport._recovering
+
+    loop.run_until_complete(transport.open())
+    recovering = loop.run_until_complete(begin())
+    loop.close()
+    asyncio.run(transport.close())
+    assert transport.io_pid is None
+    recovering._log_destroy_pending = False  # type: ignore[attr-defined]
+    settled(transport)  # type: ignore[arg-type]

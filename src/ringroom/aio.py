@@ -151,12 +151,20 @@ class Transport(Face):
 
     def _check_loop(self) -> None:
         loop = self._loop
-        if loop is not None and loop is not asyncio.get_running_loop() and not loop.is_closed():
-            raise BusyError(
-                f"{self._connection.spec.name}: this transport belongs to another event loop; call "
-                "it there (asyncio.run_coroutine_threadsafe), or use ringroom.transport, which any "
-                "thread may"
-            )
+        if loop is None or loop is asyncio.get_running_loop():
+            return
+        name = f"{self._connection.spec.name}: this transport belongs to another event loop"
+        if loop.is_closed():
+            raise BusyError(f"{name}, which is closed; all that is left here is to close it too")
+        raise BusyError(
+            f"{name}; call it there (asyncio.run_coroutine_threadsafe), or use ringroom.transport, "
+            "which any thread may"
+        )
+
+    def _forget_closed_loop(self) -> None:
+        """What it watched and was doing is over, and the loop that runs here does what is left."""
+        if self._loop is not None and self._loop.is_closed():
+            self._loop, self._watched, self._recovering = asyncio.get_running_loop(), -1, None
 
     def _pump(self) -> None:
         with self._connection.lock:
@@ -303,10 +311,12 @@ class Transport(Face):
                 await waiter.wait(number)
 
     async def close(self) -> None:
-        """As `ringroom.client.Transport.close`. Whoever calls it meanwhile waits for the same."""
+        """As `ringroom.client.Transport.close`. Whoever calls it meanwhile waits for the same. On
+        any loop, once its own is closed."""
         if self._forked:
             return
-        self._check_loop()
+        if self._loop is not None and not self._loop.is_closed():
+            self._check_loop()
         if not self._closed:
             with self._connection.lock:
                 self._closed, opened = True, self._opened
@@ -320,10 +330,11 @@ class Transport(Face):
 
     async def _leave(self, over: Future[None]) -> None:
         connection = self._connection
-        with connection.lock:
-            self._watch()  # closed meanwhile, `open` does not
-            connection.session.notify()  # who waits need not wait for the leaving
         try:
+            with connection.lock:
+                self._forget_closed_loop()
+                self._watch()  # closed meanwhile, `open` does not
+                connection.session.notify()  # who waits need not wait for the leaving
             self._end_recovery()
             connection.leave()
             async with asyncio.timeout(connection.options.close_timeout + 1):
