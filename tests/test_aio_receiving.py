@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from typing import Any
@@ -29,7 +30,8 @@ from ringroom.errors import (
     RoomError,
 )
 from ringroom.frames import DataFrame, EventKind
-from ringroom.testing import FakeRoom, sources
+from ringroom.options import PublishOptions
+from ringroom.testing import FakeRoom, VirtualClock, sources
 
 
 @pytest.mark.parametrize("io", ["thread", "process"])
@@ -199,3 +201,51 @@ def test_pictures_and_events(fake_room: FakeRoom) -> None:
             assert [frame.width for frame in footage.frames] == [64, 640]
 
     asyncio.run(main())
+
+
+def test_a_reader_that_is_behind_can_be_stopped() -> None:
+    async def echo(transport: ringroom.aio.Transport) -> None:
+        async for frame in transport.recv():
+            clock.sleep(0.03)  # work, for longer than the frame lasts
+            await transport.send(frame, publish=PublishOptions(mode="live"))
+
+    async def main() -> None:
+        async with ringroom.aio.transport("fake", room=room, io=clock.io) as transport:
+            room.join("ann").publish_audio(sample_rate=RATE).tone(seconds=5)
+            began = clock.now()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(echo(transport), 1.0)
+            assert clock.now() - began < 1.1
+
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        clock.run(main())
+
+
+def test_a_reader_that_is_behind_holds_up_nobody_and_loses_nothing_when_cancelled() -> None:
+    async def tick() -> None:
+        while True:
+            ticks.append(clock.now())
+            await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        async with ringroom.aio.transport(
+            "fake", room=room, io=clock.io, max_age=60.0
+        ) as transport:
+            spoken, heard = noise(2.0), [noise(0.0)]
+            room.join("ann").publish_audio(sample_rate=RATE).speak(spoken)
+            receiver = transport.recv()
+            ticking = asyncio.create_task(tick())
+            while sum(map(len, heard)) < len(spoken):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.07):
+                        while sum(map(len, heard)) < len(spoken):
+                            heard.append((await anext(receiver)).samples)
+                            clock.sleep(0.03)
+            ticking.cancel()
+            assert same(np.concatenate(heard), spoken)
+        # A timer takes two turns of the loop, and a turn here what one frame takes.
+        assert max(np.diff(ticks)) < 0.1 < ticks[-1] - ticks[0]
+
+    ticks: list[float] = []
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        clock.run(main())

@@ -27,6 +27,9 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.recovery import Recovery
 
 T = TypeVar("T")
+# A reader that is behind waits for nothing, and so does who sends on a live track: between two
+# items it lets others have the loop if it has had it for so long.
+TURN_SECONDS = 0.01
 
 __all__ = ["Receiver", "Transport", "transport"]
 
@@ -377,20 +380,27 @@ class Transport(Face):
 
 
 class Receiver(AsyncIterator[Any]):
-    """Yields frames and events; cancelling a wait loses nothing."""
+    """Yields frames and events; cancelling a wait loses nothing. Also where the next one is always
+    there, since its reader is behind, others on the loop have their turns in between."""
 
     def __init__(self, owner: Transport, inbox: Inbox) -> None:
         self._owner = owner
         self._inbox = inbox
+        self._now = owner._connection.machine.now
+        self._waited_at = self._now()
 
     def __aiter__(self) -> Receiver:
         return self
 
     async def __anext__(self) -> Item:
         self._owner._check_loop()
+        if self._now() - self._waited_at >= TURN_SECONDS:
+            await asyncio.sleep(0)  # before anything is taken: a cancellation would lose it
+            self._waited_at = self._now()
         with LoopWaiter(self._owner._connection) as waiter:
             while (arrival := self._look()) is None:
                 await waiter.wait(self._inbox.fileno())
+                self._waited_at = self._now()
         return arrival.item
 
     def _look(self) -> Arrival | None:
