@@ -21,6 +21,7 @@ import ringroom
 from integration.clients import tones
 from integration.conftest import Joins
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
+from ringroom.testing.simulation.laws import check_counts
 
 TONES = {"a": 350.0, "b": 500.0, "c": 800.0, "d": 1250.0}
 LEVEL = 0.3 / 2**0.5  # RMS of what the clients' tones have
@@ -66,13 +67,6 @@ def pool_in(room: LiveKitRoom, processor: object, **options: object) -> Iterator
         yield pool
 
 
-def lanes_add_up(stats: ringroom.Statistics) -> None:
-    for lane in stats.lanes:
-        counts = lane.counts
-        assert counts.in_flight >= 0, lane
-        assert counts.sent == counts.done + counts.dropped + counts.lost + counts.in_flight
-
-
 def collect(transport: ringroom.Transport, seconds: float, **narrow: object) -> NDArray[np.float64]:
     """That much received sound, one channel, full scale 1."""
     pieces: list[NDArray[np.float64]] = []
@@ -112,7 +106,7 @@ def test_four_opus_tracks_come_back_from_two_workers(
         time.sleep(6)
         received = ann.leave()
         stats = pool.stats()
-    lanes_add_up(stats)
+    check_counts(stats.lanes)
     assert {lane.place for lane in stats.lanes if lane.direction == "in"} == {0, 1}
     for name, frequency in TONES.items():
         sound = tones.decoded(received["pool", f"ann/{name}"]["file"])
@@ -171,7 +165,7 @@ def test_work_in_the_workers_leaves_no_gap_in_what_the_application_says(
         oldest = float(ann.wait_for_data(participant="pool", topic="re:age").split()[1])
         received = ann.leave()
         stats = pool.stats()
-    lanes_add_up(stats)
+    check_counts(stats.lanes)
     assert oldest <= 0.2 + 0.02, "older than max_age (and one frame) when its processing began"
     sound = tones.decoded(received["pool", "speech"]["file"])
     heard = tones.heard(sound[tones.RATE : int(tones.RATE * 7)])
@@ -252,7 +246,7 @@ def test_the_asyncio_face_echoes(livekit_room: LiveKitRoom) -> None:
     heard, stats = asyncio.run(main())
     assert heard.frequency == pytest.approx(700, abs=2)
     assert heard.level == pytest.approx(LEVEL, rel=0.1)
-    lanes_add_up(stats)
+    check_counts(stats.lanes)
 
 
 def test_eight_participants_at_once_come_late_and_leave(livekit_room: LiveKitRoom) -> None:
@@ -288,7 +282,7 @@ def test_eight_participants_at_once_come_late_and_leave(livekit_room: LiveKitRoo
             sound = tones.heard(np.concatenate(pieces)[16_000:], 16_000)
             assert sound.frequency == pytest.approx(pitches[identity], abs=2), identity
         stack.pop_all().close()
-    lanes_add_up(hub.stats())
+    check_counts(hub.stats().lanes, over=True)
 
 
 def test_late_joiners_are_heard_and_those_who_leave_are_told(

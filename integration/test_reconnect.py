@@ -24,6 +24,7 @@ from livekit import api
 import ringroom
 from integration.clients.relay import Relay
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
+from ringroom.testing.simulation.laws import check_counts
 
 RATE = 16_000
 PATIENCE = 60.0
@@ -39,6 +40,7 @@ class Party:
         self.heard: dict[str, int] = {}
         self.error: BaseException | None = None
         self.messages: list[bytes] = []
+        self._taken = 0
         self._changed = threading.Condition()
         self._over = threading.Event()
         self.transport = ringroom.transport(
@@ -61,10 +63,9 @@ class Party:
         self.transport.close()
         for thread in self._threads:
             thread.join()
-        for lane in self.transport.stats().lanes:
-            counts = lane.counts
-            assert counts.sent == counts.done + counts.dropped + counts.lost + counts.in_flight
-            assert counts.in_flight == 0
+        stats = self.transport.stats()
+        check_counts(stats.lanes, over=True)
+        assert stats.received.done == self._taken
 
     def _listen(self) -> None:
         try:
@@ -77,6 +78,7 @@ class Party:
 
     def _take(self, item: object) -> None:
         with self._changed:
+            self._taken += not isinstance(item, ringroom.Event)
             if isinstance(item, ringroom.AudioFrame):
                 if np.abs(item.samples).max() > 100:
                     self.heard[item.participant] = self.heard.get(item.participant, 0) + 1
@@ -299,6 +301,7 @@ def test_who_is_let_in_at_a_later_attempt_hears_all_the_same(
         with Party(relay.url, room.token("us")) as us:
             us.wait_to_hear("ann")
             ann.wait_to_hear("us")
+        assert relay.refused == refused
 
 
 @pytest.mark.timeout(240)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
+from collections import Counter
 from typing import Any
 
 from hypothesis import settings
@@ -13,9 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import ringroom
 from app_kit import RATE, check_law, noise, sound
 from ringroom.errors import WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Kind, VideoFrame
 from ringroom.options import PublishOptions
+from ringroom.outgoing import PIECE_SECONDS
 from ringroom.testing import FakeRoom, sources
+from ringroom.testing.simulation.laws import check_counts
 
 LIVE = PublishOptions(mode="live")
 
@@ -23,7 +27,8 @@ LIVE = PublishOptions(mode="live")
 class Machine(RuleBasedStateMachine):
     """People come, speak, show, mute and leave; the application receives now and then, and sends.
 
-    What was spoken by each track arrives in its order, without a frame twice.
+    What was spoken by each track arrives in its order, without a frame twice. What is done is what
+    was received, at every moment, and no more was sent than was said.
     """
 
     def __init__(self) -> None:
@@ -35,15 +40,17 @@ class Machine(RuleBasedStateMachine):
         self.receiver = self.transport.recv(timeout=0.001)
         self.people: dict[str, Any] = {}
         self.seen: dict[str, int] = {}
-        self.messages = 0
-        self.got = 0
+        self.said = Counter[Kind]()
+        self.got = Counter[Kind]()
+        # Of a send that would block, the beginning may have been taken.
+        self.taken = self.offered = 0
+        self.flushed = 0.0
 
     def teardown(self) -> None:
         try:
             self.transport.close()
-            check_law(self.transport)
-            stats = self.transport.stats()
-            assert stats.received.in_flight == stats.sent.in_flight == 0
+            check_counts(self.transport.stats().lanes, over=True)
+            self.the_law_holds()
         finally:
             self.room.close()
 
@@ -63,13 +70,15 @@ class Machine(RuleBasedStateMachine):
     def speak(self, data: st.DataObject, frames: int) -> None:
         _, mic, camera = self.people[data.draw(st.sampled_from(sorted(self.people)))]
         mic.speak(noise(0.02 * frames), realtime=False)
+        self.said[Kind.AUDIO] += frames
         camera.show(sources.picture(frames, 64, 64))
+        self.said[Kind.VIDEO] += 1
 
     @precondition(lambda self: self.people)
     @rule(data=st.data())
     def message(self, data: st.DataObject) -> None:
         self.people[data.draw(st.sampled_from(sorted(self.people)))][0].send_data(b"x")
-        self.messages += 1
+        self.said[Kind.DATA] += 1
 
     @precondition(lambda self: self.people)
     @rule(data=st.data(), muted=st.booleans())
@@ -93,9 +102,10 @@ class Machine(RuleBasedStateMachine):
 
     def _note(self, item: Any) -> None:
         if isinstance(item, DataFrame):
-            self.got += 1
+            self.got[Kind.DATA] += 1
             return
         assert isinstance(item, AudioFrame | VideoFrame)
+        self.got[Kind.AUDIO if isinstance(item, AudioFrame) else Kind.VIDEO] += 1
         assert not isinstance(item.track, str)
         assert item.track is not None
         assert item.sequence > self.seen.get(item.track.sid, -1)
@@ -104,23 +114,33 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.02, 0.3, 1.0]), live=st.booleans())
     def send(self, seconds: float, live: bool) -> None:
         frame = sound(seconds, track="live" if live else "speech")
+        pieces = math.ceil(seconds / PIECE_SECONDS)
+        self.offered += pieces
         with contextlib.suppress(WouldBlock):
             self.transport.send_nowait(frame, publish=LIVE if live else None)
+            self.taken += pieces
 
     @rule()
     def flush(self) -> None:
-        assert self.transport.flush() >= 0
+        self.flushed += self.transport.flush()
+        assert 0 <= self.flushed <= self.offered * PIECE_SECONDS + 1e-6
 
     @invariant()
     def the_law_holds(self) -> None:
-        check_law(self.transport)
+        stats = self.transport.stats()
+        check_counts(stats.lanes)
+        assert self.taken <= stats.sent.sent <= self.offered
+        for kind in (Kind.AUDIO, Kind.VIDEO, Kind.DATA):
+            lanes = [one for one in stats.lanes if (one.direction, one.kind) == ("in", kind)]
+            assert sum(one.counts.done for one in lanes) == self.got[kind]
+            assert sum(one.counts.sent for one in lanes) <= self.said[kind]
 
     @rule()
     def messages_are_never_lost(self) -> None:
         end = time.monotonic() + 5
-        while self.got < self.messages and time.monotonic() < end:
+        while self.got[Kind.DATA] < self.said[Kind.DATA] and time.monotonic() < end:
             self.receive(50)
-        assert self.got == self.messages
+        assert self.got[Kind.DATA] == self.said[Kind.DATA]
 
 
 TestConservation = Machine.TestCase
@@ -128,7 +148,9 @@ TestConservation.settings = settings(max_examples=30, stateful_step_count=25, de
 
 
 def test_the_law_while_everything_is_busy(fake_room: FakeRoom) -> None:
-    """Counts are read while both sides write them: none is ever negative."""
+    """Counts are read while both sides write them: none is ever negative, and what is done is what
+    was received."""
+    received = 0
     mic = fake_room.join("alice").publish_audio(sample_rate=RATE)
     with ringroom.transport("fake", room=fake_room, io="process", max_age=0.1) as transport:
         mic.wait_for_subscriber()
@@ -136,12 +158,18 @@ def test_the_law_while_everything_is_busy(fake_room: FakeRoom) -> None:
         frames = transport.recv(timeout=0.1)
 
         def all_handled() -> bool:
+            nonlocal received
             with contextlib.suppress(TimeoutError):
-                transport.send(next(frames), publish=LIVE)
+                frame = next(frames)
+                received += 1
+                transport.send(frame, publish=LIVE)
             check_law(transport)
             counts = transport.stats().received
+            assert counts.done == received
             return counts.sent == 1_000 and not counts.in_flight
 
         while not all_handled():
             pass
-    check_law(transport)
+    stats = transport.stats()
+    check_counts(stats.lanes, over=True)
+    assert stats.received.done == stats.sent.sent == received

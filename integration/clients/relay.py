@@ -42,7 +42,7 @@ class Relay:
         self._flows: dict[tuple[str, int], socket.socket] = {}  # media, by the client's address
         self._addresses: dict[socket.socket, tuple[str, int]] = {}
         self._lost = 0
-        self._refuse = 0
+        self._refuse = self._refused = 0
         self._severed = False
         self._done = threading.Event()  # what it was woken for
         self._thread = threading.Thread(target=self._run, name="relay")
@@ -66,6 +66,12 @@ class Relay:
         """Packets of media that came while it was down."""
         with self._lock:
             return self._lost
+
+    @property
+    def refused(self) -> int:
+        """Connections that ended as soon as they were made."""
+        with self._lock:
+            return self._refused
 
     def refuse(self, count: int) -> None:
         """The next connections end as soon as they are made."""
@@ -165,6 +171,7 @@ class Relay:
         client, _ = self._listener.accept()
         if self._refuse or self._severed:
             self._refuse = max(0, self._refuse - 1)
+            self._refused += 1
             client.close()
             return
         try:

@@ -52,15 +52,44 @@ def test_every_cell_is_its_own(table: StatisticsTable) -> None:
     assert not any(row.get(count) for count in CELLS)
 
 
-def test_the_law() -> None:
-    counts = LaneCounts(
-        sent=100, taken=50, done=40, dropped_full=1, dropped_stale=2, dropped_flushed=3, lost=4
+def test_the_law(table: StatisticsTable) -> None:
+    row = table.row(7)
+    for _ in range(99):
+        row.count_sent(10)
+    row.count_refused()
+    for _ in range(50):
+        row.count_taken(age=3)
+    row.add(Count.DONE, 40)
+    row.add(Count.DROPPED_STALE, 2)
+    row.add(Count.DROPPED_FLUSHED, 3)
+    row.add(Count.LOST, 4)
+    counts = row.snapshot()
+    assert counts == LaneCounts(
+        sent=100,
+        bytes=990,
+        taken=50,
+        done=40,
+        dropped_full=1,
+        dropped_stale=2,
+        dropped_flushed=3,
+        lost=4,
+        waited_ns=150,
+        oldest_ns=3,
     )
     assert counts.dropped == 6
     assert counts.in_flight == 50
     total = counts + counts
     assert total.sent == 200
     assert total.in_flight == 100
+
+
+def test_what_is_under_way_when_a_lane_is_buried_is_lost_once(table: StatisticsTable) -> None:
+    row = table.row(0)
+    row.add(Count.SENT, 5)
+    row.add(Count.DONE, 2)
+    for _ in range(2):
+        row.bury()
+        assert (row.snapshot().lost, row.snapshot().in_flight) == (3, 0)
 
 
 @pytest.mark.parametrize("index", [-1, SLOTS])
@@ -101,21 +130,42 @@ def test_another_segment_is_no_table() -> None:
 
 
 class Racing(list[int]):
-    """Cells of a lane that goes on while they are read: before each look a frame is sent and done,
-    or sent and dropped, in the order in which the two sides count."""
+    """Cells of a lane that goes on while they are read: before each look some steps are counted, of
+    one frame after the other, in the order in which the two sides count."""
+
+    life: tuple[Cell, ...]
+    steps = 0
+    step = 0
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self  # the row's cells: all there are
-        for count in (Count.SENT, self.fate):
+        for _ in range(self.steps):
+            count = self.life[self.step % len(self.life)]
+            self.step += 1
             list.__setitem__(self, count, list.__getitem__(self, count) + 1)
         return list.__getitem__(self, index)
 
-    fate: Cell = Count.DONE
 
-
-@pytest.mark.parametrize("fate", [Count.DONE, Count.DROPPED_STALE, Count.DROPPED_FLUSHED])
-def test_a_look_in_the_middle_never_finds_more_done_than_sent(fate: Cell) -> None:
+@pytest.mark.parametrize(
+    "life",
+    [
+        (Count.SENT, Count.DROPPED_FULL),
+        (Count.SENT, Count.TAKEN, Count.DONE),
+        (Count.SENT, Count.TAKEN, Count.LOST),
+        (Count.SENT, Count.DROPPED_STALE),
+        (Count.SENT, Count.TAKEN, Count.DROPPED_STALE),
+        (Count.SENT, Count.DROPPED_FLUSHED),
+        (Count.SENT, Count.TAKEN, Count.DROPPED_FLUSHED),
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 2, 3, 6])
+def test_a_look_in_the_middle_never_finds_more_done_than_sent(
+    life: tuple[Cell, ...], steps: int
+) -> None:
     cells = Racing([0] * 16)
-    cells.fate = fate
-    assert Row(cells, 0).snapshot().in_flight >= 0  # type: ignore[arg-type]
+    cells.life, cells.steps = life, steps
+    for _ in range(len(life)):
+        counts = Row(cells, 0).snapshot()  # type: ignore[arg-type]
+        assert 0 <= counts.done <= counts.taken <= counts.sent - counts.dropped_full
+        assert counts.in_flight >= 0

@@ -11,10 +11,10 @@ from ringroom.lanes.statistics import LaneCounts
 from ringroom.testing.simulation.laws import Broken, Ledger, check_heard, check_lanes, is_recovery
 
 
-def lane(**counts: int) -> LaneStatistics:
+def lane(kind: Kind = Kind.AUDIO, **counts: int) -> LaneStatistics:
     return LaneStatistics(
         direction="in",
-        kind=Kind.AUDIO,
+        kind=kind,
         track="mic",
         participant="ann",
         place=0,
@@ -25,6 +25,8 @@ def lane(**counts: int) -> LaneStatistics:
 def test_lanes_that_add_up() -> None:
     check_lanes([lane(sent=5, taken=3, done=2, dropped_full=1, lost=1, oldest_ns=200_000_000)])
     check_lanes([lane(sent=5, taken=4, done=3, dropped_stale=1, lost=1)], over=True)
+    # In the middle of everything: what is taken may not be done, what is full is not taken.
+    check_lanes([lane(sent=9, taken=4, done=3, dropped_full=5)])
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,7 @@ def test_lanes_that_add_up() -> None:
         ("conservation", {"sent": 3, "taken": 3, "done": 3, "lost": 1}),
         ("conservation", {"sent": 3, "taken": 2, "done": 3}),
         ("conservation", {"sent": 3, "taken": 4, "done": 3}),
+        ("conservation", {"sent": 3, "taken": 3, "done": 2, "dropped_full": 1}),
         ("age", {"sent": 3, "oldest_ns": 200_000_001}),
     ],
 )
@@ -40,6 +43,12 @@ def test_lanes_that_do_not(law: str, counts: dict[str, int]) -> None:
     with pytest.raises(Broken) as broken:
         check_lanes([lane(**counts)])
     assert broken.value.law == law
+
+
+def test_a_message_does_not_grow_too_old() -> None:
+    check_lanes([lane(Kind.DATA, sent=3, dropped_full=1)])
+    with pytest.raises(Broken, match="conservation: a message"):
+        check_lanes([lane(Kind.DATA, sent=3, dropped_stale=1)])
 
 
 def test_at_the_end_nothing_is_under_way() -> None:
@@ -84,6 +93,14 @@ def test_only_another_process_is_a_recovery() -> None:
 
 
 def test_sound_is_heard_in_order() -> None:
-    check_heard([1, 1, 2, 5])
+    check_heard([(1, 160), (1, 160), (2, 320), (5, 10)], 320)
     with pytest.raises(Broken, match="order: sound 1 is heard after 2"):
-        check_heard([2, 1])
+        check_heard([(2, 160), (1, 160)], 320)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_sound_is_heard_twice(number: int) -> None:
+    once = [(number, 160), (number, 160)]
+    check_heard([*once, (2, 320)], 320)
+    with pytest.raises(Broken, match=f"order: of sound {number} more is heard than the 320"):
+        check_heard([*once, *once], 320)

@@ -6,7 +6,7 @@ for what may not be. What is expected after a death stands in `RECOVERIES`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from ringroom.accounts import LaneStatistics
@@ -19,6 +19,7 @@ __all__ = [
     "is_recovery",
     "Broken",
     "Ledger",
+    "check_counts",
     "check_heard",
     "check_lanes",
 ]
@@ -85,22 +86,42 @@ def is_recovery(event: Event) -> bool:
     )
 
 
-def check_lanes(lanes: Iterable[LaneStatistics], *, over: bool = False) -> None:
-    """Conservation and the bound of age; when all is over, nothing is under way any more."""
+def check_counts(lanes: Iterable[LaneStatistics], *, over: bool = False) -> None:
+    """Conservation, at every moment; when all is over, nothing is under way any more.
+
+    What is under way is what the others leave, so that they add up says nothing. What can be wrong
+    is that a frame counts twice, that one is done which nobody took, or one taken which was not
+    sent or did not fit. The reader's counts are read before the writer's, and each only grows: who
+    looks in the middle may find more sent than done, never the other way round.
+    """
     for lane in lanes:
         counts = lane.counts
-        if counts.in_flight < 0 or not counts.done <= counts.taken <= counts.sent:
+        fitted = counts.sent - counts.dropped_full
+        if counts.in_flight < 0 or not 0 <= counts.done <= counts.taken <= fitted:
             raise Broken("conservation", f"{lane}")
+        if lane.kind is Kind.DATA and counts.dropped_stale:
+            raise Broken("conservation", f"a message does not grow too old: {lane}")
         if over and counts.in_flight:
             raise Broken("conservation", f"{counts.in_flight} are in flight at the end of {lane}")
+
+
+def check_lanes(lanes: Collection[LaneStatistics], *, over: bool = False) -> None:
+    """Conservation and the bound of age."""
+    check_counts(lanes, over=over)
+    for lane in lanes:
+        counts = lane.counts
         if lane.kind is Kind.AUDIO and counts.oldest_ns > MAX_AGE * 1e9:
             raise Broken("age", f"taken when {counts.oldest_ns / 1e9:.3f} s old, of {lane}")
 
 
-def check_heard(values: Iterable[int]) -> None:
-    """Of numbered sound on a track: heard in order, each number once."""
-    last = 0
-    for value in values:
-        if value < last:
-            raise Broken("order", f"sound {value} is heard after {last}")
-        last = value
+def check_heard(heard: Iterable[tuple[int, int]], each: int) -> None:
+    """Of sound on a track, in samples of one number: heard in order, and of each number no more
+    than the ``each`` samples that were sent of it."""
+    last = total = 0
+    for number, samples in heard:
+        if number < last:
+            raise Broken("order", f"sound {number} is heard after {last}")
+        total = samples + (total if number == last else 0)
+        if total > each:
+            raise Broken("order", f"of sound {number} more is heard than the {each} samples sent")
+        last = number

@@ -272,7 +272,8 @@ class World:
     def _check_heard(self) -> None:
         with contextlib.suppress(LookupError):
             heard = self._room.heard(_OWN_TRACK)
-            check_heard(int(frame.samples[0, 0]) for frame in heard.frames)
+            pieces = ((int(frame.samples[0, 0]), len(frame.samples)) for frame in heard.frames)
+            check_heard(pieces, PIECE)
 
     def _note(self, broken: Broken) -> None:
         self.ledger.broken.append(broken)
