@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from ringroom.errors import LostProcessError, StartupError
 from ringroom.frames import Event, EventKind
 from ringroom.pool import Pool
 from ringroom.processor import Problem
+from ringroom.providers.fake.playout import AudioPlayout
 from ringroom.testing import FakeRoom, faults
 
 LONG = 30.0
@@ -174,19 +177,36 @@ def test_what_a_dead_worker_has_sent_is_still_said_and_sent(fake_room: FakeRoom)
         check_law(pool)
 
 
-def test_a_flush_reaches_what_a_dead_worker_has_sent(fake_room: FakeRoom) -> None:
+def test_a_flush_reaches_what_a_dead_worker_has_sent(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stands, wait = threading.Event(), AudioPlayout._wait_for_space
+
+    async def standing(playout: AudioPlayout, seconds: float) -> None:
+        if not stands.is_set() or playout._ends < 0:  # the first piece
+            await wait(playout, seconds)
+            return
+        playout._waiter = asyncio.get_running_loop().create_future()
+        await playout._waiter  # until it is flushed
+        playout._waiter = None
+
+    monkeypatch.setattr(AudioPlayout, "_wait_for_space", standing)
     alice = fake_room.join("alice")
-    with running(fake_room, kit.Deaths):
-        # The ring takes a second and some of it.
-        alice.send_data(b"say 1.5")
-        fake_room.wait_for_audio("voice", 0.05, timeout=LONG)
+    stands.set()
+    with running(fake_room, kit.Deaths) as pool:
+        # The ring takes a second.
+        alice.send_data(b"say 0.8")
+        fake_room.wait_for_audio("voice", 0.1, timeout=LONG)
         with faults.frozen(kit_pid := _worker_pid(fake_room, alice)):
             faults.killed(kit_pid)
         alice.send_data(b"say 0.1")
         alice.send_data(b"flush voice")
-        told(fake_room, "flushed")
+        assert [float(seconds) for seconds in told(fake_room, "flushed")] == [pytest.approx(0.8)]
+        stands.clear()
         alice.send_data(b"say 0.3")
-        until(lambda: fake_room.heard("voice").duration >= 0.3, timeout=LONG)
+        fake_room.wait_for_audio("voice", 0.4, timeout=LONG)
+        until(lambda: pool.stats().sent.in_flight == 0)
+        assert fake_room.heard("voice").duration == pytest.approx(0.4)
 
 
 def _worker_pid(room: FakeRoom, alice: Any) -> int:
