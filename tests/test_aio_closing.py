@@ -134,7 +134,9 @@ def test_a_cancelled_close_still_closes(fake_room: FakeRoom) -> None:
             closing = asyncio.create_task(transport.close())
             await asyncio.sleep(0)
             await cancelled(closing)
-        await until(lambda: not fake_room.participants)
+            # Here: at the block's end it is closed again.
+            await until(lambda: transport._connection.session.closed)
+            await until(lambda: not fake_room.participants)
 
     asyncio.run(main())
 

@@ -113,7 +113,8 @@ def test_close_from_many_threads(fake_room: FakeRoom) -> None:
     with opened(fake_room) as transport:
         for call in [Call(transport.close) for _ in range(8)]:
             call.result()
-    fake_room.wait_for_app_gone()
+        # Here: at the block's end it is closed once more.
+        fake_room.wait_for_app_gone()
 
 
 def test_forgotten_transports_say_so(fake_room: FakeRoom) -> None:

@@ -144,7 +144,7 @@ def test_bytes_that_are_no_base64_are_a_wire_error(blob: str) -> None:
     decode(json.dumps(whole).encode())
     for ascii_only in (True, False):
         raw = json.dumps(whole | {"blob": blob}, ensure_ascii=ascii_only).encode()
-        with pytest.raises(WireError, match="Connect.blob is no bytes"):
+        with pytest.raises(WireError, match=r"Connect\.blob is no bytes"):
             decode(raw)
 
 

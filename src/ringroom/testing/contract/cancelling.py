@@ -189,7 +189,8 @@ def a_cancelled_close_still_leaves_the_room(subject: Subject) -> None:
             transport = await stage.open_aio().open()
             identity = transport.identity
             await cancelled_after(steps, transport.close(), stage.patience + 2)
-            await transport.close()
+            if not steps:  # it has not begun
+                await transport.close()
             await happens(
                 lambda who=identity: who not in stage.driver.people(),  # type: ignore[misc]
                 f"leaving the room by a close that was cancelled after {steps} steps",
