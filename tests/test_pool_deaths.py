@@ -302,14 +302,6 @@ def test_workers_that_cannot_be_replaced_end_the_pool(fake_room: FakeRoom, tmp_p
             pool.wait(LONG)
 
 
-def test_closing_does_not_wait_for_a_spare_that_starts(fake_room: FakeRoom) -> None:
-    mic = microphone(fake_room)
-    with running(fake_room, kit.Echo, spares=1) as pool:
-        mic.wait_for_subscriber()
-        pool.close()
-    assert pool.spares == 0
-
-
 # Stuck.
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 import pool_time_kit
 import processors_kit as kit
 from app_kit import RATE, check_law
-from pool_time_kit import Sleeps, Talks, pieces, running
+from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
 from ringroom.frames import AudioFrame, TrackInfo
 from ringroom.processes.worker import Worker
 from ringroom.processor import Processor
@@ -122,3 +125,30 @@ def test_who_takes_a_place_in_a_room_that_is_over_is_told(
         assert clock.now() - began < 1.0
     received = pool.stats().received
     assert (received.sent, received.done) == (2, 2)
+
+
+class Loads(Processor):
+    """Takes a minute to start, but for the first."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def start(self, context: Any) -> None:
+        with self.path.open("a") as starts:
+            starts.write("start\n")
+        if self.path.read_text() != "start\n":
+            context._worker.machine.sleep(60.0)
+
+
+@pytest.mark.parametrize("drains", [False, True], ids=["close", "drain"])
+def test_closing_does_not_wait_for_a_spare_that_starts(
+    clock: VirtualClock, room: FakeRoom, tmp_path: Path, drains: bool
+) -> None:
+    starts = tmp_path / "starts"
+    with running(clock, room, Loads(starts), spares=1, drain_timeout=30.0) as pool:
+        clock.sleep(5.0)
+        assert (starts.read_text().count("start"), pool.spares) == (2, 0)
+        began = clock.now()
+        (pool.drain if drains else pool.close)()
+        assert clock.now() - began < 1.0
+    assert set(clock.roles) <= NOBODY

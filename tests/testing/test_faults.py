@@ -149,9 +149,13 @@ def test_a_frozen_io_process(fake_room: FakeRoom) -> None:
             with pytest.raises(TimeoutError):
                 next(frames)
             # What is sent waits in its lane: nobody waits for a process that stands still.
-            until(lambda: transport.stats().received.sent == 0)
+            transport.send_nowait(sound(0.1, track="voice"))
+            stats = transport.stats()
+            assert (stats.received.sent, stats.sent.in_flight) == (0, 1)
+            assert not fake_room.application.tracks
         frames.close()
         assert set(next(transport.recv(timeout=PATIENCE)).samples.ravel()) == {1}
+        assert fake_room.wait_for_audio("voice", 0.1, timeout=PATIENCE).duration == 0.1
     check_law(transport)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -120,8 +121,19 @@ def test_a_hanging_connect_is_answered_in_the_end(fake_room: FakeRoom) -> None:
         with pytest.raises(RoomError) as refused:
             connects(fake_room, connect_timeout=0.1, identity="hasty")
         assert refused.value.reason == "timeout"
-        patient = Call(connects, fake_room, identity="patient")
-        until(lambda: not patient.over)
+        entrance = fake_room._core.state.entrance
+        hold, asked = entrance.value, threading.Event()
+
+        def noting(admit: Callable[[], None]) -> None:
+            hold(admit)
+            asked.set()
+
+        unnoted = entrance.lay(noting)
+        patient = Call(connects, fake_room, identity="patient", connect_timeout=PATIENCE)
+        assert asked.wait(PATIENCE)
+        assert not patient.over
+        assert "patient" not in fake_room.applications
+        unnoted()
     patient.result()
     assert "patient" in fake_room.applications
     # Who has hung up may still be let in, for a moment: the room has not heard of it yet.
