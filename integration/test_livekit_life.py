@@ -158,6 +158,7 @@ def test_encryption(server: Server) -> None:
             async with background(speaking(playout, 880)):
                 await until(lambda: right.tracks and right.tracks[0].hears(440), "tone in")
                 await until(lambda: ann.hears("answer", 880), "tone out")
+                await until(lambda: len(wrong.tracks) == 2, "both tracks, for who has no key")
                 await asyncio.sleep(1.0)
             assert not any(track.hears(440) or track.hears(880) for track in wrong.tracks)
 

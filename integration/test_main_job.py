@@ -348,15 +348,16 @@ def test_a_room_that_the_server_closes_ends_the_loop(
 
 def test_what_is_refused_says_why(livekit_room: LiveKitRoom, livekit_server: LiveKitServer) -> None:
     room = livekit_room
+    stranger, ann = _token_of_a_stranger(room), room.token("ann")
     with pytest.raises(ringroom.RoomError, match="livekit: ") as refused:
-        ringroom.transport("livekit", url=room.url, token=_token_of_a_stranger(room))
+        ringroom.transport("livekit", url=room.url, token=stranger)
     assert refused.value.reason == "unauthorized"
     with pytest.raises(ringroom.RoomError) as nobody:
-        ringroom.transport(
-            "livekit", url="ws://127.0.0.1:9", token=room.token("ann"), connect_timeout=3
-        )
+        ringroom.transport("livekit", url="ws://127.0.0.1:9", token=ann, connect_timeout=3)
     assert nobody.value.reason in ("unreachable", "timeout")
-    assert room.token("ann").split(".")[2] not in str(nobody.value)
+    for error, token in ((refused.value, stranger), (nobody.value, ann)):
+        _, *secrets = token.split(".")
+        assert not [one for one in secrets if one in str(error)]
 
 
 def _token_of_a_stranger(room: LiveKitRoom) -> str:

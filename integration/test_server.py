@@ -110,5 +110,5 @@ def test_a_wrong_token_is_refused(server: LiveKitServer, go_client: Joins) -> No
         def token(self, identity: str) -> str:
             return LiveKitServer().token(identity, "room")[:-4] + "AAAA"
 
-    with pytest.raises(ClientError, match="join"):
+    with pytest.raises(ClientError, match=r"join: unauthorized: .* signature is invalid"):
         go_client("eve", Stranger())  # type: ignore[arg-type]
