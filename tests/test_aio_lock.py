@@ -89,7 +89,7 @@ def test_whatever_touches_the_session_has_the_lock(
             await until(lambda: transport.stats().sent.sent > 10)
             waiting = asyncio.create_task(transport.wait_playout())
             await asyncio.sleep(0.01)
-            assert transport.played() >= 0
+            transport.played()
             await soon(transport.flush())
             await soon(asyncio.gather(sending, waiting))
             await receiver.aclose()

@@ -15,6 +15,7 @@ from app_kit import (
     check_law,
     opened,
     said,
+    same,
     sound,
     until,
 )
@@ -51,7 +52,7 @@ def test_leaving_tells_of_a_refused_track_once_the_others_have_played(fake_room:
 
     with pytest.raises(RoomError, match="refuses the track"):
         stay()
-    assert said(fake_room, 0.3, "music") is not None
+    assert same(said(fake_room, 0.3, "music"), sound(0.3).samples)
 
 
 @pytest.mark.parametrize("io", ["thread", "process"])
@@ -61,7 +62,7 @@ def test_a_track_is_unpublished_once_it_has_played(fake_room: FakeRoom, io: str)
         transport.send(sound(0.3, track="music"))
         transport.send(sound(0.02))
         transport.unpublish("music", timeout=PATIENCE)
-        assert said(fake_room, 0.3, "music") is not None
+        assert same(said(fake_room, 0.3, "music"), sound(0.3).samples)
         until(lambda: list(app.tracks) == ["audio"])
         transport.send(sound(0.1, 1, track="music"))  # the name is free again
         fake_room.wait_for_track("music")
@@ -111,7 +112,7 @@ def ending(room: FakeRoom, seconds: float, track: str = "audio") -> Iterator[rin
 def test_leaving_plays_out_a_track_that_is_ending(fake_room: FakeRoom) -> None:
     with ending(fake_room, 0.8, "music") as transport, transport:
         pass
-    assert said(fake_room, 0.8, "music") is not None
+    assert same(said(fake_room, 0.8, "music"), sound(0.8).samples)
 
 
 @pytest.mark.parametrize("track", ["music", None])
@@ -122,7 +123,7 @@ def test_who_waits_waits_for_a_track_that_is_ending(
     with ending(fake_room, 0.8, track or "audio") as transport:
         assert transport.played(track) < 0.8
         getattr(transport, wait)(track, timeout=PATIENCE)
-        assert said(fake_room, 0.8, track or "audio") is not None
+        assert same(said(fake_room, 0.8, track or "audio"), sound(0.8).samples)
         if wait == "unpublish":
             until(lambda: not fake_room.wait_for_app().tracks)
             with pytest.raises(ConfigurationError, match="we publish no track"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,7 +16,7 @@ from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.memory import Segment
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
-from ringroom.link import Link, open_links
+from ringroom.link import open_links
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.outgoing import Outgoing
 from ringroom.session import Session
@@ -266,9 +265,7 @@ def test_a_lost_link_is_told(bench: Bench) -> None:
     bench.session.fail(StartupError("gone"))
     with pytest.raises(StartupError, match="gone"):
         bench.outgoing.lane_for(sound(0.02))
-    assert isinstance(bench.link, Link)
     assert bench.outgoing.lanes == []
-    assert time.monotonic_ns() > bench.now
 
 
 def test_tracks_go_on_in_other_lanes(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -91,19 +92,33 @@ def test_rounds_are_interleaved_and_a_noisy_run_is_repeated(
     assert runs[0].figures == {"x": 2.0}
 
 
-def test_a_child_that_computes_is_ours_and_no_other() -> None:
+def test_a_child_that_computes_is_ours_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    living: list[int] = []
+    elsewhere = 0.0
+
+    def machine_seconds() -> tuple[float, float]:
+        """What we have used, and our child, and somebody else."""
+        usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        ours = sum(one.ru_utime + one.ru_stime for one in usages)
+        return ours + sum(map(machine.process_seconds, living)) + elsewhere, 0.0
+
+    monkeypatch.setattr(machine, "_machine_seconds", machine_seconds)
     code = "import time\nwhile time.process_time() < 0.3: pass\ninput()"
-    with machine.Watch() as watch:
-        child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
-        try:
+    with machine.Watch() as to_its_end:
+        with machine.Watch() as watch:
+            child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+            living.append(child.pid)
             while machine.process_seconds(child.pid) < 0.3:
                 pass
             assert machine.tree_seconds([child.pid]) >= 0.25
-        finally:
-            child.communicate(b"\n")
+            elsewhere = 1.0
+        living.clear()
+        child.communicate(b"\n")
     before_and_after = machine.tree_seconds([child.pid])
     assert before_and_after == 0.0, "it has ended"
-    assert watch.conditions.seconds > 0
+    for conditions in (watch.conditions, to_its_end.conditions):
+        # To ticks of the clock: for us, and for the child.
+        assert conditions.others * conditions.seconds == pytest.approx(1.0, abs=0.1)
 
 
 def test_what_does_not_install_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

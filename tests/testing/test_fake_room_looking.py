@@ -175,8 +175,7 @@ def test_a_change_of_format_starts_the_recording_anew(room: FakeRoom) -> None:
         app.play(bytes(1_600))
         room.wait_for_audio("out", 0.1)
         app.play(bytes(160), rate=16_000, channels=2)
-        heard = room.wait_until(lambda: room.heard("out").channels == 2 and room.heard("out"))
-    assert isinstance(heard, object)
+        room.wait_until(lambda: room.heard("out").channels == 2)
     assert room.heard("out").samples.shape == (40, 2)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
-from ringroom.frames import AudioFrame, DataFrame, Event, VideoFrame
+from ringroom.frames import DataFrame, Event, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.ring import RingReader, RingWriter, max_payload
 from ringroom.testing import histories as h
@@ -40,9 +40,12 @@ def test_events_travel(event: Event) -> None:
 
 
 @QUICK
-@given(strategies.formats().flatmap(strategies.audio_frames))
-def test_sound_of_a_format(frame: AudioFrame) -> None:
-    assert len(frame.samples) >= 1
+@given(strategies.formats(), st.data())
+def test_sound_of_a_format(form: strategies.Format, data: st.DataObject) -> None:
+    frame = data.draw(strategies.audio_frames(form))
+    assert (frame.sample_rate, frame.channels) == (form.sample_rate, form.channels)
+    assert frame.samples.shape[0] >= 1
+    assert frame.samples.shape[1] == form.channels
 
 
 @pytest.mark.once
