@@ -277,7 +277,7 @@ def test_what_was_dropped_is_told_by_the_loop_though_all_comes_on_threads(owner:
     assert LOOK_EVERY < counts.dropped_full == sum(count for _, count in owner.dropped) + 10
     track.close()
     assert sum(count for _, count in owner.dropped) == counts.dropped_full
-    assert {cause for cause, _ in owner.dropped} == {inbound.DROPPED_FULL}
+    assert {cause for cause, _ in owner.dropped} == {inbound.WHY_FULL}
 
 
 def test_no_lane_is_opened_for_a_reader_that_is_gone(owner: Owner) -> None:

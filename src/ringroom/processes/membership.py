@@ -266,7 +266,10 @@ class Membership:
             self._renewing.close()
         provider, self._provider = self._provider, None
         if provider is not None:
-            await provider.close()
+            try:
+                await provider.close()
+            except Exception:
+                log.exception("the provider failed to close")
 
     def _forget_deadline(self) -> None:
         timer, self._deadline = self._deadline, None
