@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit import api, rtc
 
-api = pytest.importorskip("livekit.api")
-rtc = pytest.importorskip("livekit.rtc")
-
-from ringroom.errors import ClosedError, RoomError  # noqa: E402
-from ringroom.frames import (  # noqa: E402
+from ringroom.errors import ClosedError, RoomError
+from ringroom.frames import (
     AudioFrame,
     DataFrame,
     Event,
@@ -28,9 +26,9 @@ from ringroom.frames import (  # noqa: E402
     TrackInfo,
     VideoFrame,
 )
-from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
-from ringroom.providers.livekit import LiveKit, joins  # noqa: E402
-from ringroom.providers.provider import OutgoingTrack, Provider  # noqa: E402
+from ringroom.options import PublishOptions, SessionOptions
+from ringroom.providers.livekit import LiveKit, joins
+from ringroom.providers.provider import OutgoingTrack, Provider
 
 RATE = 16_000
 WAYS = pytest.mark.parametrize("sdk_path", ["direct", "public"])

@@ -16,15 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit import api, rtc
 
 import ringroom
 from integration.clients.relay import Relay
 from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
 from ringroom.testing import contract
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
-
-api = pytest.importorskip("livekit.api")
-rtc = pytest.importorskip("livekit.rtc")
 
 APP = "app"
 RATE = 48_000

@@ -11,12 +11,10 @@ import time
 from typing import Any
 
 import pytest
+from livekit import api, rtc
 
-api = pytest.importorskip("livekit.api")
-rtc = pytest.importorskip("livekit.rtc")
-
-from integration.clients.signals import signals  # noqa: E402
-from integration.provider_kit import (  # noqa: E402
+from integration.clients.signals import signals
+from integration.provider_kit import (
     WAYS,
     Recorder,
     Server,
@@ -28,13 +26,13 @@ from integration.provider_kit import (  # noqa: E402
     speaking,
     until,
 )
-from ringroom.errors import ClosedError, RoomError  # noqa: E402
-from ringroom.frames import (  # noqa: E402
+from ringroom.errors import ClosedError, RoomError
+from ringroom.frames import (
     DataFrame,
     EventKind,
 )
-from ringroom.options import SessionOptions  # noqa: E402
-from ringroom.providers.livekit import LiveKit  # noqa: E402
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit import LiveKit
 
 
 @pytest.mark.parametrize("grants", [{"secret": "x" * 40}, {"ttl": -3_600}])

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit import api
 
-api = pytest.importorskip("livekit.api")
-rtc = pytest.importorskip("livekit.rtc")
-
-from integration.provider_kit import (  # noqa: E402
+from integration.provider_kit import (
     RATE,
     WAYS,
     Recorder,
@@ -28,16 +26,16 @@ from integration.provider_kit import (  # noqa: E402
     tone,
     until,
 )
-from ringroom.errors import ClosedError, RoomError  # noqa: E402
-from ringroom.frames import (  # noqa: E402
+from ringroom.errors import ClosedError, RoomError
+from ringroom.frames import (
     AudioFrame,
     DataFrame,
     EventKind,
     Kind,
     VideoFrame,
 )
-from ringroom.options import PublishOptions  # noqa: E402
-from ringroom.providers.provider import OutgoingTrack  # noqa: E402
+from ringroom.options import PublishOptions
+from ringroom.providers.provider import OutgoingTrack
 
 
 @WAYS

@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit import rtc
+from livekit.rtc._ffi_client import FfiClient
+from livekit.rtc._proto import ffi_pb2
 
-rtc = pytest.importorskip("livekit.rtc")
-
-from livekit.rtc._ffi_client import FfiClient  # noqa: E402
-from livekit.rtc._proto import ffi_pb2  # noqa: E402
-
-from ringroom.frames import Kind  # noqa: E402
-from ringroom.options import SessionOptions  # noqa: E402
-from ringroom.providers.livekit import direct, native  # noqa: E402
-from ringroom.providers.livekit.direct import DirectStream  # noqa: E402
-from ringroom.providers.livekit.public import PublicStream  # noqa: E402
+from ringroom.frames import Kind
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit import direct, native
+from ringroom.providers.livekit.direct import DirectStream
+from ringroom.providers.livekit.public import PublicStream
 
 # The native library's threads and descriptors stay: loaded here, no test is blamed for them.
 NATIVE = FfiClient.instance

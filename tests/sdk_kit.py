@@ -7,15 +7,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
+from livekit import rtc
 
-rtc = pytest.importorskip("livekit.rtc")
-
-import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
-from ringroom.frames import DataFrame, Event, EventKind, Kind  # noqa: E402
-from ringroom.options import PublishOptions  # noqa: E402
-from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
-from ringroom.providers.provider import OutgoingTrack  # noqa: E402
+import native_kit  # noqa: F401  (the native library's threads are no test's)
+from ringroom.frames import DataFrame, Event, EventKind, Kind
+from ringroom.options import PublishOptions
+from ringroom.providers.livekit.connection import LiveKitProvider
+from ringroom.providers.provider import OutgoingTrack
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhcHAifQ.c2lnbmF0dXJl"
 VOICE = OutgoingTrack(

@@ -177,7 +177,6 @@ def test_nothing_was_started_for_any_of_it(fake_room: FakeRoom) -> None:
 
 @pytest.mark.parametrize("path", [None, 5, b"call.mcap", "", "a\0b", "\ud800"])
 def test_paths_that_are_none(path: Any) -> None:
-    pytest.importorskip("mcap")
     refuses(ConfigurationError, "path", lambda: ringroom.Recorder(path))
     refuses(ConfigurationError, "path", lambda: ringroom.recording.Reader(path))
     refuses(ConfigurationError, "replay: .*path", lambda: ringroom.Replay(path=path))
@@ -185,7 +184,6 @@ def test_paths_that_are_none(path: Any) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, "1", None, True, 1.5])
 def test_a_recorders_queue_has_a_size(tmp_path: Path, size: Any) -> None:
-    pytest.importorskip("mcap")
     file = tmp_path / "call.mcap"
     refuses(ConfigurationError, "queue_bytes", lambda: ringroom.Recorder(file, queue_bytes=size))
     assert not file.exists()

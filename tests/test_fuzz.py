@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from fuzz_kit import ALL, Decoder, a_record, fuzz
 from ringroom.errors import WireError
 
-pytest.importorskip("mcap")
-
 
 @pytest.mark.parametrize("make", ALL)
 def test_damaged_bytes_give_a_value_or_a_wire_error(make: Callable[[], Decoder]) -> None:

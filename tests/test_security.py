@@ -90,7 +90,6 @@ def test_a_minters_error_does_not_quote_its_secret() -> None:
 
 
 def test_a_recording_holds_no_secret(fake_room: FakeRoom, tmp_path: Path) -> None:
-    pytest.importorskip("mcap")
     file = tmp_path / "call.mcap"
     options: dict[str, Any] = {"token": SECRET, "e2ee_key": KEY, "kinds": ("audio", "event")}
     with ringroom.transport("fake", room=fake_room, io="thread", **options) as t:

@@ -7,12 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 
 from loop_kit import run_virtual
-
-pytest.importorskip("livekit.rtc")
-
 from ringroom.frames import AudioFrame, Kind
 from ringroom.options import PublishOptions
 from ringroom.providers.livekit.line import Line

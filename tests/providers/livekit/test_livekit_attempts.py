@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from livekit import rtc
+from livekit.rtc._ffi_client import FfiClient
+from livekit.rtc.room import ConnectError
 
-rtc = pytest.importorskip("livekit.rtc")
-
-from livekit.rtc._ffi_client import FfiClient  # noqa: E402
-from livekit.rtc.room import ConnectError  # noqa: E402
-
-import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
-from ringroom.providers.livekit import attempts  # noqa: E402
+import native_kit  # noqa: F401  (the native library's threads are no test's)
+from ringroom.providers.livekit import attempts
 
 UNREACHABLE = "engine: signal failure: transport connection error: refused (os error 111)"
 UNAUTHORIZED = "engine: signal failure: client error: 401 Unauthorized"

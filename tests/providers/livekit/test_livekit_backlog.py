@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("livekit.rtc")
-
 from ringroom.providers.livekit.backlog import SHORTEST_PIECE, Backlog
 
 RATE = 16_000

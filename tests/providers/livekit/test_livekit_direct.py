@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit import rtc
 
-rtc = pytest.importorskip("livekit.rtc")
-
-from native_kit import (  # noqa: E402
+from native_kit import (
     Freed,
     Out,
     end_event,
@@ -23,10 +22,10 @@ from native_kit import (  # noqa: E402
     stream_of,
     turns,
 )
-from ringroom.frames import Kind  # noqa: E402
-from ringroom.options import SessionOptions  # noqa: E402
-from ringroom.providers.livekit import native  # noqa: E402
-from ringroom.providers.livekit.paths import open_path  # noqa: E402
+from ringroom.frames import Kind
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit import native
+from ringroom.providers.livekit.paths import open_path
 
 KINDS = (Kind.AUDIO, Kind.VIDEO)
 RATE = 16_000

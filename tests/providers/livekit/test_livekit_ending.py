@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from livekit import rtc
 
-rtc = pytest.importorskip("livekit.rtc")
-
-import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
-from ringroom.errors import RoomError  # noqa: E402
-from ringroom.frames import DataFrame  # noqa: E402
-from ringroom.options import SessionOptions  # noqa: E402
-from ringroom.providers.livekit import mapping  # noqa: E402
-from sdk_kit import (  # noqa: E402
+import native_kit  # noqa: F401  (the native library's threads are no test's)
+from ringroom.errors import RoomError
+from ringroom.frames import DataFrame
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit import mapping
+from sdk_kit import (
     VOICE,
     Ingest,
     Publication,

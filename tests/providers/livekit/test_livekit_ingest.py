@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("livekit.rtc")
-
 from native_kit import Freed, Out, end_event, frame, put, seen, stream_of, turns
 from ringroom.frames import Kind, Participant, TrackInfo
 from ringroom.options import SessionOptions

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from livekit import rtc
+from livekit.rtc.room import ConnectError
 
-rtc = pytest.importorskip("livekit.rtc")
-
-from livekit.rtc.room import ConnectError  # noqa: E402
-
-import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
-from ringroom.errors import ClosedError, RoomError  # noqa: E402
-from ringroom.frames import DataFrame, EventKind  # noqa: E402
-from ringroom.options import SessionOptions  # noqa: E402
-from ringroom.providers.livekit import connection, joins  # noqa: E402
-from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
-from sdk_kit import (  # noqa: E402
+import native_kit  # noqa: F401  (the native library's threads are no test's)
+from ringroom.errors import ClosedError, RoomError
+from ringroom.frames import DataFrame, EventKind
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit import connection, joins
+from ringroom.providers.livekit.connection import LiveKitProvider
+from sdk_kit import (
     TOKEN,
     VOICE,
     Publication,

@@ -11,19 +11,17 @@ import asyncio
 from typing import Any
 
 import pytest
+from livekit import rtc
+from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
 
-rtc = pytest.importorskip("livekit.rtc")
-
-from livekit.rtc.participant import PublishTrackError, UnpublishTrackError  # noqa: E402
-
-from loop_kit import VirtualLoop, run_virtual  # noqa: E402
-from ringroom.errors import RoomError  # noqa: E402
-from ringroom.frames import DataFrame, EventKind  # noqa: E402
-from ringroom.options import SessionOptions  # noqa: E402
-from ringroom.providers.livekit import line as line_module  # noqa: E402
-from ringroom.providers.livekit.connection import LiveKitProvider  # noqa: E402
-from ringroom.providers.livekit.line import Line  # noqa: E402
-from sdk_kit import VOICE, Room, Sink, provider, raising, run, turns  # noqa: E402
+from loop_kit import VirtualLoop, run_virtual
+from ringroom.errors import RoomError
+from ringroom.frames import DataFrame, EventKind
+from ringroom.options import SessionOptions
+from ringroom.providers.livekit import line as line_module
+from ringroom.providers.livekit.connection import LiveKitProvider
+from ringroom.providers.livekit.line import Line
+from sdk_kit import VOICE, Room, Sink, provider, raising, run, turns
 
 
 async def connected(room: Room, **options: float) -> LiveKitProvider:

@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit import rtc
+from livekit.rtc._proto import ffi_pb2
 
-rtc = pytest.importorskip("livekit.rtc")
-
-from livekit.rtc._proto import ffi_pb2  # noqa: E402
-
-from native_kit import NATIVE, Freed, end_event, forget_ended_loops, frame, put, turns  # noqa: E402
-from ringroom.frames import Kind  # noqa: E402
-from ringroom.providers.livekit import native  # noqa: E402
+from native_kit import NATIVE, Freed, end_event, forget_ended_loops, frame, put, turns
+from ringroom.frames import Kind
+from ringroom.providers.livekit import native
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from livekit import rtc
 
-rtc = pytest.importorskip("livekit.rtc")
-
-import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
-from ringroom.frames import EventKind  # noqa: E402
-from ringroom.options import SessionOptions  # noqa: E402
-from sdk_kit import Ingest, Publication, Room, Sink, provider, run, someone, turns  # noqa: E402
+import native_kit  # noqa: F401  (the native library's threads are no test's)
+from ringroom.frames import EventKind
+from ringroom.options import SessionOptions
+from sdk_kit import Ingest, Publication, Room, Sink, provider, run, someone, turns
 
 
 def test_tracks_come_go_and_come_back(room: Room) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("livekit.rtc")
-
 import native_kit  # noqa: F401
 from ringroom.errors import ConfigurationError
 from ringroom.providers.livekit import paths

@@ -6,9 +6,6 @@ import asyncio
 
 import numpy as np
 import pytest
-
-pytest.importorskip("livekit.rtc")
-
 from source_kit import RATE, REFUSED, Rig, Source, now, run, speech, turns
 
 from ringroom.errors import RoomError

@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit import rtc
+from source_kit import RATE, Rig, Source, run, speech
 
-rtc = pytest.importorskip("livekit.rtc")
-
-from source_kit import RATE, Rig, Source, run, speech  # noqa: E402
-
-from ringroom.errors import ClosedError, FrameError, RoomError  # noqa: E402
-from ringroom.frames import AudioFrame, VideoFrame  # noqa: E402
-from ringroom.providers.livekit.pictures import VideoPlayout, borrowed  # noqa: E402
-from ringroom.providers.livekit.playout import queue_size_ms  # noqa: E402
+from ringroom.errors import ClosedError, FrameError, RoomError
+from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.providers.livekit.pictures import VideoPlayout, borrowed
+from ringroom.providers.livekit.playout import queue_size_ms
 
 
 class Pictures:

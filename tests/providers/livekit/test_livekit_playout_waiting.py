@@ -6,9 +6,6 @@ import asyncio
 
 import numpy as np
 import pytest
-
-pytest.importorskip("livekit.rtc")
-
 from source_kit import RATE, Listeners, Rig, Source, _outer, run, speech, turns
 
 from ringroom.errors import FrameError, RoomError

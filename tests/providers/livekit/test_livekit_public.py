@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-pytest.importorskip("livekit.rtc")
-
 from native_kit import end_event, picture, put, sdk_stream, sound, turns
 from ringroom.frames import Kind
 from ringroom.providers.livekit.public import frames_of

@@ -12,16 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit import rtc
+from livekit.rtc.participant import PublishTrackError
 
-rtc = pytest.importorskip("livekit.rtc")
-
-from livekit.rtc.participant import PublishTrackError  # noqa: E402
-
-from loop_kit import VirtualLoop, run_virtual  # noqa: E402
-from ringroom.errors import RoomError  # noqa: E402
-from ringroom.frames import AudioFrame  # noqa: E402
-from ringroom.options import SessionOptions  # noqa: E402
-from sdk_kit import (  # noqa: E402
+from loop_kit import VirtualLoop, run_virtual
+from ringroom.errors import RoomError
+from ringroom.frames import AudioFrame
+from ringroom.options import SessionOptions
+from sdk_kit import (
     VOICE,
     Publication,
     Room,

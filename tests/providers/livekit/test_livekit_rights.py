@@ -8,16 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from livekit import rtc
 
-rtc = pytest.importorskip("livekit.rtc")
-
-
-import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
-from loop_kit import VirtualLoop, run_virtual  # noqa: E402
-from ringroom.errors import RoomError  # noqa: E402
-from ringroom.frames import AudioFrame, EventKind  # noqa: E402
-from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
-from sdk_kit import (  # noqa: E402
+import native_kit  # noqa: F401  (the native library's threads are no test's)
+from loop_kit import VirtualLoop, run_virtual
+from ringroom.errors import RoomError
+from ringroom.frames import AudioFrame, EventKind
+from ringroom.options import PublishOptions, SessionOptions
+from sdk_kit import (
     VOICE,
     Ingest,
     Publication,

@@ -6,9 +6,6 @@ import asyncio
 import logging
 
 import pytest
-
-pytest.importorskip("livekit.rtc")
-
 from livekit.rtc.participant import UnpublishTrackError
 from livekit.rtc.room import ConnectError
 

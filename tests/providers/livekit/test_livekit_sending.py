@@ -6,19 +6,17 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from livekit import rtc
+from livekit.rtc.participant import PublishDataError, PublishTrackError
 
-rtc = pytest.importorskip("livekit.rtc")
-
-from livekit.rtc.participant import PublishDataError, PublishTrackError  # noqa: E402
-
-import native_kit  # noqa: E402, F401  (the native library's threads are no test's)
-from loop_kit import VirtualLoop, run_virtual  # noqa: E402
-from ringroom.errors import RoomError  # noqa: E402
-from ringroom.frames import DataFrame, Kind  # noqa: E402
-from ringroom.options import PublishOptions, SessionOptions  # noqa: E402
-from ringroom.providers.livekit import mapping  # noqa: E402
-from ringroom.providers.provider import OutgoingTrack  # noqa: E402
-from sdk_kit import TOKEN, VOICE, Room, Sink, provider, raising, run, turns  # noqa: E402
+import native_kit  # noqa: F401  (the native library's threads are no test's)
+from loop_kit import VirtualLoop, run_virtual
+from ringroom.errors import RoomError
+from ringroom.frames import DataFrame, Kind
+from ringroom.options import PublishOptions, SessionOptions
+from ringroom.providers.livekit import mapping
+from ringroom.providers.provider import OutgoingTrack
+from sdk_kit import TOKEN, VOICE, Room, Sink, provider, raising, run, turns
 
 
 def test_publishing(room: Room) -> None:

@@ -20,8 +20,6 @@ from ringroom.recording.reader import Reader
 from ringroom.testing import contract
 from ringroom.testing.contract.fake import APP, FakeDriver
 
-pytest.importorskip("mcap")
-
 CLAIMS = contract.Capabilities(
     audio_in=True,
     video_in=True,
