@@ -230,9 +230,9 @@ def test_what_is_under_way_at_the_end_is_given_up(ready: bool) -> None:
 
 
 def test_a_token_function_that_exits_ends_its_thread_alone() -> None:
-    paper = Paper(retries=0)
-    paper.refuses = cast(Any, SystemExit(1))
+    paper = Paper(retries=1)
+    paper.refuses = cast(Any, SystemExit("no token today"))
     paper.die()
-    if paper.threads:
-        paper.prepare()
+    paper.prepare()
     assert isinstance(paper.mending.failure, LostProcessError)
+    assert str(paper.mending.failure).endswith("no other came: no token today")
