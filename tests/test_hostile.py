@@ -81,13 +81,14 @@ class HostileProvider(Provider):
 
     async def joins(self) -> None:
         for number in range(10_000):
-            who = person(f"eve-{number}", name="n" * 100, metadata="m" * 1_000)
+            # Each has a text of its own: one that all share costs nothing, however many are kept.
+            who = person(f"eve-{number}", name="n" * 100, metadata=f"{number:0>8000}")
             for kind in (EventKind.PARTICIPANT_JOINED, EventKind.PARTICIPANT_LEFT):
                 self.sink.event(Event(kind=kind, participant=who))
 
     async def messages(self) -> None:
         for _ in range(10_000):
-            self.sink.data(DataFrame(bytes(2_000), topic="flood", participant="eve"))
+            self.sink.data(DataFrame(b"x" * 10_000, topic="flood", participant="eve"))
 
     async def tracks(self) -> None:
         sinks = []
@@ -171,6 +172,11 @@ def resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+# What a deed may make the process grow by: 8 MiB may wait to be read, `small_limits` is for the
+# lanes, and the rest is Python's.
+MOST_MIB = {"messages": 24, "flapping": 24, "huge": 256 + 32}
+
+
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a test need not fill a GiB, nor open thousands of lanes."""
@@ -201,7 +207,7 @@ def test_the_io_role_lives_and_says_it_once(
         if deed == "flapping":
             # What was read is folded once its rows were told to be final.
             until(lambda: len(t.stats().lanes) < 600, "most lanes to be folded into one")
-    assert grown < 700 << 20, f"{grown >> 20} MiB"
+    assert grown < MOST_MIB.get(deed, 16) << 20, f"{grown >> 20} MiB"
     assert len(caplog.records) < 15, [record.message for record in caplog.records]
     assert not [record for record in caplog.records if record.levelno > logging.WARNING]
 
