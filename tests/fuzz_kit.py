@@ -55,10 +55,20 @@ NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF,
 
 
 class Decoder:
-    """What is fuzzed: valid encodings, and what makes something of bytes."""
+    """What is fuzzed: valid encodings, and what makes something of bytes.
 
-    def __init__(self, name: str, seeds: Sequence[bytes], decode: Callable[[bytes], object]):
-        self.name, self.seeds, self.decode = name, tuple(seeds), decode
+    ``whole`` is how many each encoding holds, for one that ends quietly where the damage is and
+    gives how many it has read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        seeds: Sequence[bytes],
+        decode: Callable[[bytes], object],
+        whole: int | None = None,
+    ) -> None:
+        self.name, self.seeds, self.decode, self.whole = name, tuple(seeds), decode, whole
 
     def check(self, raw: bytes) -> bool:
         """Whether it gave a value. Raises what a decoder must not raise."""
@@ -123,16 +133,18 @@ def a_message() -> Decoder:
 def a_link() -> Decoder:
     seeds = [struct.pack("!II", len(raw), 0) + raw for raw in _message_seeds()]
 
-    def decode(raw: bytes) -> None:
+    def decode(raw: bytes) -> int:
+        read = 0
         far, near = socket.socketpair()
         with far, contextlib.closing(Link(near)) as link:
             far.sendall(raw)
             far.shutdown(socket.SHUT_WR)
             with contextlib.suppress(ClosedError):
                 while link.receive_nowait() is not None:
-                    pass
+                    read += 1
+        return read
 
-    return Decoder("link", seeds, decode)
+    return Decoder("link", seeds, decode, whole=1)
 
 
 def a_fake_message() -> Decoder:
@@ -160,14 +172,16 @@ def a_recording() -> Decoder:
     seed = path.read_bytes()
     fd = os.memfd_create("recording")
 
-    def decode(raw: bytes, keep: object = folder) -> None:
+    def decode(raw: bytes, keep: object = folder) -> int:
+        read = 0
         os.ftruncate(fd, 0)
         os.pwrite(fd, _checksummed(raw), 0)
         with contextlib.suppress(ConfigurationError):
             for _ in Reader(f"/proc/self/fd/{fd}").entries():
-                pass
+                read += 1
+        return read
 
-    made = Decoder("recording", [seed], decode)
+    made = Decoder("recording", [seed], decode, whole=len(ITEMS))
     made.close = lambda: (os.close(fd), folder.cleanup())  # type: ignore[attr-defined]
     return made
 

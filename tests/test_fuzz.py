@@ -18,6 +18,7 @@ def test_damaged_bytes_give_a_value_or_a_wire_error(make: Callable[[], Decoder])
     try:
         for seed in decoder.seeds:
             assert decoder.check(seed), "the undamaged bytes are read"
+            assert decoder.whole in (None, decoder.decode(seed)), "to their end"
         values = fuzz(decoder, 2_000, seed=1)
     finally:
         getattr(decoder, "close", lambda: None)()
