@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 import ringroom
-from aio_kit import soon, until
+from aio_kit import cancelled, soon, until
 from app_kit import (
     microphone,
     say,
     sound,
 )
+from ringroom import recovery
 from ringroom.connection import Connection
 from ringroom.frames import EventKind
 from ringroom.inbox import Inbox, Listeners
@@ -54,6 +55,7 @@ def test_whatever_touches_the_session_has_the_lock(
 ) -> None:
     """Receivers are collected, and the connection is closed, on other threads."""
     connections: list[Connection] = []
+    seen: set[str] = set()
     without: set[str] = set()
 
     def belongs(one: Any) -> bool:
@@ -65,26 +67,36 @@ def test_whatever_touches_the_session_has_the_lock(
 
     def looking(name: str, method: Any) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
-            if belongs(arguments[0]) and not connections[0].lock._is_owned():  # type: ignore[attr-defined]
-                without.add(name)
+            if belongs(arguments[0]):
+                seen.add(name)
+                if not connections[0].lock._is_owned():  # type: ignore[attr-defined]
+                    without.add(name)
             return method(*arguments, **options)
 
         return call
 
     for owner, names in LOCKED.items():
         for name in names:
-            monkeypatch.setattr(owner, name, looking(name, getattr(owner, name)))
+            method = looking(f"{owner.__name__}.{name}", getattr(owner, name))
+            monkeypatch.setattr(owner, name, method)
+    monkeypatch.setattr(recovery, "RETURN_SECONDS", 0.0)
 
     async def main() -> None:
-        mic = microphone(fake_room)
+        mic, brief = microphone(fake_room), microphone(fake_room, "ben")
         transport = ringroom.aio.transport("fake", room=fake_room, kinds=("audio", "event"))
         async with transport:
             connections.append(transport._connection)
             await asyncio.to_thread(mic.wait_for_subscriber)
+            await asyncio.to_thread(brief.wait_for_subscriber)
             events = transport.recv(kinds=("event",))
             say(mic, 0.1)
+            say(brief, 0.1)
             receiver = transport.recv(kinds=("audio",))
             await soon(anext(receiver))
+            brief.unpublish()
+            listening = asyncio.create_task(listen(receiver))
+            await soon(told(events, EventKind.TRACK_ENDED))
+            await cancelled(listening)
             sending = asyncio.create_task(transport.send(sound(3.0)))
             await until(lambda: transport.stats().sent.sent > 10)
             waiting = asyncio.create_task(transport.wait_playout())
@@ -94,12 +106,22 @@ def test_whatever_touches_the_session_has_the_lock(
             await soon(asyncio.gather(sending, waiting))
             await receiver.aclose()
             os.kill(transport.io_pid or 0, signal.SIGKILL)
-            async for event in events:
-                if event.kind == EventKind.CONNECTION_BACK:
-                    break
+            await told(events, EventKind.CONNECTION_BACK)
             del events
             gc.collect()
             await transport.send_data("after")
+            await until(lambda: "Incoming.end_missing" in seen)
 
     asyncio.run(main())
     assert not without
+    assert seen == {f"{owner.__name__}.{name}" for owner in LOCKED for name in LOCKED[owner]}
+
+
+async def listen(receiver: Any) -> None:
+    async for _ in receiver:
+        pass
+
+
+async def told(events: Any, kind: EventKind) -> None:
+    while (await anext(events)).kind is not kind:
+        pass
