@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 
@@ -49,8 +50,8 @@ def test_what_was_made_before_a_fork_does_not_start_after_it() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_fork_does_not_end_the_standby() -> None:
-    with ringroom.IOProcess() as host:
+def test_a_fork_does_not_end_the_standby(fake_room: FakeRoom) -> None:
+    with contextlib.closing(ringroom.IOProcess()) as host:  # it does not run yet
         host.keep_standby("ringroom")
         standby = host.standby_pid
         with warnings.catch_warnings():
@@ -64,3 +65,5 @@ def test_a_fork_does_not_end_the_standby() -> None:
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        with ringroom.transport("fake", room=fake_room, io=host) as t:
+            assert t.io_pid == standby, "it lives, and its turn has come"

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.once, pytest.mark.timeout(180)]
 PATIENCE = 170.0
 TOKEN = "header.claims.signature"
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -95,6 +97,24 @@ def test_a_command_parses(command: str) -> None:
 )
 def test_links_lead_somewhere(file: str) -> None:
     for match in LINK.finditer((ROOT / file).read_text()):
-        target = match["target"].partition("#")[0]
-        if target and "://" not in target:
-            assert ((ROOT / file).parent / target).exists(), target
+        target, _, anchor = match["target"].partition("#")
+        if "://" not in target:
+            page = (ROOT / file).parent / target if target else ROOT / file
+            assert page.exists(), target
+            assert not anchor or anchor in anchors(page.read_text()), match["target"]
+
+
+def test_a_heading_is_an_anchor() -> None:
+    page = "# A `Pool`, in short\n```sh\n# no heading\n```\n## 2. More\n## 2. More\n"
+    assert anchors(page) == {"a-pool-in-short", "2-more", "2-more-1"}
+
+
+def anchors(page: str) -> set[str]:
+    """What a link may lead to within a page, as GitHub makes it of the headings."""
+    made: Counter[str] = Counter()
+    found = set()
+    for heading in re.findall(r"^#+ +(.+)$", FENCED.sub("", page), re.MULTILINE):
+        words = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        found.add(f"{words}-{made[words]}" if made[words] else words)
+        made[words] += 1
+    return found

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from typing import Any
 
 import pytest
 
 import processors_kit as kit
-from app_kit import (
-    sound,
-)
+from app_kit import PATIENCE, children, sound
 from ringroom.errors import (
     ClosedError,
     ConfigurationError,
@@ -84,14 +84,28 @@ def test_a_pool_that_does_not_run() -> None:
 
 
 def test_a_forgotten_pool_says_so(fake_room: FakeRoom) -> None:
-    pool: Any = Pool(kit.echo, "fake", room=fake_room, io="thread", workers=1)
-    pool.options.__class__  # noqa: B018
-    del pool  # never started: nothing to say
-    chosen = Pool(kit.Echo(), "fake", room=fake_room, mode="live")
-    assert chosen.options.mode == "live"
+    pools = [Pool(kit.echo, "fake", room=fake_room, io="thread", workers=1).__enter__()]
+    watching, workers = pools[0]._thread, set(pools[0].pids)
+    assert watching is not None
+    assert workers & children()
+
+    def forget() -> None:
+        pools.clear()
+        gc.collect()
+
+    fake_room.close_room()  # while there is one to serve, the pool's own thread keeps it
+    watching.join(PATIENCE)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        forget()  # what it holds is collected with it, and may speak up first
+    assert "pool never closed" in [str(warning.message) for warning in told]
+    assert {warning.category for warning in told} == {ResourceWarning}
+    assert not workers & children(), "it is closed all the same"
+    pools.append(Pool(kit.echo, "fake", room=fake_room, workers=1))
+    forget()  # never started: nothing to say
 
 
 def test_a_mode_leaves_the_processor_as_it_is() -> None:
     mine = kit.Echo()
-    Pool(mine, "fake", room="nowhere", mode="live")
-    assert mine.mode == "speech"
+    pool = Pool(mine, "fake", room="nowhere", mode="live")
+    assert (pool.options.mode, mine.mode) == ("live", "speech")

@@ -79,6 +79,9 @@ def test_a_token_that_does_not_open_the_room(claims: dict[str, Any], text: str) 
 def test_clocks_may_differ_by_a_minute() -> None:
     now = time.time()
     granted(handmade(video=JOIN, exp=now - 30, nbf=now + 30), "room")
+    for claims, text in (({"exp": now - 90}, "expired"), ({"nbf": now + 90}, "not valid for")):
+        with pytest.raises(RoomError, match=text):
+            granted(handmade(video=JOIN, **claims), "room")
 
 
 # In the room.
