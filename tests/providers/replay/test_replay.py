@@ -34,6 +34,7 @@ from app_kit import until
 from ringroom import AudioFrame, ConfigurationError, DataFrame, Event, Replay, VideoFrame
 from ringroom.frames import EventKind, Item, Participant
 from ringroom.processes import captures
+from ringroom.testing.virtual import VirtualClock
 
 IO = pytest.mark.parametrize("io", ["thread", "process"])
 
@@ -70,16 +71,25 @@ def test_a_slow_reader_gets_everything_in_order(tmp_path: Path, io: str) -> None
             items.append(message(number, nbytes=20_000))
     path = recorded(tmp_path / "call.mcap", items)
     back: list[Item] = []
-    options = {"kinds": EVERYTHING, "max_age": 0.02, "io": io}
-    with ringroom.transport("replay", path=path, speed=None, **options) as transport:
-        time.sleep(0.2)
-        for number, item in enumerate(transport.recv()):
-            back.append(item)
-            if number % 20 == 0:
-                time.sleep(0.05)
+
+    async def read(io: Any) -> ringroom.Statistics:
+        options = {"kinds": EVERYTHING, "max_age": 0.02, "io": io}
+        async with ringroom.aio.transport("replay", path=path, speed=None, **options) as transport:
+            await asyncio.sleep(0.2)
+            async for item in transport.recv():
+                back.append(item)
+                if len(back) % 20 == 0:
+                    await asyncio.sleep(0.05)
+        return transport.stats()
+
+    if io == "process":  # its time is the machine's
+        statistics = asyncio.run(read(io))
+    else:
+        with VirtualClock() as clock:
+            statistics = clock.run(read(clock.io))
     for kind in (AudioFrame, VideoFrame, DataFrame):
         assert only(back, kind) == only(items, kind)
-    check_nothing_dropped(transport.stats())
+    check_nothing_dropped(statistics)
 
 
 @IO
@@ -155,7 +165,7 @@ def test_a_track_tells_its_publisher_as_they_were_when_it_began(tmp_path: Path) 
 
 
 def test_more_tracks_than_a_reader_keeps_unread(tmp_path: Path) -> None:
-    """All of them are over before the first is read."""
+    """As many as are kept are over before the first is read; the others wait in the file."""
     items: list[Item] = []
     for number in range(100):
         track = ringroom.TrackInfo(
@@ -164,11 +174,19 @@ def test_more_tracks_than_a_reader_keeps_unread(tmp_path: Path) -> None:
         items.append(audio(number, track=track))
         items.append(event(EventKind.TRACK_ENDED, track=track))
     path = recorded(tmp_path / "call.mcap", items)
-    with ringroom.transport("replay", path=path, speed=None, io="thread") as transport:
-        time.sleep(0.3)
-        back = list(transport.recv())
+
+    async def read() -> tuple[list[Item], ringroom.Statistics]:
+        async with ringroom.aio.transport(
+            "replay", path=path, speed=None, io=clock.io
+        ) as transport:
+            await asyncio.sleep(0.3)
+            assert captures.MAX_UNREAD_ENDED <= transport.stats().received.sent < 100
+            return [item async for item in transport.recv()], transport.stats()
+
+    with VirtualClock() as clock:
+        back, statistics = clock.run(read())
     assert sorted(only(back, AudioFrame)) == sorted(only(items, AudioFrame))
-    check_nothing_dropped(transport.stats())
+    check_nothing_dropped(statistics)
 
 
 def test_frames_that_grow(tmp_path: Path) -> None:
@@ -274,13 +292,24 @@ def test_in_real_time_by_default(tmp_path: Path) -> None:
 def test_in_time_the_newest_wins(tmp_path: Path) -> None:
     """As in the room itself."""
     path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(50)])
-    options = {"speed": 2.0, "io": "thread", "max_age": 0.1}
-    with ringroom.transport("replay", path=path, **options) as transport:
-        receiver = transport.recv()
-        next(receiver)
-        time.sleep(0.4)
-        assert len(list(receiver)) < 45
-    assert transport.stats().received.dropped_stale > 0
+
+    async def read() -> tuple[list[int], ringroom.Statistics]:
+        options = {"speed": 2.0, "io": clock.io, "max_age": 0.1}
+        async with ringroom.aio.transport("replay", path=path, **options) as transport:
+            receiver = transport.recv()
+            assert (await anext(receiver)).sequence == 0
+            await asyncio.sleep(0.4)  # by then 40 have come
+            late = []
+            async for frame in receiver:
+                assert clock.now() - frame.received_ns / 1e9 <= 0.1
+                late.append(frame.sequence)
+            return late, transport.stats()
+
+    with VirtualClock() as clock:
+        late, statistics = clock.run(read())
+    assert 30 < late[0] <= 40
+    assert late == list(range(late[0], 50))
+    assert statistics.received.dropped_stale == late[0] - 1
 
 
 @pytest.mark.parametrize(("speed", "seconds"), [(1.0, 1.0), (60.0, 30.0)])
