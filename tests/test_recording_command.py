@@ -20,16 +20,23 @@ from ringroom.recording import Reader
 
 COMMAND = """
 import os, signal, sys, threading, time
+from ringroom import AudioFrame
 from ringroom.cli import main
 from ringroom.providers import registry
+from ringroom.recording import Reader
 from ringroom.testing import FakeRoom
 
 registry._BUILT_IN["livekit"] = registry._BUILT_IN["fake"]
 with FakeRoom("r") as room:
     room.join("ann").publish_audio().tone(seconds=60)
+    def heard():
+        if not os.path.exists("call.mcap"):
+            return 0
+        return sum(isinstance(item, AudioFrame) for item in Reader("call.mcap"))
     def watch():
         room.wait_for_app(timeout=30)
-        time.sleep(1.0)
+        while heard() <= 10:
+            time.sleep(0.02)
         {then}
     threading.Thread(target=watch, daemon=True).start()
     print("exit", main(["record", "call.mcap", "--room", "r", *sys.argv[1:]]), flush=True)
