@@ -104,6 +104,7 @@ def test_a_process_that_dies_before_it_connects(
     shared = ringroom.IOProcess()
     with shared:
         connecting = Call(ringroom.transport, "fake", room=fake_room, io=shared)
+        until(lambda: shared._numbers)  # before that another would take its place
         assert shared.pid is not None
         os.kill(shared.pid, signal.SIGKILL)
         with pytest.raises(LostProcessError):
