@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import warnings
+from collections.abc import Callable
+
+import pytest
 
 import ringroom
 from app_kit import sound
-from ringroom.errors import ClosedError
+from ringroom.connection import Connection
+from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.testing import FakeRoom
 
 
@@ -67,3 +72,55 @@ def test_a_fork_does_not_end_the_standby(fake_room: FakeRoom) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         with ringroom.transport("fake", room=fake_room, io=host) as t:
             assert t.io_pid == standby, "it lives, and its turn has come"
+
+
+def in_a_fork(call: Callable[[], object]) -> str:
+    """What the call raises there: of its text, the end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads about
+        reading, writing = os.pipe()
+        child = os.fork()
+    if not child:
+        try:
+            call()
+        except ClosedError as error:
+            os.write(writing, str(error)[-200:].encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        text = told.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return text
+
+
+def test_a_fork_takes_nothing_off_the_link_of_its_parent(fake_room: FakeRoom) -> None:
+    with ringroom.transport("fake", room=fake_room) as t:
+        t.send(sound(0.1))
+        for ask in (lambda: t.ended, t.stats):
+            assert "open one here" in in_a_fork(ask)
+        t.wait_playout(timeout=10)
+        assert t.ended is None
+
+
+def test_a_pool_that_is_drained_in_a_fork_goes_on_in_its_parent(fake_room: FakeRoom) -> None:
+    """A child takes over what its parent does on SIGTERM."""
+    with ringroom.Pool(lambda frame: frame, "fake", room=fake_room, workers=1) as pool:
+        assert in_a_fork(pool.drain) == ""
+        fake_room.join("ann").publish_audio("mic").tone(seconds=0.1)
+        assert fake_room.wait_for_audio("ann/mic", seconds=0.1)
+
+
+def test_what_was_made_before_a_fork_is_not_opened_after_it(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def joins(connection: Connection, *_: object) -> None:
+        raise ConfigurationError("it would stay in the room, where nobody can close it")
+
+    monkeypatch.setattr(Connection, "open", joins)
+    transport = ringroom.aio.transport("fake", room=fake_room)
+    assert "open one here" in in_a_fork(lambda: asyncio.run(_opened(transport)))
+
+
+async def _opened(transport: ringroom.aio.Transport) -> None:
+    await transport.open()

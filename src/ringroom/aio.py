@@ -66,6 +66,7 @@ class Transport(Face):
         """Connect. Raises as `ringroom.transport` does; `ClosedError` if closed meanwhile.
         Cancelled, it ends what was started before it goes on with that, unless it is cancelled
         once more: then that is ended behind it."""
+        self._check_process()
         if self._starting is not None or self._closed:
             raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
         self._loop = asyncio.get_running_loop()

@@ -58,6 +58,7 @@ class Face:
     @property
     def ended(self) -> str | None:
         """Why the room ended, in a word or two; None while it goes on."""
+        self._check_process()  # it reads from the link, which is the original's
         if not self._opened:
             return None
         with self._connection.lock:
@@ -156,6 +157,7 @@ class Face:
 
     def stats(self) -> Statistics:
         """Counts of every lane so far. Also after close."""
+        self._check_process()  # likewise
         if not self._opened:
             return Statistics(lanes=())
         return self._connection.statistics()

@@ -341,7 +341,10 @@ class Pool(Sender):
         return self.ended or "closed"
 
     def drain(self) -> None:
-        """Finish what waits, play out, and end the workers; then close."""
+        """Finish what waits, play out, and end the workers; then close. In the child of a fork it
+        does nothing: they are the parent's."""
+        if self._forked:
+            return
         self._stop_workers(self.options.drain_timeout)
         self.close()
 
