@@ -86,8 +86,8 @@ class Sender(Face):
     ) -> None:
         """Send a frame on its track (`audio` or `video` when it names none), opened by first use
         with the options given there. Waits until a new track is published, and while a ``speech``
-        track is full. Once the room has ended and a receiver still has frames of it to give, there
-        is nobody to send to: the frame is dropped.
+        track is full. Once the room has ended there is nobody to send to: the frame is dropped
+        until every receiver has come to its end, and then it is `ClosedError` (`ended` tells).
 
         Raises `ClosedError`, `BusyError` (another thread or process sends on the track),
         `FrameError`, `RoomError` (publish_refused), `TimeoutError` (part may have been taken).

@@ -22,7 +22,7 @@ from ringroom import mending
 from ringroom import messages as m
 from ringroom.client import Sender
 from ringroom.connection import Connection, Prepared, Statistics, configured, rows_for
-from ringroom.errors import ClosedError, StartupError
+from ringroom.errors import ClosedError, RingroomError, StartupError
 from ringroom.frames import Event, Kind
 from ringroom.inbox import Inbox
 from ringroom.link import Link, open_links
@@ -272,7 +272,20 @@ class Pool(Sender):
             log.exception("the supervision of the pool failed")
             self._failure = self._failure or error
         finally:
+            self._end_session()
             self._end()
+
+    def _end_session(self) -> None:
+        """Nobody tends the session any more: who sends is told, by what `wait` raises, and events
+        have no reader, for whose sake a send after the room's end would be none."""
+        error = self._failure
+        if error is not None and not isinstance(error, RingroomError):
+            error = ClosedError(f"the pool has ended: {error!r}")
+        with self._connection.lock:
+            if error is not None:
+                self._connection.session.fail(error)
+            if self._inbox is not None:
+                self._inbox.close()
 
     def _end(self) -> None:
         """Whoever waits for the end need not wait any longer."""

@@ -1,0 +1,85 @@
+"""Pools in virtual time: who sends when the pool has ended by itself is told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import pool_time_kit
+import processors_kit as kit
+from app_kit import sound
+from pool_time_kit import running
+from ringroom.errors import ClosedError, LostProcessError
+from ringroom.frames import Event
+from ringroom.pool import Pool
+from ringroom.testing import FakeRoom
+from ringroom.testing.virtual import VirtualClock
+
+clock = pool_time_kit.clock
+room = pool_time_kit.room
+
+CALLS: dict[str, Callable[[Pool], Any]] = {
+    "send": lambda pool: pool.send(sound(0.1), timeout=60.0),
+    "send_nowait": lambda pool: pool.send_nowait(sound(0.1)),
+    "wait_playout": lambda pool: pool.wait_playout(timeout=60.0),
+    "unpublish": lambda pool: pool.unpublish(timeout=60.0),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("died", ["ringroom-io", "ringroom-worker-0"])
+def test_who_sends_is_told_why_a_pool_was_given_up(
+    clock: VirtualClock,
+    room: FakeRoom,
+    caplog: pytest.LogCaptureFixture,
+    died: str,
+    call: Callable[[Pool], Any],
+) -> None:
+    with running(clock, room, kit.Echo, restarts=0) as pool:
+        pool.send(sound(0.1))
+        clock.kill(died)
+        with pytest.raises(LostProcessError) as why:
+            pool.wait(60.0)
+        assert pool.ended == "failed"
+        with pytest.raises(LostProcessError) as told:
+            call(pool)
+        assert str(told.value) == str(why.value)
+    caplog.clear()  # a record keeps the frames of its error
+
+
+def test_who_waits_to_send_as_the_pool_is_given_up_is_told(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    with running(clock, room, kit.Echo, restarts=0) as pool:
+        clock.start_thread("killer", lambda: (clock.sleep(1.0), clock.kill("ringroom-io")))
+        with pytest.raises(LostProcessError):
+            pool.send(sound(600.0), timeout=60.0)
+
+
+def test_who_sends_is_told_that_a_callback_has_ended_the_pool(
+    clock: VirtualClock, room: FakeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(clock, room, kit.Echo, on_event=lambda _: sys.exit(3)) as pool:
+        with pytest.raises(SystemExit):
+            pool.wait(60.0)
+        with pytest.raises(ClosedError, match=r"the pool has ended: SystemExit\(3\)"):
+            pool.send(sound(0.1), timeout=60.0)
+    caplog.clear()
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["", "on_event"])
+def test_who_sends_after_the_rooms_end_is_told(
+    clock: VirtualClock, room: FakeRoom, told: bool
+) -> None:
+    events: list[Event] = []
+    with running(clock, room, kit.Echo, on_event=events.append if told else None) as pool:
+        clock.sleep(0.1)
+        room.close_room("over and out")
+        assert pool.wait(60.0) == "over and out"
+        assert bool(events) == told
+        for send in (pool.send, pool.send_nowait):
+            with pytest.raises(ClosedError, match="over and out"):
+                send(sound(0.1))
