@@ -1,4 +1,4 @@
-"""Pools in virtual time: who sends when the pool has ended by itself is told."""
+"""Pools in virtual time: who sends when the pool has ended by itself is told, and how it closes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app_kit import sound
 from pool_time_kit import running
 from ringroom.errors import ClosedError, LostProcessError
 from ringroom.frames import Event
+from ringroom.inbox import Inbox
 from ringroom.pool import Pool
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock
@@ -83,3 +84,22 @@ def test_who_sends_after_the_rooms_end_is_told(
         for send in (pool.send, pool.send_nowait):
             with pytest.raises(ClosedError, match="over and out"):
                 send(sound(0.1))
+
+
+def test_what_reads_events_is_closed_while_nobody_looks(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervision that comes late out of a callback looks under the connection's lock."""
+    held: list[bool] = []
+    close = Inbox.close
+
+    def noted(inbox: Inbox) -> None:
+        if inbox is pool._inbox and not inbox.closed:
+            held.append(pool._connection.lock._owner is clock.role())  # type: ignore[attr-defined]
+        close(inbox)
+
+    monkeypatch.setattr(Inbox, "close", noted)
+    with running(clock, room, kit.Echo, on_event=lambda _: clock.sleep(1_000.0)) as pool:
+        clock.sleep(0.1)
+    assert held == [True]
+    clock.sleep(1_000.0)

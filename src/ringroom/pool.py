@@ -399,8 +399,6 @@ class Pool(Sender):
             if self._opened:
                 self._leave()
         finally:
-            if self._inbox is not None:
-                self._inbox.close()
             if self._opened:
                 self._connection.close()
             else:

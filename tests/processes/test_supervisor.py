@@ -19,6 +19,7 @@ from ringroom.processes.supervisor import (
     STANDBY_AFTER,
     STOP_GRACE,
     Care,
+    Child,
     Order,
     Record,
     Supervisor,
@@ -254,6 +255,23 @@ def test_a_warm_spare_takes_the_place_at_once() -> None:
     orders = supervisor.on(1, H.EXITED, 5.0)
     assert actions(orders) == ["bury", "tell lost", "send start", "tell replaced", "spawn"]
     assert orders[2] == Order(A.SEND_START, 3, 0)
+
+
+def test_another_thread_may_count_the_warm_while_children_come_and_go() -> None:
+    supervisor = Supervisor(Care(places=1))
+    supervisor.begin(0.0)
+    supervisor.on(1, H.READY, 0.1)
+
+    class Looked:
+        """As it is looked at, another is begun elsewhere."""
+
+        @property
+        def state(self) -> State:
+            supervisor.children[3] = Child(3)
+            return State.STARTING
+
+    supervisor.children[2] = Looked()  # type: ignore[assignment]
+    assert supervisor.warm == 1
 
 
 def test_spares_are_started_once_the_work_has_settled() -> None:

@@ -146,8 +146,8 @@ class Supervisor:
 
     @property
     def warm(self) -> int:
-        """Children that are ready and have no place."""
-        return sum(child.state is State.WARM for child in self.children.values())
+        """Children that are ready and have no place. Any thread may ask, whoever comes and goes."""
+        return sum(child.state is State.WARM for child in tuple(self.children.values()))
 
     def on(self, number: int, happening: Happening, now: float) -> list[Order]:
         """Something happened to a child."""
