@@ -34,10 +34,15 @@ def room(clock: VirtualClock) -> Iterator[FakeRoom]:
         yield room
 
 
+def made(clock: VirtualClock, room: FakeRoom, processor: Any, **options: Any) -> Pool:
+    """A pool that was not started."""
+    options = {"max_age": 60.0, "workers": 1, "spares": 0, "standby": False, **options}
+    return Pool(processor, "fake", room=room, io=clock.io, **options)
+
+
 @contextlib.contextmanager
 def running(clock: VirtualClock, room: FakeRoom, processor: Any, **options: Any) -> Iterator[Pool]:
-    options = {"max_age": 60.0, "workers": 1, "spares": 0, "standby": False, **options}
-    with Pool(processor, "fake", room=room, io=clock.io, **options) as pool:
+    with made(clock, room, processor, **options) as pool:
         yield pool
 
 

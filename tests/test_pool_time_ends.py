@@ -11,11 +11,13 @@ import pytest
 import pool_time_kit
 import processors_kit as kit
 from app_kit import sound
-from pool_time_kit import running
+from pool_time_kit import NOBODY, made, running
 from ringroom.errors import ClosedError, LostProcessError
 from ringroom.frames import Event
 from ringroom.inbox import Inbox
 from ringroom.pool import Pool
+from ringroom.processor import Processor
+from ringroom.providers.fake import Fake
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock
 
@@ -103,3 +105,62 @@ def test_what_reads_events_is_closed_while_nobody_looks(
         clock.sleep(0.1)
     assert held == [True]
     clock.sleep(1_000.0)
+
+
+class Loads(Processor):
+    """Takes a minute to start."""
+
+    def start(self, context: Any) -> None:
+        context._worker.machine.sleep(60.0)
+
+
+def nobody_is_left(clock: VirtualClock, room: FakeRoom) -> None:
+    clock.sleep(1.0)
+    assert set(clock.roles) <= NOBODY
+    assert not room.participants
+
+
+def test_a_pool_that_is_closed_while_its_workers_start_does_not_start(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    pool = made(clock, room, Loads, workers=2)
+    clock.start_thread("closer", lambda: (clock.sleep(5.0), pool.close()))
+    began = clock.now()
+    with pytest.raises(ClosedError, match="closed as it started"):
+        pool.__enter__()
+    assert clock.now() - began < 20.0
+    nobody_is_left(clock, room)
+
+
+def test_a_pool_that_is_closed_while_a_token_is_minted_leaves_the_room(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handover = Fake.handover
+
+    def mint(spec: Fake) -> Any:
+        clock.sleep(5.0)
+        return handover(spec)
+
+    monkeypatch.setattr(Fake, "handover", mint)
+    pool = made(clock, room, kit.Echo)
+    clock.start_thread("closer", lambda: (clock.sleep(2.0), pool.close()))
+    with pytest.raises(ClosedError):
+        pool.__enter__()
+    nobody_is_left(clock, room)
+
+
+def test_a_signal_handler_that_closes_a_pool_between_two_workers_leaves_nobody(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_worker = clock.io.start_worker
+
+    def interrupted(place: int, *arguments: Any) -> Any:
+        if place == 1:
+            pool.close()
+        return start_worker(place, *arguments)
+
+    monkeypatch.setattr(clock.io, "start_worker", interrupted)
+    pool = made(clock, room, kit.Echo, workers=3)
+    with pytest.raises(ClosedError, match="closed as it started"):
+        pool.__enter__()
+    nobody_is_left(clock, room)

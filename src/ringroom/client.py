@@ -73,6 +73,8 @@ class Sender(Face):
         connection = self._connection
         connection.open(readers)
         self._opened = True
+        if self._closed:  # as it was opened: whoever did that found nothing to close
+            connection.close()
         seconds = connection.options.connect_timeout + 10
         limit = Deadline(connection.machine, seconds, f"{connection.spec.name}: no connection")
         self._until(lambda: connection.session.joined, tuple, limit)

@@ -143,16 +143,26 @@ class Pool(Sender):
             self._thread = self._machine.start_thread("ringroom-pool", self._supervise)
         except BaseException:
             self.close()
+            with self._crew_lock:
+                self._crew.close()  # who was begun behind the back of a signal handler that closed
             raise
         return self
 
     def _start_workers(self) -> None:
         self._connection.host.start()
-        self._crew.start()
+        with self._crew_lock:
+            self._check_unstopped()
+            self._crew.start()
         while self._crew.failure is None and not self._crew.ready:
-            self._turn(None)
+            # Never for ever: whoever closes meanwhile buries those that are waited for.
+            self._turn(supervisor.STOP_GRACE)
+            self._check_unstopped()
         if self._crew.failure is not None:
             raise self._crew.failure
+
+    def _check_unstopped(self) -> None:
+        if self._stopping:
+            raise ClosedError(f"{self._connection.spec.name}: the pool was closed as it started")
 
     def _connect_workers(self) -> None:
         links = self._open_pairs()
