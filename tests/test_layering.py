@@ -35,6 +35,7 @@ LAYERS = (
         "waiting",
         "awaiting",
         "face",
+        "stream",
         "client",
         "aio",
         "pool_options",

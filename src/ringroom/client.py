@@ -7,7 +7,6 @@ frame has one reader and a track one writer at a time (`BusyError` tells), waits
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from types import TracebackType
@@ -29,6 +28,7 @@ from ringroom.outgoing import OutgoingLane, as_message, checked_name
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.recovery import RecoveryThread
+from ringroom.stream import AudioOut
 from ringroom.waiting import Deadline, Waiter
 
 T = TypeVar("T")
@@ -363,52 +363,6 @@ class Receiver(Iterator[Any]):
     def __del__(self) -> None:
         if hasattr(self, "_inbox"):
             self.close()
-
-
-class AudioOut(io.RawIOBase):
-    """A raw PCM stream to one track; see `Transport.audio_out`."""
-
-    def __init__(self, owner: Sender, track: str | None, sample_rate: int | None) -> None:
-        super().__init__()
-        self._transport = owner
-        self._track = track
-        self._rate = sample_rate or owner._connection.options.sample_rate
-        self._channels = owner._connection.options.channels
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, pcm: Any) -> int:
-        """Send all of it; the number of bytes. Raises as `Transport.send` does, and `FrameError`
-        when it is no whole number of samples."""
-        if self.closed:
-            raise ValueError("write to a closed stream")
-        view = _as_pcm(pcm)
-        if len(view) % (2 * self._channels):
-            raise FrameError(
-                f"{len(view)} bytes are no whole number of samples "
-                f"({2 * self._channels} bytes each for {self._channels} channels)"
-            )
-        if len(view):
-            frame = AudioFrame(view, self._rate, self._channels, track=self._track)
-            self._transport.send(frame)
-        return len(view)
-
-
-def _as_pcm(pcm: Any) -> memoryview:
-    try:
-        view = memoryview(pcm)
-    except TypeError:
-        raise FrameError(f"{type(pcm).__name__} is no PCM; expected bytes") from None
-    except ValueError as error:
-        raise FrameError(f"no PCM can be had: {error}") from None
-    if view.format not in ("b", "B", "c", "h", "<h"):
-        # The bytes of floats, played as int16, are noise at full level.
-        raise FrameError(
-            f"values of format {view.format!r} are no PCM; expected bytes or int16, or send an "
-            "AudioFrame, which converts floats"
-        )
-    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
 class VoiceTransport:
