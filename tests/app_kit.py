@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -60,6 +62,32 @@ class Call(Generic[T]):
         if self._error:
             raise self._error[0]
         return self._outcome[0]
+
+
+def interrupted(call: Callable[[], object], moment: int, *modules: ModuleType) -> bool:
+    """Whether the call was interrupted as by Ctrl-C, at that one of the moments at which Python
+    looks for it while it is in these modules: as a function begins, and as one of C has returned;
+    if there are so many."""
+    files = {module.__file__ for module in modules}
+    left = moment
+
+    def look(frame: FrameType, what: str, _: object) -> None:
+        nonlocal left
+        left -= what in ("call", "c_return") and frame.f_code.co_filename in files
+        if not left:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    try:
+        sys.setprofile(look)
+        kept = call()  # what it returned does not go while moments are counted
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(before)
+    del kept
+    return False
 
 
 NEVER_AGAIN = ringroom.Reconnect(retries=0)

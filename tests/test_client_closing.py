@@ -1,5 +1,6 @@
 """A transport that another thread closes just before a call takes the connection's lock: at each
-of the locks that the call takes, one after the other."""
+of the locks that the call takes, one after the other. And calls that Ctrl-C interrupts: at each of
+the moments at which Python looks for it."""
 
 from __future__ import annotations
 
@@ -9,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from app_kit import Call, microphone, opened, say, sound
+import ringroom
+from app_kit import Call, interrupted, microphone, opened, say, sound
+from ringroom import client, connection, incoming
 from ringroom.client import Transport
 from ringroom.errors import ClosedError
 from ringroom.testing import FakeRoom, leaks
 
 MAX_LOCKS = 40
+MAX_MOMENTS = 200
 
 
 class ClosingLock:
@@ -87,7 +91,31 @@ def test_a_call_whose_transport_is_closed_says_so(
             else:
                 assert entry > 1, "nothing was said of the transport's end"
             if not lock.has_closed:
+                lock.close_before(0)  # it would close while this thread does, who waits for it
                 break
     else:
         pytest.fail(f"a call that takes the lock {MAX_LOCKS} times")
     assert entry > 1
+
+
+def test_a_receiver_that_nobody_got_for_ctrl_c_keeps_no_kind(fake_room: FakeRoom) -> None:
+    microphone(fake_room)
+    with opened(fake_room) as transport:
+        for moment in range(1, MAX_MOMENTS):
+            if not interrupted(transport.recv, moment, client, incoming):
+                break
+            transport.recv().close()
+        assert 5 < moment < MAX_MOMENTS
+
+
+def test_a_close_that_was_interrupted_can_be_repeated(fake_room: FakeRoom) -> None:
+    for moment in range(1, MAX_MOMENTS):
+        with leaks.nothing_left_behind():
+            transport = ringroom.transport("fake", room=fake_room, io="thread")
+            done = not interrupted(transport.close, moment, client, connection)
+            transport.close()
+            assert transport._connection.session.closed
+            assert transport._connection.host._closed
+        if done:
+            break
+    assert 5 < moment < MAX_MOMENTS

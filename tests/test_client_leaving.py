@@ -26,7 +26,7 @@ from ringroom.errors import (
 )
 from ringroom.frames import AudioFrame
 from ringroom.providers.fake.connection import FakeProvider
-from ringroom.testing import FakeRoom, sources
+from ringroom.testing import FakeRoom, VirtualClock, sources
 
 
 def test_after_close_every_call_says_so(fake_room: FakeRoom) -> None:
@@ -93,6 +93,23 @@ def test_who_waits_need_not_wait_for_the_leaving(
         assert not closing.over
         gate.set()
         closing.result()
+
+
+def test_whoever_closes_comes_back_to_what_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = FakeProvider.close
+
+    async def late(provider: FakeProvider) -> None:
+        await asyncio.sleep(2.0)
+        await close(provider)
+
+    monkeypatch.setattr(FakeProvider, "close", late)
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        with ringroom.transport("fake", room=room, io=clock.io) as transport:
+            closer = clock.start_thread("closer", transport.close)
+            clock.sleep(1.0)
+        assert transport._connection.session.closed
+        assert not room.participants
+        closer.join()
 
 
 def test_close_wakes_a_sender_and_a_listener_of_a_full_track(fake_room: FakeRoom) -> None:

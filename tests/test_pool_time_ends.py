@@ -10,12 +10,16 @@ import pytest
 
 import pool_time_kit
 import processors_kit as kit
-from app_kit import sound
+from app_kit import interrupted, sound
 from pool_time_kit import NOBODY, made, running
+from ringroom import client, connection
+from ringroom import pool as pool_module
 from ringroom.errors import ClosedError, LostProcessError
-from ringroom.frames import Event
+from ringroom.frames import Event, EventKind
 from ringroom.inbox import Inbox
+from ringroom.mending import Mending
 from ringroom.pool import Pool
+from ringroom.processes.crew import Crew
 from ringroom.processor import Processor
 from ringroom.providers.fake import Fake
 from ringroom.testing import FakeRoom
@@ -23,6 +27,7 @@ from ringroom.testing.virtual import VirtualClock
 
 clock = pool_time_kit.clock
 room = pool_time_kit.room
+MAX_MOMENTS = 200
 
 CALLS: dict[str, Callable[[Pool], Any]] = {
     "send": lambda pool: pool.send(sound(0.1), timeout=60.0),
@@ -163,4 +168,62 @@ def test_a_signal_handler_that_closes_a_pool_between_two_workers_leaves_nobody(
     pool = made(clock, room, kit.Echo, workers=3)
     with pytest.raises(ClosedError, match="closed as it started"):
         pool.__enter__()
+    nobody_is_left(clock, room)
+
+
+# Closing.
+
+
+def test_a_close_that_was_interrupted_can_be_repeated(clock: VirtualClock, room: FakeRoom) -> None:
+    for moment in range(1, MAX_MOMENTS):
+        pool = made(clock, room, kit.Echo).__enter__()
+        done = not interrupted(pool.close, moment, client, connection, pool_module)
+        pool.close()
+        nobody_is_left(clock, room)
+        if done:
+            break
+    assert 5 < moment < MAX_MOMENTS
+
+
+@pytest.mark.parametrize("step", ["Crew.close", "Mending.close", "Pool._leave"])
+def test_whatever_step_of_a_close_is_interrupted_the_others_are_done(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    name, method = step.split(".")
+    of = {"Crew": Crew, "Mending": Mending, "Pool": Pool}[name]
+    with running(clock, room, kit.Echo) as pool:
+        with monkeypatch.context() as patched:
+            patched.setattr(of, method, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.close()
+        assert pool._connection.session.closed
+        nobody_is_left(clock, room)
+
+
+def test_whoever_closes_comes_back_to_what_is_closed(clock: VirtualClock, room: FakeRoom) -> None:
+    with running(clock, room, kit.Echo, on_event=lambda _: clock.sleep(1_000.0)) as pool:
+        clock.sleep(0.1)
+        closer = clock.start_thread("closer", pool.close)
+        clock.sleep(1.0)  # it waits for the callback
+    assert pool._connection.session.closed
+    closer.join()
+    clock.sleep(1_000.0)
+    nobody_is_left(clock, room)
+
+
+def test_a_callback_that_closes_does_not_wait_for_who_waits_for_it(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    def close(event: Event) -> None:
+        if event.kind is EventKind.CONNECTED:
+            clock.sleep(1.0)
+            pool.close()
+
+    with running(clock, room, kit.Echo, on_event=close) as pool:
+        clock.sleep(0.1)
+        began = clock.now()
+    assert clock.now() - began < 1.0
     nobody_is_left(clock, room)

@@ -25,11 +25,11 @@ from ringroom.inbox import Arrival, Inbox
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
 from ringroom.outgoing import OutgoingLane, as_message, checked_name
-from ringroom.processes.children import Where
+from ringroom.processes.children import CLOSE_SECONDS, Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.recovery import RecoveryThread
 from ringroom.stream import AudioOut
-from ringroom.waiting import Deadline, Waiter
+from ringroom.waiting import Closing, Deadline, Waiter
 
 T = TypeVar("T")
 
@@ -68,6 +68,15 @@ def transport(
 
 class Sender(Face):
     """All that sends: what a transport and a pool have in common."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._closing = Closing(connection.machine)
+
+    @property
+    def _closing_seconds(self) -> float:
+        """What closing takes at most."""
+        return self._connection.options.close_timeout + 1.0 + CLOSE_SECONDS
 
     def _connect(self, readers: Sequence[Link] = ()) -> None:
         connection = self._connection
@@ -277,25 +286,33 @@ class Transport(Sender):
         wanted = wanted_kinds(self._connection, kinds)
         timeout = check_timeout(timeout)
         only = None if participants is None else as_identities(participants)
+        inbox = None
         with self._connection.lock:
-            inbox = self._connection.session.incoming.open_inbox(wanted, only)
-        return Receiver(self, inbox, timeout)
+            try:
+                inbox = self._connection.session.incoming.open_inbox(wanted, only)
+                return Receiver(self, inbox, timeout)
+            except BaseException:  # Ctrl-C: nobody would ever close it
+                if inbox is not None:
+                    inbox.close()
+                raise
 
     def close(self) -> None:
         """Leave the room. Idempotent, with a deadline; what was sent and not played is lost
-        (`wait_playout` first, or leave the ``with`` block normally)."""
-        if self._closed or self._forked:
-            return
-        self._closed = True
-        if not self._opened:
-            return
-        connection = self._connection
+        (`wait_playout` first, or leave the ``with`` block normally). Whoever calls it meanwhile
+        waits for the same."""
+        if not self._forked:
+            self._closing.run(self._shut, self._closing_seconds)
+
+    def _shut(self) -> None:
         try:
+            self._closed = True
             if self._recovery is not None:
                 self._recovery.close()
-            self._leave()
+            if self._opened:
+                self._leave()
         finally:
-            connection.close()
+            if self._opened:
+                self._connection.close()
 
     def __enter__(self) -> Self:
         self._check_open()

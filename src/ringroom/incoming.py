@@ -188,10 +188,15 @@ class Incoming:
                 names = ", ".join(sorted(both))
                 raise BusyError(f"somebody else already receives {names}; one reader for each kind")
         inbox = Inbox(self, wanted, participants)
-        self.inboxes.append(inbox)
-        for lane in self._first_lanes():
-            inbox.add(lane)
-        return inbox
+        try:
+            for lane in self._first_lanes():
+                inbox.add(lane)
+            # Last: one that is listed, and that nobody has, would keep its kinds for good.
+            self.inboxes.append(inbox)
+            return inbox
+        except BaseException:
+            inbox.close()
+            raise
 
     def close_inbox(self, inbox: Inbox) -> None:
         if inbox in self.inboxes:

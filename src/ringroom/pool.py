@@ -106,7 +106,6 @@ class Pool(Sender):
         self._over = False
         self._failure: BaseException | None = None
         self._stopping = False
-        self._closing = threading.Lock()
         # The crew takes one caller at a time, and `close` may overtake `drain` from another thread.
         self._crew_lock = self._machine.lock()
 
@@ -143,8 +142,7 @@ class Pool(Sender):
             self._thread = self._machine.start_thread("ringroom-pool", self._supervise)
         except BaseException:
             self.close()
-            with self._crew_lock:
-                self._crew.close()  # who was begun behind the back of a signal handler that closed
+            self._close_crew()  # who was begun behind the back of a signal handler that closed
             raise
         return self
 
@@ -391,9 +389,15 @@ class Pool(Sender):
             self._turn(0.05)
 
     def close(self) -> None:
-        """Idempotent, with a deadline: what was not processed is dropped, counted."""
-        if self._closed or self._forked or not self._closing.acquire(blocking=False):
+        """Idempotent, with a deadline: what was not processed is dropped, counted. Whoever calls it
+        meanwhile waits for the same, but for a callback, for which that may be waiting."""
+        if self._forked:
             return
+        patience = self._closing_seconds + 5 * supervisor.STOP_GRACE
+        called_back = threading.current_thread() is self._thread
+        self._closing.run(self._shut, 0.0 if called_back else patience)
+
+    def _shut(self) -> None:
         try:
             self._stop_workers(0.0)
         finally:  # who does not want to wait any longer (Ctrl-C) leaves nothing behind either
@@ -401,19 +405,24 @@ class Pool(Sender):
 
     def _free(self) -> None:
         self._closed = True
+        with contextlib.ExitStack() as steps:  # each is done, whatever becomes of those before it
+            steps.callback(self._end)
+            steps.callback(self._close_connection)
+            if self._opened:
+                steps.callback(self._leave)
+            steps.callback(self._mending.close)
+            steps.callback(self._close_crew)
+
+    def _close_crew(self) -> None:
         with self._crew_lock:
             self._crew.close()
             self._close_links()
-        self._mending.close()
-        try:
-            if self._opened:
-                self._leave()
-        finally:
-            if self._opened:
-                self._connection.close()
-            else:
-                self._connection.close_host()
-            self._end()
+
+    def _close_connection(self) -> None:
+        if self._opened:
+            self._connection.close()
+        else:
+            self._connection.close_host()
 
     def __exit__(
         self,

@@ -1,8 +1,10 @@
-"""Waiting on a thread: for descriptors, for a change of the session, and until a deadline."""
+"""Waiting on a thread: for descriptors, for a change of the session, until a deadline, and for who
+is closing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from typing import Self
 
 from ringroom.connection import Connection
@@ -55,3 +57,38 @@ class Deadline:
 
     def expired(self) -> TimeoutError:
         return TimeoutError(f"{self._what} within {self._seconds} s")
+
+
+class Closing:
+    """What is closed once: whoever comes meanwhile waits for that."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._changed = machine.condition()
+        self._over = False
+        self._closer: tuple[int, object] | None = None
+
+    def run(self, close: Callable[[], None], patience: float) -> None:
+        """Close, or wait that many seconds for who does. One that was interrupted (Ctrl-C) can be
+        run again. A signal handler, which would wait for what it has interrupted, does not."""
+        me = (threading.get_ident(), object())
+        try:
+            if self._begin(me, patience):
+                close()
+                self._over = True
+        finally:
+            self._end(me)
+
+    def _begin(self, me: tuple[int, object], patience: float) -> bool:
+        with self._changed:
+            if self._closer is None or self._closer[0] != me[0]:
+                self._changed.wait_for(lambda: self._over or self._closer is None, patience)
+            if self._over or self._closer is not None:
+                return False
+            self._closer = me
+            return True
+
+    def _end(self, me: tuple[int, object]) -> None:
+        with self._changed:
+            if self._closer is me:
+                self._closer = None
+                self._changed.notify_all()
