@@ -21,7 +21,7 @@ from ringroom import accounts
 from ringroom.colour import i420_size
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.options import SessionOptions
-from ringroom.processes import captures
+from ringroom.processes import inbound_lanes
 from ringroom.processes.admission import MAX_TRACKS_OF_ONE
 from ringroom.providers.provider import (
     Joined,
@@ -180,7 +180,7 @@ MOST_MIB = {"messages": 24, "flapping": 24, "huge": 256 + 32}
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a test need not fill a GiB, nor open thousands of lanes."""
-    monkeypatch.setattr(captures, "MAX_LANES_BYTES", 256 << 20)
+    monkeypatch.setattr(inbound_lanes, "MAX_LANES_BYTES", 256 << 20)
     monkeypatch.setattr(accounts, "MAX_REMEMBERED", 200)
 
 
@@ -215,7 +215,7 @@ def test_the_io_role_lives_and_says_it_once(
 def test_an_application_that_does_not_read_costs_no_more(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(captures, "MAX_LANES", 50)
+    monkeypatch.setattr(inbound_lanes, "MAX_LANES", 50)
     before = descriptors()
     with ringroom.transport(Hostile(deed="flapping"), io="thread", kinds=ALL) as t:
         until(lambda: "has 50 lanes" in caplog.text, "the limit to be met", timeout=50)

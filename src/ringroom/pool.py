@@ -358,7 +358,8 @@ class Pool(Sender):
             if not self._changed.wait_for(lambda: self._over, timeout):
                 raise TimeoutError(f"the room has not ended within {timeout} s")
         if self._failure is not None:
-            raise self._failure
+            # A copy for each call: an error that is raised again and again keeps all its frames.
+            raise copy.copy(self._failure)
         return self.ended or "closed"
 
     def drain(self) -> None:

@@ -13,7 +13,7 @@ from ringroom.errors import StartupError
 from ringroom.frames import DataFrame, Event, EventKind, Participant
 from ringroom.lanes.live import MAX_OWED
 from ringroom.lanes.memory import Segment
-from ringroom.processes.captures import MAX_UNREAD_ENDED
+from ringroom.processes.inbound_lanes import MAX_UNREAD_ENDED
 
 
 def test_a_worker_in_a_place_stays_when_the_one_before_it_goes() -> None:

@@ -13,7 +13,8 @@ import dill
 import pytest
 
 from app_kit import PATIENCE, children, descriptors, until
-from ringroom.errors import ConfigurationError, LostProcessError
+from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
+from ringroom.link import Link
 from ringroom.processes.children import IOProcess, IOThread, choose_host
 from ringroom.processes.spawning import (
     Inherited,
@@ -177,3 +178,45 @@ def test_a_process_that_hears_no_more_and_lives_is_told_at_the_next_session() ->
             with pytest.raises(LostProcessError, match="the I/O process is gone"):
                 host.open_session()
             assert descriptors() == before - 1, "the link to it is closed, and that is all"
+
+
+def test_who_is_interrupted_as_he_waits_for_the_end_leaves_no_process_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = children()
+    host = IOProcess()
+    host.start()
+    host.keep_standby("ringroom")
+    pids = host.pid, host.standby_pid
+    join, asked = host._process.join, []
+
+    def interrupted(timeout: float | None = None) -> None:
+        if not asked:
+            asked.append(timeout)
+            raise KeyboardInterrupt
+        join(timeout)
+
+    monkeypatch.setattr(host._process, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        host.close()
+    assert None not in pids
+    until(lambda: children() - before <= _tracker())
+    host.close()
+
+
+def test_a_host_that_a_signal_handler_closes_as_it_starts_does_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = children()
+    host = IOProcess()
+    start = host._start
+
+    def interrupted(control: Link) -> None:
+        start(control)
+        host.close()  # as the handler of a signal does, on this thread
+
+    monkeypatch.setattr(host, "_start", interrupted)
+    with pytest.raises(ClosedError, match="the IOProcess is closed"):
+        host.start()
+    assert host.pid is None
+    until(lambda: children() - before <= _tracker())

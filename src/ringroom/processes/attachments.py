@@ -1,6 +1,6 @@
 """A reader and writer of a room, as the I/O role sees it: the application, or a worker's place.
 
-Owns the lanes to the reader (`captures`), the playouts from the writer, and the link to both. When
+Owns the lanes to the reader (`inbound`), the playouts from the writer, and the link to both. When
 the link of the application ends, or that of a worker which has said good-bye, everything of it is
 closed here. A worker whose link ends otherwise is dead, and its place waits for another: the lanes
 to it wait with what was not taken, its tracks stay published under their names and play what is in
@@ -25,7 +25,7 @@ from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Row
 from ringroom.link import close_descriptors
 from ringroom.options import PublishOptions, SessionOptions
-from ringroom.processes.captures import Captures, Rows
+from ringroom.processes.inbound_lanes import InboundLanes, Rows
 from ringroom.processes.playouts import Answer, OutgoingData, OutgoingPlayout, Reader
 from ringroom.processes.wire import LoopLink, as_ours
 from ringroom.providers.provider import OutgoingTrack, Provider
@@ -77,7 +77,7 @@ class Attachment:
         self.closed = False
         self.leaving = False
         """It has said good-bye: its link's end is no death."""
-        self.captures = Captures(room, place, room.options, room.clock, self.send)
+        self.inbound = InboundLanes(room, place, room.options, room.clock, self.send)
         self._room = room
         self._wire: LoopLink | None = None
         self._loop = asyncio.get_running_loop()
@@ -95,10 +95,10 @@ class Attachment:
         names = [playing.name for playing in self._playing if playing.takes_lanes]
         self.send(m.Attached(rows=self._room.lent_rows(self), tracks=names))
         if before is not None:
-            self.captures.hand_over()
+            self.inbound.hand_over()
             for participant in self._room.people():
                 joined = Event(kind=EventKind.PARTICIPANT_JOINED, participant=participant)
-                self.captures.post(Kind.EVENT, joined)
+                self.inbound.post(Kind.EVENT, joined)
 
     def settle_link(self) -> None:
         """Handle all that a worker has said before it died."""
@@ -110,7 +110,7 @@ class Attachment:
         it was about to end, end: nobody else knows of the tracks that they answered."""
         for playing in self._playing:
             playing.number = 0
-            over = playing.unanswering and not self.captures.flows(playing.name)
+            over = playing.unanswering and not self.inbound.flows(playing.name)
             if over or isinstance(playing.playout, OutgoingData):
                 playing.playout.finish()
 
@@ -162,8 +162,8 @@ class Attachment:
 
     def _lane_done(self, number: int) -> None:
         """What answers its track is ended next, once the processor has closed the track."""
-        self._ended_last = self.captures.reply_name(number)
-        self.captures.bury(number)
+        self._ended_last = self.inbound.reply_name(number)
+        self.inbound.bury(number)
         for playing in self._playing:
             playing.unanswering = playing.unanswering or self._answers_ended(playing.name)
 
@@ -363,7 +363,7 @@ class Attachment:
         """Close all but the link, over which the last counts are still told."""
         if self.closed:
             return
-        self.closed = self.captures.closed = True
+        self.closed = self.inbound.closed = True
         tasks = [playing.task for playing in self._playing if playing.task is not None]
         for task in tasks:
             task.cancel()
@@ -378,7 +378,7 @@ class Attachment:
             for playing in tuple(self._playing):
                 playing.playout.close()
                 self._forget(playing)
-            self.captures.close()
+            self.inbound.close()
 
 
 def _publish_options(message: m.PlayoutOpen) -> PublishOptions:

@@ -113,7 +113,7 @@ class IOHost(ABC):
         self.clock = clock or machine.now_ns
         """What stamps arrivals and tells ages, in nanoseconds."""
         self._control: Link | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close what it has interrupted
         self._numbers = 0
         self._closed = False
         self._pid = os.getpid()
@@ -138,12 +138,9 @@ class IOHost(ABC):
     def start(self) -> Self:
         """Start, if it does not run yet, or has died. Raises `ClosedError` after `close`."""
         with self._lock:
-            if self._closed:
-                raise ClosedError(f"the {type(self).__name__} is closed")
+            self._check_unclosed()
             if self._control is not None and self._is_dead(0.0):
-                control, self._control = self._control, None
-                control.close()
-                self._join()
+                self._end()
             if self._control is None:
                 self._control = self._take_standby()
             if self._control is None:
@@ -155,7 +152,20 @@ class IOHost(ABC):
                     theirs.close()
                     raise
                 self._control = ours
+            if self._closed:  # by the handler of a signal, as it started
+                self._end()
+            self._check_unclosed()
         return self
+
+    def _check_unclosed(self) -> None:
+        if self._closed:
+            raise ClosedError(f"the {type(self).__name__} is closed")
+
+    def _end(self) -> None:
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
+            self._join()
 
     def _take_standby(self) -> Link | None:
         """The control link of one that runs already and waits for its turn."""
@@ -329,12 +339,14 @@ class IOProcess(IOHost):
         fork it does nothing: the processes are the parent's."""
         if os.getpid() != self._pid:
             return
-        super().close()
-        standby, self._standby = self._standby, None
-        if standby is not None:
-            standby[1].close()
-            standby[0].terminate()  # it may still be importing, and has nothing to finish
-            reap(standby[0], CLOSE_SECONDS)
+        try:
+            super().close()
+        finally:
+            standby, self._standby = self._standby, None
+            if standby is not None:
+                standby[1].close()
+                standby[0].terminate()  # it may still be importing, and has nothing to finish
+                reap(standby[0], CLOSE_SECONDS)
 
 
 class IOThread(IOHost):

@@ -49,7 +49,7 @@ WHY_STALE, WHY_FULL = "too old when it was their turn", "for want of room"
 
 
 class LaneOwner(Protocol):
-    """Where lanes are announced: a reader's `captures.Captures`."""
+    """Where lanes are announced: a reader's `inbound_lanes.InboundLanes`."""
 
     clock: Callable[[], int]
     options: SessionOptions

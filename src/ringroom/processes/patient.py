@@ -34,7 +34,7 @@ _NO_STAMP = (0, 0)
 
 
 class PatientOwner(LaneOwner, Protocol):
-    """Where such lanes are announced (`captures.Captures`)."""
+    """Where such lanes are announced (`inbound_lanes.InboundLanes`)."""
 
     def open_patient(
         self, capacity: int, track: TrackInfo, participant: Participant, follows: int

@@ -120,7 +120,7 @@ class RoomSession:
             self._rows = RowPool(self._table, message.rows_first, message.rows_count)
             spec, self.options = _unpickle(message.blob)
             for attachment in self._attachments.values():
-                attachment.captures.options = self.options
+                attachment.inbound.options = self.options
             self._membership.open(spec, self.options, descriptors[1:])
         except Exception as error:
             if not isinstance(error, RingroomError):
@@ -247,20 +247,20 @@ class RoomSession:
             if self._routing is not None:
                 self._routing.closed(key)
 
-        sink = made(self._at(place).captures, track, participant, closed)
+        sink = made(self._at(place).inbound, track, participant, closed)
         self._tracks[sink] = None
         return sink
 
     async def caught_up(self) -> None:
         for attachment in tuple(self._attachments.values()):
-            await attachment.captures.caught_up()
+            await attachment.inbound.caught_up()
 
     def _at(self, place: int) -> Attachment:
         return self._attachments.get(place, self._application)
 
     def data(self, frame: DataFrame) -> None:
         if self._membership.hears and self._allowed(frame.participant):
-            self._reader_of(frame.participant).captures.post(Kind.DATA, frame)
+            self._reader_of(frame.participant).inbound.post(Kind.DATA, frame)
 
     def _allowed(self, identity: str) -> bool:
         wanted = self.options.participants
@@ -297,7 +297,7 @@ class RoomSession:
         if Kind.EVENT in self.options.kinds:
             self._roster.note(event)
         for attachment in tuple(self._attachments.values()):
-            attachment.captures.post(Kind.EVENT, event)
+            attachment.inbound.post(Kind.EVENT, event)
 
     def ended(self, reason: str, *, error: str = "") -> None:
         if not self._closing:

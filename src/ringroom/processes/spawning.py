@@ -97,12 +97,15 @@ class _Pickler(dill.Pickler):  # type: ignore[misc]
 
 
 def reap(process: Any, deadline: float) -> None:
-    """Join, then terminate, then kill, each within its share of the deadline (seconds)."""
-    process.join(deadline)
-    if process.exitcode is None:
-        process.terminate()
-        process.join(deadline / 2)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-    process.close()
+    """Join, then terminate, then kill, each within its share of the deadline (seconds). Who is
+    interrupted (Ctrl-C) does not wait: it is killed."""
+    try:
+        process.join(deadline)
+        if process.exitcode is None:
+            process.terminate()
+            process.join(deadline / 2)
+    finally:
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        process.close()

@@ -1,10 +1,10 @@
 """The inbound lanes of one reader, as the I/O role sees them.
 
-Owns their writing ends. Who writes to the live ones holds `Captures.lock`, for sound may come on
-any thread (`InboundTrack.audio_at_once`). A lane lives until its reader is done with it, or until
-everything ends: it outlives a reader that dies. While nobody reads, frames go on into the ring
-(whose span bounds them); the next reader gets the same lanes, from the first frame that was never
-taken.
+Owns their writing ends. Who writes to the live ones holds `InboundLanes.lock`, for sound may come
+on any thread (`InboundTrack.audio_at_once`). A lane lives until its reader is done with it, or
+until everything ends: it outlives a reader that dies. While nobody reads, frames go on into the
+ring (whose span bounds them); the next reader gets the same lanes, from the first frame that was
+never taken.
 
 Law: sent = done + dropped + lost + in flight for each lane at every moment, for a lane keeps its
 row of statistics. Nothing comes twice: what was taken and not done is lost, and not tried again.
@@ -83,7 +83,7 @@ class _Lane:
             self.writer.close()
 
 
-class Captures:
+class InboundLanes:
     """See the module's docstring. ``place`` is the worker's number, -1 the application."""
 
     def __init__(

@@ -27,16 +27,16 @@ from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count, Row, RowPool, StatisticsTable
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
-from ringroom.processes import captures
-from ringroom.processes.captures import Captures
+from ringroom.processes import inbound_lanes
 from ringroom.processes.inbound import InboundTrack, lane_capacity
+from ringroom.processes.inbound_lanes import InboundLanes
 from ringroom.testing import faults
 
 OPTIONS = SessionOptions(kinds=("audio", "data", "event"))
 
 
 class Bench:
-    """Captures, the room around them, and the readers that come and go."""
+    """InboundLanes, the room around them, and the readers that come and go."""
 
     def __init__(self) -> None:
         self.table = StatisticsTable.create()
@@ -51,7 +51,7 @@ class Bench:
         self.now = 1_000
         self.notices = Notices(log, lambda: self.now)
         self.lost = LostFrames(log, lambda: self.now)
-        self.captures = Captures(self, 0, OPTIONS, lambda: 1_000, self.tell)
+        self.inbound = InboundLanes(self, 0, OPTIONS, lambda: 1_000, self.tell)
 
     def acquire_row(self) -> Row:
         return self.rows.acquire()
@@ -86,10 +86,10 @@ class Bench:
         self.told.clear()
 
     def track(self) -> InboundTrack:
-        return InboundTrack(self.captures, MIC, ANN, lambda track: None)
+        return InboundTrack(self.inbound, MIC, ANN, lambda track: None)
 
     def close(self) -> None:
-        self.captures.close()
+        self.inbound.close()
         self.reader_dies()
         self.table.close()
 
@@ -132,7 +132,7 @@ def test_the_next_reader_begins_where_the_dead_one_was() -> None:
             track.muted(True)
             bench.reader_dies()
             speak(track, 4)  # nobody reads
-            bench.captures.hand_over()
+            bench.inbound.hand_over()
             assert hear(bench.readers[1]) == [3, EventKind.TRACK_MUTED, 4]
             speak(track, 5)
             assert hear(bench.readers[1]) == [5]
@@ -179,7 +179,7 @@ def test_sound_of_a_native_thread_and_a_loop_that_does_all_else() -> None:
                     track.muted(turn % 2 == 0)
                 if turn % 50 == 0:
                     bench.reader_dies()
-                    bench.captures.hand_over()
+                    bench.inbound.hand_over()
             thread.join()
             heard += [item for item in hear(bench.readers[1]) if isinstance(item, int)]
             assert heard == sorted(set(heard))
@@ -219,7 +219,7 @@ def test_lanes_are_handed_over_and_closed_with_the_lock(monkeypatch: pytest.Monk
             got: list[bool] = []
 
             def try_it() -> None:
-                lock: Any = bench.captures.lock
+                lock: Any = bench.inbound.lock
                 free = lock.acquire(blocking=False)
                 got[:] = [free]
                 if free:
@@ -228,8 +228,8 @@ def test_lanes_are_handed_over_and_closed_with_the_lock(monkeypatch: pytest.Monk
             for name in ("succeed", "settle", "close"):
                 watch(name)
             bench.reader_dies()
-            bench.captures.hand_over()
-            bench.captures.close()
+            bench.inbound.hand_over()
+            bench.inbound.close()
             assert asked == ["succeed", "settle", "close"]
             try_it()
             assert got == [True]
@@ -245,16 +245,16 @@ def test_ended_tracks_and_those_that_follow_are_told_in_order() -> None:
             track.audio(memoryview(bytes(200_000)), 16_000, 1)  # goes on in a larger lane
             track.close()
             bench.reader_dies()
-            bench.captures.hand_over()
+            bench.inbound.hand_over()
             first, second, ending = bench.told
             assert isinstance(first, m.LaneOpened)
             assert isinstance(second, m.LaneOpened)
             assert (first.lane, first.follows, second.lane, second.follows) == (1, 0, 2, 1)
             assert ending == m.LaneEnding(lane=2)
             # What the dead one had finished does not come again.
-            bench.captures.bury(1)
+            bench.inbound.bury(1)
             bench.reader_dies()
-            bench.captures.hand_over()
+            bench.inbound.hand_over()
             assert [getattr(message, "lane", 0) for message in bench.told] == [2, 2]
 
     run(test())
@@ -265,8 +265,8 @@ def test_messages_that_had_no_room_follow_those_in_the_lane() -> None:
         async with opened() as bench:
             payloads = [bytes([number]) * 60_000 for number in range(40)]
             for payload in payloads:
-                bench.captures.post(Kind.DATA, DataFrame(payload, "topic"))
-            bench.captures.post(Kind.EVENT, Event(kind=EventKind.CONNECTED))
+                bench.inbound.post(Kind.DATA, DataFrame(payload, "topic"))
+            bench.inbound.post(Kind.EVENT, Event(kind=EventKind.CONNECTED))
             reader = bench.readers[1]
             # It empties the lane, and dies before the writer has seen that there is room.
             taken = []
@@ -276,7 +276,7 @@ def test_messages_that_had_no_room_follow_those_in_the_lane() -> None:
             assert len(taken) < 40
             reader.row.add(Count.DONE, len(taken) - 1)
             bench.reader_dies()
-            bench.captures.hand_over()
+            bench.inbound.hand_over()
             heard: list[bytes] = []
             while len(heard) < 40 - len(taken):
                 heard += hear(bench.readers[1])
@@ -294,12 +294,12 @@ def test_closing_buries_what_nobody_came_for() -> None:
         async with opened() as bench:
             speak(bench.track(), 1, 2)
             bench.reader_dies()
-            bench.captures.close()
-            bench.captures.close()
+            bench.inbound.close()
+            bench.inbound.close()
             counts = bench.table.row(bench.listed[0].row).snapshot()
             assert (counts.lost, counts.in_flight) == (2, 0)
             assert bench.retired == [bench.listed[0].row]
-            bench.captures.post(Kind.DATA, DataFrame(b"late"))
+            bench.inbound.post(Kind.DATA, DataFrame(b"late"))
             assert len(bench.listed) == 1
 
     run(test())
@@ -309,7 +309,7 @@ def test_a_lane_that_cannot_be_made_gives_its_row_back() -> None:
     async def test() -> None:
         async with opened() as bench:
             with faults.segments_refused(), pytest.raises(StartupError):
-                bench.captures.open_live(4096, MIC, ANN, 0)
+                bench.inbound.open_live(4096, MIC, ANN, 0)
             assert len(bench.released) == 1
             assert not bench.listed
             assert not bench.retired
@@ -323,16 +323,16 @@ def test_a_lane_that_the_reader_cannot_be_told_of_is_no_more(which: str) -> None
         async with opened() as bench:
             bench.refuses = True
             if which == "events":
-                bench.captures.post(Kind.EVENT, Event(kind=EventKind.TRACK_MUTED))  # it is logged
+                bench.inbound.post(Kind.EVENT, Event(kind=EventKind.TRACK_MUTED))  # it is logged
             else:
-                captures = bench.captures
-                open_lane = captures.open_live if which == "live" else captures.open_patient
+                lanes = bench.inbound
+                open_lane = lanes.open_live if which == "live" else lanes.open_patient
                 with pytest.raises(StartupError):
                     open_lane(4096, MIC, ANN, 0)
             assert bench.retired
             assert [one.row for one in bench.listed] == bench.retired
             bench.refuses = False
-            bench.captures.hand_over()
+            bench.inbound.hand_over()
             assert not bench.told, "there is nothing to hand over"
 
     run(test())
@@ -357,15 +357,15 @@ def test_events_that_are_owed_are_looked_after_by_one_timer(
                 muted.muted(count % 2 == 0)
             for _ in range(10):
                 muted.close()
-                bench.captures.lane_ending(1)
+                bench.inbound.lane_ending(1)
             monkeypatch.setattr(LiveWriter, "settle", counted)
             looked.clear()
-            await asyncio.sleep(10 * captures.SETTLE_SECONDS)
+            await asyncio.sleep(10 * inbound_lanes.SETTLE_SECONDS)
             assert 9 <= len(looked) <= 11
             while hear(bench.readers[1]):  # the writer has room now and then
-                await asyncio.sleep(captures.SETTLE_SECONDS)
+                await asyncio.sleep(inbound_lanes.SETTLE_SECONDS)
             looked.clear()
-            await asyncio.sleep(10 * captures.SETTLE_SECONDS)
+            await asyncio.sleep(10 * inbound_lanes.SETTLE_SECONDS)
             assert not looked, "none is owed any more"
 
     run_virtual(lambda _: test())
@@ -389,17 +389,17 @@ def test_sixty_cameras_fit_and_some_may_change_their_size(monkeypatch: pytest.Mo
     async def test() -> None:
         async with opened() as bench:
             bench.rows = RowPool(bench.table, 0, 400)
-            monkeypatch.setattr(captures, "LiveWriter", PaperWriter)
+            monkeypatch.setattr(inbound_lanes, "LiveWriter", PaperWriter)
             hd = lane_capacity(OPTIONS, Kind.VIDEO, i420_size(1920, 1080))
             for number in range(60 + 20):
-                assert bench.captures.open_live(hd, MIC, ANN, 0)[0] == number + 1
-            while len(bench.listed) * hd + hd <= captures.MAX_LANES_BYTES:
-                bench.captures.open_live(hd, MIC, ANN, 0)
+                assert bench.inbound.open_live(hd, MIC, ANN, 0)[0] == number + 1
+            while len(bench.listed) * hd + hd <= inbound_lanes.MAX_LANES_BYTES:
+                bench.inbound.open_live(hd, MIC, ANN, 0)
             with pytest.raises(StartupError, match="MiB, and reads them too slowly"):
-                bench.captures.open_live(hd, MIC, ANN, 0)
+                bench.inbound.open_live(hd, MIC, ANN, 0)
             lanes = len(bench.listed)
-            bench.captures.bury(1)  # it is read
-            bench.captures.open_live(hd, MIC, ANN, 0)
+            bench.inbound.bury(1)  # it is read
+            bench.inbound.open_live(hd, MIC, ANN, 0)
             assert len(bench.listed) == lanes + 1
 
     run(test())
@@ -413,11 +413,11 @@ def test_what_is_lost_and_what_is_refused_is_told_once_a_minute(
     async def test() -> None:
         async with opened() as bench:
             for _ in range(3):
-                bench.captures.log_problem("no lane")
-                bench.captures.frames_dropped("ann/mic", "for want of room", 1)
+                bench.inbound.log_problem("no lane")
+                bench.inbound.frames_dropped("ann/mic", "for want of room", 1)
             bench.now += 60 * 10**9
-            bench.captures.log_problem("no lane")
-            bench.captures.frames_dropped("ann/mic", "for want of room", 1)
+            bench.inbound.log_problem("no lane")
+            bench.inbound.frames_dropped("ann/mic", "for want of room", 1)
 
     run(test())
     told = [record.message for record in caplog.records]
