@@ -33,7 +33,7 @@ import ringroom
 from app_kit import until
 from ringroom import AudioFrame, ConfigurationError, DataFrame, Event, Replay, VideoFrame
 from ringroom.frames import EventKind, Item, Participant
-from ringroom.processes import captures
+from ringroom.processes import inbound_lanes
 from ringroom.testing.virtual import VirtualClock
 
 IO = pytest.mark.parametrize("io", ["thread", "process"])
@@ -180,7 +180,7 @@ def test_more_tracks_than_a_reader_keeps_unread(tmp_path: Path) -> None:
             "replay", path=path, speed=None, io=clock.io
         ) as transport:
             await asyncio.sleep(0.3)
-            assert captures.MAX_UNREAD_ENDED <= transport.stats().received.sent < 100
+            assert inbound_lanes.MAX_UNREAD_ENDED <= transport.stats().received.sent < 100
             return [item async for item in transport.recv()], transport.stats()
 
     with VirtualClock() as clock:
@@ -214,7 +214,7 @@ def test_answers_do_not_hold_up_the_reader(tmp_path: Path, io: str) -> None:
 def test_a_kind_that_nobody_receives_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(captures, "STALL_SECONDS", 0.1)
+    monkeypatch.setattr(inbound_lanes, "STALL_SECONDS", 0.1)
     items: list[Item] = [audio(0), *(video(n, size=(640, 480)) for n in range(40)), audio(1)]
     path = recorded(tmp_path / "call.mcap", items)
     options: dict[str, Any] = {"speed": None, "kinds": ("audio", "video"), "io": "thread"}
