@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import time
@@ -231,3 +232,25 @@ def test_another_loop_closes_what_a_task_still_waits_for(fake_room: FakeRoom) ->
     fake_room.wait_for_app_gone()
     assert transport._connection.session.closed
     receiving._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_another_loop_closes_what_an_interrupted_close_has_left_open(fake_room: FakeRoom) -> None:
+    loop = asyncio.new_event_loop()
+    transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
+    loop.run_until_complete(transport.open())
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    closing = loop.create_task(transport.close())
+    loop.call_soon(interrupt)  # as Ctrl-C does, where nobody makes a cancellation of it
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(closing)
+    assert not closing.done()
+    loop.close()
+    asyncio.run(soon(transport.close()))
+    assert transport._connection.session.closed
+    fake_room.wait_for_app_gone()
+    closing._log_destroy_pending = False  # type: ignore[attr-defined]
+    with contextlib.suppress(RuntimeError):  # it has no loop any more
+        closing.get_coro().close()  # type: ignore[union-attr]

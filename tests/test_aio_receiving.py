@@ -249,3 +249,21 @@ def test_a_reader_that_is_behind_holds_up_nobody_and_loses_nothing_when_cancelle
     ticks: list[float] = []
     with VirtualClock() as clock, FakeRoom(clock=clock) as room:
         clock.run(main())
+
+
+def test_who_polls_without_waiting_gets_what_is_there() -> None:
+    async def main() -> None:
+        async with ringroom.aio.transport("fake", room=room, io=clock.io) as transport:
+            room.join("ann").publish_audio(sample_rate=RATE).tone(seconds=1)
+            receiver, frames = transport.recv(), 0
+            for _ in range(60):
+                await asyncio.sleep(0.02)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0):
+                        while True:
+                            await anext(receiver)
+                            frames += 1
+            assert frames == 50
+
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        clock.run(main())

@@ -124,3 +124,12 @@ def test_what_was_made_before_a_fork_is_not_opened_after_it(
 
 async def _opened(transport: ringroom.aio.Transport) -> None:
     await transport.open()
+
+
+def test_a_fork_within_a_loop_takes_nothing_along(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with ringroom.aio.transport("fake", room=fake_room) as transport:
+            for ask in (lambda: transport.ended, transport.stats):
+                assert "open one here" in in_a_fork(ask)
+
+    asyncio.run(main())

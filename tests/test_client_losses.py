@@ -138,3 +138,13 @@ def test_how_a_process_died_is_asked_of_a_living_one_without_waiting(
         assert shared.how_it_died() == " (killed by signal 9)"
         assert waits == []
         monkeypatch.undo()
+
+
+def test_each_death_is_told_as_it_was(fake_room: FakeRoom) -> None:
+    with ringroom.IOProcess() as shared:
+        for number in (signal.SIGKILL, signal.SIGSEGV):
+            with opened(fake_room, io=shared, reconnect=NEVER_AGAIN) as transport:
+                assert shared.pid is not None
+                os.kill(shared.pid, number)
+                with pytest.raises(LostProcessError, match=f"killed by signal {int(number)}"):
+                    next(transport.recv())

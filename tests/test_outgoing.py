@@ -308,10 +308,11 @@ def test_a_picture_for_which_there_is_no_larger_lane_is_told_once(bench: Bench) 
     bench.outgoing.lane_for(small, LIVE)
     with faults.segments_refused(), pytest.raises(StartupError):
         bench.outgoing.lane_for(large)
-    for picture in (small, large, small):  # the track begins anew, and grows
-        lane = bench.outgoing.lane_for(picture, LIVE)
+    for picture in (small, large, small):  # the track goes on, and grows
+        lane = bench.outgoing.lane_for(picture)
         assert bench.outgoing.push_nowait(lane, picture)
-    assert len([one for one in bench.received() if isinstance(one, m.PlayoutOpen)]) == 3
+    opened = [one for one in bench.received() if isinstance(one, m.PlayoutOpen)]
+    assert [(one.live, one.width) for one in opened] == [(True, 64), (True, 64), (True, 640)]
 
 
 @pytest.mark.parametrize("where", ["_drop", "_close_writer", "_ask"])

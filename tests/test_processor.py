@@ -200,3 +200,16 @@ def test_the_public_names_are_there() -> None:
     assert dir(ringroom) == sorted(ringroom.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         ringroom.nothing  # noqa: B018
+
+
+def test_what_open_and_stop_return_in_a_chain_is_nothing_to_anybody() -> None:
+    class Chatty(Processor):
+        def open(self, track: TrackInfo) -> Any:
+            return sound(0.02)
+
+        def stop(self) -> Any:
+            return False
+
+    chain(Chatty, Chatty).stop()
+    with pytest.raises(KeyError, match="open"):
+        chain(Chatty, Defective).open(TRACK)

@@ -27,8 +27,8 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.recovery import Recovery
 
 T = TypeVar("T")
-# A reader that is behind waits for nothing, and so does who sends on a live track: between two
-# items it lets others have the loop if it has had it for so long.
+# A reader that is behind waits for nothing: before it takes another item it lets others have the
+# loop, if none had it for so long.
 TURN_SECONDS = 0.01
 
 __all__ = ["Receiver", "Transport", "transport"]
@@ -60,6 +60,8 @@ class Transport(Face):
         self._starting: Future[None] | None = None
         self._closing: Future[None] | None = None
         """Done when there is nothing left to close."""
+        self._shutting = False
+        """Whether a thread sees to that."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> Self:
@@ -184,6 +186,7 @@ class Transport(Face):
     def ended(self) -> str | None:
         """As `ringroom.client.Transport.ended`; on another thread than the loop's, as the loop
         knows it."""
+        self._check_process()
         if not self._opened or not self._elsewhere:
             return super().ended
         ending = self._connection.session.ending
@@ -192,6 +195,7 @@ class Transport(Face):
     def stats(self) -> Statistics:
         """As `ringroom.client.Transport.stats`; on another thread than the loop's, of the lanes
         that the loop knows."""
+        self._check_process()
         if not self._opened or not self._elsewhere:
             return super().stats()
         with self._connection.lock:
@@ -321,7 +325,7 @@ class Transport(Face):
             return
         if self._loop is not None and not self._loop.is_closed():
             self._check_loop()
-        if not self._closed:
+        if not self._closed or self._is_close_forsaken:
             with self._connection.lock:
                 self._closed, opened = True, self._opened
             if opened:
@@ -331,6 +335,12 @@ class Transport(Face):
             self._closing = self._starting
         if self._closing is not None:
             await end_of(self._closing)
+
+    @property
+    def _is_close_forsaken(self) -> bool:
+        """Whether one was under way on a loop that is closed, which nobody brings to its end."""
+        on_closed_loop = self._loop is not None and self._loop.is_closed()
+        return on_closed_loop and not self._shutting
 
     async def _leave(self, over: Future[None]) -> None:
         connection = self._connection
@@ -351,6 +361,7 @@ class Transport(Face):
                 self._unwatch()
             # Waits for the I/O process's end, which takes its own time. Not a task: one that has
             # not begun is cancelled with the loop's end, and nothing would be closed.
+            self._shutting = True
             start(connection.machine, "ringroom-close", connection.close, over)
             await end_of(over)
             over.result()
@@ -388,21 +399,26 @@ class Receiver(AsyncIterator[Any]):
         self._owner = owner
         self._inbox = inbox
         self._now = owner._connection.machine.now
-        self._waited_at = self._now()
+        self._since: float | None = None
+        """When it gave an item, if the loop has had no turn after it."""
 
     def __aiter__(self) -> Receiver:
         return self
 
     async def __anext__(self) -> Item:
         self._owner._check_loop()
-        if self._now() - self._waited_at >= TURN_SECONDS:
+        if self._since is not None and self._now() - self._since >= TURN_SECONDS:
             await asyncio.sleep(0)  # before anything is taken: a cancellation would lose it
-            self._waited_at = self._now()
         with LoopWaiter(self._owner._connection) as waiter:
             while (arrival := self._look()) is None:
                 await waiter.wait(self._inbox.fileno())
-                self._waited_at = self._now()
+        if self._since is None:
+            self._since = self._now()
+            asyncio.get_running_loop().call_soon(self._turned)
         return arrival.item
+
+    def _turned(self) -> None:
+        self._since = None
 
     def _look(self) -> Arrival | None:
         connection = self._owner._connection

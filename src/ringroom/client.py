@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from ringroom import handover
 from ringroom.checks import check_rate
 from ringroom.connection import Connection, configured
 from ringroom.errors import (
@@ -25,7 +26,7 @@ from ringroom.inbox import Arrival, Inbox
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
 from ringroom.outgoing import OutgoingLane, as_message, checked_name
-from ringroom.processes.children import CLOSE_SECONDS, Where
+from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.recovery import RecoveryThread
 from ringroom.stream import AudioOut
@@ -76,7 +77,8 @@ class Sender(Face):
     @property
     def _closing_seconds(self) -> float:
         """What closing takes at most."""
-        return self._connection.options.close_timeout + 1.0 + CLOSE_SECONDS
+        leaving = self._connection.options.close_timeout + 1.0
+        return leaving + handover.CLOSE_SECONDS + REAP_SECONDS
 
     def _connect(self, readers: Sequence[Link] = ()) -> None:
         connection = self._connection

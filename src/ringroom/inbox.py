@@ -20,6 +20,7 @@ from ringroom.lanes.memory import open_counter
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count
 
+# Events that wait for a reader of events, when frames have another reader.
 MAX_LOOSE_EVENTS = 10_000
 Found: TypeAlias = list[tuple[selectors.SelectorKey, int]]
 """What a selector has found readable."""

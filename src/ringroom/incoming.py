@@ -22,7 +22,6 @@ from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.options import SessionOptions
 
-# Track events that wait for a reader of events, when frames have another reader.
 # Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
 MAX_UNREAD_ENDED = 64
 

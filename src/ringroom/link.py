@@ -173,8 +173,7 @@ class Link:
         try:
             return messages.decode(raw), descriptors
         except WireError:
-            for fd in descriptors:
-                os.close(fd)
+            close_descriptors(descriptors)
             raise
 
     def _open_socket(self) -> socket.socket:

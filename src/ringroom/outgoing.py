@@ -339,15 +339,13 @@ class Outgoing:
             session.freed_rows.clear()
 
     def _grow(self, lane: OutgoingLane, frame: VideoFrame) -> None:
-        """A picture larger than the ring was made for goes on in a larger one."""
+        """A picture larger than the ring was made for goes on in a larger one; or any, when none
+        was to be had for the one before."""
         needed = i420_size(frame.width, frame.height) + 64
-        if needed > max_payload(lane.capacity):
+        is_without = lane.writer is None and not self.is_away
+        if is_without or needed > max_payload(lane.capacity):
             self._retire_writer(lane)
-            try:
-                self._open(lane, frame)
-            except BaseException:  # the next frame begins it anew
-                self._drop(lane)
-                raise
+            self._open(lane, frame)
 
     def _open(self, lane: OutgoingLane, frame: Frame) -> None:
         self._session.check_open()

@@ -29,7 +29,7 @@ from ringroom.link import Link, open_links
 from ringroom.options import TransportConfig, as_kinds, check_timeout
 from ringroom.pool_options import PoolOptions
 from ringroom.processes import crew, supervisor
-from ringroom.processes.children import Where
+from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
@@ -358,6 +358,8 @@ class Pool(Sender):
             if not self._changed.wait_for(lambda: self._over, timeout):
                 raise TimeoutError(f"the room has not ended within {timeout} s")
         if self._failure is not None:
+            if not isinstance(self._failure, RingroomError):
+                raise self._failure
             # A copy for each call: an error that is raised again and again keeps all its frames.
             raise copy.copy(self._failure)
         return self.ended or "closed"
@@ -394,7 +396,7 @@ class Pool(Sender):
         meanwhile waits for the same, but for a callback, for which that may be waiting."""
         if self._forked:
             return
-        patience = self._closing_seconds + 5 * supervisor.STOP_GRACE
+        patience = self._closing_seconds + REAP_SECONDS + 5 * supervisor.STOP_GRACE
         called_back = threading.current_thread() is self._thread
         self._closing.run(self._shut, 0.0 if called_back else patience)
 

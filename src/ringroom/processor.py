@@ -18,7 +18,8 @@ from ringroom.options import Mode, as_kinds, check_choice, check_function
 __all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
 
 Replies: TypeAlias = Frame | Iterable[Frame] | None
-"""A frame, several, or none. Those of a generator are sent as it makes them."""
+"""A frame, several, or none. Those of a generator are sent as it makes them (in a `chain` once all
+of it has seen the frame)."""
 
 
 class Context(Protocol):
@@ -119,7 +120,10 @@ class _Chain(Processor):
             processor.start(context)
 
     def open(self, track: TrackInfo) -> None:
-        self._each(lambda processor: processor.open(track))
+        def open_one(processor: Processor) -> None:
+            processor.open(track)
+
+        self._each(open_one)
 
     def process(self, frame: Frame) -> Replies:
         return self._through([frame], 0)
@@ -136,7 +140,10 @@ class _Chain(Processor):
         )
 
     def stop(self) -> None:
-        self._each(lambda processor: processor.stop())
+        def stop_one(processor: Processor) -> None:
+            processor.stop()
+
+        self._each(stop_one)
 
     def _each(self, call: Callable[[Processor], Replies]) -> Replies:
         """All of them, also when one raises: each may hold something for the track. The first error

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ from ringroom.errors import (
 from ringroom.inbox import Listeners
 from ringroom.incoming import Incoming
 from ringroom.lanes.statistics import LaneCounts, StatisticsTable
-from ringroom.link import Link
+from ringroom.link import Link, close_descriptors
 from ringroom.options import SessionOptions
 
 # What has not come again by then, after the room was joined with another I/O process, has ended.
@@ -251,8 +250,7 @@ class Session:
                     self.fail(m.error_from_json(error))
             case m.Ended():
                 self._ended(message)
-        for fd in descriptors:
-            os.close(fd)
+        close_descriptors(descriptors)
 
     def _ended(self, message: m.Ended) -> None:
         if self.ending is None:

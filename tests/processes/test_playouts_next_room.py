@@ -291,3 +291,34 @@ def test_what_waits_in_the_lane_as_the_room_is_lost_is_not_taken_from_it() -> No
             await until(lambda: b.source.values == [2, 3])
 
     run(main())
+
+
+@pytest.mark.parametrize("obeys", [True, False])
+def test_what_was_closed_by_force_counts_nothing_twice(obeys: bool) -> None:
+    """A source that does not let go at once; `bench` looks that nothing is in flight."""
+
+    class Slow(Source):
+        async def play(self, frame: AudioFrame | VideoFrame) -> None:
+            self.offered += 1
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                await turns(5)
+                if obeys:
+                    raise
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            b.source = b.outside.source = Slow(free=False)
+            send(b.open(), 1, 2)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.task.cancel()
+            await turns(1)
+            b.playout.close()
+            await asyncio.wait([b.task])
+            assert b.task.cancelled()
+            counts = b.row().snapshot()
+            assert (counts.sent, counts.done, counts.lost) == (2, 0, 2)
+
+    run(main())

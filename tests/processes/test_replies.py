@@ -222,3 +222,18 @@ def test_what_a_generator_makes_is_sent_as_it_comes(bench: Bench) -> None:
     (told,) = [one for one in bench.told() if isinstance(one, m.Problem)]
     assert told.summary == "KeyError: 'the rest'"
     assert writer.row.snapshot().problems == 1
+
+
+def test_a_generator_that_is_long_at_it_goes_on_as_its_track_has_room(bench: Bench) -> None:
+    samples = 0
+
+    def speaks() -> Iterator[AudioFrame]:
+        nonlocal samples
+        for _ in range(5):
+            yield sound(1, 4.0, "x")
+            samples += bench.take("x")
+
+    bench.processor.answer = lambda _: speaks()
+    send(bench.open("A"), 1)
+    bench.work()
+    assert samples > 5 * 1.5 * RATE, "about as much as the track holds, each time"

@@ -355,9 +355,11 @@ class Attachment:
 
     async def close(self) -> None:
         """Idempotent."""
-        await self.close_lanes()
-        if self._wire is not None:
-            self._wire.close()
+        try:
+            await self.close_lanes()
+        finally:
+            if self._wire is not None:
+                self._wire.close()
 
     async def close_lanes(self) -> None:
         """Close all but the link, over which the last counts are still told."""

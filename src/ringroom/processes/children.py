@@ -27,6 +27,8 @@ from ringroom.processes.spawning import Inherited, reap, spawn
 from ringroom.processes.voice import Voice
 
 CLOSE_SECONDS = 10.0
+# What `reap` takes of it at most.
+REAP_SECONDS = 1.5 * CLOSE_SECONDS
 # The links of a process that dies end one after the other, and a moment before its number can be
 # waited for. One that lives is not waited for longer than the first takes.
 HANGUP_SECONDS, DEATH_SECONDS = 0.05, 0.5
@@ -186,14 +188,9 @@ class IOHost(ABC):
         ours, theirs = open_links()
         try:
             with self._lock:
-                if self._control is None:
-                    raise ClosedError("it was closed")
-                self._numbers += 1
-                self._control.send(m.NewSession(number=self._numbers), (theirs.fileno(),))
+                self._ask_for_session(theirs)
         except ClosedError as error:
             ours.close()
-            if self._control is not None:
-                self._control.close()  # with what it could not send
             how = self.how_it_died()
             raise LostProcessError(f"the I/O process is gone{how}: {error}") from None
         except BaseException:
@@ -202,6 +199,16 @@ class IOHost(ABC):
         finally:
             theirs.close()
         return ours
+
+    def _ask_for_session(self, link: Link) -> None:
+        if self._control is None:
+            raise ClosedError("it was closed")
+        self._numbers += 1
+        try:
+            self._control.send(m.NewSession(number=self._numbers), (link.fileno(),))
+        except ClosedError:
+            self._control.close()  # with what it could not send
+            raise
 
     def close(self) -> None:
         """Idempotent: end all its sessions, then the role, within a deadline. In the child of a
@@ -280,7 +287,7 @@ class IOProcess(IOHost):
 
     def how_it_died(self) -> str:
         with self._lock:  # somebody else may be replacing it, or have replaced it
-            self._is_dead(0.0 if self._death else HANGUP_SECONDS)
+            self._is_dead(HANGUP_SECONDS)
             return self._death
 
     def _is_dead(self, patience: float) -> bool:

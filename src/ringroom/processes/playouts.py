@@ -19,7 +19,7 @@ from functools import partial
 
 from ringroom import messages as m
 from ringroom.errors import RingroomError, RoomError, WireError
-from ringroom.frames import AudioFrame, DataFrame, Event, Frame
+from ringroom.frames import AudioFrame, DataFrame, Event, Frame, VideoFrame
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count, Row
@@ -217,9 +217,10 @@ class OutgoingPlayout:
             row.add(Count.DROPPED_STALE)
             return
         try:
-            await playout.play(frame)
+            await self._give(playout, frame)
         except asyncio.CancelledError:
-            self._lose(frame, row)
+            if self._readers:
+                self._lose(frame, row)
             raise
         except Exception as error:
             if _is_gone(error, REFUSED):
@@ -240,6 +241,13 @@ class OutgoingPlayout:
             request.seconds += self._clear() if self._is_before(frame, request) else 0.0
         if len(self._readers) == 1:  # numbers begin anew in the lane that follows
             self._serve_drains(playout, frame.sequence + 1)
+
+    async def _give(self, playout: Playout, frame: AudioFrame | VideoFrame) -> None:
+        try:
+            await playout.play(frame)
+        finally:
+            if not self._readers:  # closed by force meanwhile: all is counted
+                raise asyncio.CancelledError
 
     def _is_surplus(self, playout: Playout, frame: AudioFrame) -> bool:
         """Whether the source of a live track would only have more standing before what follows."""
@@ -412,6 +420,8 @@ class OutgoingData:
         try:
             await provider.send_data(frame)
         except asyncio.CancelledError:
+            if self._is_closed:
+                raise
             # Whether it arrived nobody knows.
             self._reader.row.add(Count.LOST)
             self._handled = frame.sequence + 1
@@ -421,9 +431,16 @@ class OutgoingData:
             self._reader.row.add(Count.PROBLEMS)
             self._on_failed(as_ours(error))
             gone = _is_gone(error)
+        if self._is_closed:
+            return False
         self._reader.row.add(Count.DONE)
         self._handled = frame.sequence + 1
         return not gone
+
+    @property
+    def _is_closed(self) -> bool:
+        """By force, while a message was under way: all is counted."""
+        return self._reader.fileno() < 0
 
     def _answer_drains(self) -> None:
         for request in [r for r in self._drains if r.sequence <= self._handled]:

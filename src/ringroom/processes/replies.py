@@ -57,6 +57,8 @@ class ReplyTracks:
     def send(self, frame: Frame, publish: PublishOptions, source: InboundLane | None) -> bool:
         """Send on the frame's track, or keep what it does not take; ``source`` is then held.
         Whether something has begun to wait. Raises as `Outgoing.lane_for` does."""
+        if self._waiting:
+            self.send_waiting()  # a processor may be at it for long, and come here alone
         lane = self.outgoing.lane_for(frame, publish)
         before = waiting = self._waiting.get(lane)
         if waiting is not None:

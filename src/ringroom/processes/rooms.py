@@ -371,12 +371,12 @@ class RoomSession:
                 task.cancel()
             # A provider is not closed while it still connects; one that does not let itself be
             # cancelled is closed all the same.
-            await self._end_by(begun + limit / 2, connecting)
-            await self._end_by(begun + limit * 3 / 4, self._close_attachments())
+            await self._end_within(limit / 2, begun, connecting)
+            await self._end_within(limit * 3 / 4, begun, self._close_attachments())
             for track in tuple(self._tracks):
                 track.close()
             # Whatever became of all that: the room would go on without us.
-            await self._end_by(begun + limit, {self._spawn(self._membership.close())})
+            await self._end_within(limit, begun, {self._spawn(self._membership.close())})
         finally:
             self._wire.close()
             if self._table is not None:
@@ -390,13 +390,15 @@ class RoomSession:
         closing = {self._spawn(worker.close()) for worker in workers}
         return closing | self._detaching | {self._spawn(self._application.close_lanes())}
 
-    async def _end_by(self, when: float, tasks: set[asyncio.Task[None]]) -> None:
+    async def _end_within(
+        self, seconds: float, begun: float, tasks: set[asyncio.Task[None]]
+    ) -> None:
         if not tasks:
             return
-        left = when - asyncio.get_running_loop().time()
+        left = begun + seconds - asyncio.get_running_loop().time()
         _, late = await asyncio.wait(tasks, timeout=max(left, 0.0))
         if late:
-            log.warning("closing takes longer than %s s", self.options.close_timeout)
+            log.warning("not closed within %g s: %d of the session's tasks", seconds, len(late))
             for task in late:
                 task.cancel()
             await asyncio.sleep(0)  # what they do about that is done
