@@ -391,6 +391,29 @@ class Transport(Face):
             await self.close()
 
 
+class _Turn:
+    """How long a reader has had the loop for itself. Apart from it, for the loop keeps this until
+    it comes round, and a reader that is forgotten is closed at once."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._since: float | None = None
+
+    def begin(self) -> None:
+        """An item is given; the turn ends when the loop comes round."""
+        if self._since is None:
+            self._since = self._now()
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
+        self._since = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is somebody else's turn."""
+        return self._since is not None and self._now() - self._since >= TURN_SECONDS
+
+
 class Receiver(AsyncIterator[Any]):
     """Yields frames and events; cancelling a wait loses nothing. Also where the next one is always
     there, since its reader is behind, others on the loop have their turns in between."""
@@ -398,27 +421,20 @@ class Receiver(AsyncIterator[Any]):
     def __init__(self, owner: Transport, inbox: Inbox) -> None:
         self._owner = owner
         self._inbox = inbox
-        self._now = owner._connection.machine.now
-        self._since: float | None = None
-        """When it gave an item, if the loop has had no turn after it."""
+        self._turn = _Turn(owner._connection.machine.now)
 
     def __aiter__(self) -> Receiver:
         return self
 
     async def __anext__(self) -> Item:
         self._owner._check_loop()
-        if self._since is not None and self._now() - self._since >= TURN_SECONDS:
+        if self._turn.is_due:
             await asyncio.sleep(0)  # before anything is taken: a cancellation would lose it
         with LoopWaiter(self._owner._connection) as waiter:
             while (arrival := self._look()) is None:
                 await waiter.wait(self._inbox.fileno())
-        if self._since is None:
-            self._since = self._now()
-            asyncio.get_running_loop().call_soon(self._turned)
+        self._turn.begin()
         return arrival.item
-
-    def _turned(self) -> None:
-        self._since = None
 
     def _look(self) -> Arrival | None:
         connection = self._owner._connection
