@@ -79,6 +79,7 @@ def interrupted(call: Callable[[], object], moment: int, *modules: ModuleType) -
             raise KeyboardInterrupt
 
     before = sys.getprofile()
+    gc.disable()  # what garbage has to do at its end is none of the call's moments
     try:
         sys.setprofile(look)
         kept = call()  # what it returned does not go while moments are counted
@@ -86,6 +87,7 @@ def interrupted(call: Callable[[], object], moment: int, *modules: ModuleType) -
         return True
     finally:
         sys.setprofile(before)
+        gc.enable()
     del kept
     return False
 
