@@ -133,12 +133,7 @@ class InboundLanes:
         follows: int,
     ) -> tuple[int, _Lane, W]:
         self._check_room_for(capacity)
-        row = self._rows.acquire_row()
-        try:
-            writer = made(capacity, row)
-        except BaseException:
-            self._rows.release_row(row)
-            raise
+        row, writer = self._make(made, capacity)
         self._list(row, track.name or track.sid, track.kind, track.participant)
         self._numbers += 1
         message = m.LaneOpened(
@@ -151,6 +146,14 @@ class InboundLanes:
             follows=follows,
         )
         return self._numbers, _Lane(message, writer, track.reply_name), writer
+
+    def _make(self, made: type[W], capacity: int) -> tuple[Row, W]:
+        row = self._rows.acquire_row()
+        try:
+            return row, made(capacity, row)
+        except BaseException:  # no memory, no descriptors: nobody was told of the row
+            self._rows.release_row(row)
+            raise
 
     def _check_room_for(self, capacity: int) -> None:
         lanes = self._lanes.values()
@@ -246,12 +249,7 @@ class InboundLanes:
             self.frames_dropped(kind.value, WHY_FULL, lost)
 
     def _open_mailbox(self, kind: Kind) -> Mailbox:
-        row = self._rows.acquire_row()
-        try:
-            writer = ReliableWriter(MAILBOX_RING_BYTES, row)
-        except BaseException:
-            self._rows.release_row(row)
-            raise
+        row, writer = self._make(ReliableWriter, MAILBOX_RING_BYTES)
         self._list(row, "", kind, "")
         self._numbers += 1
         message = m.LaneOpened(
