@@ -19,7 +19,7 @@ from io_kit import ANN, MIC, run, turns
 from loop_kit import run_virtual
 from ringroom import messages as m
 from ringroom.colour import i420_size
-from ringroom.errors import StartupError
+from ringroom.errors import ClosedError, StartupError
 from ringroom.frames import DataFrame, Event, EventKind, Kind
 from ringroom.lanes.lane import LaneDescriptors, ring_capacity
 from ringroom.lanes.live import LiveReader, LiveWriter
@@ -300,6 +300,9 @@ def test_closing_buries_what_nobody_came_for() -> None:
             assert (counts.lost, counts.in_flight) == (2, 0)
             assert bench.retired == [bench.listed[0].row]
             bench.inbound.post(Kind.DATA, DataFrame(b"late"))
+            for open_late in (bench.inbound.open_live, bench.inbound.open_patient):
+                with pytest.raises(ClosedError, match="its reader is closed"):
+                    open_late(4096, MIC, ANN, 0)
             assert len(bench.listed) == 1
 
     run(test())

@@ -12,7 +12,7 @@ from io_kit import ANN, MIC, Outside, Source, run, sound, turns, until
 from rooms_kit import ROWS, hear, texts, there, track
 
 from ringroom import messages as m
-from ringroom.errors import RoomError
+from ringroom.errors import ClosedError, RoomError
 from ringroom.frames import DataFrame, EventKind, Kind
 from ringroom.options import SessionOptions
 
@@ -192,6 +192,73 @@ def test_a_provider_that_leaves_slowly_has_all_the_time_that_is_left() -> None:
             left.set()
             await until(t.session.done.is_set)
             assert outside.closes == 1
+
+    run(main())
+
+
+def test_a_track_that_comes_while_we_leave_is_nobodys() -> None:
+    """The provider is heard until it is closed, its readers are closed before."""
+
+    class Talking(Outside):
+        async def close(self) -> None:
+            assert self.sink is not None
+            for opened in (self.sink.open_track, self.sink.open_patient_track):
+                sink = opened(track(f"T{self.closes}"), ANN)
+                hear(sink, 1)
+                sink.muted(True)
+                sink.close("closed")
+            self.closes += 1
+
+    async def main() -> None:
+        async with there(Talking()) as t:
+            t.connect()
+            await t.joined()
+            t.link.send(m.Leave())
+            await until(t.session.done.is_set)
+            assert t.outside.closes == 1
+            assert t.of(m.LaneListed, m.LaneOpened) == []
+
+    run(main())
+
+
+def test_what_is_opened_while_we_leave_is_nobodys() -> None:
+    """By the application, by a worker, and a worker that has just come."""
+
+    async def main() -> None:
+        outside = Outside()
+        leaving, left = asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> None:
+            leaving.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    await left.wait()
+
+        source = Stuck()
+        outside.source = source
+        outside.close = slowly  # type: ignore[method-assign]
+        async with there(outside, close_timeout=40.0) as t:
+            t.connect(readers=2)
+            worker = t.attach(0)
+            await t.joined()
+            worker.open(5, row=ROWS + 5).send_nowait(sound(1), 5)
+            await until(lambda: source.values)
+            t.link.send(m.Leave())
+            await until(lambda: t.session._closing)
+            await turns()
+            worker.open(6, "late", row=ROWS + 6).send_nowait(sound(1), 5)
+            await turns()
+            source.held = False
+            await until(leaving.is_set)
+            t.open(7, "later", row=ROWS + 7).send_nowait(sound(1), 5)
+            newcomer = t.attach(1)
+            await turns()
+            assert {one.track for one in t.of(m.LaneListed)} == {"voice"}
+            with pytest.raises(ClosedError):
+                newcomer.link.receive_nowait()
+            left.set()
+            await until(t.session.done.is_set)
+            assert len(outside.sources) == 1
 
     run(main())
 

@@ -128,9 +128,11 @@ class Attachment:
     def handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
         """A message from it."""
         match message:
-            case m.PlayoutOpen():
+            case m.PlayoutOpen() if not self.closed:
                 self._open_playout(message, descriptors)
                 return
+            case m.PlayoutOpen():
+                pass  # it comes too late: nobody would close it
             case m.LaneDone(lane=number):
                 self._lane_done(number)
             case m.Flush(request=request, lane=number, sequence=sequence):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ringroom import messages as m
-from ringroom.errors import StartupError
+from ringroom.errors import ClosedError, StartupError
 from ringroom.frames import DataFrame, Event, Kind, Participant, TrackInfo
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
@@ -156,6 +156,8 @@ class InboundLanes:
             raise
 
     def _check_room_for(self, capacity: int) -> None:
+        if self.closed:
+            raise ClosedError("its reader is closed")
         lanes = self._lanes.values()
         taken = sum(lane.writer.capacity for lane in lanes)
         if len(lanes) >= MAX_LANES or taken + capacity > MAX_LANES_BYTES:

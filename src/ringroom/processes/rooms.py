@@ -75,6 +75,9 @@ class RoomSession:
     # What the application says.
 
     def _on_message(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
+        if self._closing:  # it comes too late: whatever it opened, nobody would close
+            close_descriptors(descriptors)
+            return
         match message:
             case m.Connect():
                 self._open_provider(message, descriptors)
@@ -233,7 +236,9 @@ class RoomSession:
         track: TrackInfo,
         participant: Participant,
     ) -> TrackSink:
-        if not self._membership.hears or not self._admits(track):
+        # While its readers are closed the provider still is heard; lanes that it opened then would
+        # be nobody's.
+        if self._closing or not self._membership.hears or not self._admits(track):
             return Deaf()
         track, participant = bounded_track(track), bounded(participant)
         by_track = self._route == "track"
