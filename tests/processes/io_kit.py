@@ -69,6 +69,7 @@ class Source(Playout):
     def __init__(self, *, free: bool = True) -> None:
         self.free = free
         self.values: list[int] = []
+        self.lengths: list[int] = []
         self.waiting = 0.0
         self.looks = 0
         self.closes = 0
@@ -88,6 +89,7 @@ class Source(Playout):
             raise ValueError("it does not like the sound")
         assert isinstance(frame, AudioFrame)
         self.values.append(int(frame.samples[0, 0]))
+        self.lengths.append(len(frame.samples))
         self.waiting += frame.duration
 
     def queued(self) -> float:

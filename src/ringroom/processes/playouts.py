@@ -213,9 +213,11 @@ class OutgoingPlayout:
     async def _play(self, playout: Playout, frame: Frame) -> None:
         assert not isinstance(frame, DataFrame)
         row = self._readers[0].row
-        if isinstance(frame, AudioFrame) and self._is_surplus(playout, frame):
+        rest = self._without_surplus(playout, frame)
+        if rest is None:
             row.add(Count.DROPPED_STALE)
             return
+        frame = rest
         try:
             await self._give(playout, frame)
         except asyncio.CancelledError:
@@ -249,13 +251,20 @@ class OutgoingPlayout:
             if not self._readers:  # closed by force meanwhile: all is counted
                 raise asyncio.CancelledError
 
-    def _is_surplus(self, playout: Playout, frame: AudioFrame) -> bool:
-        """Whether the source of a live track would only have more standing before what follows."""
-        if not isinstance(self._readers[0], LiveReader):
-            return False
+    def _without_surplus(
+        self, playout: Playout, frame: AudioFrame | VideoFrame
+    ) -> AudioFrame | VideoFrame | None:
+        """The frame, or the rest of it: without that of which the source of a live track would only
+        have more standing before what follows."""
+        if not (isinstance(frame, AudioFrame) and isinstance(self._readers[0], LiveReader)):
+            return frame
         now = self._clock() / 1e9
         is_quiet = partial(_is_quiet, frame)
-        return self._standing.leaves_out(frame.duration, playout.queued(), now, is_quiet)
+        seconds = self._standing.surplus(frame.duration, playout.queued(), now, is_quiet)
+        if seconds == 0.0:
+            return frame
+        samples = frame.samples[round(seconds * frame.sample_rate) :]
+        return frame.replace(samples=samples) if len(samples) else None
 
     @staticmethod
     def _lose(frame: Frame, row: Row) -> None:

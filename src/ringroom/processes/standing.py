@@ -10,9 +10,13 @@ Where nobody speaks a piece less is not heard, so there a short while is enough.
 such a cut is one who stands still now and then, and keeps what it needs for that: with it only the
 long while counts.
 
-  I1  a frame is left out only if its length and `RESERVE` wait before it
+A frame that is longer than what stands loses a part of it, in whole steps: sound that is no whole
+number of steps would leave a rest in the source that waits for the next.
+
+  I1  of a frame only so much is left out that `RESERVE` still waits before the rest of it
   I2  and only if `RESERVE` and `WORTH` waited before each frame of a while, up to a look, and
-      `RESERVE` and what is left out before each since; of a short while only if it is quiet
+      `RESERVE` and what is left out before each since; of a short while only if it is quiet, but
+      then for `STEP`
   I3  in a while no more is left out than stood there at its beginning
 """
 
@@ -24,12 +28,16 @@ from collections.abc import Callable
 
 __all__ = ["StandingQueue"]
 
-# What a source keeps, in seconds: its own step. Less than the usual frame more is not worth a cut.
-RESERVE, WORTH = 0.01, 0.02
+# In which a source takes sound from its queue, in seconds; and what it keeps, for it to go on.
+RESERVE = STEP = 0.01
+# Less than the usual frame more is not worth a cut that may be heard.
+WORTH = 0.02
 # A while is so many spans of so many seconds; looked at as each ends. The long one is longer than
 # most sentences: a cut in one is for sound that goes on and on.
 SPAN_SECONDS = 0.5
 SHORT_SPANS, LONG_SPANS = 4, 16
+# 0.03 s are three steps, whatever the quotient of the two floats is.
+_ROUNDING = 1e-6
 
 
 class StandingQueue:
@@ -47,15 +55,15 @@ class StandingQueue:
         """Who runs dry before that does so for want of what was left out."""
         self._stands_still = False
 
-    def leaves_out(
+    def surplus(
         self, seconds: float, queued: float, now: float, is_quiet: Callable[[], bool]
-    ) -> bool:
-        """Whether a frame of that length, which finds so much before it, is left out. To be asked
-        of each frame; all times in seconds."""
+    ) -> float:
+        """How much of a frame of that length, which finds so much before it, is to be left out. To
+        be asked of each frame; all times in seconds."""
         if self._span_ends is None:
             self._span_ends = now + SPAN_SECONDS
         self._least = min(self._least, queued)
-        if queued < RESERVE and now < self._cut_until:
+        if queued <= 0.0 and now < self._cut_until:
             self._stands_still = True
         if now >= self._span_ends:
             self._look()
@@ -63,18 +71,18 @@ class StandingQueue:
         # Who comes late after the look needs it.
         most = max(queued - RESERVE, 0.0)
         self._short, self._long = min(self._short, most), min(self._long, most)
-        if seconds <= self._long:
-            self._leave_out(seconds)
-            return True
-        if seconds <= self._short and not self._stands_still and is_quiet():
-            self._leave_out(seconds)
+        loud, quiet = _part(seconds, self._long), _part(seconds, self._short)
+        if quiet > loud and not self._stands_still and is_quiet():
+            self._leave_out(quiet)
             self._cut_until = now + LONG_SPANS * SPAN_SECONDS
-            return True
-        return False
+            return quiet
+        self._leave_out(loud)
+        return loud
 
     def _look(self) -> None:
         spans = [*self._before, self._least]
-        self._short, self._long = _worth(min(spans[-SHORT_SPANS:])), _worth(min(spans))
+        self._short = _worth(min(spans[-SHORT_SPANS:]), STEP)
+        self._long = _worth(min(spans), WORTH)
         self._before.append(self._least)
         self._least = math.inf
 
@@ -86,5 +94,12 @@ class StandingQueue:
             self._before[index] -= seconds
 
 
-def _worth(stands: float) -> float:
-    return stands - RESERVE if stands >= RESERVE + WORTH else 0.0
+def _worth(stands: float, worth: float) -> float:
+    return stands - RESERVE if stands >= RESERVE + worth else 0.0
+
+
+def _part(seconds: float, stands: float) -> float:
+    """Of a frame: all, or some steps."""
+    if seconds <= stands:
+        return seconds
+    return max(int(stands / STEP + _ROUNDING), 0) * STEP
