@@ -17,11 +17,13 @@ import cli_kit
 from cli_kit import lane, refused
 from ringroom.cli import main, speech
 from ringroom.cli.demo import Demo, Result, verdict
-from ringroom.cli.inline import Outcome
+from ringroom.cli.inline import Comparison, Outcome
 from ringroom.cli.speech import Heard
 from ringroom.connection import Statistics
-from ringroom.errors import ConfigurationError
+from ringroom.errors import ConfigurationError, StartupError
 from ringroom.lanes.statistics import LaneCounts
+from ringroom.providers.fake import Fake
+from ringroom.testing import FakeRoom
 
 no_environment = cli_kit.no_environment
 
@@ -86,6 +88,22 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(
     assert refused(capsys, "demo", "--out", out) == (
         f"{out}: cannot be written (No such file or directory)"
     )
+
+
+@pytest.mark.once
+@pytest.mark.timeout(60)
+def test_a_comparison_whose_room_ends_before_the_first_word_ends(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with FakeRoom() as room:
+        comparison = Comparison(Fake(room=room, identity="inline"), 1.0, 0.0)
+        try:
+            room.close_room("nobody came")
+            with pytest.raises(StartupError, match="ended early"):
+                comparison.result()
+        finally:
+            comparison.close()
+    assert "the room has ended: nobody came" in capfd.readouterr().err
 
 
 def result(counts: LaneCounts, **more: object) -> Result:

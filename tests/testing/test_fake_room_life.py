@@ -13,7 +13,13 @@ import pytest
 from fake_room_kit import joined
 
 import ringroom
-from ringroom.errors import ClosedError, ConfigurationError, FrameError, UnknownProviderError
+from ringroom.errors import (
+    ClosedError,
+    ConfigurationError,
+    FrameError,
+    RoomError,
+    UnknownProviderError,
+)
 from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.providers import registry
 from ringroom.providers.fake import messages
@@ -156,3 +162,19 @@ def test_a_reason_that_is_none_is_refused_and_nothing_happens(
         assert [one.identity for one in fake_room.participants] == ["app"]
     with joined(fake_room, "another"):
         pass
+
+
+def test_nobody_is_let_in_as_the_room_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """He would take the end of his connection for a loss, and look for the room."""
+    room = FakeRoom()
+    close = room._core.wire.close
+
+    def late(grace: float) -> None:
+        try:
+            with pytest.raises(RoomError, match="the room is closed"):
+                room.dial().close()
+        finally:
+            close(grace)
+
+    monkeypatch.setattr(room._core.wire, "close", late)
+    room.close()

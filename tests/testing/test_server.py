@@ -128,6 +128,47 @@ class TestCompose:
             LiveKitServer().open()
         assert log.read_text().split() == ["up", "down"]
 
+    def test_a_close_that_was_interrupted_goes_on_with_the_next(
+        self, path: Programs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path.shell("docker-compose", "exit 0")
+        server = LiveKitServer()
+        downs = []
+
+        def down(project: ComposeProject) -> None:
+            downs.append(project.name)
+            if len(downs) == 1:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(ComposeProject, "down", down)
+        monkeypatch.setattr("ringroom.testing.server._wait_ready", lambda backend: None)
+        server.open()
+        with pytest.raises(KeyboardInterrupt):
+            server.close()
+        server.close()
+        server.close()
+        assert len(downs) == 2
+
+    def test_a_start_that_was_interrupted_is_taken_down(
+        self, path: Programs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path.shell("docker-compose", "exit 0")
+        downs = []
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        def down(project: ComposeProject) -> None:
+            downs.append(project.name)
+            if len(downs) == 1:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(ComposeProject, "down", down)
+        monkeypatch.setattr("ringroom.testing.server._wait_ready", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            LiveKitServer().open()
+        assert len(downs) == 2
+
 
 @pytest.mark.parametrize(
     ("output", "advice"),
@@ -195,6 +236,12 @@ class TestProgram:
         server.start()
         assert is_ready(url)
         assert server.url == url
+
+    def test_one_that_runs_is_not_started_beside_itself(self, server: LiveKitServer) -> None:
+        url = server.url
+        server.start()
+        server.close()
+        assert not is_ready(url)
 
     def test_it_pauses_and_resumes(
         self, server: LiveKitServer, monkeypatch: pytest.MonkeyPatch

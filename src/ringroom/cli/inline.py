@@ -21,7 +21,7 @@ import numpy as np
 
 from ringroom.cli.scene import FPS, OWN_TRACK, PEOPLE, burn
 from ringroom.cli.speech import RATE, chord
-from ringroom.errors import StartupError
+from ringroom.errors import RoomError, StartupError
 from ringroom.frames import AudioFrame, DataFrame, Event, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.provider import OutgoingTrack, Playout, Provider, ProviderSpec
@@ -140,6 +140,8 @@ class _App:
         self.tracks: list[_Track] = []
         self.processed = 0
         self.started = asyncio.Event()
+        """Somebody's first frame was there, or none will come."""
+        self.over = ""
 
     def work(self) -> None:
         burn(self._burn_ms)
@@ -207,7 +209,8 @@ class _App:
         pass
 
     def ended(self, reason: str, *, error: str = "") -> None:
-        pass
+        self.over = error or f"the room has ended: {reason}"
+        self.started.set()
 
 
 async def _sing(playout: Playout, seconds: float, counted: list[float]) -> None:
@@ -229,6 +232,8 @@ async def run(
     playout = await app.publish(OWN_TRACK, AudioFrame(chord(0.02), RATE))
     _tell("ready")
     await app.started.wait()
+    if app.over:
+        raise RoomError(app.over, reason="disconnected")
     accepted: list[float] = []
     begun = time.monotonic()
     app.spawn(_sing(playout, seconds, accepted))

@@ -217,7 +217,9 @@ class Program:
             start_new_session=True,
         )
 
-    restart = up
+    def restart(self) -> None:
+        if not self.alive():
+            self.up()
 
     def down(self) -> None:
         self.kill()

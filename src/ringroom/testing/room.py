@@ -386,7 +386,10 @@ class FakeRoom:
             return
         self._closed = True
         rooms.withdraw(self)
-        self.close_room()
+        with self._core.wire.changed:
+            # At once: who was let in between the two would take it for a lost connection.
+            self.close_room()
+            self._core.wire.close_soon(_GRACE_SECONDS)
         self._core.wire.close(_GRACE_SECONDS)
 
     def __enter__(self) -> Self:

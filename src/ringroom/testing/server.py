@@ -107,13 +107,14 @@ class LiveKitServer:
             _wait_ready(self._backend)
 
     def close(self) -> None:
-        """Takes the server down, if it is ours. Idempotent."""
+        """Takes the server down, if it is ours. Idempotent; what was interrupted goes on when it
+        is called again, or at the process's end."""
         if self._borrowed:
             return
+        if self._backend is not None:
+            self._backend.down()
+        self._backend = None
         atexit.unregister(self.close)
-        backend, self._backend = self._backend, None
-        if backend is not None:
-            backend.down()
 
     def stop(self) -> None:
         """Ends the server at once, in mid-call, as a crash would; ``start`` brings it back."""
@@ -192,9 +193,9 @@ class LiveKitServer:
             backend.up()
             _wait_ready(backend)
         except BaseException:
-            self._backend = None
             with contextlib.suppress(StartupError):  # what went wrong first is what matters
                 backend.down()
+            self._backend = None
             raise
 
 
