@@ -31,6 +31,7 @@ from bench.charts import bars
 from bench.contenders.stage import FRAME_SECONDS, VARIABLE, Orders
 from bench.crowd import APP, ClientError, Crowd, judged
 from bench.environments import ROOT, Environment, Unavailable
+from bench.machine import adopt_orphans, reap_group
 from bench.report import Asked
 from bench.rounds import Figures, Outcome, measure, outcomes
 
@@ -171,6 +172,7 @@ def _started(contender: Contender, told: Orders) -> Iterator[Any]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            reap_group(process.pid)
 
 
 def _judged(answer: dict[str, Any], tracks: int) -> Figures:
@@ -224,6 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in wanted
         if name not in missing
     ]
+    # A contender ends at once, and leaves the processes of its pool.
+    adopt_orphans()
     with Crowd() as crowd:
         runs = measure(
             cases,

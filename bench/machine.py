@@ -6,6 +6,8 @@ conditions, and a run whose conditions were bad is known as such.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import platform
 import time
@@ -123,6 +125,23 @@ def tree_seconds(roots: Iterable[int]) -> float:
         return False
 
     return sum(spent for pid, spent in seconds.items() if is_ours(pid))
+
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def adopt_orphans() -> None:
+    """Processes whose parent below us has ended are our children from now on, for `reap_group`."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "no subreaper")
+
+
+def reap_group(group: int) -> None:
+    """Wait for the children of a process group that was killed: what they have computed counts as
+    ours only then."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-group, 0)
 
 
 def process_seconds(pid: int) -> float:

@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+import textwrap
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,30 @@ def test_a_child_that_computes_is_ours_and_no_other(monkeypatch: pytest.MonkeyPa
     for conditions in (watch.conditions, to_its_end.conditions):
         # To ticks of the clock: for us, and for the child.
         assert conditions.others * conditions.seconds == pytest.approx(1.0, abs=0.1)
+
+
+def test_what_the_orphans_of_a_run_computed_is_its_own() -> None:
+    """In a process of its own: who adopts orphans does so for good."""
+    script = """
+        import os, subprocess, sys, time
+        from bench.machine import adopt_orphans, reap_group, tree_seconds
+        adopt_orphans()
+        before = tree_seconds([os.getpid()])
+        burn = "while time.thread_time() < 0.4: pass"
+        run = "import os, time" + chr(10) + "if os.fork() == 0:" + chr(10) + "    " + burn
+        with subprocess.Popen([sys.executable, "-c", run], start_new_session=True) as leader:
+            leader.wait()
+        reap_group(leader.pid)
+        print(tree_seconds([os.getpid()]) - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) >= 0.35
 
 
 def test_what_does_not_install_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
