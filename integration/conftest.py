@@ -11,6 +11,7 @@ reason, or fails it under ``--livekit=required``.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 import shutil
@@ -183,8 +184,10 @@ def browser_command(request: pytest.FixtureRequest) -> tuple[list[str], dict[str
     npm = tool(request, "npm")
     chromium = os.environ.get("CHROMIUM") or tool(request, "chromium", "chromium-browser")
     installed, lock = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        _run([npm, "ci", "--no-audit", "--no-fund"], folder)
+    with lock.open("rb") as turn_to_install:
+        fcntl.flock(turn_to_install, fcntl.LOCK_EX)  # each of pytest's workers comes here
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            _run([npm, "ci", "--no-audit", "--no-fund"], folder)
     return [node, str(folder / "driver.mjs")], {"CHROMIUM": chromium}
 
 

@@ -93,6 +93,7 @@ def test_a_wrong_secret_is_one_clear_error(livekit_room: LiveKitRoom, tmp_path: 
     assert secret not in done.stderr
 
 
+@pytest.mark.alone
 def test_the_demo_on_a_real_server(livekit_room: LiveKitRoom, tmp_path: Path) -> None:
     done = subprocess.run(
         command("demo", "--livekit", "--seconds", "3", "--burn-ms", "2"),

@@ -38,6 +38,7 @@ from ringroom.options import PublishOptions
 from ringroom.providers.provider import OutgoingTrack
 
 
+@pytest.mark.alone
 @WAYS
 def test_sound_both_ways(server: Server, sdk_path: str) -> None:
     async def scenario() -> None:
@@ -88,6 +89,7 @@ def test_rates_and_channels_out(server: Server, rate: int, channels: int) -> Non
     run(scenario())
 
 
+@pytest.mark.alone
 @WAYS
 def test_pacing_and_clear(server: Server, sdk_path: str) -> None:
     async def scenario() -> None:

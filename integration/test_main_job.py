@@ -249,6 +249,7 @@ def test_the_asyncio_face_echoes(livekit_room: LiveKitRoom) -> None:
     check_counts(stats.lanes)
 
 
+@pytest.mark.alone
 def test_eight_participants_at_once_come_late_and_leave(livekit_room: LiveKitRoom) -> None:
     room = livekit_room
     pitches = {f"p{n}": 300.0 + 150.0 * n for n in range(8)}
@@ -285,6 +286,7 @@ def test_eight_participants_at_once_come_late_and_leave(livekit_room: LiveKitRoo
     check_counts(hub.stats().lanes, over=True)
 
 
+@pytest.mark.alone
 def test_late_joiners_are_heard_and_those_who_leave_are_told(
     go_client: Joins, livekit_room: LiveKitRoom, opus: Callable[..., str]
 ) -> None:

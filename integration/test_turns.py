@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,21 @@ class Guest:
         assert not self._thread.is_alive()
 
 
+def shut_gate(folder: Path) -> None:
+    """Waits until who wants to be alone has come to it."""
+    (path,) = folder.glob("*.gate")
+    ends = time.monotonic() + PATIENCE
+    with path.open("ab") as gate:
+        while time.monotonic() < ends:
+            try:
+                fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            fcntl.flock(gate, fcntl.LOCK_UN)
+            time.sleep(0.01)
+    pytest.fail("nobody has shut it")
+
+
 def test_many_go_beside_each_other(tmp_path: Path) -> None:
     guests = [Guest(tmp_path, alone=False) for _ in range(3)]
     assert all(guest.comes_in() for guest in guests)
@@ -60,6 +77,7 @@ def test_who_wants_to_be_alone_is_not_overtaken(tmp_path: Path) -> None:
     assert first.comes_in()
     alone = Guest(tmp_path, alone=True)
     assert alone.waits()
+    shut_gate(tmp_path)
     late = Guest(tmp_path, alone=False)
     assert late.waits()
     first.goes()

@@ -179,7 +179,10 @@ with room:
     stats = ringroom.run(PROCESSOR, "fake", room=room, workers=2, OPTIONS)
     print("stopped", *[m.payload.decode() for m in room.application.messages], flush=True)
 """
-TALK = "person.publish_audio().tone(seconds=60)"
+# Who is stopped before a track has begun has nobody to say goodbye for.
+TALK = """mic = person.publish_audio()
+    mic.wait_for_subscriber()
+    mic.tone(seconds=60)"""
 
 
 @contextlib.contextmanager

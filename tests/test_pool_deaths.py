@@ -134,7 +134,7 @@ def test_what_is_too_old_is_dropped_by_the_next(fake_room: FakeRoom) -> None:
             until(lambda count=spoken: pool.stats().received.sent == count)
             until(lambda: not pool._progress(0).waiting or pool._progress(0).within)
         speak_numbers(mic, range(6, 15))
-        before = until(lambda: (r := pool.stats().received) and r.in_flight >= 9 and r)
+        before = until(lambda: (r := pool.stats().received) and r.in_flight >= 10 and r)
         began = time.monotonic()
         until(lambda: time.monotonic() > began + 0.1)
         kill_when_trapped(fake_room, pool)
