@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import dill
+import multiprocess
 import pytest
 
 from app_kit import PATIENCE, children, descriptors, until
@@ -92,6 +94,47 @@ def test_an_interrupt_finds_no_child_that_is_still_starting() -> None:
         reap(process, PATIENCE)
     finally:
         os.close(reading)
+
+
+def test_who_is_interrupted_as_it_starts_a_child_leaves_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main, before = sys.modules["__main__"], children()
+    monkeypatch.setitem(sys.modules, "__main__", main)  # a failure leaves the others theirs
+    process_class = multiprocess.get_context("spawn").Process
+    start, pids = process_class.start, []
+
+    def interrupted(process: Any) -> None:
+        start(process)
+        pids.append(process.pid)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    monkeypatch.setattr(process_class, "start", interrupted)
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            spawn("child", forever, Inherited(writing))
+        assert len(pids) == 1
+        assert sys.modules["__main__"] is main
+        assert children() - before <= _tracker()
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_who_is_interrupted_before_it_starts_a_child_keeps_its_main_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main = sys.modules["__main__"]
+    monkeypatch.setitem(sys.modules, "__main__", main)
+
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ringroom.processes.spawning.signal.pthread_sigmask", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        spawn("child", forever)
+    assert sys.modules["__main__"] is main
 
 
 def test_a_child_inherits_what_it_is_given() -> None:

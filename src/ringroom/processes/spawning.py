@@ -46,20 +46,32 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     """
     context = multiprocess.get_context("spawn")
     process = context.Process(target=target, args=arguments, name=name, daemon=True)
+    try:
+        _start(process)
+    except OSError as error:
+        raise StartupError(f"no process for {name}: {error.strerror}") from error
+    except BaseException:
+        if process.pid is not None:  # interrupted (Ctrl-C): nobody takes who was started
+            process.kill()
+            process.join()
+            process.close()
+        raise
+    return process
+
+
+def _start(process: Any) -> None:
+    """An interrupt that comes meanwhile is raised at the end, where the mask is set back."""
     with _main_lock:
         main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
             resource_tracker.ensure_running()  # its own start would let interrupts through again
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            sys.modules["__main__"] = ModuleType("__main__")
             process.start()
-        except OSError as error:
-            raise StartupError(f"no process for {name}: {error.strerror}") from error
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             sys.modules["__main__"] = main
-    return process
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ignore_interrupts() -> None:
