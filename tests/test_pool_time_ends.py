@@ -17,6 +17,7 @@ from ringroom import pool as pool_module
 from ringroom.errors import ClosedError, LostProcessError
 from ringroom.frames import Event, EventKind
 from ringroom.inbox import Inbox
+from ringroom.link import open_links
 from ringroom.mending import Mending
 from ringroom.pool import Pool
 from ringroom.processes.crew import Crew
@@ -195,11 +196,16 @@ def test_whatever_step_of_a_close_is_interrupted_the_others_are_done(
     name, method = step.split(".")
     of = {"Crew": Crew, "Mending": Mending, "Pool": Pool}[name]
     with running(clock, room, kit.Echo) as pool:
+        # Of a place that nobody has taken yet.
+        pool._links[0], far = open_links()
+        link = pool._links[0]
+        far.close()
         with monkeypatch.context() as patched:
             patched.setattr(of, method, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 pool.close()
         assert pool._connection.session.closed
+        assert link.closed
         nobody_is_left(clock, room)
 
 

@@ -418,8 +418,10 @@ class Pool(Sender):
 
     def _close_crew(self) -> None:
         with self._crew_lock:
-            self._crew.close()
-            self._close_links()
+            try:
+                self._crew.close()
+            finally:
+                self._close_links()
 
     def _close_connection(self) -> None:
         if self._opened:

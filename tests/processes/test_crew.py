@@ -36,6 +36,9 @@ class Paper:
     exitcode: int | None = None
     killed: int = 0
     terminated: int = 0
+    closed: bool = False
+    interrupted: bool = False
+    """Whoever waits for its end next is."""
     heard: list[m.Message] = field(default_factory=list)
 
     def say(self, message: m.Message) -> None:
@@ -57,6 +60,9 @@ class Paper:
 
     def join(self, timeout: float | None = None) -> None:
         """It is dead, or will not be."""
+        interrupted, self.interrupted = self.interrupted, False
+        if interrupted:
+            raise KeyboardInterrupt
 
     def terminate(self) -> None:
         self.terminated += 1
@@ -66,6 +72,7 @@ class Paper:
         self.dies(-9)
 
     def close(self) -> None:
+        self.closed = True
         self.link.close()
 
 
@@ -228,3 +235,29 @@ def test_another_io_process_is_told_to_those_in_its_places_only(scene: Scene) ->
     scene.children[1].say(m.Rejoined(place=1, generation=7))
     scene.turn()
     assert scene.settled == [(1, 7)]
+
+
+@care(places=3, restarts=3)
+def test_who_is_interrupted_as_he_closes_leaves_nobody_behind(scene: Scene) -> None:
+    scene.work()
+    scene.children[1].interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        scene.crew.close()
+    assert [child.killed for child in scene.children] == [1, 1, 1]
+    assert [child.closed for child in scene.children] == [True, True, True]
+    assert scene.crew.over
+
+
+@pytest.mark.parametrize("code", [1, None], ids=["dead", "dying"])
+@care(restarts=3)
+def test_who_is_interrupted_as_he_buries_somebody_has_buried_him(
+    scene: Scene, code: int | None
+) -> None:
+    scene.work()
+    (child,) = scene.children
+    child.exitcode, child.interrupted = code, True
+    child.link.close()
+    with pytest.raises(KeyboardInterrupt):
+        scene.turn()
+    assert (child.exitcode, child.closed) == (code or -9, True)
+    assert scene.settled == [(0, None)]

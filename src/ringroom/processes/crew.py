@@ -167,9 +167,12 @@ class Crew:
 
     def close(self) -> None:
         """Idempotent: whoever is left is killed."""
-        for member in tuple(self._members.values()):
-            member.process.kill()
-            self._bury(member, -1)
+        members = tuple(self._members.values())
+        with contextlib.ExitStack() as burials:  # each is done, whatever becomes of the others
+            for member in reversed(members):
+                burials.callback(self._bury, member, -1)
+            for member in members:
+                member.process.kill()
 
     def _hear(self, member: _Member, ready: set[int]) -> None:
         if member.voice is not None:
@@ -304,11 +307,15 @@ class Crew:
         member.process.kill()
 
     def _bury(self, member: _Member, place: int) -> None:
-        name = self._name(member.number, place)
         del self._members[member.number]
-        member.control.close()
+        try:
+            member.control.close()
+            member.process.join(1.0)
+        finally:  # who is interrupted (Ctrl-C) does not wait: nobody else knows of it any more
+            self._lay_to_rest(member, place)
+
+    def _lay_to_rest(self, member: _Member, place: int) -> None:
         process = member.process
-        process.join(1.0)
         code = process.exitcode
         if code is None:
             process.kill()
@@ -316,7 +323,7 @@ class Crew:
         if member.voice is not None:
             member.voice.hear()
             self._last_words = member.voice.tail
-        self._last = f"{name} {describe_exit(code)}"
+        self._last = f"{self._name(member.number, place)} {describe_exit(code)}"
         self._last_error = member.error
         if place < 0 and member.number > len(self.pids) and not self._supervisor.stopping:
             log.warning("%s", member.error or self._last)  # nobody else tells of a spare
