@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Self
@@ -16,10 +17,12 @@ from ringroom.accounts import LaneStatistics
 from ringroom.connection import IO_ROWS, Connection, Statistics, configured, rows_for
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
 from ringroom.frames import Kind
+from ringroom.handover import Renewals
 from ringroom.lanes.statistics import SLOTS, LaneCounts
 from ringroom.options import TransportConfig
 from ringroom.processes.children import IOThread
 from ringroom.providers.provider import Provider, ProviderSpec
+from ringroom.session import Session
 from ringroom.testing import FakeRoom
 
 
@@ -177,6 +180,47 @@ def test_an_opening_that_fails_half_way_leaves_nothing(monkeypatch: pytest.Monke
     assert connection.session.closed
     until(lambda: descriptors() == before)
     until(lambda: threading.active_count() == threads)
+
+
+def interrupting(step: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Ctrl-C at the end of that step."""
+
+    def interrupted(of: Any) -> None:
+        step(of)
+        raise KeyboardInterrupt
+
+    return interrupted
+
+
+@pytest.mark.parametrize("step", [(Session, "close"), (Renewals, "close")])
+def test_whatever_step_of_a_close_is_interrupted_the_host_is_closed(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str]
+) -> None:
+    connection = Connection("fake", {"room": fake_room}, "thread")
+    connection.open()
+    with monkeypatch.context() as patched:
+        patched.setattr(*step, interrupting(getattr(*step)))
+        with pytest.raises(KeyboardInterrupt):
+            connection.close()
+    closed = connection.host._closed
+    connection.close()
+    assert closed
+
+
+def test_a_failed_opening_whose_end_is_interrupted_closes_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(self: Connection) -> dict[str, int]:
+        raise ConfigurationError("half of it is said already")
+
+    monkeypatch.setattr(Connection, "_places", fails)
+    monkeypatch.setattr(Renewals, "close", interrupting(Renewals.close))
+    connection = Connection(Plain(), {}, "thread")
+    with pytest.raises(KeyboardInterrupt):
+        connection.open()
+    closed = connection.host._closed
+    connection.close_host()
+    assert closed
 
 
 def test_who_closes_may_be_quicker_than_who_joins_again(fake_room: FakeRoom) -> None:

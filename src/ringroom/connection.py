@@ -123,12 +123,13 @@ class Connection:
         try:
             self._open(readers, handed)
         except BaseException:
-            if hasattr(self, "session"):
-                self.session.close()
-            if hasattr(self, "table"):
-                self.table.close()
-            self._end_renewals()
-            self.close_host()
+            try:
+                if hasattr(self, "session"):
+                    self.session.close()
+                if hasattr(self, "table"):
+                    self.table.close()
+            finally:
+                self._close_helpers()
             raise
         finally:
             close_descriptors(handed[1])
@@ -242,16 +243,20 @@ class Connection:
 
     def close(self) -> None:
         """Idempotent: free all that is ours on this side."""
-        with self.lock:
-            self.session.close()
-            self.outgoing.close()
-            self.table.close()
-        self._end_renewals()
-        self.close_host()
+        try:
+            with self.lock:
+                self.session.close()
+                self.outgoing.close()
+                self.table.close()
+        finally:
+            self._close_helpers()
 
-    def _end_renewals(self) -> None:
-        if self._renewals is not None:
-            self._renewals.close()
+    def _close_helpers(self) -> None:
+        try:
+            if self._renewals is not None:
+                self._renewals.close()
+        finally:  # who does not want to wait for a token function (Ctrl-C) has no host left either
+            self.close_host()
 
     def keep_standby(self) -> bool:
         """Have another I/O process ready, if the one that is there is ours alone; whether it is.
