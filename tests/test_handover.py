@@ -7,12 +7,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import dill
 import pytest
 
-from app_kit import PATIENCE, descriptors, until
+from app_kit import PATIENCE, descriptors, interrupted, until
+from ringroom import handover
 from ringroom import messages as m
 from ringroom.errors import ClosedError, RoomError
 from ringroom.handover import Renewals, hand_over
@@ -20,6 +22,8 @@ from ringroom.link import Link
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import MACHINE
 from ringroom.providers.provider import Provider, ProviderSpec
+
+MAX_MOMENTS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,3 +198,55 @@ def test_who_is_interrupted_leaves_no_descriptor_of_a_hand_over() -> None:
         if not first:
             machine.started.work()
         assert descriptors() == before
+
+
+def test_no_moment_of_a_hand_over_at_which_it_is_interrupted_leaves_a_descriptor() -> None:
+    class Machine:
+        """Its threads have done their work when they have started."""
+
+        def start_thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+            thread = MACHINE.start_thread(name, work)
+            thread.join()
+            return thread
+
+    before, handed = descriptors(), list[Any]()
+    machine: Any = Machine()
+    spec = Minted(mint=lambda: "t")
+    for moment in range(1, MAX_MOMENTS):
+        call = partial(hand_over, machine, spec, 5.0)
+        done = not interrupted(lambda: handed.append(call()), moment, handover)  # noqa: B023
+        if done:
+            break
+        assert descriptors() == before, moment
+    assert 3 < moment < MAX_MOMENTS
+    ((_, (fd,)),) = handed
+    os.close(fd)
+
+
+def test_who_is_interrupted_as_the_thread_starts_leaves_no_descriptor_of_a_hand_over() -> None:
+    class Machine:
+        def start_thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+            MACHINE.start_thread(name, work).join()
+            raise KeyboardInterrupt
+
+    before, machine = descriptors(), Machine()
+    with pytest.raises(KeyboardInterrupt):
+        hand_over(machine, Minted(mint=lambda: "t"), 5.0)  # type: ignore[arg-type]
+    assert descriptors() == before
+
+
+def test_where_no_thread_is_to_be_had_nothing_is_left_of_its_link() -> None:
+    class Machine:
+        def start_thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+            raise RuntimeError("can't start new thread")
+
+    before = descriptors()
+    machine: Any = Machine()
+    renewals = Renewals(machine, Minted(mint=lambda: "t"), SessionOptions())
+    with pytest.raises(RuntimeError) as refused:
+        renewals.open()
+    # Its frames keep what they had, so nothing of it is collected.
+    left = len(os.listdir("/proc/self/fd"))
+    renewals.close()
+    del refused
+    assert left == before

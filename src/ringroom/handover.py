@@ -48,25 +48,26 @@ def hand_over(machine: Machine, spec: ProviderSpec, seconds: float) -> Handed:
             errors.append(error)
             return
         with lock:
-            results.append(handed)
             if late:
                 close_descriptors(handed[1])
+            else:
+                results.append(handed)
 
-    thread = machine.start_thread("ringroom-handover", call)
     try:
-        thread.join(seconds)
-    except BaseException:  # interrupted: nobody takes what it brings
+        machine.start_thread("ringroom-handover", call).join(seconds)
+        with lock:
+            late = not results and not errors
+        if late:
+            raise RoomError(
+                f"{spec.name}: the token was not minted within {seconds} s", reason="timeout"
+            )
+    except BaseException:  # late, or interrupted (Ctrl-C): nobody takes what it brings
         with lock:
             late = True
             for handed in results:
                 close_descriptors(handed[1])
         raise
-    with lock:
-        late = not results and not errors
-    if late:
-        raise RoomError(
-            f"{spec.name}: the token was not minted within {seconds} s", reason="timeout"
-        )
+    # No calls from here on: an interrupt would be raised as one returns.
     if errors:
         raise errors[0]
     return results[0]
@@ -89,7 +90,13 @@ class Renewals:
             self._answering.stop()
         ours, theirs = open_links()
         self._answering = _Answering(self._machine, ours, self._spec, self._options)
-        self._thread = self._machine.start_thread("ringroom-renewals", self._answering.run)
+        try:
+            self._thread = self._machine.start_thread("ringroom-renewals", self._answering.run)
+        except BaseException as error:
+            theirs.close()  # which ends the thread, if there is one
+            if isinstance(error, RuntimeError):  # no thread is to be had
+                ours.close()
+            raise
         return theirs
 
     def close(self) -> None:
