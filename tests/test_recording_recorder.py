@@ -6,6 +6,7 @@ import asyncio
 import errno
 import io
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 import ringroom
 import ringroom.lanes.records
+from app_kit import descriptors
 from recording_kit import a_call, audio, content
 from ringroom import ConfigurationError, Recorder
 from ringroom.frames import Item
@@ -191,6 +193,22 @@ def test_after_close_everything_is_missed(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be written \(No such file"):
         Recorder(tmp_path / "no" / "call.mcap")
+
+
+def test_where_no_thread_is_to_be_had_the_file_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = descriptors()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuses)
+        with pytest.raises(RuntimeError, match="new thread") as refused:
+            Recorder(tmp_path / "call.mcap")
+    # Its frames keep what they had, so nothing of it is collected.
+    assert descriptors() == before
+    del refused
 
 
 def test_a_forgotten_recorder_is_told_and_closed(tmp_path: Path) -> None:

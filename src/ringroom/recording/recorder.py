@@ -56,7 +56,13 @@ class Recorder:
         self._thread = threading.Thread(
             target=_write, args=(self._tape, stream), name="ringroom-recorder", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException as error:
+            self._tape.close()  # which ends the thread, if there is one
+            if isinstance(error, RuntimeError):  # no thread is to be had
+                stream.close()
+            raise
 
     @overload
     def tap(self, receiver: AsyncIterable[T]) -> AsyncTap[T]: ...
