@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from contextlib import closing
 
 import pytest
@@ -13,6 +14,7 @@ from ringroom import messages as m
 from ringroom.errors import (
     BusyError,
     ClosedError,
+    StartupError,
     WireError,
 )
 from ringroom.face import take_arrival
@@ -20,6 +22,7 @@ from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind
 from ringroom.inbox import MAX_LOOSE_EVENTS, InboundLane
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import Count
+from ringroom.testing import faults
 from session_kit import ALL, Far, everything, readable, send
 
 far = session_kit.far
@@ -230,3 +233,22 @@ def test_who_reads_events_late_is_told_how_many_he_has_missed(far: Far) -> None:
         (EventKind.CONNECTION_LOST, "3"),
     ]
     assert len(told) == MAX_LOOSE_EVENTS + 1
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_reader_for_which_no_descriptors_are_left_leaves_nothing_and_keeps_no_kind(
+    far: Far, left: int
+) -> None:
+    before = descriptors()
+    spares = [os.dup(0)]
+    with faults.descriptors_exhausted():
+        for fd in spares[:left]:
+            os.close(fd)
+        with pytest.raises(StartupError, match="ulimit -n") as refused:
+            far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    for fd in spares[left:]:
+        os.close(fd)
+    # Its frames keep what they had, so nothing of it is collected.
+    assert descriptors() == before
+    del refused
+    far.session.incoming.open_inbox((Kind.AUDIO,), None).close()

@@ -7,16 +7,17 @@ else waits on its `selector`, and hands in what was found (`note`). The lanes be
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
-from ringroom.errors import ClosedError, WireError
+from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.frames import Event, EventKind, Item, Kind, Participant, TrackInfo
 from ringroom.lanes.live import LiveReader
-from ringroom.lanes.memory import open_counter
+from ringroom.lanes.memory import open_counter, why
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count
 
@@ -129,6 +130,13 @@ class Owner(Protocol):
     def close_inbox(self, inbox: Inbox) -> None: ...
 
 
+def _open_selector() -> selectors.DefaultSelector:
+    try:
+        return selectors.DefaultSelector()
+    except OSError as error:
+        raise StartupError(f"nothing to receive with: {why(error)}") from error
+
+
 class Inbox:
     """What one reader of some kinds receives, fairly from all their lanes."""
 
@@ -139,11 +147,15 @@ class Inbox:
         self._owner = owner
         self._session = owner.session
         self._participants = participants
-        self._wake = open_counter()
-        self.selector = selectors.DefaultSelector()
-        self.watch(self._wake.fileno())
-        self._link_fd = -1
-        self.relink()
+        with contextlib.ExitStack() as made:
+            self._wake = open_counter()
+            made.callback(self._wake.close)
+            self.selector = _open_selector()
+            made.callback(self.selector.close)
+            self.watch(self._wake.fileno())
+            self._link_fd = -1
+            self.relink()
+            made.pop_all()
         self._lanes: dict[int, InboundLane] = {}
         self._ready: deque[InboundLane] = deque()
         # Turns until it is time to look who else has become readable: a lane that never runs

@@ -177,8 +177,8 @@ class Incoming:
             self._show(lane.successor)
 
     def open_inbox(self, kinds: Iterable[Kind], participants: frozenset[str] | None) -> Inbox:
-        """A reader of some kinds. Raises `BusyError` when one of them has a reader already, and
-        `ClosedError` once the session is closed."""
+        """A reader of some kinds. Raises `BusyError` when one of them has a reader already,
+        `ClosedError` once the session is closed, `StartupError` when no descriptors are left."""
         self.session.check_unclosed()
         wanted = frozenset(kinds)
         for other in self.inboxes:
