@@ -15,7 +15,8 @@ from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomEr
 from ringroom.frames import EventKind
 from ringroom.mending import STANDBY_LOOK_SECONDS, Calls, Mending
 from ringroom.options import Reconnect, SessionOptions
-from ringroom.processes.supervisor import STANDBY_AFTER, Care
+from ringroom.processes.supervision import Turn
+from ringroom.processes.supervisor import STANDBY_AFTER, Care, Post
 
 LOST, BACK = EventKind.CONNECTION_LOST, EventKind.CONNECTION_BACK
 REFUSED = RoomError("no", reason="unreachable")
@@ -227,6 +228,27 @@ def test_what_is_under_way_at_the_end_is_given_up(ready: bool) -> None:
     paper.mending.turn()
     paper.mending.close()
     assert "reopen" not in paper.done
+
+
+def test_whoever_closes_as_a_try_begins_finds_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On another thread, which does not wait for this one for ever."""
+    fill = Post.on
+
+    def overtaken(post: Post, turn: Turn) -> Any:
+        if turn is Turn.FILL:
+            paper.mending.close()
+        return fill(post, turn)
+
+    paper = Paper()
+    with monkeypatch.context() as patched:
+        patched.setattr(Post, "on", overtaken)
+        paper.die()
+    for run in paper.threads:
+        run()
+    assert [link.closed for link in paper.links] == [True] * len(paper.links)
+    assert paper.mending._attempt is None
 
 
 def test_a_token_function_that_exits_ends_its_thread_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 import pool_time_kit
 import processors_kit as kit
-from app_kit import interrupted, sound
+from app_kit import descriptors, interrupted, sound
 from pool_time_kit import NOBODY, made, running
 from ringroom import client, connection
 from ringroom import pool as pool_module
@@ -207,6 +208,22 @@ def test_whatever_step_of_a_close_is_interrupted_the_others_are_done(
         assert pool._connection.session.closed
         assert link.closed
         nobody_is_left(clock, room)
+
+
+def test_a_pool_that_is_closed_opens_no_links_for_another_io_process(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    """The supervision thread was so long about it that whoever closed had not waited for it."""
+    with running(clock, room, kit.Echo) as pool:
+        pass
+    before = descriptors()
+    ours, far = open_links()
+    prepared = connection.Prepared(ours, b"", (os.dup(0),))
+    with pytest.raises(ClosedError):
+        pool._reopen(prepared)
+    far.close()
+    assert (ours.closed, pool._links) == (True, {})
+    assert descriptors() == before
 
 
 def test_whoever_closes_comes_back_to_what_is_closed(clock: VirtualClock, room: FakeRoom) -> None:

@@ -50,7 +50,7 @@ class _Attempt:
 
 
 class Mending:
-    """See the module's docstring. Not thread-safe; never waits."""
+    """See the module's docstring. Not thread-safe, but for `close`; never waits."""
 
     def __init__(self, connection: Connection, care: Care, calls: Calls, standby: bool) -> None:
         self.failure: RingroomError | None = None
@@ -63,6 +63,7 @@ class Mending:
         dice = random.Random(connection.machine.now_ns())  # noqa: S311
         self._retries = Retries(connection.options.reconnect, dice.random)
         self._attempt: _Attempt | None = None
+        self._closed = False
         self._joining = False
         self._down = False
         self._joined_at = 0.0
@@ -102,8 +103,15 @@ class Mending:
             self._keep_standby(now)
         if self._post.state is Place.VACANT:
             self._post.on(Turn.FILL)
-            self._attempt = _Attempt()
-            self._machine.start_thread("ringroom-rejoin", self._runner(self._attempt))
+            self._try()
+
+    def _try(self) -> None:
+        attempt = _Attempt()
+        with self._connection.lock:
+            if self._closed:  # on another thread, meanwhile
+                return
+            self._attempt = attempt
+        self._machine.start_thread("ringroom-rejoin", self._runner(attempt))
 
     def _runner(self, attempt: _Attempt) -> Callable[[], None]:
         connection = self._connection
@@ -130,7 +138,7 @@ class Mending:
         if self._attempt is not None:
             with self._connection.lock:
                 attempt = self._attempt
-                if not attempt.over:
+                if attempt is None or not attempt.over:  # None: closed meanwhile
                     return
                 self._attempt = None
             self._use(attempt, now)
@@ -185,6 +193,7 @@ class Mending:
         """Idempotent: what is under way is given up."""
         self._post.on(Turn.STOP)
         with self._connection.lock:
+            self._closed = True
             attempt, self._attempt = self._attempt, None
             if attempt is not None:
                 attempt.given_up = True

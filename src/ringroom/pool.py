@@ -195,21 +195,28 @@ class Pool(Sender):
     def _reopen(self, prepared: Prepared) -> None:
         """A session of its own in another I/O process, with a link for each place."""
         try:
-            links = self._open_pairs()
+            theirs = self._relink()
         except BaseException:
             prepared.link.close()
             prepared.close()
             raise
         try:
-            with self._crew_lock:
-                self._close_links()
-                self._links.update(enumerate(ours for ours, _ in links))
-                self._generation += 1
-                self._unsettled = self._crew.occupied
-            self._connection.reopen(prepared, [theirs for _, theirs in links])
+            self._connection.reopen(prepared, theirs)
         finally:
-            for _, theirs in links:
-                theirs.close()
+            for link in theirs:
+                link.close()
+
+    def _relink(self) -> list[Link]:
+        """Another link for each place; the far ends."""
+        with self._crew_lock:
+            if self._closed:  # without waiting for this thread any longer: nobody would close them
+                raise ClosedError(f"{self._connection.spec.name}: the pool is closed")
+            links = self._open_pairs()
+            self._close_links()
+            self._links.update(enumerate(ours for ours, _ in links))
+            self._generation += 1
+            self._unsettled = self._crew.occupied
+        return [theirs for _, theirs in links]
 
     def _rejoin(self) -> None:
         """The room is joined again: the application and the workers go on with it."""
