@@ -89,6 +89,35 @@ def test_an_end_that_our_close_overtakes_is_not_told(room: Room) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("ends", ["by itself", "by our close"])
+def test_a_track_that_comes_while_the_others_end_is_not_begun(
+    room: Room, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would end it."""
+    late, ann = Publication("TR_2"), someone("ann")
+
+    async def ended(self: Ingest, reason: str) -> None:
+        room.emit("track_published", late, ann)
+        room.emit("track_subscribed", object(), late, ann)
+        await end(self, reason)
+
+    end = Ingest.end
+    monkeypatch.setattr(Ingest, "end", ended)
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        room.emit("track_subscribed", object(), Publication("TR_1"), ann)
+        if ends == "by itself":
+            room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+            await turns()
+        await app.close()
+        assert [one.track.sid for one in Ingest.made if not one.over.done()] == []
+        assert late.asked == 0
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_close_that_waits_no_longer_for_the_tracks_hears_nothing_more(
     room: Room, ended: bool, monkeypatch: pytest.MonkeyPatch

@@ -59,6 +59,8 @@ class Roster:
         """Those that were told of."""
         self._answers = True
         """Whether the server can answer: the connection is up."""
+        self._ending = False
+        """Whether all tracks end: nobody would end one that is begun now."""
         self._ingests: dict[str, Ingest] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._broken: set[tuple[str, str]] = set()
@@ -132,7 +134,8 @@ class Roster:
         self.sync()
 
     async def end_tracks(self, reason: str) -> None:
-        """End all inbound tracks; what they hold is passed on first."""
+        """End all inbound tracks; what they hold is passed on first. No other is begun any more."""
+        self._ending = True
         self._expect_nothing()
         for ingest in list(self._ingests.values()):
             self._end(ingest, reason)
@@ -183,7 +186,9 @@ class Roster:
         if track.sid not in self._published:
             self._published[track.sid] = track
             self.tell(EventKind.TRACK_PUBLISHED, participant=publisher, track=track)
-        if not publication.subscribed and self._sink.wants(track, publisher):
+        if self._ending or publication.subscribed:
+            return
+        if self._sink.wants(track, publisher):
             self._subscribe(publication, track, publisher)
 
     def _subscribe(
@@ -253,7 +258,7 @@ class Roster:
         participant: rtc.RemoteParticipant,
     ) -> None:
         track = track_of(publication, participant.identity)
-        if track is None:
+        if track is None or self._ending:
             return
         self._unanswered.discard(track.sid)
         self._expect_no_more(track.sid)
