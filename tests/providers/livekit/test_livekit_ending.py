@@ -118,6 +118,20 @@ def test_a_track_that_comes_while_the_others_end_is_not_begun(
     run(scenario())
 
 
+def test_tracks_end_also_if_ours_take_all_the_time_that_a_close_has(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions(close_timeout=0.1))  # type: ignore[arg-type]
+        room.emit("track_subscribed", object(), Publication("TR_1"), someone("ann"))
+        playout = await app.publish(VOICE)
+        playout.close = asyncio.Event().wait  # type: ignore[method-assign, assignment]
+        await app.close()
+        await turns()
+        assert [one.over.done() for one in Ingest.made] == [True]
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_close_that_waits_no_longer_for_the_tracks_hears_nothing_more(
     room: Room, ended: bool, monkeypatch: pytest.MonkeyPatch

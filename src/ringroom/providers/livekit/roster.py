@@ -135,17 +135,22 @@ class Roster:
 
     async def end_tracks(self, reason: str) -> None:
         """End all inbound tracks; what they hold is passed on first. No other is begun any more."""
-        self._ending = True
-        self._expect_nothing()
-        for ingest in list(self._ingests.values()):
-            self._end(ingest, reason)
+        self._begin_to_end(reason)
         while self._endings:
             await asyncio.wait(set(self._endings))
 
     def close(self) -> None:
-        """The room's events are nobody's business any more. Idempotent."""
+        """The room's events are nobody's business any more, and of a track that nobody has ended
+        nobody waits for the end. Idempotent."""
         self.closed = True
+        self._begin_to_end("closed")
+
+    def _begin_to_end(self, reason: str) -> None:
         self._expect_nothing()
+        if not self._ending:
+            self._ending = True
+            for ingest in list(self._ingests.values()):
+                self._end(ingest, reason)
 
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
         identity = participant.identity
