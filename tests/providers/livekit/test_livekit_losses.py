@@ -70,6 +70,22 @@ def test_a_connection_that_is_lost_again_at_once_is_waited_for(room: Room) -> No
     run(scenario())
 
 
+def test_a_connection_that_has_ended_is_not_lost_after_that() -> None:
+    """The SDK may have the loss still to tell: who waited for its end would do so for ever."""
+
+    async def scenario() -> None:
+        line = Line()
+        line.set(True)
+        line.end()
+        line.set(False)
+        assert (line.lost, line.losses) == (False, 0)
+        async with asyncio.timeout(5):
+            with pytest.raises(RoomError, match="has ended"):
+                await line.up()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("ends", ["by itself", "by our close"])
 def test_a_track_that_is_closed_in_a_loss_does_not_hold_up_the_end(room: Room, ends: str) -> None:
     async def scenario() -> None:

@@ -32,7 +32,9 @@ class Line:
         self._down = asyncio.Event()  # also once it is gone: nobody waits for a loss then
 
     def set(self, up: bool) -> None:
-        """Up, or lost for a while."""
+        """Up, or lost for a while: until it is gone, whatever is told after that."""
+        if self.gone.done():
+            return
         if up:
             self._up.set()
             self._down.clear()
