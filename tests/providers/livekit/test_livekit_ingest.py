@@ -146,6 +146,62 @@ def test_a_track_that_comes_back_waits_for_its_former_end(way: Way) -> None:
     assert log[3:] == ["opened", seen(Kind.AUDIO, 2), seen(Kind.AUDIO, 3), "closed: left"]
 
 
+class Finite:
+    """A stream that ends when it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self._over = asyncio.Event()
+
+    async def run(self, out: Any) -> None:
+        await self._over.wait()
+
+    async def aclose(self) -> None:
+        self.closed += 1
+        self._over.set()
+
+
+def test_a_stream_whose_sink_is_not_to_be_had_is_closed() -> None:
+    def refuse(track: TrackInfo, participant: Participant) -> Out:
+        raise MemoryError("no ring")
+
+    async def scenario() -> None:
+        stream = Finite()
+        path = SimpleNamespace(stream=lambda *arguments: stream)
+        sink = SimpleNamespace(open_track=refuse)
+        ingest = Ingest(sink, TRACK, ANN, path)  # type: ignore[arg-type]
+        reading = ingest.start(None, SessionOptions())  # type: ignore[arg-type]
+        with pytest.raises(MemoryError):
+            await reading
+        assert stream.closed == 1, "the roster has forgotten it: nobody else closes it"
+        await ingest.end("late")
+        assert stream.closed == 1
+
+    run(scenario())
+
+
+def test_a_stream_whose_former_one_fails_to_close_is_closed() -> None:
+    class Broken(Finite):
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise RuntimeError("the library does not know the handle")
+
+    async def scenario() -> list[Any]:
+        log: list[Any] = []
+        first = started(Broken(), Out(log))
+        await turns()
+        stream = Finite()
+        second = ingest_of(stream, Out(log))
+        reading = second.start(None, SessionOptions(), first)  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError):
+            await reading
+        assert stream.closed == 1
+        await turns()
+        return log
+
+    assert run(scenario()) == ["opened", "closed: subscribed again"]
+
+
 def test_a_sink_that_raises_ends_the_track(way: Way) -> None:
     class Broken(Out):
         def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:

@@ -72,23 +72,28 @@ class Ingest:
             await asyncio.wait({self._task})
 
     async def _run(self, stream: Stream, after: Ingest | None) -> None:
-        if after is not None:
-            await after.end("subscribed again")
-        out = self._open = self._sink.open_track(self.track, self.participant)
         try:
-            if self.muted:
-                out.muted(True)
-            await stream.run(out)
+            if after is not None:
+                await after.end("subscribed again")
+            await self._pass_on(stream)
         except asyncio.CancelledError:
             # Only `end` cancels, after its deadline; the track's end is told all the same.
             if not self._ending:
                 raise
         finally:
-            self._open = None
-            out.close(self._reason)
             if not self._ending:
                 self._ending = True
                 await self._close_stream(stream)
+
+    async def _pass_on(self, stream: Stream) -> None:
+        out = self._open = self._sink.open_track(self.track, self.participant)
+        try:
+            if self.muted:
+                out.muted(True)
+            await stream.run(out)
+        finally:
+            self._open = None
+            out.close(self._reason)
 
     async def _close_stream(self, stream: Stream) -> None:
         try:
