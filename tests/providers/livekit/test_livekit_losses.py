@@ -367,6 +367,25 @@ def test_a_connection_that_shows_life_is_not_given_up(room: Room, what: str) -> 
     run_virtual(scenario)
 
 
+def test_a_message_that_is_handed_over_as_we_leave_is_not_watched(room: Room) -> None:
+    """Twenty seconds long, with all that the watch refers to."""
+
+    async def scenario(loop: VirtualLoop) -> None:
+        app = await connected(room)
+        outbox = app._outbox
+        assert outbox is not None
+        room.emit("reconnecting")
+        sending = saying(app)
+        await turns()
+        room.emit("reconnected")
+        await app.close()  # begins once the message is on its way, and before it is handed over
+        assert [payload for payload, _ in room.local_participant.log] == [b"y"]
+        assert outbox._watch is None
+        await sending
+
+    run_virtual(scenario)
+
+
 @pytest.mark.parametrize("failure", ["", TIMED_OUT])
 def test_a_track_that_fails_for_a_loss_that_is_not_told_yet_is_asked_for_again(
     room: Room, failure: str

@@ -81,7 +81,7 @@ class Outbox:
             raise
 
     def close(self) -> None:
-        """Idempotent."""
+        """Once the line is gone. Idempotent."""
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -91,7 +91,8 @@ class Outbox:
         if not self._under_way:
             self._lively = self._loop.time()
         self._under_way += 1
-        if self._watch is None:
+        # A close may come between the request and here: nobody would end the watch.
+        if self._watch is None and not self._line.gone.done():
             self._watch = self._loop.call_at(self._lively + DEAD_AFTER, self._look)
         try:
             await self._room.local_participant.publish_data(
