@@ -8,6 +8,7 @@ import pickle
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,12 @@ from replay_kit import (
 import ringroom
 from app_kit import until
 from ringroom import AudioFrame, ConfigurationError, DataFrame, Event, Replay, VideoFrame
+from ringroom.errors import ClosedError
 from ringroom.frames import EventKind, Item, Participant
+from ringroom.options import SessionOptions
 from ringroom.processes import inbound_lanes
+from ringroom.providers.provider import Joined
+from ringroom.providers.replay.connection import ReplayProvider
 from ringroom.testing.virtual import VirtualClock
 
 IO = pytest.mark.parametrize("io", ["thread", "process"])
@@ -387,6 +392,25 @@ def test_closing_in_the_middle(tmp_path: Path, speed: float | None, io: str) -> 
     path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(1_000)])
     with ringroom.transport("replay", path=path, speed=speed, io=io) as transport:
         next(transport.recv())
+
+
+def test_what_is_closed_while_it_looks_at_the_file_plays_nothing(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "call.mcap", [audio(0)])
+    joined = Joined(room="call", identity="app")
+
+    async def scenario() -> None:
+        provider = ReplayProvider(str(path), joined, speed=1.0, loop=True)
+        connecting = asyncio.create_task(provider.connect(sink, SessionOptions()))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        await provider.close()
+        with pytest.raises(ClosedError):
+            await connecting
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    told: list[Event] = []
+    sink = SimpleNamespace(event=told.append)
+    asyncio.run(scenario())
+    assert told == []
 
 
 def test_a_cut_recording_is_played_up_to_the_cut(

@@ -41,9 +41,9 @@ class ReplayProvider(Provider):
         self._closed = False
 
     async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
-        if self._closed:
-            raise ClosedError("replay: transport is closed")
+        self._check_open()
         reader = await asyncio.to_thread(Reader, self._path)
+        self._check_open()  # a close meanwhile had no task to end
         stage = Stage(sink, options, patient=self._speed is None)
         sink.event(Event(kind=EventKind.CONNECTED, received_ns=time.monotonic_ns()))
         self._task = asyncio.create_task(self._run(reader, stage, sink), name="replay")
@@ -70,9 +70,12 @@ class ReplayProvider(Provider):
             log.debug("replay: %d messages of ours went nowhere", self._messages)
             self._messages = 0
 
-    def _check_going_on(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("replay: transport is closed")
+
+    def _check_going_on(self) -> None:
+        self._check_open()
         if self._over or self._task is None:
             why = self._over or "no replay"
             raise RoomError(f"replay: not connected ({why})", reason="disconnected")
