@@ -246,6 +246,7 @@ def test_what_is_opened_while_we_leave_is_nobodys() -> None:
             t.link.send(m.Leave())
             await until(lambda: t.session._closing)
             await turns()
+            assert not t.sink.wants(MIC, ANN), "who publishes it need not send it"
             worker.open(6, "late", row=ROWS + 6).send_nowait(sound(1), 5)
             await turns()
             source.held = False

@@ -200,7 +200,7 @@ class RoomSession:
     # The provider's sink.
 
     def wants(self, track: TrackInfo, participant: Participant) -> bool:
-        if not self._membership.hears or track.kind not in self.options.kinds:
+        if self._closing or not self._membership.hears or track.kind not in self.options.kinds:
             return False
         return self._asked_for(bounded(participant)) and self._admits(track)
 
