@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from membership_kit import Scene, Script, Stay, closes, joining, play
@@ -128,3 +129,34 @@ def test_a_provider_that_does_not_want_to_go(raises: bool) -> None:
     scene = play([stay, Stay(joining())], test, close_timeout=3.0)
     # The wait of a second is over before who takes his time has gone.
     assert scene.told[-1] == (1.0 if raises else 3.0, "joined")
+
+
+def test_nothing_is_joined_anew_once_it_is_closed() -> None:
+    """Also by a stay that does not let itself be cancelled: nobody would be there to leave."""
+
+    class Stubborn(Stay):
+        async def close(self) -> None:
+            self.closes += 1
+            while not may_go.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await may_go.wait()
+
+    async def test(scene: Scene) -> None:
+        await scene.start()
+        scene.ends(0.0)
+        await asyncio.sleep(0.5)
+        assert scene.staying is not None
+        for _ in range(2):
+            scene.staying.cancel()
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(scene.membership.close())
+        await asyncio.sleep(0.5)
+        may_go.set()
+        await closing
+        await asyncio.sleep(100.0)
+        assert scene.staying.done()
+
+    may_go = asyncio.Event()
+    scene = play([Stubborn(joining()), Stay(joining())], test, close_timeout=10.0)
+    assert [what for _, what, *_ in scene.told] == ["joined", "parted"]
+    assert closes() == [2]

@@ -13,8 +13,9 @@ from rooms_kit import ROWS, hear, texts, there, track
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import DataFrame, EventKind, Kind
+from ringroom.frames import DataFrame, Event, EventKind, Kind
 from ringroom.options import SessionOptions
+from ringroom.providers.provider import Joined
 
 
 def test_a_session_that_fails_ends(caplog: pytest.LogCaptureFixture) -> None:
@@ -194,6 +195,51 @@ def test_a_provider_that_leaves_slowly_has_all_the_time_that_is_left() -> None:
             assert outside.closes == 1
 
     run(main())
+
+
+def test_a_connection_that_is_lost_as_we_leave_is_not_waited_for() -> None:
+    """The wait would keep all of the session, for as long as the deadline says."""
+
+    class Losing(Outside):
+        async def close(self) -> None:
+            assert self.sink is not None
+            self.sink.event(Event(kind=EventKind.CONNECTION_LOST))
+            self.closes += 1
+
+    async def main() -> None:
+        async with there(Losing()) as t:
+            t.connect()
+            await t.joined()
+            t.link.send(m.Leave())
+            await until(t.session.done.is_set)
+            assert t.outside.closes == 1
+            assert t.session._membership._deadline is None
+
+    run(main())
+
+
+def test_a_provider_that_is_in_the_room_only_after_we_left_keeps_nothing_going(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Late(Outside):
+        async def connect(self, sink: Any, options: SessionOptions) -> Any:
+            self.sink = sink
+            while not self.closes:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+            return Joined(room="room", identity="us")
+
+    async def main() -> None:
+        outside = Late()
+        async with there(outside, close_timeout=0.1) as t:
+            t.connect()
+            await until(lambda: outside.sink)
+            t.link.send(m.Leave())
+            await until(t.session.done.is_set)
+            await until(lambda: not t.session._tasks)
+
+    run(main())
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 def test_a_track_that_comes_while_we_leave_is_nobodys() -> None:

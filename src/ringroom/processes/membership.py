@@ -79,6 +79,7 @@ class Membership:
         self._loss: asyncio.Future[_Loss | None] = self._future()
         self._deadline: asyncio.TimerHandle | None = None
         self._over = False
+        """Whether it will not be joined again: it has ended, or was closed."""
 
     def _future(self) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -183,14 +184,17 @@ class Membership:
         self._room.parted(reason)
 
     def _end(self, reason: str, error: RingroomError | None) -> None:
+        self._finish(f"the room has ended: {reason}")
+        self._room.over(reason, error)
+
+    def _finish(self, why: str) -> None:
         self._over = True
         self.hears = False
         if self._joined.done():
             self._joined = self._future()
-        self._joined.set_exception(ClosedError(f"the room has ended: {reason}"))
+        self._joined.set_exception(ClosedError(why))
         if not self._loss.done():
             self._loss.set_result(None)
-        self._room.over(reason, error)
 
     # Joining anew.
 
@@ -198,9 +202,8 @@ class Membership:
         """Whether we are in the room again."""
         failure: RingroomError | None = None
         while not self._over and (seconds := self._retries.next(self._now())) is not None:
-            due = self._now() + seconds
-            await self._leave()
-            await asyncio.sleep(max(0.0, due - self._now()))
+            if not await self._stay_away(seconds):
+                return False
             try:
                 async with asyncio.timeout(self._retries.lost(self._now()) - self._now()):
                     await self._try()
@@ -217,6 +220,14 @@ class Membership:
         if not self._over:
             self._end(loss.reason, self._given_up(loss, failure))
         return False
+
+    async def _stay_away(self, seconds: float) -> bool:
+        """Leave, and wait; whether we may come back then. A close may not have waited for the old
+        provider, which let us go only now."""
+        due = self._now() + seconds
+        await self._leave()
+        await asyncio.sleep(max(0.0, due - self._now()))
+        return not self._over
 
     async def _try(self) -> None:
         seconds = self._options.connect_timeout
@@ -259,9 +270,11 @@ class Membership:
         self._provider = None
 
     async def close(self) -> None:
-        """After `stay` has ended, or was cancelled."""
+        """After `stay` has ended, or was cancelled: if it does not let itself be, it joins nothing
+        any more, and ends once the provider lets it."""
+        if not self._over:
+            self._finish("the room was left")
         self._forget_deadline()
-        self._joined.cancel()
         if self._renewing is not None:
             self._renewing.close()
         provider, self._provider = self._provider, None
