@@ -160,3 +160,18 @@ def test_nothing_is_joined_anew_once_it_is_closed() -> None:
     scene = play([Stubborn(joining()), Stay(joining())], test, close_timeout=10.0)
     assert [what for _, what, *_ in scene.told] == ["joined", "parted"]
     assert closes() == [2]
+
+
+def test_a_room_that_ends_while_it_is_joined_is_over_and_not_refused_too() -> None:
+    async def test(scene: Scene) -> None:
+        async def closed() -> Joined:
+            scene.membership.ended("room closed", "")
+            raise RoomError("it is closed", reason="unreachable")
+
+        Script.script.append(Stay(closed))
+        await scene.start()
+        assert scene.staying is not None
+        await scene.staying
+
+    scene = play([], test)
+    assert scene.told == [(0.0, "over", "room closed")]

@@ -124,6 +124,8 @@ class Membership:
 
     def refuse(self, error: RingroomError) -> None:
         """The room cannot be joined."""
+        if self._over:  # which is told, or was our own doing
+            return
         self._joined.set_exception(error)
         self._room.refused(error)
 
