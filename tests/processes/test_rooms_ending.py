@@ -15,6 +15,7 @@ from ringroom import messages as m
 from ringroom.errors import ClosedError, RoomError
 from ringroom.frames import DataFrame, Event, EventKind, Kind
 from ringroom.options import SessionOptions
+from ringroom.processes.inbound import Deaf
 from ringroom.providers.provider import Joined
 
 
@@ -243,7 +244,7 @@ def test_a_provider_that_is_in_the_room_only_after_we_left_keeps_nothing_going(
 
 
 def test_a_track_that_comes_while_we_leave_is_nobodys() -> None:
-    """The provider is heard until it is closed, its readers are closed before."""
+    """Whatever the provider still says as it is closed: its readers are closed before."""
 
     class Talking(Outside):
         async def close(self) -> None:
@@ -293,6 +294,8 @@ def test_what_is_opened_while_we_leave_is_nobodys() -> None:
             await until(lambda: t.session._closing)
             await turns()
             assert not t.sink.wants(MIC, ANN), "who publishes it need not send it"
+            for opened in (t.sink.open_track, t.sink.open_patient_track):
+                assert isinstance(opened(MIC, ANN), Deaf)
             worker.open(6, "late", row=ROWS + 6).send_nowait(sound(1), 5)
             await turns()
             source.held = False
