@@ -12,6 +12,7 @@ from ringroom.errors import RoomError
 from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import mapping
+from ringroom.providers.livekit.line import Line
 from sdk_kit import (
     VOICE,
     Ingest,
@@ -85,6 +86,22 @@ def test_an_end_that_our_close_overtakes_is_not_told(room: Room) -> None:
         room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
         await app.close()
         assert not sink.log
+
+    run(scenario())
+
+
+def test_a_connection_that_has_ended_is_not_lost_after_that() -> None:
+    """The SDK may have the loss still to tell: who waited for its end would do so for ever."""
+
+    async def scenario() -> None:
+        line = Line()
+        line.set(True)
+        line.end()
+        line.set(False)
+        assert (line.lost, line.losses) == (False, 0)
+        async with asyncio.timeout(5):
+            with pytest.raises(RoomError, match="has ended"):
+                await line.up()
 
     run(scenario())
 

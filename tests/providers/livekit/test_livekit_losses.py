@@ -70,22 +70,6 @@ def test_a_connection_that_is_lost_again_at_once_is_waited_for(room: Room) -> No
     run(scenario())
 
 
-def test_a_connection_that_has_ended_is_not_lost_after_that() -> None:
-    """The SDK may have the loss still to tell: who waited for its end would do so for ever."""
-
-    async def scenario() -> None:
-        line = Line()
-        line.set(True)
-        line.end()
-        line.set(False)
-        assert (line.lost, line.losses) == (False, 0)
-        async with asyncio.timeout(5):
-            with pytest.raises(RoomError, match="has ended"):
-                await line.up()
-
-    run(scenario())
-
-
 @pytest.mark.parametrize("ends", ["by itself", "by our close"])
 def test_a_track_that_is_closed_in_a_loss_does_not_hold_up_the_end(room: Room, ends: str) -> None:
     async def scenario() -> None:
@@ -363,25 +347,6 @@ def test_a_connection_that_shows_life_is_not_given_up(room: Room, what: str) -> 
         await asyncio.wait({sending})
         assert (sending.exception() is None) is (what in ("it is answered", "a loss is told"))
         await app.close()
-
-    run_virtual(scenario)
-
-
-def test_a_message_that_is_handed_over_as_we_leave_is_not_watched(room: Room) -> None:
-    """Twenty seconds long, with all that the watch refers to."""
-
-    async def scenario(loop: VirtualLoop) -> None:
-        app = await connected(room)
-        outbox = app._outbox
-        assert outbox is not None
-        room.emit("reconnecting")
-        sending = saying(app)
-        await turns()
-        room.emit("reconnected")
-        await app.close()  # begins once the message is on its way, and before it is handed over
-        assert [payload for payload, _ in room.local_participant.log] == [b"y"]
-        assert outbox._watch is None
-        await sending
 
     run_virtual(scenario)
 

@@ -162,6 +162,26 @@ def test_a_message_under_way_as_the_room_ends_is_refused_by_nobody(room: Room) -
     run(scenario())
 
 
+def test_a_message_that_is_handed_over_as_we_leave_is_not_watched(room: Room) -> None:
+    """Twenty seconds long, with all that the watch refers to."""
+
+    async def scenario(_: VirtualLoop) -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        outbox = app._outbox
+        assert outbox is not None
+        room.emit("reconnecting")
+        sending = asyncio.create_task(app.send_data(DataFrame(b"y")))
+        await turns()
+        room.emit("reconnected")
+        await app.close()  # begins once the message is on its way, and before it is handed over
+        assert [payload for payload, _ in room.local_participant.log] == [b"y"]
+        assert outbox._watch is None
+        await sending
+
+    run_virtual(scenario)
+
+
 def test_publish_options() -> None:
     ours = PublishOptions(dtx=True, red=False, audio_bitrate=32_000, source="screen_share_audio")
     theirs = mapping.publish_options(
