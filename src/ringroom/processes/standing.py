@@ -76,7 +76,8 @@ class StandingQueue:
             self._leave_out(quiet)
             self._cut_until = now + LONG_SPANS * SPAN_SECONDS
             return quiet
-        self._leave_out(loud)
+        if loud:
+            self._leave_out(loud)
         return loud
 
     def _look(self) -> None:
