@@ -83,7 +83,8 @@ def test_whatever_touches_the_session_has_the_lock(
 
     async def main() -> None:
         mic, brief = microphone(fake_room), microphone(fake_room, "ben")
-        transport = ringroom.aio.transport("fake", room=fake_room, kinds=("audio", "event"))
+        options: dict[str, Any] = {"kinds": ("audio", "event"), "max_age": 20.0}
+        transport = ringroom.aio.transport("fake", room=fake_room, **options)
         async with transport:
             connections.append(transport._connection)
             await asyncio.to_thread(mic.wait_for_subscriber)

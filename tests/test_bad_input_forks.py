@@ -7,6 +7,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,8 @@ def test_a_fork_takes_nothing_off_the_link_of_its_parent(fake_room: FakeRoom) ->
 
 def test_a_pool_that_is_drained_in_a_fork_goes_on_in_its_parent(fake_room: FakeRoom) -> None:
     """A child takes over what its parent does on SIGTERM."""
-    with ringroom.Pool(lambda frame: frame, "fake", room=fake_room, workers=1) as pool:
+    options: dict[str, Any] = {"room": fake_room, "workers": 1, "max_age": 20.0}
+    with ringroom.Pool(lambda frame: frame, "fake", **options) as pool:
         assert in_a_fork(pool.drain) == ""
         fake_room.join("ann").publish_audio("mic").tone(seconds=0.1)
         assert fake_room.wait_for_audio("ann/mic", seconds=0.1)

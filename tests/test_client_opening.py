@@ -53,7 +53,7 @@ def test_by_name_by_spec_and_from_a_config(fake_room: FakeRoom) -> None:
     config = TransportConfig(
         url="ws://x", token="t", sample_rate=8_000, extra={"room": fake_room, "identity": "config"}
     )
-    with ringroom.transport("fake", config, io="thread") as by_config:
+    with ringroom.transport("fake", config, io="thread", max_age=20.0) as by_config:
         assert by_config.identity == "config"
         mic = microphone(fake_room)
         say(mic)

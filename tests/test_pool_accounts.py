@@ -30,7 +30,7 @@ def test_a_pool_that_stops_in_mid_sentence_accounts_for_every_frame(tmp_path: Pa
     with FakeRoom() as room, ringroom.Pool(Marking(marks), "fake", room=room, workers=2) as pool:
         for identity in ("ann", "bob"):
             room.join(identity).publish_audio().tone(seconds=20)
-        room.wait_for_audio("ann/mic", 0.5)
+        room.wait_for_audio("ann/mic", 0.5, timeout=15)
         pool.drain()
         statistics = pool.stats()
     check_counts(statistics.lanes, over=True)

@@ -83,7 +83,8 @@ def test_a_tap_on_a_transport(tmp_path: Path) -> None:
     with FakeRoom() as room:
         microphone = room.join("ann").publish_audio()
         path = tmp_path / "call.mcap"
-        with ringroom.transport("fake", room=room, io="thread") as t, Recorder(path) as recorder:
+        transport = ringroom.transport("fake", room=room, io="thread", max_age=20.0)
+        with transport as t, Recorder(path) as recorder:
             received = recorder.tap(t.recv(timeout=10))
             microphone.tone(seconds=0.2)
             live = [next(received) for _ in range(10)]

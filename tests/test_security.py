@@ -92,7 +92,8 @@ def test_a_minters_error_does_not_quote_its_secret() -> None:
 def test_a_recording_holds_no_secret(fake_room: FakeRoom, tmp_path: Path) -> None:
     file = tmp_path / "call.mcap"
     options: dict[str, Any] = {"token": SECRET, "e2ee_key": KEY, "kinds": ("audio", "event")}
-    with ringroom.transport("fake", room=fake_room, io="thread", **options) as t:
+    options |= {"io": "thread", "max_age": 20.0}
+    with ringroom.transport("fake", room=fake_room, **options) as t:
         with ringroom.Recorder(file) as recorder:
             received = recorder.tap(t.recv(timeout=10))
             fake_room.join("ann").publish_audio().silence(0.1, realtime=False)

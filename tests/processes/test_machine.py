@@ -105,7 +105,8 @@ class Frozen(Processor):
 def test_what_a_worker_has_made_is_too_and_nothing_of_the_application(fake_room: FakeRoom) -> None:
     before = gc.get_freeze_count()  # Python 3.12 begins with a few hundred
     mic = microphone(fake_room)
-    with ringroom.Pool(Frozen, "fake", room=fake_room, workers=1, io="thread"):
+    options: dict[str, Any] = {"workers": 1, "io": "thread", "max_age": 20.0}
+    with ringroom.Pool(Frozen, "fake", room=fake_room, **options):
         mic.wait_for_subscriber()
         say(mic, 0.02)
         (told,) = fake_room.wait_for_data(timeout=PATIENCE)

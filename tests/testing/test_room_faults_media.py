@@ -141,8 +141,9 @@ def test_late_media_is_as_fresh_as_when_it_arrives(fake_room: FakeRoom) -> None:
 
 def test_bursts_through_a_pool(fake_room: FakeRoom) -> None:
     mic = microphone(fake_room)
+    options: dict[str, Any] = {"workers": 1, "io": "thread", "max_age": 20.0}
     with (
-        ringroom.Pool(kit.echo, "fake", room=fake_room, workers=1, io="thread") as pool,
+        ringroom.Pool(kit.echo, "fake", room=fake_room, **options) as pool,
         fake_room.faults.bursts(0.1),
     ):
         mic.wait_for_subscriber()

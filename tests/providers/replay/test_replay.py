@@ -31,7 +31,7 @@ from replay_kit import (
 )
 
 import ringroom
-from app_kit import until
+from app_kit import PATIENCE, until
 from ringroom import AudioFrame, ConfigurationError, DataFrame, Event, Replay, VideoFrame
 from ringroom.errors import ClosedError
 from ringroom.frames import EventKind, Item, Participant
@@ -224,8 +224,8 @@ def test_a_kind_that_nobody_receives_is_told(
     path = recorded(tmp_path / "call.mcap", items)
     options: dict[str, Any] = {"speed": None, "kinds": ("audio", "video"), "io": "thread"}
     with ringroom.transport("replay", path=path, **options) as transport:
+        next(transport.recv(kinds=("audio",), timeout=PATIENCE))
         receiver = transport.recv(kinds=("audio",), timeout=0.5)
-        next(receiver)
         with pytest.raises(TimeoutError):
             next(receiver)
         until(lambda: "something is not received" in caplog.text, "the line in the log")
@@ -286,7 +286,7 @@ def test_in_real_time_by_default(tmp_path: Path) -> None:
     items = [audio(0, at_ms=0), audio(1, at_ms=300), audio(2, at_ms=320)]
     path = recorded(tmp_path / "call.mcap", items)
     began = time.monotonic_ns()
-    with ringroom.transport("replay", path=path, io="thread") as transport:
+    with ringroom.transport("replay", path=path, io="thread", max_age=20.0) as transport:
         back = list(transport.recv())
     # Beside the first frame's arrival, which may have been late.
     _, second, third = ((frame.received_ns - began) / 1e6 for frame in back)
