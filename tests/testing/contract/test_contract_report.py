@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from wrong_inbound import DropsAFrame
+from wrong_kit import found
 
 from ringroom.testing import contract
 
@@ -24,7 +25,7 @@ def test_what_is_not_claimed_is_reported_and_does_not_pass() -> None:
 
 
 def test_a_report_reads_well() -> None:
-    report = contract.check(DropsAFrame.subject(), RECEIVING)
+    report = found(DropsAFrame.subject(), RECEIVING, "never arrived")
     assert not report.ok
     assert str(report).splitlines() == [
         "kept         receiving: sound_arrives_in_order",

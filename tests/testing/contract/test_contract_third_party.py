@@ -7,11 +7,11 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_kit import CLAIMS, SUBJECT
+from tiny_kit import SUBJECT
+from wrong_kit import found
 
 import ringroom
 from ringroom.testing import contract
@@ -131,7 +131,6 @@ def test_what_is_broken_is_named(how: str, install: Install) -> None:
     source = SOURCE.read_text()
     assert source.count(old) == 1
     install(source.replace(old, new))
-    subject = replace(SUBJECT, capabilities=replace(CLAIMS, patience=0.3))
-    report = contract.check(subject, [BY_NAME[name] for name in names.split("|")])
+    report = found(SUBJECT, [BY_NAME[name] for name in names.split("|")], cause)
     assert report.broken, f"a provider that {how} was not noticed"
     assert re.search(cause, report.broken[0].cause), str(report)

@@ -17,7 +17,7 @@ import wrong_losing
 import wrong_outbound
 import wrong_people
 import wrong_tracks
-from wrong_kit import EVERY, Twist, Wrong, WrongCore
+from wrong_kit import EVERY, Twist, Wrong, WrongCore, found, with_patience
 
 from ringroom.testing import contract
 
@@ -25,9 +25,6 @@ pytestmark = pytest.mark.once
 
 BY_NAME = {promise.name: promise for promise in contract.PROMISES}
 CASES = [(wrong, name) for wrong in EVERY for name in wrong.broken]
-# Most wrongs are found by waiting in vain. Where a slow machine was waited for in vain instead, it
-# takes more patience to come to what is wrong.
-PATIENCES = (0.25, 2.0, 10.0)
 
 
 def case_id(case: tuple[type[Wrong], str]) -> str:
@@ -52,13 +49,8 @@ def _tidied() -> Iterator[None]:
 @pytest.mark.parametrize("case", CASES, ids=case_id)
 def test_what_is_wrong_is_found_and_named(case: tuple[type[Wrong], str]) -> None:
     wrong, name = case
-    for patience in PATIENCES:
-        subject = wrong.subject()
-        capabilities = replace(subject.capabilities, patience=patience)
-        report = contract.check(replace(subject, capabilities=capabilities), [BY_NAME[name]])
-        [outcome] = report.outcomes
-        if re.search(wrong.broken[name], outcome.cause):
-            break
+    report = found(wrong.subject(), [BY_NAME[name]], wrong.broken[name])
+    [outcome] = report.outcomes
     assert outcome.state == "broken", f"{wrong.__name__} was not noticed by {name}"
     assert re.search(wrong.broken[name], outcome.cause), outcome.cause
     assert name in str(report)
@@ -68,31 +60,30 @@ def test_what_is_wrong_is_found_and_named(case: tuple[type[Wrong], str]) -> None
 PICTURES = "pictures_arrive_in_order_and_once"
 
 
+def coded(subject: contract.Subject) -> contract.Subject:
+    return replace(subject, capabilities=replace(subject.capabilities, exact_video=False))
+
+
 @pytest.mark.usefixtures("_tidied")
 @pytest.mark.parametrize(
     "wrong", [one for one in EVERY if PICTURES in one.broken], ids=lambda one: one.__name__
 )
 def test_what_is_wrong_is_found_where_pictures_pass_a_codec(wrong: type[Wrong]) -> None:
-    subject = wrong.subject()
-    capabilities = replace(subject.capabilities, exact_video=False)
-    report = contract.check(replace(subject, capabilities=capabilities), [BY_NAME[PICTURES]])
+    cause = r"in the order|more than once"
+    report = found(coded(wrong.subject()), [BY_NAME[PICTURES]], cause)
     [outcome] = report.outcomes
     assert outcome.state == "broken"
-    assert re.search(r"in the order|more than once", outcome.cause), outcome.cause
+    assert re.search(cause, outcome.cause), outcome.cause
 
 
 def test_what_is_right_is_kept_where_pictures_pass_a_codec() -> None:
-    subject = contract.fake_subject()
-    capabilities = replace(subject.capabilities, exact_video=False)
-    coded = replace(subject, capabilities=capabilities)
-    assert contract.check(coded, [BY_NAME[PICTURES]]).kept
+    assert contract.check(coded(contract.fake_subject()), [BY_NAME[PICTURES]]).kept
 
 
 @pytest.mark.parametrize("name", [PICTURES, "pictures_are_seen_in_order_and_once"])
 def test_black_before_the_first_picture_is_not_wrong_where_pictures_pass_a_codec(name: str) -> None:
-    subject = wrong_inbound.ShowsBlackFirst.subject()
-    capabilities = replace(subject.capabilities, exact_video=False)
-    report = contract.check(replace(subject, capabilities=capabilities), [BY_NAME[name]])
+    subject = with_patience(wrong_inbound.ShowsBlackFirst.subject(), 5.0)
+    report = contract.check(coded(subject), [BY_NAME[name]])
     assert report.kept, str(report)
 
 
@@ -107,9 +98,7 @@ def test_black_before_the_first_picture_is_not_wrong_where_pictures_pass_a_codec
 def test_other_black_is_wrong_also_where_pictures_pass_a_codec(
     wrong: type[Wrong], name: str, cause: str
 ) -> None:
-    subject = wrong.subject()
-    capabilities = replace(subject.capabilities, exact_video=False)
-    report = contract.check(replace(subject, capabilities=capabilities), [BY_NAME[name]])
+    report = found(coded(wrong.subject()), [BY_NAME[name]], cause)
     [outcome] = report.outcomes
     assert outcome.state == "broken"
     assert cause in outcome.cause
@@ -131,7 +120,7 @@ def test_there_are_enough_promises_and_each_says_what_it_promises() -> None:
 
 def test_a_twist_that_does_nothing_is_right() -> None:
     chosen = [BY_NAME["sound_arrives_in_order"], BY_NAME["sound_is_heard_in_order"]]
-    report = contract.check(Twist.subject(), chosen)
+    report = contract.check(with_patience(Twist.subject(), 5.0), chosen)
     assert report.ok, str(report)
 
 

@@ -7,7 +7,8 @@ names the cause.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
@@ -34,7 +35,27 @@ from ringroom.testing.contract.fake import APP, FAKE, FakeDriver
 # What is wrong shows soon: a wait that ends by its limit is what is wanted here.
 HASTY = replace(FAKE, patience=0.25, close_seconds=0.3)
 
+# Most wrongs are found by waiting in vain. Where a slow machine was waited for in vain instead, it
+# takes more patience to come to what is wrong.
+PATIENCES = (0.25, 2.0, 10.0)
+
 EVERY: list[type[Wrong]] = []
+
+
+def with_patience(subject: contract.Subject, patience: float) -> contract.Subject:
+    return replace(subject, capabilities=replace(subject.capabilities, patience=patience))
+
+
+def found(
+    subject: contract.Subject, promises: Sequence[contract.Promise], cause: str
+) -> contract.Report:
+    """The report of a check by which the first broken promise is broken by that cause (a regular
+    expression), with no more patience than it takes; the last report if there is none."""
+    for patience in PATIENCES:
+        report = contract.check(with_patience(subject, patience), promises)
+        if report.broken and re.search(cause, report.broken[0].cause):
+            break
+    return report
 
 
 class Wrong:
