@@ -10,6 +10,7 @@ import resource
 import select
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -47,8 +48,23 @@ def refusing(code: int) -> Callable[..., Any]:
     return refuse
 
 
-def names_in_shared_memory() -> set[Path]:
-    return set(Path("/dev/shm").glob("*ringroom*"))
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that this test makes under a name; other tests make theirs at the same time."""
+    made: list[Path] = []
+    mkstemp = tempfile.mkstemp
+
+    def noted(*arguments: Any, **options: Any) -> tuple[int, str]:
+        fd, name = mkstemp(*arguments, **options)
+        made.append(Path(name))
+        return fd, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", noted)
+    return made
+
+
+def there(named: list[Path]) -> list[Path]:
+    return [path for path in named if path.exists()]
 
 
 def test_a_segment_is_shared_and_has_its_size(portable: bool) -> None:
@@ -66,9 +82,10 @@ def test_a_segment_is_shared_and_has_its_size(portable: bool) -> None:
         assert one[5:9] == b"gone", "what the reader writes does not reach the file"
 
 
-def test_a_segment_has_no_name(portable: bool) -> None:
+def test_a_segment_has_no_name(portable: bool, named: list[Path]) -> None:
     with closing(Segment.create(SIZE, portable=portable)) as segment:
-        assert not names_in_shared_memory()
+        assert len(named) == portable
+        assert not there(named)
         assert os.fstat(segment.fd).st_nlink == 0
         assert not os.get_inheritable(segment.fd)
         target = os.readlink(f"/proc/self/fd/{segment.fd}")
@@ -93,7 +110,7 @@ def test_all_pages_are_there_from_the_start(portable: bool) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOMEM])
 def test_no_memory_is_a_startup_error(
-    code: int, portable: bool, monkeypatch: pytest.MonkeyPatch
+    code: int, portable: bool, named: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = open_descriptors()
     monkeypatch.setattr(os, "posix_fallocate", refusing(code))
@@ -101,7 +118,8 @@ def test_no_memory_is_a_startup_error(
         Segment.create(SIZE, portable=portable)
     assert os.strerror(code) in str(caught.value)
     assert open_descriptors() == before
-    assert not names_in_shared_memory()
+    assert len(named) == portable
+    assert not there(named)
 
 
 def test_systems_without_fallocate_truncate(
@@ -122,14 +140,15 @@ def test_an_impossible_size_is_a_startup_error(size: int, portable: bool) -> Non
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EACCES, errno.EINVAL])
 def test_a_memfd_that_is_forbidden_gives_way_to_a_file(
-    code: int, monkeypatch: pytest.MonkeyPatch
+    code: int, named: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """seccomp profiles refuse with EPERM, old kernels with ENOSYS."""
     monkeypatch.setattr(os, "memfd_create", refusing(code))
     with closing(Segment.create(SIZE, portable=False)) as segment:
         assert not os.readlink(f"/proc/self/fd/{segment.fd}").startswith("/memfd:")
         assert len(segment.map_shared()) == SIZE
-    assert not names_in_shared_memory()
+    assert len(named) == 1
+    assert not there(named)
 
 
 def test_a_file_where_there_is_no_dev_shm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -140,15 +159,17 @@ def test_a_file_where_there_is_no_dev_shm(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_cannot_be_unlinked_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_unlinked_is_closed(
+    named: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = open_descriptors()
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", refusing(errno.EPERM))
         with pytest.raises(StartupError):
             Segment.create(SIZE, portable=True)
     assert open_descriptors() == before
-    for path in names_in_shared_memory():
-        path.unlink()
+    [path] = named
+    path.unlink()
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
