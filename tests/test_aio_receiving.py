@@ -19,6 +19,7 @@ from app_kit import (
     check_law,
     microphone,
     noise,
+    said,
     same,
     say,
     sound,
@@ -49,10 +50,9 @@ def test_frames_both_ways(fake_room: FakeRoom, io: str) -> None:
                 await t.send(frame)
             await t.send(sound(0.5, 4, track="own"))
             await t.send_data("hi", topic="t")
-        app = fake_room.application
-        assert same(app.heard("alice/mic").samples, spoken)
-        assert same(app.heard("own").samples, noise(0.5, 4))
-        assert app.messages[0].payload == b"hi"
+        assert same(said(fake_room, 0.2, "alice/mic"), spoken)
+        assert same(said(fake_room, 0.5, "own"), noise(0.5, 4))
+        assert fake_room.wait_for_data()[0].payload == b"hi"
         check_law(t)
         assert t.stats().sent.in_flight == 0
 

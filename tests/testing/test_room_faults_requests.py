@@ -19,6 +19,12 @@ from ringroom.testing import FakeRoom
 PICTURE = ringroom.VideoFrame.from_gray(np.zeros((48, 64), np.uint8))
 
 
+def all_arrived(transport: ringroom.Transport, room: FakeRoom) -> None:
+    """What was played so far has come to the room, also what nobody hears."""
+    transport.send_data(b"", topic="fence")
+    room.wait_for_data("fence", timeout=PATIENCE)
+
+
 # Requests.
 
 
@@ -71,6 +77,7 @@ def test_a_track_that_the_server_mutes(fake_room: FakeRoom, resume: bool | None)
             transport.send(sound(0.02, track="music"))
             fake_room.wait_for_audio("music", seconds=0.04)
             transport.wait_playout("voice")
+            all_arrived(transport, fake_room)
         assert event(events, EventKind.PUBLISH_UNMUTED).track == muted
         transport.send(sound(0.02, track="voice"))
         fake_room.wait_for_audio("voice", seconds=0.04)
@@ -97,6 +104,7 @@ def test_two_who_mute_a_track(fake_room: FakeRoom) -> None:
         with inner:
             transport.send(sound(0.02, track="voice"))
             transport.wait_playout("voice")
+            all_arrived(transport, fake_room)
         muted, unmuted = EventKind.PUBLISH_MUTED, EventKind.PUBLISH_UNMUTED
         told = []
         while unmuted not in told:
