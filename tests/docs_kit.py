@@ -163,7 +163,7 @@ def _on_a_fake(snippet: str) -> None:
 def _converse(room: FakeRoom) -> None:
     """Somebody speaks; the room closes once an application has listened for a while."""
     room.join("ann").publish_audio().tone(seconds=60)
-    application = room.wait_for_app(timeout=20)
+    application = room.wait_for_app(timeout=120)  # a pool may start first
     joins = 0
     while joins != application.joins or not application.joined:
         joins = application.joins

@@ -156,7 +156,8 @@ def test_a_standby_that_has_died_is_replaced(
 def test_nobody_wakes_for_the_standby_while_the_room_is_being_joined(fake_room: FakeRoom) -> None:
     events: list[Event] = []
     with running(fake_room, kit.Words, standby=True, on_event=events.append) as pool:
-        assert pool._mending.patience() is not None
+        # The pool's own thread begins to look after it.
+        until(lambda: pool._mending.patience() is not None, timeout=LONG)
         with fake_room.faults.hanging_connect():
             faults.killed(pool.io_pid)
             until(lambda: pool._mending._joining, timeout=LONG)

@@ -215,7 +215,7 @@ def test_the_leak_check_names_what_was_left(pytester: pytest.Pytester) -> None:
             kept[0].wait()
         """
     )
-    result = pytester.runpytest_subprocess("-p", "no:randomly", "-o", "leak_grace=0.2")
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "-o", "leak_grace=1.0")
     result.assert_outcomes(passed=7, errors=3)
     result.stdout.fnmatch_lines(
         [

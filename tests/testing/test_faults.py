@@ -37,7 +37,12 @@ def pooled(room: FakeRoom, processor: Any, **options: Any) -> Iterator[Pool]:
 
 @contextmanager
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        # Limits would hit an interpreter that still starts.
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
         yield process
         process.kill()
 
