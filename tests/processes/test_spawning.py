@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import dill
 import multiprocess
 import pytest
+from multiprocess import resource_tracker, util
 
 from app_kit import PATIENCE, children, descriptors, until
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
@@ -118,6 +120,45 @@ def test_who_is_interrupted_as_it_starts_a_child_leaves_nothing_of_it(
         assert sys.modules["__main__"] is main
         assert children() - before <= _tracker()
     finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_another_thread_is_given_waits_for_the_start(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """The kernel gives a process's signal to any thread that does not block it; the main thread
+    then raises, whatever its own mask is."""
+    before, handler = children(), signal.getsignal(number)
+    launch, pids, over = util.spawnv_passfds, [], threading.Event()
+
+    def interrupted(*given: Any) -> int:
+        pid: int = launch(*given)
+        pids.append(pid)
+        os.kill(os.getpid(), number)
+        time.sleep(0)  # where the handler is called
+        return pid
+
+    def terminate(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    resource_tracker.ensure_running()
+    monkeypatch.setattr(util, "spawnv_passfds", interrupted)
+    other = threading.Thread(target=over.wait, args=(PATIENCE,))
+    other.start()
+    reading, writing = os.pipe()
+    signal.signal(number, terminate)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            spawn("child", forever, Inherited(writing))
+        assert signal.getsignal(number) is terminate
+        assert len(pids) == 1
+        assert children() - before <= _tracker()
+    finally:
+        signal.signal(number, handler)
+        over.set()
+        other.join()
         os.close(reading)
         os.close(writing)
 

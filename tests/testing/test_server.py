@@ -149,6 +149,15 @@ class TestCompose:
         server.close()
         assert len(downs) == 2
 
+    def test_a_close_that_failed_is_over(self, path: Programs) -> None:
+        path.shell("docker-compose", 'test "$5" != down || { echo no daemon; exit 1; }')
+        server = LiveKitServer()
+        server._try = lambda backend: setattr(server, "_backend", backend)  # type: ignore[method-assign]
+        server.open()
+        with pytest.raises(StartupError, match="no daemon"):
+            server.close()
+        server.close()
+
     def test_a_start_that_was_interrupted_is_taken_down(
         self, path: Programs, monkeypatch: pytest.MonkeyPatch
     ) -> None:

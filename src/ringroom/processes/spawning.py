@@ -7,13 +7,14 @@ pickled by value, see `pickle_by_value`), so the child is told that there is no 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import dill
@@ -47,7 +48,8 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     context = multiprocess.get_context("spawn")
     process = context.Process(target=target, args=arguments, name=name, daemon=True)
     try:
-        _start(process)
+        with _interrupts_at_the_end():
+            _start(process)
     except OSError as error:
         raise StartupError(f"no process for {name}: {error.strerror}") from error
     except BaseException:
@@ -59,8 +61,31 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     return process
 
 
+@contextlib.contextmanager
+def _interrupts_at_the_end() -> Iterator[None]:
+    """What handles Ctrl-C, and SIGTERM, is called when all is done: raised in the middle of
+    `Process.start` it would leave a child of which nothing is known."""
+    came: list[int] = []
+    with contextlib.ExitStack() as handlers:
+        if threading.current_thread() is threading.main_thread():  # elsewhere none is raised
+            for number in (signal.SIGTERM, signal.SIGINT):
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    handlers.callback(_set_back, number, handler, came)
+                    signal.signal(number, lambda number, _: came.append(number))
+        yield
+
+
+def _set_back(
+    number: int, handler: Callable[[int, FrameType | None], Any], came: list[int]
+) -> None:
+    signal.signal(number, handler)
+    if number in came:
+        handler(number, None)
+
+
 def _start(process: Any) -> None:
-    """An interrupt that comes meanwhile is raised at the end, where the mask is set back."""
+    """The child begins deaf to Ctrl-C, for which the mask is: it inherits it."""
     with _main_lock:
         main = sys.modules["__main__"]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())

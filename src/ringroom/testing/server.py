@@ -111,8 +111,15 @@ class LiveKitServer:
         is called again, or at the process's end."""
         if self._borrowed:
             return
-        if self._backend is not None:
-            self._backend.down()
+        try:
+            if self._backend is not None:
+                self._backend.down()
+        except Exception:  # what fails once would fail again, also at the process's end
+            self._forget()
+            raise
+        self._forget()
+
+    def _forget(self) -> None:
         self._backend = None
         atexit.unregister(self.close)
 
