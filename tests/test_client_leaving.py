@@ -159,6 +159,7 @@ def test_leaving_normally_plays_out(fake_room: FakeRoom) -> None:
 def test_leaving_by_an_exception_does_not_play_out(fake_room: FakeRoom) -> None:
     transport = ringroom.transport("fake", room=fake_room, io="thread")
     transport.send(sound(1.5))
+    fake_room.wait_for_audio(seconds=0.01)
     with pytest.raises(KeyError), transport:
         raise KeyError
     assert fake_room.heard().duration < 1.5

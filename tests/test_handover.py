@@ -218,7 +218,7 @@ def test_no_moment_of_a_hand_over_at_which_it_is_interrupted_leaves_a_descriptor
         if done:
             break
         assert descriptors() == before, moment
-    assert 3 < moment < MAX_MOMENTS
+    assert 2 < moment < MAX_MOMENTS  # Python 3.13 looks at two, those before it at more
     ((_, (fd,)),) = handed
     os.close(fd)
 
