@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -14,11 +15,13 @@ from types import FrameType, ModuleType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import pytest
 
 import ringroom
 from ringroom.checks import Samples
 from ringroom.client import Transport
 from ringroom.frames import AudioFrame
+from ringroom.providers.fake.connection import FakeProvider
 from ringroom.testing import FakeRoom, Microphone, sources
 from ringroom.testing.simulation.laws import check_counts
 
@@ -94,6 +97,18 @@ def interrupted(call: Callable[[], object], moment: int, *modules: ModuleType) -
 
 NEVER_AGAIN = ringroom.Reconnect(retries=0)
 """The first loss that the provider does not heal is the end."""
+
+
+def published_late(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Tracks are published on the fake once it is set."""
+    gate, publish = threading.Event(), FakeProvider.publish
+
+    async def late(provider: FakeProvider, *arguments: Any) -> Any:
+        await asyncio.to_thread(gate.wait, 60)
+        return await publish(provider, *arguments)
+
+    monkeypatch.setattr(FakeProvider, "publish", late)
+    return gate
 
 
 @contextlib.contextmanager

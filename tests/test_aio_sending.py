@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from typing import Any
 
 import pytest
 
@@ -13,6 +11,7 @@ from aio_kit import cancelled, opened, readers, soon, until
 from app_kit import (
     RATE,
     noise,
+    published_late,
     same,
     sound,
 )
@@ -23,7 +22,6 @@ from ringroom.errors import (
 )
 from ringroom.frames import AudioFrame
 from ringroom.processes.children import IOHost
-from ringroom.providers.fake.connection import FakeProvider
 from ringroom.testing import FakeRoom, VirtualClock
 
 
@@ -143,13 +141,7 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoo
 def test_a_flush_reaches_who_waits_for_the_track(
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, publish = threading.Event(), FakeProvider.publish
-
-    async def late(provider: FakeProvider, *arguments: Any) -> Any:
-        await asyncio.to_thread(gate.wait, 60)
-        return await publish(provider, *arguments)
-
-    monkeypatch.setattr(FakeProvider, "publish", late)
+    gate = published_late(monkeypatch)
 
     async def main() -> None:
         async with opened(fake_room) as transport:

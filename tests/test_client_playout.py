@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from typing import Any
-
 import pytest
 
 import ringroom
@@ -15,12 +11,12 @@ from app_kit import (
     check_law,
     noise,
     opened,
+    published_late,
     said,
     same,
     sound,
     until,
 )
-from ringroom.providers.fake.connection import FakeProvider
 from ringroom.testing import FakeRoom, sources
 from ringroom.testing.virtual import VirtualClock
 
@@ -116,13 +112,7 @@ def test_a_flush_that_waits_costs_no_turns() -> None:
 def test_flush_before_the_track_is_published(
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, publish = threading.Event(), FakeProvider.publish
-
-    async def late(provider: FakeProvider, *arguments: Any) -> Any:
-        await asyncio.to_thread(gate.wait, 60)
-        return await publish(provider, *arguments)
-
-    monkeypatch.setattr(FakeProvider, "publish", late)
+    gate = published_late(monkeypatch)
     with opened(fake_room) as transport:
         transport.send_nowait(sound(0.3, 1))
         assert transport.flush(timeout=PATIENCE) == pytest.approx(0.3, abs=0.021)

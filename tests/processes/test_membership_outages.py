@@ -55,13 +55,19 @@ def test_a_provider_that_does_not_heal_in_time_is_given_up() -> None:
     assert closes() == [1]
 
 
+def next_room_closes(scene: Scene) -> None:
+    """The one that is joined next, while it is."""
+
+    async def closed() -> Joined:
+        scene.membership.ended("room closed", "")
+        raise RoomError("it is closed", reason="unreachable")
+
+    Script.script.append(Stay(closed))
+
+
 def test_a_room_that_is_over_while_it_is_joined_anew_is_over() -> None:
     async def test(scene: Scene) -> None:
-        async def closed() -> Joined:
-            scene.membership.ended("room closed", "")
-            raise RoomError("it is closed", reason="unreachable")
-
-        Script.script.append(Stay(closed))
+        next_room_closes(scene)
         await scene.start()
         scene.ends(0.0)
         await asyncio.sleep(300.0)
@@ -164,11 +170,7 @@ def test_nothing_is_joined_anew_once_it_is_closed() -> None:
 
 def test_a_room_that_ends_while_it_is_joined_is_over_and_not_refused_too() -> None:
     async def test(scene: Scene) -> None:
-        async def closed() -> Joined:
-            scene.membership.ended("room closed", "")
-            raise RoomError("it is closed", reason="unreachable")
-
-        Script.script.append(Stay(closed))
+        next_room_closes(scene)
         await scene.start()
         assert scene.staying is not None
         await scene.staying
