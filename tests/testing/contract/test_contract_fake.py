@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 
 import pytest
 
 import ringroom
 from ringroom.testing import FakeRoom, contract
+from ringroom.testing.contract import cancelling
 
 
 @contract.parametrize(contract.fake_subject())
@@ -44,3 +45,19 @@ def test_a_process_that_is_frozen_breaks_a_promise_and_does_not_hang_the_report(
         subject = replace(contract.fake_subject(), deadline=0.2)
         report = contract.check(subject, [slow])
     assert "hangs for 0.2 s in " in report.broken[0].cause
+
+
+def test_an_opening_that_is_quicker_than_its_cancellation_breaks_no_promise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A step of the loop lasts as long as the machine has it: the room may be joined within it."""
+
+    async def to_its_end(_: int, call: Awaitable[object], __: float) -> bool:
+        await call
+        return True
+
+    monkeypatch.setattr(cancelling, "cancelled_after", to_its_end)
+    report = contract.check(
+        contract.fake_subject(), [cancelling.a_cancelled_open_leaves_nothing_running]
+    )
+    assert report.ok, str(report)
