@@ -20,7 +20,7 @@ from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
 from ringroom.lanes import records
-from ringroom.lanes.lane import ring_capacity
+from ringroom.lanes.lane import REWIND_FROM, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.memory import Segment, open_counter
 from ringroom.lanes.ring import Buffer, RingReader, RingWriter, Slot
@@ -89,24 +89,24 @@ class Ring(Copied):
 
     def __init__(self, nbytes: int) -> None:
         super().__init__(nbytes)
-        self._segment = Segment.create(ring_capacity(nbytes, self.depth))
+        self._ring = ring_for(nbytes, self.depth)
+        self._segment = Segment.create(self._ring.capacity)
         self._published, self._freed = open_counter(), open_counter()
 
     def writing(self) -> Put:
-        ring = RingWriter(memoryview(self._segment.map_shared()))
+        ring = RingWriter(memoryview(self._segment.map_shared()), self._ring.banks)
         poller = select.poll()
         poller.register(self._freed.fileno(), select.POLLIN)
-        large = self.nbytes >= SMALL
+        large = self.nbytes >= REWIND_FROM
 
         def put(frame: bytearray) -> None:
             if large:
                 ring.credit(self._freed.take())
                 ring.rewind()
             while not ring.push(b"", frame):
-                if (announced := ring.announce()) > 0:
-                    self._published.add(announced)
-                poller.poll()
                 ring.credit(self._freed.take())
+                if not ring.turn(len(frame)):
+                    poller.poll()
             self._published.add(ring.announce())
 
         return put
@@ -151,8 +151,7 @@ class _OfLanes(Channel):
     def __init__(self, nbytes: int) -> None:
         super().__init__(nbytes)
         self._table = StatisticsTable.create()
-        capacity = ring_capacity(nbytes, self.depth)
-        self._writer = LiveWriter(capacity, self._table.row(0))
+        self._writer = LiveWriter(ring_for(nbytes, self.depth), self._table.row(0))
         self._size = PICTURES.get(nbytes)
         self._channels = 2 if nbytes > 1000 else 1
 

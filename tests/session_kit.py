@@ -14,10 +14,11 @@ from app_kit import sound
 from ringroom import messages as m
 from ringroom.frames import AudioFrame, Event, Kind, Participant, TrackInfo
 from ringroom.inbox import Inbox
-from ringroom.lanes.lane import ring_capacity
+from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
 from ringroom.lanes.reliable import ReliableWriter
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
@@ -48,7 +49,7 @@ class Far:
     ) -> LiveWriter:
         track = TrackInfo(sid=sid or f"T{number}", name="mic", kind=Kind.AUDIO, participant=who)
         row = row or self.rows.acquire()
-        writer = LiveWriter(ring_capacity(2_000, 50), row)
+        writer = LiveWriter(ring_for(2_000, 50), row)
         self.writers.append(writer)
         self.link.send(
             m.LaneListed(
@@ -73,7 +74,7 @@ class Far:
 
     def open_mailbox(self, kind: Kind, number: int) -> ReliableWriter:
         row = self.rows.acquire()
-        writer = ReliableWriter(1 << 16, row)
+        writer = ReliableWriter(Geometry(1 << 16), row)
         self.writers.append(writer)
         self.link.send(
             m.LaneOpened(

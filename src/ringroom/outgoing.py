@@ -28,10 +28,10 @@ from ringroom.checks import (
 from ringroom.colour import i420_size
 from ringroom.errors import ConfigurationError, FrameError, RingroomError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
-from ringroom.lanes.lane import ring_capacity
+from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter
-from ringroom.lanes.ring import max_payload
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Count, Row, RowPool
 from ringroom.options import PublishOptions
 from ringroom.resampling import TrackResampler
@@ -42,7 +42,7 @@ PIECE_SECONDS = 0.1
 SPEECH_SECONDS = 1.0
 LIVE_SECONDS = 2.0
 VIDEO_FRAMES = 8
-DATA_RING_BYTES = 1 << 20
+_DATA_RING = Geometry(1 << 20)
 
 
 class OutgoingLane:
@@ -63,7 +63,7 @@ class OutgoingLane:
         self.error: RingroomError | None = None
         self.opened: m.PlayoutOpen | None = None
         """What the I/O role was asked for, or will be."""
-        self.capacity = 0
+        self.ring = _DATA_RING
         """Bytes of the ring, of the next one too."""
         self.played_before = 0.0
         """Seconds that were played of the lanes before a `restart`."""
@@ -343,14 +343,14 @@ class Outgoing:
         was to be had for the one before."""
         needed = i420_size(frame.width, frame.height) + 64
         is_without = lane.writer is None and not self.is_away
-        if is_without or needed > max_payload(lane.capacity):
+        if is_without or needed > lane.ring.max_payload:
             self._retire_writer(lane)
             self._open(lane, frame)
 
     def _open(self, lane: OutgoingLane, frame: Frame) -> None:
         self._session.check_open()
         live = lane.publish.mode == "live" and lane.kind is not Kind.DATA
-        lane.capacity = _capacity(frame, live)
+        lane.ring = _ring_of(frame, live)
         message = m.PlayoutOpen(
             lane=0,
             row=0,
@@ -373,7 +373,7 @@ class Outgoing:
         row = self._rows.acquire()
         made = LiveWriter if lane.opened.live else ReliableWriter
         try:
-            writer = made(lane.capacity, row)
+            writer = made(lane.ring, row)
         except BaseException:
             self._rows.release(row.index)
             raise
@@ -439,12 +439,12 @@ def _kind(frame: Frame) -> Kind:
     )
 
 
-def _capacity(frame: Frame, live: bool) -> int:
+def _ring_of(frame: Frame, live: bool) -> Geometry:
     if isinstance(frame, AudioFrame):
         piece = int(frame.sample_rate * PIECE_SECONDS) * frame.channels * 2
         seconds = LIVE_SECONDS if live else SPEECH_SECONDS
         # Twice the sound's size: short frames carry as much header as sound.
-        return 2 * ring_capacity(piece, int(seconds / PIECE_SECONDS))
+        return ring_for(piece, 2 * int(seconds / PIECE_SECONDS))
     if isinstance(frame, VideoFrame):
-        return ring_capacity(i420_size(frame.width, frame.height), VIDEO_FRAMES)
-    return DATA_RING_BYTES
+        return ring_for(i420_size(frame.width, frame.height), VIDEO_FRAMES)
+    return _DATA_RING

@@ -20,9 +20,10 @@ from ringroom.frames import (
     TrackInfo,
     VideoFrame,
 )
-from ringroom.lanes.lane import LaneDescriptors, ring_capacity
+from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import ROW_BYTES, Row
 
 TRACK = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann")
@@ -53,18 +54,18 @@ class Clock:
 
 
 def reliable_lane(
-    capacity: int, *, portable: bool = False
+    ring: Geometry, *, portable: bool = False
 ) -> tuple[ReliableWriter, ReliableReader, Row]:
     row = plain_row()
-    writer = ReliableWriter(capacity, row, portable=portable)
+    writer = ReliableWriter(ring, row, portable=portable)
     return writer, ReliableReader(duplicate(writer.descriptors()), row, TRACK), row
 
 
 def live_lane(
-    capacity: int, clock: Clock, *, max_age_ms: int = 200, portable: bool = False
+    ring: Geometry, clock: Clock, *, max_age_ms: int = 200, portable: bool = False
 ) -> tuple[LiveWriter, LiveReader, Row]:
     row = plain_row()
-    writer = LiveWriter(capacity, row, portable=portable)
+    writer = LiveWriter(ring, row, portable=portable)
     reader = LiveReader(
         duplicate(writer.descriptors()),
         row,
@@ -112,8 +113,8 @@ def content(item: Item) -> tuple[object, ...]:
     return ("event", item.kind, item.participant, item.track, item.reason)
 
 
-def picture_ring(pictures: int) -> int:
-    return ring_capacity(PICTURE[0] * PICTURE[1] * 3 // 2, pictures)
+def picture_ring(pictures: int) -> Geometry:
+    return ring_for(PICTURE[0] * PICTURE[1] * 3 // 2, pictures)
 
 
 def fill(writer: ReliableWriter) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from lane_kit import Clock, audio, live_lane
 
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import LaneCounts
 
 
 def test_ages_of_taken_frames_are_counted_and_those_of_stale_ones_are_not() -> None:
     clock = Clock()
-    writer, reader, row = live_lane(1 << 16, clock)
+    writer, reader, row = live_lane(Geometry(1 << 16), clock)
     writer.send(audio(320), clock.now)
     clock.pass_ms(5)
     writer.send(audio(320), clock.now)

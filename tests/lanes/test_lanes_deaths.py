@@ -28,10 +28,10 @@ from lane_kit import (
 
 from ringroom.errors import WouldBlock
 from ringroom.frames import Event
-from ringroom.lanes.lane import LaneReader, LaneWriter, ring_capacity
+from ringroom.lanes.lane import LaneReader, LaneWriter, ring_for
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
-from ringroom.lanes.ring import Slot
+from ringroom.lanes.ring import Geometry, Slot
 from ringroom.lanes.statistics import Count
 
 
@@ -39,7 +39,7 @@ def test_a_stale_frame_is_counted_before_its_room_is_given_back(
     ends: ExitStack, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever comes after a reader that dies there finds its place by the counts."""
-    writer, reader, row = live_lane(ring_capacity(2_000, 8), clock)
+    writer, reader, row = live_lane(ring_for(2_000, 8), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     for number in range(3):
@@ -62,12 +62,12 @@ def test_what_was_looked_at_ahead_is_not_given_back_before_it_is_counted(
 ) -> None:
     """Of small pictures too, which are copied: else whoever comes after a reader that dies there
     does not find the one that nobody has had."""
-    writer, reader, _ = live_lane(ring_capacity(4_608, 8), clock)
+    writer, reader, _ = live_lane(ring_for(4_608, 8), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     for number in range(4):
         assert writer.send(video(64, 48, number), clock.now - (number == 0) * 250_000_000)
-    one = writer.in_use // 4
+    all_four, two = writer.in_use, writer.in_use - Geometry(writer.capacity).bank_bytes
     left: list[int] = []
     release = reader._release
 
@@ -79,12 +79,12 @@ def test_what_was_looked_at_ahead_is_not_given_back_before_it_is_counted(
     newest = reader.receive_nowait()
     assert newest is not None
     assert content(newest) == content(video(64, 48, 3))
-    assert left == [4 * one, 4 * one, one], "in bulk, and up to the one that was looked at"
+    assert left == [all_four, two, two], "a bank at once, and up to the one that was looked at"
 
 
 def test_a_successor_begins_behind_what_was_dropped_as_well(ends: ExitStack, clock: Clock) -> None:
     """The ring is wide, so nothing of it was given back when the reader died."""
-    writer, reader, row = live_lane(ring_capacity(2_000, 100), clock)
+    writer, reader, row = live_lane(ring_for(2_000, 100), clock)
     ends.callback(writer.close)
     writer.event(muted(0))
     for number in range(3):
@@ -113,7 +113,7 @@ def test_a_successor_begins_behind_what_was_dropped_as_well(ends: ExitStack, clo
 
 
 def test_a_successor_begins_behind_what_was_flushed_and_taken(ends: ExitStack) -> None:
-    writer, reader, row = reliable_lane(ring_capacity(2_000, 100))
+    writer, reader, row = reliable_lane(ring_for(2_000, 100))
     ends.callback(writer.close)
     for number in range(2):
         writer.send_nowait(audio(48, number), 0)
@@ -131,7 +131,7 @@ def test_a_successor_begins_behind_what_was_flushed_and_taken(ends: ExitStack) -
 def test_what_a_dead_reader_had_not_heard_of_is_announced_once(
     ends: ExitStack, portable: bool
 ) -> None:
-    writer, reader, row = reliable_lane(ring_capacity(2_000, 8), portable=portable)
+    writer, reader, row = reliable_lane(ring_for(2_000, 8), portable=portable)
     ends.callback(writer.close)
     writer.send_nowait(audio(48, 0), 0)
     reader.close()
@@ -145,7 +145,7 @@ def test_what_a_dead_reader_had_not_heard_of_is_announced_once(
 
 def test_a_dead_readers_room_is_not_given_back(portable: bool) -> None:
     """The writer goes on until the ring is full; the counts tell what is under way."""
-    writer, reader, row = reliable_lane(8_192, portable=portable)
+    writer, reader, row = reliable_lane(Geometry(8_192), portable=portable)
     with closing(writer):
         writer.send_nowait(audio(480), 0)
         assert reader.receive_nowait() is not None
@@ -176,7 +176,7 @@ writer = ReliableWriter.__new__(ReliableWriter)
 writer._segment = Segment.attach(back.segment)
 writer._published, writer._freed = attach_counter(back.published), attach_counter(back.freed)
 writer._mapping = writer._segment.map_shared()
-writer._ring = RingWriter(memoryview(writer._mapping))
+writer._ring = RingWriter(memoryview(writer._mapping), {banks})
 writer.row, writer._sequence, writer._records = plain_row(), 0, 0
 while True:
     item = reader.receive_nowait()
@@ -193,9 +193,11 @@ while True:
 """
 
 
-def spawn(*lanes: LaneWriter | LaneReader, script: str = CHILD) -> subprocess.Popen[bytes]:
+def spawn(
+    *lanes: LaneWriter | LaneReader, script: str = CHILD, banks: int = 4
+) -> subprocess.Popen[bytes]:
     groups = [descriptors_of(lane) for lane in lanes]
-    code = script.format(path=[os.path.dirname(__file__)], fds=groups)
+    code = script.format(path=[os.path.dirname(__file__)], fds=groups, banks=banks)
     flat = [fd for fds in groups for fd in fds]
     return subprocess.Popen([sys.executable, "-c", code], pass_fds=flat)
 
@@ -207,15 +209,15 @@ def descriptors_of(lane: LaneWriter | LaneReader) -> tuple[int, ...]:
 
 def test_both_directions_to_a_process_that_is_killed(portable: bool) -> None:
     """Whole frames in order, and after the writer's SIGKILL in mid-stream nothing more."""
-    capacity = picture_ring(6)
-    writer = ReliableWriter(capacity, plain_row(), portable=portable)
-    segment_of_back = ReliableWriter(capacity, plain_row(), portable=portable)
+    ring = picture_ring(6)
+    writer = ReliableWriter(ring, plain_row(), portable=portable)
+    segment_of_back = ReliableWriter(ring, plain_row(), portable=portable)
     reader = ReliableReader(duplicate(segment_of_back.descriptors()), plain_row())
     segment_of_back.close()
     items = (lambda n: video(*PICTURE, n), lambda n: audio(480, n))
     kept = []
     sent = got = 0
-    with closing(writer), closing(reader), spawn(writer, reader) as child:
+    with closing(writer), closing(reader), spawn(writer, reader, banks=ring.banks) as child:
         try:
             while got < 300:
                 try:
@@ -261,7 +263,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_frame_that_was_never_announced_is_never_read(portable: bool) -> None:
-    writer, reader, _ = reliable_lane(8_192, portable=portable)
+    writer, reader, _ = reliable_lane(Geometry(8_192), portable=portable)
     with closing(writer), closing(reader):
         with spawn(writer, script=STOPPED_HALF_WAY) as child:
             assert child.wait() == -signal.SIGKILL

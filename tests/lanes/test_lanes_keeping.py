@@ -13,8 +13,9 @@ from lane_kit import PICTURE, Clock, audio, content, live_lane, picture_ring, re
 from ringroom.errors import StartupError, WouldBlock
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.lanes import lane as lane_module
-from ringroom.lanes.lane import COPY_BELOW, MAX_EVACUATED, ring_capacity
+from ringroom.lanes.lane import COPY_BELOW, MAX_EVACUATED, ring_for
 from ringroom.lanes.memory import Segment
+from ringroom.lanes.ring import Geometry
 
 
 def test_large_frames_are_lent_and_small_ones_copied(ends: ExitStack, portable: bool) -> None:
@@ -53,7 +54,7 @@ def test_a_slice_holds_the_slot_as_well(ends: ExitStack) -> None:
 
 def test_a_slice_of_sound_holds_the_slot_as_well(ends: ExitStack) -> None:
     """Its samples are a view of a view; the finalizer sits on the root."""
-    writer, reader, _ = reliable_lane(ring_capacity(80_000, 8))
+    writer, reader, _ = reliable_lane(ring_for(80_000, 8))
     ends.callback(writer.close)
     ends.callback(reader.close)
     writer.send_nowait(audio(20_000, 1, 2), 0)
@@ -90,11 +91,11 @@ def test_what_is_released_is_credited_also_when_the_rest_is_evacuated(
     ends: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lane_module, "COPY_BELOW", 200)
-    writer, reader, _ = reliable_lane(64 * mmap.PAGESIZE)
+    writer, reader, _ = reliable_lane(Geometry(64 * mmap.PAGESIZE))
     ends.callback(writer.close)
     ends.callback(reader.close)
     kept = []
-    for samples in (6_500, 28_500, 28_500):  # a little less than half of the ring
+    for samples in (3_000, 28_500, 28_500):  # a little less than half of the ring
         writer.send_nowait(audio(samples), 0)
         kept.append(reader.receive_nowait())
     del kept[0]
@@ -233,7 +234,7 @@ def test_where_private_mappings_do_not_follow_frames_are_copied(
 
 
 def test_a_payload_below_the_threshold_is_independent(ends: ExitStack) -> None:
-    writer, reader, _ = reliable_lane(ring_capacity(COPY_BELOW, 8))
+    writer, reader, _ = reliable_lane(ring_for(COPY_BELOW, 8))
     ends.callback(writer.close)
     ends.callback(reader.close)
     writer.send_nowait(audio(COPY_BELOW // 2 - 100, 1), 0)

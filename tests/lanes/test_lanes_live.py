@@ -10,12 +10,13 @@ from lane_kit import PICTURE, TRACK, Clock, audio, content, live_lane, muted, pi
 
 from ringroom.frames import AudioFrame, Event, VideoFrame
 from ringroom.lanes import records
-from ringroom.lanes.lane import ring_capacity
+from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import MAX_OWED
+from ringroom.lanes.ring import Geometry
 
 
 def test_sequence_and_stamp_travel(ends: ExitStack, clock: Clock) -> None:
-    writer, reader, _ = live_lane(ring_capacity(2_000, 8), clock)
+    writer, reader, _ = live_lane(ring_for(2_000, 8), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     for number in range(3):
@@ -30,7 +31,7 @@ def test_sequence_and_stamp_travel(ends: ExitStack, clock: Clock) -> None:
 
 def test_a_slow_reader_does_not_live_at_the_limit(ends: ExitStack, clock: Clock) -> None:
     """I8, and the lower mark: once the limit was hit, the next frame is a young one."""
-    writer, reader, row = live_lane(ring_capacity(700, 100), clock)
+    writer, reader, row = live_lane(ring_for(700, 100), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     for number in range(15):
@@ -43,7 +44,7 @@ def test_a_slow_reader_does_not_live_at_the_limit(ends: ExitStack, clock: Clock)
 
 
 def test_age_at_the_limit_is_still_fresh(ends: ExitStack, clock: Clock) -> None:
-    writer, reader, row = live_lane(ring_capacity(700, 100), clock)
+    writer, reader, row = live_lane(ring_for(700, 100), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     assert writer.send(audio(320), clock.now)
@@ -138,7 +139,7 @@ def test_a_full_live_lane_drops_the_new_frame_and_keeps_events(
     ends: ExitStack, clock: Clock
 ) -> None:
     """I9, I10."""
-    writer, reader, row = live_lane(ring_capacity(2_000, 8), clock)
+    writer, reader, row = live_lane(ring_for(2_000, 8), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     accepted = [writer.send(audio(480, number), clock.now) for number in range(100)]
@@ -166,7 +167,7 @@ def test_a_full_live_lane_drops_the_new_frame_and_keeps_events(
 
 def test_no_frame_overtakes_an_event(ends: ExitStack, clock: Clock) -> None:
     """The room that came back belongs to the events that wait for it."""
-    writer, reader, _ = live_lane(ring_capacity(2_000, 8), clock)
+    writer, reader, _ = live_lane(ring_for(2_000, 8), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     count = 0
@@ -185,7 +186,7 @@ def test_no_frame_overtakes_an_event(ends: ExitStack, clock: Clock) -> None:
 def test_the_smallest_live_lane_takes_its_largest_frame(
     pages: int, ends: ExitStack, clock: Clock
 ) -> None:
-    writer, reader, _ = live_lane(pages * mmap.PAGESIZE, clock)
+    writer, reader, _ = live_lane(Geometry(pages * mmap.PAGESIZE), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     largest = audio((writer.max_record - records.HEADER_BYTES) // 2)
@@ -197,7 +198,7 @@ def test_the_smallest_live_lane_takes_its_largest_frame(
 
 def test_an_event_of_any_size_passes_a_small_lane(ends: ExitStack, clock: Clock) -> None:
     """I10: a participant's metadata may be larger than the ring; then it goes without."""
-    writer, reader, _ = live_lane(ring_capacity(700, 8), clock)
+    writer, reader, _ = live_lane(ring_for(700, 8), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     writer.event(muted(1, padding=60_000))
@@ -213,7 +214,7 @@ def test_an_event_of_any_size_passes_a_small_lane(ends: ExitStack, clock: Clock)
 def test_a_flush_counts_frames_and_gives_all_room_back(
     ends: ExitStack, clock: Clock, portable: bool
 ) -> None:
-    writer, reader, row = live_lane(ring_capacity(2_000, 8), clock, portable=portable)
+    writer, reader, row = live_lane(ring_for(2_000, 8), clock, portable=portable)
     ends.callback(writer.close)
     ends.callback(reader.close)
     for number in range(5):
@@ -229,24 +230,23 @@ def test_a_flush_counts_frames_and_gives_all_room_back(
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_what_is_refused_leaves_no_skip_behind_that_nobody_gives_back(
-    ends: ExitStack, clock: Clock, in_place: bool
-) -> None:
+def test_what_is_refused_takes_no_room(ends: ExitStack, clock: Clock, in_place: bool) -> None:
     """I5: a lane whose reader keeps half of it has no bytes to lose."""
-    writer, reader, _ = live_lane(10 * mmap.PAGESIZE, clock)
+    writer, reader, _ = live_lane(Geometry(10 * mmap.PAGESIZE), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
-    for number in range(7):  # 5,104 bytes each: 5,232 are left at the ring's end
+    for number in range(7):  # 5,104 bytes each: two fill a bank of 10,240
         assert writer.send(audio(2_535, number), clock.now)
     assert reader.receive_nowait() is not None
     reader.settle()
-    # Too large for the end, and behind the skip that closes it for what was given back.
-    large = audio(2_980)
+    # It would fit into what was given back and what is left of the last bank, but into neither.
+    large, used = audio(2_980), writer.in_use
     if in_place:
         head, body = records.encode(large, (writer.sequence, clock.now))
         assert writer.reserve(head, len(body)) is None
     else:
         assert not writer.send(large, clock.now)
+    assert writer.in_use == used
     for _ in range(6):
         assert reader.receive_nowait() is not None
     assert reader.receive_nowait() is None
@@ -254,7 +254,7 @@ def test_what_is_refused_leaves_no_skip_behind_that_nobody_gives_back(
 
 
 def test_of_events_beyond_the_bound_the_last_is_kept(ends: ExitStack, clock: Clock) -> None:
-    writer, reader, _ = live_lane(mmap.PAGESIZE, clock)
+    writer, reader, _ = live_lane(Geometry(mmap.PAGESIZE), clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     for number in range(MAX_OWED + 100):

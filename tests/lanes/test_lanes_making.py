@@ -15,10 +15,10 @@ from lane_kit import duplicate, plain_row
 
 from ringroom.errors import StartupError, WireError
 from ringroom.lanes import records
-from ringroom.lanes.lane import LaneDescriptors, ring_capacity
+from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
-from ringroom.lanes.ring import max_payload
+from ringroom.lanes.ring import ALIGN, Geometry, slot_size
 
 
 def open_descriptors() -> int:
@@ -32,7 +32,7 @@ def test_a_wrong_number_of_descriptors_is_refused(count: int) -> None:
 
 
 def test_descriptors_go_flat_and_back(portable: bool) -> None:
-    with closing(ReliableWriter(4_096, plain_row(), portable=portable)) as writer:
+    with closing(ReliableWriter(Geometry(4_096), plain_row(), portable=portable)) as writer:
         descriptors = writer.descriptors()
         assert len(descriptors.flat()) == (5 if portable else 3)
         assert LaneDescriptors.from_flat(descriptors.flat()) == descriptors
@@ -42,9 +42,11 @@ def test_descriptors_go_flat_and_back(portable: bool) -> None:
 @pytest.mark.parametrize("frame_bytes", [1, 639, 640, 76_800, 1_382_400])
 @pytest.mark.parametrize("frames", [1, 4, 100])
 def test_a_ring_for_frames_takes_such_a_frame(frame_bytes: int, frames: int) -> None:
-    capacity = ring_capacity(frame_bytes, frames)
-    assert capacity % mmap.PAGESIZE == 0
-    assert max_payload(capacity) >= frame_bytes + records.VIDEO_HEADER_BYTES
+    ring = ring_for(frame_bytes, frames)
+    assert ring.capacity % mmap.PAGESIZE == 0
+    nbytes = frame_bytes + records.VIDEO_HEADER_BYTES
+    assert ring.max_payload >= nbytes
+    assert (ring.bank_bytes - ALIGN) // slot_size(nbytes) * ring.banks >= frames
 
 
 def refuse_mappings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +77,7 @@ def test_a_writer_that_cannot_be_made_leaves_nothing(
     before = open_descriptors()
     fault(monkeypatch)
     with pytest.raises(StartupError, match="ulimit"):
-        LiveWriter(8_192, plain_row(), portable=portable)
+        LiveWriter(Geometry(8_192), plain_row(), portable=portable)
     gc.collect()
     assert open_descriptors() == before
 
@@ -84,7 +86,7 @@ def test_a_writer_of_a_bad_capacity_leaves_nothing(portable: bool) -> None:
     before = open_descriptors()
     for capacity in (0, 50, 100):
         with pytest.raises((ValueError, StartupError)):
-            LiveWriter(capacity, plain_row(), portable=portable)
+            LiveWriter(Geometry(capacity), plain_row(), portable=portable)
     gc.collect()
     assert open_descriptors() == before
 
@@ -93,7 +95,7 @@ def test_a_reader_that_cannot_be_made_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, portable: bool
 ) -> None:
     """It has taken the descriptors over, so it closes them."""
-    with closing(ReliableWriter(8_192, plain_row(), portable=portable)) as writer:
+    with closing(ReliableWriter(Geometry(8_192), plain_row(), portable=portable)) as writer:
         before = open_descriptors()
         with monkeypatch.context() as patch:
             refuse_mappings(patch)
@@ -110,7 +112,7 @@ def test_a_reader_that_cannot_be_made_leaves_nothing(
 
 def test_an_end_that_is_forgotten_warns_and_closes() -> None:
     before = open_descriptors()
-    writer = ReliableWriter(8_192, plain_row(), portable=False)
+    writer = ReliableWriter(Geometry(8_192), plain_row(), portable=False)
     with pytest.warns(ResourceWarning, match="never closed") as seen:
         del writer
     assert len(seen) == 3

@@ -12,7 +12,7 @@ from lane_kit import PICTURE, TRACK, Clock, live_lane, picture_ring
 from ringroom.colour import i420_size
 from ringroom.frames import Event, EventKind, VideoFrame
 from ringroom.lanes import records
-from ringroom.lanes.lane import ring_capacity
+from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 
 SIZE = (64, 48)
@@ -24,7 +24,7 @@ Lane = tuple[LiveWriter, LiveReader]
 
 @pytest.fixture
 def lane() -> Iterator[Lane]:
-    writer, reader, _ = live_lane(ring_capacity(BODY, 4), Clock(0), max_age_ms=1_000)
+    writer, reader, _ = live_lane(ring_for(BODY, 4), Clock(0), max_age_ms=1_000)
     with closing(writer), closing(reader):
         yield writer, reader
 

@@ -12,11 +12,12 @@ from io_kit import REPLY, Outside, Source, duplicate, sound
 
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Row, StatisticsTable
 from ringroom.processes.playouts import OutgoingPlayout
 
 MS = 1_000_000
-CAPACITY = 1 << 16
+RING = Geometry(1 << 16)
 FRAME = 0.02
 
 
@@ -39,7 +40,7 @@ class Bench:
 
     def lane(self, *, live: bool = False) -> tuple[Any, Any]:
         row = self.table.row(len(self.writers))
-        writer: Any = (LiveWriter if live else ReliableWriter)(CAPACITY, row)
+        writer: Any = (LiveWriter if live else ReliableWriter)(RING, row)
         self.writers.append(writer)
         handles = duplicate(writer.descriptors())
         if live:

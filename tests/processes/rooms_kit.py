@@ -17,6 +17,7 @@ from ringroom.frames import Event, Kind, Participant, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
@@ -89,7 +90,7 @@ class End:
         descriptors: tuple[int, ...] | None = None,
     ) -> ReliableWriter:
         index = ROWS + lane if row is None else row
-        writer = self.writers[lane] = ReliableWriter(1 << 16, self.table.row(index))
+        writer = self.writers[lane] = ReliableWriter(Geometry(1 << 16), self.table.row(index))
         opened = m.PlayoutOpen(
             lane=lane,
             row=index,

@@ -21,14 +21,15 @@ from ringroom import messages as m
 from ringroom.colour import i420_size
 from ringroom.errors import ClosedError, StartupError
 from ringroom.frames import DataFrame, Event, EventKind, Kind
-from ringroom.lanes.lane import LaneDescriptors, ring_capacity
+from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Count, Row, RowPool, StatisticsTable
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes import inbound_lanes
-from ringroom.processes.inbound import InboundTrack, lane_capacity
+from ringroom.processes.inbound import InboundTrack, ring_of
 from ringroom.processes.inbound_lanes import InboundLanes
 from ringroom.testing import faults
 
@@ -302,7 +303,7 @@ def test_closing_buries_what_nobody_came_for() -> None:
             bench.inbound.post(Kind.DATA, DataFrame(b"late"))
             for open_late in (bench.inbound.open_live, bench.inbound.open_patient):
                 with pytest.raises(ClosedError, match="its reader is closed"):
-                    open_late(4096, MIC, ANN, 0)
+                    open_late(Geometry(4096), MIC, ANN, 0)
             assert len(bench.listed) == 1
 
     run(test())
@@ -312,7 +313,7 @@ def test_a_lane_that_cannot_be_made_gives_its_row_back() -> None:
     async def test() -> None:
         async with opened() as bench:
             with faults.segments_refused(), pytest.raises(StartupError):
-                bench.inbound.open_live(4096, MIC, ANN, 0)
+                bench.inbound.open_live(Geometry(4096), MIC, ANN, 0)
             assert len(bench.released) == 1
             assert not bench.listed
             assert not bench.retired
@@ -331,7 +332,7 @@ def test_a_lane_that_the_reader_cannot_be_told_of_is_no_more(which: str) -> None
                 lanes = bench.inbound
                 open_lane = lanes.open_live if which == "live" else lanes.open_patient
                 with pytest.raises(StartupError):
-                    open_lane(4096, MIC, ANN, 0)
+                    open_lane(Geometry(4096), MIC, ANN, 0)
             assert bench.retired
             assert [one.row for one in bench.listed] == bench.retired
             bench.refuses = False
@@ -377,9 +378,9 @@ def test_events_that_are_owed_are_looked_after_by_one_timer(
 class PaperWriter(LiveWriter):
     """Says it is as large as was asked for, and takes next to no memory."""
 
-    def __init__(self, capacity: int, row: Row) -> None:
-        self._said = capacity
-        super().__init__(ring_capacity(64, 4), row)
+    def __init__(self, ring: Geometry, row: Row) -> None:
+        self._said = ring.capacity
+        super().__init__(ring_for(64, 4), row)
 
     @property
     def capacity(self) -> int:
@@ -393,10 +394,10 @@ def test_sixty_cameras_fit_and_some_may_change_their_size(monkeypatch: pytest.Mo
         async with opened() as bench:
             bench.rows = RowPool(bench.table, 0, 400)
             monkeypatch.setattr(inbound_lanes, "LiveWriter", PaperWriter)
-            hd = lane_capacity(OPTIONS, Kind.VIDEO, i420_size(1920, 1080))
+            hd = ring_of(OPTIONS, Kind.VIDEO, i420_size(1920, 1080))
             for number in range(60 + 20):
                 assert bench.inbound.open_live(hd, MIC, ANN, 0)[0] == number + 1
-            while len(bench.listed) * hd + hd <= inbound_lanes.MAX_LANES_BYTES:
+            while (len(bench.listed) + 1) * hd.capacity <= inbound_lanes.MAX_LANES_BYTES:
                 bench.inbound.open_live(hd, MIC, ANN, 0)
             with pytest.raises(StartupError, match="MiB, and reads them too slowly"):
                 bench.inbound.open_live(hd, MIC, ANN, 0)

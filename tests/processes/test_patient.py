@@ -13,6 +13,7 @@ from ringroom.colour import i420_size
 from ringroom.errors import StartupError
 from ringroom.frames import Event, EventKind, Participant, TrackInfo
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.options import SessionOptions
 from ringroom.processes.inbound import Mailbox
@@ -38,13 +39,13 @@ class Owner:
         return 55
 
     def open_patient(
-        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
+        self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
     ) -> tuple[int, Mailbox]:
         if self.refuses:
             raise StartupError("no memory")
         number = len(self.boxes) + 1
         row = self.table.row(number)
-        writer = ReliableWriter(capacity, row)
+        writer = ReliableWriter(ring, row)
         self.readers.append(ReliableReader(duplicate(writer.descriptors()), row, track))
         self.boxes.append(Mailbox(writer, self.clock))
         self.opened.append((number, follows))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from io_kit import Outside, duplicate, run, turns, until
-from playout_kit import CAPACITY
+from playout_kit import RING
 
 from ringroom.errors import RingroomError, RoomError
 from ringroom.frames import DataFrame
@@ -21,7 +21,7 @@ from ringroom.processes.playouts import OutgoingData
 async def messages() -> AsyncIterator[Any]:
     with contextlib.closing(StatisticsTable.create()) as table:
         row = table.row(0)
-        with contextlib.closing(ReliableWriter(CAPACITY, row)) as writer:
+        with contextlib.closing(ReliableWriter(RING, row)) as writer:
             failed: list[RingroomError] = []
             data = OutgoingData(ReliableReader(duplicate(writer.descriptors()), row), failed.append)
             try:

@@ -13,7 +13,7 @@ from io_kit import ANN, RATE
 
 from ringroom import messages as m
 from ringroom.frames import AudioFrame, Kind, TrackInfo
-from ringroom.lanes.lane import LaneDescriptors, ring_capacity
+from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
 from ringroom.lanes.reliable import ReliableReader
@@ -72,7 +72,7 @@ class Bench:
     def open(self, sid: str, name: str = "", number: int = 0) -> LiveWriter:
         track = TrackInfo(sid=sid, name=name or sid, kind=Kind.AUDIO, participant="ann")
         row = self.rows.acquire()
-        writer = LiveWriter(ring_capacity(2_000, 50), row)
+        writer = LiveWriter(ring_for(2_000, 50), row)
         self.writers.append(writer)
         opened = m.LaneOpened(
             lane=number or len(self.writers),

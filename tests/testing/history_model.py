@@ -9,9 +9,9 @@ from ringroom.colour import i420_size
 from ringroom.frames import Kind
 from ringroom.lanes import records
 from ringroom.lanes.live import LOW_MARK
-from ringroom.lanes.ring import max_payload
+from ringroom.lanes.ring import Geometry
 from ringroom.options import SessionOptions
-from ringroom.processes.inbound import lane_capacity
+from ringroom.processes.inbound import ring_of
 from ringroom.testing import histories as h
 from ringroom.testing.strategies import Cast
 
@@ -24,7 +24,7 @@ class Lane:
     """What waits in one lane: values with their arrival, and None for an event of the track."""
 
     track: h.Track
-    capacity: int = 0
+    ring: Geometry | None = None
     waiting: deque[tuple[int | None, int]] = field(default_factory=deque)
 
     def read(self, now_ns: int) -> tuple[list[int], int]:
@@ -158,12 +158,13 @@ class Model:
         lane = self.heard.get(track)
         if lane is None or self.cast.lost:
             return
-        if track.is_video and nbytes + records.VIDEO_HEADER_BYTES > max_payload(lane.capacity):
-            if lane.capacity:
+        room = lane.ring.max_payload if lane.ring else 0
+        if track.is_video and nbytes + records.VIDEO_HEADER_BYTES > room:
+            if lane.ring:
                 # A larger picture than the ring was made for: a new ring, after the old one.
                 self._open(track)
                 lane = self.heard[track]
-            lane.capacity = lane_capacity(SessionOptions(), Kind.VIDEO, nbytes)
+            lane.ring = ring_of(SessionOptions(), Kind.VIDEO, nbytes)
         lane.waiting.append((value, self.now_ns))
         self.sent += 1
 

@@ -26,7 +26,7 @@ import contextlib
 import mmap
 import os
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -36,12 +36,16 @@ from ringroom.errors import FrameError, StartupError, WireError
 from ringroom.frames import AudioFrame, Item, TrackInfo, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.memory import ZERO_COPY, Segment, attach_counter, open_counter
-from ringroom.lanes.ring import ALIGN, Buffer, RingReader, RingWriter, Slot, slot_size
+from ringroom.lanes.ring import Buffer, Geometry, RingReader, RingWriter, Slot
 from ringroom.lanes.statistics import Count, Row
 
 # Below it a copy costs less than tracking the slot's life: 32 KiB copy in about 2 us, a tracked
 # array costs about 3 us.
 COPY_BELOW = 32_768
+# From it on the writer looks before each frame whether the reader has given all back, to go on
+# where the caches still hold the memory: a fifth off what 1080p costs it, two fifths off 4K. Below,
+# two banks fit the cache, and the look would cost a tenth of the frame.
+REWIND_FROM = 1_048_576
 # Mappings kept alive by kept frames; beyond, frames are copied out until some of them die.
 MAX_EVACUATED = 16
 Start: TypeAlias = tuple[int, int]
@@ -67,23 +71,26 @@ class LaneDescriptors:
         return cls(fds[0], fds[1 : 1 + half], fds[1 + half :])
 
 
-def ring_capacity(frame_bytes: int, frames: int) -> int:
-    """Bytes of a ring for that many frames, of which one is at most a quarter of it."""
-    slots = slot_size(frame_bytes + records.VIDEO_HEADER_BYTES) * max(frames, 4)
-    return -(-(slots + 4 * ALIGN) // mmap.PAGESIZE) * mmap.PAGESIZE
+def ring_for(frame_bytes: int, frames: int) -> Geometry:
+    """A ring for that many frames of a track. A bank of a large frame holds just one of them."""
+    nbytes = frame_bytes + records.VIDEO_HEADER_BYTES
+    banks = min(max(frames, 4), 8) if frame_bytes >= COPY_BELOW else 4
+    ring = Geometry.of(nbytes, frames, banks)
+    return replace(ring, capacity=-(-ring.capacity // mmap.PAGESIZE) * mmap.PAGESIZE)
 
 
 class LaneWriter:
     """The writing end; `LiveWriter` and `ReliableWriter` say what happens when it is full."""
 
-    def __init__(self, capacity: int, row: Row, *, portable: bool | None = None) -> None:
+    def __init__(self, ring: Geometry, row: Row, *, portable: bool | None = None) -> None:
         form = {} if portable is None else {"portable": portable}
         with contextlib.ExitStack() as made:
-            self._segment = made.enter_context(contextlib.closing(Segment.create(capacity, **form)))
+            segment = Segment.create(ring.capacity, **form)
+            self._segment = made.enter_context(contextlib.closing(segment))
             self._published = made.enter_context(contextlib.closing(open_counter(**form)))
             self._freed = made.enter_context(contextlib.closing(open_counter(**form)))
             self._mapping: mmap.mmap | None = self._segment.map_shared()
-            self._ring = RingWriter(memoryview(self._mapping))
+            self._ring = RingWriter(memoryview(self._mapping), ring.banks)
             made.pop_all()
         self.row = row
         self._sequence = 0
@@ -111,8 +118,7 @@ class LaneWriter:
     @property
     def in_use(self) -> int:
         """Bytes of the ring that the reader has not given back."""
-        if self._mapping is not None:
-            self._ring.credit(self._freed.take())
+        self._refill()
         return self._ring.in_use
 
     def descriptors(self) -> LaneDescriptors:
@@ -136,41 +142,36 @@ class LaneWriter:
 
     def _push(self, head: bytes, body: Buffer, spare: int = 0) -> bool:
         """Write a record; whether there was room. Once it is counted, `_publish` tells of it."""
-        if len(body) >= COPY_BELOW:
+        if len(body) >= REWIND_FROM:
             self._rewind()
         push = self._ring.push
-        if push(head, body, spare) or (self._refill() and push(head, body, spare)):
-            return True
-        self._tell_skip()
-        return False
+        return push(head, body, spare) or (
+            self._turn(len(head) + len(body), spare) and push(head, body, spare)
+        )
 
     def _reserve(self, nbytes: int, spare: int) -> memoryview | None:
         """Room for a record, to be committed in the ring and published."""
-        if nbytes >= COPY_BELOW:
+        if nbytes >= REWIND_FROM:
             self._rewind()
         view = self._ring.reserve(nbytes, spare)
-        if view is None and self._refill():
+        if view is None and self._turn(nbytes, spare):
             view = self._ring.reserve(nbytes, spare)
-        if view is None:
-            self._tell_skip()
         return view
 
     def _rewind(self) -> None:
-        """A large frame costs less where the caches still hold the memory (a fifth at 1080p, two
-        fifths at 4K); to ask for credit costs nothing beside it."""
         self._refill()
         self._ring.rewind()
 
-    def _refill(self) -> bool:
-        """Whether the reader has given room back: a system call, so small frames ask for want of
-        room alone."""
-        credit = 0 if self._mapping is None else self._freed.take()
-        self._ring.credit(credit)
-        return credit > 0
+    def _turn(self, nbytes: int, spare: int) -> bool:
+        """Have the ring go on in another bank: which, depends on what is given back by now."""
+        self._refill()
+        return self._ring.turn(nbytes, spare)
 
-    def _tell_skip(self) -> None:
-        if skipped := self._ring.announce():
-            self._published.add(skipped)
+    def _refill(self) -> None:
+        """Take note of the room that the reader has given back: a system call, so small frames ask
+        for want of room alone."""
+        if self._mapping is not None:
+            self._ring.credit(self._freed.take())
 
     def _publish(self, nbytes: int, *, event: bool = False) -> None:
         """Count what was written, and then tell of it."""
@@ -214,8 +215,8 @@ class LaneReader:
             taken.enter_context(contextlib.closing(self._published))
             taken.enter_context(contextlib.closing(self._freed))
             self._mapping: mmap.mmap | None = self._map()
-            position, waiting = start
-            self._ring = RingReader(memoryview(self._mapping), position)
+            offset, waiting = start
+            self._ring = RingReader(memoryview(self._mapping), offset)
             self._ring.announce(waiting)
             taken.pop_all()
         self._quarter = self._ring.capacity // 4
@@ -244,7 +245,7 @@ class LaneReader:
 
     def _take(self) -> Slot | None:
         slot = self._ring.take(COPY_BELOW)
-        if slot is None:  # also when all that was absorbed was a skip
+        if slot is None:
             self.absorb()
             slot = self._ring.take(COPY_BELOW)
         return slot
@@ -322,8 +323,8 @@ class LaneReader:
             return
         kept = self._ring.held
         for slot in kept:
-            offset = slot.position % self._ring.capacity
-            for page in range(offset & -mmap.PAGESIZE, offset + slot.size, mmap.PAGESIZE):
+            start = slot.offset & -mmap.PAGESIZE
+            for page in range(start, slot.offset + slot.size, mmap.PAGESIZE):
                 mapping[page] = mapping[page]
         for slot in kept:
             slot.released = True
@@ -355,10 +356,13 @@ class _ClosedRing(RingWriter):
     """Stands in after close: takes nothing, so a late write is refused and not lost in memory."""
 
     def __init__(self) -> None:
-        super().__init__(memoryview(bytearray(4 * ALIGN)))
+        super().__init__(memoryview(bytearray(Geometry.of(8, 4).capacity)))
 
-    def rewind(self) -> None:
-        """Nothing: there is nobody to tell."""
+    def rewind(self) -> bool:
+        return False  # there is nobody to tell
+
+    def turn(self, nbytes: int, spare: int = 0) -> bool:
+        return False
 
     def push(self, head: Buffer, body: Buffer, spare: int = 0) -> bool:
         return False

@@ -19,7 +19,7 @@ from dataclasses import replace
 from ringroom.frames import AudioFrame, Event, Item, Participant, TrackInfo, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, Start
-from ringroom.lanes.ring import Buffer
+from ringroom.lanes.ring import Buffer, Geometry
 from ringroom.lanes.statistics import Count, Row
 
 EVENT_ROOM = 4_096
@@ -33,11 +33,11 @@ LOW_MARK = 0.3
 class LiveWriter(LaneWriter):
     """The writing end."""
 
-    def __init__(self, capacity: int, row: Row, *, portable: bool | None = None) -> None:
-        super().__init__(capacity, row, portable=portable)
+    def __init__(self, ring: Geometry, row: Row, *, portable: bool | None = None) -> None:
+        super().__init__(ring, row, portable=portable)
         self._owed: deque[Event] = deque()
         self._reserved = 0
-        self._event_room = min(EVENT_ROOM, self.capacity // 4)
+        self._event_room = min(EVENT_ROOM, self.max_record)
 
     def send(self, frame: AudioFrame | VideoFrame, received_ns: int) -> bool:
         """Offer a frame; whether it went in (else it is counted as dropped)."""

@@ -1,24 +1,28 @@
 """A ring of records over plain bytes; free of I/O.
 
-Layout: the buffer is the ring, `capacity` bytes, a multiple of ALIGN. A record is an 8-byte header
-(payload length u32, mark u32) and its payload, padded to ALIGN. Records are contiguous: one that
-does not fit before the end is preceded by a skip record that closes the ring's end. When all is
-given back, the writer may go on at the beginning, whose bytes the caches still hold, and says so
-with its next announcement (`REWIND`).
+Layout: the buffer is the ring, in some banks of one size. A record is an 8-byte header (payload
+length u32, mark u32) and its payload, padded to ALIGN. Records fill a bank one behind the other.
+Where the next does not fit, a jump closes the bank: a record of all that is left of it, whose first
+8 bytes are the offset of another bank (u64).
+
+Which bank: the one that was given back last, for the caches still hold it. A writer whose reader
+keeps up uses two, another all. When all is given back it goes on at the beginning of the bank that
+it is in, if it likes, and says so with its next announcement (`REWIND`).
 
 Ownership: the writer owns the bytes that are free, the reader those that were announced and not
-yet credited. Positions count bytes since the beginning and never wrap; only offsets do. Each side
-keeps its own positions, none lives in the shared bytes; what crosses is two sums, *announced*
-(writer to reader) and *credited* (reader to writer), by whatever carries them in order.
+yet credited; of banks the writer alone knows. Positions count bytes since the beginning and never
+wrap; where a bank begins, its offset has nothing to do with its position. Each side keeps its own
+positions, none lives in the shared bytes; what crosses is two sums, *announced* (writer to reader)
+and *credited* (reader to writer), by whatever carries them in order.
 
 Invariants
   I1  credited <= taken <= announced <= written <= credited + capacity
   I2  bytes in [credited, announced) are not written by the writer
-  I3  every position at a record's start is a multiple of ALIGN, so a skip header always fits
+  I3  every position at a record's start is a multiple of ALIGN, and behind each record a jump fits
   I4  credit is given for a contiguous prefix of released slots, in order
-  I5  a record of at most capacity/4 fits whenever half of the ring is free
-  I12 the writer rewinds only where written = credited, so where the reader hears of it nothing is
-      out: both sides move all of their positions to the next multiple of the capacity
+  I5  a record of at most `max_payload` fits whenever half of the ring is free
+  I12 a bank is begun only when all that was in it has been given back; and the writer rewinds only
+      where written = credited, so where the reader hears of it nothing is out
 
 A reader that died is succeeded by another, which begins behind the records that the dead one had
 taken (`RingWriter.succeed`); how many these were is counted elsewhere.
@@ -31,7 +35,8 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Self, TypeAlias
 
 from ringroom.errors import WireError
 
@@ -39,9 +44,10 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 ALIGN = 16
 _HEADER = struct.Struct("<II")
+_TARGET = struct.Struct("<Q")
 _HEADER_BYTES = _HEADER.size
 _ROUND_UP = _HEADER_BYTES + ALIGN - 1
-_RECORD, _SKIP = 0x52494E47, 0x534B4950  # "RING", "SKIP": anything else is corruption
+_RECORD, _JUMP = 0x52494E47, 0x4A554D50  # "RING", "JUMP": anything else is corruption
 # Added to the bytes of an announcement, of which there are never so many (a length is a u32).
 REWIND = 1 << 40
 
@@ -51,14 +57,26 @@ def slot_size(nbytes: int) -> int:
     return (nbytes + _ROUND_UP) & -ALIGN
 
 
-def max_payload(capacity: int) -> int:
-    """The largest payload that never wedges a ring of the capacity (I5)."""
-    return capacity // 4 - _HEADER_BYTES
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The size of a ring, and its banks, of which there are four at the least (I5)."""
 
+    capacity: int
+    banks: int = 4
 
-def _rewound(position: int, capacity: int) -> int:
-    """The next position at the ring's beginning (I12)."""
-    return position - position % capacity + capacity
+    @property
+    def bank_bytes(self) -> int:
+        return self.capacity // self.banks & -ALIGN
+
+    @property
+    def max_payload(self) -> int:
+        """The largest payload: it fills a bank, but for its header and a jump."""
+        return self.bank_bytes - ALIGN - _HEADER_BYTES
+
+    @classmethod
+    def of(cls, nbytes: int, records: int, banks: int = 4) -> Self:
+        """Room for that many records of the size, at the least."""
+        return cls(banks * (slot_size(nbytes) * -(-records // banks) + ALIGN), banks)
 
 
 class RingWriter:
@@ -66,24 +84,41 @@ class RingWriter:
 
     __slots__ = (
         "_announced",
+        "_bank",
+        "_bank_bytes",
+        "_base",
         "_buffer",
+        "_closed",
         "_credited",
+        "_end",
+        "_free",
         "_reserved",
         "_rewound",
+        "_shift",
         "_written",
         "capacity",
         "max_payload",
     )
 
-    def __init__(self, buffer: memoryview) -> None:
-        self.capacity = len(buffer)
-        self.max_payload = max_payload(self.capacity)
-        if self.capacity < 4 * ALIGN or self.capacity % ALIGN:
-            raise ValueError(f"a ring of {self.capacity} bytes: at least 64, a multiple of {ALIGN}")
+    def __init__(self, buffer: memoryview, banks: int = 4) -> None:
+        geometry = Geometry(len(buffer), banks)
+        if banks < 4 or geometry.max_payload < _HEADER_BYTES:
+            raise ValueError(
+                f"a ring of {len(buffer)} bytes in {banks} banks: at least 4 banks of {2 * ALIGN}"
+            )
+        self.capacity = geometry.capacity
+        self.max_payload = geometry.max_payload
         self._buffer = buffer
-        self._written = 0
-        self._announced = 0
-        self._credited = 0
+        self._bank_bytes = geometry.bank_bytes
+        self._written = self._announced = self._credited = 0
+        # Offsets of banks, the one that was given back last at the end.
+        self._free = [number * self._bank_bytes for number in range(banks - 1, 0, -1)]
+        # Banks that were left, the oldest first: where their positions end, and their offsets.
+        self._closed: deque[tuple[int, int]] = deque()
+        # The bank that is written to, and where in it the reader believes that it begins.
+        self._bank = self._base = 0
+        self._shift = 0  # from its positions to its offsets
+        self._end = self._bank_bytes - ALIGN  # the position by which its records must have ended
         self._reserved = -1
         self._rewound = False
 
@@ -98,19 +133,54 @@ class RingWriter:
                 f"credit for {nbytes} bytes, {self._announced - self._credited} are out"
             )
         self._credited += nbytes
+        self._free_banks()
 
-    def rewind(self) -> None:
-        """Go on at the ring's beginning, if all that was written has been given back (I12). Gives
-        up what is reserved."""
+    def _free_banks(self) -> None:
+        closed = self._closed
+        while closed and closed[0][0] <= self._credited:
+            self._free.append(closed.popleft()[1])
+
+    def rewind(self) -> bool:
+        """Go on at the bank's beginning, if all that was written has been given back (I12);
+        whether it has. Gives up what is reserved."""
         self._reserved = -1
-        written = self._written
-        if written == self._credited:
-            self._written = self._announced = self._credited = _rewound(written, self.capacity)
-            self._rewound = True
+        if self._written != self._credited:
+            return False
+        self._begin(self._base)
+        self._rewound = True
+        return True
+
+    def _begin(self, offset: int) -> None:
+        self._base = offset
+        self._shift = offset - self._written
+        self._end = self._bank + self._bank_bytes - ALIGN - self._shift
+
+    def turn(self, nbytes: int, spare: int = 0) -> bool:
+        """Make room for a record that the bank has no room for behind the last: in the same bank if
+        all is given back, else in another; whether one is free, and ``spare`` bytes are left for
+        others. Gives up what is reserved."""
+        self._check(nbytes)
+        need = slot_size(nbytes)
+        if self.rewind() and need <= self._end - self._written:
+            return True
+        if not self._free or (len(self._free) == 1 and need + ALIGN + spare > self._bank_bytes):
+            return False
+        offset, end = self._written + self._shift, self._end + ALIGN
+        bank = self._free.pop()
+        _HEADER.pack_into(self._buffer, offset, end - self._written - _HEADER_BYTES, _JUMP)
+        _TARGET.pack_into(self._buffer, offset + _HEADER_BYTES, bank)
+        self._closed.append((end, self._bank))
+        self._written, self._bank = end, bank
+        self._begin(bank)
+        return True
+
+    def _check(self, nbytes: int) -> None:
+        if nbytes > self.max_payload:
+            raise ValueError(f"{nbytes} bytes do not fit a ring of {self.capacity}")
 
     def push(self, head: Buffer, body: Buffer, spare: int = 0) -> bool:
-        """Write a record of two parts; whether it fits, now, and leaves ``spare`` bytes for others.
-        It takes the place of a reservation that is not committed."""
+        """Write a record of two parts; whether the bank has room for it, and ``spare`` bytes are
+        left for others. It takes the place of a reservation that is not committed."""
         middle = len(head)
         nbytes = middle + len(body)
         offset = self._place(nbytes, spare)
@@ -127,7 +197,7 @@ class RingWriter:
 
     def reserve(self, nbytes: int, spare: int = 0) -> memoryview | None:
         """A writable view of that many bytes, for a record that is filled in place; None when
-        they are not free now, or would not leave ``spare`` bytes for others."""
+        the bank has no room for them, or would not leave ``spare`` bytes for others."""
         offset = self._place(nbytes, spare)
         if offset < 0:
             return None
@@ -144,42 +214,43 @@ class RingWriter:
         self._reserved = -1
 
     def _place(self, nbytes: int, spare: int) -> int:
-        """The offset of a record of that many bytes, behind a skip if need be; -1 for no room."""
-        if nbytes > self.max_payload:
-            raise ValueError(f"{nbytes} bytes do not fit a ring of {self.capacity}")
+        """The offset of a record of that many bytes; -1 for no room."""
         self._reserved = -1  # it would be overwritten
-        need = (nbytes + _ROUND_UP) & -ALIGN
-        free = self.capacity - self._written + self._credited
-        if free < nbytes + spare:
+        room = self._end - self._written - ((nbytes + _ROUND_UP) & -ALIGN)
+        if room < 0:
+            self._check(nbytes)
             return -1
-        offset = self._written % self.capacity
-        tail = self.capacity - offset
-        if need > tail:
-            if free < tail:
-                return -1
-            _HEADER.pack_into(self._buffer, offset, tail - _HEADER_BYTES, _SKIP)
-            self._written += tail
-            free -= tail
-            offset = 0
-        return offset if free >= need else -1
+        if room < spare and not self._free:
+            return -1
+        return self._written + self._shift
 
     def succeed(self, untaken: int) -> tuple[int, int]:
         """The reader is gone, and all but the last ``untaken`` announced records are done with: the
-        position at which another reader begins, and the bytes that are announced from there."""
+        offset at which another reader begins, and the bytes that are announced from there."""
         starts: list[int] = []
         position = self._credited
         while position < self._announced:
-            length, mark = _HEADER.unpack_from(self._buffer, position % self.capacity)
+            length, mark = _HEADER.unpack_from(self._buffer, self._offset(position))
             if mark == _RECORD:
                 starts.append(position)
             position += slot_size(length)
         untaken = min(untaken, len(starts))
         self._credited = starts[-untaken] if untaken else self._announced
-        return self._credited, self._announced - self._credited
+        self._free_banks()
+        offset = self._offset(self._credited)
+        if not self._closed:
+            self._base = offset  # the other knows of nothing before it
+        return offset, self._announced - self._credited
+
+    def _offset(self, position: int) -> int:
+        for end, bank in self._closed:
+            if position < end:
+                return bank + self._bank_bytes - (end - position)
+        return position + self._shift
 
     def announce(self) -> int:
-        """What to announce now: the bytes of records, and of skips that a full ring has made
-        necessary, and a rewind before them."""
+        """What to announce now: the bytes of records, with those that jumps leave out, and a rewind
+        before them."""
         nbytes = self._written - self._announced
         self._announced = self._written
         if self._rewound:
@@ -191,11 +262,14 @@ class RingWriter:
 class Slot:
     """A record that was taken: its payload, and where its bytes lie until it is released."""
 
-    __slots__ = ("payload", "position", "released", "size")
+    __slots__ = ("offset", "payload", "position", "released", "size")
 
-    def __init__(self, payload: Buffer, position: int, size: int, released: bool) -> None:
+    def __init__(
+        self, payload: Buffer, position: int, offset: int, size: int, released: bool
+    ) -> None:
         self.payload = payload
         self.position = position
+        self.offset = offset
         self.size = size
         self.released = released
 
@@ -203,15 +277,27 @@ class Slot:
 class RingReader:
     """The reading end."""
 
-    __slots__ = ("_announced", "_buffer", "_credited", "_held", "_taken", "capacity")
+    __slots__ = (
+        "_announced",
+        "_base",
+        "_buffer",
+        "_credited",
+        "_held",
+        "_last",
+        "_shift",
+        "_taken",
+        "capacity",
+    )
 
-    def __init__(self, buffer: memoryview, position: int = 0) -> None:
-        """``position``: where the reader before this one came to; 0 for the first."""
-        if position < 0 or position % ALIGN:
-            raise WireError(f"a reader that begins at {position}")
+    def __init__(self, buffer: memoryview, offset: int = 0) -> None:
+        """``offset``: where the reader before this one came to; 0 for the first."""
         self.capacity = len(buffer)
+        self._last = self.capacity - ALIGN  # behind a record a jump has room
+        if offset % ALIGN or not 0 <= offset <= max(self._last, 0):
+            raise WireError(f"a reader that begins at {offset} of {self.capacity} bytes")
         self._buffer = buffer
-        self._announced = self._taken = self._credited = position
+        self._announced = self._taken = self._credited = 0
+        self._base = self._shift = offset
         self._held: deque[Slot] = deque()
 
     @property
@@ -242,23 +328,38 @@ class RingReader:
         """The next record, or None. A payload of fewer than ``copy_below`` bytes is copied, and its
         slot released; a larger one is a view of the ring, valid until its slot is released."""
         while (position := self._taken) < self._announced:
-            offset = position % self.capacity
+            offset = position + self._shift
             length, mark = _HEADER.unpack_from(self._buffer, offset)
             size = (length + _ROUND_UP) & -ALIGN
-            if size > self.capacity - offset or size > self._announced - position:
+            if mark != _RECORD:
+                self._jump(mark, offset, size)
+                continue
+            if size > self._last - offset or size > self._announced - position:
                 raise WireError(f"a record of {length} bytes passes the end of what was announced")
             self._taken = position + size
-            if mark == _RECORD:
-                start = offset + _HEADER_BYTES
-                payload = self._buffer[start : start + length]
-                if length < copy_below:
-                    return Slot(payload.tobytes(), position, size, True)
-                slot = Slot(payload, position, size, False)
-                self._held.append(slot)
-                return slot
-            if mark != _SKIP:
-                raise WireError(f"a record marked {mark:#x}, neither record nor skip")
+            start = offset + _HEADER_BYTES
+            payload = self._buffer[start : start + length]
+            if length < copy_below:
+                return Slot(payload.tobytes(), position, offset, size, True)
+            slot = Slot(payload, position, offset, size, False)
+            self._held.append(slot)
+            return slot
         return None
+
+    def _jump(self, mark: int, offset: int, size: int) -> None:
+        if mark != _JUMP:
+            raise WireError(f"a record marked {mark:#x}, neither record nor jump")
+        (target,) = _TARGET.unpack_from(self._buffer, offset + _HEADER_BYTES)
+        if size > self._announced - self._taken or target % ALIGN or target > self._last:
+            raise WireError(f"a jump of {size} bytes to {target} of {self.capacity}")
+        self._taken += size
+        self._base = target
+        self._shift = target - self._taken
+
+    def _rewind(self) -> None:
+        if self._credited != self._announced:
+            raise WireError("the writer has rewound before all was given back")
+        self._shift = self._base - self._taken
 
     def ahead(self) -> Buffer | None:
         """The payload of the record that `take` gives next, or None. It is not taken by that."""
@@ -268,11 +369,6 @@ class RingReader:
         self._held.pop()
         self._taken = slot.position
         return slot.payload
-
-    def _rewind(self) -> None:
-        if self._credited != self._announced:
-            raise WireError("the writer has rewound before all was given back")
-        self._announced = self._taken = self._credited = _rewound(self._taken, self.capacity)
 
     def collect(self) -> int:
         """Bytes to credit now: all before the first slot that is held (I4)."""

@@ -30,9 +30,10 @@ from ringroom.frames import (
     VideoFrame,
 )
 from ringroom.lanes import records
-from ringroom.lanes.lane import ring_capacity
+from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Count
 from ringroom.options import SessionOptions
 
@@ -40,7 +41,7 @@ AUDIO_SECONDS = 2.0
 VIDEO_FRAMES = 8
 # A lane of pictures gets fewer frames rather than more memory than this.
 MAX_LANE_BYTES = 64 << 20
-MAILBOX_RING_BYTES = 1 << 20
+MAILBOX_RING = Geometry(1 << 20)
 MAX_BACKLOG_BYTES = 8 << 20
 SETTLE_SECONDS = 0.02
 # Looks at what the reader has dropped: once a second for sound.
@@ -59,7 +60,7 @@ class LaneOwner(Protocol):
     """The reader is gone: no lane is opened for it any more."""
 
     def open_live(
-        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
+        self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
     ) -> tuple[int, LiveWriter]:
         """Make a lane and tell the reader; its number and writing end."""
 
@@ -231,7 +232,7 @@ class InboundTrack:
         nbytes = max(nbytes, min(2 * self._frame_bytes, i420_size(MAX_SIDE, MAX_SIDE)))
         try:
             number, writer = self._owner.open_live(
-                lane_capacity(self._owner.options, self._track.kind, nbytes),
+                ring_of(self._owner.options, self._track.kind, nbytes),
                 self._track,
                 self._participant,
                 self._number,
@@ -247,13 +248,13 @@ def _flat(samples: memoryview) -> memoryview:
     return samples.cast("B") if samples.format != "B" or samples.ndim != 1 else samples
 
 
-def lane_capacity(options: SessionOptions, kind: Kind, nbytes: int) -> int:
-    """Bytes of the ring of a track's lane, for frames of that size."""
+def ring_of(options: SessionOptions, kind: Kind, nbytes: int) -> Geometry:
+    """The ring of a track's lane, for frames of that size."""
     if kind is Kind.AUDIO:
-        seconds = max(AUDIO_SECONDS, 1.5 * options.max_age)
-        return ring_capacity(nbytes, int(seconds * 1000 / options.frame_ms) + 8)
+        seconds = max(AUDIO_SECONDS, 1.75 * options.max_age)
+        return ring_for(nbytes, int(seconds * 1000 / options.frame_ms) + 8)
     frames = max(4, min(VIDEO_FRAMES, MAX_LANE_BYTES // max(nbytes, 1)))
-    return ring_capacity(nbytes, frames)
+    return ring_for(nbytes, frames)
 
 
 class Mailbox:

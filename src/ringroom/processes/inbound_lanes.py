@@ -25,11 +25,12 @@ from ringroom.frames import DataFrame, Event, Kind, Participant, TrackInfo
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
 from ringroom.lanes.reliable import ReliableWriter
+from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Row
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes.inbound import (
-    MAILBOX_RING_BYTES,
+    MAILBOX_RING,
     SETTLE_SECONDS,
     WHY_FULL,
     Mailbox,
@@ -110,16 +111,16 @@ class InboundLanes:
         self._settling: asyncio.TimerHandle | None = None
 
     def open_live(
-        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
+        self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
     ) -> tuple[int, LiveWriter]:
-        number, lane, writer = self._open(LiveWriter, capacity, track, participant, follows)
+        number, lane, writer = self._open(LiveWriter, ring, track, participant, follows)
         self._announce(number, lane)
         return number, writer
 
     def open_patient(
-        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
+        self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
     ) -> tuple[int, Mailbox]:
-        number, lane, writer = self._open(ReliableWriter, capacity, track, participant, follows)
+        number, lane, writer = self._open(ReliableWriter, ring, track, participant, follows)
         mailbox = lane.mailbox = Mailbox(writer, self.clock)
         self._announce(number, lane)
         return number, mailbox
@@ -127,13 +128,13 @@ class InboundLanes:
     def _open(
         self,
         made: type[W],
-        capacity: int,
+        ring: Geometry,
         track: TrackInfo,
         participant: Participant,
         follows: int,
     ) -> tuple[int, _Lane, W]:
-        self._check_room_for(capacity)
-        row, writer = self._make(made, capacity)
+        self._check_room_for(ring.capacity)
+        row, writer = self._make(made, ring)
         self._list(row, track.name or track.sid, track.kind, track.participant)
         self._numbers += 1
         message = m.LaneOpened(
@@ -147,10 +148,10 @@ class InboundLanes:
         )
         return self._numbers, _Lane(message, writer, track.reply_name), writer
 
-    def _make(self, made: type[W], capacity: int) -> tuple[Row, W]:
+    def _make(self, made: type[W], ring: Geometry) -> tuple[Row, W]:
         row = self._rows.acquire_row()
         try:
-            return row, made(capacity, row)
+            return row, made(ring, row)
         except BaseException:  # no memory, no descriptors: nobody was told of the row
             self._rows.release_row(row)
             raise
@@ -251,7 +252,7 @@ class InboundLanes:
             self.frames_dropped(kind.value, WHY_FULL, lost)
 
     def _open_mailbox(self, kind: Kind) -> Mailbox:
-        row, writer = self._make(ReliableWriter, MAILBOX_RING_BYTES)
+        row, writer = self._make(ReliableWriter, MAILBOX_RING)
         self._list(row, "", kind, "")
         self._numbers += 1
         message = m.LaneOpened(

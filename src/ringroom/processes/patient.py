@@ -25,7 +25,8 @@ from ringroom.frames import (
     VideoFrame,
 )
 from ringroom.lanes import records
-from ringroom.processes.inbound import LaneOwner, Mailbox, lane_capacity
+from ringroom.lanes.ring import Geometry
+from ringroom.processes.inbound import LaneOwner, Mailbox, ring_of
 
 __all__ = ["PatientOwner", "PatientTrack"]
 
@@ -37,7 +38,7 @@ class PatientOwner(LaneOwner, Protocol):
     """Where such lanes are announced (`inbound_lanes.InboundLanes`)."""
 
     def open_patient(
-        self, capacity: int, track: TrackInfo, participant: Participant, follows: int
+        self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
     ) -> tuple[int, Mailbox]:
         """Make a reliable lane of a track and tell the reader."""
 
@@ -115,10 +116,10 @@ class PatientTrack:
             self._mailbox.post(item)
 
     def _renew(self, nbytes: int) -> None:
-        capacity = lane_capacity(self._owner.options, self._track.kind, nbytes)
+        ring = ring_of(self._owner.options, self._track.kind, nbytes)
         try:
             self._number, self._mailbox = self._owner.open_patient(
-                capacity, self._track, self._participant, self._number
+                ring, self._track, self._participant, self._number
             )
         except (StartupError, ClosedError) as error:
             self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")

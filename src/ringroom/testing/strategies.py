@@ -24,7 +24,7 @@ from ringroom.frames import (
     TrackInfo,
     VideoFrame,
 )
-from ringroom.lanes.ring import ALIGN
+from ringroom.lanes.ring import ALIGN, Geometry
 from ringroom.testing.histories import (
     Delay,
     Join,
@@ -174,10 +174,10 @@ class RingGeometry:
 
 @st.composite
 def ring_geometries(draw: st.DrawFn, max_pages: int = 4) -> RingGeometry:
-    """Rings of few pages, with records from one byte to a quarter of the ring: they wrap often,
-    share pages, and leave every size of gap at the end."""
+    """Rings of few pages, with records from one byte to the largest that fits: they change banks
+    often, share pages, and leave every size of gap at a bank's end."""
     capacity = draw(st.integers(1, max_pages)) * 4096
-    largest = capacity // 4 - ALIGN
+    largest = Geometry(capacity).max_payload
     sizes = st.one_of(st.integers(1, 3 * ALIGN), st.integers(1, largest), st.just(largest))
     return RingGeometry(
         capacity=capacity, records=tuple(draw(st.lists(sizes, min_size=1, max_size=12)))
