@@ -212,6 +212,23 @@ def test_who_runs_dry_for_want_of_it_is_left_his_own_from_then_on() -> None:
     assert source.gaps == 0
 
 
+def test_who_ran_dry_once_loses_what_it_does_not_need() -> None:
+    source = Source()
+    source.quiet = True
+    source.heap(0.18)
+    source.talk(SHORT_WHILE + 1.0)
+    source.now += 0.2
+    source.take()  # nothing waits before it: it has run dry
+    source.heap(0.005)
+    assert source.talk(WHILE - 1.0) == 0
+    assert source.gaps == 1
+    assert source.talk(2.0) == STEP, "too little to be worth a cut that may be heard"
+    assert source.queued < RESERVE + STEP
+    source.heap(0.05)
+    assert source.talk(WHILE - SPAN_SECONDS) == 0
+    assert source.talk(1.0) == 0.05
+
+
 def test_who_is_a_little_later_than_before_has_not_run_dry() -> None:
     source = Source()
     source.quiet = True

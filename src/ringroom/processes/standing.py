@@ -7,8 +7,8 @@ while: whoever came latest in that while needed no more. It is the standing queu
 for in a network's buffers (RFC 8289, section 4), and as there it is dropped.
 
 Where nobody speaks a piece less is not heard, so there a short while is enough. Who runs dry after
-such a cut is one who stands still now and then, and keeps what it needs for that: with it only the
-long while counts.
+such a cut is one who stands still now and then, and keeps what it needs for that: with it the long
+while counts there too.
 
 A frame that is longer than what stands loses a part of it, in whole steps: sound that is no whole
 number of steps would leave a rest in the source that waits for the next.
@@ -72,7 +72,7 @@ class StandingQueue:
         most = max(queued - RESERVE, 0.0)
         self._short, self._long = min(self._short, most), min(self._long, most)
         loud, quiet = _part(seconds, self._long), _part(seconds, self._short)
-        if quiet > loud and not self._stands_still and is_quiet():
+        if quiet > loud and is_quiet():
             self._leave_out(quiet)
             self._cut_until = now + LONG_SPANS * SPAN_SECONDS
             return quiet
@@ -82,7 +82,8 @@ class StandingQueue:
 
     def _look(self) -> None:
         spans = [*self._before, self._least]
-        self._short = _worth(min(spans[-SHORT_SPANS:]), STEP)
+        short = LONG_SPANS if self._stands_still else SHORT_SPANS
+        self._short = _worth(min(spans[-short:]), STEP)
         self._long = _worth(min(spans), WORTH)
         self._before.append(self._least)
         self._least = math.inf
