@@ -21,6 +21,7 @@ from ringroom.errors import (
     RoomError,
 )
 from ringroom.frames import AudioFrame
+from ringroom.options import PublishOptions
 from ringroom.processes.children import IOHost
 from ringroom.testing import FakeRoom, VirtualClock
 
@@ -169,3 +170,22 @@ def test_what_the_resampler_holds_and_what_was_played(fake_room: FakeRoom) -> No
                 await transport.send(b"\0\0")  # type: ignore[arg-type]
 
     asyncio.run(main())
+
+
+def test_who_sends_without_a_pause_holds_up_nobody() -> None:
+    """What is live never waits for room."""
+
+    async def send(transport: ringroom.aio.Transport) -> None:
+        for _ in range(500):
+            await transport.send(sound(0.02), publish=PublishOptions(mode="live"))
+            clock.sleep(0.004)  # work
+
+    async def main() -> None:
+        async with ringroom.aio.transport("fake", room=room, io=clock.io) as transport:
+            began = clock.now()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(send(transport), 1.0)
+            assert clock.now() - began < 1.1
+
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        clock.run(main())

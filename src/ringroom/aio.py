@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom.awaiting import LoopWaiter, end_of, runs_here, start, within
+from ringroom.awaiting import LoopWaiter, Turn, end_of, runs_here, start, within
 from ringroom.connection import Connection, Statistics, configured
 from ringroom.errors import BusyError, ClosedError
 from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
@@ -27,9 +27,6 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.recovery import Recovery
 
 T = TypeVar("T")
-# A reader that is behind waits for nothing: before it takes another item it lets others have the
-# loop, if none had it for so long.
-TURN_SECONDS = 0.01
 
 __all__ = ["Receiver", "Transport", "transport"]
 
@@ -55,6 +52,8 @@ class Transport(Face):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._watched = -1
+        self._turn = Turn(connection.machine.now)
+        """Of those who send: what is live waits for nothing."""
         self._recovery: Recovery | None = None
         self._recovering: asyncio.Task[None] | None = None
         self._starting: Future[None] | None = None
@@ -220,6 +219,8 @@ class Transport(Face):
     async def send(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `ringroom.client.Transport.send`. Cancelled, part of a long sound may be taken."""
         self._check_here()
+        await self._turn.wait()
+        self._turn.begin()
         connection = self._connection
         with connection.lock:
             lane = self._lane_for(frame, publish)
@@ -391,29 +392,6 @@ class Transport(Face):
             await self.close()
 
 
-class _Turn:
-    """How long a reader has had the loop for itself. Apart from it, for the loop keeps this until
-    it comes round, and a reader that is forgotten is closed at once."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._since: float | None = None
-
-    def begin(self) -> None:
-        """An item is given; the turn ends when the loop comes round."""
-        if self._since is None:
-            self._since = self._now()
-            asyncio.get_running_loop().call_soon(self._end)
-
-    def _end(self) -> None:
-        self._since = None
-
-    @property
-    def is_due(self) -> bool:
-        """Whether it is somebody else's turn."""
-        return self._since is not None and self._now() - self._since >= TURN_SECONDS
-
-
 class Receiver(AsyncIterator[Any]):
     """Yields frames and events; cancelling a wait loses nothing. Also where the next one is always
     there, since its reader is behind, others on the loop have their turns in between."""
@@ -421,15 +399,14 @@ class Receiver(AsyncIterator[Any]):
     def __init__(self, owner: Transport, inbox: Inbox) -> None:
         self._owner = owner
         self._inbox = inbox
-        self._turn = _Turn(owner._connection.machine.now)
+        self._turn = Turn(owner._connection.machine.now)
 
     def __aiter__(self) -> Receiver:
         return self
 
     async def __anext__(self) -> Item:
         self._owner._check_loop()
-        if self._turn.is_due:
-            await asyncio.sleep(0)  # before anything is taken: a cancellation would lose it
+        await self._turn.wait()  # before anything is taken: a cancellation would lose it
         with LoopWaiter(self._owner._connection) as waiter:
             while (arrival := self._look()) is None:
                 await waiter.wait(self._inbox.fileno())

@@ -14,6 +14,10 @@ from ringroom.errors import StartupError
 from ringroom.lanes.memory import why
 from ringroom.processes.machine import Machine
 
+# Who waits for nothing, since there is always an item or always room, lets others have the loop if
+# none had it for so long.
+TURN_SECONDS = 0.01
+
 
 def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether the loop is the one that runs on this thread."""
@@ -61,6 +65,29 @@ class LoopWaiter:
     def __exit__(self, *exc: object) -> None:
         with self._connection.lock:
             self._connection.session.listeners.discard(self._wake)
+
+
+class Turn:
+    """How long a reader or a sender has had the loop for itself. Apart from it, for the loop keeps
+    this until it comes round, and a reader that is forgotten is closed at once."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._since: float | None = None
+
+    def begin(self) -> None:
+        """An item is given or taken; the turn ends when the loop comes round."""
+        if self._since is None:
+            self._since = self._now()
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
+        self._since = None
+
+    async def wait(self) -> None:
+        """Let the others have the loop, if it is their turn."""
+        if self._since is not None and self._now() - self._since >= TURN_SECONDS:
+            await asyncio.sleep(0)
 
 
 def start(machine: Machine, name: str, run: Callable[[], None], over: Future[None]) -> None:
