@@ -361,3 +361,18 @@ def test_closing_closes_what_is_ending(bench: Bench, monkeypatch: pytest.MonkeyP
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (198, 148), (202, 358), (1280, 720)])
+def test_pictures_of_one_size_stay_in_one_lane(bench: Bench, size: tuple[int, int]) -> None:
+    for number in range(5):
+        push(bench, sources.picture(number, *size))
+    opened = [message for message in bench.received() if isinstance(message, m.PlayoutOpen)]
+    assert len(opened) == 1
+
+
+def test_pictures_that_grow_with_each_get_few_lanes(bench: Bench) -> None:
+    for side in range(64, 256, 2):
+        bench.outgoing.lane_for(sources.picture(0, side, side))
+    opened = [message for message in bench.received() if isinstance(message, m.PlayoutOpen)]
+    assert [message.width for message in opened] == [64, 66, 92, 130, 182]

@@ -28,7 +28,7 @@ from ringroom.checks import (
 from ringroom.colour import i420_size
 from ringroom.errors import ConfigurationError, FrameError, RingroomError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
-from ringroom.lanes.lane import ring_for
+from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.ring import Geometry
@@ -42,7 +42,7 @@ PIECE_SECONDS = 0.1
 SPEECH_SECONDS = 1.0
 LIVE_SECONDS = 2.0
 VIDEO_FRAMES = 8
-_DATA_RING = Geometry(1 << 20)
+_DATA_RING = ring_for(1 << 18, 4)
 
 
 class OutgoingLane:
@@ -64,6 +64,8 @@ class OutgoingLane:
         self.opened: m.PlayoutOpen | None = None
         """What the I/O role was asked for, or will be."""
         self.ring = _DATA_RING
+        self.frame_bytes = 0
+        """Of the largest picture that the ring was made for."""
         """Bytes of the ring, of the next one too."""
         self.played_before = 0.0
         """Seconds that were played of the lanes before a `restart`."""
@@ -341,16 +343,17 @@ class Outgoing:
     def _grow(self, lane: OutgoingLane, frame: VideoFrame) -> None:
         """A picture larger than the ring was made for goes on in a larger one; or any, when none
         was to be had for the one before."""
-        needed = i420_size(frame.width, frame.height) + 64
         is_without = lane.writer is None and not self.is_away
-        if is_without or needed > lane.ring.max_payload:
+        if is_without:
+            lane.frame_bytes = 0  # no more than it needs
+        if i420_size(frame.width, frame.height) > lane.frame_bytes:
             self._retire_writer(lane)
             self._open(lane, frame)
 
     def _open(self, lane: OutgoingLane, frame: Frame) -> None:
         self._session.check_open()
         live = lane.publish.mode == "live" and lane.kind is not Kind.DATA
-        lane.ring = _ring_of(frame, live)
+        lane.ring = _ring_of(lane, frame, live)
         message = m.PlayoutOpen(
             lane=0,
             row=0,
@@ -439,12 +442,13 @@ def _kind(frame: Frame) -> Kind:
     )
 
 
-def _ring_of(frame: Frame, live: bool) -> Geometry:
+def _ring_of(lane: OutgoingLane, frame: Frame, live: bool) -> Geometry:
     if isinstance(frame, AudioFrame):
         piece = int(frame.sample_rate * PIECE_SECONDS) * frame.channels * 2
         seconds = LIVE_SECONDS if live else SPEECH_SECONDS
         # Twice the sound's size: short frames carry as much header as sound.
         return ring_for(piece, 2 * int(seconds / PIECE_SECONDS))
     if isinstance(frame, VideoFrame):
-        return ring_for(i420_size(frame.width, frame.height), VIDEO_FRAMES)
+        lane.frame_bytes = grown(i420_size(frame.width, frame.height), lane.frame_bytes)
+        return ring_for(lane.frame_bytes, VIDEO_FRAMES)
     return _DATA_RING

@@ -53,7 +53,8 @@ class Lane(RuleBasedStateMachine):
 
     @initialize(pages=st.integers(1, 8))
     def open(self, pages: int) -> None:
-        self.threshold, lane_module.COPY_BELOW = lane_module.COPY_BELOW, 200
+        self.thresholds = lane_module.COPY_BELOW, lane_module.REWIND_FROM
+        lane_module.COPY_BELOW, lane_module.REWIND_FROM = 200, 500
         self.clock = Clock()
         self.kept: list[tuple[Any, bytes]] = []
         self.made = 0
@@ -192,9 +193,9 @@ class Lane(RuleBasedStateMachine):
             assert bytes_of(view) == was, "I6"
 
     def teardown(self) -> None:
-        if not hasattr(self, "threshold"):
+        if not hasattr(self, "thresholds"):
             return
-        lane_module.COPY_BELOW = self.threshold
+        lane_module.COPY_BELOW, lane_module.REWIND_FROM = self.thresholds
         self.drain()
         self.writer.close()
         self.reader.close()

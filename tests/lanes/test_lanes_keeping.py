@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from lane_kit import PICTURE, Clock, audio, content, live_lane, picture_ring, reliable_lane, video
 
+from ringroom.colour import i420_size
 from ringroom.errors import StartupError, WouldBlock
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.lanes import lane as lane_module
@@ -269,3 +270,28 @@ def test_a_picture_that_was_looked_at_ahead_is_lent_as_any_other(
         assert reader.receive_nowait() is not None
     assert content(kept) == content(video(*PICTURE, 0))
     assert content(newest) == content(video(*PICTURE, 4))
+
+
+@pytest.mark.parametrize("frames", [4, 5, 8])
+def test_a_small_frame_that_is_kept_leaves_room_for_the_largest(
+    frames: int, ends: ExitStack, clock: Clock
+) -> None:
+    """I5, I7: though it may keep a part of nearly every bank, and events have their room."""
+    ring = ring_for(i420_size(256, 200), frames)
+    writer, reader, _ = live_lane(ring, clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    kept = []
+    for number, lines in enumerate((100, 100, 200, 100)):
+        assert writer.send(video(256, lines, number), clock.now)
+        frame = reader.receive_nowait()
+        assert isinstance(frame, VideoFrame)
+        if number == 1:
+            kept.append(frame)
+        del frame
+        assert reader.receive_nowait() is None
+    for number in range(20):
+        assert writer.send(video(256, 200, number), clock.now)
+        assert reader.receive_nowait() is not None
+        assert reader.receive_nowait() is None
+    assert content(kept[0]) == content(video(256, 100, 1))

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from lane_kit import duplicate, plain_row
 
+from ringroom.checks import MAX_SIDE
+from ringroom.colour import i420_size
 from ringroom.errors import StartupError, WireError
 from ringroom.lanes import records
-from ringroom.lanes.lane import LaneDescriptors, ring_for
+from ringroom.lanes.lane import COPY_BELOW, LaneDescriptors, grown, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.ring import ALIGN, Geometry, slot_size
@@ -47,6 +49,22 @@ def test_a_ring_for_frames_takes_such_a_frame(frame_bytes: int, frames: int) -> 
     nbytes = frame_bytes + records.VIDEO_HEADER_BYTES
     assert ring.max_payload >= nbytes
     assert (ring.bank_bytes - ALIGN) // slot_size(nbytes) * ring.banks >= frames
+
+
+@pytest.mark.parametrize(
+    ("frame_bytes", "frames", "banks"),
+    [(640, 100, 4), (640, 5, 4), (COPY_BELOW, 2, 4), (460_800, 5, 5), (460_800, 100, 8)],
+)
+def test_a_bank_for_each_picture_and_few_for_sound(
+    frame_bytes: int, frames: int, banks: int
+) -> None:
+    assert ring_for(frame_bytes, frames).banks == banks
+
+
+def test_a_ring_that_was_too_small_grows_twofold() -> None:
+    assert [grown(9, 0), grown(9, 9), grown(3, 9), grown(10, 9), grown(40, 9)] == [9, 9, 9, 18, 40]
+    largest = i420_size(MAX_SIDE, MAX_SIDE)
+    assert grown(largest - 1, largest - 2) == largest
 
 
 def refuse_mappings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,8 @@ from typing import Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ringroom.checks import MAX_SIDE
+from ringroom.colour import i420_size
 from ringroom.errors import FrameError, StartupError, WireError
 from ringroom.frames import AudioFrame, Item, TrackInfo, VideoFrame
 from ringroom.lanes import records
@@ -77,6 +79,15 @@ def ring_for(frame_bytes: int, frames: int) -> Geometry:
     banks = min(max(frames, 4), 8) if frame_bytes >= COPY_BELOW else 4
     ring = Geometry.of(nbytes, frames, banks)
     return replace(ring, capacity=-(-ring.capacity // mmap.PAGESIZE) * mmap.PAGESIZE)
+
+
+def grown(nbytes: int, before: int) -> int:
+    """Bytes of a frame to make a ring for, where the one before was for ``before``: if that was too
+    small, twice as many at least, or a picture that grows with every frame makes a ring each time.
+    """
+    if nbytes <= before:
+        return before
+    return max(nbytes, min(2 * before, i420_size(MAX_SIDE, MAX_SIDE)))
 
 
 class LaneWriter:
@@ -146,7 +157,7 @@ class LaneWriter:
             self._rewind()
         push = self._ring.push
         return push(head, body, spare) or (
-            self._turn(len(head) + len(body), spare) and push(head, body, spare)
+            self._turn(len(head) + len(body)) and push(head, body, spare)
         )
 
     def _reserve(self, nbytes: int, spare: int) -> memoryview | None:
@@ -154,7 +165,7 @@ class LaneWriter:
         if nbytes >= REWIND_FROM:
             self._rewind()
         view = self._ring.reserve(nbytes, spare)
-        if view is None and self._turn(nbytes, spare):
+        if view is None and self._turn(nbytes):
             view = self._ring.reserve(nbytes, spare)
         return view
 
@@ -162,10 +173,10 @@ class LaneWriter:
         self._refill()
         self._ring.rewind()
 
-    def _turn(self, nbytes: int, spare: int) -> bool:
+    def _turn(self, nbytes: int) -> bool:
         """Have the ring go on in another bank: which, depends on what is given back by now."""
         self._refill()
-        return self._ring.turn(nbytes, spare)
+        return self._ring.turn(nbytes)
 
     def _refill(self) -> None:
         """Take note of the room that the reader has given back: a system call, so small frames ask
@@ -219,7 +230,7 @@ class LaneReader:
             self._ring = RingReader(memoryview(self._mapping), offset)
             self._ring.announce(waiting)
             taken.pop_all()
-        self._quarter = self._ring.capacity // 4
+        self._eighth = self._ring.capacity // 8
         self._evacuated: list[weakref.ref[mmap.mmap]] = []
         self._references: dict[int, weakref.ref[NDArray[np.generic]]] = {}
         self.row = row
@@ -269,8 +280,8 @@ class LaneReader:
         self._settle_in_bulk()
 
     def _settle_in_bulk(self) -> None:
-        """Credit costs a system call: one for each quarter of the ring, or when going idle."""
-        if self._ring.outstanding >= self._quarter:
+        """Credit costs a system call: one for each eighth of the ring, or when going idle."""
+        if self._ring.outstanding >= self._eighth:
             self.settle()
 
     def _deliver_large(self, slot: Slot, head: records.Head) -> Item:
@@ -361,7 +372,7 @@ class _ClosedRing(RingWriter):
     def rewind(self) -> bool:
         return False  # there is nobody to tell
 
-    def turn(self, nbytes: int, spare: int = 0) -> bool:
+    def turn(self, nbytes: int) -> bool:
         return False
 
     def push(self, head: Buffer, body: Buffer, spare: int = 0) -> bool:

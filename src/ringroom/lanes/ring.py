@@ -155,15 +155,13 @@ class RingWriter:
         self._shift = offset - self._written
         self._end = self._bank + self._bank_bytes - ALIGN - self._shift
 
-    def turn(self, nbytes: int, spare: int = 0) -> bool:
+    def turn(self, nbytes: int) -> bool:
         """Make room for a record that the bank has no room for behind the last: in the same bank if
-        all is given back, else in another; whether one is free, and ``spare`` bytes are left for
-        others. Gives up what is reserved."""
+        all is given back, else in another; whether one is free. Gives up what is reserved."""
         self._check(nbytes)
-        need = slot_size(nbytes)
-        if self.rewind() and need <= self._end - self._written:
+        if self.rewind() and slot_size(nbytes) <= self._end - self._written:
             return True
-        if not self._free or (len(self._free) == 1 and need + ALIGN + spare > self._bank_bytes):
+        if not self._free:
             return False
         offset, end = self._written + self._shift, self._end + ALIGN
         bank = self._free.pop()
@@ -179,8 +177,9 @@ class RingWriter:
             raise ValueError(f"{nbytes} bytes do not fit a ring of {self.capacity}")
 
     def push(self, head: Buffer, body: Buffer, spare: int = 0) -> bool:
-        """Write a record of two parts; whether the bank has room for it, and ``spare`` bytes are
-        left for others. It takes the place of a reservation that is not committed."""
+        """Write a record of two parts; whether the bank has room for it. In the last bank that is
+        free ``spare`` bytes must be left for others, but by the first record. It takes the place of
+        a reservation that is not committed."""
         middle = len(head)
         nbytes = middle + len(body)
         offset = self._place(nbytes, spare)
@@ -197,7 +196,7 @@ class RingWriter:
 
     def reserve(self, nbytes: int, spare: int = 0) -> memoryview | None:
         """A writable view of that many bytes, for a record that is filled in place; None when
-        the bank has no room for them, or would not leave ``spare`` bytes for others."""
+        `push` would write none."""
         offset = self._place(nbytes, spare)
         if offset < 0:
             return None
@@ -216,13 +215,14 @@ class RingWriter:
     def _place(self, nbytes: int, spare: int) -> int:
         """The offset of a record of that many bytes; -1 for no room."""
         self._reserved = -1  # it would be overwritten
+        offset = self._written + self._shift
         room = self._end - self._written - ((nbytes + _ROUND_UP) & -ALIGN)
         if room < 0:
             self._check(nbytes)
             return -1
-        if room < spare and not self._free:
+        if room < spare and not self._free and offset != self._bank:
             return -1
-        return self._written + self._shift
+        return offset
 
     def succeed(self, untaken: int) -> tuple[int, int]:
         """The reader is gone, and all but the last ``untaken`` announced records are done with: the

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from ringroom.checks import MAX_SIDE, check_picture, check_sound
-from ringroom.colour import i420_size
+from ringroom.checks import check_picture, check_sound
 from ringroom.errors import ClosedError, FrameError, StartupError, WouldBlock
 from ringroom.frames import (
     AudioFrame,
@@ -30,7 +29,7 @@ from ringroom.frames import (
     VideoFrame,
 )
 from ringroom.lanes import records
-from ringroom.lanes.lane import ring_for
+from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.ring import Geometry
@@ -41,7 +40,7 @@ AUDIO_SECONDS = 2.0
 VIDEO_FRAMES = 8
 # A lane of pictures gets fewer frames rather than more memory than this.
 MAX_LANE_BYTES = 64 << 20
-MAILBOX_RING = Geometry(1 << 20)
+MAILBOX_RING = ring_for(1 << 18, 4)
 MAX_BACKLOG_BYTES = 8 << 20
 SETTLE_SECONDS = 0.02
 # Looks at what the reader has dropped: once a second for sound.
@@ -228,8 +227,7 @@ class InboundTrack:
 
     def _renew(self, nbytes: int) -> None:
         self._tell_dropped()
-        # Twice as large at least: a picture that grows with every frame makes a dozen lanes.
-        nbytes = max(nbytes, min(2 * self._frame_bytes, i420_size(MAX_SIDE, MAX_SIDE)))
+        nbytes = grown(nbytes, self._frame_bytes)
         try:
             number, writer = self._owner.open_live(
                 ring_of(self._owner.options, self._track.kind, nbytes),
@@ -251,7 +249,7 @@ def _flat(samples: memoryview) -> memoryview:
 def ring_of(options: SessionOptions, kind: Kind, nbytes: int) -> Geometry:
     """The ring of a track's lane, for frames of that size."""
     if kind is Kind.AUDIO:
-        seconds = max(AUDIO_SECONDS, 1.75 * options.max_age)
+        seconds = max(AUDIO_SECONDS, 2.0 * options.max_age)
         return ring_for(nbytes, int(seconds * 1000 / options.frame_ms) + 8)
     frames = max(4, min(VIDEO_FRAMES, MAX_LANE_BYTES // max(nbytes, 1)))
     return ring_for(nbytes, frames)

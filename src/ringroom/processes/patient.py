@@ -25,6 +25,7 @@ from ringroom.frames import (
     VideoFrame,
 )
 from ringroom.lanes import records
+from ringroom.lanes.lane import grown
 from ringroom.lanes.ring import Geometry
 from ringroom.processes.inbound import LaneOwner, Mailbox, ring_of
 
@@ -60,6 +61,7 @@ class PatientTrack:
         self._on_closed = on_closed
         self._number = 0
         self._mailbox: Mailbox | None = None
+        self._frame_bytes = 0
         self._closed = False
         if track.kind is Kind.AUDIO:
             options = owner.options
@@ -116,6 +118,7 @@ class PatientTrack:
             self._mailbox.post(item)
 
     def _renew(self, nbytes: int) -> None:
+        nbytes = grown(nbytes, self._frame_bytes)
         ring = ring_of(self._owner.options, self._track.kind, nbytes)
         try:
             self._number, self._mailbox = self._owner.open_patient(
@@ -123,3 +126,5 @@ class PatientTrack:
             )
         except (StartupError, ClosedError) as error:
             self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
+        else:
+            self._frame_bytes = nbytes
