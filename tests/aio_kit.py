@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import ringroom
 from app_kit import (
     PATIENCE,
 )
-from ringroom.testing import FakeRoom
+from ringroom.testing import FakeRoom, VirtualClock
 
 
 @contextlib.asynccontextmanager
@@ -57,3 +57,11 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await soon(task)
+
+
+async def stopped_in_time(clock: VirtualClock, work: Coroutine[Any, Any, None]) -> None:
+    """It never waits for long, and can be stopped after a second all the same."""
+    began = clock.now()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(work, 1.0)
+    assert clock.now() - began < 1.1

@@ -64,9 +64,9 @@ class OutgoingLane:
         self.opened: m.PlayoutOpen | None = None
         """What the I/O role was asked for, or will be."""
         self.ring = _DATA_RING
+        """Of the next writer too."""
         self.frame_bytes = 0
         """Of the largest picture that the ring was made for."""
-        """Bytes of the ring, of the next one too."""
         self.played_before = 0.0
         """Seconds that were played of the lanes before a `restart`."""
         self.unsent: deque[Frame] = deque()
