@@ -186,3 +186,18 @@ def test_a_successor_gets_no_more_than_there_is() -> None:
     assert push(writer, b"b")
     writer.announce()
     assert writer.succeed(9) == (0, 32)
+
+
+def test_a_bank_is_free_once_its_jump_was_followed() -> None:
+    """I12: also where a record fills the bank, and the jump is all that is left of it."""
+    writer, reader = ring(512)
+    records = [bytes([number]) * writer.max_payload for number in range(4)]
+    assert all(push(writer, record) for record in records)
+    reader.announce(writer.announce())
+    first = reader.take()
+    assert first is not None
+    first.released = True
+    writer.credit(reader.collect())
+    assert not push(writer, b"over the jump")
+    assert pass_on(writer, reader) == records[1:]
+    assert push(writer, b"over the jump")

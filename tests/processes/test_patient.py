@@ -156,6 +156,18 @@ def test_larger_frames_open_a_lane_that_follows() -> None:
     run(main())
 
 
+def test_pictures_that_grow_with_each_open_few_lanes() -> None:
+    async def main() -> None:
+        async with owner() as o:
+            track = PatientTrack(o, CAMERA, ANN, o.over.append)
+            for side in range(64, 256, 2):
+                picture = np.zeros(i420_size(side, side), np.uint8)
+                track.video(memoryview(picture), (side, side), 0, 0)
+            assert len(o.opened) == 5
+
+    run(main())
+
+
 def test_a_lane_that_its_reader_has_given_up_is_followed_by_another() -> None:
     async def main() -> None:
         async with owner() as o:
