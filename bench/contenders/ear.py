@@ -95,6 +95,10 @@ class Person:
             samples = quiet
             if since >= 0 and since % between == 0:
                 samples, self._said = click, time.monotonic()
+            elif source.queued_duration > FRAME_SECONDS:
+                # After a moment without the processor, as while the application starts: what has
+                # come in a heap would wait before every click to come.
+                continue
             await source.capture_frame(rtc.AudioFrame(samples.tobytes(), RATE, 1, FRAME))
 
     async def _listen(self, track: rtc.Track) -> None:
