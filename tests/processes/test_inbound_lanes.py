@@ -29,7 +29,7 @@ from ringroom.lanes.statistics import Count, Row, RowPool, StatisticsTable
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes import inbound_lanes
-from ringroom.processes.inbound import InboundTrack, ring_of
+from ringroom.processes.inbound import LiveTrack, ring_of
 from ringroom.processes.inbound_lanes import InboundLanes
 from ringroom.testing import faults
 
@@ -86,8 +86,8 @@ class Bench:
         self.readers.clear()
         self.told.clear()
 
-    def track(self) -> InboundTrack:
-        return InboundTrack(self.inbound, MIC, ANN, lambda track: None)
+    def track(self) -> LiveTrack:
+        return LiveTrack(self.inbound, MIC, ANN, lambda track: None)
 
     def close(self) -> None:
         self.inbound.close()
@@ -104,7 +104,7 @@ async def opened() -> AsyncIterator[Bench]:
         bench.close()
 
 
-def speak(track: InboundTrack, *values: int) -> None:
+def speak(track: LiveTrack, *values: int) -> None:
     for value in values:
         track.audio(memoryview(bytes([value, 0]) * 320), 16_000, 1)
 

@@ -16,7 +16,7 @@ from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.options import SessionOptions
-from ringroom.processes.inbound import Mailbox
+from ringroom.processes.mailbox import Mailbox
 from ringroom.processes.patient import PatientTrack
 
 

@@ -15,7 +15,7 @@ from ringroom import messages as m
 from ringroom.errors import ClosedError, RoomError
 from ringroom.frames import DataFrame, Event, EventKind, Kind
 from ringroom.options import SessionOptions
-from ringroom.processes.inbound import Deaf
+from ringroom.processes.inbound import NullTrack
 from ringroom.providers.provider import Joined
 
 
@@ -295,7 +295,7 @@ def test_what_is_opened_while_we_leave_is_nobodys() -> None:
             await turns()
             assert not t.sink.wants(MIC, ANN), "who publishes it need not send it"
             for opened in (t.sink.open_track, t.sink.open_patient_track):
-                assert isinstance(opened(MIC, ANN), Deaf)
+                assert isinstance(opened(MIC, ANN), NullTrack)
             worker.open(6, "late", row=ROWS + 6).send_nowait(sound(1), 5)
             await turns()
             source.held = False

@@ -1,47 +1,31 @@
 """Inbound tracks in the I/O role: from the provider's calls into the lane of the track's reader.
 
-`InboundTrack` writes live lanes and never waits. Sound may come on any thread: what writes to the
-lanes of one reader holds its lock, and all but the writing is done on the loop. `Mailbox` writes a
-reliable lane (messages, room events) and keeps what has no room, up to a bound, because here nobody
-can wait; beyond the bound it drops, counted.
+`LiveTrack` writes live lanes and never waits. Sound may come on any thread: what writes to the
+lanes of one reader holds its lock, and all but the writing is done on the loop.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 from ringroom.checks import check_picture, check_sound
-from ringroom.errors import ClosedError, FrameError, StartupError, WouldBlock
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Item,
-    Kind,
-    Participant,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.errors import ClosedError, FrameError, StartupError
+from ringroom.frames import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes import records
 from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter
-from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Count
 from ringroom.options import SessionOptions
+from ringroom.processes.mailbox import Mailbox
 
 AUDIO_SECONDS = 2.0
 VIDEO_FRAMES = 8
 # A lane of pictures gets fewer frames rather than more memory than this.
 MAX_LANE_BYTES = 64 << 20
-MAILBOX_RING = ring_for(1 << 18, 4)
-MAX_BACKLOG_BYTES = 8 << 20
 SETTLE_SECONDS = 0.02
 # Looks at what the reader has dropped: once a second for sound.
 LOOK_EVERY = 50
@@ -63,6 +47,11 @@ class LaneOwner(Protocol):
     ) -> tuple[int, LiveWriter]:
         """Make a lane and tell the reader; its number and writing end."""
 
+    def open_patient(
+        self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
+    ) -> tuple[int, Mailbox]:
+        """The same with a reliable lane."""
+
     def lane_ending(self, number: int) -> None:
         """Tell the reader that nothing more will come."""
 
@@ -73,7 +62,7 @@ class LaneOwner(Protocol):
         """So many more frames of the track were dropped."""
 
 
-class Deaf:
+class NullTrack:
     """The `TrackSink` of a track that is not taken."""
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
@@ -91,9 +80,9 @@ class Deaf:
         """Nothing."""
 
 
-class InboundTrack:
-    """One track's `TrackSink`. Its lane is made by the first frame, and made anew when a frame
-    is larger than the ring was made for."""
+class InboundTrack(ABC):
+    """What the `TrackSink`s of a reader's tracks share: a lane that is made by the first frame, and
+    made anew when a frame is larger than the ring was made for."""
 
     def __init__(
         self,
@@ -107,15 +96,53 @@ class InboundTrack:
         self._track = track
         self._participant = participant
         self._number = 0
+        """Of its lane; 0 for none yet."""
+        self._frame_bytes = 0
+        self._closed = False
+
+    @abstractmethod
+    def close(self, reason: str = "") -> None:
+        """The track is over."""
+
+    @abstractmethod
+    def _open_lane(self, ring: Geometry) -> int:
+        """Another lane, in which the track goes on; its number."""
+
+    def _renew(self, nbytes: int) -> None:
+        """Go on in a lane for frames of that size; where there is none, that is told."""
+        nbytes = grown(nbytes, self._frame_bytes)
+        try:
+            self._number = self._open_lane(ring_of(self._owner.options, self._track.kind, nbytes))
+        except (StartupError, ClosedError) as error:
+            self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
+        else:
+            self._frame_bytes = nbytes
+
+    def _renew_for_sound(self) -> None:
+        """How large a frame of sound will be is known before the first."""
+        if self._track.kind is Kind.AUDIO:
+            options = self._owner.options
+            self._renew(options.sample_rate * options.frame_ms // 1000 * options.channels * 2)
+
+    def _refuse(self, error: FrameError) -> None:
+        self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
+
+
+class LiveTrack(InboundTrack):
+    """The `TrackSink` of a track whose newest frames count."""
+
+    def __init__(
+        self,
+        owner: LaneOwner,
+        track: TrackInfo,
+        participant: Participant,
+        on_closed: Callable[[InboundTrack], None],
+    ) -> None:
+        super().__init__(owner, track, participant, on_closed)
         self._writer: LiveWriter | None = None
         self._sequence = 0
-        self._frame_bytes = 0
         self._told = (0, 0)
-        self._closed = False
-        if track.kind is Kind.AUDIO:
-            options = owner.options
-            samples = options.sample_rate * options.frame_ms // 1000
-            self._renew(samples * options.channels * 2)
+        self._renew_for_sound()
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
         body = _flat(samples)
@@ -173,9 +200,6 @@ class InboundTrack:
                 self._sequence += 1
                 self._look()
 
-    def _refuse(self, error: FrameError) -> None:
-        self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
-
     def _looks_next(self) -> bool:
         return (self._sequence + 1) % LOOK_EVERY == 0
 
@@ -225,21 +249,13 @@ class InboundTrack:
         fits = self._writer is not None and room <= self._writer.max_record
         return self._writer if fits else None
 
-    def _renew(self, nbytes: int) -> None:
+    def _open_lane(self, ring: Geometry) -> int:
         self._tell_dropped()
-        nbytes = grown(nbytes, self._frame_bytes)
-        try:
-            number, writer = self._owner.open_live(
-                ring_of(self._owner.options, self._track.kind, nbytes),
-                self._track,
-                self._participant,
-                self._number,
-            )
-        except (StartupError, ClosedError) as error:
-            self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
-            return
-        self._number, self._writer = number, writer
-        self._frame_bytes, self._told = nbytes, (0, 0)
+        number, self._writer = self._owner.open_live(
+            ring, self._track, self._participant, self._number
+        )
+        self._told = (0, 0)
+        return number
 
 
 def _flat(samples: memoryview) -> memoryview:
@@ -253,92 +269,3 @@ def ring_of(options: SessionOptions, kind: Kind, nbytes: int) -> Geometry:
         return ring_for(nbytes, int(seconds * 1000 / options.frame_ms) + 8)
     frames = max(4, min(VIDEO_FRAMES, MAX_LANE_BYTES // max(nbytes, 1)))
     return ring_for(nbytes, frames)
-
-
-class Mailbox:
-    """A reliable lane whose writer cannot wait: a bounded backlog stands in."""
-
-    def __init__(self, writer: ReliableWriter, clock: Callable[[], int]) -> None:
-        self.writer = writer
-        self.emptied = asyncio.Event()
-        """Set while nothing waits for room."""
-        self.emptied.set()
-        self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        self._backlog: deque[tuple[Item, int, int]] = deque()
-        self._backlog_bytes = 0
-        self._lost = 0
-
-    def post(self, item: Item) -> int:
-        """How many items this made it drop: 0 or 1."""
-        now = self._clock()
-        if not self._backlog and self._write(item, now):
-            return 0
-        nbytes = _held_bytes(item)
-        if self._backlog and self._backlog_bytes + nbytes > MAX_BACKLOG_BYTES:
-            self._lost += 1
-            if not isinstance(item, Event):
-                self.writer.row.add(Count.SENT)
-                self.writer.row.add(Count.DROPPED_FULL)
-            return 1
-        if not self._backlog:
-            self.emptied.clear()
-            self._loop.add_reader(self.writer.freed_fileno(), self.drain)
-        self._backlog.append((item, now, nbytes))
-        self._backlog_bytes += nbytes
-        return 0
-
-    def drain(self) -> None:
-        """Write what waits for room, if there is some."""
-        if not self._backlog:
-            return
-        while self._backlog:
-            item, received_ns, nbytes = self._backlog[0]
-            if not self._write(item, received_ns):
-                return  # the writer took what credit there was: the loop sleeps until more
-            self._backlog.popleft()
-            self._backlog_bytes -= nbytes
-        self._loop.remove_reader(self.writer.freed_fileno())
-        self.emptied.set()
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            self.post(Event(kind=EventKind.EVENTS_LOST, reason=f"{lost} not read in time"))
-
-    def _write(self, item: Item, received_ns: int) -> bool:
-        try:
-            self.writer.send_nowait(item, received_ns)
-        except WouldBlock:
-            return False
-        except FrameError:
-            # An event may tell of a participant with more metadata than a record takes.
-            assert isinstance(item, Event)
-            who = item.participant
-            if who is None or not (who.metadata or who.attributes):
-                raise
-            return self._write(replace(item, participant=_plain(who)), received_ns)
-        return True
-
-    def close(self) -> None:
-        """Idempotent."""
-        if self._backlog:
-            self._loop.remove_reader(self.writer.freed_fileno())
-            self._backlog.clear()
-            self.emptied.set()
-        self.writer.row.bury()
-        self.writer.close()
-
-
-def _plain(who: Participant) -> Participant:
-    return Participant(identity=who.identity, sid=who.sid, name=who.name)
-
-
-def _held_bytes(item: Item) -> int:
-    if isinstance(item, AudioFrame):
-        return 256 + item.samples.nbytes
-    if isinstance(item, VideoFrame):
-        return 256 + item.data.nbytes
-    if isinstance(item, DataFrame):
-        return 256 + len(item.payload) + len(item.topic)
-    who = item.participant
-    texts = () if who is None else (who.metadata, *who.attributes, *who.attributes.values())
-    return 1_280 + sum(map(len, texts))

@@ -1,7 +1,7 @@
 """The inbound lanes of one reader, as the I/O role sees them.
 
 Owns their writing ends. Who writes to the live ones holds `InboundLanes.lock`, for sound may come
-on any thread (`InboundTrack.audio_at_once`). A lane lives until its reader is done with it, or
+on any thread (`LiveTrack.audio_at_once`). A lane lives until its reader is done with it, or
 until everything ends: it outlives a reader that dies. While nobody reads, frames go on into the
 ring (whose span bounds them); the next reader gets the same lanes, from the first frame that was
 never taken.
@@ -29,12 +29,8 @@ from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Row
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
-from ringroom.processes.inbound import (
-    MAILBOX_RING,
-    SETTLE_SECONDS,
-    WHY_FULL,
-    Mailbox,
-)
+from ringroom.processes.inbound import SETTLE_SECONDS, WHY_FULL
+from ringroom.processes.mailbox import MAILBOX_RING, Mailbox
 
 log = logging.getLogger("ringroom.io")
 W = TypeVar("W", LiveWriter, ReliableWriter)

@@ -8,65 +8,44 @@ waits here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
 from ringroom.checks import check_picture, check_sound
-from ringroom.errors import ClosedError, FrameError, StartupError
+from ringroom.errors import FrameError
 from ringroom.frames import (
     AudioFrame,
     Event,
     EventKind,
     Item,
-    Kind,
     Participant,
     TrackInfo,
     VideoFrame,
 )
 from ringroom.lanes import records
-from ringroom.lanes.lane import grown
 from ringroom.lanes.ring import Geometry
-from ringroom.processes.inbound import LaneOwner, Mailbox, ring_of
+from ringroom.processes.inbound import InboundTrack, LaneOwner
+from ringroom.processes.mailbox import Mailbox
 
-__all__ = ["PatientOwner", "PatientTrack"]
+__all__ = ["PatientTrack"]
 
 # The lane and the frame make the stamp.
 _NO_STAMP = (0, 0)
 
 
-class PatientOwner(LaneOwner, Protocol):
-    """Where such lanes are announced (`inbound_lanes.InboundLanes`)."""
-
-    def open_patient(
-        self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
-    ) -> tuple[int, Mailbox]:
-        """Make a reliable lane of a track and tell the reader."""
-
-
-class PatientTrack:
-    """One track's `TrackSink`. Its lane is made by what comes first, and made anew when a frame
-    is larger than the ring was made for."""
+class PatientTrack(InboundTrack):
+    """The `TrackSink` of a track of which nothing is dropped."""
 
     def __init__(
         self,
-        owner: PatientOwner,
+        owner: LaneOwner,
         track: TrackInfo,
         participant: Participant,
-        on_closed: Callable[[PatientTrack], None],
+        on_closed: Callable[[InboundTrack], None],
     ) -> None:
-        self._owner = owner
-        self._track = track
-        self._participant = participant
-        self._on_closed = on_closed
-        self._number = 0
+        super().__init__(owner, track, participant, on_closed)
         self._mailbox: Mailbox | None = None
-        self._frame_bytes = 0
-        self._closed = False
-        if track.kind is Kind.AUDIO:
-            options = owner.options
-            samples = options.sample_rate * options.frame_ms // 1000
-            self._renew(samples * options.channels * 2)
+        self._renew_for_sound()
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
         try:
@@ -89,9 +68,6 @@ class PatientTrack:
         data = np.frombuffer(bytes(i420), np.uint8)
         origin = (rotation, timestamp_us)
         self._post(VideoFrame.received(data, size, origin, self._track, _NO_STAMP), data.nbytes)
-
-    def _refuse(self, error: FrameError) -> None:
-        self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
 
     def muted(self, muted: bool) -> None:
         kind = EventKind.TRACK_MUTED if muted else EventKind.TRACK_UNMUTED
@@ -117,14 +93,8 @@ class PatientTrack:
         if self._mailbox is not None and room <= self._mailbox.writer.max_record:
             self._mailbox.post(item)
 
-    def _renew(self, nbytes: int) -> None:
-        nbytes = grown(nbytes, self._frame_bytes)
-        ring = ring_of(self._owner.options, self._track.kind, nbytes)
-        try:
-            self._number, self._mailbox = self._owner.open_patient(
-                ring, self._track, self._participant, self._number
-            )
-        except (StartupError, ClosedError) as error:
-            self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
-        else:
-            self._frame_bytes = nbytes
+    def _open_lane(self, ring: Geometry) -> int:
+        number, self._mailbox = self._owner.open_patient(
+            ring, self._track, self._participant, self._number
+        )
+        return number

@@ -1,7 +1,7 @@
 """One session in the I/O role: a provider, and the readers that its room is spread over.
 
 It is the provider's `Sink`: it decides which reader a track belongs to (sticky: by the sender's
-identity, or by track) and opens lanes; it does not touch each frame (`inbound.InboundTrack` does).
+identity, or by track) and opens lanes; it does not touch each frame (`inbound.LiveTrack` does).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ringroom.processes.admission import (
     bounded_track,
 )
 from ringroom.processes.attachments import Attachment
-from ringroom.processes.inbound import Deaf, InboundTrack
+from ringroom.processes.inbound import InboundTrack, LiveTrack, NullTrack
 from ringroom.processes.membership import Membership
 from ringroom.processes.patient import PatientTrack
 from ringroom.processes.presence import Presence
@@ -65,7 +65,7 @@ class RoomSession:
         self._rows: RowPool | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._detaching: set[asyncio.Task[None]] = set()
-        self._tracks: dict[InboundTrack | PatientTrack, None] = {}
+        self._tracks: dict[InboundTrack, None] = {}
         self._closing = False
         self._ended: m.Ended | None = None
         """Said to whoever is there, and to who comes later."""
@@ -225,28 +225,28 @@ class RoomSession:
         return not refusal
 
     def open_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
-        return self._open(InboundTrack, track, participant)
+        return self._open(LiveTrack, track, participant)
 
     def open_patient_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
         return self._open(PatientTrack, track, participant)
 
     def _open(
         self,
-        made: type[InboundTrack | PatientTrack],
+        made: type[LiveTrack | PatientTrack],
         track: TrackInfo,
         participant: Participant,
     ) -> TrackSink:
         # While its readers are closed the provider still is heard; lanes that it opened then would
         # be nobody's.
         if self._closing or not self._membership.hears or not self._admits(track):
-            return Deaf()
+            return NullTrack()
         track, participant = bounded_track(track), bounded(participant)
         by_track = self._route == "track"
         key = track.sid if by_track else participant.identity
         name = track.reply_name if by_track else key
         place = APPLICATION if self._routing is None else self._routing.opened(key, name)
 
-        def closed(sink: InboundTrack | PatientTrack) -> None:
+        def closed(sink: InboundTrack) -> None:
             self._tracks.pop(sink, None)
             self._admission.forget(track.sid)
             if self._routing is not None:

@@ -20,7 +20,7 @@ from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, Trac
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.ingest import InboundTrack
-from ringroom.providers.fake.playout import AudioPlayout, Outlet, VideoPlayout
+from ringroom.providers.fake.playout import AudioPlayout, Outlet, PublishedTrack, VideoPlayout
 from ringroom.providers.fake.stream import MessageStream
 from ringroom.providers.provider import (
     Joined,
@@ -56,7 +56,7 @@ class FakeProvider(Provider):
         self._task: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
         self._requests: dict[int, asyncio.Future[None]] = {}
-        self._playouts: list[AudioPlayout | VideoPlayout] = []
+        self._playouts: list[PublishedTrack] = []
         self._inbound: dict[str, InboundTrack] = {}
         self._raising: set[str] = set()
         self._over = ""
@@ -113,7 +113,7 @@ class FakeProvider(Provider):
             source=track.options.source or _SOURCES[track.kind],
         )
         # Known before it is there: its end may come with the answer.
-        playout: AudioPlayout | VideoPlayout
+        playout: PublishedTrack
         playout = (AudioPlayout if track.kind is Kind.AUDIO else VideoPlayout)(track, outlet)
         self._playouts = [other for other in self._playouts if not other.closed]
         self._playouts.append(playout)

@@ -22,7 +22,7 @@ from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.fake import messages
 from ringroom.providers.provider import OutgoingTrack, Playout
 
-__all__ = ["AudioPlayout", "Outlet", "VideoPlayout"]
+__all__ = ["AudioPlayout", "Outlet", "PublishedTrack", "VideoPlayout"]
 
 # A WebRTC source hands 10 ms at a time to its encoder; that much is beyond recall.
 _PIECE_SECONDS = 0.01
@@ -60,12 +60,54 @@ class _Piece:
     pcm: bytes
 
 
-class AudioPlayout(Playout):
-    """An audio source with a queue of ``queue_ms``, drained in real time by the loop's clock."""
+class PublishedTrack(Playout):
+    """What the playouts of sound and of pictures share: how a track comes to its end."""
 
     def __init__(self, track: OutgoingTrack, outlet: Outlet) -> None:
         self._track = track
         self._outlet = outlet
+        self._reason = self._text = ""
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._reason)
+
+    @property
+    def handle(self) -> str:
+        return self._outlet.handle
+
+    async def close(self) -> None:
+        if self.closed:
+            return
+        self.stop("failed")
+        self._outlet.send(messages.Unpublish(track=self._outlet.handle))
+        await self._outlet.drain()
+
+    def take_away(self, text: str) -> None:
+        """The room publishes it no more."""
+        self.stop("publish_refused", text)
+        self.ended(self._over())
+
+    def stop(self, reason: str, text: str = "") -> None:
+        """Nothing is played after it."""
+        if not self.closed:
+            self._reason, self._text = reason, text
+
+    def _over(self) -> RoomError:
+        why = f": {self._text}" if self._text else ""
+        return RoomError(f"fake: track {self._track.name!r} is over{why}", reason=self._reason)
+
+    def _refusal(self, found: str, expected: str) -> RoomError:
+        return RoomError(
+            f"track {self._track.name!r} takes {expected}, not {found}", reason="failed"
+        )
+
+
+class AudioPlayout(PublishedTrack):
+    """An audio source with a queue of ``queue_ms``, drained in real time by the loop's clock."""
+
+    def __init__(self, track: OutgoingTrack, outlet: Outlet) -> None:
+        super().__init__(track, outlet)
         self._limit = track.options.queue_ms / 1000
         self._pieces: deque[_Piece] = deque()
         self._ends = float("-inf")
@@ -75,7 +117,6 @@ class AudioPlayout(Playout):
         self._waiting = self._given_up = 0.0
         self._clears = 0
         self._stopped = 0.0
-        self._reason = self._text = ""
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         self._outlet.ordered()
@@ -97,7 +138,7 @@ class AudioPlayout(Playout):
         if self.closed:
             if self._clears == clears:  # it was over before
                 self._stopped += frame.duration
-            raise _over(self._track, self._reason, self._text)
+            raise self._over()
         if self._clears == clears:
             self._enqueue(frame)
 
@@ -121,39 +162,14 @@ class AudioPlayout(Playout):
         self._wake()
         return thrown
 
-    async def close(self) -> None:
-        if self.closed:
-            return
-        self.stop("failed")
-        self._outlet.send(messages.Unpublish(track=self._outlet.handle))
-        await self._outlet.drain()
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._reason)
-
-    @property
-    def handle(self) -> str:
-        return self._outlet.handle
-
-    def take_away(self, text: str) -> None:
-        """The room publishes it no more."""
-        self.stop("publish_refused", text)
-        self.ended(_over(self._track, self._reason, self._text))
-
     def stop(self, reason: str, text: str = "") -> None:
         """What is due is sent, the rest thrown away; nothing is played after it."""
         if not self.closed:
             self._stopped = self.clear()
-            self._reason, self._text = reason, text
+        super().stop(reason, text)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _refusal(self, found: str, expected: str) -> RoomError:
-        return RoomError(
-            f"track {self._track.name!r} takes {expected}, not {found}", reason="failed"
-        )
 
     async def _wait_for_space(self, seconds: float) -> None:
         # A frame longer than the whole queue plays once the queue is empty.
@@ -217,20 +233,15 @@ class AudioPlayout(Playout):
         self._arm()
 
 
-class VideoPlayout(Playout):
+class VideoPlayout(PublishedTrack):
     """A video source: each picture goes out at once, at the pace of the connection."""
-
-    def __init__(self, track: OutgoingTrack, outlet: Outlet) -> None:
-        self._track = track
-        self._outlet = outlet
-        self._reason = self._text = ""
 
     async def play(self, frame: AudioFrame | VideoFrame) -> None:
         self._outlet.ordered()
         if not isinstance(frame, VideoFrame):
-            raise RoomError(f"track {self._track.name!r} takes pictures, not audio")
+            raise self._refusal("audio", "pictures")
         if self.closed:
-            raise _over(self._track, self._reason, self._text)
+            raise self._over()
         self._outlet.send(
             messages.Video(
                 track=self._outlet.handle,
@@ -249,33 +260,3 @@ class VideoPlayout(Playout):
 
     def clear(self) -> float:
         return 0.0
-
-    async def close(self) -> None:
-        if self.closed:
-            return
-        self.stop("failed")
-        self._outlet.send(messages.Unpublish(track=self._outlet.handle))
-        await self._outlet.drain()
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._reason)
-
-    @property
-    def handle(self) -> str:
-        return self._outlet.handle
-
-    def take_away(self, text: str) -> None:
-        """The room publishes it no more."""
-        self.stop("publish_refused", text)
-        self.ended(_over(self._track, self._reason, self._text))
-
-    def stop(self, reason: str, text: str = "") -> None:
-        """Nothing is played after it."""
-        if not self.closed:
-            self._reason, self._text = reason, text
-
-
-def _over(track: OutgoingTrack, reason: str, text: str) -> RoomError:
-    why = f": {text}" if text else ""
-    return RoomError(f"fake: track {track.name!r} is over{why}", reason=reason)
