@@ -42,6 +42,7 @@ LAYERS = (
         "mending",
         "recovery",
         "telling",
+        "places",
         "pool",
     ),
     ("testing",),

@@ -44,7 +44,7 @@ def back(events: list[Event], times: int = 1) -> None:
 
 
 def settled(pool: Pool) -> None:
-    until(lambda: not pool._unsettled, timeout=LONG)
+    until(lambda: not pool._places._unsettled, timeout=LONG)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ def test_a_worker_that_dies_meanwhile(fake_room: FakeRoom) -> None:
         faults.killed(pool.io_pid)
         faults.killed(before[0])
         back(events)
-        until(lambda: pool.pids[0] != before[0] and not pool._unsettled, timeout=LONG)
+        until(lambda: pool.pids[0] != before[0] and not pool._places._unsettled, timeout=LONG)
         alice.send_data(b"worker")
         assert told(fake_room, "worker") == [f"0 {pool.pids[0]}"]
-        until(lambda: not pool._links)
+        until(lambda: not pool._places._links)
         faults.killed(pool.pids[0])
         alice.send_data(b"worker")
         assert told(fake_room, "worker", 2)[1] == f"0 {pool.pids[0]}"
@@ -255,7 +255,7 @@ def test_a_reply_that_waits_goes_on(fake_room: FakeRoom) -> None:
         alice.send_data(b"say 4.0")
         fake_room.wait_for_audio("voice", 0.2, timeout=LONG)
         faults.killed(pool.io_pid)
-        until(lambda: pool._generation == 1 and not pool._unsettled, timeout=LONG)
+        until(lambda: pool._places.generation == 1 and not pool._places._unsettled, timeout=LONG)
         until(lambda: pool.stats().sent.sent == 40, timeout=LONG)
         until(lambda: pool.stats().sent.in_flight == 0, timeout=LONG)
         lost = pool.stats().sent.lost

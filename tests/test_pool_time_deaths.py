@@ -9,8 +9,7 @@ import pytest
 import pool_time_kit
 from app_kit import RATE
 from pool_time_kit import Sleeps, pieces, running
-from ringroom import link
-from ringroom import pool as pool_module
+from ringroom import link, places
 from ringroom.errors import StartupError
 from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo
 from ringroom.processes import crew
@@ -79,7 +78,7 @@ def test_a_worker_and_the_io_process_die_at_once(clock: VirtualClock, room: Fake
         clock.kill("ringroom-io")
         clock.kill("ringroom-worker-0")
         clock.sleep(5.0)
-        assert not pool._unsettled
+        assert not pool._places._unsettled
         received = pool.stats().received
         assert (received.sent, received.lost, received.in_flight) == (1, 1, 0)
         mic.wait_for_subscriber()
@@ -121,7 +120,7 @@ def test_descriptors_run_out_while_a_worker_is_replaced(
         mic.wait_for_subscriber()
         clock.sleep(3.0)
         monkeypatch.setattr(crew, "open_links", refuse_once(crew.open_links, "crew"))
-        monkeypatch.setattr(pool_module, "open_links", refuse_once(link.open_links, "pool"))
+        monkeypatch.setattr(places, "open_links", refuse_once(link.open_links, "pool"))
         monkeypatch.setattr(link.Link, "send", refuse_once(link.Link.send, "message"))
         clock.kill("ringroom-worker-0")
         clock.sleep(3.0)

@@ -198,8 +198,8 @@ def test_whatever_step_of_a_close_is_interrupted_the_others_are_done(
     of = {"Crew": Crew, "Mending": Mending, "Pool": Pool}[name]
     with running(clock, room, kit.Echo) as pool:
         # Of a place that nobody has taken yet.
-        pool._links[0], far = open_links()
-        link = pool._links[0]
+        pool._places._links[0], far = open_links()
+        link = pool._places._links[0]
         far.close()
         with monkeypatch.context() as patched:
             patched.setattr(of, method, interrupt)
@@ -222,7 +222,7 @@ def test_a_pool_that_is_closed_opens_no_links_for_another_io_process(
     with pytest.raises(ClosedError):
         pool._reopen(prepared)
     far.close()
-    assert (ours.closed, pool._links) == (True, {})
+    assert (ours.closed, pool._places._links) == (True, {})
     assert descriptors() == before
 
 

@@ -11,8 +11,7 @@ import pool_time_kit
 import processors_kit as kit
 from app_kit import RATE
 from pool_time_kit import NOBODY, Sleeps, pieces, running
-from ringroom import link
-from ringroom import pool as pool_module
+from ringroom import link, places
 from ringroom.connection import Connection, Prepared
 from ringroom.errors import StartupError
 from ringroom.pool import Pool
@@ -50,7 +49,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
             raise StartupError("no descriptors left")
         return link.open_links()
 
-    monkeypatch.setattr(pool_module, "open_links", open_links)
+    monkeypatch.setattr(places, "open_links", open_links)
     return asked
 
 

@@ -7,7 +7,7 @@ The layers, each importing only from those before it:
     errors, colour, notices, values  <  checks  <  frames, options  <  lanes  <  messages, link,
     resampling, recording  <  providers, processor  <  accounts, inbox, incoming, outgoing, session
     <  processes  <  handover, connection, waiting, awaiting, face, mending, recovery, telling
-    <  stream, client, aio, pool_options, pool
+    <  stream, client, aio, pool_options, places, pool
     <  testing  <  cli, pytest_plugin
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """

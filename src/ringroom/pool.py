@@ -19,14 +19,13 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from ringroom import mending
-from ringroom import messages as m
 from ringroom.client import Sender
-from ringroom.connection import Connection, Prepared, Statistics, configured, rows_for
-from ringroom.errors import ClosedError, RingroomError, StartupError
+from ringroom.connection import Connection, Prepared, Statistics, configured
+from ringroom.errors import ClosedError, RingroomError
 from ringroom.frames import Event, Kind
 from ringroom.inbox import Inbox
-from ringroom.link import Link, open_links
 from ringroom.options import TransportConfig, as_kinds, check_timeout
+from ringroom.places import Places
 from ringroom.pool_options import PoolOptions
 from ringroom.processes import crew, supervisor
 from ringroom.processes.children import REAP_SECONDS, Where
@@ -77,18 +76,16 @@ class Pool(Sender):
         )
         super().__init__(connection)
         self._telling = Telling(self.options, connection.machine.now_ns)
+        self._places = Places(connection, self.options.workers)
         calls = crew.Calls(
-            seat=self._seat,
-            settled=self._settled,
-            progress=self._progress,
+            seat=self._places.seat,
+            settled=self._places.settled,
+            progress=self._places.progress,
             problem=self._telling.problem,
             lost=self._telling.lost,
             replaced=self._telling.replaced,
         )
         self._crew = crew.Crew(connection.host, self._blob(made), self.options.care, calls)
-        self._links: dict[int, Link] = {}
-        self._generation = 0
-        self._unsettled: set[int] = set()
         mending_calls = mending.Calls(
             reopen=self._reopen,
             rejoin=self._rejoin,
@@ -163,39 +160,28 @@ class Pool(Sender):
             raise ClosedError(f"{self._connection.spec.name}: the pool was closed as it started")
 
     def _connect_workers(self) -> None:
-        links = self._open_pairs()
+        theirs = self._places.renew(set())
         try:
-            self._links.update(enumerate(ours for ours, _ in links))
-            self._connect([theirs for _, theirs in links])
+            self._connect(theirs)
             self._connection.session.survives = True
             with self._crew_lock:
                 self._crew.seat()
         finally:
-            for ours, theirs in links:
-                ours.close()
-                theirs.close()
-            self._links.clear()
+            for link in theirs:
+                link.close()
+            self._places.close()
         if Kind.EVENT in self._connection.options.kinds:
             with self._connection.lock:
                 self._inbox = self._connection.session.incoming.open_inbox((Kind.EVENT,), None)
-
-    def _open_pairs(self) -> list[tuple[Link, Link]]:
-        """A link for each place, or none."""
-        with contextlib.ExitStack() as made:
-            pairs: list[tuple[Link, Link]] = []
-            for _ in range(self.options.workers):
-                pairs.append(open_links())
-                for link in pairs[-1]:
-                    made.callback(link.close)
-            made.pop_all()
-        return pairs
 
     # When the I/O process has died.
 
     def _reopen(self, prepared: Prepared) -> None:
         """A session of its own in another I/O process, with a link for each place."""
         try:
-            theirs = self._relink()
+            with self._crew_lock:
+                self._check_unclosed()
+                theirs = self._places.renew(self._crew.occupied)
         except BaseException:
             prepared.link.close()
             prepared.close()
@@ -206,77 +192,16 @@ class Pool(Sender):
             for link in theirs:
                 link.close()
 
-    def _relink(self) -> list[Link]:
-        """Another link for each place; the far ends."""
-        with self._crew_lock:
-            if self._closed:  # without waiting for this thread any longer: nobody would close them
-                raise ClosedError(f"{self._connection.spec.name}: the pool is closed")
-            links = self._open_pairs()
-            self._close_links()
-            self._links.update(enumerate(ours for ours, _ in links))
-            self._generation += 1
-            self._unsettled = self._crew.occupied
-        return [theirs for _, theirs in links]
+    def _check_unclosed(self) -> None:
+        if self._closed:  # without waiting for this thread any longer: nobody would close the links
+            raise ClosedError(f"{self._connection.spec.name}: the pool is closed")
 
     def _rejoin(self) -> None:
         """The room is joined again: the application and the workers go on with it."""
         self._connection.resume()
         with self._crew_lock:
-            self._crew.rejoin(set(self._links))
-            if not self._unsettled:
-                self._settle_past()
-
-    def _close_links(self) -> None:
-        while self._links:
-            self._links.popitem()[1].close()
-
-    def _settled(self, place: int, generation: int | None) -> None:
-        """Of the lanes from before the I/O process died, those of a place are not used any more."""
-        if generation in (None, self._generation):
-            self._unsettled.discard(place)
-            # Before `resume` the application still counts what it drops.
-            away = self._connection.outgoing.is_away
-            if not self._unsettled and self._generation and not away:
-                self._settle_past()
-
-    def _settle_past(self) -> None:
-        with self._connection.lock:
-            self._connection.session.settle_past()
-
-    # What the crew asks for and tells.
-
-    def _seat(self, place: int) -> tuple[m.Start, tuple[int, ...], Link]:
-        """A worker takes a place."""
-        link = self._links.pop(place, None) or self._attach(place)
-        first, count = rows_for(place, self.options.workers)
-        message = m.Start(
-            place=place, rows_first=first, rows_count=count, generation=self._generation
-        )
-        return message, (link.fileno(), self._connection.table.fd), link
-
-    def _attach(self, place: int) -> Link:
-        """A link of its own between the I/O process and whoever takes the place."""
-        link, theirs = open_links()
-        with contextlib.closing(theirs):
-            try:
-                with self._connection.lock:
-                    self._connection.session.send(m.Attach(place=place), (theirs.fileno(),))
-            except StartupError:
-                link.close()
-                raise
-        return link
-
-    def _progress(self, place: int) -> crew.Progress:
-        """What a worker has done so far."""
-        with self._connection.lock:
-            self._connection.session.pump()
-            counts = self._connection.session.counts_at(place)
-        # What only the reader counts: of a full ring it is the writer that drops.
-        return crew.Progress(
-            count=counts.taken + counts.done + counts.dropped_stale + counts.dropped_flushed,
-            within=counts.taken > counts.done + counts.lost,
-            waiting=counts.in_flight > 0,
-        )
+            self._crew.rejoin(self._places.linked)
+            self._places.settle_past()
 
     # The supervision thread.
 
@@ -428,7 +353,7 @@ class Pool(Sender):
             try:
                 self._crew.close()
             finally:
-                self._close_links()
+                self._places.close()
 
     def _close_connection(self) -> None:
         if self._opened:

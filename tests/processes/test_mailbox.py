@@ -17,7 +17,6 @@ from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable
-from ringroom.processes import inbound
 from ringroom.processes import mailbox as mailboxes
 from ringroom.processes.mailbox import Mailbox
 

@@ -212,7 +212,7 @@ def _until(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) 
 
 
 def _is_within_a_frame(pool: Pool, place: int) -> bool:
-    return pool._progress(place).within
+    return pool._places.progress(place).within
 
 
 @contextlib.contextmanager

@@ -140,14 +140,14 @@ class Deaths:
         return busy
 
     def _taken(self, place: int) -> int:
-        return self._pool._progress(place).count
+        return self._pool._places.progress(place).count
 
     # What happens to them.
 
     def _kill(self, kill: p.Kill) -> None:
         if kill.ready:
             self.wait_until_ready()
-        busy, generation = self._busy(), self._pool._generation
+        busy, generation = self._busy(), self._pool._places.generation
         places = {int(t.split()[1]) for t in kill.targets if t.startswith("worker")}
         io = "io" in kill.targets
         name = self._kind(kill, places)
@@ -164,7 +164,7 @@ class Deaths:
             f"another worker in place of {places}",
         )
         if io:
-            self.until(lambda: self._pool._generation > generation, "another I/O process")
+            self.until(lambda: self._pool._places.generation > generation, "another I/O process")
         self._overcome(busy if io else busy & places)
         if (io or places) and clear:
             self._note(name, began)
