@@ -173,7 +173,7 @@ def test_reconnection(server: Server, scenario_name: str) -> None:
             async with background(speaking(playout, 880)):
                 await until(lambda: sink.tracks and sink.tracks[0].hears(440), "tone in")
                 await until(lambda: ann.hears("answer", 880), "tone out")
-                room = app._room  # type: ignore[attr-defined]
+                room = app._opened.room  # type: ignore[attr-defined]
                 await room.simulate_scenario(rtc.SimulateScenarioKind.Value(scenario_name))
                 await until(lambda: EventKind.CONNECTION_BACK in sink.kinds(), "back", 30)
                 assert EventKind.CONNECTION_LOST in sink.kinds()
@@ -226,7 +226,7 @@ def test_a_track_that_is_lost_on_its_way_back_is_published_again(server: Server)
                 async with background(speaking(playout, 880)):
                     await until(lambda: ann.hears("answer", 880), "tone out")
                     network.lose("add_track")
-                    room = app._room  # type: ignore[attr-defined]
+                    room = app._opened.room  # type: ignore[attr-defined]
                     full = rtc.SimulateScenarioKind.Value("SIMULATE_FULL_RECONNECT")
                     await room.simulate_scenario(full)
                     await until(lambda: network.lost, "the track is asked for again")

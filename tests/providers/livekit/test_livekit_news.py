@@ -189,7 +189,7 @@ def test_encryption_that_fails_is_forgotten_with_the_participant(
                 room.emit("e2ee_state_changed", guest, failed)
             room.emit("participant_disconnected", guest)
         assert sink.kinds().count(EventKind.TRACK_FAILED) == 50
-        assert not app._roster._broken  # type: ignore[union-attr]
+        assert not app._opened.roster._broken  # type: ignore[union-attr]
         await app.close()
 
     run(scenario())

@@ -95,7 +95,7 @@ class Stage:
     async def begin(self, *, lost: bool = False, patience: float = 17.0) -> Track:
         """The track that is published, which the SDK loses in the next reconnection if ``lost``."""
         await self.app.connect(Sink(), SessionOptions(connect_timeout=patience))  # type: ignore[arg-type]
-        self.app._path.source = lambda source: self.sound  # type: ignore[union-attr, method-assign, assignment]
+        self.app._opened.path.source = lambda source: self.sound  # type: ignore[union-attr, method-assign, assignment]
         self.playout = await self.app.publish(VOICE)
         (track,) = self.tracks
         if lost:

@@ -47,7 +47,7 @@ def test_a_track_that_we_may_not_receive_is_told_once(room: Room) -> None:
         room.emit("track_published", Publication("TR_2"), ann)
         assert sink.kinds().count(EventKind.TRACK_FAILED) == 1, "nobody wants it"
         room.emit("track_unpublished", voice, ann)
-        assert not app._roster._denied  # type: ignore[union-attr]
+        assert not app._opened.roster._denied  # type: ignore[union-attr]
         await app.close()
 
     run(scenario())

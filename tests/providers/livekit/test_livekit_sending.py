@@ -168,8 +168,8 @@ def test_a_message_that_is_handed_over_as_we_leave_is_not_watched(room: Room) ->
     async def scenario(_: VirtualLoop) -> None:
         app = provider()
         await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
-        outbox = app._outbox
-        assert outbox is not None
+        assert app._opened is not None
+        outbox = app._opened.outbox
         room.emit("reconnecting")
         sending = asyncio.create_task(app.send_data(DataFrame(b"y")))
         await turns()

@@ -1,6 +1,7 @@
 """The connection to a LiveKit room: joins, publishes, sends, leaves.
 
-Owns the SDK's room; what we publish there is in `publications`, who else is there in `roster`.
+Owns the SDK's room and all that goes with it (`_Opened`): what we publish there is in
+`publications`, who else is there in `roster`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+from dataclasses import dataclass
 
 from livekit import rtc
 from livekit.rtc import room as sdk_room
@@ -41,6 +43,45 @@ _log = logging.getLogger("ringroom.livekit")
 SETTLE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """The SDK's room, and who sees to what in it; from `connect` to the end of `close`."""
+
+    room: rtc.Room
+    path: MediaPath
+    line: Line
+    roster: Roster
+    publications: Publications
+    outbox: Outbox
+
+    def reconnecting(self) -> None:
+        self.line.set(False)
+        self.roster.lost()
+
+    def reconnected(self) -> None:
+        self.line.set(True)
+        self.roster.back()
+        self.publications.reconnected()
+
+    def rights_changed(self, participant: rtc.Participant, _: object) -> None:
+        if participant is self.room.local_participant:
+            self.publications.rights_changed()
+            self.roster.rights_changed()
+
+    async def leave(self, ending: asyncio.Task[None] | None) -> None:
+        """In order; not before what tells of the room's own ``ending`` is done."""
+        self.line.end()
+        self.outbox.close()
+        if ending is not None:
+            await asyncio.wait({ending})
+        # Before the room goes: the native library logs an error for a capture that it cuts off.
+        await self.publications.close()
+        await self.roster.end_tracks("closed")
+        self.roster.close()
+        if self.room.isconnected():
+            await self.room.disconnect()
+
+
 class LiveKitProvider(Provider):
     """One connection to one LiveKit room, on the event loop that runs `connect`."""
 
@@ -52,83 +93,85 @@ class LiveKitProvider(Provider):
         self._who = joins.who_joins(url, token)
         self._key = e2ee_key
         self._sdk_path = sdk_path
-        self._path: MediaPath | None = None
         self._options = SessionOptions()
         self._calls = Calls()
         self._joining = Calls()  # apart: it must not be cancelled, see `joins`
-        self._room: rtc.Room | None = None
-        self._roster: Roster | None = None
-        self._line: Line | None = None
-        self._publications: Publications | None = None
-        self._outbox: Outbox | None = None
+        self._opened: _Opened | None = None
         self._ending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     @property
     def failures(self) -> int:
         """How often an event of the room was not handled, or a track was given up. For tests."""
-        return self._roster.failures if self._roster is not None else 0
+        return self._opened.roster.failures if self._opened is not None else 0
 
     async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
         self._check_open()
-        if self._room is not None:
+        if self._opened is not None:
             raise RoomError("livekit: this connection was used once; open another")
         scrub_logs()
         self._options = options
-        self._line = line = Line()
-        path = self._path = open_path(self._sdk_path)
-        self._room = room = rtc.Room()
-        self._roster = roster = Roster(room, sink, options, path)
-        self._publications = Publications(room, line, self._calls, options, path)
-        self._outbox = Outbox(
-            room,
-            line,
-            self._calls,
-            options.connect_timeout,
-            lambda why: self._give_up(sink, roster, why),
-        )
-        roster.on("reconnecting", self._on_reconnecting)
-        roster.on("reconnected", self._on_reconnected)
-        roster.on("participant_permissions_changed", self._on_permissions)
-        roster.on("disconnected", lambda code: self._begin_to_end(sink, *end_of_room(code)))
+        opened = self._opened = self._open(sink)
         try:
             left = await joins.turn(self._who, options.connect_timeout)
             self._check_open()
             # It begins after `run` has, which does not wait before its request is under way.
             joins.carry_on(self._who, self._joining.answered())
             joined = await self._joining.run(
-                self._join(room, roster),
+                self._join(opened),
                 left,
-                gone=self._line.gone,
-                undo=lambda _: room.disconnect(),
+                gone=opened.line.gone,
+                undo=lambda _: opened.room.disconnect(),
             )
             self._check_open()
             return joined
         except BaseException as error:
-            roster.close()
-            self._line.end()
-            path.close()
+            opened.roster.close()
+            opened.line.end()
+            opened.path.close()
             raised = _join_failure(error, options.connect_timeout)
             if raised is None:
                 raise
             raise raised from None
 
+    def _open(self, sink: Sink) -> _Opened:
+        """All that goes with a room, which is joined later."""
+        options, calls, line, room = self._options, self._calls, Line(), rtc.Room()
+        path = open_path(self._sdk_path)
+        roster = Roster(room, sink, options, path)
+
+        def give_up(why: str) -> None:
+            """The connection takes no message any more, and does not tell that it is lost."""
+            _log.warning("%s", AT_RISK)
+            roster.tell(EventKind.DATA_FAILED, reason=AT_RISK)  # after the end nobody hears it
+            self._begin_to_end(sink, "disconnected", f"livekit: {why}")
+
+        opened = _Opened(
+            room=room,
+            path=path,
+            line=line,
+            roster=roster,
+            publications=Publications(room, line, calls, options, path),
+            outbox=Outbox(room, line, calls, options.connect_timeout, give_up),
+        )
+        roster.on("reconnecting", opened.reconnecting)
+        roster.on("reconnected", opened.reconnected)
+        roster.on("participant_permissions_changed", opened.rights_changed)
+        roster.on("disconnected", lambda code: self._begin_to_end(sink, *end_of_room(code)))
+        return opened
+
     async def publish(self, track: OutgoingTrack) -> Playout:
-        self._joined()
-        assert self._publications is not None
-        return await self._publications.publish(track)
+        return await self._joined().publications.publish(track)
 
     async def send_data(self, frame: DataFrame) -> None:
-        self._joined()
-        assert self._outbox is not None
-        await self._outbox.send(frame)
+        await self._joined().outbox.send(frame)
 
     async def close(self) -> None:
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
 
-    async def _join(self, room: rtc.Room, roster: Roster) -> Joined:
+    async def _join(self, opened: _Opened) -> Joined:
         """From the SDK's answer on without a pause, so that CONNECTED comes before all else."""
         encryption = None
         if self._key is not None:
@@ -143,10 +186,10 @@ class LiveKitProvider(Provider):
             single_peer_connection=Kind.VIDEO not in self._options.kinds,
         )
         _take_no_streams(options)
+        room, roster = opened.room, opened.roster
         await attempts.connect(room, self._url, self._token, options, lambda: not roster.closed)
         local = room.local_participant
-        if self._line is not None:
-            self._line.set(True)
+        opened.line.set(True)
         if not roster.closed:
             # The SDK has a "connected" event that it never emits.
             roster.tell(EventKind.CONNECTED)
@@ -157,37 +200,12 @@ class LiveKitProvider(Provider):
         if self._closing is not None:
             raise ClosedError("livekit: transport is closed")
 
-    def _joined(self) -> tuple[rtc.Room, Line]:
+    def _joined(self) -> _Opened:
         self._check_open()
-        if self._room is None or self._line is None:
+        if self._opened is None:
             raise RoomError("livekit: not connected", reason="disconnected")
-        self._line.check()
-        return self._room, self._line
-
-    def _on_reconnecting(self) -> None:
-        if self._line is not None and self._roster is not None:
-            self._line.set(False)
-            self._roster.lost()
-
-    def _on_reconnected(self) -> None:
-        if self._line is not None and self._roster is not None:
-            self._line.set(True)
-            self._roster.back()
-        if self._publications is not None:
-            self._publications.reconnected()
-
-    def _on_permissions(self, participant: rtc.Participant, _: object) -> None:
-        if self._room is None or participant is not self._room.local_participant:
-            return
-        if self._publications is not None and self._roster is not None:
-            self._publications.rights_changed()
-            self._roster.rights_changed()
-
-    def _give_up(self, sink: Sink, roster: Roster, why: str) -> None:
-        """The connection takes no message any more, and does not tell that it is lost."""
-        _log.warning("%s", AT_RISK)
-        roster.tell(EventKind.DATA_FAILED, reason=AT_RISK)  # after the end nobody hears it
-        self._begin_to_end(sink, "disconnected", f"livekit: {why}")
+        self._opened.line.check()
+        return self._opened
 
     def _begin_to_end(self, sink: Sink, reason: str, error: str) -> None:
         if self._closing is None and self._ending is None:
@@ -195,35 +213,33 @@ class LiveKitProvider(Provider):
 
     async def _end(self, sink: Sink, reason: str, error: str) -> None:
         """The room ended by itself: what came in goes on to its readers, then they are told."""
-        line, roster = self._line, self._roster
-        if line is None or roster is None:
+        opened = self._opened
+        if opened is None:
             return
-        line.end()
-        await roster.end_tracks(reason)  # a close may overtake it
-        roster.close()
+        opened.line.end()
+        await opened.roster.end_tracks(reason)  # a close may overtake it
+        opened.roster.close()
         if self._closing is None:
             sink.ended(reason, error=error)
 
     async def _close(self) -> None:
-        timeout = self._options.close_timeout
+        opened, timeout = self._opened, self._options.close_timeout
+        if opened is None:
+            await self._calls.settle(SETTLE_SECONDS)
+            return
         try:
             async with asyncio.timeout(timeout):
-                await self._leave()
+                await opened.leave(self._ending)
         except TimeoutError:
             _log.warning("livekit: leaving the room took longer than %s s", timeout)
-        if self._roster is not None:
-            self._roster.close()
+        opened.roster.close()
         await self._calls.settle(SETTLE_SECONDS)
-        room, self._room, self._roster = self._room, None, None
-        self._publications = self._outbox = None
-        if self._path is not None:
-            self._path.close()
-        if room is None:
-            return
+        self._opened = None
+        opened.path.close()
         if await self._joining.answered(SETTLE_SECONDS):
-            await _part(room)
+            await _part(opened.room)
         else:
-            joins.carry_on(self._who, self._part_when_joined(room))
+            joins.carry_on(self._who, self._part_when_joined(opened.room))
 
     async def _part_when_joined(self, room: rtc.Room) -> None:
         try:
@@ -231,22 +247,6 @@ class LiveKitProvider(Provider):
             await _part(room)
         finally:
             _stop_listening(room)  # also if the loop ends first
-
-    async def _leave(self) -> None:
-        if self._line is not None:
-            self._line.end()
-        if self._outbox is not None:
-            self._outbox.close()
-        if self._ending is not None:
-            await asyncio.wait({self._ending})
-        # Before the room goes: the native library logs an error for a capture that it cuts off.
-        if self._publications is not None:
-            await self._publications.close()
-        if self._roster is not None:
-            await self._roster.end_tracks("closed")
-            self._roster.close()
-        if self._room is not None and self._room.isconnected():
-            await self._room.disconnect()
 
 
 def _take_no_streams(options: rtc.RoomOptions) -> None:
