@@ -25,23 +25,21 @@ from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Row
 from ringroom.link import close_descriptors
 from ringroom.options import PublishOptions, SessionOptions
-from ringroom.processes.inbound_lanes import InboundLanes, Rows
+from ringroom.processes.inbound_lanes import InboundLanes, Logbook
 from ringroom.processes.playouts import Answer, OutgoingData, OutgoingPlayout, Reader
+from ringroom.processes.row_ledger import RowLedger
 from ringroom.processes.wire import LoopLink, as_ours
 from ringroom.providers.provider import OutgoingTrack, Provider
 
 log = logging.getLogger("ringroom.io")
 
 
-class Room(Rows, Protocol):
+class Room(Logbook, Protocol):
     """What an attachment needs of the room it is attached to."""
 
     options: SessionOptions
     clock: Callable[[], int]
 
-    def row(self, index: int) -> Row: ...
-    def lend_row(self, index: int, owner: Attachment) -> None: ...
-    def lent_rows(self, owner: Attachment) -> list[int]: ...
     async def joined_provider(self, other_than: Provider | None = None) -> Provider: ...
     def claim_track(self, name: str, owner: Attachment) -> bool: ...
     def release_track(self, name: str, owner: Attachment) -> None: ...
@@ -72,13 +70,14 @@ class _Playing:
 class Attachment:
     """See the module's docstring. ``place`` is the worker's number, -1 the application."""
 
-    def __init__(self, room: Room, place: int) -> None:
+    def __init__(self, room: Room, ledger: RowLedger, place: int) -> None:
         self.place = place
         self.closed = False
         self.leaving = False
         """It has said good-bye: its link's end is no death."""
-        self.inbound = InboundLanes(room, place, room.options, room.clock, self.send)
+        self.inbound = InboundLanes(room, ledger, place, room.options, room.clock, self.send)
         self._room = room
+        self._ledger = ledger
         self._wire: LoopLink | None = None
         self._loop = asyncio.get_running_loop()
         self._playing: list[_Playing] = []
@@ -93,7 +92,7 @@ class Attachment:
         if self.place < 0:
             return
         names = [playing.name for playing in self._playing if playing.takes_lanes]
-        self.send(m.Attached(rows=self._room.lent_rows(self), tracks=names))
+        self.send(m.Attached(rows=self._ledger.lent_by(self), tracks=names))
         if before is not None:
             self.inbound.hand_over()
             for participant in self._room.people():
@@ -196,7 +195,7 @@ class Attachment:
         return answer
 
     def _open_playout(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
-        row = self._room.row(message.row)
+        row = self._ledger.lend(message.row, self)
         self._list(row, message.name, message.kind)
         try:
             publish = _publish_options(message)
@@ -258,8 +257,7 @@ class Attachment:
             participant="",
             place=self.place,
         )
-        self._room.lend_row(row.index, self)
-        self._room.list_lane(listing)
+        self._ledger.begin(listing)
 
     def _claim(self, name: str) -> None:
         if not self._room.claim_track(name, self):
@@ -268,7 +266,7 @@ class Attachment:
             )
 
     def _refuse(self, message: m.PlayoutOpen, error: RingroomError) -> None:
-        self._room.retire_lane(message.row)
+        self._ledger.retire(message.row)
         self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
 
     def _reader(self, message: m.PlayoutOpen, descriptors: tuple[int, ...], row: Row) -> Reader:
@@ -347,7 +345,7 @@ class Attachment:
         for tell in playing.waiting:
             tell()
         for row in playing.rows:
-            self._room.retire_lane(row)
+            self._ledger.retire(row)
 
     def _data_failed(self, error: RingroomError) -> None:
         if self.closed:
