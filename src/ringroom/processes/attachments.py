@@ -23,7 +23,7 @@ from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Row
-from ringroom.link import close_descriptors
+from ringroom.link import close_descriptors, until_taken
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.processes.inbound_lanes import InboundLanes, Logbook
 from ringroom.processes.playouts import Answer, OutgoingData, OutgoingPlayout, Reader
@@ -195,69 +195,69 @@ class Attachment:
         return answer
 
     def _open_playout(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
-        row = self._ledger.lend(message.row, self)
-        self._list(row, message.name, message.kind)
+        """Takes the descriptors over. A lane that is none is refused, and who sends goes on."""
         try:
-            publish = _publish_options(message)
-        except FrameError as error:
-            close_descriptors(descriptors)
+            with until_taken(descriptors):
+                row = self._ledger.lend(message.row, self)
+                self._list(message)
+                track = _as_track(message)
+                handles = LaneDescriptors.from_flat(descriptors)
+            if track.kind is Kind.DATA:
+                self._open_data(message, ReliableReader(handles, row, message.name))
+            else:
+                self._open_track(message, track, self._reader(message, handles, row))
+        except RingroomError as error:
             self._refuse(message, error)
-            return
-        try:
-            reader = self._reader(message, descriptors, row)
-        except RingroomError as error:  # it has closed the descriptors
-            self._refuse(message, error)
-            return
-        if message.kind == Kind.DATA:
-            assert isinstance(reader, ReliableReader)
-            data = OutgoingData(reader, self._data_failed)
-            before = [p.task for p in self._playing if isinstance(p.playout, OutgoingData)]
-            playing = self._play(message, data)
-            playing.task = self._loop.create_task(self._run_data(playing, data, before))
-            return
+
+    def _list(self, message: m.PlayoutOpen) -> None:
+        self._ledger.begin(
+            m.LaneListed(
+                row=message.row,
+                direction="out",
+                track=message.name,
+                kind=message.kind,
+                participant="",
+                place=self.place,
+            )
+        )
+
+    def _reader(self, message: m.PlayoutOpen, handles: LaneDescriptors, row: Row) -> Reader:
+        if not message.live:
+            return ReliableReader(handles, row, message.name)
+        age = int(self._room.options.max_age * 1e9)
+        return LiveReader(handles, row, message.name, max_age_ns=age, clock=self._room.clock)
+
+    def _open_data(self, message: m.PlayoutOpen, reader: ReliableReader) -> None:
+        data = OutgoingData(reader, self._data_failed)
+        before = [p.task for p in self._playing if isinstance(p.playout, OutgoingData)]
+        playing = self._play(message, data)
+        playing.task = self._loop.create_task(self._run_data(playing, data, before))
+
+    def _open_track(self, message: m.PlayoutOpen, track: OutgoingTrack, reader: Reader) -> None:
+        """Go on with the track of that name, if it is not ending and carries the same; else begin
+        one, after those that end."""
         ending: asyncio.Task[None] | None = None
         for playing in self._playing:
-            if playing.name == message.name and isinstance(playing.playout, OutgoingPlayout):
-                if not playing.playout.fits(message):
-                    playing.playout.finish()
-                if playing.playout.closing:
-                    ending = playing.task  # the last of that name, if there are several
-                    continue
+            if playing.name != message.name or not isinstance(playing.playout, OutgoingPlayout):
+                continue
+            if not playing.playout.fits(message):
+                playing.playout.finish()
+            if not playing.playout.closing:
                 playing.playout.replace(reader)
                 playing.rows.append(message.row)
                 playing.number = message.lane
-                self.send(m.PlayoutReady(lane=message.lane))
+                self._tell_ready(playing)
                 return
+            ending = playing.task  # the last of that name, if there are several
         if ending is None:
             try:
                 self._claim(message.name)
-            except BusyError as error:
+            except BusyError:
                 reader.close()
-                self._refuse(message, error)
-                return
-        track = OutgoingTrack(
-            name=message.name,
-            kind=Kind(message.kind),
-            options=publish,
-            sample_rate=message.sample_rate,
-            channels=message.channels,
-            width=message.width,
-            height=message.height,
-        )
+                raise
         playout = OutgoingPlayout(track, reader, self._room.clock)
         playing = self._play(message, playout)
         playing.task = self._loop.create_task(self._run_playout(playing, playout, ending))
-
-    def _list(self, row: Row, name: str, kind: str) -> None:
-        listing = m.LaneListed(
-            row=row.index,
-            direction="out",
-            track=name,
-            kind=kind,
-            participant="",
-            place=self.place,
-        )
-        self._ledger.begin(listing)
 
     def _claim(self, name: str) -> None:
         if not self._room.claim_track(name, self):
@@ -268,13 +268,6 @@ class Attachment:
     def _refuse(self, message: m.PlayoutOpen, error: RingroomError) -> None:
         self._ledger.retire(message.row)
         self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
-
-    def _reader(self, message: m.PlayoutOpen, descriptors: tuple[int, ...], row: Row) -> Reader:
-        handles = LaneDescriptors.from_flat(descriptors)
-        if not message.live:
-            return ReliableReader(handles, row, message.name)
-        age = int(self._room.options.max_age * 1e9)
-        return LiveReader(handles, row, message.name, max_age_ns=age, clock=self._room.clock)
 
     def _play(self, message: m.PlayoutOpen, playout: OutgoingPlayout | OutgoingData) -> _Playing:
         playing = _Playing(message.lane, message.name, playout, [message.row])
@@ -383,8 +376,17 @@ class Attachment:
             self.inbound.close()
 
 
-def _publish_options(message: m.PlayoutOpen) -> PublishOptions:
+def _as_track(message: m.PlayoutOpen) -> OutgoingTrack:
+    """What is to be published. Raises `FrameError`."""
     try:
-        return PublishOptions(**message.publish)
-    except (TypeError, ConfigurationError) as error:
+        return OutgoingTrack(
+            name=message.name,
+            kind=Kind(message.kind),
+            options=PublishOptions(**message.publish),
+            sample_rate=message.sample_rate,
+            channels=message.channels,
+            width=message.width,
+            height=message.height,
+        )
+    except (TypeError, ValueError, ConfigurationError) as error:
         raise FrameError(f"track {message.name!r}: {error}") from None
