@@ -23,13 +23,16 @@ async def messages() -> AsyncIterator[Any]:
         row = table.row(0)
         with contextlib.closing(ReliableWriter(RING, row)) as writer:
             failed: list[RingroomError] = []
-            data = OutgoingData(ReliableReader(duplicate(writer.descriptors()), row), failed.append)
+            retired: list[int] = []
+            reader = ReliableReader(duplicate(writer.descriptors()), row)
+            data = OutgoingData(reader, failed.append, retired.append)
             try:
                 yield writer, data, failed, row
             finally:
                 data.close()
                 data.close()
                 assert row.snapshot().in_flight == 0
+                assert retired == [row.index]
 
 
 def post(writer: ReliableWriter, *payloads: bytes) -> None:

@@ -54,7 +54,6 @@ class _Playing:
     number: int
     name: str
     playout: OutgoingPlayout | OutgoingData
-    rows: list[int]
     task: asyncio.Task[None] | None = None
     unanswering: bool = False
     """What it answered has ended: its writer is about to end it."""
@@ -228,7 +227,7 @@ class Attachment:
         return LiveReader(handles, row, message.name, max_age_ns=age, clock=self._room.clock)
 
     def _open_data(self, message: m.PlayoutOpen, reader: ReliableReader) -> None:
-        data = OutgoingData(reader, self._data_failed)
+        data = OutgoingData(reader, self._data_failed, self._ledger.retire)
         before = [p.task for p in self._playing if isinstance(p.playout, OutgoingData)]
         playing = self._play(message, data)
         playing.task = self._loop.create_task(self._run_data(playing, data, before))
@@ -244,7 +243,6 @@ class Attachment:
                 playing.playout.finish()
             if not playing.playout.closing:
                 playing.playout.replace(reader)
-                playing.rows.append(message.row)
                 playing.number = message.lane
                 self._tell_ready(playing)
                 return
@@ -255,7 +253,7 @@ class Attachment:
             except BusyError:
                 reader.close()
                 raise
-        playout = OutgoingPlayout(track, reader, self._room.clock)
+        playout = OutgoingPlayout(track, reader, self._room.clock, self._ledger.retire)
         playing = self._play(message, playout)
         playing.task = self._loop.create_task(self._run_playout(playing, playout, ending))
 
@@ -270,7 +268,7 @@ class Attachment:
         self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
 
     def _play(self, message: m.PlayoutOpen, playout: OutgoingPlayout | OutgoingData) -> _Playing:
-        playing = _Playing(message.lane, message.name, playout, [message.row])
+        playing = _Playing(message.lane, message.name, playout)
         playing.unanswering = self._answers_ended(message.name)
         self._playing.append(playing)
         return playing
@@ -337,8 +335,6 @@ class Attachment:
         self._playing.remove(playing)
         for tell in playing.waiting:
             tell()
-        for row in playing.rows:
-            self._ledger.retire(row)
 
     def _data_failed(self, error: RingroomError) -> None:
         if self.closed:
