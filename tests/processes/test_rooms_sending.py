@@ -11,7 +11,7 @@ from rooms_kit import ROWS, texts, there, track
 
 from ringroom import messages as m
 from ringroom.errors import RoomError
-from ringroom.frames import DataFrame, EventKind, TrackInfo
+from ringroom.frames import DataFrame, EventKind, Kind, TrackInfo
 from ringroom.lanes.statistics import SLOTS
 
 
@@ -139,6 +139,7 @@ def test_a_lane_that_is_refused_leaves_no_descriptors(wrong: dict[str, Any], cou
             os.close(writing)
             (failed,) = await until(lambda: worker.of(m.PlayoutFailed))
             assert failed.lane == 1
+            assert all(Kind(one.kind) for one in t.of(m.LaneListed)), "the application counts it"
             assert os.read(reading, 1) == b"", "nobody holds the other end"
             os.close(reading)
             worker.open(2)

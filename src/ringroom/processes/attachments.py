@@ -197,11 +197,12 @@ class Attachment:
         """Takes the descriptors over. A lane that is none is refused, and who sends goes on."""
         try:
             with until_taken(descriptors):
+                kind = _kind(message)  # whoever counts its lane relies on that
                 row = self._ledger.lend(message.row, self)
                 self._list(message)
-                track = _as_track(message)
+                track = _as_track(message, kind)
                 handles = LaneDescriptors.from_flat(descriptors)
-            if track.kind is Kind.DATA:
+            if kind is Kind.DATA:
                 self._open_data(message, ReliableReader(handles, row, message.name))
             else:
                 self._open_track(message, track, self._reader(message, handles, row))
@@ -372,17 +373,25 @@ class Attachment:
             self.inbound.close()
 
 
-def _as_track(message: m.PlayoutOpen) -> OutgoingTrack:
+def _kind(message: m.PlayoutOpen) -> Kind:
+    try:
+        return Kind(message.kind)
+    except ValueError:
+        raise FrameError(f"track {message.name!r} is of kind {message.kind!r}") from None
+
+
+def _as_track(message: m.PlayoutOpen, kind: Kind) -> OutgoingTrack:
     """What is to be published. Raises `FrameError`."""
     try:
-        return OutgoingTrack(
-            name=message.name,
-            kind=Kind(message.kind),
-            options=PublishOptions(**message.publish),
-            sample_rate=message.sample_rate,
-            channels=message.channels,
-            width=message.width,
-            height=message.height,
-        )
-    except (TypeError, ValueError, ConfigurationError) as error:
+        publish = PublishOptions(**message.publish)
+    except (TypeError, ConfigurationError) as error:
         raise FrameError(f"track {message.name!r}: {error}") from None
+    return OutgoingTrack(
+        name=message.name,
+        kind=kind,
+        options=publish,
+        sample_rate=message.sample_rate,
+        channels=message.channels,
+        width=message.width,
+        height=message.height,
+    )
