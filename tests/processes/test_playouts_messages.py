@@ -163,3 +163,30 @@ def test_drains_are_answered_and_messages_lost_when_the_sending_ends() -> None:
             assert row.get(Count.LOST) == 2
 
     run(main())
+
+
+def test_a_message_that_fails_after_the_sending_was_closed_counts_nowhere() -> None:
+    """Its row may serve another lane."""
+
+    class Late(Outside):
+        waiting = free = False
+
+        async def send_data(self, frame: DataFrame) -> None:
+            self.waiting = True
+            await until(lambda: self.free)
+            await super().send_data(frame)
+
+    async def main() -> None:
+        async with messages() as (writer, data, failed, row):
+            outside = Late()
+            outside.refuses = RoomError("too much", reason="data_refused")
+            post(writer, b"a")
+            running = asyncio.ensure_future(data.run(outside))
+            await until(lambda: outside.waiting)
+            data.close()
+            outside.free = True
+            await until(running.done)
+            counts = row.snapshot()
+            assert (counts.lost, counts.problems, failed) == (1, 0, [])
+
+    run(main())

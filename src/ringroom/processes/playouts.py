@@ -449,6 +449,8 @@ class OutgoingData:
             self._on_failed(RoomError("the room was lost while a message was sent", reason=GONE))
             raise
         except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is told)
+            if self._is_closed:
+                return False
             self._reader.row.add(Count.PROBLEMS)
             self._on_failed(as_ours(error))
             gone = _is_gone(error)
