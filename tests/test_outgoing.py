@@ -10,7 +10,7 @@ import pytest
 
 from app_kit import RATE, noise, same, sound
 from ringroom import messages as m
-from ringroom.errors import BusyError, FrameError, StartupError, WouldBlock
+from ringroom.errors import BusyError, FrameError, RoomError, StartupError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.memory import Segment
@@ -343,6 +343,43 @@ def test_a_track_whose_end_was_interrupted_can_be_ended(
     assert bench.outgoing.find("audio") is None
     assert lane.writer is not None
     assert lane.writer.freed_fileno() == -1, "its descriptors are closed"
+
+
+@pytest.mark.parametrize("how", ["by the server", "by an end that was interrupted"])
+def test_what_a_track_has_played_is_its_own_once_its_row_serves_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The row comes back, and nobody may have looked at the first track since."""
+    push(bench, sound(0.1, track="a"))
+    over = bench.outgoing.find("a")
+    assert over is not None
+    assert over.row is not None
+    over.row.add(Count.PLAYED, RATE // 10)
+    if how == "by the server":
+        gone = RoomError("it is over", reason="publish_refused")
+        bench.tell(m.PlayoutFailed(lane=over.number, error=m.error_to_json(gone)))
+    else:
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.outgoing, "_ask", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                bench.outgoing.end(over)
+    bench.tell(m.RowFree(row=over.row.index))
+    push(bench, sound(0.1, track="b"))
+    other = bench.outgoing.find("b")
+    assert other is not None
+    assert other.row is not None
+    assert [one.row for one in bench.received() if isinstance(one, m.PlayoutOpen)] == [
+        other.row.index
+    ] * 2, "it is the same row"
+    other.row.add(Count.PLAYED, RATE)
+    assert bench.outgoing.find("a") is over
+    assert bench.outgoing.played(over) == pytest.approx(0.1)
+    assert bench.outgoing.played(other) == pytest.approx(1.0)
+    assert over.writer is None
+    if how == "by the server":
+        with pytest.raises(RoomError, match="it is over"):
+            bench.outgoing.lane_for(sound(0.1, track="a"))
+        assert bench.outgoing.find("a") is None
 
 
 def test_closing_closes_what_is_ending(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from ringroom.errors import (
 )
 from ringroom.frames import Kind
 from ringroom.lanes.memory import Segment
+from ringroom.lanes.statistics import SLOTS
 from ringroom.link import open_links
 from ringroom.options import SessionOptions
 from ringroom.session import Session
@@ -84,6 +86,27 @@ def test_descriptors_beside_a_message_that_takes_none_are_closed(far: Far) -> No
     far.link.send(m.PlayoutReady(lane=1), (writing,))
     os.close(writing)
     far.session.pump()
+    assert os.read(reading, 1) == b"", "nobody holds the other end"
+    os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "count"),
+    [({}, 2), ({"row": SLOTS}, 3), ({"participant": {"identity": 5}}, 3)],
+    ids=["too few descriptors", "no such row", "no participant"],
+)
+def test_a_lane_that_is_none_leaves_no_descriptors(
+    far: Far, wrong: dict[str, Any], count: int
+) -> None:
+    opened = m.LaneOpened(
+        lane=1, row=0, kind="audio", live=True, track={}, participant={}, follows=0
+    )
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    far.link.send(opened.replace(**wrong), (writing,) * count)
+    os.close(writing)
+    assert far.session.pump()
+    assert far.session.ending is not None
     assert os.read(reading, 1) == b"", "nobody holds the other end"
     os.close(reading)
 

@@ -20,6 +20,7 @@ from ringroom.lanes.live import LiveReader
 from ringroom.lanes.records import participant_from_json, track_from_json
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import StatisticsTable
+from ringroom.link import until_taken
 from ringroom.options import SessionOptions
 
 # Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
@@ -51,11 +52,13 @@ class Incoming:
     def open_lane(
         self, message: m.LaneOpened, descriptors: tuple[int, ...], table: StatisticsTable
     ) -> None:
-        """The other side has made one, and hands it over."""
-        handles = LaneDescriptors.from_flat(descriptors)
-        row = table.row(message.row)
-        track = track_from_json(message.track) if message.track else None
-        who = participant_from_json(message.participant) if message.participant else None
+        """The other side has made one, and hands it over, its descriptors in any case."""
+        with until_taken(descriptors):
+            handles = LaneDescriptors.from_flat(descriptors)
+            row = table.row(message.row)
+            kind = Kind(message.kind)
+            track = track_from_json(message.track) if message.track else None
+            who = participant_from_json(message.participant) if message.participant else None
         start = (message.position, message.waiting)
         reader: LiveReader | ReliableReader
         if message.live:
@@ -65,7 +68,7 @@ class Incoming:
             )
         else:
             reader = ReliableReader(handles, row, track, start=start)
-        lane = InboundLane(message.lane, Kind(message.kind), reader, track, who)
+        lane = InboundLane(message.lane, kind, reader, track, who)
         before = self._lanes.get(message.follows)
         if before is None and (before := self._ended_before(track)) is not None:
             lane.fresh = True

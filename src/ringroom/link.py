@@ -18,7 +18,7 @@ import socket
 import struct
 import warnings
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ringroom import messages
 from ringroom.errors import ClosedError, StartupError, WireError
@@ -211,6 +211,17 @@ def close_descriptors(descriptors: Iterable[int]) -> None:
     """Of those that came with a message, or go with one."""
     for fd in descriptors:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def until_taken(descriptors: Iterable[int]) -> Iterator[None]:
+    """Those that came with a message are closed, unless the block comes to its end: from there on
+    somebody else owns them."""
+    try:
+        yield
+    except BaseException:
+        close_descriptors(descriptors)
+        raise
 
 
 def _duplicates(descriptors: tuple[int, ...]) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ class OutgoingLane:
         self.frame_bytes = 0
         """Of the largest picture that the ring was made for."""
         self.played_before = 0.0
-        """Seconds that were played of the lanes before a `restart`."""
+        """Seconds that were played of the lanes before the present one."""
         self.unsent: deque[Frame] = deque()
         """What the one who sends has still to write; a flush empties it."""
 
@@ -320,7 +320,8 @@ class Outgoing:
             lane.writer.close()
 
     def _retire_writer(self, lane: OutgoingLane) -> None:
-        """Another takes its place, if there is one: what it has played stays played."""
+        """Another takes its place, if there is one: what it has played stays played, and nobody
+        looks at its row any more."""
         lane.played_before = self.played(lane)
         self._close_writer(lane)
         lane.writer, lane.ready = None, False
@@ -335,10 +336,17 @@ class Outgoing:
             session.playout_news.clear()
         if self._ended:
             self._ended = [lane for lane in self._ended if lane.ending in session.unanswered]
-        if session.freed_rows:
-            for row in session.freed_rows:
-                self._rows.release(row)
-            session.freed_rows.clear()
+        while session.freed_rows:
+            row = session.freed_rows.pop()
+            self._leave_row(row)
+            self._rows.release(row)
+
+    def _leave_row(self, index: int) -> None:
+        """It is about to serve another lane. Whoever has it still is over, whether somebody was
+        told of that or not."""
+        for lane in (*self._lanes.values(), *self._ended):
+            if lane.row is not None and lane.row.index == index:
+                self._retire_writer(lane)
 
     def _grow(self, lane: OutgoingLane, frame: VideoFrame) -> None:
         """A picture larger than the ring was made for goes on in a larger one; or any, when none

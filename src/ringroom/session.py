@@ -220,10 +220,11 @@ class Session:
             )
 
     def _handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:  # noqa: C901
+        if isinstance(message, m.LaneOpened):
+            self.incoming.open_lane(message, descriptors, self._table)
+            return
+        close_descriptors(descriptors)  # no other takes any
         match message:
-            case m.LaneOpened():
-                self.incoming.open_lane(message, descriptors, self._table)
-                descriptors = ()
             case m.LaneEnding(lane=number):
                 self.incoming.lane_ending(number)
             case m.Reply(request=request, value=value):
@@ -250,7 +251,6 @@ class Session:
                     self.fail(m.error_from_json(error))
             case m.Ended():
                 self._ended(message)
-        close_descriptors(descriptors)
 
     def _ended(self, message: m.Ended) -> None:
         if self.ending is None:

@@ -31,6 +31,7 @@ class Bench:
     now: int = 10**9
     answers: list[tuple[int, float]] = field(default_factory=list)
     writers: list[Any] = field(default_factory=list)
+    retired: list[int] = field(default_factory=list)
     ready: int = 0
     playout: Any = None
     task: Any = None
@@ -50,7 +51,7 @@ class Bench:
 
     def open(self, *, live: bool = False) -> Any:
         writer, reader = self.lane(live=live)
-        self.playout = OutgoingPlayout(REPLY, reader, self.clock)
+        self.playout = OutgoingPlayout(REPLY, reader, self.clock, self.retired.append)
         return writer
 
     def start(self) -> None:
@@ -83,6 +84,7 @@ async def bench(*, free: bool = True) -> AsyncIterator[Bench]:
             yield made
         finally:
             await made.end()
+            assert made.retired == [*range(len(made.writers))], "each once, in their order"
             for writer in made.writers:
                 writer.close()
             made.writers.clear()

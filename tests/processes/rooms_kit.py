@@ -86,9 +86,10 @@ class End:
         lane: int,
         name: str = "voice",
         row: int | None = None,
-        publish: dict[str, Any] | None = None,
         descriptors: tuple[int, ...] | None = None,
+        **fields: Any,
     ) -> ReliableWriter:
+        """``fields`` of the message that differ: of what is wrong, say."""
         index = ROWS + lane if row is None else row
         writer = self.writers[lane] = ReliableWriter(Geometry(1 << 16), self.table.row(index))
         opened = m.PlayoutOpen(
@@ -97,11 +98,11 @@ class End:
             name=name,
             kind="audio",
             live=False,
-            publish=publish or {},
+            publish={},
             sample_rate=RATE,
             channels=1,
         )
-        self.link.send(opened, descriptors or writer.descriptors().flat())
+        self.link.send(opened.replace(**fields), descriptors or writer.descriptors().flat())
         return writer
 
     def close(self) -> None:

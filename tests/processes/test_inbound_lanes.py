@@ -25,12 +25,13 @@ from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.ring import Geometry
-from ringroom.lanes.statistics import Count, Row, RowPool, StatisticsTable
+from ringroom.lanes.statistics import Count, Row, StatisticsTable
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes import inbound_lanes
 from ringroom.processes.inbound import LiveTrack, ring_of
 from ringroom.processes.inbound_lanes import InboundLanes
+from ringroom.processes.row_ledger import RowLedger
 from ringroom.testing import faults
 
 OPTIONS = SessionOptions(kinds=("audio", "data", "event"))
@@ -41,10 +42,10 @@ class Bench:
 
     def __init__(self) -> None:
         self.table = StatisticsTable.create()
-        self.rows = RowPool(self.table, 0, 16)
+        self.ledger = RowLedger(self.note)
+        self.ledger.open(self.table, 0, 16)
         self.listed: list[m.LaneListed] = []
         self.retired: list[int] = []
-        self.released: list[int] = []
         self.told: list[m.Message] = []
         self.refuses = False
         self.readers: dict[int, Any] = {}
@@ -52,20 +53,14 @@ class Bench:
         self.now = 1_000
         self.notices = Notices(log, lambda: self.now)
         self.lost = LostFrames(log, lambda: self.now)
-        self.inbound = InboundLanes(self, 0, OPTIONS, lambda: 1_000, self.tell)
+        self.inbound = InboundLanes(self, self.ledger, 0, OPTIONS, lambda: 1_000, self.tell)
 
-    def acquire_row(self) -> Row:
-        return self.rows.acquire()
-
-    def release_row(self, row: Row) -> None:
-        self.released.append(row.index)
-        self.rows.release(row.index)
-
-    def list_lane(self, listing: m.LaneListed) -> None:
-        self.listed.append(listing)
-
-    def retire_lane(self, row: int) -> None:
-        self.retired.append(row)
+    def note(self, message: m.Message) -> None:
+        """What the application is told."""
+        if isinstance(message, m.LaneListed):
+            self.listed.append(message)
+        elif isinstance(message, m.LaneRetired):
+            self.retired.append(message.row)
 
     def tell(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
         if self.refuses:
@@ -312,9 +307,11 @@ def test_closing_buries_what_nobody_came_for() -> None:
 def test_a_lane_that_cannot_be_made_gives_its_row_back() -> None:
     async def test() -> None:
         async with opened() as bench:
+            free = bench.ledger.acquire()
+            bench.ledger.release(free)
             with faults.segments_refused(), pytest.raises(StartupError):
                 bench.inbound.open_live(Geometry(4096), MIC, ANN, 0)
-            assert len(bench.released) == 1
+            assert bench.ledger.acquire().index == free.index
             assert not bench.listed
             assert not bench.retired
 
@@ -392,7 +389,7 @@ def test_sixty_cameras_fit_and_some_may_change_their_size(monkeypatch: pytest.Mo
 
     async def test() -> None:
         async with opened() as bench:
-            bench.rows = RowPool(bench.table, 0, 400)
+            bench.ledger.open(bench.table, 0, 400)
             monkeypatch.setattr(inbound_lanes, "LiveWriter", PaperWriter)
             hd = ring_of(OPTIONS, Kind.VIDEO, i420_size(1920, 1080))
             for number in range(60 + 20):

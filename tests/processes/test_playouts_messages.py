@@ -23,13 +23,16 @@ async def messages() -> AsyncIterator[Any]:
         row = table.row(0)
         with contextlib.closing(ReliableWriter(RING, row)) as writer:
             failed: list[RingroomError] = []
-            data = OutgoingData(ReliableReader(duplicate(writer.descriptors()), row), failed.append)
+            retired: list[int] = []
+            reader = ReliableReader(duplicate(writer.descriptors()), row)
+            data = OutgoingData(reader, failed.append, retired.append)
             try:
                 yield writer, data, failed, row
             finally:
                 data.close()
                 data.close()
                 assert row.snapshot().in_flight == 0
+                assert retired == [row.index]
 
 
 def post(writer: ReliableWriter, *payloads: bytes) -> None:
@@ -158,5 +161,32 @@ def test_drains_are_answered_and_messages_lost_when_the_sending_ends() -> None:
             data.close()
             assert answers == [4]
             assert row.get(Count.LOST) == 2
+
+    run(main())
+
+
+def test_a_message_that_fails_after_the_sending_was_closed_counts_nowhere() -> None:
+    """Its row may serve another lane."""
+
+    class Late(Outside):
+        waiting = free = False
+
+        async def send_data(self, frame: DataFrame) -> None:
+            self.waiting = True
+            await until(lambda: self.free)
+            await super().send_data(frame)
+
+    async def main() -> None:
+        async with messages() as (writer, data, failed, row):
+            outside = Late()
+            outside.refuses = RoomError("too much", reason="data_refused")
+            post(writer, b"a")
+            running = asyncio.ensure_future(data.run(outside))
+            await until(lambda: outside.waiting)
+            data.close()
+            outside.free = True
+            await until(running.done)
+            counts = row.snapshot()
+            assert (counts.lost, counts.problems, failed) == (1, 0, [])
 
     run(main())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from io_kit import Outside, Source, run, sound, turns, until
-from rooms_kit import ROWS, Played, there
+from rooms_kit import ROWS, End, Played, There, there
 
 from ringroom import messages as m
+from ringroom.accounts import Accounts
+from ringroom.lanes.statistics import RowPool
 
 
 def test_a_track_that_only_plays_out_ends_with_the_room() -> None:
@@ -95,6 +97,7 @@ def test_a_larger_lane_goes_on_with_its_track_and_both_rows_come_back() -> None:
             t.open(2).send_nowait(sound(2), 5)
             await until(lambda: t.of(m.PlayoutReady)[1:] == [m.PlayoutReady(lane=2)])
             await until(lambda: t.outside.source.values == [1, 2])
+            await until(lambda: t.of(m.LaneRetired) == [m.LaneRetired(row=ROWS + 1)])
             t.outside.source.waiting = 0.0
             t.link.send(m.Drain(request=7, lane=2, sequence=1))
             await until(lambda: t.of(m.Reply) == [m.Reply(request=7, value=0.0)])
@@ -104,3 +107,43 @@ def test_a_larger_lane_goes_on_with_its_track_and_both_rows_come_back() -> None:
             await until(lambda: sorted(t.of(m.LaneRetired), key=lambda one: one.row) == rows)
 
     run(main())
+
+
+def test_a_track_that_outlives_its_writers_holds_one_row_and_its_counts_go_on() -> None:
+    """Each death once cost a row, until the worker could open no track."""
+
+    async def life(t: There, accounts: Accounts, number: int, worker: End) -> End:
+        """Of a worker that says one thing and dies; the next one."""
+        (attached,) = await until(lambda: worker.of(m.Attached))
+        assert len(attached.rows) == min(number, 1)
+        row = RowPool(t.table, 150, 2, taken=frozenset(attached.rows)).acquire()
+        worker.open(1, "ann/mic", row=row.index).send_nowait(sound(number), 5)
+        await until(lambda: t.outside.source.values == [*range(number + 1)])
+        keep(t, accounts)
+        await until(lambda: worker.of(m.RowFree) == [m.RowFree(row=one) for one in attached.rows])
+        totals = [(one.counts.sent, one.counts.done) for one in accounts.statistics()]
+        assert totals == [(number + 1, number + 1)]
+        worker.link.close()
+        return t.attach(0)
+
+    async def main() -> None:
+        async with there() as t:
+            worker = t.attach(0)
+            t.connect(1)
+            await t.joined()
+            accounts = Accounts(t.table)
+            for number in range(5):
+                worker = await life(t, accounts, number, worker)
+            assert len(t.outside.sources) == 1, "the track has gone on"
+
+    run(main())
+
+
+def keep(t: There, accounts: Accounts) -> None:
+    """What the application does with all that it has been told of rows."""
+    for message in t.of(m.LaneListed, m.LaneRetired):
+        if isinstance(message, m.LaneListed):
+            accounts.listed(message)
+        elif accounts.retire(message.row):
+            t.link.send(m.RowFree(row=message.row))
+    t.messages.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from io_kit import ANN, Source, run, sound, turns, until
@@ -10,7 +11,8 @@ from rooms_kit import ROWS, texts, there, track
 
 from ringroom import messages as m
 from ringroom.errors import RoomError
-from ringroom.frames import EventKind, TrackInfo
+from ringroom.frames import DataFrame, EventKind, Kind, TrackInfo
+from ringroom.lanes.statistics import SLOTS
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,51 @@ def test_a_track_that_cannot_be_opened_is_refused_and_its_row_comes_back() -> No
             await until(lambda: worker.of(m.RowFree) == [m.RowFree(row=151)])
             worker.open(4, row=153)
             await until(lambda: worker.of(m.PlayoutReady) == [m.PlayoutReady(lane=4)])
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "count"),
+    [
+        ({}, 2),
+        ({"publish": {"mode": "loud"}}, 3),
+        ({"kind": "smell"}, 3),
+        ({"row": SLOTS}, 3),
+    ],
+    ids=["too few descriptors", "options", "kind", "row"],
+)
+def test_a_lane_that_is_refused_leaves_no_descriptors(wrong: dict[str, Any], count: int) -> None:
+    async def main() -> None:
+        async with there() as t:
+            t.connect(readers=1)
+            worker = t.attach(0)
+            await t.joined()
+            reading, writing = os.pipe()
+            os.set_blocking(reading, False)
+            opened = m.PlayoutOpen(
+                lane=1, row=150, name="voice", kind="audio", live=False, publish={}
+            )
+            worker.link.send(opened.replace(**wrong), (writing,) * count)
+            os.close(writing)
+            (failed,) = await until(lambda: worker.of(m.PlayoutFailed))
+            assert failed.lane == 1
+            assert all(Kind(one.kind) for one in t.of(m.LaneListed)), "the application counts it"
+            assert os.read(reading, 1) == b"", "nobody holds the other end"
+            os.close(reading)
+            worker.open(2)
+            await until(lambda: worker.of(m.PlayoutReady) == [m.PlayoutReady(lane=2)])
+
+    run(main())
+
+
+def test_messages_are_reliable_whatever_their_lane_says() -> None:
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            t.open(1, "", kind="data", live=True).send_nowait(DataFrame(b"x"), 0)
+            await until(lambda: t.outside.sent == [b"x"])
 
     run(main())
 

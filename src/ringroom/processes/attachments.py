@@ -23,25 +23,23 @@ from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Row
-from ringroom.link import close_descriptors
+from ringroom.link import close_descriptors, until_taken
 from ringroom.options import PublishOptions, SessionOptions
-from ringroom.processes.inbound_lanes import InboundLanes, Rows
+from ringroom.processes.inbound_lanes import InboundLanes, Logbook
 from ringroom.processes.playouts import Answer, OutgoingData, OutgoingPlayout, Reader
+from ringroom.processes.row_ledger import RowLedger
 from ringroom.processes.wire import LoopLink, as_ours
 from ringroom.providers.provider import OutgoingTrack, Provider
 
 log = logging.getLogger("ringroom.io")
 
 
-class Room(Rows, Protocol):
+class Room(Logbook, Protocol):
     """What an attachment needs of the room it is attached to."""
 
     options: SessionOptions
     clock: Callable[[], int]
 
-    def row(self, index: int) -> Row: ...
-    def lend_row(self, index: int, owner: Attachment) -> None: ...
-    def lent_rows(self, owner: Attachment) -> list[int]: ...
     async def joined_provider(self, other_than: Provider | None = None) -> Provider: ...
     def claim_track(self, name: str, owner: Attachment) -> bool: ...
     def release_track(self, name: str, owner: Attachment) -> None: ...
@@ -56,7 +54,6 @@ class _Playing:
     number: int
     name: str
     playout: OutgoingPlayout | OutgoingData
-    rows: list[int]
     task: asyncio.Task[None] | None = None
     unanswering: bool = False
     """What it answered has ended: its writer is about to end it."""
@@ -72,13 +69,14 @@ class _Playing:
 class Attachment:
     """See the module's docstring. ``place`` is the worker's number, -1 the application."""
 
-    def __init__(self, room: Room, place: int) -> None:
+    def __init__(self, room: Room, ledger: RowLedger, place: int) -> None:
         self.place = place
         self.closed = False
         self.leaving = False
         """It has said good-bye: its link's end is no death."""
-        self.inbound = InboundLanes(room, place, room.options, room.clock, self.send)
+        self.inbound = InboundLanes(room, ledger, place, room.options, room.clock, self.send)
         self._room = room
+        self._ledger = ledger
         self._wire: LoopLink | None = None
         self._loop = asyncio.get_running_loop()
         self._playing: list[_Playing] = []
@@ -93,7 +91,7 @@ class Attachment:
         if self.place < 0:
             return
         names = [playing.name for playing in self._playing if playing.takes_lanes]
-        self.send(m.Attached(rows=self._room.lent_rows(self), tracks=names))
+        self.send(m.Attached(rows=self._ledger.lent_by(self), tracks=names))
         if before is not None:
             self.inbound.hand_over()
             for participant in self._room.people():
@@ -196,70 +194,69 @@ class Attachment:
         return answer
 
     def _open_playout(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
-        row = self._room.row(message.row)
-        self._list(row, message.name, message.kind)
+        """Takes the descriptors over. A lane that is none is refused, and who sends goes on."""
         try:
-            publish = _publish_options(message)
-        except FrameError as error:
-            close_descriptors(descriptors)
+            with until_taken(descriptors):
+                kind = _kind(message)  # whoever counts its lane relies on that
+                row = self._ledger.lend(message.row, self)
+                self._list(message)
+                track = _as_track(message, kind)
+                handles = LaneDescriptors.from_flat(descriptors)
+            if kind is Kind.DATA:
+                self._open_data(message, ReliableReader(handles, row, message.name))
+            else:
+                self._open_track(message, track, self._reader(message, handles, row))
+        except RingroomError as error:
             self._refuse(message, error)
-            return
-        try:
-            reader = self._reader(message, descriptors, row)
-        except RingroomError as error:  # it has closed the descriptors
-            self._refuse(message, error)
-            return
-        if message.kind == Kind.DATA:
-            assert isinstance(reader, ReliableReader)
-            data = OutgoingData(reader, self._data_failed)
-            before = [p.task for p in self._playing if isinstance(p.playout, OutgoingData)]
-            playing = self._play(message, data)
-            playing.task = self._loop.create_task(self._run_data(playing, data, before))
-            return
+
+    def _list(self, message: m.PlayoutOpen) -> None:
+        self._ledger.begin(
+            m.LaneListed(
+                row=message.row,
+                direction="out",
+                track=message.name,
+                kind=message.kind,
+                participant="",
+                place=self.place,
+            )
+        )
+
+    def _reader(self, message: m.PlayoutOpen, handles: LaneDescriptors, row: Row) -> Reader:
+        if not message.live:
+            return ReliableReader(handles, row, message.name)
+        age = int(self._room.options.max_age * 1e9)
+        return LiveReader(handles, row, message.name, max_age_ns=age, clock=self._room.clock)
+
+    def _open_data(self, message: m.PlayoutOpen, reader: ReliableReader) -> None:
+        data = OutgoingData(reader, self._data_failed, self._ledger.retire)
+        before = [p.task for p in self._playing if isinstance(p.playout, OutgoingData)]
+        playing = self._play(message, data)
+        playing.task = self._loop.create_task(self._run_data(playing, data, before))
+
+    def _open_track(self, message: m.PlayoutOpen, track: OutgoingTrack, reader: Reader) -> None:
+        """Go on with the track of that name, if it is not ending and carries the same; else begin
+        one, after those that end."""
         ending: asyncio.Task[None] | None = None
         for playing in self._playing:
-            if playing.name == message.name and isinstance(playing.playout, OutgoingPlayout):
-                if not playing.playout.fits(message):
-                    playing.playout.finish()
-                if playing.playout.closing:
-                    ending = playing.task  # the last of that name, if there are several
-                    continue
+            if playing.name != message.name or not isinstance(playing.playout, OutgoingPlayout):
+                continue
+            if not playing.playout.fits(message):
+                playing.playout.finish()
+            if not playing.playout.closing:
                 playing.playout.replace(reader)
-                playing.rows.append(message.row)
                 playing.number = message.lane
-                self.send(m.PlayoutReady(lane=message.lane))
+                self._tell_ready(playing)
                 return
+            ending = playing.task  # the last of that name, if there are several
         if ending is None:
             try:
                 self._claim(message.name)
-            except BusyError as error:
+            except BusyError:
                 reader.close()
-                self._refuse(message, error)
-                return
-        track = OutgoingTrack(
-            name=message.name,
-            kind=Kind(message.kind),
-            options=publish,
-            sample_rate=message.sample_rate,
-            channels=message.channels,
-            width=message.width,
-            height=message.height,
-        )
-        playout = OutgoingPlayout(track, reader, self._room.clock)
+                raise
+        playout = OutgoingPlayout(track, reader, self._room.clock, self._ledger.retire)
         playing = self._play(message, playout)
         playing.task = self._loop.create_task(self._run_playout(playing, playout, ending))
-
-    def _list(self, row: Row, name: str, kind: str) -> None:
-        listing = m.LaneListed(
-            row=row.index,
-            direction="out",
-            track=name,
-            kind=kind,
-            participant="",
-            place=self.place,
-        )
-        self._room.lend_row(row.index, self)
-        self._room.list_lane(listing)
 
     def _claim(self, name: str) -> None:
         if not self._room.claim_track(name, self):
@@ -268,18 +265,11 @@ class Attachment:
             )
 
     def _refuse(self, message: m.PlayoutOpen, error: RingroomError) -> None:
-        self._room.retire_lane(message.row)
+        self._ledger.retire(message.row)
         self.send(m.PlayoutFailed(lane=message.lane, error=m.error_to_json(error)))
 
-    def _reader(self, message: m.PlayoutOpen, descriptors: tuple[int, ...], row: Row) -> Reader:
-        handles = LaneDescriptors.from_flat(descriptors)
-        if not message.live:
-            return ReliableReader(handles, row, message.name)
-        age = int(self._room.options.max_age * 1e9)
-        return LiveReader(handles, row, message.name, max_age_ns=age, clock=self._room.clock)
-
     def _play(self, message: m.PlayoutOpen, playout: OutgoingPlayout | OutgoingData) -> _Playing:
-        playing = _Playing(message.lane, message.name, playout, [message.row])
+        playing = _Playing(message.lane, message.name, playout)
         playing.unanswering = self._answers_ended(message.name)
         self._playing.append(playing)
         return playing
@@ -346,8 +336,6 @@ class Attachment:
         self._playing.remove(playing)
         for tell in playing.waiting:
             tell()
-        for row in playing.rows:
-            self._room.retire_lane(row)
 
     def _data_failed(self, error: RingroomError) -> None:
         if self.closed:
@@ -385,8 +373,25 @@ class Attachment:
             self.inbound.close()
 
 
-def _publish_options(message: m.PlayoutOpen) -> PublishOptions:
+def _kind(message: m.PlayoutOpen) -> Kind:
     try:
-        return PublishOptions(**message.publish)
+        return Kind(message.kind)
+    except ValueError:
+        raise FrameError(f"track {message.name!r} is of kind {message.kind!r}") from None
+
+
+def _as_track(message: m.PlayoutOpen, kind: Kind) -> OutgoingTrack:
+    """What is to be published. Raises `FrameError`."""
+    try:
+        publish = PublishOptions(**message.publish)
     except (TypeError, ConfigurationError) as error:
         raise FrameError(f"track {message.name!r}: {error}") from None
+    return OutgoingTrack(
+        name=message.name,
+        kind=kind,
+        options=publish,
+        sample_rate=message.sample_rate,
+        channels=message.channels,
+        width=message.width,
+        height=message.height,
+    )

@@ -31,6 +31,7 @@ from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes.inbound import SETTLE_SECONDS, WHY_FULL
 from ringroom.processes.mailbox import MAILBOX_RING, Mailbox
+from ringroom.processes.row_ledger import RowLedger
 
 log = logging.getLogger("ringroom.io")
 W = TypeVar("W", LiveWriter, ReliableWriter)
@@ -45,16 +46,11 @@ MAX_LANES = 1_024
 MAX_LANES_BYTES = 2 << 30
 
 
-class Rows(Protocol):
-    """What is needed of the room."""
+class Logbook(Protocol):
+    """Where what goes wrong is told: the room's."""
 
     notices: Notices
     lost: LostFrames
-
-    def acquire_row(self) -> Row: ...
-    def release_row(self, row: Row) -> None: ...
-    def list_lane(self, listing: m.LaneListed) -> None: ...
-    def retire_lane(self, row: int) -> None: ...
 
 
 class Teller(Protocol):
@@ -85,7 +81,8 @@ class InboundLanes:
 
     def __init__(
         self,
-        rows: Rows,
+        logbook: Logbook,
+        ledger: RowLedger,
         place: int,
         options: SessionOptions,
         clock: Callable[[], int],
@@ -95,7 +92,8 @@ class InboundLanes:
         self.clock = clock
         self.lock = threading.RLock()
         self.closed = False
-        self._rows = rows
+        self._logbook = logbook
+        self._ledger = ledger
         self._place = place
         self._tell = tell
         self._loop = asyncio.get_running_loop()
@@ -145,11 +143,11 @@ class InboundLanes:
         return self._numbers, _Lane(message, writer, track.reply_name), writer
 
     def _make(self, made: type[W], ring: Geometry) -> tuple[Row, W]:
-        row = self._rows.acquire_row()
+        row = self._ledger.acquire()
         try:
             return row, made(ring, row)
         except BaseException:  # no memory, no descriptors: nobody was told of the row
-            self._rows.release_row(row)
+            self._ledger.release(row)
             raise
 
     def _check_room_for(self, capacity: int) -> None:
@@ -171,7 +169,7 @@ class InboundLanes:
             raise
 
     def _list(self, row: Row, track: str, kind: Kind, participant: str) -> None:
-        self._rows.list_lane(
+        self._ledger.begin(
             m.LaneListed(
                 row=row.index,
                 direction="in",
@@ -217,10 +215,10 @@ class InboundLanes:
             await event.wait()
 
     def log_problem(self, text: str) -> None:
-        self._rows.notices.tell("lane", text)
+        self._logbook.notices.tell("lane", text)
 
     def frames_dropped(self, track: str, cause: str, count: int) -> None:
-        self._rows.lost.note(track, cause, count)
+        self._logbook.lost.note(track, cause, count)
 
     def _settle(self) -> None:
         """Write events that had no room in their lanes, until none is owed."""
@@ -241,7 +239,7 @@ class InboundLanes:
                 mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
             except StartupError as error:  # as for a track's lane: the next one tries again
                 text = f"of {kind.value} nothing is received: {error}"
-                self._rows.notices.tell(kind.value, text)
+                self._logbook.notices.tell(kind.value, text)
                 return
         lost = mailbox.post(item)
         if lost:
@@ -294,7 +292,7 @@ class InboundLanes:
         if lane is not None:
             with self.lock:
                 lane.close()
-            self._rows.retire_lane(lane.writer.row.index)
+            self._ledger.retire(lane.writer.row.index)
             self._progress.set()
 
     def close(self) -> None:

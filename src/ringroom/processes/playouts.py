@@ -31,6 +31,8 @@ log = logging.getLogger("ringroom.io")
 
 Reader = LiveReader | ReliableReader
 Answer = Callable[[int, float], None]
+Retire = Callable[[int], None]
+"""Told the row of a lane that was drained and buried: nobody here counts in it any more."""
 # The reasons of a provider's `RoomError`: we are not in the room any more; we may not publish.
 GONE, REFUSED = "disconnected", "publish_refused"
 # -40 dB of full scale. LiveKit counts somebody as speaking from -35 on (`active_level` in its
@@ -51,10 +53,13 @@ class _Request:
 class OutgoingPlayout:
     """A track of ours, from its first lane to its end; `replace` gives it a larger lane."""
 
-    def __init__(self, track: OutgoingTrack, reader: Reader, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, track: OutgoingTrack, reader: Reader, clock: Callable[[], int], retire: Retire
+    ) -> None:
         self.track = track
         self._readers = [reader]
         self._clock = clock
+        self._retire = retire
         self._playout: Playout | None = None
         self._standing = StandingQueue()
         self._ended: RoomError | None = None
@@ -208,7 +213,7 @@ class OutgoingPlayout:
     def _drop_reader(self) -> None:
         reader = self._readers.pop(0)
         self._loop.remove_reader(reader.fileno())
-        _bury(reader)
+        _bury(reader, self._retire)
 
     async def _play(self, playout: Playout, frame: Frame) -> None:
         assert not isinstance(frame, DataFrame)
@@ -329,7 +334,7 @@ class OutgoingPlayout:
         """Idempotent; after `run` has ended. What was not played is lost, counted."""
         for reader in self._readers:
             self._loop.remove_reader(reader.fileno())
-            _bury(reader)
+            _bury(reader, self._retire)
         self._readers.clear()
         for request in (*self._flushes, *self._drains):
             request.answer(request.number, request.seconds)
@@ -353,19 +358,26 @@ def _is_quiet(frame: AudioFrame) -> bool:
     return bool(samples.max() <= QUIET and samples.min() >= -QUIET)
 
 
-def _bury(reader: Reader) -> None:
+def _bury(reader: Reader, retire: Retire) -> None:
     """What was sent in the lane and not played is lost, counted: also what its writer had counted
     and not written when it died."""
     reader.row.bury()
     reader.close()
+    retire(reader.row.index)
 
 
 class OutgoingData:
     """The messages that one side sends, in order, to the provider."""
 
-    def __init__(self, reader: ReliableReader, on_failed: Callable[[RingroomError], None]) -> None:
+    def __init__(
+        self,
+        reader: ReliableReader,
+        on_failed: Callable[[RingroomError], None],
+        retire: Retire,
+    ) -> None:
         self._reader = reader
         self._on_failed = on_failed
+        self._retire = retire
         self._loop = asyncio.get_running_loop()
         self._readable = asyncio.Event()
         self._stay: asyncio.Timeout | None = None
@@ -437,6 +449,8 @@ class OutgoingData:
             self._on_failed(RoomError("the room was lost while a message was sent", reason=GONE))
             raise
         except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is told)
+            if self._is_closed:
+                return False
             self._reader.row.add(Count.PROBLEMS)
             self._on_failed(as_ours(error))
             gone = _is_gone(error)
@@ -460,7 +474,7 @@ class OutgoingData:
         """Idempotent; after `run` has ended."""
         if self._reader.fileno() >= 0:
             self._loop.remove_reader(self._reader.fileno())
-            _bury(self._reader)
+            _bury(self._reader, self._retire)
         for request in self._drains:
             request.answer(request.number, 0.0)
         self._drains.clear()

@@ -17,7 +17,7 @@ import dill
 from ringroom import messages as m
 from ringroom.errors import RingroomError, RoomError
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.lanes.statistics import Row, RowPool, StatisticsTable
+from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
@@ -34,6 +34,7 @@ from ringroom.processes.membership import Membership
 from ringroom.processes.patient import PatientTrack
 from ringroom.processes.presence import Presence
 from ringroom.processes.routing import Routing
+from ringroom.processes.row_ledger import RowLedger
 from ringroom.processes.wire import LoopLink, as_ours, error_text
 from ringroom.providers.provider import Joined, Provider, ProviderSpec, TrackSink
 
@@ -52,24 +53,22 @@ class RoomSession:
         self.lost = LostFrames(log, clock)
         self._admission = Admission()
         self._roster = Roster()
-        self._application = Attachment(self, APPLICATION)
+        self._wire = LoopLink(link, self._on_message, self.leave)
+        self._ledger = RowLedger(self._wire.send)
+        self._application = Attachment(self, self._ledger, APPLICATION)
         self._attachments: dict[int, Attachment] = {APPLICATION: self._application}
         self._owners: dict[str, Attachment] = {}
-        self._row_owners: dict[int, Attachment] = {}
         self._membership = Membership(self, clock)
         self._presence = Presence()
         self._down = False
         self._routing: Routing | None = None
         self._route = "participant"
-        self._table: StatisticsTable | None = None
-        self._rows: RowPool | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._detaching: set[asyncio.Task[None]] = set()
         self._tracks: dict[InboundTrack, None] = {}
         self._closing = False
         self._ended: m.Ended | None = None
         """Said to whoever is there, and to who comes later."""
-        self._wire = LoopLink(link, self._on_message, self.leave)
         self._application.connect(self._wire)
 
     # What the application says.
@@ -86,7 +85,7 @@ class RoomSession:
             case m.Attach(place=place):
                 self._attach(place, descriptors[0])
             case m.RowFree(row=row):
-                self._row_read(row)
+                self._ledger.read(row)
             case m.Leave():
                 self.leave()
             case _:
@@ -95,7 +94,7 @@ class RoomSession:
     def _attach(self, place: int, fd: int) -> None:
         attachment = self._attachments.get(place)
         if attachment is None:
-            attachment = self._attachments[place] = Attachment(self, place)
+            attachment = self._attachments[place] = Attachment(self, self._ledger, place)
         attachment.settle_link()
         attachment.connect(
             LoopLink(Link.attach(fd), attachment.handle, partial(self._gone, attachment))
@@ -119,8 +118,8 @@ class RoomSession:
         self._route = message.route
         self._routing = Routing(message.readers, message.places) if message.readers else None
         try:
-            self._table = StatisticsTable.attach(descriptors[0])
-            self._rows = RowPool(self._table, message.rows_first, message.rows_count)
+            table = StatisticsTable.attach(descriptors[0])
+            self._ledger.open(table, message.rows_first, message.rows_count)
             spec, self.options = _unpickle(message.blob)
             for attachment in self._attachments.values():
                 attachment.inbound.options = self.options
@@ -146,40 +145,6 @@ class RoomSession:
             self.leave()
 
     # What attachments need.
-
-    def acquire_row(self) -> Row:
-        assert self._rows is not None
-        return self._rows.acquire()
-
-    def release_row(self, row: Row) -> None:
-        """A row that nobody was told of."""
-        assert self._rows is not None
-        self._rows.release(row.index)
-
-    def row(self, index: int) -> Row:
-        assert self._table is not None
-        return self._table.row(index)
-
-    def list_lane(self, listing: m.LaneListed) -> None:
-        self._application.send(listing)
-
-    def lend_row(self, index: int, owner: Attachment) -> None:
-        """The row is one of the owner's, who gets it back when its counts were read."""
-        self._row_owners[index] = owner
-
-    def lent_rows(self, owner: Attachment) -> list[int]:
-        return [row for row, lent_by in self._row_owners.items() if lent_by is owner]
-
-    def retire_lane(self, row: int) -> None:
-        self._application.send(m.LaneRetired(row=row))
-
-    def _row_read(self, row: int) -> None:
-        owner = self._row_owners.pop(row, None)
-        if owner is None:
-            assert self._rows is not None
-            self._rows.release(row)
-        else:
-            owner.send(m.RowFree(row=row))
 
     def people(self) -> Iterable[Participant]:
         """Who is in the room, as far as events were asked for."""
@@ -384,8 +349,7 @@ class RoomSession:
             await self._end_within(limit, begun, {self._spawn(self._membership.close())})
         finally:
             self._wire.close()
-            if self._table is not None:
-                self._table.close()
+            self._ledger.close()
             self.done.set()
 
     def _close_attachments(self) -> set[asyncio.Task[None]]:
