@@ -241,6 +241,21 @@ def test_a_forgotten_host_says_so() -> None:
         forgotten()
 
 
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_forgotten_host_is_closed_where_warnings_are_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: told.append(raised.exc_type))
+    host = IOThread().start()
+    thread = host._thread
+    assert thread is not None
+    del host
+    gc.collect()
+    assert told == [ResourceWarning]
+    assert not thread.is_alive()
+
+
 def test_a_dead_process_is_replaced_at_the_next_session() -> None:
     with IOProcess() as host:
         dead = host.pid

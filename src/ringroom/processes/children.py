@@ -235,8 +235,11 @@ class IOHost(ABC):
 
     def __del__(self) -> None:
         if getattr(self, "_control", None) is not None and os.getpid() == self._pid:
-            warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
-            self.close()
+            try:
+                self.close()
+            finally:
+                # Last: where warnings are errors, nothing comes after it.
+                warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
 
 
 class IOProcess(IOHost):
