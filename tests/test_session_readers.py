@@ -19,11 +19,11 @@ from ringroom.errors import (
 )
 from ringroom.face import take_arrival
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind
-from ringroom.inbox import MAX_LOOSE_EVENTS, InboundLane
+from ringroom.inbox import MAX_LOOSE_EVENTS, InboundLane, Inbox
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import Count
 from ringroom.testing import faults
-from session_kit import ALL, Far, everything, readable, send
+from session_kit import ALL, Far, collected_in, everything, forget, readable, send
 
 far = session_kit.far
 
@@ -204,6 +204,17 @@ def test_one_reader_for_each_kind(far: Far) -> None:
         inbox.receive_nowait()
     far.session.incoming.open_inbox(ALL, None).close()
     assert not far.session.incoming.inboxes
+
+
+def test_who_is_forgotten_does_not_make_another_deaf(far: Far) -> None:
+    """It is collected as the lane is shown to one reader after the other, itself the first."""
+    forget(far.session.incoming.open_inbox((Kind.DATA,), None))
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    with collected_in(Inbox.add):
+        writer = far.open("a", 1)
+    assert far.session.incoming.inboxes == (inbox,)
+    send(writer)
+    assert len(everything(inbox)) == 1
 
 
 def test_garbage_in_a_lane_ends_the_lane(far: Far) -> None:

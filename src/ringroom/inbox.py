@@ -147,6 +147,7 @@ class Inbox:
         self._owner = owner
         self._session = owner.session
         self._participants = participants
+        self._closed = False
         with contextlib.ExitStack() as made:
             self._wake = open_counter()
             made.callback(self._wake.close)
@@ -164,7 +165,6 @@ class Inbox:
         self.told = False
         """The session has changed, or its link or what is watched beside it had something to say,
         when this was last looked at."""
-        self._closed = False
         self._session.listeners.add(self._on_change)
 
     def fileno(self) -> int:
@@ -177,6 +177,8 @@ class Inbox:
 
     def relink(self) -> None:
         """The session has another link."""
+        if self._closed:
+            return
         if self._link_fd >= 0:
             self.selector.unregister(self._link_fd)
         self._link_fd = self._session.fileno()
@@ -191,7 +193,7 @@ class Inbox:
         self._wake.add(1)
 
     def add(self, lane: InboundLane) -> None:
-        if lane.kind not in self.kinds or lane.number in self._lanes:
+        if self._closed or lane.kind not in self.kinds or lane.number in self._lanes:
             return
         track = lane.track
         if self._participants is not None and track and track.participant not in self._participants:
@@ -210,7 +212,7 @@ class Inbox:
 
     def release(self, lane: InboundLane) -> None:
         """Go on with a lane that was held, if there is a way."""
-        if not self._closed and lane.reader.fileno() >= 0:
+        if lane.reader.fileno() >= 0:
             self.add(lane)
 
     def wake(self, lane: InboundLane) -> None:
