@@ -8,6 +8,8 @@ import os
 import select
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -413,6 +415,34 @@ def test_a_link_is_taken_over_by_its_descriptor() -> None:
         assert select.select([there.fileno()], [], [], 0)[0]
         assert there.receive_nowait() == (m.Leave(), ())
         assert not select.select([there.fileno()], [], [], 0)[0]
+
+
+PORTABLE = """
+import os, socket
+for name in ("MSG_NOSIGNAL", "MSG_CMSG_CLOEXEC"):
+    delattr(socket, name)
+
+from ringroom import messages as m
+from ringroom.errors import ClosedError
+from ringroom.link import open_links
+
+ours, theirs = open_links()
+ours.send(m.Leave(), (0,))
+message, (fd,) = theirs.receive_nowait()
+assert message == m.Leave() and not os.get_inheritable(fd)
+theirs.close()
+try:
+    ours.send(m.Leave())
+except ClosedError:
+    print("alive")
+ours.close()
+"""
+
+
+def test_without_the_flags_that_linux_has() -> None:
+    """Descriptors stay our own, and a peer that is gone ends nobody."""
+    done = subprocess.run([sys.executable, "-c", PORTABLE], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("alive\n", "")
 
 
 def test_a_forgotten_link_warns_and_closes() -> None:
