@@ -467,7 +467,7 @@ def run(
     Raises as `Pool` and `Pool.wait` do. A second Ctrl-C does not wait.
     """
     pool = Pool(processor, provider, config, io=io, **options)
-    with _interrupted_by_sigterm(), pool:
+    with sigterm_raises(KeyboardInterrupt), pool:
         with contextlib.suppress(KeyboardInterrupt):
             pool.wait()
         pool.drain()
@@ -475,14 +475,14 @@ def run(
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM as Ctrl-C, where signals can be handled at all (the main thread)."""
+def sigterm_raises(error: type[BaseException]) -> Iterator[None]:
+    """SIGTERM is raised as that, where signals can be handled at all (the main thread)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
