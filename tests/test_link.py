@@ -114,14 +114,14 @@ def test_closing_drops_what_was_received_and_not_taken(links: tuple[Link, Link])
 
 def test_a_byte_at_a_time(raw: tuple[socket.socket, Link]) -> None:
     sock, link = raw
-    data = frame(m.Leave()) + frame(m.WorkerReady(place=3))
+    data = frame(m.Leave()) + frame(m.WorkerReady())
     got = []
     for place in range(len(data)):
         sock.send(data[place : place + 1])
         received = link.receive_nowait()
         if received is not None:
             got.append((place, received[0]))
-    assert got == [(len(frame(m.Leave())) - 1, m.Leave()), (len(data) - 1, m.WorkerReady(place=3))]
+    assert got == [(len(frame(m.Leave())) - 1, m.Leave()), (len(data) - 1, m.WorkerReady())]
 
 
 @given(cuts=st.lists(st.integers(1, 60), max_size=12), counts=st.lists(st.integers(0, 3)))

@@ -224,7 +224,7 @@ def test_what_the_dead_one_said_is_of_no_meaning_for_the_next(far: Far, another:
     session = far.session
     inboxes = [session.incoming.open_inbox((kind,), None) for kind in (Kind.AUDIO, Kind.EVENT)]
     far.open("a", 1)
-    far.tell(m.Connected(room="r", identity="i", sid="s"))
+    far.tell(m.Connected(room="r", identity="i"))
     far.tell(m.PlayoutReady(lane=4))
     far.tell(m.RowFree(row=77))
     far.tell(m.Attached(rows=[], tracks=["voice"]))

@@ -46,8 +46,6 @@ class Message(Value):
 class NewSession(Message):
     """Descriptors: the session's link."""
 
-    number: int
-
 
 class Connect(Message):
     """Descriptors: the statistics table, then the provider's. ``blob`` is the pickled spec and
@@ -113,7 +111,6 @@ class RowFree(Message):
 class Connected(Message):
     room: str
     identity: str
-    sid: str
 
 
 class Failed(Message):
@@ -250,7 +247,7 @@ class Stop(Message):
 
 
 class WorkerReady(Message):
-    place: int
+    """`Processor.start` has returned."""
 
 
 class WorkerFailed(Message):
@@ -277,7 +274,7 @@ class Rejoined(Message):
 
 
 class WorkerDone(Message):
-    place: int
+    """What waited is finished, and the worker ends."""
 
 
 def encode(message: Message) -> bytes:

@@ -118,7 +118,7 @@ class Scene:
         """All that were started are ready, and have places as far as there are any."""
         self.crew.start()
         for child in self.children:
-            child.say(m.WorkerReady(place=0))
+            child.say(m.WorkerReady())
         self.turn()
         assert self.crew.ready
         self.crew.seat()
@@ -205,7 +205,7 @@ def test_a_spare_takes_the_place_of_who_dies_once_its_counts_are_final(scene: Sc
     scene.work()
     scene.turn(STANDBY_AFTER)
     first, spare = scene.children
-    spare.say(m.WorkerReady(place=0))
+    spare.say(m.WorkerReady())
     scene.turn()
     assert scene.crew.spares == 1
     first.dies()

@@ -116,7 +116,6 @@ class IOHost(ABC):
         """What stamps arrivals and tells ages, in nanoseconds."""
         self._control: Link | None = None
         self._lock = threading.RLock()  # a signal handler may close what it has interrupted
-        self._numbers = 0
         self._closed = False
         self._pid = os.getpid()
 
@@ -203,9 +202,8 @@ class IOHost(ABC):
     def _ask_for_session(self, link: Link) -> None:
         if self._control is None:
             raise ClosedError("it was closed")
-        self._numbers += 1
         try:
-            self._control.send(m.NewSession(number=self._numbers), (link.fileno(),))
+            self._control.send(m.NewSession(), (link.fileno(),))
         except ClosedError:
             self._control.close()  # with what it could not send
             raise
