@@ -6,9 +6,10 @@ as base64). Law: any bytes decode to a message or raise `WireError`. Descriptors
 Who speaks with whom
   application -> I/O process   control link: NewSession
   application -> session       Renewals, Connect, Attach, Leave, RowFree
-  session -> application       Connected, Failed, Ended, LaneListed, LaneRetired
+  session -> application       Connected, Failed, LaneListed, LaneRetired
   session -> worker            Attached
-  session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree
+  session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree,
+                               Ended
   reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
