@@ -30,7 +30,7 @@ from ringroom.options import TransportConfig, as_kinds, check_timeout
 from ringroom.pool_options import PoolOptions
 from ringroom.processes import crew, supervisor
 from ringroom.processes.children import REAP_SECONDS, Where
-from ringroom.processes.spawning import pickle_by_value
+from ringroom.processes.spawning import interrupts_at_the_end, pickle_by_value
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.telling import Telling
@@ -424,7 +424,8 @@ class Pool(Sender):
             steps.callback(self._close_crew)
 
     def _close_crew(self) -> None:
-        with self._crew_lock:
+        # All are killed, and the lock is held for moments only: whoever cannot wait gets the rest.
+        with interrupts_at_the_end(), self._crew_lock:
             try:
                 self._crew.close()
             finally:
