@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
+import selectors
 from contextlib import closing
 
 import pytest
@@ -244,6 +246,28 @@ def test_who_reads_events_late_is_told_how_many_he_has_missed(far: Far) -> None:
         (EventKind.CONNECTION_LOST, "3"),
     ]
     assert len(told) == MAX_LOOSE_EVENTS + 1
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_reader_who_may_watch_nothing_more_learns_why(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = descriptors()
+    with monkeypatch.context() as patched:
+        patched.setattr(selectors.DefaultSelector, "register", full)
+        with pytest.raises(StartupError, match="max_user_watches"):
+            far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    assert descriptors() == before
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    with monkeypatch.context() as patched:
+        patched.setattr(selectors.DefaultSelector, "register", full)
+        far.open("a", 1)
+    with pytest.raises(StartupError, match="max_user_watches"):
+        take_arrival(far.session, inbox)
+    assert inbox.closed
 
 
 @pytest.mark.parametrize("left", [0, 1])

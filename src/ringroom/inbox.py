@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.frames import Event, EventKind, Item, Kind, Participant, TrackInfo
 from ringroom.lanes.live import LiveReader
-from ringroom.lanes.memory import open_counter, why
+from ringroom.lanes.memory import open_counter, unwatched, why
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count
 
@@ -181,25 +181,32 @@ class Inbox:
             return
         if self._link_fd >= 0:
             self.selector.unregister(self._link_fd)
-        self._link_fd = self._session.fileno()
-        if self._link_fd >= 0:
-            self.watch(self._link_fd)
+        self._link_fd = -1
+        fd = self._session.fileno()
+        if fd >= 0:
+            self.watch(fd)
+        self._link_fd = fd
 
-    def watch(self, fd: int) -> None:
-        """One descriptor more that is worth waking for, until the inbox is closed."""
-        self.selector.register(fd, selectors.EVENT_READ, None)
+    def watch(self, fd: int, lane: InboundLane | None = None) -> None:
+        """One descriptor more that is worth waking for, until the inbox is closed. Raises
+        `StartupError`."""
+        try:
+            self.selector.register(fd, selectors.EVENT_READ, lane)
+        except OSError as error:
+            raise unwatched(error) from error
 
     def _on_change(self) -> None:
         self._wake.add(1)
 
     def add(self, lane: InboundLane) -> None:
+        """Receive what comes through it, if it is of ours. Raises `StartupError`."""
         if self._closed or lane.kind not in self.kinds or lane.number in self._lanes:
             return
         track = lane.track
         if self._participants is not None and track and track.participant not in self._participants:
             return
+        self.watch(lane.reader.fileno(), lane)
         self._lanes[lane.number] = lane
-        self.selector.register(lane.reader.fileno(), selectors.EVENT_READ, lane)
         self._ready.append(lane)
         self._wake.add(1)
 
