@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import select
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import FrameType, FunctionType
 from typing import Any
 
 import pytest
@@ -138,3 +142,35 @@ def readable(fd: int) -> bool:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(0))
+
+
+def forget(inbox: Inbox) -> None:
+    """Its receiver is garbage from here on, which only the collector finds."""
+    Receiver(inbox)
+
+
+class Receiver:
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self.cycle = self
+
+    def __del__(self) -> None:
+        self.inbox.close()
+
+
+@contextlib.contextmanager
+def collected_in(method: FunctionType) -> Iterator[None]:
+    """The collector runs as the method begins, and at no other time."""
+
+    def look(frame: FrameType, what: str, _: object) -> None:
+        if what == "call" and frame.f_code is method.__code__:
+            gc.collect()
+
+    before = sys.getprofile()
+    gc.disable()
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+        gc.enable()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import os
+import selectors
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +25,7 @@ from ringroom.errors import (
     ClosedError,
     ConfigurationError,
     RoomError,
+    StartupError,
 )
 from ringroom.testing import FakeRoom
 
@@ -202,5 +206,25 @@ def test_opened_once(fake_room: FakeRoom) -> None:
             assert transport.room == fake_room.name
         with pytest.raises(ClosedError, match="opens once"):
             await transport.open()
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_may_watch_nothing_more_is_told_so(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register = selectors.DefaultSelector.register
+
+    def refuse(selector: Any, *arguments: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return register(selector, *arguments)
+
+    async def main() -> None:
+        monkeypatch.setattr(selectors.DefaultSelector, "register", refuse)
+        with pytest.raises(StartupError, match="max_user_watches"):
+            await ringroom.aio.transport("fake", room=fake_room, io="thread").open()
+        monkeypatch.undo()
+        await until(lambda: not any("ringroom" in one.name for one in threading.enumerate()))
 
     asyncio.run(main())

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import selectors
 import sys
 import threading
 from collections.abc import Callable
@@ -136,6 +137,23 @@ def test_no_descriptors_left(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(os, "dup", refuse)
             with pytest.raises(StartupError, match="no descriptors left"):
                 await soon(waiting(connection, counter.fileno()))
+        assert len(connection.session.listeners) == 0
+
+    asyncio.run(main())
+
+
+def test_no_descriptor_more_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        connection = Stub()
+        with contextlib.closing(open_counter()) as counter:
+            before = len(os.listdir("/proc/self/fd"))
+            monkeypatch.setattr(selectors.DefaultSelector, "register", refuse)
+            with pytest.raises(StartupError, match="max_user_watches"):
+                await soon(waiting(connection, counter.fileno()))
+            assert len(os.listdir("/proc/self/fd")) == before
         assert len(connection.session.listeners) == 0
 
     asyncio.run(main())

@@ -41,6 +41,15 @@ def test_sigterm_before_the_room_is_joined_ends_in_good_order(
     assert not Path("call.mcap").exists()
 
 
+def test_what_handled_sigterm_may_not_be_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then `signal.signal` gives nothing that could be set again."""
+    set_to: list[Any] = []
+    monkeypatch.setattr(signal, "signal", lambda _, handler: set_to.append(handler))
+    with terminated_by_sigterm():
+        set_to.clear()
+    assert set_to == [signal.SIG_DFL]
+
+
 def test_nothing_takes_sigterm_for_an_error_of_its_own(tmp_path: Path) -> None:
     class Late:
         """What is recorded as the signal comes."""

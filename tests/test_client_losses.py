@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -28,6 +29,8 @@ from ringroom.errors import (
     RoomError,
 )
 from ringroom.frames import EventKind
+from ringroom.link import Link
+from ringroom.processes.children import IOProcess
 from ringroom.testing import FakeRoom, faults
 
 
@@ -101,10 +104,18 @@ def test_a_process_that_dies_before_it_connects(
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_room.refuse_connects("timeout")
-    shared = ringroom.IOProcess()
+    shared = IOProcess()
+    asked = threading.Event()
+
+    def open_session() -> Link:
+        link = IOProcess.open_session(shared)
+        asked.set()
+        return link
+
+    monkeypatch.setattr(shared, "open_session", open_session)
     with shared:
         connecting = Call(ringroom.transport, "fake", room=fake_room, io=shared)
-        until(lambda: shared._numbers)  # before that another would take its place
+        assert asked.wait(PATIENCE)  # before that another would take its place
         assert shared.pid is not None
         os.kill(shared.pid, signal.SIGKILL)
         with pytest.raises(LostProcessError):

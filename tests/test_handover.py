@@ -95,6 +95,16 @@ def test_what_it_raises_is_the_answer_and_no_secret_of_it(raised: BaseException,
         assert failed.error["reason"] == getattr(raised, "reason", "failed")
 
 
+def test_a_far_end_that_talks_nonsense_is_told_and_ended(caplog: pytest.LogCaptureFixture) -> None:
+    with renewing(lambda: "") as (far, _):
+        far._open_socket().send(b"\xff" * 8)
+        with pytest.raises(ClosedError):
+            until(far.receive_nowait)
+        until(lambda: not threads())
+    (record,) = caplog.records
+    assert record.getMessage().startswith("minted: no token is handed over any more: a message of")
+
+
 def test_nothing_is_left_when_either_side_ends_it() -> None:
     before = descriptors()
     with renewing(lambda: "") as (far, renewals):

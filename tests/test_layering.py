@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,35 +21,17 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(ringroom.__file__).parent
 
-# From the bottom up; a module may import its own layer and those above it in this list.
-LAYERS = (
-    ("errors", "colour", "notices", "values"),
-    ("checks",),
-    ("options", "frames"),
-    ("lanes",),
-    ("messages", "link", "recording", "resampling"),
-    ("providers", "processor", "accounts", "inbox", "incoming", "outgoing", "session"),
-    ("processes",),
-    (
-        "handover",
-        "connection",
-        "waiting",
-        "awaiting",
-        "face",
-        "stream",
-        "client",
-        "aio",
-        "pool_options",
-        "mending",
-        "recovery",
-        "telling",
-        "places",
-        "pool",
-    ),
-    ("testing",),
-    ("cli", "pytest_plugin", "__main__"),
-)
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+def layers() -> list[list[str]]:
+    """From the bottom up, as the package's docstring has them."""
+    assert ringroom.__doc__ is not None
+    _, found, text = ringroom.__doc__.partition("each importing only from itself and from those")
+    assert found
+    listing = text.partition(":")[2].partition("Names are loaded")[0]
+    return [re.findall(r"\w+", layer) for layer in listing.split("<")]
+
+
+RANK = {name: rank for rank, layer in enumerate(layers()) for name in layer}
 # Only these may import the SDK.
 SDK_USERS = ("ringroom.providers.livekit", "ringroom.testing")
 

@@ -8,6 +8,8 @@ import os
 import select
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -112,14 +114,14 @@ def test_closing_drops_what_was_received_and_not_taken(links: tuple[Link, Link])
 
 def test_a_byte_at_a_time(raw: tuple[socket.socket, Link]) -> None:
     sock, link = raw
-    data = frame(m.Leave()) + frame(m.WorkerReady(place=3))
+    data = frame(m.Leave()) + frame(m.WorkerReady())
     got = []
     for place in range(len(data)):
         sock.send(data[place : place + 1])
         received = link.receive_nowait()
         if received is not None:
             got.append((place, received[0]))
-    assert got == [(len(frame(m.Leave())) - 1, m.Leave()), (len(data) - 1, m.WorkerReady(place=3))]
+    assert got == [(len(frame(m.Leave())) - 1, m.Leave()), (len(data) - 1, m.WorkerReady())]
 
 
 @given(cuts=st.lists(st.integers(1, 60), max_size=12), counts=st.lists(st.integers(0, 3)))
@@ -413,6 +415,34 @@ def test_a_link_is_taken_over_by_its_descriptor() -> None:
         assert select.select([there.fileno()], [], [], 0)[0]
         assert there.receive_nowait() == (m.Leave(), ())
         assert not select.select([there.fileno()], [], [], 0)[0]
+
+
+PORTABLE = """
+import os, socket
+for name in ("MSG_NOSIGNAL", "MSG_CMSG_CLOEXEC"):
+    delattr(socket, name)
+
+from ringroom import messages as m
+from ringroom.errors import ClosedError
+from ringroom.link import open_links
+
+ours, theirs = open_links()
+ours.send(m.Leave(), (0,))
+message, (fd,) = theirs.receive_nowait()
+assert message == m.Leave() and not os.get_inheritable(fd)
+theirs.close()
+try:
+    ours.send(m.Leave())
+except ClosedError:
+    print("alive")
+ours.close()
+"""
+
+
+def test_without_the_flags_that_linux_has() -> None:
+    """Descriptors stay our own, and a peer that is gone ends nobody."""
+    done = subprocess.run([sys.executable, "-c", PORTABLE], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("alive\n", "")
 
 
 def test_a_forgotten_link_warns_and_closes() -> None:

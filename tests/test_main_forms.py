@@ -157,6 +157,39 @@ def function(frame):
         assert finish(process) == EXPECTED
 
 
+# What Python has on Linux, and not on macOS. Its selector, kqueue, is played by Linux's.
+ELSEWHERE = """
+import fcntl, mmap, os, resource, signal, socket, subprocess, sys, tempfile
+missing = {
+    fcntl: "F_ADD_SEALS F_SEAL_SHRINK F_SEAL_GROW F_SEAL_SEAL F_SETPIPE_SZ F_GETPIPE_SZ",
+    mmap: "MAP_POPULATE",
+    os: "eventfd EFD_CLOEXEC EFD_NONBLOCK memfd_create MFD_ALLOW_SEALING MFD_CLOEXEC pidfd_open "
+    "pipe2 posix_fallocate sched_getaffinity",
+    resource: "prlimit",
+    signal: "SIGRTMIN SIGRTMAX",
+    socket: "MSG_CMSG_CLOEXEC MSG_NOSIGNAL SOCK_CLOEXEC SOCK_NONBLOCK SOCK_SEQPACKET",
+}
+for module, names in missing.items():
+    for name in names.split():
+        vars(module).pop(name, None)
+sys.platform = "darwin"
+"""
+
+
+def test_a_system_that_has_less_than_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In all processes: each of them reads this first."""
+    (tmp_path / "sitecustomize.py").write_text(ELSEWHERE)
+    path = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), path]))
+    helpers = """
+def function(frame):
+    import socket
+    return ringroom.DataFrame(b"that" if hasattr(socket, "MSG_NOSIGNAL") else b"42", "answer")
+"""
+    with start("-c", program("function", helpers)) as process:
+        assert finish(process) == EXPECTED
+
+
 # Signals.
 
 RUNNING = """

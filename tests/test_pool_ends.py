@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -15,6 +17,7 @@ from app_kit import (
     PATIENCE,
     Call,
     check_law,
+    children,
     microphone,
     say,
     until,
@@ -89,6 +92,34 @@ def test_close_from_many_threads(fake_room: FakeRoom) -> None:
             call.result()
         assert pool.wait(PATIENCE) == "closed"
     fake_room.wait_for_app_gone()
+
+
+class Interrupting:
+    """A lock: whoever takes it in the main thread is interrupted as he waits for it."""
+
+    def __init__(self, lock: AbstractContextManager[bool]) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> bool:
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+        return self._lock.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        self._lock.__exit__(None, None, None)
+
+
+def test_who_does_not_want_to_wait_any_longer_has_killed_the_workers(fake_room: FakeRoom) -> None:
+    """Two interrupts: as he waits for them to end, and as he ends them."""
+    with running(fake_room, kit.Echo) as pool:
+        workers = set(pool.pids)
+        assert workers <= children()
+        lock = pool._crew_lock
+        pool._crew_lock = Interrupting(lock)
+        with pytest.raises(KeyboardInterrupt):
+            pool.close()
+        pool._crew_lock = lock
+        assert not workers & children()
 
 
 def test_the_rooms_end_ends_wait(fake_room: FakeRoom) -> None:

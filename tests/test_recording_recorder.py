@@ -6,6 +6,7 @@ import asyncio
 import errno
 import io
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -221,3 +222,16 @@ def test_a_forgotten_recorder_is_told_and_closed(tmp_path: Path) -> None:
     reader = Reader(path)
     assert len(list(reader)) == 1
     assert reader.cut == ""
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_forgotten_recorder_is_closed_where_warnings_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: told.append(raised.exc_type))
+    recorder = Recorder(tmp_path / "call.mcap")
+    recorder.add(audio(1))
+    del recorder
+    assert told == [ResourceWarning]
+    assert Reader(tmp_path / "call.mcap").cut == ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,30 @@ def test_who_receives_goes_on(fake_room: FakeRoom, monkeypatch: pytest.MonkeyPat
     events.join()
     counts = settled(transport).received
     assert (counts.sent, counts.done) == (6, 6)
+
+
+def test_it_begins_once_where_no_descriptor_is_left_to_be_woken_by(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[threading.Thread] = []
+    real = os.eventfd
+
+    def eventfd(*arguments: int) -> int:
+        if threading.current_thread().name == "ringroom-recovery":
+            refused.append(threading.current_thread())
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "eventfd", eventfd)
+    with opened(fake_room, **ALL) as transport:
+        events = Events(transport)
+        killed(transport)
+        events.back()
+        assert len(refused) == 1
+        transport.send(sound(0.1), timeout=LONG)
+        fake_room.wait_for_audio("audio", 0.1, timeout=LONG)
+    events.join()
+    settled(transport)
 
 
 @pytest.mark.once

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
+import selectors
 from contextlib import closing
 
 import pytest
@@ -19,11 +21,11 @@ from ringroom.errors import (
 )
 from ringroom.face import take_arrival
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind
-from ringroom.inbox import MAX_LOOSE_EVENTS, InboundLane
+from ringroom.inbox import MAX_LOOSE_EVENTS, InboundLane, Inbox
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import Count
 from ringroom.testing import faults
-from session_kit import ALL, Far, everything, readable, send
+from session_kit import ALL, Far, collected_in, everything, forget, readable, send
 
 far = session_kit.far
 
@@ -206,6 +208,17 @@ def test_one_reader_for_each_kind(far: Far) -> None:
     assert not far.session.incoming.inboxes
 
 
+def test_who_is_forgotten_does_not_make_another_deaf(far: Far) -> None:
+    """It is collected as the lane is shown to one reader after the other, itself the first."""
+    forget(far.session.incoming.open_inbox((Kind.DATA,), None))
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    with collected_in(Inbox.add):
+        writer = far.open("a", 1)
+    assert far.session.incoming.inboxes == (inbox,)
+    send(writer)
+    assert len(everything(inbox)) == 1
+
+
 def test_garbage_in_a_lane_ends_the_lane(far: Far) -> None:
     writer = far.open("a", 1)
     good = far.open("b", 2)
@@ -233,6 +246,28 @@ def test_who_reads_events_late_is_told_how_many_he_has_missed(far: Far) -> None:
         (EventKind.CONNECTION_LOST, "3"),
     ]
     assert len(told) == MAX_LOOSE_EVENTS + 1
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_reader_who_may_watch_nothing_more_learns_why(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = descriptors()
+    with monkeypatch.context() as patched:
+        patched.setattr(selectors.DefaultSelector, "register", full)
+        with pytest.raises(StartupError, match="max_user_watches"):
+            far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    assert descriptors() == before
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    with monkeypatch.context() as patched:
+        patched.setattr(selectors.DefaultSelector, "register", full)
+        far.open("a", 1)
+    with pytest.raises(StartupError, match="max_user_watches"):
+        take_arrival(far.session, inbox)
+    assert inbox.closed
 
 
 @pytest.mark.parametrize("left", [0, 1])

@@ -16,9 +16,10 @@ from ringroom.errors import (
     RoomError,
 )
 from ringroom.frames import EventKind, Kind
+from ringroom.inbox import Inbox
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import open_links
-from session_kit import Far, everything, send
+from session_kit import Far, collected_in, everything, forget, send
 
 far = session_kit.far
 
@@ -223,7 +224,7 @@ def test_what_the_dead_one_said_is_of_no_meaning_for_the_next(far: Far, another:
     session = far.session
     inboxes = [session.incoming.open_inbox((kind,), None) for kind in (Kind.AUDIO, Kind.EVENT)]
     far.open("a", 1)
-    far.tell(m.Connected(room="r", identity="i", sid="s"))
+    far.tell(m.Connected(room="r", identity="i"))
     far.tell(m.PlayoutReady(lane=4))
     far.tell(m.RowFree(row=77))
     far.tell(m.Attached(rows=[], tracks=["voice"]))
@@ -239,3 +240,13 @@ def test_what_the_dead_one_said_is_of_no_meaning_for_the_next(far: Far, another:
         assert select.select([inbox.fileno()], [], [], 20.0)[0], "it waits on the new link"
         session.pump()
         inbox.receive_nowait()
+
+
+def test_who_is_forgotten_does_not_keep_another_from_the_new_link(far: Far, another: Any) -> None:
+    forget(far.session.incoming.open_inbox((Kind.DATA,), None))
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    with collected_in(Inbox.relink):
+        another.die()
+    assert everything(inbox) == []
+    another.link.send(m.LaneEnding(lane=99))
+    assert select.select([inbox.fileno()], [], [], 20.0)[0], "it waits on the new link"

@@ -3,12 +3,11 @@
 A dedicated I/O process owns the connection to the room and exchanges frames with worker processes,
 or with the application itself, through ring buffers in shared memory.
 
-The layers, each importing only from those before it:
+The layers, each importing only from itself and from those before it:
     errors, colour, notices, values  <  checks  <  frames, options  <  lanes  <  messages, link,
     resampling, recording  <  providers, processor  <  accounts, inbox, incoming, outgoing, session
-    <  processes  <  handover, connection, waiting, awaiting, face, mending, recovery, telling
-    <  stream, client, aio, pool_options, places, pool
-    <  testing  <  cli, pytest_plugin
+    <  processes  <  handover, connection, waiting, awaiting, face, mending, recovery, pool_options,
+    telling  <  stream, client, aio, places, pool  <  testing  <  cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """
 

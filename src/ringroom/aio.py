@@ -20,6 +20,7 @@ from ringroom.errors import BusyError, ClosedError
 from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
 from ringroom.frames import Frame, Item
 from ringroom.inbox import Arrival, Inbox
+from ringroom.lanes.memory import unwatched
 from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.outgoing import OutgoingLane, as_message
 from ringroom.processes.children import Where
@@ -101,7 +102,10 @@ class Transport(Face):
         if fd != self._watched:
             self._unwatch()
             if fd >= 0 and self._loop is not None and not self._loop.is_closed():
-                self._loop.add_reader(fd, self._pump)
+                try:
+                    self._loop.add_reader(fd, self._pump)
+                except OSError as error:
+                    raise unwatched(error) from error
                 self._watched = fd
 
     def _wake(self) -> None:

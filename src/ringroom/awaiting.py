@@ -11,7 +11,7 @@ from typing import Self
 
 from ringroom.connection import Connection
 from ringroom.errors import StartupError
-from ringroom.lanes.memory import why
+from ringroom.lanes.memory import unwatched, why
 from ringroom.processes.machine import Machine
 
 # Who waits for nothing, since there is always an item or always room, lets others have the loop if
@@ -57,7 +57,7 @@ class LoopWaiter:
 
     async def wait(self, fd: int = -1) -> None:
         """Until the descriptor (-1: none) is readable or the session changed. Cancelled, nothing
-        is lost. Raises `StartupError` when no descriptors are left."""
+        is lost. Raises `StartupError` when no descriptors are left, or it cannot be watched."""
         with _watched(fd, self._changed.set):
             await self._changed.wait()
         self._changed.clear()
@@ -142,7 +142,10 @@ def _watched(fd: int, wake: Callable[[], None]) -> Iterator[None]:
     except OSError as error:
         raise StartupError(f"nothing to wait on: {why(error)}") from error
     try:
-        loop.add_reader(own, wake)
+        try:
+            loop.add_reader(own, wake)
+        except OSError as error:
+            raise unwatched(error) from error
         try:
             yield
         finally:

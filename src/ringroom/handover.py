@@ -11,11 +11,11 @@ session's end, or when `Renewals.close` shuts it down.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, RingroomError, RoomError, WireError
+from ringroom.errors import ClosedError, RingroomError, RoomError, StartupError, WireError
 from ringroom.link import Link, close_descriptors, open_links
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import Machine
@@ -23,6 +23,8 @@ from ringroom.processes.spawning import pickle_by_value
 from ringroom.providers.provider import ProviderSpec
 
 __all__ = ["Handed", "Renewals", "hand_over"]
+
+log = logging.getLogger("ringroom")
 
 # A token function that takes longer is left behind at close, on its thread.
 CLOSE_SECONDS = 1.0
@@ -127,16 +129,22 @@ class _Answering:
 
     def run(self) -> None:
         try:
-            with contextlib.suppress(ClosedError):
-                while True:
-                    self._link.flush()
-                    patience = FLUSH_SECONDS if self._link.backlog else None
-                    self._machine.wait([self._link.fileno()], patience)
-                    while (received := self._link.receive_nowait()) is not None:
-                        self._take(*received)
+            self._serve()
+        except ClosedError:
+            pass
+        except (StartupError, WireError) as error:
+            log.error("%s: no token is handed over any more: %s", self._spec.name, error)
         finally:
             with self._closing:
                 self._link.close()
+
+    def _serve(self) -> None:
+        while True:
+            self._link.flush()
+            patience = FLUSH_SECONDS if self._link.backlog else None
+            self._machine.wait([self._link.fileno()], patience)
+            while (received := self._link.receive_nowait()) is not None:
+                self._take(*received)
 
     def _take(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
         close_descriptors(descriptors)

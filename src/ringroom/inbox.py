@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.frames import Event, EventKind, Item, Kind, Participant, TrackInfo
 from ringroom.lanes.live import LiveReader
-from ringroom.lanes.memory import open_counter, why
+from ringroom.lanes.memory import open_counter, unwatched, why
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count
 
@@ -147,6 +147,7 @@ class Inbox:
         self._owner = owner
         self._session = owner.session
         self._participants = participants
+        self._closed = False
         with contextlib.ExitStack() as made:
             self._wake = open_counter()
             made.callback(self._wake.close)
@@ -164,7 +165,6 @@ class Inbox:
         self.told = False
         """The session has changed, or its link or what is watched beside it had something to say,
         when this was last looked at."""
-        self._closed = False
         self._session.listeners.add(self._on_change)
 
     def fileno(self) -> int:
@@ -177,27 +177,36 @@ class Inbox:
 
     def relink(self) -> None:
         """The session has another link."""
+        if self._closed:
+            return
         if self._link_fd >= 0:
             self.selector.unregister(self._link_fd)
-        self._link_fd = self._session.fileno()
-        if self._link_fd >= 0:
-            self.watch(self._link_fd)
+        self._link_fd = -1
+        fd = self._session.fileno()
+        if fd >= 0:
+            self.watch(fd)
+        self._link_fd = fd
 
-    def watch(self, fd: int) -> None:
-        """One descriptor more that is worth waking for, until the inbox is closed."""
-        self.selector.register(fd, selectors.EVENT_READ, None)
+    def watch(self, fd: int, lane: InboundLane | None = None) -> None:
+        """One descriptor more that is worth waking for, until the inbox is closed. Raises
+        `StartupError`."""
+        try:
+            self.selector.register(fd, selectors.EVENT_READ, lane)
+        except OSError as error:
+            raise unwatched(error) from error
 
     def _on_change(self) -> None:
         self._wake.add(1)
 
     def add(self, lane: InboundLane) -> None:
-        if lane.kind not in self.kinds or lane.number in self._lanes:
+        """Receive what comes through it, if it is of ours. Raises `StartupError`."""
+        if self._closed or lane.kind not in self.kinds or lane.number in self._lanes:
             return
         track = lane.track
         if self._participants is not None and track and track.participant not in self._participants:
             return
+        self.watch(lane.reader.fileno(), lane)
         self._lanes[lane.number] = lane
-        self.selector.register(lane.reader.fileno(), selectors.EVENT_READ, lane)
         self._ready.append(lane)
         self._wake.add(1)
 
@@ -210,7 +219,7 @@ class Inbox:
 
     def release(self, lane: InboundLane) -> None:
         """Go on with a lane that was held, if there is a way."""
-        if not self._closed and lane.reader.fileno() >= 0:
+        if lane.reader.fileno() >= 0:
             self.add(lane)
 
     def wake(self, lane: InboundLane) -> None:

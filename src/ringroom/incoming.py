@@ -42,12 +42,17 @@ class Incoming:
 
     def __init__(self, session: Home) -> None:
         self.session = session
-        self.inboxes: list[Inbox] = []
-        """Their readers, who have not been told yet that the session is over."""
+        self._inboxes: list[Inbox] = []
         self.loose_events = LooseEvents()
         """Those that come through no lane that their reader reads."""
         self._lanes: dict[int, InboundLane] = {}
         self._away: dict[str, InboundLane] = {}
+
+    @property
+    def inboxes(self) -> tuple[Inbox, ...]:
+        """The lanes' readers, who have not been told yet that the session is over. A copy: one that
+        is forgotten is taken off whenever it is collected, under any call."""
+        return tuple(self._inboxes)
 
     def open_lane(
         self, message: m.LaneOpened, descriptors: tuple[int, ...], table: StatisticsTable
@@ -194,15 +199,15 @@ class Incoming:
             for lane in self._first_lanes():
                 inbox.add(lane)
             # Last: one that is listed, and that nobody has, would keep its kinds for good.
-            self.inboxes.append(inbox)
+            self._inboxes.append(inbox)
             return inbox
         except BaseException:
             inbox.close()
             raise
 
     def close_inbox(self, inbox: Inbox) -> None:
-        if inbox in self.inboxes:
-            self.inboxes.remove(inbox)
+        if inbox in self._inboxes:
+            self._inboxes.remove(inbox)
 
     @property
     def tracks(self) -> list[TrackInfo]:
@@ -211,7 +216,7 @@ class Incoming:
 
     def close(self) -> None:
         """Idempotent."""
-        for inbox in tuple(self.inboxes):
+        for inbox in self.inboxes:
             inbox.close()
         for lane in self._lanes.values():
             lane.reader.close()

@@ -30,6 +30,9 @@ MAX_DESCRIPTORS = 32
 # A peer that has let this many messages lie is as good as dead.
 MAX_BACKLOG = 100_000
 _READ_BYTES = 65_536
+# macOS may have none of both: Python ignores SIGPIPE, and what was received is marked afterwards.
+_NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
+CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 Received = tuple[Message, tuple[int, ...]]
 
 
@@ -111,7 +114,7 @@ class Link:
         sock = self._open_socket()
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
         try:
-            return sock.sendmsg([data], [rights] if descriptors else [], socket.MSG_NOSIGNAL)
+            return sock.sendmsg([data], [rights] if descriptors else [], _NO_SIGNAL)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -135,7 +138,7 @@ class Link:
                 return received
             try:
                 data, ancillary, flags, _ = sock.recvmsg(
-                    _READ_BYTES, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+                    _READ_BYTES, socket.CMSG_SPACE(4 * MAX_DESCRIPTORS), CLOSE_ON_EXEC
                 )
             except BlockingIOError:
                 return None
@@ -155,6 +158,9 @@ class Link:
                 fds = array.array("i")
                 fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
                 self._descriptors.extend(fds)
+                if not CLOSE_ON_EXEC:
+                    for fd in fds:
+                        os.set_inheritable(fd, False)
 
     def _next(self) -> Received | None:
         if len(self._received) < _HEADER.size:

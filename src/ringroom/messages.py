@@ -6,9 +6,10 @@ as base64). Law: any bytes decode to a message or raise `WireError`. Descriptors
 Who speaks with whom
   application -> I/O process   control link: NewSession
   application -> session       Renewals, Connect, Attach, Leave, RowFree
-  session -> application       Connected, Failed, Ended, LaneListed, LaneRetired
+  session -> application       Connected, Failed, LaneListed, LaneRetired
   session -> worker            Attached
-  session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree
+  session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree,
+                               Ended
   reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
@@ -45,8 +46,6 @@ class Message(Value):
 
 class NewSession(Message):
     """Descriptors: the session's link."""
-
-    number: int
 
 
 class Connect(Message):
@@ -113,7 +112,6 @@ class RowFree(Message):
 class Connected(Message):
     room: str
     identity: str
-    sid: str
 
 
 class Failed(Message):
@@ -250,7 +248,7 @@ class Stop(Message):
 
 
 class WorkerReady(Message):
-    place: int
+    """`Processor.start` has returned."""
 
 
 class WorkerFailed(Message):
@@ -277,7 +275,7 @@ class Rejoined(Message):
 
 
 class WorkerDone(Message):
-    place: int
+    """What waited is finished, and the worker ends."""
 
 
 def encode(message: Message) -> bytes:

@@ -29,7 +29,7 @@ from ringroom.places import Places
 from ringroom.pool_options import PoolOptions
 from ringroom.processes import crew, supervisor
 from ringroom.processes.children import REAP_SECONDS, Where
-from ringroom.processes.spawning import pickle_by_value
+from ringroom.processes.spawning import interrupts_at_the_end, pickle_by_value
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.telling import Telling
@@ -349,7 +349,8 @@ class Pool(Sender):
             steps.callback(self._close_crew)
 
     def _close_crew(self) -> None:
-        with self._crew_lock:
+        # All are killed, and the lock is held for moments only: whoever cannot wait gets the rest.
+        with interrupts_at_the_end(), self._crew_lock:
             try:
                 self._crew.close()
             finally:
@@ -392,7 +393,7 @@ def run(
     Raises as `Pool` and `Pool.wait` do. A second Ctrl-C does not wait.
     """
     pool = Pool(processor, provider, config, io=io, **options)
-    with _interrupted_by_sigterm(), pool:
+    with sigterm_raises(KeyboardInterrupt), pool:
         with contextlib.suppress(KeyboardInterrupt):
             pool.wait()
         pool.drain()
@@ -400,14 +401,14 @@ def run(
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM as Ctrl-C, where signals can be handled at all (the main thread)."""
+def sigterm_raises(error: type[BaseException]) -> Iterator[None]:
+    """SIGTERM is raised as that, where signals can be handled at all (the main thread)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

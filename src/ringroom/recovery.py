@@ -10,12 +10,13 @@ the room is joined again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ringroom.connection import Connection, Prepared
-from ringroom.errors import LostProcessError
+from ringroom.errors import LostProcessError, StartupError
 from ringroom.frames import Event, EventKind
 from ringroom.mending import Calls, Mending
 from ringroom.processes.supervisor import Care
@@ -25,6 +26,9 @@ from ringroom.waiting import Waiter
 __all__ = ["Recovery", "RecoveryThread"]
 
 log = logging.getLogger("ringroom")
+
+# How often is looked where nothing can wake.
+LOOK_SECONDS = 0.05
 
 
 class Recovery:
@@ -124,14 +128,24 @@ class RecoveryThread:
             self._thread = machine.start_thread("ringroom-recovery", self._run)
 
     def _run(self) -> None:
-        try:
-            with Waiter(self._connection) as waiter:
-                while not self._closing and self._recovery.turn():
-                    waiter.wait([self._session.fileno()], self._recovery.patience())
-        finally:
-            with self._connection.lock:
-                self._thread = None
-                self._look()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._over)
+            wait: Callable[[Iterable[int], float | None], object]
+            try:
+                wait = stack.enter_context(Waiter(self._connection)).wait
+            except StartupError:  # no descriptor is left to be woken by
+                wait = self._wait_for_a_moment
+            while not self._closing and self._recovery.turn():
+                wait([self._session.fileno()], self._recovery.patience())
+
+    def _wait_for_a_moment(self, fds: Iterable[int], seconds: float | None) -> None:
+        moment = LOOK_SECONDS if seconds is None else min(LOOK_SECONDS, seconds)
+        self._connection.machine.wait(fds, moment)
+
+    def _over(self) -> None:
+        with self._connection.lock:
+            self._thread = None
+            self._look()
 
     def close(self) -> None:
         """Idempotent: what is under way is given up."""

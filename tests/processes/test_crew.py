@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +84,8 @@ class Scene:
         self.machine = Clock()
         self.children: list[Paper] = []
         self.refuses: list[StartupError] = []
+        self.interrupts = False
+        """Whoever starts a child is interrupted, before he keeps it."""
         self.problems: list[Problem] = []
         self.lost: list[str] = []
         self.replaced: list[str] = []
@@ -102,6 +105,8 @@ class Scene:
         if self.refuses:
             raise self.refuses.pop()
         self.children.append(Paper(Link.attach(os.dup(control.fileno()))))
+        if self.interrupts:
+            signal.raise_signal(signal.SIGINT)
         return self.children[-1]
 
     def seat(self, place: int) -> tuple[m.Start, tuple[int, ...], Link]:
@@ -118,7 +123,7 @@ class Scene:
         """All that were started are ready, and have places as far as there are any."""
         self.crew.start()
         for child in self.children:
-            child.say(m.WorkerReady(place=0))
+            child.say(m.WorkerReady())
         self.turn()
         assert self.crew.ready
         self.crew.seat()
@@ -151,6 +156,15 @@ def test_who_does_not_start_and_does_not_end_is_killed(scene: Scene) -> None:
     scene.turn()
     assert isinstance(scene.crew.failure, StartupError)
     assert str(scene.crew.failure) == "worker 0 did not start:\nno model"
+
+
+@care(places=2)
+def test_who_is_interrupted_as_he_has_started_a_child_knows_it(scene: Scene) -> None:
+    scene.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        scene.crew.start()
+    scene.crew.close()
+    assert [child.killed for child in scene.children] == [1]
 
 
 @care(restarts=1)
@@ -205,7 +219,7 @@ def test_a_spare_takes_the_place_of_who_dies_once_its_counts_are_final(scene: Sc
     scene.work()
     scene.turn(STANDBY_AFTER)
     first, spare = scene.children
-    spare.say(m.WorkerReady(place=0))
+    spare.say(m.WorkerReady())
     scene.turn()
     assert scene.crew.spares == 1
     first.dies()

@@ -46,9 +46,9 @@ def test_the_role_ends_when_all_its_sessions_have(monkeypatch: pytest.MonkeyPatc
         ours, theirs = open_links()
         role = asyncio.ensure_future(io.serve(theirs))
         links = []
-        for number in range(2):
+        for _ in range(2):
             far, near = open_links()
-            ours.send(m.NewSession(number=number), (near.fileno(),))
+            ours.send(m.NewSession(), (near.fileno(),))
             near.close()
             links.append(far)
         await until(lambda: len(made) == 2)
@@ -108,7 +108,7 @@ def test_a_session_that_has_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch) 
         ours, theirs = open_links()
         role = asyncio.ensure_future(io.serve(theirs))
         far, near = open_links()
-        ours.send(m.NewSession(number=0), (near.fileno(),))
+        ours.send(m.NewSession(), (near.fileno(),))
         near.close()
         await until(lambda: made)
         far.close()
@@ -141,9 +141,9 @@ def test_all_that_lasts_is_made_when_a_room_is_joined(monkeypatch: pytest.Monkey
         monkeypatch.setattr(io, "RoomSession", Room)
         ours, theirs = open_links()
         role = asyncio.ensure_future(io.serve(theirs, settle=lambda: settled.append(len(rooms))))
-        for number in range(2):
+        for _ in range(2):
             far, near = open_links()
-            ours.send(m.NewSession(number=number), (near.fileno(),))
+            ours.send(m.NewSession(), (near.fileno(),))
             near.close()
             far.close()
         await until(lambda: len(rooms) == 2)

@@ -18,8 +18,9 @@ from multiprocess import resource_tracker, util
 
 from app_kit import PATIENCE, children, descriptors, until
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
-from ringroom.link import Link
-from ringroom.processes.children import IOProcess, IOThread, choose_host
+from ringroom.link import Link, open_links
+from ringroom.processes import spawning
+from ringroom.processes.children import IOProcess, IOThread, WorkerProcess, choose_host
 from ringroom.processes.spawning import (
     Inherited,
     ignore_interrupts,
@@ -202,6 +203,97 @@ def test_a_child_that_does_not_want_to_end_is_killed() -> None:
         os.close(writing)
 
 
+class Interrupting:
+    """A process: whoever waits for its end is interrupted as he does, each time."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._process, name)
+
+    def join(self, timeout: float | None = None) -> None:
+        signal.raise_signal(signal.SIGINT)
+        self._process.join(timeout)
+
+
+def test_who_is_interrupted_twice_as_he_ends_a_child_has_reaped_it() -> None:
+    before = children()
+    reading, writing = os.pipe()
+    try:
+        process = spawn("child", forever, Inherited(writing))
+        assert os.read(reading, 1) == b"!"
+        with pytest.raises(KeyboardInterrupt):
+            reap(Interrupting(process), PATIENCE)
+        assert children() - before <= _tracker()
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+class Held:
+    """A process that the kernel does not let go, in a driver, say."""
+
+    exitcode = None
+
+    def __init__(self) -> None:
+        self.killed = 0
+
+    def kill(self) -> None:
+        self.killed += 1
+
+    def terminate(self) -> None:
+        pass
+
+    def join(self, timeout: float | None = None) -> None:
+        assert timeout is not None, "it would wait for ever"
+
+    def close(self) -> None:
+        raise ValueError("Cannot close a process while it is still running.")
+
+
+def test_who_does_not_even_die_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spawning, "KILLED_SECONDS", 0.05)
+    held = Held()
+    reap(held, PATIENCE)
+    assert held.killed == 1
+
+
+def test_a_worker_that_was_given_up_is_closed_and_reaped_later() -> None:
+    before, opened = children(), descriptors()
+    ours, theirs = open_links()
+    worker = WorkerProcess(0, theirs, b"")
+    with faults.frozen(worker):
+        worker.close()
+        worker.close()
+        worker.kill()
+        worker.join()
+    worker.close()
+    ours.close()
+    theirs.close()
+    assert children() - before <= _tracker()
+    assert descriptors() == opened
+
+
+class Begun(IOProcess):
+    """Whoever starts it is interrupted as it has begun, and before it is kept."""
+
+    def _spawn(self, control: Link, preload: str) -> Any:
+        process = super()._spawn(control, preload)
+        signal.raise_signal(signal.SIGINT)
+        return process
+
+
+def test_who_is_interrupted_before_he_keeps_a_child_keeps_it() -> None:
+    before = children()
+    host = Begun()
+    with pytest.raises(KeyboardInterrupt):
+        host.start()
+    assert host.pid is not None
+    host.close()
+    assert children() - before <= _tracker()
+
+
 @pytest.mark.once
 def test_spawning_from_many_threads() -> None:
     before = children()
@@ -239,6 +331,21 @@ def test_a_forgotten_host_says_so() -> None:
 
     with pytest.warns(ResourceWarning, match="IOThread never closed"):
         forgotten()
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_forgotten_host_is_closed_where_warnings_are_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: told.append(raised.exc_type))
+    host = IOThread().start()
+    thread = host._thread
+    assert thread is not None
+    del host
+    gc.collect()
+    assert told == [ResourceWarning]
+    assert not thread.is_alive()
 
 
 def test_a_dead_process_is_replaced_at_the_next_session() -> None:

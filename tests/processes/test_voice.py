@@ -88,6 +88,19 @@ def test_the_stack_of_a_child() -> None:
     voice.close()
 
 
+def test_who_has_just_died_has_no_stack() -> None:
+    voice = Voice()
+    process = child(voice, "napping()")
+    try:
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
+        assert voice.stack(process.pid) == ""
+    finally:
+        process.kill()
+        process.wait()
+        voice.close()
+
+
 def test_a_crash_leaves_its_stack() -> None:
     voice = Voice()
     process = child(voice, "import ctypes; ctypes.string_at(0)")

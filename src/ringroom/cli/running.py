@@ -7,11 +7,9 @@ import contextlib
 import importlib
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +19,7 @@ import ringroom
 from ringroom.cli import access
 from ringroom.cli.view import Processes, View, pool_processes, says
 from ringroom.errors import ConfigurationError
+from ringroom.pool import sigterm_raises
 
 __all__ = ["Terminated", "find_processor", "run", "terminated_by_sigterm"]
 
@@ -149,14 +148,6 @@ def _summary(statistics: ringroom.Statistics) -> None:
 
 @contextlib.contextmanager
 def terminated_by_sigterm() -> Iterator[None]:
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
+    # It may come while the pool is starting or ending; all that was open has been closed.
+    with contextlib.suppress(Terminated), sigterm_raises(Terminated):
         yield
-    except Terminated:
-        # It came while the pool was starting or ending; all that was open has been closed.
-        return
-    finally:
-        signal.signal(signal.SIGTERM, before)

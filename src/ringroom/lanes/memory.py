@@ -317,3 +317,11 @@ def why(error: OSError) -> str:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "no descriptors left (raise `ulimit -n`; a track takes about four per process)"
     return os.strerror(error.errno) if error.errno else str(error)
+
+
+def unwatched(error: OSError) -> StartupError:
+    """For a descriptor that the system does not take among those that are waited for."""
+    text = why(error)
+    if error.errno == errno.ENOSPC:  # of a full disk, in the system's own words
+        text = "this user watches as many as he may (raise fs.epoll.max_user_watches)"
+    return StartupError(f"one descriptor more cannot be waited for: {text}")

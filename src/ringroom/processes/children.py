@@ -23,12 +23,18 @@ from ringroom.link import Link, open_links
 from ringroom.options import check_whole
 from ringroom.processes import footprint
 from ringroom.processes.machine import MACHINE, Machine
-from ringroom.processes.spawning import Inherited, reap, spawn
+from ringroom.processes.spawning import (
+    KILLED_SECONDS,
+    Inherited,
+    interrupts_at_the_end,
+    reap,
+    spawn,
+)
 from ringroom.processes.voice import Voice
 
 CLOSE_SECONDS = 10.0
 # What `reap` takes of it at most.
-REAP_SECONDS = 1.5 * CLOSE_SECONDS
+REAP_SECONDS = 1.5 * CLOSE_SECONDS + KILLED_SECONDS
 # The links of a process that dies end one after the other, and a moment before its number can be
 # waited for. One that lives is not waited for longer than the first takes.
 HANGUP_SECONDS, DEATH_SECONDS = 0.05, 0.5
@@ -97,7 +103,8 @@ class WorkerProcess:
         if fd >= 0:
             os.close(fd)
         self.voice.close()
-        self._process.close()
+        if self.exitcode is not None:  # else it was given up: see `spawning.put_down`
+            self._process.close()
 
 
 class IOHost(ABC):
@@ -116,7 +123,6 @@ class IOHost(ABC):
         """What stamps arrivals and tells ages, in nanoseconds."""
         self._control: Link | None = None
         self._lock = threading.RLock()  # a signal handler may close what it has interrupted
-        self._numbers = 0
         self._closed = False
         self._pid = os.getpid()
 
@@ -146,18 +152,22 @@ class IOHost(ABC):
             if self._control is None:
                 self._control = self._take_standby()
             if self._control is None:
-                ours, theirs = open_links()
-                try:
-                    self._start(theirs)
-                except BaseException:
-                    ours.close()
-                    theirs.close()
-                    raise
-                self._control = ours
+                with interrupts_at_the_end():  # what runs is known
+                    self._control = self._begin()
             if self._closed:  # by the handler of a signal, as it started
                 self._end()
             self._check_unclosed()
         return self
+
+    def _begin(self) -> Link:
+        ours, theirs = open_links()
+        try:
+            self._start(theirs)
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        return ours
 
     def _check_unclosed(self) -> None:
         if self._closed:
@@ -203,9 +213,8 @@ class IOHost(ABC):
     def _ask_for_session(self, link: Link) -> None:
         if self._control is None:
             raise ClosedError("it was closed")
-        self._numbers += 1
         try:
-            self._control.send(m.NewSession(number=self._numbers), (link.fileno(),))
+            self._control.send(m.NewSession(), (link.fileno(),))
         except ClosedError:
             self._control.close()  # with what it could not send
             raise
@@ -235,8 +244,11 @@ class IOHost(ABC):
 
     def __del__(self) -> None:
         if getattr(self, "_control", None) is not None and os.getpid() == self._pid:
-            warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
-            self.close()
+            try:
+                self.close()
+            finally:
+                # Last: where warnings are errors, nothing comes after it.
+                warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
 
 
 class IOProcess(IOHost):

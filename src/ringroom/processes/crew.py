@@ -1,7 +1,9 @@
 """A pool's children: starts, hears and buries them as the supervisor orders.
 
-Owns, of each child, the process, the control link and the voice. Never waits (but for the stack of
-who is stuck), calls back only the pool that it belongs to, and is not thread-safe.
+Owns, of each child, the process, the control link and the voice. Calls back only the pool that it
+belongs to, and is not thread-safe. It waits for two things only, while the pool's lock is held: for
+the stack of who is stuck, and for the end of who is buried, a moment, since he is dead or killed
+(`BURIAL_SECONDS`, and `KILLED_SECONDS` for one that the kernel does not let go).
 
 Who dies is killed for good and reaped before its place is given to another: the next reader of its
 lanes relies on its counts being final.
@@ -18,6 +20,7 @@ from ringroom import messages as m
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, StartupError
 from ringroom.link import Link, open_links
 from ringroom.processes.children import Child, IOHost, WorkerProcess
+from ringroom.processes.spawning import interrupts_at_the_end, put_down
 from ringroom.processes.supervision import Action, Happening
 from ringroom.processes.supervisor import Care, Order, Supervisor
 from ringroom.processes.voice import Voice, describe_exit, is_stopped
@@ -27,6 +30,8 @@ log = logging.getLogger("ringroom")
 
 # How many looks fall into `stuck_after`.
 LOOKS = 8
+# How long one whose link has ended may take to end by himself, of what his exit code tells.
+BURIAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +272,8 @@ class Crew:
 
     def _spawn(self, number: int) -> None:
         try:
-            self._members[number] = self._start_member(number)
+            with interrupts_at_the_end():  # who is started is known
+                self._members[number] = self._start_member(number)
         except StartupError as error:
             self._last, self._last_error = f"a worker does not start: {error}", error
             self._happens(number, Happening.EXITED)
@@ -310,16 +316,16 @@ class Crew:
         del self._members[member.number]
         try:
             member.control.close()
-            member.process.join(1.0)
+            member.process.join(BURIAL_SECONDS)
         finally:  # who is interrupted (Ctrl-C) does not wait: nobody else knows of it any more
-            self._lay_to_rest(member, place)
+            with interrupts_at_the_end():
+                self._lay_to_rest(member, place)
 
     def _lay_to_rest(self, member: _Member, place: int) -> None:
         process = member.process
         code = process.exitcode
         if code is None:
-            process.kill()
-            process.join()
+            put_down(process)
         if member.voice is not None:
             member.voice.hear()
             self._last_words = member.voice.tail

@@ -284,9 +284,7 @@ class RoomSession:
         if self._down:
             self._tell(EventKind.CONNECTION_BACK)
             self._down = False
-        self._application.send(
-            m.Connected(room=joined.room, identity=joined.identity, sid=joined.sid)
-        )
+        self._application.send(m.Connected(room=joined.room, identity=joined.identity))
 
     def refused(self, error: RingroomError) -> None:
         """The room was not joined, the first time."""

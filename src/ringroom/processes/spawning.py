@@ -12,6 +12,7 @@ import io
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import FrameType, ModuleType
@@ -23,6 +24,10 @@ from multiprocess import reduction, resource_tracker
 
 from ringroom.errors import ConfigurationError, StartupError
 
+# One that is killed dies at once, unless the kernel is at something for it that nothing interrupts:
+# a driver, a file server that does not answer.
+KILLED_SECONDS = 5.0
+_STEP_SECONDS = 0.02
 _main_lock = threading.Lock()
 
 
@@ -48,23 +53,21 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     context = multiprocess.get_context("spawn")
     process = context.Process(target=target, args=arguments, name=name, daemon=True)
     try:
-        with _interrupts_at_the_end():
+        with interrupts_at_the_end():
             _start(process)
     except OSError as error:
         raise StartupError(f"no process for {name}: {error.strerror}") from error
     except BaseException:
         if process.pid is not None:  # interrupted (Ctrl-C): nobody takes who was started
-            process.kill()
-            process.join()
-            process.close()
+            bury(process)
         raise
     return process
 
 
 @contextlib.contextmanager
-def _interrupts_at_the_end() -> Iterator[None]:
-    """What handles Ctrl-C, and SIGTERM, is called when all is done: raised in the middle of
-    `Process.start` it would leave a child of which nothing is known."""
+def interrupts_at_the_end() -> Iterator[None]:
+    """What handles Ctrl-C, and SIGTERM, is called when all is done: raised in the middle it would
+    leave a child of which nothing is known, or that nobody reaps. For what takes a moment."""
     came: list[int] = []
     with contextlib.ExitStack() as handlers:
         if threading.current_thread() is threading.main_thread():  # elsewhere none is raised
@@ -142,7 +145,23 @@ def reap(process: Any, deadline: float) -> None:
             process.terminate()
             process.join(deadline / 2)
     finally:
+        bury(process)
+
+
+def bury(process: Any) -> None:
+    """Kill it, if it lives, and reap it; who is interrupted meanwhile learns it afterwards."""
+    with interrupts_at_the_end():
         if process.exitcode is None:
-            process.kill()
-            process.join()
-        process.close()
+            put_down(process)
+        if process.exitcode is not None:
+            process.close()
+
+
+def put_down(process: Any) -> None:
+    """Kill it, and wait for its end. One that the kernel does not let go is given up: it runs no
+    code of its own any more, and `multiprocess` reaps it when another is started."""
+    process.kill()
+    end = time.monotonic() + KILLED_SECONDS
+    while process.exitcode is None and time.monotonic() < end:
+        # In steps: what tells of its end may be held open by a child of its own.
+        process.join(_STEP_SECONDS)

@@ -100,6 +100,8 @@ class Voice:
         """The Python stack of all its threads, now; empty when it does not answer."""
         self.hear()
         self._stack = b""
+        if self.ours[1] < 0:  # it is dead, but a signal would still be taken until it is reaped
+            return ""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, STACK_SIGNAL)
             poller = select.poll()

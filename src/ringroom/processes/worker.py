@@ -82,7 +82,7 @@ class Worker:
             self.control.send(m.WorkerFailed(error=shortened(traceback.format_exc())))
             raise SystemExit(1) from None
         self.machine.settle()
-        self.control.send(m.WorkerReady(place=0))
+        self.control.send(m.WorkerReady())
 
     def _loop(self) -> None:
         told = True
@@ -320,7 +320,7 @@ class Worker:
             if self.session is not None:
                 self.session.leave()
         self._close()
-        self.control.send(m.WorkerDone(place=self.place))
+        self.control.send(m.WorkerDone())
 
     def _stop_receiving(self) -> None:
         """What still comes must not wake us: nobody takes it."""

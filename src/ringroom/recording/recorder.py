@@ -123,8 +123,11 @@ class Recorder:
 
     def __del__(self) -> None:
         if hasattr(self, "_thread") and not self._tape.closing:
-            warnings.warn("Recorder never closed", ResourceWarning, 2)
-            self.close()
+            try:
+                self.close()
+            finally:
+                # Last: where warnings are errors, nothing comes after it.
+                warnings.warn("Recorder never closed", ResourceWarning, 2)
 
 
 def _write(tape: Tape, stream: IO[bytes]) -> None:

@@ -13,7 +13,7 @@ import stat
 import weakref
 from collections.abc import Callable, Iterable
 
-from ringroom.link import Link
+from ringroom.link import CLOSE_ON_EXEC, Link
 from ringroom.testing.virtual.roles import Role
 
 __all__ = ["LinkRegister", "end_links"]
@@ -69,7 +69,7 @@ def _end(fd: int) -> None:
         copy.shutdown(socket.SHUT_RDWR)
         while True:
             data, ancillary, _, _ = copy.recvmsg(
-                _READ_BYTES, socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS), socket.MSG_CMSG_CLOEXEC
+                _READ_BYTES, socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS), CLOSE_ON_EXEC
             )
             if not data:
                 return
