@@ -27,7 +27,7 @@ LAYERS = (
     ("options", "frames"),
     ("lanes",),
     ("messages", "link", "recording", "resampling"),
-    ("providers", "processor", "accounts", "inbox", "incoming", "outgoing", "session"),
+    ("providers", "processor", "accounts", "inbox", "incoming", "unsent", "outgoing", "session"),
     ("processes",),
     (
         "handover",

@@ -229,7 +229,7 @@ class Transport(Face):
             self._sending.add(lane.name)
         try:
             with connection.lock:
-                lane.unsent.extend(connection.outgoing.pieces(lane, frame))
+                lane.unsent.put(frame)
             if not lane.ready:
                 await self._until(lambda: self._is_ready(lane))
             await self._push_all(lane)
@@ -243,14 +243,17 @@ class Transport(Face):
                 self._sending.discard(lane.name)
 
     async def _push_all(self, lane: OutgoingLane) -> None:
+        """A piece at a time: others have the loop in between, if it is their turn."""
         outgoing = self._connection.outgoing
         with self._connection.lock:
             if outgoing.push_unsent(lane):
                 return
         try:
-            await self._until(
-                lambda: outgoing.push_unsent(lane) or None, lambda: outgoing.freed_fileno(lane)
-            )
+            while not await self._until(
+                lambda: outgoing.push_unsent(lane), lambda: outgoing.freed_fileno(lane)
+            ):
+                await self._turn.wait()
+                self._turn.begin()
         finally:
             self._notify()  # who else waits for it need not wait for more room
 
@@ -282,7 +285,7 @@ class Transport(Face):
             for lane in lanes:
                 with connection.lock:
                     if lane.name not in self._sending:
-                        lane.unsent.extend(connection.outgoing.tail(lane))
+                        lane.unsent.put(*connection.outgoing.tail(lane))
                 await self._push_all(lane)
                 with connection.lock:
                     requests.append(connection.outgoing.drain(lane))

@@ -114,7 +114,7 @@ class Sender(Face):
                 if lane is None:
                     return
                 self._sending.add(lane.name)
-                lane.unsent.extend(self._connection.outgoing.pieces(lane, frame))
+                lane.unsent.put(frame)
             if not lane.ready:
                 self._until(partial(self._is_ready, lane), tuple, limit)
             self._push_all(lane, limit)
@@ -129,15 +129,19 @@ class Sender(Face):
                     self._sending.discard(lane.name)
 
     def _push_all(self, lane: OutgoingLane, limit: Deadline) -> None:
+        """A piece at a time: others have the lock in between."""
+        outgoing = self._connection.outgoing
         with self._connection.lock:
-            self._connection.session.pump()
-            if self._connection.outgoing.push_unsent(lane):
+            if outgoing.push_unsent(lane):
                 return
-        self._until(
-            lambda: self._connection.outgoing.push_unsent(lane) or None,
-            lambda: (self._connection.outgoing.freed_fileno(lane),),
-            limit,
-        )
+        try:
+            while not self._until(
+                lambda: outgoing.push_unsent(lane), lambda: (outgoing.freed_fileno(lane),), limit
+            ):
+                pass
+        finally:
+            with self._connection.lock:  # who else waits for it need not wait for more room
+                self._connection.session.notify()
 
     def send_nowait(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `send`, but raises `WouldBlock` where that would wait; then nothing was taken, or,
@@ -147,8 +151,7 @@ class Sender(Face):
             lane = self._lane_for(frame, publish)
             if lane is None:
                 return
-            for piece in self._connection.outgoing.pieces(lane, frame):
-                self._connection.outgoing.push_nowait(lane, piece)
+            self._connection.outgoing.send_nowait(lane, frame)
 
     def send_data(
         self,
@@ -191,7 +194,7 @@ class Sender(Face):
             for lane in lanes:
                 with self._connection.lock:
                     if lane.name not in self._sending:
-                        lane.unsent.extend(self._connection.outgoing.tail(lane))
+                        lane.unsent.put(*self._connection.outgoing.tail(lane))
                 self._push_all(lane, limit)
                 with self._connection.lock:
                     requests.append(self._connection.outgoing.drain(lane))

@@ -102,7 +102,7 @@ class Face:
                 self._check_free(found.name)
                 lane = found
                 self._sending.add(lane.name)
-                lane.unsent.extend(outgoing.tail(lane))
+                lane.unsent.put(*outgoing.tail(lane))
             yield lane
         finally:
             if lane is not None:
