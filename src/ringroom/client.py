@@ -144,8 +144,8 @@ class Sender(Face):
                 self._connection.session.notify()
 
     def send_nowait(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
-        """As `send`, but raises `WouldBlock` where that would wait; then nothing was taken, or,
-        of sound longer than 0.1 s, the beginning."""
+        """As `send`, but raises `WouldBlock` where that would wait; then nothing was taken. A
+        ``speech`` track holds some 2 s: with more at once, `send` always would."""
         self._check_open()
         with self._connection.lock:
             lane = self._lane_for(frame, publish)

@@ -151,21 +151,37 @@ class Outgoing:
         Raises `WouldBlock` when a reliable lane is full or away, and while a flush is not answered:
         the lane and the link have no order between them, and what is sent now must survive.
         """
+        self._check_taking(lane)
+        now = self._session.clock()
+        if isinstance(lane.writer, ReliableWriter):
+            lane.writer.send_nowait(piece, now)
+            return True
+        assert lane.writer is not None
+        assert not isinstance(piece, DataFrame)
+        return lane.writer.send(piece, now)
+
+    def _check_taking(self, lane: OutgoingLane) -> None:
         self._session.check_open()
         self.refresh(lane)
         if lane.flush in self._session.unanswered:
             raise WouldBlock("a flush of the track is under way")
-        now = self._session.clock()
         if lane.writer is None or (self.is_away and isinstance(lane.writer, ReliableWriter)):
             raise WouldBlock("the room is being joined again")
-        if isinstance(lane.writer, ReliableWriter):
-            lane.writer.send_nowait(piece, now)
-            return True
-        assert not isinstance(piece, DataFrame)
-        return lane.writer.send(piece, now)
 
     def send_nowait(self, lane: OutgoingLane, frame: Frame) -> None:
-        """Write a frame. Raises as `push_nowait` does."""
+        """Write a frame, all of it. Raises as `push_nowait` does, and then none of it was written,
+        nor has passed the resampler, which cannot take it back."""
+        self.write_unsent(lane)  # what a wait that was given up has left
+        self._check_taking(lane)
+        if (
+            isinstance(frame, AudioFrame)
+            and isinstance(lane.writer, ReliableWriter)
+            and not lane.writer.fits(lane.unsent.record_sizes(frame))
+        ):
+            raise WouldBlock(
+                f"the track has no room for {frame.duration:.2f} s of sound (it holds some "
+                f"{2 * SPEECH_SECONDS:.0f} s; `send` waits for room, piece by piece)"
+            )
         lane.unsent.put(frame)
         try:
             self.write_unsent(lane)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ringroom.checks import Samples
 from ringroom.frames import AudioFrame, Frame
+from ringroom.lanes.records import HEADER_BYTES
 from ringroom.resampling import TrackResampler
 
 PIECE_SECONDS = 0.1
@@ -63,6 +64,15 @@ class Unsent:
     def written(self) -> None:
         """The first piece is."""
         self._pieces.popleft()
+
+    def record_sizes(self, frame: AudioFrame) -> list[int]:
+        """Bytes of the records that the frame gives at most, with nothing unsent before it."""
+        resampler = self.resampler
+        assert resampler is not None
+        length, sample = _step(resampler.sample_rate), 2 * resampler.channels
+        whole, rest = divmod(resampler.most(frame), length)
+        lengths = [length] * whole + [rest] * (rest > 0)
+        return [HEADER_BYTES + sample * each for each in lengths]
 
     def clear(self) -> None:
         self._frames.clear()
