@@ -186,3 +186,18 @@ def test_who_sends_without_a_pause_holds_up_nobody() -> None:
 
     with VirtualClock() as clock, FakeRoom(clock=clock) as room:
         clock.run(main())
+
+
+def test_a_long_frame_is_converted_while_others_have_the_loop(fake_room: FakeRoom) -> None:
+    """Of a live one too, which never waits for room."""
+
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            await soon(transport.send(sound(0.02), publish=PublishOptions(mode="live")))
+            await until(lambda: transport.played() > 0)
+            sending = asyncio.create_task(transport.send(sound(300.0, rate=48_000)))
+            await until(lambda: 1 < transport.stats().sent.sent < 3_000)
+            await soon(sending)
+            assert transport.stats().sent.sent == 3_001
+
+    asyncio.run(main())

@@ -109,6 +109,28 @@ def test_a_flush_that_waits_costs_no_turns() -> None:
         flushing.join(10)
 
 
+def test_who_waits_for_what_another_sends_is_told_when_that_gives_up() -> None:
+    with (
+        VirtualClock() as clock,
+        FakeRoom(clock=clock) as room,
+        ringroom.transport("fake", room=room, io=clock.io) as transport,
+    ):
+
+        def send() -> None:
+            with pytest.raises(TimeoutError):
+                transport.send(sound(10.0), timeout=2)
+
+        transport.send(sound(0.1))
+        clock.freeze("ringroom-io", 30.0)  # makes no room meanwhile
+        sending = clock.start_thread("sends", send)
+        clock.sleep(1.0)
+        waiting = clock.start_thread("waits", lambda: transport.wait_playout(timeout=60))
+        clock.sleep(1.5)
+        sending.join(0)
+        assert transport._connection.session.unanswered, "its playout is asked for"
+        waiting.join(60)
+
+
 def test_flush_before_the_track_is_published(
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:

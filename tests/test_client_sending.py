@@ -148,6 +148,16 @@ def test_a_refused_track(fake_room: FakeRoom) -> None:
     check_law(transport)
 
 
+def test_others_have_the_lock_between_the_pieces_of_a_long_frame(fake_room: FakeRoom) -> None:
+    """Of a live one too, which never waits for room."""
+    with opened(fake_room) as transport:
+        transport.send(sound(0.02, rate=8_000), publish=LIVE)
+        sending = Call(transport.send, sound(300.0, rate=48_000))
+        until(lambda: 1 < transport.stats().sent.sent < 3_000)
+        sending.result()
+        assert transport.stats().sent.sent == 3_001
+
+
 def test_live_drops_and_speech_waits(fake_room: FakeRoom) -> None:
     with opened(fake_room, max_age=0.1) as transport:
         for seed in range(60):

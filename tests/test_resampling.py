@@ -71,6 +71,21 @@ def test_no_sound_is_lost_when_forms_change(
     assert abs(len(got) - seconds * target) <= 2 * len(frames)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    target=RATES,
+    frames=st.lists(st.tuples(RATES, st.integers(1, 20_000)), min_size=1, max_size=8),
+)
+def test_it_gives_no_more_than_it_says(target: int, frames: list[tuple[int, int]]) -> None:
+    resampler = TrackResampler(target, 1)
+    for rate, length in frames:
+        frame = AudioFrame(np.ones(length, np.int16), rate)
+        most = resampler.most(frame)
+        assert len(resampler.convert(frame)) <= most
+        if rate == target:
+            assert length <= most <= length + target  # with what the filter held
+
+
 def test_the_same_form_passes_untouched() -> None:
     samples = noise(0.1, channels=2)
     resampler = TrackResampler(16_000, 2)

@@ -114,10 +114,6 @@ class Transport(Face):
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._notify)
 
-    def _notify(self) -> None:
-        with self._connection.lock:
-            self._connection.session.notify()
-
     def _look_after(self) -> None:
         """Begin to recover, if the I/O process has died."""
         loop, recovery = self._loop, self._recovery
@@ -225,36 +221,25 @@ class Transport(Face):
         self._check_here()
         await self._turn.wait()
         self._turn.begin()
-        connection = self._connection
-        with connection.lock:
-            lane = self._lane_for(frame, publish)
+        with self._writer(frame, publish) as lane:
             if lane is None:
                 return
-            self._sending.add(lane.name)
-        try:
-            with connection.lock:
-                lane.unsent.extend(connection.outgoing.pieces(lane, frame))
             if not lane.ready:
                 await self._until(lambda: self._is_ready(lane))
             await self._push_all(lane)
-        except ClosedError:
-            self._check_open()
-            if not connection.session.incoming.inboxes:
-                raise
-        finally:
-            with connection.lock:
-                lane.unsent.clear()
-                self._sending.discard(lane.name)
 
     async def _push_all(self, lane: OutgoingLane) -> None:
+        """A piece at a time: others have the loop in between, if it is their turn."""
         outgoing = self._connection.outgoing
         with self._connection.lock:
             if outgoing.push_unsent(lane):
                 return
         try:
-            await self._until(
-                lambda: outgoing.push_unsent(lane) or None, lambda: outgoing.freed_fileno(lane)
-            )
+            while not await self._until(
+                lambda: outgoing.push_unsent(lane), lambda: outgoing.freed_fileno(lane)
+            ):
+                await self._turn.wait()
+                self._turn.begin()
         finally:
             self._notify()  # who else waits for it need not wait for more room
 
@@ -279,17 +264,13 @@ class Transport(Face):
     async def wait_playout(self, track: str | None = None) -> None:
         """As `ringroom.client.Transport.wait_playout`."""
         self._check_here()
-        connection = self._connection
-        with connection.lock:
-            lanes = connection.outgoing.named(track)
+        with self._connection.lock:
+            lanes = self._connection.outgoing.named(track)
         with self._requests() as requests:
             for lane in lanes:
-                with connection.lock:
-                    if lane.name not in self._sending:
-                        lane.unsent.extend(connection.outgoing.tail(lane))
+                self._put_tail(lane)
                 await self._push_all(lane)
-                with connection.lock:
-                    requests.append(connection.outgoing.drain(lane))
+                self._ask_drain(lane, requests)
             for request in requests:
                 await self._answer(request)
         for lane in lanes:

@@ -107,48 +107,36 @@ class Sender(Face):
         """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "the frame was not taken")
-        lane = None
-        try:
-            with self._connection.lock:
-                lane = self._lane_for(frame, publish)
-                if lane is None:
-                    return
-                self._sending.add(lane.name)
-                lane.unsent.extend(self._connection.outgoing.pieces(lane, frame))
+        with self._writer(frame, publish) as lane:
+            if lane is None:
+                return
             if not lane.ready:
                 self._until(partial(self._is_ready, lane), tuple, limit)
             self._push_all(lane, limit)
-        except ClosedError:
-            self._check_open()
-            if lane is None or not self._connection.session.incoming.inboxes:
-                raise
-        finally:
-            if lane is not None:
-                with self._connection.lock:
-                    lane.unsent.clear()
-                    self._sending.discard(lane.name)
 
     def _push_all(self, lane: OutgoingLane, limit: Deadline) -> None:
+        """A piece at a time: others have the lock in between."""
+        outgoing = self._connection.outgoing
         with self._connection.lock:
-            self._connection.session.pump()
-            if self._connection.outgoing.push_unsent(lane):
+            if outgoing.push_unsent(lane):
                 return
-        self._until(
-            lambda: self._connection.outgoing.push_unsent(lane) or None,
-            lambda: (self._connection.outgoing.freed_fileno(lane),),
-            limit,
-        )
+        try:
+            while not self._until(
+                lambda: outgoing.push_unsent(lane), lambda: (outgoing.freed_fileno(lane),), limit
+            ):
+                pass
+        finally:
+            self._notify()  # who else waits for it need not wait for more room
 
     def send_nowait(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
-        """As `send`, but raises `WouldBlock` where that would wait; then nothing was taken, or,
-        of sound longer than 0.1 s, the beginning."""
+        """As `send`, but raises `WouldBlock` where that would wait; then nothing was taken. A
+        ``speech`` track holds some 2 s: with more at once, `send` always would."""
         self._check_open()
         with self._connection.lock:
             lane = self._lane_for(frame, publish)
             if lane is None:
                 return
-            for piece in self._connection.outgoing.pieces(lane, frame):
-                self._connection.outgoing.push_nowait(lane, piece)
+            self._connection.outgoing.send_nowait(lane, frame)
 
     def send_data(
         self,
@@ -189,12 +177,9 @@ class Sender(Face):
             lanes = self._connection.outgoing.named(track)
         with self._requests() as requests:
             for lane in lanes:
-                with self._connection.lock:
-                    if lane.name not in self._sending:
-                        lane.unsent.extend(self._connection.outgoing.tail(lane))
+                self._put_tail(lane)
                 self._push_all(lane, limit)
-                with self._connection.lock:
-                    requests.append(self._connection.outgoing.drain(lane))
+                self._ask_drain(lane, requests)
             for request in requests:
                 self._answer(request, limit)
         for lane in lanes:
@@ -240,8 +225,7 @@ class Sender(Face):
 
     def _leave(self) -> None:
         connection = self._connection
-        with connection.lock:
-            connection.session.notify()  # who waits need not wait for the leaving
+        self._notify()  # who waits need not wait for the leaving
         connection.leave()
         limit = Deadline(connection.machine, connection.options.close_timeout + 1.0, "not left")
         with Waiter(connection) as waiter:

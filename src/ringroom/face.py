@@ -84,6 +84,30 @@ class Face:
             raise BusyError(f"somebody else sends on track {name!r}; a track has one writer")
 
     @contextlib.contextmanager
+    def _writer(
+        self, frame: Frame, publish: PublishOptions | None
+    ) -> Iterator[OutgoingLane | None]:
+        """The frame's track as `_lane_for` gives it, on which nobody else sends while the frame is
+        written; what is not written then is given up."""
+        lane = None
+        try:
+            with self._connection.lock:
+                lane = self._lane_for(frame, publish)
+                if lane is not None:
+                    self._sending.add(lane.name)
+                    lane.unsent.put(frame)
+            yield lane
+        except ClosedError:
+            self._check_open()
+            if lane is None or not self._connection.session.incoming.inboxes:
+                raise
+        finally:
+            if lane is not None:
+                with self._connection.lock:
+                    lane.unsent.clear()
+                    self._sending.discard(lane.name)
+
+    @contextlib.contextmanager
     def _last_writer(self, track: str | None) -> Iterator[OutgoingLane]:
         """The track, on which nobody else sends; what its resampler still holds is to be sent."""
         connection = self._connection
@@ -102,12 +126,23 @@ class Face:
                 self._check_free(found.name)
                 lane = found
                 self._sending.add(lane.name)
-                lane.unsent.extend(outgoing.tail(lane))
+                lane.unsent.put(*outgoing.tail(lane))
             yield lane
         finally:
             if lane is not None:
                 with connection.lock:
                     self._sending.discard(lane.name)
+
+    def _put_tail(self, lane: OutgoingLane) -> None:
+        """What the track's resampler still holds is to be sent, unless somebody is sending more."""
+        with self._connection.lock:
+            if lane.name not in self._sending:
+                lane.unsent.put(*self._connection.outgoing.tail(lane))
+
+    def _ask_drain(self, lane: OutgoingLane, requests: list[int]) -> None:
+        """Add to what is waited for."""
+        with self._connection.lock:
+            requests.append(self._connection.outgoing.drain(lane))
 
     def _end_track(self, lane: OutgoingLane, requests: list[int]) -> None:
         """End the track, all of which is written; add to what is waited for."""
@@ -134,6 +169,10 @@ class Face:
             requests += [outgoing.flush(lane) for lane in lanes]
             self._connection.session.notify()
         return seconds
+
+    def _notify(self) -> None:
+        with self._connection.lock:
+            self._connection.session.notify()
 
     @contextlib.contextmanager
     def _requests(self) -> Iterator[list[int]]:

@@ -211,13 +211,6 @@ def check_range(name: str, value: Any, low: float, high: float) -> float:
     return int(number) if is_whole(value) else float(number)
 
 
-def check_positive(name: str, value: Any, most: float = MAX_TIMEOUT) -> float:
-    """As a plain number above 0. Raises `ConfigurationError`."""
-    if isinstance(value, Real) and value == 0:
-        raise ConfigurationError(f"{name} is {shown(value)}, expected more than 0")
-    return check_range(name, value, 0, most)
-
-
 def settle_whole(options: object, name: str, low: int, high: int) -> None:
     """Check a field of frozen options, and leave the plain number there."""
     object.__setattr__(options, name, check_whole(name, getattr(options, name), low, high))
@@ -281,7 +274,7 @@ def as_kinds(kinds: Any) -> tuple[Kind, ...]:
 def _as_participants(value: Any) -> Participants:
     if callable(value):
         check_function("participants", value, "a Participant")
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]  # (`callable` says nothing of what it takes)
     return None if value is None else as_identities(value)
 
 

@@ -2,7 +2,7 @@
 
 A track is opened by its first frame, which fixes its rate and channels, or its size. The lane
 exists at once, so frames can be written while the I/O role still publishes. Long sound is cut into
-pieces, so that a flush never has more than one piece under way.
+pieces (`unsent.py`), so that a flush never has more than one piece under way.
 
 While the I/O role is away (it has died, and the room is not joined again), no lane begins, and a
 reliable one takes nothing: what it took would be lost. A live one goes on into what nobody reads.
@@ -10,8 +10,7 @@ reliable one takes nothing: what it took would be lost. A live one goes on into 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import asdict
 
 import numpy as np
@@ -36,9 +35,9 @@ from ringroom.lanes.statistics import Count, Row, RowPool
 from ringroom.options import PublishOptions
 from ringroom.resampling import TrackResampler
 from ringroom.session import Session
+from ringroom.unsent import PIECE_SECONDS, Unsent
 
 DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
-PIECE_SECONDS = 0.1
 SPEECH_SECONDS = 1.0
 LIVE_SECONDS = 2.0
 VIDEO_FRAMES = 8
@@ -54,7 +53,6 @@ class OutgoingLane:
         self.publish = publish
         self.number = 0
         self.writer: LiveWriter | ReliableWriter | None = None
-        self.resampler: TrackResampler | None = None
         self.ready = False
         self.flush = 0
         """The request of the last flush."""
@@ -69,7 +67,7 @@ class OutgoingLane:
         """Of the largest picture that the ring was made for."""
         self.played_before = 0.0
         """Seconds that were played of the lanes before the present one."""
-        self.unsent: deque[Frame] = deque()
+        self.unsent = Unsent(name)
         """What the one who sends has still to write; a flush empties it."""
 
     @property
@@ -147,52 +145,73 @@ class Outgoing:
             self._grow(lane, frame)
         return lane
 
-    def pieces(self, lane: OutgoingLane, frame: Frame) -> Iterator[Frame]:
-        """The frame in the track's form, in pieces that a flush can tell apart."""
-        if not isinstance(frame, AudioFrame):
-            yield frame
-            return
-        resampler = lane.resampler
-        assert resampler is not None
-        samples = resampler.convert(frame)
-        step = int(resampler.sample_rate * PIECE_SECONDS)
-        for start in range(0, len(samples), step):
-            piece = samples[start : start + step]
-            yield AudioFrame.received(piece, resampler.sample_rate, lane.name, (0, 0))
-
     def push_nowait(self, lane: OutgoingLane, piece: Frame) -> bool:
         """Write one piece; whether it went in (a live lane may drop it, counted).
 
         Raises `WouldBlock` when a reliable lane is full or away, and while a flush is not answered:
         the lane and the link have no order between them, and what is sent now must survive.
         """
+        self._check_taking(lane)
+        now = self._session.clock()
+        if isinstance(lane.writer, ReliableWriter):
+            lane.writer.send_nowait(piece, now)
+            return True
+        assert lane.writer is not None
+        assert not isinstance(piece, DataFrame)
+        return lane.writer.send(piece, now)
+
+    def _check_taking(self, lane: OutgoingLane) -> None:
         self._session.check_open()
         self.refresh(lane)
         if lane.flush in self._session.unanswered:
             raise WouldBlock("a flush of the track is under way")
-        now = self._session.clock()
         if lane.writer is None or (self.is_away and isinstance(lane.writer, ReliableWriter)):
             raise WouldBlock("the room is being joined again")
-        if isinstance(lane.writer, ReliableWriter):
-            lane.writer.send_nowait(piece, now)
-            return True
-        assert not isinstance(piece, DataFrame)
-        return lane.writer.send(piece, now)
 
-    def push_unsent(self, lane: OutgoingLane) -> bool:
-        """Write what is unsent of a lane; whether all is written."""
+    def send_nowait(self, lane: OutgoingLane, frame: Frame) -> None:
+        """Write a frame, all of it. Raises as `push_nowait` does, and then none of it was written,
+        nor has passed the resampler, which cannot take it back."""
+        self.write_unsent(lane)  # what a wait that was given up has left
+        self._check_taking(lane)
+        if (
+            isinstance(frame, AudioFrame)
+            and isinstance(lane.writer, ReliableWriter)
+            and not lane.writer.fits(lane.unsent.record_sizes(frame))
+        ):
+            raise WouldBlock(
+                f"the track has no room for {frame.duration:.2f} s of sound (it holds some "
+                f"{2 * SPEECH_SECONDS:.0f} s; `send` waits for room, piece by piece)"
+            )
+        lane.unsent.put(frame)
+        try:
+            self.write_unsent(lane)
+        finally:
+            lane.unsent.clear()
+
+    def write_unsent(self, lane: OutgoingLane) -> bool:
+        """Write all that is unsent of a lane; whether a live one has dropped nothing of it. Raises
+        as `push_nowait` does, and then what is not written stays."""
+        whole = True
+        while (piece := lane.unsent.first()) is not None:
+            whole = self.push_nowait(lane, piece) and whole
+            lane.unsent.written()
+        return whole
+
+    def push_unsent(self, lane: OutgoingLane) -> bool | None:
+        """Write a piece of what is unsent of a lane; whether that was all, None for no room."""
         self._session.check_open()
-        while lane.unsent:
+        piece = lane.unsent.first()
+        if piece is not None:
             try:
-                self.push_nowait(lane, lane.unsent[0])
+                self.push_nowait(lane, piece)
             except WouldBlock:
-                return False
-            lane.unsent.popleft()
-        return True
+                return None
+            lane.unsent.written()
+        return not lane.unsent
 
     def forget_unsent(self, lane: OutgoingLane) -> float:
         """Throw away what is unsent; the seconds of sound."""
-        seconds = sum(piece.duration for piece in lane.unsent if isinstance(piece, AudioFrame))
+        seconds = lane.unsent.seconds
         lane.unsent.clear()
         return seconds
 
@@ -243,8 +262,8 @@ class Outgoing:
 
     def flush(self, lane: OutgoingLane) -> int:
         """Ask for all sent so far and not played to be thrown away; the request's number."""
-        if lane.resampler is not None:
-            lane.resampler.tail()
+        if lane.unsent.resampler is not None:
+            lane.unsent.resampler.tail()
         request = lane.flush = self._session.request()
         self._ask(m.Flush(request=request, lane=lane.number, sequence=lane.sequence))
         return request
@@ -263,16 +282,17 @@ class Outgoing:
 
     def tail(self, lane: OutgoingLane) -> list[Frame]:
         """What the track's resampler still holds: a last piece, or none."""
-        if lane.resampler is None:
+        resampler = lane.unsent.resampler
+        if resampler is None:
             return []
-        rest = lane.resampler.tail()
+        rest = resampler.tail()
         if not len(rest):
             return []
-        return [AudioFrame.received(rest, lane.resampler.sample_rate, lane.name, (0, 0))]
+        return [AudioFrame.received(rest, resampler.sample_rate, lane.name, (0, 0))]
 
     def played(self, lane: OutgoingLane) -> float:
         """Seconds of the track's sound that were really played."""
-        row, resampler = lane.row, lane.resampler
+        row, resampler = lane.row, lane.unsent.resampler
         if row is None or resampler is None:
             return lane.played_before
         accepted = (row.get(Count.PLAYED) - row.get(Count.CLEARED)) / resampler.sample_rate
@@ -371,7 +391,7 @@ class Outgoing:
             publish=asdict(lane.publish),
         )
         if isinstance(frame, AudioFrame):
-            lane.resampler = TrackResampler(frame.sample_rate, frame.channels)
+            lane.unsent.resampler = TrackResampler(frame.sample_rate, frame.channels)
             message = message.replace(sample_rate=frame.sample_rate, channels=frame.channels)
         elif isinstance(frame, VideoFrame):
             message = message.replace(width=frame.width, height=frame.height)

@@ -24,6 +24,8 @@ class TrackResampler:
         self.channels = channels
         self._from_rate = sample_rate
         self._stream: soxr.ResampleStream | None = None
+        self._taken = self._given = 0
+        """Samples that the stream has taken, and given."""
 
     def convert(self, frame: AudioFrame) -> Samples:
         """The frame's sound in the track's form; when rates differ some of it comes with the next
@@ -37,6 +39,15 @@ class TrackResampler:
             return np.concatenate([rest, converted]) if len(rest) else converted
         return self._convert(samples, frame.sample_rate)
 
+    def most(self, frame: AudioFrame) -> int:
+        """How many samples `convert` would give at most: a stream gives nothing before it has the
+        whole of what that is made of, and at its end the rest, to the next whole sample."""
+        count, rate = len(frame.samples), self.sample_rate
+        if frame.sample_rate == self._from_rate:
+            return (self._taken + count) * rate // self._from_rate - self._given
+        tail = -(-self._taken * rate // self._from_rate) - self._given
+        return tail + count * rate // frame.sample_rate
+
     def _convert(self, samples: Samples, rate: int) -> Samples:
         if rate == self.sample_rate:
             return samples
@@ -46,11 +57,14 @@ class TrackResampler:
             self._stream = soxr.ResampleStream(rate, self.sample_rate, self.channels, dtype="int16")
             self._from_rate = rate
         converted: Samples = self._stream.resample_chunk(samples).reshape(-1, self.channels)
+        self._taken += len(samples)
+        self._given += len(converted)
         return converted
 
     def tail(self) -> Samples:
         """What the filter still holds; the next frame starts afresh."""
         stream, self._stream, self._from_rate = self._stream, None, self.sample_rate
+        self._taken = self._given = 0
         if stream is None:
             return np.empty((0, self.channels), np.int16)
         rest: Samples = stream.resample_chunk(

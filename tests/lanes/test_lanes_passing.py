@@ -126,6 +126,8 @@ def test_closed_ends_refuse(clock: Clock, portable: bool) -> None:
     assert writer.freed_fileno() == live_reader.fileno() == reader.fileno() == -1
     with pytest.raises(ClosedError):
         writer.send_nowait(audio(1), 0)
+    with pytest.raises(ClosedError):
+        writer.fits([1])
     assert not live_writer.send(audio(480), 0)
     assert not live_writer.send(video(*PICTURE), 0)
     live_writer.event(muted(1))

@@ -231,6 +231,30 @@ def test_the_largest_payload_passes_forever(geometry: Geometry) -> None:
 
 
 @given(
+    geometry=GEOMETRIES,
+    before=st.lists(st.floats(0, 1), max_size=20),
+    behind=st.integers(0, 20),
+    shares=st.lists(st.floats(0, 1), max_size=20),
+)
+@settings(deadline=None)
+def test_what_fits_goes_in_and_what_does_not_fit_does_not(
+    geometry: Geometry, before: list[float], behind: int, shares: list[float]
+) -> None:
+    memory = memoryview(bytearray(geometry.capacity))
+    writer, reader = RingWriter(memory, geometry.banks), RingReader(memory)
+    for number, share in enumerate(before):
+        push(writer, bytes(int(geometry.max_payload * share)))
+        if number < len(before) - behind:
+            pass_on(writer, reader)
+    writer.rewind()  # what an empty ring would do anyhow
+    sizes = [int(geometry.max_payload * share) for share in shares]
+    state = writer.in_use, bytes(memory)
+    fits = writer.fits(sizes)
+    assert (writer.in_use, bytes(memory)) == state
+    assert fits == all(push(writer, bytes(size)) for size in sizes)
+
+
+@given(
     nbytes=st.integers(1, 5_000),
     records=st.integers(1, 40),
     banks=st.integers(4, 8),

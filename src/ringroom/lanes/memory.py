@@ -244,24 +244,14 @@ class PipeCounter(Counter):
 def open_counter(*, portable: bool = not hasattr(os, "eventfd")) -> Counter:
     try:
         if not portable:
-            with contextlib.suppress(_Refused):
-                return _eventfd()
+            try:
+                return EventCounter()
+            except OSError as error:
+                if error.errno not in REFUSED:
+                    raise
         return PipeCounter()
     except OSError as error:
         raise StartupError(f"no counter for shared memory: {why(error)}") from error
-
-
-class _Refused(OSError):
-    """The system has no such thing; its portable form does as well."""
-
-
-def _eventfd() -> EventCounter:
-    try:
-        return EventCounter()
-    except OSError as error:
-        if error.errno in REFUSED:
-            raise _Refused from None
-        raise
 
 
 def attach_counter(descriptors: tuple[int, ...]) -> Counter:

@@ -5,6 +5,8 @@ I11 what was sent is taken exactly once, in order, unless an end dies or flushes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ringroom.errors import ClosedError, WouldBlock
 from ringroom.frames import Event, Item
 from ringroom.lanes import records
@@ -26,6 +28,13 @@ class ReliableWriter(LaneWriter):
         if not self._push(head, body):
             raise WouldBlock("the lane is full: its reader is behind")
         self._publish(nbytes, event=isinstance(item, Event))
+
+    def fits(self, sizes: Iterable[int]) -> bool:
+        """Whether records of these sizes go in now, one after the other."""
+        if self._mapping is None:
+            raise ClosedError("the lane is closed")
+        self._rewind()  # an empty ring takes the most
+        return self._ring.fits(sizes)
 
 
 class ReliableReader(LaneReader):

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
@@ -170,6 +171,19 @@ class RingWriter:
         self._closed.append((end, self._bank))
         self._written, self._bank = end, bank
         self._begin(bank)
+        return True
+
+    def fits(self, sizes: Iterable[int]) -> bool:
+        """Whether records of these sizes go in now, one after the other."""
+        room, free = self._end - self._written, len(self._free)
+        for nbytes in sizes:
+            self._check(nbytes)
+            size = slot_size(nbytes)
+            if size > room:
+                room, free = self._bank_bytes - ALIGN, free - 1
+            if free < 0:
+                return False
+            room -= size
         return True
 
     def _check(self, nbytes: int) -> None:

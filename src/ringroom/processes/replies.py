@@ -7,7 +7,6 @@ under the worker's lock.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 from ringroom.errors import FrameError, WouldBlock
@@ -21,9 +20,8 @@ from ringroom.session import Session
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """Of one track: what it has not taken, and the lanes that are held for it."""
+    """Of one track, which has not taken all: the lanes that are held for it."""
 
-    frames: deque[Frame] = field(default_factory=deque)
     held: set[InboundLane] = field(default_factory=set)
     ending: bool = False
     """The track ends once all is sent."""
@@ -63,49 +61,53 @@ class ReplyTracks:
         before = waiting = self._waiting.get(lane)
         if waiting is not None:
             waiting.ending = False  # the track it answers is back
-        cut = 0
-        for piece in self.outgoing.pieces(lane, frame):
-            if waiting is None:
-                try:
-                    cut += not self.outgoing.push_nowait(lane, piece)
-                    continue
-                except WouldBlock:
-                    waiting = self._waiting[lane] = _Waiting()
-            waiting.frames.append(piece)
-        if cut:
-            self._problems.cut(lane.name)
+        lane.unsent.put(frame)
+        if waiting is None and not self._write(lane):
+            waiting = self._waiting[lane] = _Waiting()
         if waiting is not None and source is not None:
             waiting.held.add(source)
             self._inbox.hold(source)
         return waiting is not before
 
+    def _write(self, lane: OutgoingLane) -> bool:
+        """What there is room for, where nothing has waited; whether that was all."""
+        try:
+            whole = self.outgoing.write_unsent(lane)
+        except WouldBlock:
+            return False
+        except BaseException:
+            lane.unsent.clear()
+            raise
+        if not whole:
+            self._problems.cut(lane.name)
+        return True
+
     def send_waiting(self) -> None:
         """What there is room for."""
-        for lane, waiting in tuple(self._waiting.items()):
+        for lane in tuple(self._waiting):
             try:
-                while waiting.frames:
-                    self._push_first(lane, waiting.frames)
+                while (piece := lane.unsent.first()) is not None:
+                    self._push_first(lane, piece)
             except WouldBlock:
                 continue
             except Exception as error:  # noqa: BLE001 (told to the pool)
-                lost = f" ({len(waiting.frames)} frames that waited for {lane.name!r} go with it)"
+                lost = f" ({len(lane.unsent)} frames that waited for {lane.name!r} go with it)"
+                lane.unsent.clear()
                 self._problems.raised("reply", error, lost)
             self._release(lane)
 
-    def _push_first(self, lane: OutgoingLane, frames: deque[Frame]) -> None:
+    def _push_first(self, lane: OutgoingLane, piece: Frame) -> None:
         try:
-            self.outgoing.push_nowait(lane, frames[0])
+            self.outgoing.push_nowait(lane, piece)
         except FrameError as error:  # those behind it may fit
             self._problems.raised("reply", error)
-        frames.popleft()
+        lane.unsent.written()
 
     def forget(self, lane: OutgoingLane) -> float:
         """Drop what waits for a track (a flush); the seconds of sound dropped."""
         if lane not in self._waiting:
             return 0.0
-        frames = self._waiting[lane].frames
-        seconds = sum(getattr(frame, "duration", 0.0) for frame in frames)
-        frames.clear()
+        seconds = self.outgoing.forget_unsent(lane)
         self._release(lane)
         return seconds
 

@@ -10,14 +10,16 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from numbers import Real
+from typing import Any, TypedDict
 
+from ringroom.checks import shown
 from ringroom.errors import ConfigurationError
-from ringroom.options import check_flag, check_positive
+from ringroom.options import MAX_TIMEOUT, check_flag, check_range
 from ringroom.testing.media_path import Media, SourceClock
 from ringroom.testing.wire import Wire
 
-__all__ = ["Pace", "Pacer", "Performance"]
+__all__ = ["Pace", "Pacer", "Performance", "check_positive"]
 
 _SAME = 1e-9
 _TURN_SECONDS = 0.02
@@ -109,3 +111,10 @@ class Pacer:
             if performance.speed < math.inf and self._wire.time() > now + _TURN_SECONDS:
                 break
         self._wire.call_at(max(self._due, self._wire.time()), self._advance)
+
+
+def check_positive(name: str, value: Any, most: float = MAX_TIMEOUT) -> float:
+    """As a plain number above 0. Raises `ConfigurationError`."""
+    if isinstance(value, Real) and value == 0:
+        raise ConfigurationError(f"{name} is {shown(value)}, expected more than 0")
+    return check_range(name, value, 0, most)

@@ -12,9 +12,10 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
-from ringroom.options import check_choice, check_positive, check_range, check_whole
+from ringroom.options import check_choice, check_range, check_whole
 from ringroom.testing.connection import Connection, connections
 from ringroom.testing.media_path import Bursts, Late, OutOfOrder, Stage
+from ringroom.testing.pacing import check_positive
 from ringroom.testing.state import Refusal, RoomState
 from ringroom.testing.wire import Wire
 

@@ -65,5 +65,5 @@ def _ask_for_one_attempt() -> None:
                 options.join_retries = 0
         return request(self, asked)
 
-    once.asks_for_one_attempt = True  # type: ignore[attr-defined]
-    client.request = once  # type: ignore[union-attr]
+    once.asks_for_one_attempt = True  # type: ignore[attr-defined]  # (a mark, for the next call)
+    client.request = once  # type: ignore[union-attr]  # (it has one, so it is not None)
