@@ -23,6 +23,7 @@ from ringroom.frames import EventKind
 from ringroom.inbox import Inbox, Listeners
 from ringroom.incoming import Incoming
 from ringroom.outgoing import Outgoing
+from ringroom.requests import Requests
 from ringroom.session import Session
 from ringroom.testing import FakeRoom
 
@@ -31,7 +32,6 @@ LOCKED = {
         "pump",
         "notify",
         "send",
-        "request",
         "leave",
         "restart",
         "close",
@@ -47,6 +47,7 @@ LOCKED = {
     Outgoing: ("lane_for", "push_nowait", "push_unsent", "forget_unsent", "tail", "named", "find"),
     Inbox: ("receive_nowait", "close"),
     Listeners: ("add", "discard"),
+    Requests: ("new", "answer", "take", "forget"),
 }
 
 
@@ -62,7 +63,7 @@ def test_whatever_touches_the_session_has_the_lock(
         # Others of earlier tests may be collected meanwhile.
         sessions = [connection.session for connection in connections]
         mine: list[Any] = [*sessions, *(session.listeners for session in sessions)]
-        mine += [session.incoming for session in sessions]
+        mine += [part for session in sessions for part in (session.incoming, session.requests)]
         return any(one is each for each in mine) or getattr(one, "_session", None) in sessions
 
     def looking(name: str, method: Any) -> Any:

@@ -130,11 +130,11 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoo
             session = transport._connection.session
             await transport.send(sound(0.3))
             waiting = asyncio.create_task(transport.wait_playout())
-            await until(lambda: session.unanswered)
+            await until(lambda: session.requests.unanswered)
             await cancelled(waiting)
             await soon(transport.wait_playout())
-            await until(lambda: not session.unanswered)
-            assert not session.replies
+            await until(lambda: not session.requests.unanswered)
+            assert not session.requests.answers
 
     asyncio.run(main())
 

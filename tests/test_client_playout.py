@@ -40,7 +40,7 @@ def test_flush_tells_how_much_and_later_sends_survive(fake_room: FakeRoom) -> No
         transport.wait_playout("other", timeout=PATIENCE)
         assert same(said(fake_room, 0.5, "other"), noise(0.5, 2))
         assert transport.flush("nothing") == 0.0
-        assert not transport._connection.session.replies, "an answer is taken once"
+        assert not transport._connection.session.requests.answers, "an answer is taken once"
     check_law(transport)
 
 
@@ -53,8 +53,10 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoo
                 transport.wait_playout(timeout=0.0)
         transport.wait_playout(timeout=PATIENCE)
         session = transport._connection.session
-        until(lambda: transport.stats() and not session.unanswered)  # whoever calls takes the news
-        assert not session.replies
+        until(
+            lambda: transport.stats() and not session.requests.unanswered
+        )  # whoever calls takes the news
+        assert not session.requests.answers
 
 
 def test_a_flush_reaches_who_waits_for_the_track() -> None:
@@ -127,7 +129,7 @@ def test_who_waits_for_what_another_sends_is_told_when_that_gives_up() -> None:
         waiting = clock.start_thread("waits", lambda: transport.wait_playout(timeout=60))
         clock.sleep(1.5)
         sending.join(0)
-        assert transport._connection.session.unanswered, "its playout is asked for"
+        assert transport._connection.session.requests.unanswered, "its playout is asked for"
         waiting.join(60)
 
 

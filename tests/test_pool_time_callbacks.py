@@ -143,7 +143,7 @@ def test_of_tracks_that_have_ended_nothing_is_kept(clock: VirtualClock, room: Fa
         assert worker.session is not None
         assert not len(worker.problems)
         assert not worker.replies.ending
-        assert not worker.session.replies
+        assert not worker.session.requests.answers
     assert [problem.count for problem in problems] == [1, 1]
 
 

@@ -119,7 +119,7 @@ def test_whoever_waits_for_an_answer_gets_one(fake_room: FakeRoom) -> None:
         fake_room.wait_for_audio("audio", 0.1, timeout=LONG)
         with faults.frozen(transport.io_pid):
             flushing = Call(transport.flush, timeout=LONG)
-            until(lambda: transport._connection.session.unanswered)
+            until(lambda: transport._connection.session.requests.unanswered)
             killed(transport)
         assert flushing.result(LONG) == 0.0
         waiting[0].result(LONG)

@@ -203,13 +203,13 @@ def test_of_however_many_that_died_one_account_is_kept(far: Far) -> None:
 
 
 def test_whoever_waits_for_an_answer_of_the_dead_gets_one(far: Far, another: Any) -> None:
-    request = far.session.request()
+    request = far.session.requests.new()
     another.die()
-    assert far.session.replies == {request: 0.0}
-    assert not far.session.unanswered
-    following = far.session.request()
+    assert far.session.requests.answers == {request: 0.0}
+    assert not far.session.requests.unanswered
+    following = far.session.requests.new()
     another.tell(m.Reply(request=following, value=1.5))
-    assert far.session.replies[following] == 1.5
+    assert far.session.requests.answers[following] == 1.5
 
 
 def test_a_room_that_is_not_joined_again_is_refused_not_over(far: Far, another: Any) -> None:

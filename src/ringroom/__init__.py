@@ -5,9 +5,9 @@ or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
     errors, colour, notices, values  <  checks  <  frames, options  <  lanes  <  messages, link,
-    resampling, recording  <  providers, processor  <  accounts, inbox, incoming, unsent, outgoing,
-    session  <  processes  <  handover, connection, waiting, awaiting, face, mending, recovery,
-    pool_options, telling  <  stream, client, aio, places, pool  <  testing
+    resampling, recording  <  providers, processor  <  accounts, inbox, incoming, requests, unsent,
+    outgoing, session  <  processes  <  handover, connection, waiting, awaiting, face, mending,
+    recovery, pool_options, telling  <  stream, client, aio, places, pool  <  testing
     <  cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """

@@ -287,8 +287,7 @@ class Transport(Face):
             self._check_played(lane)
 
     async def _answer(self, request: int) -> float:
-        replies = self._connection.session.replies
-        return await self._until(lambda: replies.pop(request, None))
+        return await self._until(lambda: self._connection.session.requests.take(request))
 
     async def _until(self, ready: Callable[[], T | None], fd: Callable[[], int] = lambda: -1) -> T:
         session = self._connection.session

@@ -202,8 +202,8 @@ class Sender(Face):
             self._check_played(lane)
 
     def _answer(self, request: int, limit: Deadline) -> float:
-        replies = self._connection.session.replies
-        return self._until(lambda: replies.pop(request, None), tuple, limit)
+        requests = self._connection.session.requests
+        return self._until(lambda: requests.take(request), tuple, limit)
 
     def _until(
         self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]], limit: Deadline

@@ -183,7 +183,7 @@ class Face:
         finally:
             with self._connection.lock:
                 for request in requests:
-                    self._connection.session.forget(request)
+                    self._connection.session.requests.forget(request)
 
     def played(self, track: str | None = None) -> float:
         """Seconds of the track's sound that were really played; 0.0 if we publish none of that

@@ -99,7 +99,7 @@ class Outgoing:
     def freed_fileno(self, lane: OutgoingLane) -> int:
         """Readable when there is room again; -1 while that would not help: who waits is told by
         the session then."""
-        if lane.writer is None or self.is_away or lane.flush in self._session.unanswered:
+        if lane.writer is None or self.is_away or lane.flush in self._session.requests.unanswered:
             return -1
         return lane.writer.freed_fileno()
 
@@ -163,7 +163,7 @@ class Outgoing:
     def _check_taking(self, lane: OutgoingLane) -> None:
         self._session.check_open()
         self.refresh(lane)
-        if lane.flush in self._session.unanswered:
+        if lane.flush in self._session.requests.unanswered:
             raise WouldBlock("a flush of the track is under way")
         if lane.writer is None or (self.is_away and isinstance(lane.writer, ReliableWriter)):
             raise WouldBlock("the room is being joined again")
@@ -264,19 +264,19 @@ class Outgoing:
         """Ask for all sent so far and not played to be thrown away; the request's number."""
         if lane.unsent.resampler is not None:
             lane.unsent.resampler.tail()
-        request = lane.flush = self._session.request()
+        request = lane.flush = self._session.requests.new()
         self._ask(m.Flush(request=request, lane=lane.number, sequence=lane.sequence))
         return request
 
     def _ask(self, message: m.Flush | m.Drain) -> None:
         if self.is_away:
-            self._session.answer(message.request, 0.0)  # nothing of it plays any more
+            self._session.requests.answer(message.request, 0.0)  # nothing of it plays any more
         else:
             self._session.send(message)
 
     def drain(self, lane: OutgoingLane) -> int:
         """Ask to be told when all sent so far is played; the request's number."""
-        request = self._session.request()
+        request = self._session.requests.new()
         self._ask(m.Drain(request=request, lane=lane.number, sequence=lane.sequence))
         return request
 
@@ -318,7 +318,7 @@ class Outgoing:
         """Unpublish the track once what was sent is played; the number of a request whose answer
         tells that it is over. Called again, it does what an interrupt has left undone: from its
         first line on the track can be found."""
-        lane.ending = request = self._session.request()
+        lane.ending = request = self._session.requests.new()
         if lane not in self._ended:
             self._ended.append(lane)
         self._drop(lane)
@@ -355,7 +355,9 @@ class Outgoing:
                         lane.ready, lane.error = error is None, error
             session.playout_news.clear()
         if self._ended:
-            self._ended = [lane for lane in self._ended if lane.ending in session.unanswered]
+            self._ended = [
+                lane for lane in self._ended if lane.ending in session.requests.unanswered
+            ]
         while session.freed_rows:
             row = session.freed_rows.pop()
             self._leave_row(row)

@@ -30,6 +30,7 @@ from ringroom.incoming import Incoming
 from ringroom.lanes.statistics import LaneCounts, StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.options import SessionOptions
+from ringroom.requests import Requests
 
 # What has not come again by then, after the room was joined with another I/O process, has ended.
 RETURN_SECONDS = 5.0
@@ -79,8 +80,7 @@ class Session:
         """How the other side's process ended, for the message that it did."""
         self.listeners = Listeners()
         self.incoming = Incoming(self)
-        self.replies: dict[int, float] = {}
-        self.unanswered: set[int] = set()
+        self.requests = Requests()
         self.playout_news: dict[int, RingroomError | None] = {}
         self.freed_rows: list[int] = []
         self.attached: m.Attached | None = None
@@ -88,8 +88,6 @@ class Session:
         self._table = table
         self._accounts = Accounts(table)
         self._past: list[Accounts] = []
-        self._requests = 0
-        self._given_up: set[int] = set()
         self._leaving = False
         self._unheard = False
         """The peer is gone."""
@@ -97,30 +95,6 @@ class Session:
     def fileno(self) -> int:
         """The link's: readable when `pump` has something to do."""
         return self.link.fileno()
-
-    def request(self) -> int:
-        """A number for a request whose answer will stand in `replies`."""
-        self._requests += 1
-        self.unanswered.add(self._requests)
-        return self._requests
-
-    def answer(self, request: int, value: float) -> None:
-        """The request is answered, by the other side or for want of it."""
-        self.unanswered.discard(request)
-        if request in self._given_up:
-            self._given_up.discard(request)
-        else:
-            self.replies[request] = value
-
-    def forget(self, request: int) -> None:
-        """Nobody waits for the answer any more, if there was none yet."""
-        self.replies.pop(request, None)
-        if request in self.unanswered:
-            self._given_up.add(request)
-
-    def _answer_all(self) -> None:
-        for request in tuple(self.unanswered):
-            self.answer(request, 0.0)
 
     def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
         """Send over the link; a peer that is gone is noted, not raised: `pump` tells of it, after
@@ -209,7 +183,7 @@ class Session:
             self.notify()
         elif self.ending is None and not self.closed and self.survives:
             self.interrupted = True
-            self._answer_all()
+            self.requests.answer_all()
             self.notify()
         elif self.ending is None and not self.closed:
             self.fail(
@@ -228,7 +202,7 @@ class Session:
             case m.LaneEnding(lane=number):
                 self.incoming.lane_ending(number)
             case m.Reply(request=request, value=value):
-                self.answer(request, value)
+                self.requests.answer(request, value)
             case m.PlayoutReady(lane=number):
                 self.playout_news[number] = None
             case m.PlayoutFailed(lane=number, error=error):
@@ -262,7 +236,6 @@ class Session:
     def restart(self, link: Link, table: StatisticsTable) -> None:
         """Go on over another link, with other rows: the I/O process has died, and another is there.
         What was in the inbound lanes is lost, counted; of their tracks `Incoming.lose_lanes` tells.
-        Requests were answered when the link ended: nothing of what they ask about plays any more.
         """
         self.link.close()
         self.incoming.lose_lanes()
@@ -271,7 +244,7 @@ class Session:
         self.restarts += 1
         self.interrupted, self._unheard = False, False
         self.joined = self.refused = self.attached = None
-        self._answer_all()
+        self.requests.answer_all()
         self.playout_news.clear()
         self.freed_rows.clear()
         for inbox in self.incoming.inboxes:

@@ -68,9 +68,10 @@ class WorkerContext:
                 while True:
                     with worker.lock:
                         session.pump()
-                        answered = requests & session.replies.keys()
-                        seconds += sum(session.replies.pop(request) for request in answered)
-                        requests -= answered
+                        for request in tuple(requests):
+                            if (answer := session.requests.take(request)) is not None:
+                                requests.discard(request)
+                                seconds += answer
                         if not requests:
                             return seconds
                         session.check_open()
@@ -84,7 +85,7 @@ class WorkerContext:
                 with worker.lock:
                     session.listeners.discard(listener)
                     for request in requests:
-                        session.forget(request)
+                        session.requests.forget(request)
 
     def played(self, track: str | TrackInfo | None = None) -> float:
         with self._worker.lock:

@@ -145,9 +145,9 @@ class ReplyTracks:
 
     def take_answers(self, session: Session) -> None:
         """Of tracks that have ended and played."""
-        for request in self.ending & session.replies.keys():
-            self.ending.discard(request)
-            session.forget(request)
+        for request in tuple(self.ending):
+            if session.requests.take(request) is not None:
+                self.ending.discard(request)
 
     def close(self) -> None:
         """Idempotent."""

@@ -1,0 +1,46 @@
+"""What was asked over a link and is answered later, by a number: a value, once."""
+
+from __future__ import annotations
+
+__all__ = ["Requests"]
+
+
+class Requests:
+    """Of one end of a session. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self.unanswered: set[int] = set()
+        self.answers: dict[int, float] = {}
+        """That nobody has taken."""
+        self._number = 0
+        self._forgotten: set[int] = set()
+        """Among those that are unanswered."""
+
+    def new(self) -> int:
+        """A number for a request that is made now."""
+        self._number += 1
+        self.unanswered.add(self._number)
+        return self._number
+
+    def answer(self, number: int, value: float) -> None:
+        """By the other side, or for want of it."""
+        self.unanswered.discard(number)
+        if number in self._forgotten:
+            self._forgotten.discard(number)
+        else:
+            self.answers[number] = value
+
+    def answer_all(self) -> None:
+        """There is nobody to answer any more: nothing of what they ask about plays."""
+        for number in tuple(self.unanswered):
+            self.answer(number, 0.0)
+
+    def take(self, number: int) -> float | None:
+        """The answer, if it has come."""
+        return self.answers.pop(number, None)
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for the answer any more, whether it has come or not."""
+        self.answers.pop(number, None)
+        if number in self.unanswered:
+            self._forgotten.add(number)
