@@ -17,7 +17,7 @@ import pytest
 import ringroom
 import ringroom.lanes.records
 from app_kit import descriptors
-from recording_kit import a_call, audio, content
+from recording_kit import a_call, audio, content, recorded
 from ringroom import ConfigurationError, Recorder
 from ringroom.frames import Item
 from ringroom.recording import Reader
@@ -102,7 +102,7 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_stops_the_recording_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     items = [audio(number, 40_000) for number in range(60)]
-    with Recorder("/dev/full") as recorder:
+    with Recorder("/dev/full", overwrite=True) as recorder:
         assert len(list(recorder.tap(items))) == 60
         end = time.monotonic() + 10
         while not recorder.problem:
@@ -189,6 +189,17 @@ def test_after_close_everything_is_missed(tmp_path: Path) -> None:
     assert content(next(tap)) == content(audio(2))
     assert (recorder.recorded, recorder.missed) == (1, 1)
     assert recorder.problem == "the recorder is closed"
+
+
+def test_a_recording_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "call.mcap", a_call())
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="is there already; overwrite=True replaces it"):
+        Recorder(path)
+    assert path.read_bytes() == before
+    with Recorder(path, overwrite=True) as recorder:
+        recorder.add(audio(7))
+    assert [content(item) for item in Reader(path)] == [content(audio(7))]
 
 
 def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
