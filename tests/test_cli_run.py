@@ -102,6 +102,15 @@ def test_a_processor_that_is_not_there(target: str, message: str) -> None:
         find_processor(target)
 
 
+@pytest.mark.parametrize("target", ["my_app", "./my_app.py", "my_app:nope", "broken:echo"])
+@pytest.mark.usefixtures("application")
+def test_a_processor_that_is_not_there_is_a_wrong_command(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", target, "--url", "ws://127.0.0.1:1"]) == 2
+    assert "ringroom: error: " in capsys.readouterr().err
+
+
 def test_run_says_what_is_required(application: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "run", application) == "livekit: URL is required"
     url = ("run", application, "--url", "ws://127.0.0.1:1")
@@ -130,7 +139,7 @@ def test_what_run_does_when_processes_die(
         (("--spares", "0", "--no-standby", "--restarts", "3"), [0, False, 3, None, False]),
         (("--stuck-after", "2.5", "--restart-stuck"), [1, True, 10, 2.5, True]),
     ):
-        assert main([*words, *more]) == 1
+        assert main([*words, *more]) == 2
         assert [asked[-1][name] for name in names] == expected
     capsys.readouterr()
     for wrong, message in (
@@ -138,7 +147,7 @@ def test_what_run_does_when_processes_die(
         (("--spares", "-1"), "spares is -1"),
         (("--stuck-after", "0"), "stuck_after is 0"),
     ):
-        assert main([*words, *wrong]) == 1
+        assert main([*words, *wrong]) == 2
         assert message in capsys.readouterr().err
     assert len(asked) == 6
 

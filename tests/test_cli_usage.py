@@ -51,7 +51,7 @@ def test_without_standard_output_and_error(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
     assert main(["providers"]) == 0
-    assert main(["run", "no_such_module:x"]) == 1
+    assert main(["run", "no_such_module:x"]) == 2
 
 
 def test_what_a_terminal_cannot_show_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
