@@ -228,16 +228,21 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
 
 def _token(asked: argparse.Namespace) -> int:
     from ringroom.cli.access import minter
-    from ringroom.cli.view import says
 
-    says(minter(asked, asked.room, asked.identity)())
+    _print(minter(asked, asked.room, asked.identity)())
     return 0
 
 
 def _providers(asked: argparse.Namespace) -> int:
     from ringroom import provider_names
-    from ringroom.cli.view import says
 
-    for name in provider_names():
-        says(name)
+    _print("\n".join(provider_names()))
     return 0
+
+
+def _print(result: str) -> None:
+    """What the command is there for: if nobody gets it, it has failed."""
+    if sys.stdout is None:
+        raise OSError("standard output is closed")
+    sys.stdout.write(result + "\n")
+    sys.stdout.flush()
