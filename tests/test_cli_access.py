@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,6 @@ def run_arguments(*words: str) -> access.argparse.Namespace:
 def test_where_the_token_comes_from(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert access.token(run_arguments()) == ""
     monkeypatch.setenv("LIVEKIT_TOKEN", "from-environment")
     assert access.token(run_arguments()) == "from-environment"
     file = tmp_path / "token"
@@ -123,6 +123,16 @@ def test_access_that_contradicts_itself(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             access.token(run_arguments(*words))
+
+
+def test_access_that_is_missing_says_how_to_give_it() -> None:
+    with pytest.raises(ConfigurationError, match="^livekit: URL is required; .*--url.*LIVEKIT_URL"):
+        access.url(run_arguments())
+    with pytest.raises(ConfigurationError, match="^livekit: Token is required; ") as refused:
+        access.token(run_arguments())
+    words = re.split(r"[\s,;()]+", str(refused.value))
+    assert {"--token-file", "--key-file", "--secret-file", "--room"} < {*words}
+    assert {*cli_kit.NAMES} - {"LIVEKIT_URL"} < {*words}
 
 
 def test_the_url_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

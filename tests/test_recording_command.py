@@ -39,6 +39,7 @@ with FakeRoom("r") as room:
             time.sleep(0.02)
         {then}
     threading.Thread(target=watch, daemon=True).start()
+    os.environ |= {"LIVEKIT_URL": "ws://fake", "LIVEKIT_TOKEN": "any"}
     print("exit", main(["record", "call.mcap", "--room", "r", *sys.argv[1:]]), flush=True)
 """
 

@@ -20,14 +20,17 @@ __all__ = ["minter", "token", "url"]
 
 
 def url(asked: argparse.Namespace) -> str:
-    """The server's; empty when nobody names one."""
-    return str(asked.url or os.environ.get("LIVEKIT_URL", ""))
+    """The server's. Raises `ConfigurationError` when nobody names one."""
+    named = str(asked.url or os.environ.get("LIVEKIT_URL", ""))
+    if not named:
+        raise ConfigurationError("livekit: URL is required; give --url, or set LIVEKIT_URL")
+    return named
 
 
 def token(asked: argparse.Namespace) -> str | Callable[[], str]:
-    """The token, or what mints one; empty when there is neither.
+    """The token, or what mints one.
 
-    Raises `ConfigurationError` when something is said twice, or half.
+    Raises `ConfigurationError` when there is neither, or something is said twice, or half.
     """
     if asked.token and asked.token_file:
         raise ConfigurationError("--token and --token-file: give one of them")
@@ -43,7 +46,11 @@ def token(asked: argparse.Namespace) -> str | Callable[[], str]:
             raise ConfigurationError("--identity: the token says who we are; leave one of them out")
         return given
     if not has_keys and not found["LIVEKIT_API_KEY"]:
-        return ""
+        raise ConfigurationError(
+            "livekit: Token is required; give --token-file, or set LIVEKIT_TOKEN, or have one minted "
+            "for --room with a key and secret (--key-file and --secret-file, or LIVEKIT_API_KEY and "
+            "LIVEKIT_API_SECRET)"
+        )
     if not asked.room:
         raise ConfigurationError("--room is required where a token is minted")
     return _minter(asked, asked.room, asked.identity or "ringroom", found)
