@@ -112,6 +112,19 @@ def test_where_the_token_comes_from(
     assert claims(minter())["sub"] == "me"
 
 
+def test_a_secret_that_is_short_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "sesame")
+    mint = access.token(run_arguments("--room", "r"))
+    assert callable(mint)
+    mint()
+    assert capsys.readouterr().err == (
+        "ringroom: warning: the API secret is shorter than 32 bytes, so it can be guessed\n"
+    )
+
+
 def test_access_that_contradicts_itself(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("t")
@@ -126,9 +139,9 @@ def test_access_that_contradicts_itself(tmp_path: Path) -> None:
 
 
 def test_access_that_is_missing_says_how_to_give_it() -> None:
-    with pytest.raises(ConfigurationError, match="^livekit: URL is required; .*--url.*LIVEKIT_URL"):
+    with pytest.raises(ConfigurationError, match=r"^livekit: URL is required; .*--url.* LIVEKIT"):
         access.url(run_arguments())
-    with pytest.raises(ConfigurationError, match="^livekit: Token is required; ") as refused:
+    with pytest.raises(ConfigurationError, match=r"^livekit: Token is required; ") as refused:
         access.token(run_arguments())
     words = re.split(r"[\s,;()]+", str(refused.value))
     assert {"--token-file", "--key-file", "--secret-file", "--room"} < {*words}
