@@ -149,9 +149,15 @@ def test_a_stream_takes_int16_of_any_layout(transport: Transport) -> None:
     assert out.write(memoryview(wide)[::2]) == 8
 
 
-@pytest.mark.parametrize("kinds", ["audio", 5, ["video"], ["smell"], [5], [None], [["audio"]]])
+@pytest.mark.parametrize("kinds", ["audio", 5, ["video"], ["smell"], [5], [None], [["audio"]], ()])
 def test_kinds_to_receive(transport: Transport, kinds: Any) -> None:
     refuses(ConfigurationError, "kinds=", lambda: transport.recv(kinds=kinds))
+
+
+def test_who_only_sends_receives_nothing_and_does_not_wait_for_it(fake_room: FakeRoom) -> None:
+    with ringroom.transport("fake", room=fake_room, io="thread", kinds=()) as t:
+        refuses(ConfigurationError, "recv of no kinds", t.recv)
+        t.send_data(b"x")
 
 
 @pytest.mark.parametrize("participants", ["ann", 5, [5], [None], [["a"]], [b"a"], ["\ud800"]])

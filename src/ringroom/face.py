@@ -198,11 +198,15 @@ class Face:
 
 
 def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> frozenset[Kind]:
-    """The kinds to receive. Raises `ConfigurationError` for one that was not asked for."""
+    """The kinds to receive. Raises `ConfigurationError` for none, and for one that was not asked
+    for."""
     asked = connection.options.kinds
-    if kinds is None:
-        return frozenset(asked)
-    items = as_items(kinds)
+    items = as_items(asked if kinds is None else kinds)
+    if items == ():
+        raise ConfigurationError(
+            "recv of no kinds would only wait for the room's end; name some, here and where the "
+            f"transport is opened (kinds={tuple(map(str, asked))})"
+        )
     if items is None or not all(isinstance(kind, str) and kind in asked for kind in items):
         raise ConfigurationError(
             f"recv of {shown(kinds)}, but the transport was opened with "
