@@ -40,7 +40,7 @@ from ringroom.testing import FakeRoom, leaks
         ({"drain_timeout": "1"}, "drain_timeout"),
         ({"on_event": 3}, "on_event is 3, expected a function of an Event"),
         ({"on_error": 3}, "on_error is 3, expected a function of a Problem"),
-        ({"wrokers": 1}, "unknown option wrokers"),
+        ({"wrokers": 1}, "unknown option wrokers; known are: .* stuck_after, .* workers$"),
         ({"kinds": "audio"}, "expected a tuple"),
         ({"kinds": "audio", "on_event": print}, "expected a tuple"),
         ({"kinds": 3, "on_event": print}, "expected a tuple"),

@@ -216,5 +216,5 @@ def test_the_application_sends_beside_the_workers(fake_room: FakeRoom) -> None:
         pool.send(sound(1.0))
         assert pool.flush() > 0.5
         pool.wait_playout(timeout=PATIENCE)
-    with pytest.raises(ClosedError, match="fake: transport is closed"):
+    with pytest.raises(ClosedError, match="fake: pool is closed"):
         pool.send(sound(0.02))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,8 +102,9 @@ class Connection:
         *,
         readers: int = 0,
         route: str = "participant",
+        beside: Collection[str] = (),
     ) -> None:
-        self.spec, self.options = build(provider, options)
+        self.spec, self.options = build(provider, options, beside)
         self.host, self._own_host = choose_host(io)
         self.machine = self.host.machine
         self.lock = self.machine.lock()

@@ -50,6 +50,8 @@ class Pool(Sender):
     joined as the context is entered; that raises as `ringroom.transport` does.
     """
 
+    _noun = "pool"
+
     def __init__(
         self,
         processor: ProcessorLike,
@@ -74,6 +76,7 @@ class Pool(Sender):
             io,
             readers=self.options.workers,
             route=self.options.route,
+            beside=pool_names,
         )
         super().__init__(connection)
         self._telling = Telling(self.options, connection.machine.now_ns)
