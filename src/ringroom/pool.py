@@ -115,7 +115,7 @@ class Pool(Sender):
     def _blob(self, processor: Processor) -> bytes:
         # The predicate is the I/O role's; a worker must not need what it refers to.
         session = replace(self._connection.options, participants=None)
-        return pickle_by_value("the processor", (processor, session))
+        return pickle_by_value("the processor", (processor, session), "do that in Processor.start")
 
     def _kinds(self, processor: Processor, asked: Any) -> Any:
         """What is asked for, and events for who listens to them."""
