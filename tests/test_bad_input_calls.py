@@ -123,6 +123,11 @@ def test_messages_that_are_none(transport: Transport, payload: Any) -> None:
     refuses(FrameError, "payload", lambda: transport.send_data(payload))
 
 
+def test_a_message_is_bytes_or_text(transport: Transport) -> None:
+    given: Any = {"a": 1}
+    refuses(FrameError, "type dict, expected bytes or text", lambda: transport.send_data(given))
+
+
 @pytest.mark.parametrize("to", ["ann", 5, None, [5], [b"ann"], [""], ["\ud800"], ["x" * 1025]])
 def test_destinations_that_are_none(transport: Transport, to: Any) -> None:
     refuses(FrameError, "destination", lambda: transport.send_data(b"x", to=to))
