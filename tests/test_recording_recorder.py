@@ -155,7 +155,7 @@ def test_what_is_no_frame_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert list(recorder.tap(strange)) == strange
     assert (recorder.recorded, recorder.missed) == (1, 2)
     assert len(warnings_in(caplog)) == 1
-    assert "a str cannot be recorded" in recorder.problem
+    assert recorder.problem == "a str cannot be recorded: expected a frame or an event"
 
 
 def test_a_slow_disk_costs_frames_and_not_memory(

@@ -126,6 +126,12 @@ def build(
             if required and f.name not in rest:
                 raise ConfigurationError(f"{provider}: {f.name} is required")
         return spec_class(**rest), SessionOptions(**common)
+    if isinstance(provider, type) and issubclass(provider, ProviderSpec):
+        given = ", ".join(f"{name}=..." for name in rest)
+        raise ConfigurationError(
+            f"the provider is the class {provider.__name__}, expected a name or a spec; make one: "
+            f"{provider.__name__}({given})"
+        )
     if not isinstance(provider, ProviderSpec):
         raise ConfigurationError(
             f"the provider is a {type(provider).__name__}, expected a name "

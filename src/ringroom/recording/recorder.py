@@ -96,7 +96,8 @@ class Recorder:
         try:
             entry = entry_of(item)
         except Exception as error:  # noqa: BLE001 (whatever it is: the receiving goes on)
-            self._tape.miss(f"a {type(item).__name__} cannot be recorded: {error}")
+            why = error if isinstance(item, Item) else "expected a frame or an event"
+            self._tape.miss(f"a {type(item).__name__} cannot be recorded: {why}")
         else:
             self._tape.put(entry)
 
