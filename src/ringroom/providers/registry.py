@@ -127,10 +127,10 @@ def build(
                 raise ConfigurationError(f"{provider}: {f.name} is required")
         return spec_class(**rest), SessionOptions(**common)
     if isinstance(provider, type) and issubclass(provider, ProviderSpec):
-        given = ", ".join(f"{name}=..." for name in rest)
+        wanted = ", ".join(f"{option}=..." for option in rest)
         raise ConfigurationError(
             f"the provider is the class {provider.__name__}, expected a name or a spec; make one: "
-            f"{provider.__name__}({given})"
+            f"{provider.__name__}({wanted})"
         )
     if not isinstance(provider, ProviderSpec):
         raise ConfigurationError(
