@@ -36,8 +36,8 @@ def claims(token: str) -> dict[str, object]:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Runs a command that fails; the one line that says why."""
-    assert main(words) == 1
+    """Runs a command that is wrong; the one line that says why."""
+    assert main(words) == 2
     out, err = capsys.readouterr()
     assert not out
     assert "Traceback" not in err

@@ -38,7 +38,7 @@ def test_errors_come_before_anything_is_started(fake_room: FakeRoom) -> None:
         ringroom.aio.transport("livekit")
     transport = ringroom.aio.transport("fake", room=fake_room)
     for call in (transport.recv, transport.played):
-        with pytest.raises(ClosedError, match="not connected"):
+        with pytest.raises(ClosedError, match="not connected; use `async with`"):
             call()
     with pytest.raises(ClosedError, match="not connected"):
         asyncio.run(transport.send(sound(0.02)))

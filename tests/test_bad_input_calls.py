@@ -123,6 +123,11 @@ def test_messages_that_are_none(transport: Transport, payload: Any) -> None:
     refuses(FrameError, "payload", lambda: transport.send_data(payload))
 
 
+def test_a_message_is_bytes_or_text(transport: Transport) -> None:
+    given: Any = {"a": 1}
+    refuses(FrameError, "type dict, expected bytes or text", lambda: transport.send_data(given))
+
+
 @pytest.mark.parametrize("to", ["ann", 5, None, [5], [b"ann"], [""], ["\ud800"], ["x" * 1025]])
 def test_destinations_that_are_none(transport: Transport, to: Any) -> None:
     refuses(FrameError, "destination", lambda: transport.send_data(b"x", to=to))
@@ -149,9 +154,15 @@ def test_a_stream_takes_int16_of_any_layout(transport: Transport) -> None:
     assert out.write(memoryview(wide)[::2]) == 8
 
 
-@pytest.mark.parametrize("kinds", ["audio", 5, ["video"], ["smell"], [5], [None], [["audio"]]])
+@pytest.mark.parametrize("kinds", ["audio", 5, ["video"], ["smell"], [5], [None], [["audio"]], ()])
 def test_kinds_to_receive(transport: Transport, kinds: Any) -> None:
     refuses(ConfigurationError, "kinds=", lambda: transport.recv(kinds=kinds))
+
+
+def test_who_only_sends_receives_nothing_and_does_not_wait_for_it(fake_room: FakeRoom) -> None:
+    with ringroom.transport("fake", room=fake_room, io="thread", kinds=()) as t:
+        refuses(ConfigurationError, "recv of no kinds", t.recv)
+        t.send_data(b"x")
 
 
 @pytest.mark.parametrize("participants", ["ann", 5, [5], [None], [["a"]], [b"a"], ["\ud800"]])

@@ -135,7 +135,10 @@ async def generating(frame: Any) -> Any:
         (Short, "the processor's open: .*expected a function of a track"),
         (Numb, "the processor's process is 5, expected a function of a frame"),
         (Startless, "the processor's start: .*expected a function of a Context"),
-        ((lambda lines: lambda frame: next(lines))(line for line in ""), "cannot be sent"),
+        (
+            (lambda lines: lambda frame: next(lines))(line for line in ""),
+            "sent.*: do that in Processor",
+        ),
     ],
 )
 def test_processors_that_are_none(fake_room: FakeRoom, processor: Any, match: str) -> None:

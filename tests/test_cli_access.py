@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,6 @@ def run_arguments(*words: str) -> access.argparse.Namespace:
 def test_where_the_token_comes_from(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert access.token(run_arguments()) == ""
     monkeypatch.setenv("LIVEKIT_TOKEN", "from-environment")
     assert access.token(run_arguments()) == "from-environment"
     file = tmp_path / "token"
@@ -112,6 +112,19 @@ def test_where_the_token_comes_from(
     assert claims(minter())["sub"] == "me"
 
 
+def test_a_secret_that_is_short_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "sesame")
+    mint = access.token(run_arguments("--room", "r"))
+    assert callable(mint)
+    mint()
+    assert capsys.readouterr().err == (
+        "ringroom: warning: the API secret is shorter than 32 bytes, so it can be guessed\n"
+    )
+
+
 def test_access_that_contradicts_itself(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("t")
@@ -123,6 +136,16 @@ def test_access_that_contradicts_itself(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=message):
             access.token(run_arguments(*words))
+
+
+def test_access_that_is_missing_says_how_to_give_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"^livekit: URL is required; .*--url.* LIVEKIT"):
+        access.url(run_arguments())
+    with pytest.raises(ConfigurationError, match=r"^livekit: Token is required; ") as refused:
+        access.token(run_arguments())
+    words = re.split(r"[\s,;()]+", str(refused.value))
+    assert {"--token-file", "--key-file", "--secret-file", "--room"} < {*words}
+    assert {*cli_kit.NAMES} - {"LIVEKIT_URL"} < {*words}
 
 
 def test_the_url_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

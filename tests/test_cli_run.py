@@ -34,9 +34,10 @@ def test_sigterm_before_the_room_is_joined_ends_in_good_order(
 
     monkeypatch.setattr(ringroom, "Pool", starts)
     monkeypatch.setattr(ringroom, "transport", starts)
-    monkeypatch.setenv("LIVEKIT_TOKEN", "token")
-    assert main(["run", application]) == 0
-    assert main(["record", "call.mcap"]) == 0
+    monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
+    for words in (["run", application], ["record", "call.mcap"]):
+        monkeypatch.setenv("LIVEKIT_TOKEN", "token")
+        assert main(words) == 0
     assert capsys.readouterr() == ("", "")
     assert not Path("call.mcap").exists()
 
@@ -111,10 +112,19 @@ def test_a_processor_that_is_not_there(target: str, message: str) -> None:
         find_processor(target)
 
 
+@pytest.mark.parametrize("target", ["my_app", "./my_app.py", "my_app:nope", "broken:echo"])
+@pytest.mark.usefixtures("application")
+def test_a_processor_that_is_not_there_is_a_wrong_command(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", target, "--url", "ws://127.0.0.1:1"]) == 2
+    assert "ringroom: error: " in capsys.readouterr().err
+
+
 def test_run_says_what_is_required(application: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(capsys, "run", application) == "livekit: URL is required"
+    assert refused(capsys, "run", application).startswith("livekit: URL is required; give --url")
     url = ("run", application, "--url", "ws://127.0.0.1:1")
-    assert refused(capsys, *url) == "livekit: Token is required"
+    assert refused(capsys, *url).startswith("livekit: Token is required; give --token-file")
     no_jwt = refused(capsys, *url, "--token-file", str(Path("my_app.py").absolute()))
     assert "not a JWT" in no_jwt
 
@@ -139,7 +149,7 @@ def test_what_run_does_when_processes_die(
         (("--spares", "0", "--no-standby", "--restarts", "3"), [0, False, 3, None, False]),
         (("--stuck-after", "2.5", "--restart-stuck"), [1, True, 10, 2.5, True]),
     ):
-        assert main([*words, *more]) == 1
+        assert main([*words, *more]) == 2
         assert [asked[-1][name] for name in names] == expected
     capsys.readouterr()
     for wrong, message in (
@@ -147,7 +157,7 @@ def test_what_run_does_when_processes_die(
         (("--spares", "-1"), "spares is -1"),
         (("--stuck-after", "0"), "stuck_after is 0"),
     ):
-        assert main([*words, *wrong]) == 1
+        assert main([*words, *wrong]) == 2
         assert message in capsys.readouterr().err
     assert len(asked) == 6
 
@@ -156,7 +166,7 @@ def test_what_run_does_when_processes_die(
 
 
 RUN = """
-import sys, threading
+import os, sys, threading
 from ringroom.cli import main
 from ringroom.providers import registry
 from ringroom.providers.fake import Fake
@@ -170,6 +180,7 @@ with FakeRoom("r") as room:
         room.wait_for_audio("ann/mic", 0.1, timeout=30)
         {then}
     threading.Thread(target=watch, daemon=True).start()
+    os.environ |= {"LIVEKIT_URL": "ws://fake", "LIVEKIT_TOKEN": "any"}
     words = ["run", "my_app:echo", "--room", "r", "--workers", "1", "--max-age", "20"]
     code = main(words)  # nothing is dropped because the machine is slow
     print("exit", code, flush=True)
@@ -180,8 +191,8 @@ with FakeRoom("r") as room:
     ("then", "code", "said"),
     [
         ("room.close_room()", 0, "the room has ended: room closed"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", 130, "finishing what waits"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 0, "finishing what waits"),
+        ("import signal; os.kill(os.getpid(), signal.SIGINT)", 130, "finishing what waits"),
+        ("import signal; os.kill(os.getpid(), signal.SIGTERM)", 0, "finishing what waits"),
     ],
     ids=["room ends", "Ctrl-C", "SIGTERM"],
 )

@@ -10,6 +10,7 @@ import pytest
 
 import cli_kit
 import ringroom
+from cli_kit import SECRET
 from ringroom.cli import main
 
 no_environment = cli_kit.no_environment
@@ -46,12 +47,23 @@ def test_version_and_providers(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"fake", "livekit"} <= set(capsys.readouterr().out.split())
 
 
-def test_without_standard_output_and_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", [["providers"], ["token", "--room", "r", "--identity", "ann"]])
+def test_without_standard_output_there_is_no_result(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A shell's ``>&-``: there is no such file object then."""
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(words) == 1
+    assert capsys.readouterr().err == "ringroom: error: standard output is closed\n"
+
+
+def test_without_standard_output_and_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
-    assert main(["providers"]) == 0
-    assert main(["run", "no_such_module:x"]) == 1
+    assert main(["providers"]) == 1
+    assert main(["run", "no_such_module:x"]) == 2
 
 
 def test_what_a_terminal_cannot_show_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,11 +199,11 @@ def released() -> memoryview:
 @pytest.mark.parametrize(
     ("given_samples", "channels", "match"),
     [
-        (None, None, "dtype object"),
+        (None, None, "samples of NoneType, expected bytes"),
         ("text", None, "dtype"),
         (5, None, "dtype int64"),
         (np.int16(5), None, "shape ()"),
-        ({"a": 1}, None, "dtype object"),
+        ({"a": 1}, None, "samples of dict, expected bytes"),
         ([1, 2, 3], None, "astype"),
         ([[1.0, 2.0], [3.0]], None, "do not form an array"),
         (np.zeros(4, np.uint16), None, "uint16"),
@@ -248,6 +248,20 @@ def released() -> memoryview:
 def test_wrong_samples(given_samples: Any, channels: Any, match: str) -> None:
     with pytest.raises(FrameError, match=match):
         AudioFrame(given_samples, 16_000, channels)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int8", "uint16", "uint8"])
+def test_what_is_said_of_other_whole_numbers_makes_sound_of_them(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    middle = (int(limits.max) + int(limits.min) + 1) // 2
+    samples = np.array([limits.min, middle, limits.max], dtype)
+    with pytest.raises(FrameError, match="full scale with") as refused:
+        AudioFrame(samples, 16_000)
+    way = str(refused.value).partition("full scale with ")[2]
+    made = AudioFrame(eval(way, {"samples": samples, "numpy": np}), 16_000).samples.ravel()
+    assert made[0] == -32_768
+    assert made[1] == 0
+    assert made[2] >= 32_512
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,22 @@ def test_what_is_a_processor() -> None:
             as_processor(wrong)  # type: ignore[arg-type]
 
 
+class Misspelt(Processor):
+    def proces(self, frame: Any) -> Any:
+        return frame
+
+
+def test_a_processor_that_would_do_nothing_is_refused() -> None:
+    for wrong in (Misspelt, Misspelt()):
+        with pytest.raises(ConfigurationError, match=r"Misspelt would do nothing: .* process, "):
+            as_processor(wrong)
+    for call in ("start", "open", "process", "event", "close", "stop"):
+        as_processor(type("Listens", (Processor,), {call: lambda *_: None}))
+    given = Misspelt()
+    given.process = given.proces  # type: ignore[method-assign]
+    assert as_processor(given) is given
+
+
 def test_a_processor_that_overrides_nothing() -> None:
     bare = Processor()
     assert bare.process(sound(0.02)) is None
@@ -189,6 +205,9 @@ def test_a_chain_is_pickled_with_what_it_says() -> None:
     class Video(Processor):
         kinds = ("video",)
         mode = "live"
+
+        def process(self, frame: Any) -> Any:
+            return frame
 
     chained = dill.loads(dill.dumps(chain(Video, lambda frame: frame), recurse=True))
     assert (chained.kinds, chained.mode) == (("video",), "live")

@@ -39,6 +39,7 @@ with FakeRoom("r") as room:
             time.sleep(0.02)
         {then}
     threading.Thread(target=watch, daemon=True).start()
+    os.environ |= {"LIVEKIT_URL": "ws://fake", "LIVEKIT_TOKEN": "any"}
     print("exit", main(["record", "call.mcap", "--room", "r", *sys.argv[1:]]), flush=True)
 """
 
@@ -84,7 +85,7 @@ def test_the_command_does_not_write_over_a_recording(
 
     path = recorded(tmp_path / "call.mcap", a_call())
     before = path.read_bytes()
-    assert main(["record", str(path), "--url", "ws://127.0.0.1:1", "--room", "r"]) == 1
+    assert main(["record", str(path), "--url", "ws://127.0.0.1:1", "--room", "r"]) == 2
     assert "is there already; --overwrite replaces it" in capsys.readouterr().err
     assert path.read_bytes() == before
 
@@ -99,7 +100,7 @@ def test_where_nothing_can_be_recorded_no_room_is_joined(
 
     (tmp_path / "file").touch()
     out = str(tmp_path / where)
-    assert main(["record", out, "--overwrite", "--url", "ws://127.0.0.1:1", "--room", "r"]) == 1
+    assert main(["record", out, "--overwrite", "--url", "ws://127.0.0.1:1", "--room", "r"]) == 2
     assert f"{Path(out)}" in (told := capsys.readouterr().err)
     assert why in told
 

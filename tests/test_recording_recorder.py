@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import importlib
 import io
 import logging
 import sys
@@ -18,7 +19,7 @@ import pytest
 import ringroom
 import ringroom.lanes.records
 from app_kit import descriptors
-from recording_kit import a_call, audio, content
+from recording_kit import a_call, audio, content, recorded
 from ringroom import ConfigurationError, Recorder
 from ringroom.frames import Item
 from ringroom.recording import Reader
@@ -103,7 +104,7 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_stops_the_recording_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     items = [audio(number, 40_000) for number in range(60)]
-    with Recorder("/dev/full") as recorder:
+    with Recorder("/dev/full", overwrite=True) as recorder:
         assert len(list(recorder.tap(items))) == 60
         end = time.monotonic() + 10
         while not recorder.problem:
@@ -140,6 +141,7 @@ class Disk(io.RawIOBase):
 
 def test_a_disk_that_is_full_at_the_very_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """What makes the file whole is written as it is closed."""
+    importlib.import_module("mcap.writer")  # of Python 3.13 the import opens files in this way, too
     disk = Disk(1 << 20)
     monkeypatch.setattr(Path, "open", lambda *_: io.BufferedWriter(disk))
     for full in (False, True):
@@ -156,7 +158,7 @@ def test_what_is_no_frame_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert list(recorder.tap(strange)) == strange
     assert (recorder.recorded, recorder.missed) == (1, 2)
     assert len(warnings_in(caplog)) == 1
-    assert "a str cannot be recorded" in recorder.problem
+    assert recorder.problem == "a str cannot be recorded: expected a frame or an event"
 
 
 def test_a_slow_disk_costs_frames_and_not_memory(
@@ -190,6 +192,17 @@ def test_after_close_everything_is_missed(tmp_path: Path) -> None:
     assert content(next(tap)) == content(audio(2))
     assert (recorder.recorded, recorder.missed) == (1, 1)
     assert recorder.problem == "the recorder is closed"
+
+
+def test_a_recording_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "call.mcap", a_call())
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="is there already; overwrite=True replaces it"):
+        Recorder(path)
+    assert path.read_bytes() == before
+    with Recorder(path, overwrite=True) as recorder:
+        recorder.add(audio(7))
+    assert [content(item) for item in Reader(path)] == [content(audio(7))]
 
 
 def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:

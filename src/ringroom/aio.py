@@ -50,6 +50,8 @@ class Transport(Face):
     """What `transport` gives. For one event loop's thread: on another loop, every call that is
     awaited raises `BusyError`. `stats`, `ended` and `played` may be asked on any thread."""
 
+    _entered_by = "async with"
+
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._watched = -1

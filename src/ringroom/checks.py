@@ -240,10 +240,27 @@ def from_array(samples: Any) -> Samples:
         return scaled
     if array.dtype.kind == "i" and array.dtype.itemsize == 2:
         return array.astype(np.int16, copy=False)
+    if array.dtype.kind not in "iu":
+        given = type(samples).__name__ if array.dtype == object else f"dtype {array.dtype}"
+        raise FrameError(
+            f"audio samples of {given}, expected bytes of int16, or an array of int16 or of floats "
+            "in [-1, 1]"
+        )
     raise FrameError(
-        f"audio samples of dtype {array.dtype}, expected int16, or floats in [-1, 1]; "
-        "convert with .astype(numpy.int16)"
+        f"audio samples of dtype {array.dtype}, expected int16, or floats in [-1, 1]; what is in "
+        f"the scale of int16 converts with .astype(numpy.int16){_full_scale(array.dtype)}"
     )
+
+
+def _full_scale(dtype: np.dtype[Any]) -> str:
+    """How whole numbers become int16 that use all that their type can hold."""
+    ways = {
+        "int32": "(samples >> 16).astype(numpy.int16)",
+        "uint8": "(samples.astype(numpy.int16) - 128) << 8",
+        "int8": "samples.astype(numpy.int16) << 8",
+        "uint16": "(samples.astype(numpy.int32) - 32768).astype(numpy.int16)",
+    }
+    return f", {dtype} of full scale with {ways[dtype.name]}" if dtype.name in ways else ""
 
 
 def byte_size(view: memoryview) -> int:

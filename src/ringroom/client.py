@@ -265,8 +265,8 @@ class Transport(Sender):
 
         ``timeout`` is for each item, in seconds; its `TimeoutError` does not end the iteration.
         Raises `ClosedError` when closed, `BusyError` when another receiver has one of the kinds,
-        `ConfigurationError` for a kind that the transport does not receive, and for participants
-        or a timeout that are none, `StartupError` when no descriptors are left.
+        `ConfigurationError` for no kinds or one that the transport does not receive, and for
+        participants or a timeout that are none, `StartupError` when no descriptors are left.
         """
         self._check_open()
         wanted = wanted_kinds(self._connection, kinds)

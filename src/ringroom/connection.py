@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ringroom import messages as m
 from ringroom.accounts import LaneStatistics
 from ringroom.errors import ConfigurationError
-from ringroom.handover import Handed, Renewals, hand_over
+from ringroom.handover import Handed, Renewals, hand_over, pickled_spec
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.options import TransportConfig
@@ -102,15 +102,18 @@ class Connection:
         *,
         readers: int = 0,
         route: str = "participant",
+        beside: Collection[str] = (),
     ) -> None:
-        self.spec, self.options = build(provider, options)
+        self.spec, self.options = build(provider, options, beside)
         self.host, self._own_host = choose_host(io)
         self.machine = self.host.machine
         self.lock = self.machine.lock()
         self.readers = readers
         self._route = route
         # Before anything is started: a predicate may refer to what cannot travel.
-        pickle_by_value("participants=", self.options)
+        pickle_by_value(
+            "participants=", self.options, "give identities, or a function without them"
+        )
         self._renewals: Renewals | None = None
         self.table: StatisticsTable
         self.session: Session
@@ -139,7 +142,7 @@ class Connection:
         if self.options.reconnect.retries and (spec is not self.spec or descriptors):
             # What travels as it is can be opened there again.
             self._renewals = Renewals(self.machine, self.spec, self.options)
-        blob = pickle_by_value("the provider's options", (spec, self.options))
+        blob = pickled_spec(spec, self.options)
         self.table = StatisticsTable.create()
         link = self.host.open_session()
         self.session = Session(link, self.table, self.options, self.host.clock)
@@ -189,7 +192,7 @@ class Connection:
         self.host.start()
         spec, descriptors = hand_over(self.machine, self.spec, self.options.connect_timeout)
         try:
-            blob = pickle_by_value("the provider's options", (spec, self.options))
+            blob = pickled_spec(spec, self.options)
             return Prepared(self.host.open_session(), blob, descriptors)
         except BaseException:
             close_descriptors(descriptors)

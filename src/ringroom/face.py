@@ -11,6 +11,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Collection, Iterator
+from typing import ClassVar
 
 from ringroom import messages as m
 from ringroom.checks import as_items, shown
@@ -25,6 +26,9 @@ from ringroom.session import Session
 
 class Face:
     """An application's side of a connection."""
+
+    _noun: ClassVar[str] = "transport"
+    _entered_by: ClassVar[str] = "with"
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -215,10 +219,11 @@ class Face:
 
     def _check_open(self) -> None:
         self._check_process()
+        name = self._connection.spec.name
         if self._closed:
-            raise ClosedError(f"{self._connection.spec.name}: transport is closed")
+            raise ClosedError(f"{name}: {self._noun} is closed")
         if not self._opened:
-            raise ClosedError(f"{self._connection.spec.name}: not connected; use `with`")
+            raise ClosedError(f"{name}: not connected; use `{self._entered_by}`")
 
     def __del__(self) -> None:
         if getattr(self, "_opened", False) and not self._closed and not self._forked:
@@ -237,11 +242,15 @@ class Face:
 
 
 def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> frozenset[Kind]:
-    """The kinds to receive. Raises `ConfigurationError` for one that was not asked for."""
+    """The kinds to receive. Raises `ConfigurationError` for none, and for one that was not asked
+    for."""
     asked = connection.options.kinds
-    if kinds is None:
-        return frozenset(asked)
-    items = as_items(kinds)
+    items = as_items(asked if kinds is None else kinds)
+    if items == ():
+        raise ConfigurationError(
+            "recv of no kinds would only wait for the room's end; name some, here and where the "
+            f"transport is opened (kinds={tuple(map(str, asked))})"
+        )
     if items is None or not all(isinstance(kind, str) and kind in asked for kind in items):
         raise ConfigurationError(
             f"recv of {shown(kinds)}, but the transport was opened with "

@@ -22,7 +22,7 @@ from ringroom.processes.machine import Machine
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.providers.provider import ProviderSpec
 
-__all__ = ["Handed", "Renewals", "hand_over"]
+__all__ = ["Handed", "Renewals", "hand_over", "pickled_spec"]
 
 log = logging.getLogger("ringroom")
 
@@ -73,6 +73,11 @@ def hand_over(machine: Machine, spec: ProviderSpec, seconds: float) -> Handed:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def pickled_spec(spec: ProviderSpec, options: SessionOptions) -> bytes:
+    """What the I/O role is told to connect with. Raises `ConfigurationError`."""
+    return pickle_by_value("the provider's options", (spec, options), "give plain values")
 
 
 class Renewals:
@@ -156,7 +161,7 @@ class _Answering:
         answer: m.Message
         try:
             spec, descriptors = self._spec.handover()
-            blob = pickle_by_value("the provider's options", (spec, self._options))
+            blob = pickled_spec(spec, self._options)
             answer = m.Renewed(request=request, blob=blob)
         except BaseException as error:  # noqa: BLE001 (it may even exit; the I/O role is told)
             answer = self._refusal(request, error)

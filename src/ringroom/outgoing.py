@@ -430,6 +430,8 @@ def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[
             payload = payload.encode()
         except UnicodeEncodeError as error:
             raise FrameError(f"the payload is not valid Unicode text ({error.reason})") from None
+    elif not isinstance(payload, bytes):
+        raise FrameError(f"a payload of type {type(payload).__name__}, expected bytes or text")
     return DataFrame(payload, topic, reliable=reliable, to=as_destinations(to))
 
 

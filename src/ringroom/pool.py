@@ -49,6 +49,8 @@ class Pool(Sender):
     joined as the context is entered; that raises as `ringroom.transport` does.
     """
 
+    _noun = "pool"
+
     def __init__(
         self,
         processor: ProcessorLike,
@@ -73,6 +75,7 @@ class Pool(Sender):
             io,
             readers=self.options.workers,
             route=self.options.route,
+            beside=pool_names,
         )
         super().__init__(connection)
         self._telling = Telling(self.options, connection.machine.now_ns)
@@ -109,7 +112,7 @@ class Pool(Sender):
     def _blob(self, processor: Processor) -> bytes:
         # The predicate is the I/O role's; a worker must not need what it refers to.
         session = replace(self._connection.options, participants=None)
-        return pickle_by_value("the processor", (processor, session))
+        return pickle_by_value("the processor", (processor, session), "do that in Processor.start")
 
     def _kinds(self, processor: Processor, asked: Any) -> Any:
         """What is asked for, and events for who listens to them."""

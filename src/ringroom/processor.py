@@ -232,7 +232,15 @@ def as_processor(processor: ProcessorLike) -> Processor:
         if name == "process" and isinstance(made, _Function):
             function = made._function
         check_function(f"the processor's {name}", function, *given)
+    if type(made) is not Processor and not any(_overrides(made, name) for name in _CALLS):
+        raise ConfigurationError(
+            f"{type(made).__name__} would do nothing: it overrides none of {', '.join(_CALLS)}"
+        )
     return made
+
+
+def _overrides(processor: Processor, name: str) -> bool:
+    return getattr(getattr(processor, name), "__func__", None) is not getattr(Processor, name)
 
 
 def _made(processor: ProcessorLike) -> Processor:

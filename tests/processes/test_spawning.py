@@ -59,13 +59,13 @@ def test_closures_travel_with_what_they_refer_to() -> None:
     def closure(number: int) -> int:
         return helper(number) + offset
 
-    assert dill.loads(pickle_by_value("it", closure))(0) == 42
-    assert dill.loads(pickle_by_value("it", lambda: os.getpid()))() == os.getpid()
+    assert dill.loads(pickle_by_value("it", closure, ""))(0) == 42
+    assert dill.loads(pickle_by_value("it", lambda: os.getpid(), ""))() == os.getpid()
 
 
 def test_what_cannot_travel_says_what_and_what_to_do() -> None:
-    with pytest.raises(ConfigurationError, match=r"the thing cannot be sent.*Processor\.start"):
-        pickle_by_value("the thing", (number for number in range(3)))
+    with pytest.raises(ConfigurationError, match=r"the thing cannot be sent.*: leave it$"):
+        pickle_by_value("the thing", (number for number in range(3)), "leave it")
 
 
 def echo_child(fd: int, text: str) -> None:

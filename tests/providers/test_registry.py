@@ -153,10 +153,15 @@ def test_a_specs_options_do_not_go_beside_it(radio: None) -> None:
         registry.build(Radio(), {"station": "two"})
 
 
-@pytest.mark.parametrize("provider", [None, 5, Radio, object()])
+@pytest.mark.parametrize("provider", [None, 5, object()])
 def test_what_is_no_provider(provider: Any) -> None:
     with pytest.raises(ConfigurationError, match="expected a name"):
         registry.build(provider, {})
+
+
+def test_a_provider_that_is_not_made_is_told_how_to_make_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"class Radio, .*: Radio\(station=\.\.\.\)"):
+        registry.build(Radio, {"station": "two", "channels": 1})  # type: ignore[arg-type]
 
 
 def test_a_secret_given_to_the_wrong_place_is_not_told(radio: None) -> None:

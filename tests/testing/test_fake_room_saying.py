@@ -111,6 +111,14 @@ def test_what_is_still_to_be_spoken_can_be_stopped() -> None:
         app.next(messages.AudioPause)
 
 
+def test_a_message_may_be_text(room: FakeRoom) -> None:
+    ann, ben = room.join("ann"), room.join("ben")
+    ann.send_data("hällo", to=["ben"])
+    assert [message.payload for message in ben.received] == ["hällo".encode()]
+    with pytest.raises(FrameError, match="expected bytes or text"):
+        ann.send_data(5)  # type: ignore[arg-type]
+
+
 def test_who_vanishes_is_missed_later() -> None:
     clock = ManualClock()
     with FakeRoom(clock=clock) as room, joined(room) as app:

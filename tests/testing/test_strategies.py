@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from typing import Any
@@ -109,3 +110,10 @@ def test_no_fault_of_a_schedule_lasts(schedule: list[h.Step]) -> None:
 def test_hypothesis_is_loaded_by_who_asks(module: str) -> None:
     code = f"import sys, {module}; assert 'hypothesis' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_hypothesis_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    monkeypatch.delitem(sys.modules, strategies.__name__)
+    with pytest.raises(ModuleNotFoundError, match=r"strategies needs hypothesis: .* `testing`"):
+        importlib.import_module(strategies.__name__)

@@ -1,7 +1,8 @@
 """The command line: ``ringroom demo``, ``run``, ``record``, ``token``, ``providers``.
 
 Exit codes: 0 all went well (also after SIGTERM, which ends a run in good order); 1 it failed, with
-one line on standard error that says why; 2 the command is wrong; 130 Ctrl-C.
+one line on standard error that says why; 2 the command is wrong (with such a line too, or with its
+usage); 130 Ctrl-C.
 It composes the public names and does nothing else. It alone reads environment variables.
 """
 
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ringroom.errors import RingroomError
+from ringroom.errors import ConfigurationError, RingroomError
 
 __all__ = ["main"]
 
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Who read our output has gone. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except ConfigurationError as error:
+        _complain(f"error: {error}")
+        return WRONG_USAGE
     except (RingroomError, TimeoutError, OSError) as error:
         _complain(f"error: {error}")
         return FAILED
@@ -224,16 +228,21 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
 
 def _token(asked: argparse.Namespace) -> int:
     from ringroom.cli.access import minter
-    from ringroom.cli.view import says
 
-    says(minter(asked, asked.room, asked.identity)())
+    _print(minter(asked, asked.room, asked.identity)())
     return 0
 
 
 def _providers(asked: argparse.Namespace) -> int:
     from ringroom import provider_names
-    from ringroom.cli.view import says
 
-    for name in provider_names():
-        says(name)
+    _print("\n".join(provider_names()))
     return 0
+
+
+def _print(result: str) -> None:
+    """What the command is there for: if nobody gets it, it has failed."""
+    if sys.stdout is None:
+        raise OSError("standard output is closed")
+    sys.stdout.write(result + "\n")
+    sys.stdout.flush()

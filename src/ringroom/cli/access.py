@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,16 +19,22 @@ from ringroom.providers.livekit.tokens import mint
 
 __all__ = ["minter", "token", "url"]
 
+# What HS256 signs with has the length of its hash at least (RFC 7518).
+SHORTEST_SECRET = 32
+
 
 def url(asked: argparse.Namespace) -> str:
-    """The server's; empty when nobody names one."""
-    return str(asked.url or os.environ.get("LIVEKIT_URL", ""))
+    """The server's. Raises `ConfigurationError` when nobody names one."""
+    named = str(asked.url or os.environ.get("LIVEKIT_URL", ""))
+    if not named:
+        raise ConfigurationError("livekit: URL is required; give --url, or set LIVEKIT_URL")
+    return named
 
 
 def token(asked: argparse.Namespace) -> str | Callable[[], str]:
-    """The token, or what mints one; empty when there is neither.
+    """The token, or what mints one.
 
-    Raises `ConfigurationError` when something is said twice, or half.
+    Raises `ConfigurationError` when there is neither, or something is said twice, or half.
     """
     if asked.token and asked.token_file:
         raise ConfigurationError("--token and --token-file: give one of them")
@@ -43,7 +50,11 @@ def token(asked: argparse.Namespace) -> str | Callable[[], str]:
             raise ConfigurationError("--identity: the token says who we are; leave one of them out")
         return given
     if not has_keys and not found["LIVEKIT_API_KEY"]:
-        return ""
+        raise ConfigurationError(
+            "livekit: Token is required; give --token-file, or set LIVEKIT_TOKEN, or have one "
+            "minted for --room with a key and secret (--key-file and --secret-file, or "
+            "LIVEKIT_API_KEY and LIVEKIT_API_SECRET)"
+        )
     if not asked.room:
         raise ConfigurationError("--room is required where a token is minted")
     return _minter(asked, asked.room, asked.identity or "ringroom", found)
@@ -73,17 +84,23 @@ def _minter(
     def minted() -> str:
         return mint(key, secret, room=room, identity=identity, name=name, ttl=ttl)
 
+    if len(secret.encode(errors="replace")) < SHORTEST_SECRET:
+        _warn(f"the API secret is shorter than {SHORTEST_SECRET} bytes, so it can be guessed")
+    # Said above; PyJWT says it with lines of its own source, and again for every token.
+    warnings.filterwarnings("ignore", "The HMAC key is", module="jwt")
     minted()  # what is wrong with it shows before anything is started
     return minted
+
+
+def _warn(text: str) -> None:
+    if sys.stderr is not None:  # it was closed
+        sys.stderr.write(f"ringroom: warning: {text}\n")
 
 
 def _secret(given: str | None, option: str, file: Path | None) -> str | None:
     if given:
         if option:
-            sys.stderr.write(
-                f"ringroom: warning: {option} shows in the process list; use a file or the "
-                "environment\n"
-            )
+            _warn(f"{option} shows in the process list; use a file or the environment")
         return given
     if file is None:
         return None

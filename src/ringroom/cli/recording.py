@@ -47,7 +47,7 @@ def record(asked: argparse.Namespace, console: Console) -> int:
     code = dropped = 0
     with terminated_by_sigterm(), ringroom.transport("livekit", **options) as transport:
         # Not before the room is joined: where there is nothing to record, no file is left.
-        with ringroom.Recorder(asked.out) as recorder:
+        with ringroom.Recorder(asked.out, overwrite=asked.overwrite) as recorder:
             says(f"in room {transport.room!r} as {transport.identity!r}; Ctrl-C ends it")
             try:
                 _receive(transport, _Progress(recorder, console), asked.seconds)

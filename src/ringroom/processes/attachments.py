@@ -261,7 +261,8 @@ class Attachment:
     def _claim(self, name: str) -> None:
         if not self._room.claim_track(name, self):
             raise BusyError(
-                f"track {name!r} is sent by somebody else already; a track has one writer"
+                f"track {name!r} is sent by somebody else already; a track has one writer (workers "
+                "that share one need workers=1, or a track for each participant)"
             )
 
     def _refuse(self, message: m.PlayoutOpen, error: RingroomError) -> None:

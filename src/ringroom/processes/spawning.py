@@ -109,19 +109,19 @@ def ignore_interrupts() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def pickle_by_value(what: str, value: object) -> bytes:
+def pickle_by_value(what: str, value: object, advice: str) -> bytes:
     """Lambdas, closures, and functions of `__main__` with what they refer to. Modules that they
     refer to are imported by name in the other process, like everything that modules hold.
 
-    Raises `ConfigurationError` that names what cannot travel to another process.
+    Raises `ConfigurationError` that names what cannot travel to another process, with the advice.
     """
     file = io.BytesIO()
     try:
         _Pickler(file, recurse=True).dump(value)
     except Exception as error:
         raise ConfigurationError(
-            f"{what} cannot be sent to another process: {type(error).__name__}: {error}. Make what "
-            "it holds (files, locks, connections, loaded models) in Processor.start instead"
+            f"{what} cannot be sent to another process: {type(error).__name__}: {error}. Files, "
+            f"locks, connections and loaded models stay where they are made: {advice}"
         ) from error
     return file.getvalue()
 

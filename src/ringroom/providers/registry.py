@@ -7,7 +7,7 @@ its name is asked for, not before.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -107,16 +107,17 @@ def find(name: str) -> type[ProviderSpec]:
 
 
 def build(
-    provider: str | ProviderSpec, options: Mapping[str, Any]
+    provider: str | ProviderSpec, options: Mapping[str, Any], beside: Collection[str] = ()
 ) -> tuple[ProviderSpec, SessionOptions]:
-    """The spec and the session's options, from a name and keywords, or from a spec and keywords."""
+    """The spec and the session's options, from a name and keywords, or from a spec and keywords.
+    ``beside`` are the names that the caller knows, and has taken out."""
     own = {field.name for field in dataclasses.fields(SessionOptions)}
     common = {key: value for key, value in options.items() if key in own}
     rest = {key: value for key, value in options.items() if key not in own}
     if isinstance(provider, str):
         spec_class = find(provider)
         fields = dataclasses.fields(spec_class)  # type: ignore[arg-type]
-        _refuse_unknown(f"{provider}: ", rest, {f.name for f in fields} | own)
+        _refuse_unknown(f"{provider}: ", rest, {*(f.name for f in fields), *own, *beside})
         make = _stand_ins.get(provider)
         if make is not None:
             return make(rest), SessionOptions(**common)
@@ -125,12 +126,18 @@ def build(
             if required and f.name not in rest:
                 raise ConfigurationError(f"{provider}: {f.name} is required")
         return spec_class(**rest), SessionOptions(**common)
+    if isinstance(provider, type) and issubclass(provider, ProviderSpec):
+        wanted = ", ".join(f"{option}=..." for option in rest)
+        raise ConfigurationError(
+            f"the provider is the class {provider.__name__}, expected a name or a spec; make one: "
+            f"{provider.__name__}({wanted})"
+        )
     if not isinstance(provider, ProviderSpec):
         raise ConfigurationError(
             f"the provider is a {type(provider).__name__}, expected a name "
             f"({', '.join(names())}) or a spec such as ringroom.LiveKit(url=..., token=...)"
         )
-    _refuse_unknown("", rest, own)
+    _refuse_unknown("", rest, {*own, *beside})
     if (make := _stand_ins.get(provider.name)) is not None:
         known = {f.name for f in dataclasses.fields(provider)}  # type: ignore[arg-type]
         given = {name: getattr(provider, name) for name in known}

@@ -7,7 +7,7 @@
         ...                                           # the same frames and events, in order
 
 A file that was cut off anywhere, or whose writer was killed, is read up to the cut. The provider
-``replay`` plays a recording back. Needs the package mcap: ``pip install ringroom[recording]``.
+``replay`` plays a recording back. Needs the package mcap, which the extra ``recording`` brings.
 """
 
 from ringroom.recording.reader import Entry, Reader

@@ -56,7 +56,9 @@ Source: TypeAlias = tuple[Kind, TrackInfo | str | None]
 def require_mcap() -> None:
     """Raises `ConfigurationError` when the package is missing."""
     if importlib.util.find_spec("mcap") is None:
-        raise ConfigurationError("recordings need the package mcap: install ringroom[recording]")
+        raise ConfigurationError(
+            "recordings need the package mcap: install the extra `recording` of ringroom"
+        )
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:

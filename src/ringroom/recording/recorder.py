@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Self, TypeVar, overload
 
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Item
-from ringroom.options import check_whole
+from ringroom.options import check_flag, check_whole
 from ringroom.recording import format as layout
 from ringroom.recording.tap import AsyncTap, Tap
 from ringroom.recording.tape import Entry, Tape, entry_of
@@ -40,16 +40,28 @@ _MAX_U64 = (1 << 64) - 1
 class Recorder:
     """Writes what it is given into a new file at ``path``; a context manager. Thread-safe.
 
-    ``queue_bytes`` is how much may wait for the disk. Raises `ConfigurationError` when the file
-    cannot be made, the queue's size is none, or the package mcap is missing.
+    A file that is there already is refused, unless ``overwrite`` replaces it; ``queue_bytes`` is
+    how much may wait for the disk. Raises `ConfigurationError` when the file is there or cannot be
+    made, the queue's size is none, or the package mcap is missing.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, queue_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        queue_bytes: int = 64 << 20,
+    ) -> None:
         layout.require_mcap()
         self.path = layout.as_path(path)
+        check_flag("overwrite", overwrite)
         check_whole("queue_bytes", queue_bytes, 1, 1 << 40)
         try:
-            stream = self.path.open("wb")
+            stream = self.path.open("wb" if overwrite else "xb")
+        except FileExistsError:
+            raise ConfigurationError(
+                f"{path} is there already; overwrite=True replaces it"
+            ) from None
         except OSError as error:
             raise ConfigurationError(f"{path}: cannot be written ({error.strerror})") from None
         self._tape = Tape(str(path), queue_bytes)
@@ -84,7 +96,8 @@ class Recorder:
         try:
             entry = entry_of(item)
         except Exception as error:  # noqa: BLE001 (whatever it is: the receiving goes on)
-            self._tape.miss(f"a {type(item).__name__} cannot be recorded: {error}")
+            why = error if isinstance(item, Item) else "expected a frame or an event"
+            self._tape.miss(f"a {type(item).__name__} cannot be recorded: {why}")
         else:
             self._tape.put(entry)
 

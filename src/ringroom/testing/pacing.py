@@ -30,7 +30,9 @@ class Pace(TypedDict, total=False):
 
     ``realtime`` (True): as fast as it is spoken; False: all at once, as much as the application's
     queues take (a live track then drops what it cannot). ``speed`` (1.0): times real time.
-    ``wait`` (False): return when it has been spoken, instead of at once.
+    ``wait`` (False): return when it has been spoken, instead of at once. It is then on its way to
+    the application, and who closes or drains that right away may do so before it arrives: wait
+    first for what comes of it (`FakeRoom.wait_for_audio`, say).
     """
 
     realtime: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol, TypeVar, Unpack
 
 import numpy as np
@@ -28,6 +28,7 @@ from ringroom.checks import (
 from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.options import MAX_TIMEOUT, check_range
+from ringroom.outgoing import as_message
 from ringroom.providers.fake import messages
 from ringroom.testing import counting, sources
 from ringroom.testing.pacing import Pace, Pacer, Performance
@@ -104,10 +105,16 @@ class FakeParticipant:
         return self._opened(Camera(self._floor, self._member, info, (width, height)))
 
     def send_data(
-        self, payload: bytes, *, topic: str = "", to: tuple[str, ...] = (), reliable: bool = True
+        self,
+        payload: bytes | str,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        reliable: bool = True,
     ) -> None:
-        """A message to everyone, or to the identities in ``to``. Raises `FrameError`."""
-        frame = DataFrame(payload, topic=topic, to=to, reliable=reliable)
+        """A message (text as UTF-8) to everyone, or to the identities in ``to``. Raises
+        `FrameError`."""
+        frame = as_message(payload, topic, reliable, to)
         with self._floor.wire.changed:
             self._check_present()
             self._floor.state.data(self.identity, frame)

@@ -10,7 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from hypothesis import strategies as st
+
+try:
+    from hypothesis import strategies as st
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{__name__} needs hypothesis: install the extra `testing` of ringroom", name=error.name
+    ) from error
 
 from ringroom.colour import i420_size
 from ringroom.frames import (

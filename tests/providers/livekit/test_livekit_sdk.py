@@ -117,6 +117,9 @@ def test_tokens_stay_out_of_the_sdks_log(caplog: pytest.LogCaptureFixture) -> No
     ]
 
 
+REFUSED = "livekit_ffi::room_apis::server::room - error while connecting to a room: refused"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -125,13 +128,14 @@ def test_tokens_stay_out_of_the_sdks_log(caplog: pytest.LogCaptureFixture) -> No
         "livekit_rpc::server - Failed to read RPC v2 request stream: PayloadTooLarge",
         "livekit_data_stream::incoming::manager - Stream 'a b' already open",
         "livekit_data_stream::incoming::manager - Invalid header: UnknownType",
+        'livekit_signaling - signal connection failed on v1 path: Connection("refused")',
     ],
 )
 def test_what_the_sdk_says_that_nobody_can_act_on_is_for_debugging(text: str) -> None:
     scrubber = mapping._Scrubber()
     record = logging.LogRecord("livekit", logging.ERROR, "", 0, text, (), None)
     assert not scrubber.filter(record)
-    for news in ("the track is gone", "signal_client - Invalid header value"):
+    for news in ("the track is gone", "signal_client - Invalid header value", REFUSED):
         other = logging.LogRecord("livekit", logging.ERROR, "", 0, news, (), None)
         assert scrubber.filter(other)
         assert other.levelno == logging.ERROR

@@ -68,7 +68,8 @@ def recorded(path: Path) -> contract.Subject:
             options = {"kinds": ALL_KINDS, "max_age": 20.0, "io": "thread"}
             with (
                 ringroom.transport("fake", room=room, identity="recorder", **options) as transport,
-                ringroom.Recorder(path) as recorder,
+                # A promise may want several rooms; the last one is replayed.
+                ringroom.Recorder(path, overwrite=True) as recorder,
             ):
                 received = recorder.tap(transport.recv())
                 thread = threading.Thread(target=lambda: [*received])

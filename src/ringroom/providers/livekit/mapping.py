@@ -75,11 +75,12 @@ def scrub(text: str) -> str:
 
 
 # What the SDK's native part says when a room is left in good order (it drops a handle twice, and
-# stops a negotiation that the leaving made needless), and of what others send that we do not take,
-# as often as they like. Nobody can act on it.
+# stops a negotiation that the leaving made needless), of what others send that we do not take, as
+# often as they like, and of each try of a connection, just before it says the same as an error.
+# Nobody can act on it.
 _HARMLESS = re.compile(
     r"Attempted to drop unknown FFI handle|failed to negotiate the publisher.*wrong state: closed"
-    r"|Failed to read RPC v2 request stream"
+    r"|Failed to read RPC v2 request stream|signal connection failed on v1 path"
     r"|data_stream\S* - (Stream '.*' already open|Invalid header)"
 )
 
