@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ringroom.errors import ConfigurationError
-from ringroom.providers.livekit.tokens import mint
+from ringroom.providers.livekit.tokens import Grants, mint
 
 __all__ = ["minter", "token", "url"]
 
@@ -82,7 +82,7 @@ def _minter(
     name, ttl = getattr(asked, "name", ""), getattr(asked, "ttl", 6 * 3600.0)
 
     def minted() -> str:
-        return mint(key, secret, room=room, identity=identity, name=name, ttl=ttl)
+        return mint(key, secret, room=room, identity=identity, name=name, grants=Grants(ttl=ttl))
 
     if len(secret.encode(errors="replace")) < SHORTEST_SECRET:
         _warn(f"the API secret is shorter than {SHORTEST_SECRET} bytes, so it can be guessed")

@@ -15,7 +15,7 @@ import pytest
 
 from ringroom.errors import ConfigurationError
 from ringroom.providers.livekit import LiveKit
-from ringroom.providers.livekit.tokens import mint
+from ringroom.providers.livekit.tokens import Grants, mint
 
 SECRET = "a-secret-of-at-least-thirty-two-characters"
 
@@ -186,13 +186,16 @@ def test_a_token_function_that_fails() -> None:
 
 
 def test_mint() -> None:
-    token = mint("key", SECRET, room="voice-room", identity="ann", name="Ann", ttl=60)
+    grants = Grants(ttl=60)
+    token = mint("key", SECRET, room="voice-room", identity="ann", name="Ann", grants=grants)
     LiveKit(url="ws://host", token=token, room="voice-room")
     body = token.split(".")[1]
     claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
     assert (claims["sub"], claims["name"], claims["iss"]) == ("ann", "Ann", "key")
     assert claims["video"]["canPublish"] is True
-    for wrong in ({"room": ""}, {"identity": ""}, {"ttl": 0}, {"ttl": True}):
+    assert claims["exp"] - claims["nbf"] == 60
+    life = [{"grants": Grants(ttl=ttl)} for ttl in (0, True)]
+    for wrong in ({"room": ""}, {"identity": ""}, *life):
         with pytest.raises(ConfigurationError) as caught:
             mint("key", SECRET, **{"room": "r", "identity": "i", **wrong})
         assert SECRET not in str(caught.value)

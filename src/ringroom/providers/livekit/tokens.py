@@ -18,13 +18,15 @@ MAX_TTL = 315_360_000
 
 @dataclass(frozen=True, kw_only=True)
 class Grants:
-    """What the holder of a token may do in the room."""
+    """What the holder of a token may do in the room, and how long it lets in."""
 
     can_publish: bool = True
     can_subscribe: bool = True
     can_publish_data: bool = True
     hidden: bool = False
     room_admin: bool = False
+    ttl: float = 6 * 3600
+    """Seconds from when it is made, up to ten years. Who is in the room then stays there."""
 
 
 def mint(
@@ -34,22 +36,21 @@ def mint(
     room: str,
     identity: str,
     name: str = "",
-    ttl: float = 6 * 3600,
     grants: Grants | None = None,
 ) -> str:
-    """An access token that joins ``room`` as ``identity`` and expires after ``ttl`` seconds.
+    """An access token that joins ``room`` as ``identity``.
 
     Raises `ConfigurationError`, which never holds the secret.
     """
     _check_texts(key=key, secret=secret, room=room, identity=identity, name=name)
-    ttl = check_range("livekit: the token's ttl", ttl, 0.001, MAX_TTL)
+    allowed = grants or Grants()
+    ttl = check_range("livekit: the token's ttl", allowed.ttl, 0.001, MAX_TTL)
     try:
         from livekit import api
     except ImportError as error:
         raise ConfigurationError(
             f"livekit: minting a token needs livekit-api ({error}): pip install livekit-api"
         ) from None
-    allowed = grants or Grants()
     video = api.VideoGrants(
         room_join=True,
         room=room,
