@@ -120,6 +120,15 @@ def test_an_argument() -> None:
         assert finish(process) == EXPECTED
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_closed_standard_descriptors(closed: str) -> None:
+    """As a daemon may have it; what is opened first has their numbers, here a file of its own."""
+    code = "own = open('/dev/null', 'w')\nassert own.fileno() < 3\n" + program("function")
+    shell = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-c", code]
+    with start("-c", f"import os; os.execvp('sh', {shell!r})") as process:
+        assert finish(process) == EXPECTED
+
+
 def test_a_notebook() -> None:
     """Cells run in a `__main__` that has no file, as a kernel has it."""
     cells = [PROLOGUE, HELPERS, EPILOGUE.replace("PROCESSOR", "Derived")]

@@ -44,6 +44,7 @@ _CLOSED = "the counter is closed"
 _COUNT = struct.Struct("=Q")
 # The whole of a pipe in one read: 64 KiB on Linux and macOS alike.
 _PIPE_BYTES = 65_536
+_STANDARD_ERROR = 2
 
 
 def require_platform() -> None:
@@ -281,6 +282,15 @@ def raise_descriptor_limit() -> None:
         wanted = ENOUGH_DESCRIPTORS if hard < 0 else min(hard, ENOUGH_DESCRIPTORS)
         if 0 <= soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def hold_standard_descriptors() -> None:
+    """Have something under 0, 1 and 2 where they were closed (``2>&-``, some daemons): whatever is
+    opened next would be there, and get what native code writes to standard error."""
+    with contextlib.suppress(OSError):
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+            os.set_inheritable(fd, True)
+        os.close(fd)
 
 
 def _memfd() -> int:

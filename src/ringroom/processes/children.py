@@ -18,7 +18,11 @@ from typing import Any, Literal, Protocol, Self
 from ringroom import messages as m
 from ringroom.checks import shown
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
-from ringroom.lanes.memory import raise_descriptor_limit, require_platform
+from ringroom.lanes.memory import (
+    hold_standard_descriptors,
+    raise_descriptor_limit,
+    require_platform,
+)
 from ringroom.link import Link, open_links
 from ringroom.options import check_whole
 from ringroom.processes import footprint
@@ -109,6 +113,7 @@ class IOHost(ABC):
 
     def __init__(self, clock: Callable[[], int] | None = None, machine: Machine = MACHINE) -> None:
         require_platform()
+        hold_standard_descriptors()
         raise_descriptor_limit()
         self.machine = machine
         """Where the application waits."""

@@ -16,6 +16,7 @@ import faulthandler
 import os
 import select
 import signal
+import sys
 from pathlib import Path
 
 from ringroom.errors import StartupError
@@ -122,6 +123,8 @@ class Voice:
 
 def _pass_on(text: bytes) -> None:
     """To our own standard error, as long as it takes it: nobody is to wait for a terminal."""
+    if sys.__stderr__ is None:  # it was closed: who has that number now is somebody else
+        return
     view = memoryview(text)
     poller = select.poll()
     poller.register(2, select.POLLOUT)
@@ -137,7 +140,7 @@ def speak(errors: int, stacks: int) -> None:
     """The child's end: from here on standard error goes to the pool."""
     os.dup2(errors, 2)
     os.close(errors)
-    faulthandler.enable()
+    faulthandler.enable(2)  # `sys.stderr` is None where ours was closed
     faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True)
 
 
