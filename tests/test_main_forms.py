@@ -4,6 +4,7 @@ and they end as they should by signals."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -231,8 +232,7 @@ def all_gone(pids: set[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "group"),
-    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)],
+    ("number", "group"), [*itertools.product([signal.SIGINT, signal.SIGTERM], [False, True])]
 )
 def test_a_signal_ends_run_in_good_order(number: signal.Signals, group: bool) -> None:
     with running("Goodbye") as (process, children):

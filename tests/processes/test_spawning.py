@@ -22,6 +22,7 @@ from ringroom.link import Link
 from ringroom.processes.children import IOProcess, IOThread, choose_host
 from ringroom.processes.spawning import (
     Inherited,
+    die_of_own_sigterm,
     ignore_interrupts,
     pickle_by_value,
     reap,
@@ -84,11 +85,12 @@ def deaf(fd: int) -> None:
     os.write(fd, b"!")
 
 
-def test_an_interrupt_finds_no_child_that_is_still_starting() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_finds_no_child_that_is_still_starting(number: signal.Signals) -> None:
     reading, writing = os.pipe()
     try:
         process = spawn("child", deaf, Inherited(writing))
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         os.close(writing)
         assert os.read(reading, 1) == b"!"
         process.join(PATIENCE)
@@ -96,6 +98,68 @@ def test_an_interrupt_finds_no_child_that_is_still_starting() -> None:
         reap(process, PATIENCE)
     finally:
         os.close(reading)
+
+
+def deaf_and_asked(fd: int) -> None:
+    ignore_interrupts()
+    os.kill(os.getpid(), signal.SIGTERM)
+    program = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    program.terminate()
+    assert program.wait() == -signal.SIGTERM
+
+    def fork() -> None:
+        if not (pid := os.fork()):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    codes: list[int] = []
+    thread = threading.Thread(target=fork)
+    thread.start()
+    thread.join()
+    fork()
+    assert codes == [-signal.SIGTERM] * 2
+    os.write(fd, b"!")
+
+
+def test_what_a_child_starts_does_not_inherit_its_deafness() -> None:
+    """Neither a program nor a fork: user code ends them by SIGTERM."""
+    reading, writing = os.pipe()
+    try:
+        process = spawn("child", deaf_and_asked, Inherited(writing))
+        os.close(writing)
+        assert os.read(reading, 1) == b"!"
+        reap(process, PATIENCE)
+    finally:
+        os.close(reading)
+
+
+def panics(fd: int, wait: int) -> None:
+    ignore_interrupts()
+    die_of_own_sigterm()
+    os.write(fd, b"!")
+    assert os.read(wait, 1) == b"!"
+    os.write(fd, b"!")
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+
+
+def test_a_child_dies_of_its_own_sigterm_and_not_of_anothers() -> None:
+    reading, writing = os.pipe()
+    asked, asks = os.pipe()
+    try:
+        process = spawn("child", panics, Inherited(writing), Inherited(asked))
+        os.close(writing)
+        assert os.read(reading, 1) == b"!"
+        os.kill(process.pid, signal.SIGTERM)
+        os.write(asks, b"!")
+        assert os.read(reading, 1) == b"!"
+        process.join(PATIENCE)
+        assert process.exitcode == -signal.SIGTERM
+        reap(process, PATIENCE)
+    finally:
+        for fd in (reading, asked, asks):
+            os.close(fd)
 
 
 def test_who_is_interrupted_as_it_starts_a_child_leaves_nothing_of_it(

@@ -31,8 +31,8 @@ from ringroom.processes.spawning import Inherited, reap, spawn
 from ringroom.processes.voice import Voice
 
 CLOSE_SECONDS = 10.0
-# What `reap` takes of it at most.
-REAP_SECONDS = 1.5 * CLOSE_SECONDS
+# What `reap` takes at most.
+REAP_SECONDS = CLOSE_SECONDS
 # The links of a process that dies end one after the other, and a moment before its number can be
 # waited for. One that lives is not waited for longer than the first takes.
 HANGUP_SECONDS, DEATH_SECONDS = 0.05, 0.5
@@ -48,7 +48,6 @@ class Child(Protocol):
     @property
     def exitcode(self) -> int | None: ...
     def join(self, timeout: float | None = None) -> None: ...
-    def terminate(self) -> None: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
 
@@ -89,9 +88,6 @@ class WorkerProcess:
 
     def join(self, timeout: float | None = None) -> None:
         self._process.join(timeout)
-
-    def terminate(self) -> None:
-        self._process.terminate()
 
     def kill(self) -> None:
         self._process.kill()
@@ -357,7 +353,7 @@ class IOProcess(IOHost):
             standby, self._standby = self._standby, None
             if standby is not None:
                 standby[1].close()
-                standby[0].terminate()  # it may still be importing, and has nothing to finish
+                standby[0].kill()  # it may still be importing, and has nothing to finish
                 reap(standby[0], CLOSE_SECONDS)
 
 

@@ -254,8 +254,6 @@ class Crew:
             case Action.SEND_STOP:
                 with contextlib.suppress(ClosedError):
                     member.control.send(m.Stop(drain=self._drain))
-            case Action.TERMINATE:
-                member.process.terminate()
             case Action.KILL:
                 self._kill(member)
             case Action.REPORT_STUCK:

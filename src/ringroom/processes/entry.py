@@ -10,9 +10,10 @@ def io_process(control_fd: int, preload: str, max_memory: int) -> None:
     # It multiplies no matrices: numpy's threads for that would cost memory, and time to start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ringroom.processes.io import run_process
-    from ringroom.processes.spawning import ignore_interrupts
+    from ringroom.processes.spawning import die_of_own_sigterm, ignore_interrupts
 
     ignore_interrupts()
+    die_of_own_sigterm()
     run_process(control_fd, preload, max_memory)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from multiprocess import reduction, resource_tracker
 from ringroom.errors import ConfigurationError, StartupError
 
 _main_lock = threading.Lock()
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
 class Inherited:
@@ -85,13 +87,13 @@ def _set_back(
 
 
 def _start(process: Any) -> None:
-    """The child begins deaf to Ctrl-C, for which the mask is: it inherits it."""
+    """The child begins deaf to Ctrl-C and SIGTERM, for which the mask is: it inherits it."""
     with _main_lock:
         main = sys.modules["__main__"]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
             resource_tracker.ensure_running()  # its own start would let interrupts through again
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
             sys.modules["__main__"] = ModuleType("__main__")
             process.start()
         finally:
@@ -100,10 +102,42 @@ def _start(process: Any) -> None:
 
 
 def ignore_interrupts() -> None:
-    """In a child: Ctrl-C goes to the whole foreground group, the application decides what it means.
-    `spawn` has blocked it, so that it finds no child that is still starting."""
+    """In a child: Ctrl-C goes to the whole foreground group, and SIGTERM to all of a service; the
+    application decides what they mean. `spawn` has blocked them, so that they find no child that is
+    still starting."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    # By a handler: SIG_IGN would go on to programs that the user's code starts, which may want to
+    # end them by it. Who forks gets rid of it likewise.
+    signal.signal(signal.SIGTERM, _ignore)
+    os.register_at_fork(after_in_child=_forget_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+def _forget_handler() -> None:
+    if signal.getsignal(signal.SIGTERM) is _ignore:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def die_of_own_sigterm() -> None:
+    """In a child that ignores SIGTERM: not what it sends to itself, as the SDK does when its native
+    part has panicked. What is left then is of no use."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads to come, too
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=_await_own_sigterm, name="ringroom-sigterm", daemon=True).start()
+    else:  # macOS does not tell whose it is, and a panic must end the process
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _await_own_sigterm() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getpid():
+        pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def pickle_by_value(what: str, value: object) -> bytes:
@@ -134,13 +168,10 @@ class _Pickler(dill.Pickler):  # type: ignore[misc]
 
 
 def reap(process: Any, deadline: float) -> None:
-    """Join, then terminate, then kill, each within its share of the deadline (seconds). Who is
-    interrupted (Ctrl-C) does not wait: it is killed."""
+    """Join within the deadline (seconds), or kill. Who is interrupted (Ctrl-C) does not wait: it is
+    killed."""
     try:
         process.join(deadline)
-        if process.exitcode is None:
-            process.terminate()
-            process.join(deadline / 2)
     finally:
         if process.exitcode is None:
             process.kill()

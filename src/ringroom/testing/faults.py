@@ -70,8 +70,11 @@ def frozen(process: Process) -> Iterator[None]:
 
 
 def killed(process: Process, number: int = signal.SIGKILL) -> None:
-    """The process dies of that signal (SIGKILL is what the kernel sends when memory is short).
-    Returns when it is dead. Raises `DeadlinePassed` if it does not die of it."""
+    """The process dies of that signal (SIGKILL is what the kernel sends when memory is short; ours
+    ignore SIGINT and SIGTERM). Returns when it is dead.
+
+    Raises `DeadlinePassed` if it does not die of it.
+    """
     pid = _pid(process)
     os.kill(pid, number)
     _until(lambda: _state(pid) in _ZOMBIE, f"the death of process {pid}", DEATH_PATIENCE)
