@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from multiprocess import resource_tracker
 
 import processors_kit as kit
 import ringroom
@@ -15,6 +16,7 @@ from app_kit import (
     PATIENCE,
     Call,
     check_law,
+    children,
     microphone,
     say,
     until,
@@ -112,6 +114,19 @@ def test_run_returns_at_the_rooms_end(fake_room: FakeRoom) -> None:
     stats = call.result()
     assert stats.received.done == 5
     assert stats.sent.done == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_returns_when_it_is_interrupted_as_it_starts(
+    fake_room: FakeRoom, number: signal.Signals
+) -> None:
+    resource_tracker.ensure_running()
+    before, handler = children(), signal.getsignal(number)
+    stats = ringroom.run(kit.Interrupts(number), "fake", room=fake_room, io="thread", workers=1)
+    assert stats.lanes == ()
+    assert signal.getsignal(number) is handler
+    assert not fake_room.applications
+    until(lambda: children() <= before)
 
 
 # Death.

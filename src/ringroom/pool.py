@@ -467,8 +467,9 @@ def run(
     Raises as `Pool` and `Pool.wait` do. A second Ctrl-C does not wait.
     """
     pool = Pool(processor, provider, config, io=io, **options)
-    with _interrupted_by_sigterm(), pool:
-        with contextlib.suppress(KeyboardInterrupt):
+    with _interrupted_by_sigterm(), contextlib.ExitStack() as leaving:
+        with contextlib.suppress(KeyboardInterrupt):  # also while the workers start
+            leaving.enter_context(pool)
             pool.wait()
         pool.drain()
     return pool.stats()
