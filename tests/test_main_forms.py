@@ -167,6 +167,41 @@ def function(frame):
         assert finish(process) == EXPECTED
 
 
+LEFT_OPEN = """
+import sys
+mic = room.join("alice").publish_audio()
+mic.tone(seconds=60)
+it = OPENED
+if isinstance(it, ringroom.Transport):
+    receiver = it.recv()
+    next(receiver)
+sys.it = it
+print("open", flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        'ringroom.transport("fake", room=room)',
+        'ringroom.transport("fake", room=room, io="thread")',
+        'ringroom.Pool(lambda frame: frame, "fake", room=room).__enter__()',
+        "ringroom.IOProcess().start()",
+    ],
+)
+def test_what_is_left_open_ends_with_the_interpreter(opened: str) -> None:
+    code = PROLOGUE + LEFT_OPEN.replace("OPENED", opened)
+    with start("-c", code, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n", process.communicate()
+        children = descendants(process.pid)
+        _, err = process.communicate("\n", timeout=20)
+        assert process.returncode == 0
+        assert "Traceback" not in err, err
+        all_gone(children)
+
+
 # Signals.
 
 RUNNING = """

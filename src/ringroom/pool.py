@@ -11,9 +11,10 @@ import contextlib
 import copy
 import logging
 import signal
+import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -444,7 +445,9 @@ class Pool(Sender):
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "_started", False) and not self._closed and not self._forked:
             try:
                 self.close()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Self
 from ringroom.errors import ClosedError, StartupError, WireError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 fcntl: ModuleType | None
@@ -121,7 +122,9 @@ class Segment:
         if fd != POISONED:
             os.close(fd)
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "fd", POISONED) != POISONED:
             self.close()
             warnings.warn(f"segment of {self.size} bytes never closed", ResourceWarning, 2)
@@ -157,7 +160,9 @@ class Counter(ABC):
     def close(self) -> None:
         """Idempotent."""
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "_fd", POISONED) != POISONED:
             self.close()
             warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
@@ -234,7 +235,9 @@ class IOHost(ABC):
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "_control", None) is not None and os.getpid() == self._pid:
             warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
             self.close()

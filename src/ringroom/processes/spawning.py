@@ -7,12 +7,14 @@ pickled by value, see `pickle_by_value`), so the child is told that there is no 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import FrameType, ModuleType
@@ -25,6 +27,9 @@ from multiprocess import reduction, resource_tracker
 from ringroom.errors import ConfigurationError, StartupError
 
 _main_lock = threading.Lock()
+_started: weakref.WeakSet[Any] = weakref.WeakSet()
+_ending = threading.Event()
+os.register_at_fork(after_in_child=_started.clear)
 _INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -45,8 +50,10 @@ def _detach(duplicate: Any) -> int:
 def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     """Start a child that calls an importable function; a `multiprocess.Process`, started.
 
-    Raises `StartupError` when the machine refuses a process.
+    Raises `StartupError` when the machine refuses a process, and at the interpreter's end.
     """
+    if _ending.is_set():
+        raise StartupError(f"no process for {name}: the interpreter ends")
     context = multiprocess.get_context("spawn")
     process = context.Process(target=target, args=arguments, name=name, daemon=True)
     try:
@@ -60,7 +67,18 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
             process.join()
             process.close()
         raise
+    _started.add(process)
     return process
+
+
+@atexit.register
+def _kill_all() -> None:
+    """As the interpreter ends. `multiprocess`, whose turn is after ours, would ask them by SIGTERM,
+    to which they are deaf, and wait."""
+    _ending.set()  # no other takes their place
+    for process in tuple(_started):
+        with contextlib.suppress(ValueError):  # it was closed
+            process.kill()
 
 
 @contextlib.contextmanager
