@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from ringroom import mending
@@ -35,7 +34,7 @@ from ringroom.processes.spawning import pickle_by_value
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.telling import Telling
-from ringroom.waiting import Deadline, Waiter
+from ringroom.waiting import Deadline, Waiter, interrupted_by_sigterm
 
 __all__ = ["Pool", "PoolOptions", "run"]
 
@@ -48,7 +47,8 @@ class Pool(Sender):
 
     Options are those of the provider, of `SessionOptions` and of `PoolOptions`. All are checked
     here, before any process starts; what is wrong with them is `ConfigurationError`. The room is
-    joined as the context is entered; that raises as `ringroom.transport` does.
+    joined as the context is entered; that raises as `ringroom.transport` does. What ended the pool
+    by itself is raised as the context is left normally, unless `wait` or a send has done so.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class Pool(Sender):
         self._changed = self._machine.condition()
         self._over = False
         self._failure: BaseException | None = None
+        self._told = False
         self._stopping = False
         # The crew takes one caller at a time, and `close` may overtake `drain` from another thread.
         self._crew_lock = self._machine.lock()
@@ -366,6 +367,7 @@ class Pool(Sender):
             if not self._changed.wait_for(lambda: self._over, timeout):
                 raise TimeoutError(f"the room has not ended within {timeout} s")
         if self._failure is not None:
+            self._told = True
             if not isinstance(self._failure, RingroomError):
                 raise self._failure
             # A copy for each call: an error that is raised again and again keeps all its frames.
@@ -444,6 +446,9 @@ class Pool(Sender):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+        told = self._told or self._forked or self._connection.session.told
+        if exc_type is None and self._failure is not None and not told:
+            self.wait()  # raises it
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if ending():  # what it would use may be gone
@@ -470,27 +475,9 @@ def run(
     Raises as `Pool` and `Pool.wait` do. A second Ctrl-C does not wait.
     """
     pool = Pool(processor, provider, config, io=io, **options)
-    with _interrupted_by_sigterm(), contextlib.ExitStack() as leaving:
+    with interrupted_by_sigterm(), contextlib.ExitStack() as leaving:
         with contextlib.suppress(KeyboardInterrupt):  # also while the workers start
             leaving.enter_context(pool)
             pool.wait()
         pool.drain()
     return pool.stats()
-
-
-@contextlib.contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM as Ctrl-C, where signals can be handled at all (the main thread)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        # None: it was set by other means than Python's.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

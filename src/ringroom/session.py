@@ -85,6 +85,8 @@ class Session:
         self.freed_rows: list[int] = []
         self.attached: m.Attached | None = None
         """Of a worker: what it has inherited, once that is known."""
+        self.told = False
+        """Somebody was raised the error that ended it."""
         self._table = table
         self._accounts = Accounts(table)
         self._past: list[Accounts] = []
@@ -194,6 +196,7 @@ class Session:
         """Raises what a call after the end must raise."""
         self.check_unclosed()
         if self.ending is not None and self.ending.error is not None:
+            self.told = True
             # A copy for each call: an error that is raised again and again keeps all its frames.
             raise copy.copy(self.ending.error)
 
