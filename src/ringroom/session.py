@@ -217,8 +217,8 @@ class Session:
         elif self.ending is None and not self.closed:
             self.fail(
                 LostProcessError(
-                    f"the I/O process died{self.how_it_died()}; what was under way is lost. Its "
-                    "standard error tells why; open the transport again"
+                    f"the I/O process died{self.how_it_died()}; what was under way is lost. Open "
+                    "the transport again"
                 )
             )
 

@@ -19,6 +19,7 @@ from multiprocess import resource_tracker, util
 from app_kit import PATIENCE, children, descriptors, until
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
 from ringroom.link import Link
+from ringroom.processes import footprint
 from ringroom.processes.children import IOProcess, IOThread, choose_host
 from ringroom.processes.spawning import (
     Inherited,
@@ -28,6 +29,7 @@ from ringroom.processes.spawning import (
     reap,
     spawn,
 )
+from ringroom.processes.voice import MEMORY_HINT
 from ringroom.testing import faults
 
 NUMBER = 40
@@ -285,6 +287,19 @@ def _tracker() -> set[int]:
     from multiprocess import resource_tracker
 
     return {resource_tracker._resource_tracker._pid}
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (-signal.SIGKILL, f"killed by signal 9, {MEMORY_HINT}"),
+        (-signal.SIGSEGV, "killed by signal 11; its standard error tells why"),
+        (1, "exited with 1; its standard error tells why"),
+        (footprint.TOO_LARGE, "it took more memory than max_memory, 64 MiB"),
+    ],
+)
+def test_how_a_process_died_is_told_with_where_to_look(code: int, says: str) -> None:
+    assert IOProcess(max_memory=64 << 20)._describe(code) == says
 
 
 def test_hosts() -> None:

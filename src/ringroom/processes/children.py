@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import sys
 import threading
 import warnings
@@ -29,7 +30,7 @@ from ringroom.options import check_whole
 from ringroom.processes import footprint
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.spawning import Inherited, reap, spawn
-from ringroom.processes.voice import Voice
+from ringroom.processes.voice import MEMORY_HINT, Voice
 
 CLOSE_SECONDS = 10.0
 # What `reap` takes at most.
@@ -303,10 +304,16 @@ class IOProcess(IOHost):
         code = process.exitcode
         if code is None:
             return False
-        self._death = f" (killed by signal {-code})" if code < 0 else f" (exited with {code})"
-        if code == footprint.TOO_LARGE:
-            self._death = f" (it took more memory than max_memory, {self._max_memory >> 20} MiB)"
+        self._death = f" ({self._describe(code)})"
         return True
+
+    def _describe(self, code: int) -> str:
+        if code == footprint.TOO_LARGE:
+            return f"it took more memory than max_memory, {self._max_memory >> 20} MiB"
+        if code == -signal.SIGKILL:
+            return f"killed by signal {-code}, {MEMORY_HINT}"
+        how = f"killed by signal {-code}" if code < 0 else f"exited with {code}"
+        return f"{how}; its standard error tells why"
 
     def keep_standby(self, preload: str) -> None:
         """Have another process ready, with that module imported, for when this one dies; again if

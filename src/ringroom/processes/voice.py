@@ -22,9 +22,10 @@ from pathlib import Path
 from ringroom.errors import StartupError
 from ringroom.lanes.memory import why
 
-__all__ = ["Voice", "describe_exit", "is_stopped", "speak"]
+__all__ = ["MEMORY_HINT", "Voice", "describe_exit", "is_stopped", "speak"]
 
 TAIL_BYTES = 8_192
+MEMORY_HINT = "which is also what the kernel sends when memory runs out"
 STACK_SECONDS = 0.5
 # How long a worker may be kept from its processor in the middle of a stack, on a machine that is
 # busy. The main thread, which is mostly what is asked for, is written last.
@@ -163,5 +164,5 @@ def describe_exit(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = "real-time"
-    hint = ", which is also what the kernel sends when memory runs out" if name == "SIGKILL" else ""
+    hint = f", {MEMORY_HINT}" if name == "SIGKILL" else ""
     return f"was killed by signal {-code} ({name}{hint})"
