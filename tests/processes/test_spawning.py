@@ -17,7 +17,7 @@ import pytest
 from multiprocess import resource_tracker, util
 
 from app_kit import PATIENCE, children, descriptors, until
-from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
+from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, StartupError
 from ringroom.link import Link
 from ringroom.processes import footprint
 from ringroom.processes.children import IOProcess, IOThread, choose_host
@@ -266,6 +266,14 @@ def test_a_child_that_does_not_want_to_end_is_killed() -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_a_daemonic_process_is_told_that_it_may_have_no_children(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(multiprocess.current_process()._config, "daemon", True)
+    with pytest.raises(StartupError, match="daemon=False"):
+        IOProcess().start()
 
 
 @pytest.mark.once

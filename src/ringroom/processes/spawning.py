@@ -50,8 +50,14 @@ def _detach(duplicate: Any) -> int:
 def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     """Start a child that calls an importable function; a `multiprocess.Process`, started.
 
-    Raises `StartupError` when the machine refuses a process, and at the interpreter's end.
+    Raises `StartupError` when the machine refuses a process, where this one may have no children,
+    and at the interpreter's end.
     """
+    if multiprocess.current_process().daemon:
+        raise StartupError(
+            f"no process for {name}: this one is a daemonic process (daemon=True; so are a pool's "
+            'workers), which may have no children: start it with daemon=False, or use io="thread"'
+        )
     if _ending.is_set():
         raise StartupError(f"no process for {name}: the interpreter ends")
     context = multiprocess.get_context("spawn")
