@@ -6,6 +6,7 @@ Owns the control link; closing it is what ends the role.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -31,6 +32,8 @@ from ringroom.processes import footprint
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.spawning import Inherited, reap, spawn
 from ringroom.processes.voice import MEMORY_HINT, Voice
+
+log = logging.getLogger("ringroom")
 
 CLOSE_SECONDS = 10.0
 # What `reap` takes at most.
@@ -70,6 +73,7 @@ class WorkerProcess:
                 Inherited(control.fileno()),
                 blob,
                 tuple(Inherited(fd) for fd in self.voice.theirs),
+                log.getEffectiveLevel(),
             )
         except BaseException:
             self.voice.close()
@@ -283,8 +287,8 @@ class IOProcess(IOHost):
     def _spawn(self, control: Link, preload: str) -> Any:
         from ringroom.processes import entry
 
-        inherited = Inherited(control.fileno())
-        return spawn("ringroom-io", entry.io_process, inherited, preload, self._max_memory)
+        limits = self._max_memory, log.getEffectiveLevel()
+        return spawn("ringroom-io", entry.io_process, Inherited(control.fileno()), preload, *limits)
 
     def _join(self) -> None:
         process, self._process = self._process, None
