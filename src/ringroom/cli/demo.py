@@ -97,7 +97,7 @@ def demo(asked: Demo, console: Console) -> int:
     if asked.wav is not None:
         read_speech(asked.wav)
     check_writable(asked.out)
-    result = None
+    result: Result | None = None
     with terminated_by_sigterm(), _scene(asked.livekit) as scene:
         outcome, gap = _compare(asked, scene) if asked.compare else (None, 0.0)
         before, began = machine_seconds(), time.monotonic()
@@ -107,9 +107,11 @@ def demo(asked: Demo, console: Console) -> int:
         result = Result(
             statistics=statistics, heard=heard, inline=outcome, inline_gap=gap, busy=busy
         )
-    if result is None:
-        return 0
-    write_wav(asked.out, mixed(heard))
+    return 0 if result is None else _tell(asked, result)
+
+
+def _tell(asked: Demo, result: Result) -> int:
+    write_wav(asked.out, mixed(result.heard))
     for line in verdict(asked, result):
         says(line)
     return 0 if result.balanced else 1
