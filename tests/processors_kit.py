@@ -250,6 +250,17 @@ class Odd(Processor):
         raise RuntimeError("stop")
 
 
+class Interrupts(Processor):
+    """The application is sent a signal as the worker starts, which takes long."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def start(self, context: ringroom.Context) -> None:
+        os.kill(os.getppid(), self.number)
+        time.sleep(60)
+
+
 class Suicide(Processor):
     kinds = ("data",)
 

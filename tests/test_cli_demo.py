@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import cli_kit
+from app_kit import until
 from cli_kit import lane, refused
 from ringroom.cli import main, speech
 from ringroom.cli.demo import Demo, Result, verdict
@@ -58,6 +59,24 @@ def test_the_demo_refuses_a_file_that_is_no_wav(
         told = refused(capsys, "demo", "--wav", str(file), "--out", str(heard))
         assert told.startswith(f"{file}: cannot be read ({why}")
     assert not heard.exists()
+
+
+@pytest.mark.once
+def test_sigterm_ends_the_demo_and_its_comparison_without_a_trace(tmp_path: Path) -> None:
+    words = ["demo", "--burn-ms", "1", "--out", str(tmp_path / "heard.wav")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ringroom", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        assert "for comparison" in demo.stdout.readline()
+        folder = Path(f"/proc/{demo.pid}/task/{demo.pid}")
+        until(lambda: (folder / "children").read_text())
+        demo.terminate()
+        _, errors = demo.communicate(timeout=30)
+    assert (demo.returncode, errors) == (0, "")
 
 
 @pytest.mark.once

@@ -31,6 +31,7 @@ from ringroom.errors import (
 from ringroom.frames import EventKind
 from ringroom.link import Link
 from ringroom.processes.children import IOProcess
+from ringroom.processes.voice import MEMORY_HINT
 from ringroom.testing import FakeRoom, faults
 
 
@@ -78,7 +79,7 @@ def test_a_killed_io_process(fake_room: FakeRoom) -> None:
         os.kill(shared.pid, signal.SIGKILL)
         for call in calls:
             with pytest.raises(
-                LostProcessError, match=r"the I/O process died \(killed by signal 9\)"
+                LostProcessError, match=r"the I/O process died \(killed by signal 9, .* memory"
             ):
                 call.result()
         for again in (
@@ -142,11 +143,12 @@ def test_how_a_process_died_is_asked_of_a_living_one_without_waiting(
     with ringroom.IOProcess() as shared, opened(fake_room, io=shared):
         assert shared.pid is not None
         faults.killed(shared.pid)
-        assert shared.how_it_died() == " (killed by signal 9)"
+        died = f" (killed by signal 9, {MEMORY_HINT})"
+        assert shared.how_it_died() == died
         shared.start()
         join = shared._process.join
         monkeypatch.setattr(shared._process, "join", lambda s=None: (waits.append(s), join(s)))
-        assert shared.how_it_died() == " (killed by signal 9)"
+        assert shared.how_it_died() == died
         assert waits == []
         monkeypatch.undo()
 

@@ -4,6 +4,7 @@ and they end as they should by signals."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -120,6 +121,15 @@ def test_an_argument() -> None:
         assert finish(process) == EXPECTED
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_closed_standard_descriptors(closed: str) -> None:
+    """As a daemon may have it; what is opened first has their numbers, here a file of its own."""
+    code = "own = open('/dev/null', 'w')\nassert own.fileno() < 3\n" + program("function")
+    shell = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-c", code]
+    with start("-c", f"import os; os.execvp('sh', {shell!r})") as process:
+        assert finish(process) == EXPECTED
+
+
 def test_a_notebook() -> None:
     """Cells run in a `__main__` that has no file, as a kernel has it."""
     cells = [PROLOGUE, HELPERS, EPILOGUE.replace("PROCESSOR", "Derived")]
@@ -190,6 +200,41 @@ def function(frame):
         assert finish(process) == EXPECTED
 
 
+LEFT_OPEN = """
+import sys
+mic = room.join("alice").publish_audio()
+mic.tone(seconds=60)
+it = OPENED
+if isinstance(it, ringroom.Transport):
+    receiver = it.recv()
+    next(receiver)
+sys.it = it
+print("open", flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        'ringroom.transport("fake", room=room)',
+        'ringroom.transport("fake", room=room, io="thread")',
+        'ringroom.Pool(lambda frame: frame, "fake", room=room).__enter__()',
+        "ringroom.IOProcess().start()",
+    ],
+)
+def test_what_is_left_open_ends_with_the_interpreter(opened: str) -> None:
+    code = PROLOGUE + LEFT_OPEN.replace("OPENED", opened)
+    with start("-c", code, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n", process.communicate()
+        children = descendants(process.pid)
+        _, err = process.communicate("\n", timeout=20)
+        assert process.returncode == 0
+        assert "Traceback" not in err, err
+        all_gone(children)
+
+
 # Signals.
 
 RUNNING = """
@@ -255,8 +300,7 @@ def all_gone(pids: set[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "group"),
-    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)],
+    ("number", "group"), [*itertools.product([signal.SIGINT, signal.SIGTERM], [False, True])]
 )
 def test_a_signal_ends_run_in_good_order(number: signal.Signals, group: bool) -> None:
     with running("Goodbye") as (process, children):

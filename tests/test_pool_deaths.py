@@ -243,7 +243,7 @@ def test_an_inherited_track_of_another_form_is_published_anew(fake_room: FakeRoo
     ("command", "says"),
     [
         ("signal SIGKILL", r"was killed by signal 9 \(SIGKILL"),
-        ("signal SIGTERM", r"was killed by signal 15 \(SIGTERM\)"),
+        ("signal SIGABRT", r"was killed by signal 6 \(SIGABRT\)"),
         ("leave 3", "exited with code 3"),
         ("exit 4", "exited with code 4"),
         ("crash", r"was killed by signal 11 \(SIGSEGV\)"),

@@ -9,6 +9,7 @@ import time
 from contextlib import AbstractContextManager
 
 import pytest
+from multiprocess import resource_tracker
 
 import processors_kit as kit
 import ringroom
@@ -145,6 +146,19 @@ def test_run_returns_at_the_rooms_end(fake_room: FakeRoom) -> None:
     assert stats.sent.done == 5
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_returns_when_it_is_interrupted_as_it_starts(
+    fake_room: FakeRoom, number: signal.Signals
+) -> None:
+    resource_tracker.ensure_running()
+    before, handler = children(), signal.getsignal(number)
+    stats = ringroom.run(kit.Interrupts(number), "fake", room=fake_room, io="thread", workers=1)
+    assert stats.lanes == ()
+    assert signal.getsignal(number) is handler
+    assert not fake_room.applications
+    until(lambda: children() <= before)
+
+
 # Death.
 
 
@@ -186,7 +200,7 @@ def test_a_refused_connection_leaves_nothing(fake_room: FakeRoom) -> None:
         pass
 
 
-@pytest.mark.parametrize(("name", "says"), [("SIGKILL", "signal 9"), ("SIGTERM", "signal 15")])
+@pytest.mark.parametrize(("name", "says"), [("SIGKILL", "signal 9"), ("SIGABRT", "signal 6")])
 def test_a_killed_worker_is_named(fake_room: FakeRoom, name: str, says: str) -> None:
     alice = fake_room.join("alice")
     with running(fake_room, kit.Suicide, workers=2, restarts=0) as pool:

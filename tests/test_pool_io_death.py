@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import ringroom
 from app_kit import RATE, Call, check_law, microphone, say, sound, until
 from ringroom import mending
 from ringroom.errors import LostProcessError, RoomError
-from ringroom.frames import Event, EventKind
+from ringroom.frames import Event, EventKind, Participant
 from ringroom.pool import Pool
 from ringroom.processes.children import IOProcess
 from ringroom.providers.fake import Fake
@@ -47,13 +49,7 @@ def settled(pool: Pool) -> None:
     until(lambda: not pool._places._unsettled, timeout=LONG)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.once)]
-)
-def test_everything_goes_on(
-    fake_room: FakeRoom, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SIGTERM is what a panic of the SDK's native part sends to its own process."""
+def test_everything_goes_on(fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     handovers: list[Fake] = []
     before = Fake.handover
     monkeypatch.setattr(Fake, "handover", lambda spec: handovers.append(spec) or before(spec))
@@ -66,7 +62,7 @@ def test_everything_goes_on(
         pool.send(sound(0.1))
         fake_room.wait_for_audio("audio", 0.1, timeout=LONG)
         workers, io = pool.pids, pool.io_pid
-        faults.killed(io, number)
+        faults.killed(io)
         back(events)
         assert pool.pids == workers
         assert pool.io_pid != io
@@ -87,7 +83,40 @@ def test_everything_goes_on(
     assert stats.received.in_flight == stats.sent.in_flight == 0
     assert (stats.received.sent, stats.received.done) == (10, 10)
     lost = [event for event in events if event.kind is EventKind.CONNECTION_LOST]
-    assert [f"killed by signal {int(number)}" in event.reason for event in lost] == [True]
+    assert ["killed by signal 9" in event.reason for event in lost] == [True]
+
+
+def test_a_panic_is_a_death_and_a_sigterm_of_somebody_else_is_none(
+    fake_room: FakeRoom, tmp_path: Path
+) -> None:
+    """After a panic of its native part the SDK sends SIGTERM to its own process; a service manager
+    sends it to all processes of the service."""
+    panic = tmp_path / "panic"
+
+    def wanted(participant: Participant) -> bool:
+        if panic.exists():
+            panic.unlink()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return True
+
+    events: list[Event] = []
+    with running(fake_room, kit.Lives, on_event=events.append, participants=wanted) as pool:
+        io, workers = pool.io_pid, pool.pids
+        assert io is not None
+        for pid in (io, *workers):
+            os.kill(pid, signal.SIGTERM)
+        mic = microphone(fake_room)
+        mic.wait_for_subscriber()
+        say(mic, 0.1)
+        fake_room.wait_for_audio("alice/mic", 0.1, timeout=LONG)
+        assert (pool.io_pid, pool.pids) == (io, workers)
+        panic.touch()
+        microphone(fake_room, "bob")
+        back(events)
+        assert pool.io_pid != io
+        assert pool.pids == workers
+    lost = [event for event in events if event.kind is EventKind.CONNECTION_LOST]
+    assert ["killed by signal 15" in event.reason for event in lost] == [True]
 
 
 @pytest.mark.once

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from pool_kit import heard, running, told
 from ringroom.errors import (
     ConfigurationError,
 )
-from ringroom.frames import AudioFrame, Event, EventKind
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Participant
 from ringroom.pool import Pool
 from ringroom.testing import FakeRoom, sources
 
@@ -184,3 +186,26 @@ def test_a_worker_loads_neither_the_sdk_nor_asyncio(fake_room: FakeRoom) -> None
     with running(fake_room, kit.Imports, io="process"):
         alice.send_data(b"?")
         assert told(fake_room, "imports") == [""]
+
+
+def test_the_applications_level_for_our_log_holds_in_the_children(
+    fake_room: FakeRoom, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def level() -> int:
+        return logging.getLogger("ringroom.io").getEffectiveLevel()
+
+    def wanted(participant: Participant) -> bool:
+        (tmp_path / "level").write_text(str(level()))
+        return True
+
+    def tell(frame: AudioFrame) -> DataFrame:
+        return DataFrame(str(level()).encode(), topic="level")
+
+    caplog.set_level(logging.CRITICAL, "ringroom")
+    options = {"io": "process", "workers": 1, "spares": 0, "standby": False}
+    with running(fake_room, tell, participants=wanted, **options):
+        mic = microphone(fake_room)
+        mic.wait_for_subscriber()
+        say(mic, 0.02)
+        assert told(fake_room, "level") == [str(logging.CRITICAL)]
+    assert (tmp_path / "level").read_text() == str(logging.CRITICAL)

@@ -60,6 +60,33 @@ def test_who_sends_is_told_why_a_pool_was_given_up(
     caplog.clear()  # a record keeps the frames of its error
 
 
+def _left(clock: VirtualClock, room: FakeRoom, error: Exception | None = None) -> None:
+    with running(clock, room, kit.Echo, restarts=0) as pool:
+        clock.kill("ringroom-worker-0")
+        clock.sleep(60.0)
+        assert pool.ended == "failed"
+        if error is not None:
+            raise error
+
+
+def test_who_leaves_a_pool_that_was_given_up_is_told(clock: VirtualClock, room: FakeRoom) -> None:
+    with pytest.raises(LostProcessError, match="worker 0 was killed"):
+        _left(clock, room)
+
+
+def test_an_error_of_ones_own_comes_before_that(clock: VirtualClock, room: FakeRoom) -> None:
+    with pytest.raises(KeyError):
+        _left(clock, room, KeyError("ours"))
+
+
+def test_who_was_told_as_he_sent_is_not_told_again(clock: VirtualClock, room: FakeRoom) -> None:
+    with running(clock, room, kit.Echo, restarts=0) as pool:
+        clock.kill("ringroom-worker-0")
+        clock.sleep(60.0)
+        with pytest.raises(LostProcessError):
+            pool.send(sound(0.1))
+
+
 def test_who_waits_to_send_as_the_pool_is_given_up_is_told(
     clock: VirtualClock, room: FakeRoom
 ) -> None:

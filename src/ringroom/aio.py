@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import sys
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Future
 from functools import partial
@@ -414,7 +415,9 @@ class Receiver(AsyncIterator[Any]):
             self._inbox.close()
             self._owner._connection.session.notify()
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if hasattr(self, "_inbox"):
             with self._owner._connection.lock:  # collected on any thread
                 self._inbox.close()

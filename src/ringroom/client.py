@@ -7,6 +7,7 @@ frame has one reader and a track one writer at a time (`BusyError` tells), waits
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from types import TracebackType
@@ -363,7 +364,9 @@ class Receiver(Iterator[Any]):
             self._inbox.close()
             self._owner._connection.session.notify()
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if hasattr(self, "_inbox"):
             self.close()
 

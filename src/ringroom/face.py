@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import ClassVar
 
 from ringroom import messages as m
@@ -225,7 +226,9 @@ class Face:
         if not self._opened:
             raise ClosedError(f"{name}: not connected; use `{self._entered_by}`")
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "_opened", False) and not self._closed and not self._forked:
             self._closed = True
             try:

@@ -16,9 +16,10 @@ import errno
 import os
 import socket
 import struct
+import sys
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ringroom import messages
 from ringroom.errors import ClosedError, StartupError, WireError
@@ -207,7 +208,9 @@ class Link:
         self._descriptors.clear()
         self._outbox.clear()
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "_socket", None) is not None:
             self.close()
             warnings.warn("link never closed", ResourceWarning, 2)

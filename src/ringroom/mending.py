@@ -147,8 +147,7 @@ class Mending:
             self._died(error, now)
         elif session.interrupted:
             how = self._connection.host.how_it_died()
-            text = f"the I/O process died{how}; its standard error tells why"
-            self._died(LostProcessError(text), now)
+            self._died(LostProcessError(f"the I/O process died{how}"), now)
         elif self._joining and session.joined is not None:
             self._joined(now)
             self._calls.rejoin()

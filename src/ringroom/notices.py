@@ -72,8 +72,9 @@ class LostFrames:
         if others:
             parts.append(f"{others} of other tracks")
         self._log.warning(
-            "%d frames were dropped: %s. Their reader is too slow: give it less work or more "
-            "workers; max_age= says how old a frame may get (told once a minute)",
+            "%d frames were dropped: %s. Their reader had died or stood still, or it is too slow: "
+            "then give it less work or more workers; max_age= says how old a frame may get (told "
+            "once a minute)",
             sum(count for _, count in named) + others,
             ", ".join(parts),
         )

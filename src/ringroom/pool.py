@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import signal
+import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from ringroom import mending
@@ -33,7 +33,7 @@ from ringroom.processes.spawning import interrupts_at_the_end, pickle_by_value
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.telling import Telling
-from ringroom.waiting import Deadline, Waiter
+from ringroom.waiting import Deadline, Waiter, sigterm_raises
 
 __all__ = ["Pool", "PoolOptions", "run"]
 
@@ -46,7 +46,8 @@ class Pool(Sender):
 
     Options are those of the provider, of `SessionOptions` and of `PoolOptions`. All are checked
     here, before any process starts; what is wrong with them is `ConfigurationError`. The room is
-    joined as the context is entered; that raises as `ringroom.transport` does.
+    joined as the context is entered; that raises as `ringroom.transport` does. What ended the pool
+    by itself is raised as the context is left normally, unless `wait` or a send has done so.
     """
 
     _noun = "pool"
@@ -105,6 +106,7 @@ class Pool(Sender):
         self._changed = self._machine.condition()
         self._over = False
         self._failure: BaseException | None = None
+        self._told = False
         self._stopping = False
         # The crew takes one caller at a time, and `close` may overtake `drain` from another thread.
         self._crew_lock = self._machine.lock()
@@ -293,6 +295,7 @@ class Pool(Sender):
             if not self._changed.wait_for(lambda: self._over, timeout):
                 raise TimeoutError(f"the room has not ended within {timeout} s")
         if self._failure is not None:
+            self._told = True
             if not isinstance(self._failure, RingroomError):
                 raise self._failure
             # A copy for each call: an error that is raised again and again keeps all its frames.
@@ -372,8 +375,13 @@ class Pool(Sender):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+        told = self._told or self._forked or self._connection.session.told
+        if exc_type is None and self._failure is not None and not told:
+            self.wait()  # raises it
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "_started", False) and not self._closed and not self._forked:
             try:
                 self.close()
@@ -396,26 +404,9 @@ def run(
     Raises as `Pool` and `Pool.wait` do. A second Ctrl-C does not wait.
     """
     pool = Pool(processor, provider, config, io=io, **options)
-    with sigterm_raises(KeyboardInterrupt), pool:
-        with contextlib.suppress(KeyboardInterrupt):
+    with sigterm_raises(KeyboardInterrupt), contextlib.ExitStack() as leaving:
+        with contextlib.suppress(KeyboardInterrupt):  # also while the workers start
+            leaving.enter_context(pool)
             pool.wait()
         pool.drain()
     return pool.stats()
-
-
-@contextlib.contextmanager
-def sigterm_raises(error: type[BaseException]) -> Iterator[None]:
-    """SIGTERM is raised as that, where signals can be handled at all (the main thread)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise error
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        # None: it was set by other means than Python's.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

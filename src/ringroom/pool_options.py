@@ -38,7 +38,8 @@ class PoolOptions:
     start_timeout: float = 60.0
     """Seconds that `Processor.start` may take (it loads models)."""
     drain_timeout: float = 5.0
-    """Seconds for finishing what waits, when the pool stops in good order."""
+    """Seconds for finishing what waits, when the pool stops in good order. Two more, or two alone
+    when it is closed, are there for `Processor.stop`; then a worker is killed, which is logged."""
     spares: int = 1
     """Workers that have started and wait for the place of one that dies, from a second after the
     work has begun."""

@@ -89,7 +89,8 @@ class Processor:
         return None
 
     def stop(self) -> None:
-        """Before the worker ends in good order."""
+        """Before the worker ends in good order. It has two seconds, and what is left of the pool's
+        ``drain_timeout`` where that is drained; then the worker is killed."""
 
     @property
     def wants_events(self) -> bool:

@@ -85,6 +85,8 @@ class Session:
         self.freed_rows: list[int] = []
         self.attached: m.Attached | None = None
         """Of a worker: what it has inherited, once that is known."""
+        self.told = False
+        """Somebody was raised the error that ended it."""
         self._table = table
         self._accounts = Accounts(table)
         self._past: list[Accounts] = []
@@ -168,6 +170,7 @@ class Session:
         """Raises what a call after the end must raise."""
         self.check_unclosed()
         if self.ending is not None and self.ending.error is not None:
+            self.told = True
             # A copy for each call: an error that is raised again and again keeps all its frames.
             raise copy.copy(self.ending.error)
 
@@ -188,8 +191,8 @@ class Session:
         elif self.ending is None and not self.closed:
             self.fail(
                 LostProcessError(
-                    f"the I/O process died{self.how_it_died()}; what was under way is lost. Its "
-                    "standard error tells why; open the transport again"
+                    f"the I/O process died{self.how_it_died()}; what was under way is lost. Open "
+                    "the transport again"
                 )
             )
 

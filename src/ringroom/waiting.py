@@ -1,10 +1,13 @@
 """Waiting on a thread: for descriptors, for a change of the session, until a deadline, and for who
-is closing."""
+is closing; and what interrupts it."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import Self
 
 from ringroom.connection import Connection
@@ -92,3 +95,21 @@ class Closing:
             if self._closer is me:
                 self._closer = None
                 self._changed.notify_all()
+
+
+@contextlib.contextmanager
+def sigterm_raises(error: type[BaseException]) -> Iterator[None]:
+    """SIGTERM is raised as that, where signals can be handled at all (the main thread)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        # None: it was set by other means than Python's.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

@@ -232,6 +232,21 @@ def test_without_a_hard_limit_enough_descriptors_are_asked_for(
     assert asked == [(memory.ENOUGH_DESCRIPTORS, resource.RLIM_INFINITY)]
 
 
+def test_closed_standard_descriptors_are_held() -> None:
+    code = """
+import os
+from ringroom.lanes.memory import hold_standard_descriptors
+for fd in (0, 2):
+    os.close(fd)
+hold_standard_descriptors()
+hold_standard_descriptors()
+assert all(os.get_inheritable(fd) for fd in range(3))
+assert os.open(os.devnull, os.O_RDONLY) == 3, "no other is left open"
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 0
+
+
 def test_an_empty_file_is_no_segment() -> None:
     fd = os.memfd_create("empty")
     with pytest.raises(WireError, match="no bytes"):

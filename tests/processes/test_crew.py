@@ -36,7 +36,6 @@ class Paper:
     pid: int = field(default_factory=os.getpid)
     exitcode: int | None = None
     killed: int = 0
-    terminated: int = 0
     closed: bool = False
     interrupted: bool = False
     """Whoever waits for its end next is."""
@@ -64,9 +63,6 @@ class Paper:
         interrupted, self.interrupted = self.interrupted, False
         if interrupted:
             raise KeyboardInterrupt
-
-    def terminate(self) -> None:
-        self.terminated += 1
 
     def kill(self) -> None:
         self.killed += 1
@@ -186,8 +182,6 @@ def test_a_child_that_the_machine_refuses_is_tried_again_and_given_up(scene: Sce
 def test_who_is_stopped_as_it_starts_is_told_nothing_of_its_time(scene: Scene) -> None:
     scene.crew.start()
     scene.crew.stop(0.0)
-    assert scene.children[0].terminated == 1
-    scene.turn(STOP_GRACE)
     assert scene.children[0].killed == 1
     scene.turn()
     assert scene.crew.over
@@ -212,6 +206,51 @@ def test_each_time_that_somebody_is_stuck_counts(scene: Scene) -> None:
         scene.turn(1.0)
         assert scene.problems[-1].count == count
     assert [problem.where for problem in scene.problems] == ["stuck", "stuck"]
+
+
+@care(restarts=3, stuck_after=1.0, restart_stuck=True)
+def test_who_is_killed_for_being_stuck_is_told_so(scene: Scene) -> None:
+    scene.work()
+    scene.progress = Progress(count=1, within=True)
+    scene.turn(1.0)
+    scene.turn(1.0)
+    scene.turn()
+    scene.turn()
+    assert scene.children[0].killed == 1
+    assert scene.lost == [
+        "worker 0 was killed by restart_stuck: it has been on one frame for 1 s or longer"
+    ]
+
+
+@care(restarts=3, stuck_after=1.0)
+def test_who_goes_on_and_is_killed_by_somebody_else_was_not_stuck(scene: Scene) -> None:
+    scene.work()
+    scene.progress = Progress(count=1, within=True)
+    scene.turn(1.0)
+    scene.turn(1.0)
+    scene.progress = Progress(count=2)
+    scene.turn(1.0)
+    scene.children[0].kill()
+    scene.turn()
+    assert "killed by signal 9" in scene.lost[0]
+
+
+@care(restarts=3)
+def test_who_is_killed_for_not_ending_is_told_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.work()
+    scene.crew.stop(5.0)
+    scene.turn(5.0)
+    assert not caplog.messages
+    scene.turn(STOP_GRACE)
+    scene.turn()
+    assert scene.crew.over
+    assert caplog.messages == [
+        "worker 0 did not end within 7 s of being told to, and was killed: "
+        "Processor.stop, a frame or a thread took longer"
+    ]
+    assert scene.lost == []
 
 
 @care(restarts=3, spares=1)

@@ -17,17 +17,19 @@ import pytest
 from multiprocess import resource_tracker, util
 
 from app_kit import PATIENCE, children, descriptors, until
-from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
+from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, StartupError
 from ringroom.link import Link, open_links
-from ringroom.processes import spawning
+from ringroom.processes import footprint, spawning
 from ringroom.processes.children import IOProcess, IOThread, WorkerProcess, choose_host
 from ringroom.processes.spawning import (
     Inherited,
+    die_of_own_sigterm,
     ignore_interrupts,
     pickle_by_value,
     reap,
     spawn,
 )
+from ringroom.processes.voice import MEMORY_HINT
 from ringroom.testing import faults
 
 NUMBER = 40
@@ -85,11 +87,12 @@ def deaf(fd: int) -> None:
     os.write(fd, b"!")
 
 
-def test_an_interrupt_finds_no_child_that_is_still_starting() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_finds_no_child_that_is_still_starting(number: signal.Signals) -> None:
     reading, writing = os.pipe()
     try:
         process = spawn("child", deaf, Inherited(writing))
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         os.close(writing)
         assert os.read(reading, 1) == b"!"
         process.join(PATIENCE)
@@ -97,6 +100,70 @@ def test_an_interrupt_finds_no_child_that_is_still_starting() -> None:
         reap(process, PATIENCE)
     finally:
         os.close(reading)
+
+
+def deaf_and_asked(fd: int) -> None:
+    ignore_interrupts()
+    os.kill(os.getpid(), signal.SIGTERM)
+    program = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    program.terminate()
+    assert program.wait() == -signal.SIGTERM
+
+    def fork() -> None:
+        if not (pid := os.fork()):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    codes: list[int] = []
+    thread = threading.Thread(target=fork)
+    thread.start()
+    thread.join()
+    fork()
+    assert codes == [-signal.SIGTERM] * 2
+    os.write(fd, b"!")
+
+
+def test_what_a_child_starts_does_not_inherit_its_deafness() -> None:
+    """Neither a program nor a fork: user code ends them by SIGTERM."""
+    reading, writing = os.pipe()
+    try:
+        process = spawn("child", deaf_and_asked, Inherited(writing))
+        os.close(writing)
+        assert os.read(reading, 1) == b"!"
+        reap(process, PATIENCE)
+    finally:
+        os.close(reading)
+
+
+def panics(fd: int, wait: int) -> None:
+    ignore_interrupts()
+    die_of_own_sigterm()
+    os.write(fd, b"!")
+    assert os.read(wait, 1) == b"!"
+    os.write(fd, b"!")
+    while signal.SIGTERM in signal.sigpending():  # of two that wait the kernel keeps the first
+        os.sched_yield()
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+
+
+def test_a_child_dies_of_its_own_sigterm_and_not_of_anothers() -> None:
+    reading, writing = os.pipe()
+    asked, asks = os.pipe()
+    try:
+        process = spawn("child", panics, Inherited(writing), Inherited(asked))
+        os.close(writing)
+        assert os.read(reading, 1) == b"!"
+        os.kill(process.pid, signal.SIGTERM)
+        os.write(asks, b"!")
+        assert os.read(reading, 1) == b"!"
+        process.join(PATIENCE)
+        assert process.exitcode == -signal.SIGTERM
+        reap(process, PATIENCE)
+    finally:
+        for fd in (reading, asked, asks):
+            os.close(fd)
 
 
 def test_who_is_interrupted_as_it_starts_a_child_leaves_nothing_of_it(
@@ -294,6 +361,14 @@ def test_who_is_interrupted_before_he_keeps_a_child_keeps_it() -> None:
     assert children() - before <= _tracker()
 
 
+def test_a_daemonic_process_is_told_that_it_may_have_no_children(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(multiprocess.current_process()._config, "daemon", True)
+    with pytest.raises(StartupError, match="daemon=False"):
+        IOProcess().start()
+
+
 @pytest.mark.once
 def test_spawning_from_many_threads() -> None:
     before = children()
@@ -313,6 +388,19 @@ def _tracker() -> set[int]:
     from multiprocess import resource_tracker
 
     return {resource_tracker._resource_tracker._pid}
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (-signal.SIGKILL, f"killed by signal 9, {MEMORY_HINT}"),
+        (-signal.SIGSEGV, "killed by signal 11; its standard error tells why"),
+        (1, "exited with 1; its standard error tells why"),
+        (footprint.TOO_LARGE, "it took more memory than max_memory, 64 MiB"),
+    ],
+)
+def test_how_a_process_died_is_told_with_where_to_look(code: int, says: str) -> None:
+    assert IOProcess(max_memory=64 << 20)._describe(code) == says
 
 
 def test_hosts() -> None:

@@ -26,7 +26,7 @@ from ringroom.processes.supervisor import (
 )
 
 A, H = Action, Happening
-DYING = {Action.KILL, Action.TERMINATE}
+DYING = {Action.KILL}
 
 
 class World(RuleBasedStateMachine):

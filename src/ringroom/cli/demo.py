@@ -20,6 +20,7 @@ from rich.console import Console
 import ringroom
 from ringroom.cli.inline import IDENTITY as INLINE
 from ringroom.cli.inline import Comparison, Outcome
+from ringroom.cli.running import terminated_by_sigterm
 from ringroom.cli.scene import OWN_TRACK, PEOPLE, Scene, burn, fake_scene
 from ringroom.cli.speech import (
     RATE,
@@ -92,18 +93,25 @@ class Result:
 
 
 def demo(asked: Demo, console: Console) -> int:
-    """Runs it and says what was seen; the exit code."""
+    """Runs it and says what was seen; the exit code. SIGTERM ends it in good order (0)."""
     if asked.wav is not None:
         read_speech(asked.wav)
     check_writable(asked.out)
-    with _scene(asked.livekit) as scene:
+    result: Result | None = None
+    with terminated_by_sigterm(), _scene(asked.livekit) as scene:
         outcome, gap = _compare(asked, scene) if asked.compare else (None, 0.0)
         before, began = machine_seconds(), time.monotonic()
         statistics = _run(asked, scene, console)
         busy = (machine_seconds() - before) / (time.monotonic() - began)
         heard = scene.heard(IDENTITY)
-    result = Result(statistics=statistics, heard=heard, inline=outcome, inline_gap=gap, busy=busy)
-    write_wav(asked.out, mixed(heard))
+        result = Result(
+            statistics=statistics, heard=heard, inline=outcome, inline_gap=gap, busy=busy
+        )
+    return 0 if result is None else _tell(asked, result)
+
+
+def _tell(asked: Demo, result: Result) -> int:
+    write_wav(asked.out, mixed(result.heard))
     for line in verdict(asked, result):
         says(line)
     return 0 if result.balanced else 1

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Self
 from ringroom.errors import ClosedError, StartupError, WireError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 fcntl: ModuleType | None
@@ -44,6 +45,7 @@ _CLOSED = "the counter is closed"
 _COUNT = struct.Struct("=Q")
 # The whole of a pipe in one read: 64 KiB on Linux and macOS alike.
 _PIPE_BYTES = 65_536
+_STANDARD_ERROR = 2
 
 
 def require_platform() -> None:
@@ -120,7 +122,9 @@ class Segment:
         if fd != POISONED:
             os.close(fd)
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "fd", POISONED) != POISONED:
             self.close()
             warnings.warn(f"segment of {self.size} bytes never closed", ResourceWarning, 2)
@@ -156,7 +160,9 @@ class Counter(ABC):
     def close(self) -> None:
         """Idempotent."""
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "_fd", POISONED) != POISONED:
             self.close()
             warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
@@ -271,6 +277,15 @@ def raise_descriptor_limit() -> None:
         wanted = ENOUGH_DESCRIPTORS if hard < 0 else min(hard, ENOUGH_DESCRIPTORS)
         if 0 <= soft < wanted:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def hold_standard_descriptors() -> None:
+    """Have something under 0, 1 and 2 where they were closed (``2>&-``, some daemons): whatever is
+    opened next would be there, and get what native code writes to standard error."""
+    with contextlib.suppress(OSError):
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+            os.set_inheritable(fd, True)
+        os.close(fd)
 
 
 def _memfd() -> int:

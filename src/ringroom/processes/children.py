@@ -6,8 +6,11 @@ Owns the control link; closing it is what ends the role.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
+import signal
+import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
@@ -18,7 +21,11 @@ from typing import Any, Literal, Protocol, Self
 from ringroom import messages as m
 from ringroom.checks import shown
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
-from ringroom.lanes.memory import raise_descriptor_limit, require_platform
+from ringroom.lanes.memory import (
+    hold_standard_descriptors,
+    raise_descriptor_limit,
+    require_platform,
+)
 from ringroom.link import Link, open_links
 from ringroom.options import check_whole
 from ringroom.processes import footprint
@@ -30,11 +37,13 @@ from ringroom.processes.spawning import (
     reap,
     spawn,
 )
-from ringroom.processes.voice import Voice
+from ringroom.processes.voice import MEMORY_HINT, Voice
+
+log = logging.getLogger("ringroom")
 
 CLOSE_SECONDS = 10.0
 # What `reap` takes of it at most.
-REAP_SECONDS = 1.5 * CLOSE_SECONDS + KILLED_SECONDS
+REAP_SECONDS = CLOSE_SECONDS + KILLED_SECONDS
 # The links of a process that dies end one after the other, and a moment before its number can be
 # waited for. One that lives is not waited for longer than the first takes.
 HANGUP_SECONDS, DEATH_SECONDS = 0.05, 0.5
@@ -50,7 +59,6 @@ class Child(Protocol):
     @property
     def exitcode(self) -> int | None: ...
     def join(self, timeout: float | None = None) -> None: ...
-    def terminate(self) -> None: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
 
@@ -71,6 +79,7 @@ class WorkerProcess:
                 Inherited(control.fileno()),
                 blob,
                 tuple(Inherited(fd) for fd in self.voice.theirs),
+                log.getEffectiveLevel(),
             )
         except BaseException:
             self.voice.close()
@@ -91,9 +100,6 @@ class WorkerProcess:
 
     def join(self, timeout: float | None = None) -> None:
         self._process.join(timeout)
-
-    def terminate(self) -> None:
-        self._process.terminate()
 
     def kill(self) -> None:
         self._process.kill()
@@ -116,6 +122,7 @@ class IOHost(ABC):
 
     def __init__(self, clock: Callable[[], int] | None = None, machine: Machine = MACHINE) -> None:
         require_platform()
+        hold_standard_descriptors()
         raise_descriptor_limit()
         self.machine = machine
         """Where the application waits."""
@@ -242,7 +249,9 @@ class IOHost(ABC):
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
         if getattr(self, "_control", None) is not None and os.getpid() == self._pid:
             try:
                 self.close()
@@ -290,8 +299,8 @@ class IOProcess(IOHost):
     def _spawn(self, control: Link, preload: str) -> Any:
         from ringroom.processes import entry
 
-        inherited = Inherited(control.fileno())
-        return spawn("ringroom-io", entry.io_process, inherited, preload, self._max_memory)
+        limits = self._max_memory, log.getEffectiveLevel()
+        return spawn("ringroom-io", entry.io_process, Inherited(control.fileno()), preload, *limits)
 
     def _join(self) -> None:
         process, self._process = self._process, None
@@ -311,10 +320,16 @@ class IOProcess(IOHost):
         code = process.exitcode
         if code is None:
             return False
-        self._death = f" (killed by signal {-code})" if code < 0 else f" (exited with {code})"
-        if code == footprint.TOO_LARGE:
-            self._death = f" (it took more memory than max_memory, {self._max_memory >> 20} MiB)"
+        self._death = f" ({self._describe(code)})"
         return True
+
+    def _describe(self, code: int) -> str:
+        if code == footprint.TOO_LARGE:
+            return f"it took more memory than max_memory, {self._max_memory >> 20} MiB"
+        if code == -signal.SIGKILL:
+            return f"killed by signal {-code}, {MEMORY_HINT}"
+        how = f"killed by signal {-code}" if code < 0 else f"exited with {code}"
+        return f"{how}; its standard error tells why"
 
     def keep_standby(self, preload: str) -> None:
         """Have another process ready, with that module imported, for when this one dies; again if
@@ -364,7 +379,7 @@ class IOProcess(IOHost):
             standby, self._standby = self._standby, None
             if standby is not None:
                 standby[1].close()
-                standby[0].terminate()  # it may still be importing, and has nothing to finish
+                standby[0].kill()  # it may still be importing, and has nothing to finish
                 reap(standby[0], CLOSE_SECONDS)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from ringroom import messages as m
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, StartupError
 from ringroom.link import Link, open_links
+from ringroom.processes import supervisor
 from ringroom.processes.children import Child, IOHost, WorkerProcess
 from ringroom.processes.spawning import interrupts_at_the_end, put_down
 from ringroom.processes.supervision import Action, Happening
@@ -70,6 +71,10 @@ class _Member:
     control: Link
     error: RingroomError | None = None
     """Why it does not start."""
+    stuck: str = ""
+    """What it was reported for."""
+    killed: str = ""
+    """Why we have killed it, where that is to be told."""
 
     @property
     def voice(self) -> Voice | None:
@@ -259,13 +264,12 @@ class Crew:
             case Action.SEND_STOP:
                 with contextlib.suppress(ClosedError):
                     member.control.send(m.Stop(drain=self._drain))
-            case Action.TERMINATE:
-                member.process.terminate()
             case Action.KILL:
-                self._kill(member)
+                self._kill(member, order.place)
             case Action.REPORT_STUCK:
                 self._report_stuck(member, order.place)
             case Action.REPORT_MOVING:
+                member.stuck = ""
                 log.warning("worker %s goes on after it was stuck", order.place)
             case Action.BURY:
                 self._bury(member, order.place)
@@ -303,13 +307,22 @@ class Crew:
             member.error = error
             member.process.kill()
 
-    def _kill(self, member: _Member) -> None:
+    def _kill(self, member: _Member, place: int) -> None:
         child = self._supervisor.children.get(member.number)
-        late = child is not None and child.warm_since is None and not self._supervisor.stopping
-        if late and member.error is None:  # who has said why it does not start was not late
+        warm, stopping = child is None or child.warm_since is not None, self._supervisor.stopping
+        if not warm and not stopping and member.error is None:  # else it has said why, in time
             member.error = StartupError(
                 f"Processor.start took longer than start_timeout={self._care.start_timeout} s"
             )
+        elif warm and stopping and not member.killed:
+            seconds = self._drain + supervisor.STOP_GRACE
+            member.killed = f"did not end within {seconds:g} s of being told to, and was killed"
+            name = self._name(member.number, place)
+            log.warning(
+                "%s %s: Processor.stop, a frame or a thread took longer", name, member.killed
+            )
+        elif member.stuck:
+            member.killed = f"was killed by restart_stuck: {member.stuck}"
         member.process.kill()
 
     def _bury(self, member: _Member, place: int) -> None:
@@ -329,7 +342,7 @@ class Crew:
         if member.voice is not None:
             member.voice.hear()
             self._last_words = member.voice.tail
-        self._last = f"{self._name(member.number, place)} {describe_exit(code)}"
+        self._last = f"{self._name(member.number, place)} {member.killed or describe_exit(code)}"
         self._last_error = member.error
         if place < 0 and member.number > len(self.pids) and not self._supervisor.stopping:
             log.warning("%s", member.error or self._last)  # nobody else tells of a spare
@@ -355,6 +368,7 @@ class Crew:
         else:
             stack = "" if member.voice is None else member.voice.stack(pid)
             summary = f"it has been on one frame for {self._care.stuck_after:g} s or longer"
+        member.stuck = summary
         self._calls.problem(
             Problem(
                 worker=place, where="stuck", summary=summary, traceback=stack, count=self._stuck

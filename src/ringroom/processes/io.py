@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from ringroom import messages as m
-from ringroom.lanes.memory import raise_descriptor_limit
+from ringroom.lanes.memory import hold_standard_descriptors, raise_descriptor_limit
 from ringroom.link import Link, close_descriptors
 from ringroom.processes import footprint
 from ringroom.processes.machine import Machine, ProcessMachine
@@ -84,8 +84,9 @@ async def _serve_within(control: Link, machine: Machine, max_memory: int) -> Non
 
 def run_process(control_fd: int, preload: str, max_memory: int) -> None:
     """The main function of an I/O process, which may have to wait for its turn."""
+    hold_standard_descriptors()
     raise_descriptor_limit()
-    faulthandler.enable()  # a crash of the SDK's native part leaves the stacks on standard error
+    faulthandler.enable(2)  # a crash of the SDK's native part leaves the stacks on standard error
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     machine = ProcessMachine()
     if preload:

@@ -7,12 +7,15 @@ pickled by value, see `pickle_by_value`), so the child is told that there is no 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
+import os
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import FrameType, ModuleType
@@ -29,6 +32,10 @@ from ringroom.errors import ConfigurationError, StartupError
 KILLED_SECONDS = 5.0
 _STEP_SECONDS = 0.02
 _main_lock = threading.Lock()
+_started: weakref.WeakSet[Any] = weakref.WeakSet()
+_ending = threading.Event()
+os.register_at_fork(after_in_child=_started.clear)
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
 class Inherited:
@@ -48,8 +55,16 @@ def _detach(duplicate: Any) -> int:
 def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     """Start a child that calls an importable function; a `multiprocess.Process`, started.
 
-    Raises `StartupError` when the machine refuses a process.
+    Raises `StartupError` when the machine refuses a process, where this one may have no children,
+    and at the interpreter's end.
     """
+    if multiprocess.current_process().daemon:
+        raise StartupError(
+            f"no process for {name}: this one is a daemonic process (daemon=True; so are a pool's "
+            'workers), which may have no children: start it with daemon=False, or use io="thread"'
+        )
+    if _ending.is_set():
+        raise StartupError(f"no process for {name}: the interpreter ends")
     context = multiprocess.get_context("spawn")
     process = context.Process(target=target, args=arguments, name=name, daemon=True)
     try:
@@ -61,7 +76,18 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
         if process.pid is not None:  # interrupted (Ctrl-C): nobody takes who was started
             bury(process)
         raise
+    _started.add(process)
     return process
+
+
+@atexit.register
+def _kill_all() -> None:
+    """As the interpreter ends. `multiprocess`, whose turn is after ours, would ask them by SIGTERM,
+    to which they are deaf, and wait."""
+    _ending.set()  # no other takes their place
+    for process in tuple(_started):
+        with contextlib.suppress(ValueError):  # it was closed
+            process.kill()
 
 
 @contextlib.contextmanager
@@ -88,13 +114,13 @@ def _set_back(
 
 
 def _start(process: Any) -> None:
-    """The child begins deaf to Ctrl-C, for which the mask is: it inherits it."""
+    """The child begins deaf to Ctrl-C and SIGTERM, for which the mask is: it inherits it."""
     with _main_lock:
         main = sys.modules["__main__"]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
             resource_tracker.ensure_running()  # its own start would let interrupts through again
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
             sys.modules["__main__"] = ModuleType("__main__")
             process.start()
         finally:
@@ -103,10 +129,42 @@ def _start(process: Any) -> None:
 
 
 def ignore_interrupts() -> None:
-    """In a child: Ctrl-C goes to the whole foreground group, the application decides what it means.
-    `spawn` has blocked it, so that it finds no child that is still starting."""
+    """In a child: Ctrl-C goes to the whole foreground group, and SIGTERM to all of a service; the
+    application decides what they mean. `spawn` has blocked them, so that they find no child that is
+    still starting."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    # By a handler: SIG_IGN would go on to programs that the user's code starts, which may want to
+    # end them by it. Who forks gets rid of it likewise.
+    signal.signal(signal.SIGTERM, _ignore)
+    os.register_at_fork(after_in_child=_forget_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+def _forget_handler() -> None:
+    if signal.getsignal(signal.SIGTERM) is _ignore:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def die_of_own_sigterm() -> None:
+    """In a child that ignores SIGTERM: not what it sends to itself, as the SDK does when its native
+    part has panicked. What is left then is of no use."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads to come, too
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=_await_own_sigterm, name="ringroom-sigterm", daemon=True).start()
+    else:  # macOS does not tell whose it is, and a panic must end the process
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _await_own_sigterm() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getpid():
+        pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def pickle_by_value(what: str, value: object, advice: str) -> bytes:
@@ -137,13 +195,10 @@ class _Pickler(dill.Pickler):  # type: ignore[misc]
 
 
 def reap(process: Any, deadline: float) -> None:
-    """Join, then terminate, then kill, each within its share of the deadline (seconds). Who is
-    interrupted (Ctrl-C) does not wait: it is killed."""
+    """Join within the deadline (seconds), or kill. Who is interrupted (Ctrl-C) does not wait: it is
+    killed."""
     try:
         process.join(deadline)
-        if process.exitcode is None:
-            process.terminate()
-            process.join(deadline / 2)
     finally:
         bury(process)
 

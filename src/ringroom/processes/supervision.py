@@ -70,7 +70,6 @@ class Action(StrEnum):
     SEND_STOP = "send stop"
     REPORT_STUCK = "report stuck"
     REPORT_MOVING = "report moving"
-    TERMINATE = "terminate"
     KILL = "kill"
     BURY = "bury"
     TELL_LOST = "tell lost"
@@ -104,7 +103,7 @@ CHILD: Mapping[State, Mapping[Happening, ChildCell]] = {
         _H.STILL: _NOT_YET,
         _H.MOVING: _NOT_YET,
         _H.DONE: _NOT_YET,
-        _H.STOP: (_S.ENDING, (_A.TERMINATE,)),
+        _H.STOP: (_S.ENDING, (_A.KILL,)),
         _H.LATE: (_S.ENDING, (_A.KILL,)),
         _H.EXITED: (_S.GONE, (_A.BURY,)),
     },
@@ -149,7 +148,7 @@ CHILD: Mapping[State, Mapping[Happening, ChildCell]] = {
         _H.MOVING: _LEAVING,
         _H.DONE: _ONCE,
         _H.STOP: (_S.STOPPING, (_A.SEND_STOP,)),
-        _H.LATE: (_S.ENDING, (_A.TERMINATE,)),
+        _H.LATE: (_S.ENDING, (_A.KILL,)),
         _H.EXITED: (_S.GONE, (_A.BURY,)),
     },
     _S.ENDING: {

@@ -16,14 +16,16 @@ import faulthandler
 import os
 import select
 import signal
+import sys
 from pathlib import Path
 
 from ringroom.errors import StartupError
 from ringroom.lanes.memory import why
 
-__all__ = ["Voice", "describe_exit", "is_stopped", "speak"]
+__all__ = ["MEMORY_HINT", "Voice", "describe_exit", "is_stopped", "speak"]
 
 TAIL_BYTES = 8_192
+MEMORY_HINT = "which is also what the kernel sends when memory runs out"
 STACK_SECONDS = 0.5
 # How long a worker may be kept from its processor in the middle of a stack, on a machine that is
 # busy. The main thread, which is mostly what is asked for, is written last.
@@ -124,6 +126,8 @@ class Voice:
 
 def _pass_on(text: bytes) -> None:
     """To our own standard error, as long as it takes it: nobody is to wait for a terminal."""
+    if sys.__stderr__ is None:  # it was closed: who has that number now is somebody else
+        return
     view = memoryview(text)
     poller = select.poll()
     poller.register(2, select.POLLOUT)
@@ -139,7 +143,7 @@ def speak(errors: int, stacks: int) -> None:
     """The child's end: from here on standard error goes to the pool."""
     os.dup2(errors, 2)
     os.close(errors)
-    faulthandler.enable()
+    faulthandler.enable(2)  # `sys.stderr` is None where ours was closed
     faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True)
 
 
@@ -162,5 +166,5 @@ def describe_exit(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = "real-time"
-    hint = ", which is also what the kernel sends when memory runs out" if name == "SIGKILL" else ""
+    hint = f", {MEMORY_HINT}" if name == "SIGKILL" else ""
     return f"was killed by signal {-code} ({name}{hint})"

@@ -11,7 +11,7 @@ import dill
 import multiprocess
 
 from ringroom import messages as m
-from ringroom.lanes.memory import raise_descriptor_limit
+from ringroom.lanes.memory import hold_standard_descriptors, raise_descriptor_limit
 from ringroom.link import Link
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import MACHINE, Machine, ProcessMachine
@@ -55,6 +55,7 @@ def _unpickle(control: Link, blob: bytes) -> tuple[Processor, SessionOptions]:
 
 def run_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
     """The main function of a worker process."""
+    hold_standard_descriptors()
     speak(*voice)
     raise_descriptor_limit()
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")

@@ -70,11 +70,14 @@ def frozen(process: Process) -> Iterator[None]:
 
 
 def killed(process: Process, number: int = signal.SIGKILL) -> None:
-    """The process dies of that signal (SIGKILL is what the kernel sends when memory is short).
-    Returns when it is dead. Raises `DeadlinePassed` if it does not die of it."""
+    """The process dies of that signal (SIGKILL is what the kernel sends when memory is short; ours
+    ignore SIGINT and SIGTERM). Returns when it is dead.
+
+    Raises `DeadlinePassed` if it does not die of it.
+    """
     pid = _pid(process)
     os.kill(pid, number)
-    _until(lambda: _state(pid) in _ZOMBIE, f"the death of process {pid}", DEATH_PATIENCE)
+    _until(lambda: _is_dead(pid), f"the death of process {pid}", DEATH_PATIENCE)
 
 
 def killed_in_the_middle_of_a_frame(pool: Pool, place: int = 0, timeout: float = PATIENCE) -> None:
@@ -96,7 +99,7 @@ def killed_in_the_middle_of_a_frame(pool: Pool, place: int = 0, timeout: float =
         return True
 
     _until(met, f"worker {place} to be in the middle of a frame", timeout)
-    _until(lambda: _state(pid) in _ZOMBIE, f"the death of worker {place}", DEATH_PATIENCE)
+    _until(lambda: _is_dead(pid), f"the death of worker {place}", DEATH_PATIENCE)
 
 
 @contextlib.contextmanager
@@ -201,6 +204,15 @@ def _state(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return "X"
     return text.rpartition(")")[2].split()[0]
+
+
+def _is_dead(pid: int) -> bool:
+    """All of it: the first of its threads may be dead before the others are."""
+    try:
+        threads = len(os.listdir(f"/proc/{pid}/task"))
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return threads <= 1 and _state(pid) in _ZOMBIE
 
 
 def _until(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:

@@ -56,9 +56,6 @@ class _WorkerRole:
     def join(self, timeout: float | None = None) -> None:
         self._role.thread.join(timeout)
 
-    def terminate(self) -> None:
-        self.kill()
-
     def kill(self) -> None:
         if self._role.lives:
             self._clock.bring_down(self._role)
