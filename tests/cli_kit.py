@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from ringroom.accounts import LaneStatistics
 from ringroom.cli import main
 from ringroom.frames import Kind
 from ringroom.lanes.statistics import LaneCounts
+from ringroom.sessions.accounts import LaneStatistics
 
 SECRET = "a-secret-of-thirty-two-characters-or-more"
 NAMES = (

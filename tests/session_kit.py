@@ -17,7 +17,6 @@ import pytest
 from app_kit import sound
 from ringroom import messages as m
 from ringroom.frames import AudioFrame, Event, Kind, Participant, TrackInfo
-from ringroom.inbox import Inbox
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
@@ -26,7 +25,8 @@ from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
-from ringroom.session import Session
+from ringroom.sessions.inbox import Inbox
+from ringroom.sessions.session import Session
 
 ALL = (Kind.AUDIO, Kind.VIDEO, Kind.DATA, Kind.EVENT)
 

@@ -20,11 +20,11 @@ from app_kit import (
     descriptors,
     sound,
 )
-from ringroom.connection import Connection
 from ringroom.errors import (
     BusyError,
     ClosedError,
 )
+from ringroom.faces.connection import Connection
 from ringroom.providers.fake.connection import FakeProvider
 from ringroom.testing import FakeRoom, VirtualClock
 

@@ -17,14 +17,14 @@ from app_kit import (
     say,
     sound,
 )
-from ringroom import recovery
-from ringroom.connection import Connection
+from ringroom.faces import recovery
+from ringroom.faces.connection import Connection
 from ringroom.frames import EventKind
-from ringroom.inbox import Inbox, Listeners
-from ringroom.incoming import Incoming
-from ringroom.outgoing import Outgoing
-from ringroom.requests import Requests
-from ringroom.session import Session
+from ringroom.sessions.inbox import Inbox, Listeners
+from ringroom.sessions.incoming import Incoming
+from ringroom.sessions.outgoing import Outgoing
+from ringroom.sessions.requests import Requests
+from ringroom.sessions.session import Session
 from ringroom.testing import FakeRoom
 
 LOCKED = {

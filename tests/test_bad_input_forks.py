@@ -13,8 +13,8 @@ import pytest
 
 import ringroom
 from app_kit import sound
-from ringroom.connection import Connection
 from ringroom.errors import ClosedError, ConfigurationError
+from ringroom.faces.connection import Connection
 from ringroom.testing import FakeRoom
 
 

@@ -20,8 +20,8 @@ from ringroom.cli import main, speech
 from ringroom.cli.demo import Demo, Result, verdict
 from ringroom.cli.inline import Comparison, Outcome
 from ringroom.cli.speech import Heard
-from ringroom.connection import Statistics
 from ringroom.errors import ConfigurationError, StartupError
+from ringroom.faces.connection import Statistics
 from ringroom.lanes.statistics import LaneCounts
 from ringroom.providers.fake import Fake
 from ringroom.testing import FakeRoom

@@ -16,7 +16,7 @@ from rich.console import Console
 import cli_kit
 from cli_kit import lane
 from ringroom.cli.view import Processes, View
-from ringroom.connection import Statistics
+from ringroom.faces.connection import Statistics
 from ringroom.lanes.statistics import LaneCounts
 
 no_environment = cli_kit.no_environment

@@ -12,9 +12,11 @@ import pytest
 
 import ringroom
 from app_kit import Call, interrupted, microphone, opened, say, sound
-from ringroom import client, connection, incoming
+from ringroom import client
 from ringroom.client import Transport
 from ringroom.errors import ClosedError
+from ringroom.faces import connection
+from ringroom.sessions import incoming
 from ringroom.testing import FakeRoom, leaks
 
 MAX_LOCKS = 40

@@ -17,12 +17,11 @@ import pytest
 
 import ringroom
 from app_kit import check_law, descriptors, until
-from ringroom import accounts
 from ringroom.colour import i420_size
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.options import SessionOptions
-from ringroom.processes import inbound_lanes
-from ringroom.processes.admission import MAX_TRACKS_OF_ONE
+from ringroom.processes.io import inbound_lanes
+from ringroom.processes.io.admission import MAX_TRACKS_OF_ONE
 from ringroom.providers.provider import (
     Joined,
     OutgoingTrack,
@@ -31,6 +30,7 @@ from ringroom.providers.provider import (
     ProviderSpec,
     Sink,
 )
+from ringroom.sessions import accounts
 
 ALL = ("audio", "video", "data", "event")
 PCM = memoryview(np.zeros(320, np.int16))

@@ -29,7 +29,7 @@ from ringroom.errors import (
     RoomError,
     StartupError,
 )
-from ringroom.processes import supervisor
+from ringroom.processes.supervision import supervisor
 from ringroom.testing import FakeRoom
 
 

@@ -15,8 +15,8 @@ import pytest
 import processors_kit as kit
 import ringroom
 from app_kit import RATE, Call, check_law, microphone, say, sound, until
-from ringroom import mending
 from ringroom.errors import LostProcessError, RoomError
+from ringroom.faces import mending
 from ringroom.frames import Event, EventKind, Participant
 from ringroom.pool import Pool
 from ringroom.processes.children import IOProcess

@@ -9,10 +9,11 @@ import pytest
 import pool_time_kit
 from app_kit import RATE
 from pool_time_kit import Sleeps, pieces, running
-from ringroom import link, places
+from ringroom import link
 from ringroom.errors import StartupError
+from ringroom.faces import places
 from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo
-from ringroom.processes import crew
+from ringroom.processes.supervision import crew
 from ringroom.processor import Processor
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock

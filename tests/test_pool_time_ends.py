@@ -13,17 +13,18 @@ import pool_time_kit
 import processors_kit as kit
 from app_kit import descriptors, interrupted, sound
 from pool_time_kit import NOBODY, made, running
-from ringroom import client, connection
+from ringroom import client
 from ringroom import pool as pool_module
 from ringroom.errors import ClosedError, LostProcessError
+from ringroom.faces import connection
+from ringroom.faces.mending import Mending
 from ringroom.frames import Event, EventKind
-from ringroom.inbox import Inbox
 from ringroom.link import open_links
-from ringroom.mending import Mending
 from ringroom.pool import Pool
-from ringroom.processes.crew import Crew
+from ringroom.processes.supervision.crew import Crew
 from ringroom.processor import Processor
 from ringroom.providers.fake import Fake
+from ringroom.sessions.inbox import Inbox
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock
 

@@ -11,9 +11,10 @@ import pool_time_kit
 import processors_kit as kit
 from app_kit import RATE
 from pool_time_kit import NOBODY, Sleeps, pieces, running
-from ringroom import link, places
-from ringroom.connection import Connection, Prepared
+from ringroom import link
 from ringroom.errors import StartupError
+from ringroom.faces import places
+from ringroom.faces.connection import Connection, Prepared
 from ringroom.pool import Pool
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock

@@ -164,8 +164,8 @@ def test_bytes_become_objects_or_code_in_four_places_only() -> None:
     assert found == {
         ("ringroom.cli.inline", "pickle.load"),
         ("ringroom.testing.histories", "exec"),
-        ("ringroom.processes.rooms", "dill.loads"),
-        ("ringroom.processes.working", "dill.loads"),
+        ("ringroom.processes.io.rooms", "dill.loads"),
+        ("ringroom.processes.worker.working", "dill.loads"),
     }
 
 

@@ -5,10 +5,8 @@ or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
     errors, colour, notices, values  <  checks  <  frames, options  <  lanes  <  messages, link,
-    resampling, recording  <  providers, processor  <  accounts, inbox, incoming, requests, unsent,
-    outgoing, session  <  processes  <  handover, connection, waiting, awaiting, face, mending,
-    recovery, pool_options, telling  <  stream, client, aio, places, pool  <  testing
-    <  cli, pytest_plugin, __main__
+    resampling, recording  <  providers, processor  <  sessions  <  processes  <  pool_options,
+    faces  <  stream, client, aio, pool  <  testing  <  cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from ringroom import aio as aio
     from ringroom import recording as recording
     from ringroom.client import Transport, VoiceTransport, as_voice_transport, transport
-    from ringroom.connection import Statistics
     from ringroom.errors import (
         BusyError,
         ClosedError,
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
         WireError,
         WouldBlock,
     )
+    from ringroom.faces.connection import Statistics
     from ringroom.frames import (
         AudioFrame,
         DataFrame,
@@ -58,7 +56,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ringroom.client": ("Transport", "VoiceTransport", "as_voice_transport", "transport"),
-    "ringroom.connection": ("Statistics",),
+    "ringroom.faces.connection": ("Statistics",),
     "ringroom.errors": (
         "BusyError",
         "ClosedError",

@@ -15,18 +15,18 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom.awaiting import LoopWaiter, Turn, end_of, runs_here, start, within
-from ringroom.connection import Connection, Statistics, configured
 from ringroom.errors import BusyError, ClosedError
-from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
+from ringroom.faces.awaiting import LoopWaiter, Turn, end_of, runs_here, start, within
+from ringroom.faces.connection import Connection, Statistics, configured
+from ringroom.faces.face import Face, check_going_on, take_arrival, wanted_kinds
+from ringroom.faces.recovery import Recovery
 from ringroom.frames import Frame, Item
-from ringroom.inbox import Arrival, Inbox
 from ringroom.lanes.memory import unwatched
 from ringroom.options import PublishOptions, TransportConfig, as_identities
-from ringroom.outgoing import OutgoingLane, as_message
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
-from ringroom.recovery import Recovery
+from ringroom.sessions.inbox import Arrival, Inbox
+from ringroom.sessions.outgoing import OutgoingLane, as_message
 
 T = TypeVar("T")
 

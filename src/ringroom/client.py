@@ -13,25 +13,25 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom import handover
 from ringroom.checks import check_rate
-from ringroom.connection import Connection, configured
 from ringroom.errors import (
     ClosedError,
     ConfigurationError,
     FrameError,
 )
-from ringroom.face import Face, check_going_on, take_arrival, wanted_kinds
+from ringroom.faces import handover
+from ringroom.faces.connection import Connection, configured
+from ringroom.faces.face import Face, check_going_on, take_arrival, wanted_kinds
+from ringroom.faces.recovery import RecoveryThread
+from ringroom.faces.waiting import Closing, Deadline, Waiter
 from ringroom.frames import AudioFrame, Frame, Item, Kind
-from ringroom.inbox import Arrival, Inbox
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
-from ringroom.outgoing import OutgoingLane, as_message, checked_name
 from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.providers.provider import ProviderSpec
-from ringroom.recovery import RecoveryThread
+from ringroom.sessions.inbox import Arrival, Inbox
+from ringroom.sessions.outgoing import OutgoingLane, as_message, checked_name
 from ringroom.stream import AudioOut
-from ringroom.waiting import Closing, Deadline, Waiter
 
 T = TypeVar("T")
 

@@ -32,6 +32,8 @@ from ringroom.values import Value
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 24
+# Of a room, whose place is remembered: beyond it the longest unused without an open track are not.
+MAX_PLACES = 10_000
 
 
 class Message(Value):

@@ -18,22 +18,22 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from ringroom import mending
 from ringroom.client import Sender
-from ringroom.connection import Connection, Prepared, Statistics, configured
 from ringroom.errors import ClosedError, RingroomError
+from ringroom.faces import mending
+from ringroom.faces.connection import Connection, Prepared, Statistics, configured
+from ringroom.faces.places import Places
+from ringroom.faces.telling import Telling
+from ringroom.faces.waiting import Deadline, Waiter, sigterm_raises
 from ringroom.frames import Event, Kind
-from ringroom.inbox import Inbox
 from ringroom.options import TransportConfig, as_kinds, check_timeout
-from ringroom.places import Places
 from ringroom.pool_options import PoolOptions
-from ringroom.processes import crew, supervisor
 from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.processes.spawning import interrupts_at_the_end, pickle_by_value
+from ringroom.processes.supervision import crew, supervisor
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
-from ringroom.telling import Telling
-from ringroom.waiting import Deadline, Waiter, sigterm_raises
+from ringroom.sessions.inbox import Inbox
 
 __all__ = ["Pool", "PoolOptions", "run"]
 

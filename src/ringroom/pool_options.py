@@ -17,7 +17,7 @@ from ringroom.options import (
     settle_number,
     settle_whole,
 )
-from ringroom.processes.supervisor import Care
+from ringroom.processes.supervision.supervisor import Care
 from ringroom.processor import Problem
 
 __all__ = ["PoolOptions"]

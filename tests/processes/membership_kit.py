@@ -14,7 +14,7 @@ from ringroom.errors import RingroomError, RoomError
 from ringroom.frames import DataFrame
 from ringroom.notices import Notices
 from ringroom.options import Reconnect, SessionOptions
-from ringroom.processes.membership import Membership
+from ringroom.processes.io.membership import Membership
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, ProviderSpec, Sink
 from ringroom.testing import VirtualClock
 

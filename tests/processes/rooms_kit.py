@@ -21,7 +21,7 @@ from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
-from ringroom.processes.rooms import RoomSession
+from ringroom.processes.io.rooms import RoomSession
 from ringroom.providers.provider import Provider, ProviderSpec
 
 ALL = (Kind.AUDIO, Kind.VIDEO, Kind.DATA, Kind.EVENT)

@@ -75,7 +75,7 @@ def test_a_coroutine_has_a_loop_of_its_own() -> None:
 A_ROLE = """
 import gc
 from ringroom.link import open_links
-from ringroom.processes import io
+from ringroom.processes.io import role as io
 
 async def serve(control, machine, max_memory):
     print(gc.get_freeze_count() > 1_000, flush=True)

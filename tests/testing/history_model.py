@@ -11,7 +11,7 @@ from ringroom.lanes import records
 from ringroom.lanes.live import LOW_MARK
 from ringroom.lanes.ring import Geometry
 from ringroom.options import SessionOptions
-from ringroom.processes.inbound import ring_of
+from ringroom.processes.io.inbound import ring_of
 from ringroom.testing import histories as h
 from ringroom.testing.strategies import Cast
 

@@ -33,7 +33,7 @@ from ringroom.cli.speech import (
     write_wav,
 )
 from ringroom.cli.view import Processes, View, machine_seconds, pool_processes, says
-from ringroom.connection import Statistics
+from ringroom.faces.connection import Statistics
 from ringroom.frames import AudioFrame, Frame, VideoFrame
 from ringroom.options import Mode
 

@@ -18,9 +18,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ringroom.accounts import LaneStatistics
-from ringroom.connection import Statistics
+from ringroom.faces.connection import Statistics
 from ringroom.pool import Pool
+from ringroom.sessions.accounts import LaneStatistics
 
 __all__ = ["Processes", "View", "machine_seconds", "pool_processes", "says"]
 

@@ -12,7 +12,7 @@ def io_process(control_fd: int, preload: str, max_memory: int, log_level: int) -
     logging.getLogger("ringroom").setLevel(log_level)
     # It multiplies no matrices: numpy's threads for that would cost memory, and time to start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from ringroom.processes.io import run_process
+    from ringroom.processes.io.role import run_process
     from ringroom.processes.spawning import die_of_own_sigterm, ignore_interrupts
 
     ignore_interrupts()
@@ -24,7 +24,7 @@ def worker_process(control_fd: int, blob: bytes, voice: tuple[int, int], log_lev
     """A worker. It never imports the I/O role, nor the provider's SDK."""
     logging.getLogger("ringroom").setLevel(log_level)
     from ringroom.processes.spawning import ignore_interrupts
-    from ringroom.processes.working import run_process
+    from ringroom.processes.worker.working import run_process
 
     ignore_interrupts()
     run_process(control_fd, blob, voice)

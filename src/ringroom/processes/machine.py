@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from selectors import DefaultSelector
 from typing import Any, TypeVar
 
-from ringroom.inbox import Found
+from ringroom.sessions.inbox import Found
 
 __all__ = ["MACHINE", "Machine", "ProcessMachine"]
 

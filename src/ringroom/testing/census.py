@@ -45,7 +45,7 @@ _EVERYBODYS = (ModuleType, type, FunctionType, CodeType, FrameType)
 _LEFT_OUT = (
     "_pytest.",
     "pluggy.",
-    "ringroom.accounts.",
+    "ringroom.sessions.accounts.",
     "ringroom.lanes.statistics.",
     "ringroom.testing.census.",
     "ringroom.testing.leaks.",

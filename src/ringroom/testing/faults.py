@@ -23,10 +23,10 @@ from typing import NoReturn, Protocol, TypeAlias
 
 from ringroom.client import Transport
 from ringroom.errors import ConfigurationError
-from ringroom.inbox import InboundLane, Inbox
 from ringroom.lanes import memory
 from ringroom.pool import Pool
 from ringroom.processes import children
+from ringroom.sessions.inbox import InboundLane, Inbox
 from ringroom.testing.room import DeadlinePassed
 
 __all__ = [

@@ -36,7 +36,7 @@ from ringroom import AudioFrame, ConfigurationError, DataFrame, Event, Replay, V
 from ringroom.errors import ClosedError
 from ringroom.frames import EventKind, Item, Participant
 from ringroom.options import SessionOptions
-from ringroom.processes import inbound_lanes
+from ringroom.processes.io import inbound_lanes
 from ringroom.providers.provider import Joined
 from ringroom.providers.replay.connection import ReplayProvider
 from ringroom.testing.virtual import VirtualClock

@@ -11,8 +11,8 @@ import numpy as np
 from wrong_kit import WrongCore, breaks, receiving
 
 from ringroom import aio, client
-from ringroom.connection import Statistics
 from ringroom.errors import BusyError, ClosedError, FrameError
+from ringroom.faces.connection import Statistics
 from ringroom.frames import Event
 
 Sync = client.Transport

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from ringroom import aio, client
-from ringroom.connection import Connection
 from ringroom.errors import RoomError
+from ringroom.faces.connection import Connection
 from ringroom.frames import DataFrame, Event, Participant, TrackInfo
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import Fake

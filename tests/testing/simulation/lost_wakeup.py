@@ -23,12 +23,12 @@ import numpy as np
 import ringroom
 from ringroom import AudioFrame
 from ringroom.client import Sender
-from ringroom.face import check_going_on
+from ringroom.faces.face import check_going_on
+from ringroom.faces.waiting import Deadline
 from ringroom.lanes.memory import open_counter
 from ringroom.processes.children import IOHost, IOThread
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.testing import FakeRoom
-from ringroom.waiting import Deadline
 
 T = TypeVar("T")
 Fds: TypeAlias = Callable[[], Sequence[int]]

@@ -13,11 +13,11 @@ from unittest import mock
 import pytest
 from lost_wakeup import a_pause, put_in, scenario
 
-from ringroom.connection import Connection
-from ringroom.inbox import Arrival
+from ringroom.faces.connection import Connection
 from ringroom.lanes.lane import LaneWriter
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.statistics import Count, Row
+from ringroom.sessions.inbox import Arrival
 from ringroom.testing import FakeRoom, Stuck
 from ringroom.testing.simulation import (
     Freeze,

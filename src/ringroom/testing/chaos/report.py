@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ringroom.connection import Statistics
+from ringroom.faces.connection import Statistics
 from ringroom.lanes.statistics import LaneCounts
 from ringroom.testing.chaos.deaths import Recovery
 from ringroom.testing.chaos.gauges import Gauge

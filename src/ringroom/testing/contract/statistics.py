@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringroom.connection import Statistics
+from ringroom.faces.connection import Statistics
 from ringroom.frames import AudioFrame, Kind
 from ringroom.testing import sources
 from ringroom.testing.contract.hearing import heard_from_us, listen, say

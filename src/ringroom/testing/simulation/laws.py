@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from ringroom.accounts import LaneStatistics
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, TrackInfo
+from ringroom.sessions.accounts import LaneStatistics
 
 __all__ = [
     "END_SECONDS",

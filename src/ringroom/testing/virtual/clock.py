@@ -28,9 +28,9 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom.inbox import Found
 from ringroom.processes.children import IOHost
 from ringroom.processes.machine import Machine
+from ringroom.sessions.inbox import Found
 from ringroom.testing.virtual.hosts import VirtualHost
 from ringroom.testing.virtual.links import LinkRegister, end_links
 from ringroom.testing.virtual.roles import Role, Stuck, where_it_waits

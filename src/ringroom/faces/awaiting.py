@@ -1,0 +1,154 @@
+"""Waiting in a task of an event loop, as `waiting` does on a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from typing import Self
+
+from ringroom.errors import StartupError
+from ringroom.faces.connection import Connection
+from ringroom.lanes.memory import unwatched, why
+from ringroom.processes.machine import Machine
+
+# Who waits for nothing, since there is always an item or always room, lets others have the loop if
+# none had it for so long.
+TURN_SECONDS = 0.01
+
+
+def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop is the one that runs on this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def waker(wake: Callable[[], None]) -> Callable[[], None]:
+    """For any thread: it has ``wake`` called by the loop that runs here now, which may sleep by
+    then. Nothing, once that loop is closed."""
+    loop = asyncio.get_running_loop()
+
+    def call() -> None:
+        if runs_here(loop):
+            wake()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(wake)
+
+    return call
+
+
+class LoopWaiter:
+    """Waits for a change of the session without losing one between a look and the wait."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._changed = asyncio.Event()
+        self._wake = waker(self._changed.set)
+
+    def __enter__(self) -> Self:
+        with self._connection.lock:
+            self._connection.session.listeners.add(self._wake)
+        return self
+
+    async def wait(self, fd: int = -1) -> None:
+        """Until the descriptor (-1: none) is readable or the session changed. Cancelled, nothing
+        is lost. Raises `StartupError` when no descriptors are left, or it cannot be watched."""
+        with _watched(fd, self._changed.set):
+            await self._changed.wait()
+        self._changed.clear()
+
+    def __exit__(self, *exc: object) -> None:
+        with self._connection.lock:
+            self._connection.session.listeners.discard(self._wake)
+
+
+class Turn:
+    """How long a reader or a sender has had the loop for itself. Apart from it, for the loop keeps
+    this until it comes round, and a reader that is forgotten is closed at once."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._since: float | None = None
+
+    def begin(self) -> None:
+        """An item is given or taken; the turn ends when the loop comes round."""
+        if self._since is None:
+            self._since = self._now()
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
+        self._since = None
+
+    async def wait(self) -> None:
+        """Let the others have the loop, if it is their turn."""
+        if self._since is not None and self._now() - self._since >= TURN_SECONDS:
+            await asyncio.sleep(0)
+
+
+def start(machine: Machine, name: str, run: Callable[[], None], over: Future[None]) -> None:
+    """Run what blocks on a thread of its own: the loop's executor may be full for as long as what
+    others gave it likes. ``over``, which belongs to no loop, is done in any case: where no thread
+    is to be had, this one waits."""
+
+    def body() -> None:
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 (for who looks into the future)
+            over.set_exception(error)
+        else:
+            over.set_result(None)
+
+    try:
+        machine.start_thread(name, body)
+    except RuntimeError:
+        body()
+
+
+async def end_of(over: Future[None]) -> None:
+    """Until it is done, by whatever outcome. Cancelled, it goes on."""
+    done = asyncio.Event()
+    wake = waker(done.set)
+    over.add_done_callback(lambda _: wake())
+    await done.wait()
+
+
+@contextlib.asynccontextmanager
+async def within(seconds: float, what: str) -> AsyncIterator[None]:
+    """A time limit, whose `TimeoutError` says what was not to be had."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise TimeoutError(f"{what} within {seconds} s") from None
+        raise
+
+
+@contextlib.contextmanager
+def _watched(fd: int, wake: Callable[[], None]) -> Iterator[None]:
+    """By a number of our own. A loop calls one function for each number, and others may wait for
+    the same; nor can anybody close this one while the loop watches it."""
+    if fd < 0:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    try:
+        own = os.dup(fd)
+    except OSError as error:
+        raise StartupError(f"nothing to wait on: {why(error)}") from error
+    try:
+        try:
+            loop.add_reader(own, wake)
+        except OSError as error:
+            raise unwatched(error) from error
+        try:
+            yield
+        finally:
+            loop.remove_reader(own)
+    finally:
+        os.close(own)

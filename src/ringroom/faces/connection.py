@@ -1,0 +1,276 @@
+"""An opened session with all that belongs to it: what the application's faces share.
+
+It does not wait, except for the provider's hand-over (a token minter) and the I/O host's end.
+Several threads may use a face, so each call here that touches the session is made under `lock`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringroom import messages as m
+from ringroom.errors import ConfigurationError
+from ringroom.faces.handover import Handed, Renewals, hand_over, pickled_spec
+from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
+from ringroom.link import Link, close_descriptors
+from ringroom.options import TransportConfig
+from ringroom.processes.children import IOProcess, Where, choose_host
+from ringroom.processes.spawning import pickle_by_value
+from ringroom.providers.provider import ProviderSpec
+from ringroom.providers.registry import build
+from ringroom.sessions.accounts import LaneStatistics
+from ringroom.sessions.outgoing import Outgoing
+from ringroom.sessions.session import Session
+
+IO_ROWS = SLOTS // 2
+# Of a message, what may tell who was where: remotes choose how long their names are.
+MAX_PLACES_BYTES = m.MAX_MESSAGE_BYTES // 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What happened so far: sent = done + dropped + lost + in flight, for each lane."""
+
+    lanes: tuple[LaneStatistics, ...]
+
+    @property
+    def received(self) -> LaneCounts:
+        """Of all lanes from the room."""
+        return _total(lane.counts for lane in self.lanes if lane.direction == "in")
+
+    @property
+    def sent(self) -> LaneCounts:
+        """Of all lanes to the room."""
+        return _total(lane.counts for lane in self.lanes if lane.direction == "out")
+
+
+def _total(counts: Any) -> LaneCounts:
+    return sum(counts, start=LaneCounts())
+
+
+def rows_for(place: int, readers: int) -> tuple[int, int]:
+    """The statistics rows (first, count) that one writer may hand out; -1 the application."""
+    share = (SLOTS - IO_ROWS) // (readers + 1)
+    return IO_ROWS + (place + 1) * share, share
+
+
+def configured(
+    provider: str | ProviderSpec, config: TransportConfig | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Keywords, from keywords or from the neutral `TransportConfig`."""
+    if config is None:
+        return options
+    if not isinstance(config, TransportConfig):
+        raise ConfigurationError(
+            f"the second argument is a {type(config).__name__}, expected a TransportConfig; "
+            "other options are keywords"
+        )
+    if not isinstance(provider, str):
+        raise ConfigurationError("a TransportConfig goes with a provider's name, not with a spec")
+    merged = {"sample_rate": config.sample_rate, "channels": config.channels, **config.extra}
+    access = {"url": config.url, "token": config.token}
+    merged.update({name: value for name, value in access.items() if value})
+    return merged | options
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A link to a new session, and what is to be said there."""
+
+    link: Link
+    blob: bytes
+    descriptors: tuple[int, ...]
+
+    def close(self) -> None:
+        """Close the descriptors, which are duplicated when they are sent."""
+        close_descriptors(self.descriptors)
+
+
+class Connection:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        provider: str | ProviderSpec,
+        options: dict[str, Any],
+        io: Where = "process",
+        *,
+        readers: int = 0,
+        route: str = "participant",
+        beside: Collection[str] = (),
+    ) -> None:
+        self.spec, self.options = build(provider, options, beside)
+        self.host, self._own_host = choose_host(io)
+        self.machine = self.host.machine
+        self.lock = self.machine.lock()
+        self.readers = readers
+        self._route = route
+        # Before anything is started: a predicate may refer to what cannot travel.
+        pickle_by_value(
+            "participants=", self.options, "give identities, or a function without them"
+        )
+        self._renewals: Renewals | None = None
+        self.table: StatisticsTable
+        self.session: Session
+        self.outgoing: Outgoing
+
+    def open(self, readers: Sequence[Link] = ()) -> None:
+        """Start the host and ask the session to connect; `session.joined` tells when it did.
+        ``readers`` are the far ends of the workers' links, by place."""
+        handed = hand_over(self.machine, self.spec, self.options.connect_timeout)
+        try:
+            self._open(readers, handed)
+        except BaseException:
+            try:
+                if hasattr(self, "session"):
+                    self.session.close()
+                if hasattr(self, "table"):
+                    self.table.close()
+            finally:
+                self._close_helpers()
+            raise
+        finally:
+            close_descriptors(handed[1])
+
+    def _open(self, readers: Sequence[Link], handed: Handed) -> None:
+        spec, descriptors = handed
+        if self.options.reconnect.retries and (spec is not self.spec or descriptors):
+            # What travels as it is can be opened there again.
+            self._renewals = Renewals(self.machine, self.spec, self.options)
+        blob = pickled_spec(spec, self.options)
+        self.table = StatisticsTable.create()
+        link = self.host.open_session()
+        self.session = Session(link, self.table, self.options, self.host.clock)
+        self.session.name = self.spec.name
+        self.session.keeps_accounts = True
+        self.session.how_it_died = self.host.how_it_died
+        self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
+        self._ask(blob, readers, descriptors)
+
+    def _ask(self, blob: bytes, readers: Sequence[Link], descriptors: tuple[int, ...]) -> None:
+        for place, reader in enumerate(readers):
+            self.session.send(m.Attach(place=place), (reader.fileno(),))
+        if self._renewals is not None:
+            with contextlib.closing(self._renewals.open()) as far:
+                self.session.send(m.Renewals(), (far.fileno(),))
+        message = m.Connect(
+            blob=blob,
+            rows_first=0,
+            rows_count=IO_ROWS,
+            readers=self.readers,
+            route=self._route,
+            provider_descriptors=len(descriptors),
+            places=self._places(),
+        )
+        self.session.send(message, (self.table.fd, *descriptors))
+
+    def _places(self) -> dict[str, int]:
+        """Whose tracks which worker has had: another I/O process leaves them there, where the
+        tracks that answer them are. Of too many the latest."""
+        lanes = [lane for lane in self.session.statistics() if lane.participant and lane.place >= 0]
+        by_track = self._route == "track"
+        latest: dict[str, int] = {}
+        room = MAX_PLACES_BYTES
+        for lane in reversed(lanes[-m.MAX_PLACES :]):
+            key = f"{lane.participant}/{lane.track}" if by_track else lane.participant
+            if key in latest:
+                continue
+            room -= len(json.dumps(key))
+            if room < 0:
+                break
+            latest[key] = lane.place
+        return dict(reversed(latest.items()))
+
+    def prepare(self) -> Prepared:
+        """What `reopen` needs: an I/O process that runs, and a fresh hand-over. May take a while;
+        holds no lock."""
+        self.host.start()
+        spec, descriptors = hand_over(self.machine, self.spec, self.options.connect_timeout)
+        try:
+            blob = pickled_spec(spec, self.options)
+            return Prepared(self.host.open_session(), blob, descriptors)
+        except BaseException:
+            close_descriptors(descriptors)
+            raise
+
+    def reopen(self, prepared: Prepared, readers: Sequence[Link]) -> None:
+        """Join again, after the I/O process has died: `session.joined` tells when it did, and then
+        comes `resume`. Counts go on, for what was before is kept."""
+        with self.lock, contextlib.ExitStack() as made:
+            made.callback(prepared.close)
+            made.callback(prepared.link.close)
+            self.session.check_open()  # whoever closes may have been quicker
+            table = StatisticsTable.create()
+            before, self.table = self.table, table
+            before.close()
+            self.session.restart(prepared.link, table)
+            made.pop_all()
+            try:
+                self._ask(prepared.blob, readers, prepared.descriptors)
+            finally:
+                prepared.close()
+
+    def resume(self) -> None:
+        """The room is joined again: our tracks go on there, under their names."""
+        with self.lock:
+            self.outgoing.restart(RowPool(self.table, *rows_for(-1, self.readers)))
+            self.session.notify()
+
+    @property
+    def can_be_mended(self) -> bool:
+        """Whether a transport goes on with another I/O process, by `SessionOptions.reconnect`."""
+        wanted = self.options.reconnect.retries > 0
+        return wanted and self.spec.joins_anew and self.host.replaces_dead
+
+    def statistics(self) -> Statistics:
+        with self.lock:
+            self.session.pump()
+            return Statistics(lanes=tuple(self.session.statistics()))
+
+    def leave(self) -> None:
+        """Ask the session to close; the link's end tells that it did."""
+        with self.lock:
+            self.session.pump()
+            self.session.leave()
+
+    def left(self) -> bool:
+        """Whether the session has closed."""
+        with self.lock:
+            self.session.pump()
+            return self.session.link.closed
+
+    def close(self) -> None:
+        """Idempotent: free all that is ours on this side."""
+        try:
+            with self.lock:
+                self.session.close()
+                self.outgoing.close()
+                self.table.close()
+        finally:
+            self._close_helpers()
+
+    def _close_helpers(self) -> None:
+        try:
+            if self._renewals is not None:
+                self._renewals.close()
+        finally:  # who does not want to wait for a token function (Ctrl-C) has no host left either
+            self.close_host()
+
+    def keep_standby(self) -> bool:
+        """Have another I/O process ready, if the one that is there is ours alone; whether it is.
+        Raises `StartupError`."""
+        if self._own_host and isinstance(self.host, IOProcess):
+            self.host.keep_standby(self.spec.preload)
+            return True
+        return False
+
+    def close_host(self) -> None:
+        if self._own_host:
+            self.host.close()
+
+
+__all__ = ["Connection", "Statistics", "configured", "rows_for"]

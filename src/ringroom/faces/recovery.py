@@ -1,0 +1,158 @@
+"""What a transport without a pool does when its I/O process dies: it goes on with another.
+
+That is `mending`, as for a pool, driven by whoever uses the transport: nothing of it runs until
+somebody who calls or waits has found the link at its end. `turn` is what a face then calls again
+and again, on a thread (`client`) or in a task (`aio`), until there is nothing left to do.
+
+Nobody but this side has ever held the lanes from before, so their counts are final as soon as
+the room is joined again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from ringroom.errors import LostProcessError, StartupError
+from ringroom.faces.connection import Connection, Prepared
+from ringroom.faces.mending import Calls, Mending
+from ringroom.faces.waiting import Waiter
+from ringroom.frames import Event, EventKind
+from ringroom.processes.supervision.supervisor import Care
+from ringroom.sessions.session import RETURN_SECONDS
+
+__all__ = ["Recovery", "RecoveryThread"]
+
+log = logging.getLogger("ringroom")
+
+# How often is looked where nothing can wake.
+LOOK_SECONDS = 0.05
+
+
+class Recovery:
+    """Of one transport that is in its room. Made once it is; not thread-safe, and never waits."""
+
+    def __init__(self, connection: Connection, wake: Callable[[], None]) -> None:
+        """``wake`` is called on another thread when there is something to do for `turn`."""
+        policy = connection.options.reconnect
+        care = Care(places=1, restarts=policy.retries, window=policy.deadline)
+        calls = Calls(reopen=self._reopen, rejoin=self._rejoin, tell=self._tell, wake=wake)
+        self._connection = connection
+        self._missing_at: float | None = None
+        self._mending = Mending(connection, care, calls, standby=False)
+        self._mending.begin()
+        connection.session.survives = True
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the I/O process has died, and nobody has done anything about it yet."""
+        session = self._connection.session
+        return session.interrupted and session.ending is None and not session.closed
+
+    def turn(self) -> bool:
+        """Do what is due; whether there is more to come. What goes wrong ends the session."""
+        try:
+            return self._turn()
+        except Exception as error:
+            log.exception("the connection was not made anew")
+            with self._connection.lock:
+                self._connection.session.fail(LostProcessError(f"the I/O process died: {error}"))
+            return False
+
+    def _turn(self) -> bool:
+        connection, session = self._connection, self._connection.session
+        with connection.lock:
+            session.pump()
+            if session.closed or session.ending is not None:
+                return False
+        self._mending.turn()
+        with connection.lock:
+            if self._mending.failure is not None:
+                session.fail(self._mending.failure)
+                return False
+            if self._missing_at is None or session.interrupted:
+                return True
+            if connection.machine.now() < self._missing_at:
+                return True
+            self._missing_at = None
+            session.incoming.end_missing()
+            session.notify()
+        return False
+
+    def patience(self) -> float | None:
+        """Seconds until `turn` has something to do; None: when the session changes."""
+        limits = [self._mending.patience()]
+        if self._missing_at is not None and not self._connection.session.interrupted:
+            limits.append(max(0.0, self._missing_at - self._connection.machine.now()))
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def close(self) -> None:
+        """Idempotent: what is under way is given up."""
+        self._mending.close()
+
+    def _reopen(self, prepared: Prepared) -> None:
+        self._missing_at = None
+        self._connection.reopen(prepared, ())
+
+    def _rejoin(self) -> None:
+        self._connection.resume()
+        with self._connection.lock:
+            self._connection.session.settle_past()
+        self._missing_at = self._connection.machine.now() + RETURN_SECONDS
+
+    def _tell(self, kind: EventKind, text: str) -> None:
+        with self._connection.lock:
+            now = self._connection.machine.now_ns()
+            event = Event(kind=kind, reason=text, received_ns=now)
+            self._connection.session.incoming.tell_of_connection(event)
+
+
+class RecoveryThread:
+    """For a face that any thread may use: a thread, while there is something to do."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._session = connection.session
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        with connection.lock:
+            self._recovery = Recovery(connection, self._session.notify)
+            self._session.listeners.add(self._look)
+
+    def _look(self) -> None:
+        """Under the connection's lock, as all listeners are called."""
+        if self._thread is None and not self._closing and self._recovery.is_due:
+            machine = self._connection.machine
+            self._thread = machine.start_thread("ringroom-recovery", self._run)
+
+    def _run(self) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._over)
+            wait: Callable[[Iterable[int], float | None], object]
+            try:
+                wait = stack.enter_context(Waiter(self._connection)).wait
+            except StartupError:  # no descriptor is left to be woken by
+                wait = self._wait_for_a_moment
+            while not self._closing and self._recovery.turn():
+                wait([self._session.fileno()], self._recovery.patience())
+
+    def _wait_for_a_moment(self, fds: Iterable[int], seconds: float | None) -> None:
+        moment = LOOK_SECONDS if seconds is None else min(LOOK_SECONDS, seconds)
+        self._connection.machine.wait(fds, moment)
+
+    def _over(self) -> None:
+        with self._connection.lock:
+            self._thread = None
+            self._look()
+
+    def close(self) -> None:
+        """Idempotent: what is under way is given up."""
+        with self._connection.lock:
+            self._closing = True
+            thread = self._thread
+            self._session.notify()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        self._recovery.close()

@@ -1,0 +1,306 @@
+"""The inbound lanes of one reader, as the I/O role sees them.
+
+Owns their writing ends. Who writes to the live ones holds `InboundLanes.lock`, for sound may come
+on any thread (`LiveTrack.audio_at_once`). A lane lives until its reader is done with it, or
+until everything ends: it outlives a reader that dies. While nobody reads, frames go on into the
+ring (whose span bounds them); the next reader gets the same lanes, from the first frame that was
+never taken.
+
+Law: sent = done + dropped + lost + in flight for each lane at every moment, for a lane keeps its
+row of statistics. Nothing comes twice: what was taken and not done is lost, and not tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from ringroom import messages as m
+from ringroom.errors import ClosedError, StartupError
+from ringroom.frames import DataFrame, Event, Kind, Participant, TrackInfo
+from ringroom.lanes.live import LiveWriter
+from ringroom.lanes.records import participant_to_json, track_to_json
+from ringroom.lanes.reliable import ReliableWriter
+from ringroom.lanes.ring import Geometry
+from ringroom.lanes.statistics import Row
+from ringroom.notices import LostFrames, Notices
+from ringroom.options import SessionOptions
+from ringroom.processes.io.inbound import SETTLE_SECONDS, WHY_FULL
+from ringroom.processes.io.mailbox import MAILBOX_RING, Mailbox
+from ringroom.processes.io.row_ledger import RowLedger
+
+log = logging.getLogger("ringroom.io")
+W = TypeVar("W", LiveWriter, ReliableWriter)
+
+# A reader gives up lanes that have ended and that it does not read, beyond a number of its own
+# (`incoming.MAX_UNREAD_ENDED`); who waits for it stays well below.
+MAX_UNREAD_ENDED = 32
+STALL_SECONDS = 10.0
+# What one reader's lanes may take while it does not read: sixty cameras of 1080p (1.4 GiB) of which
+# some change their size, or a thousand microphones.
+MAX_LANES = 1_024
+MAX_LANES_BYTES = 2 << 30
+
+
+class Logbook(Protocol):
+    """Where what goes wrong is told: the room's."""
+
+    notices: Notices
+    lost: LostFrames
+
+
+class Teller(Protocol):
+    """Sends to the reader that is there now."""
+
+    def __call__(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    opened: m.LaneOpened
+    writer: LiveWriter | ReliableWriter
+    reply_name: str = ""
+    """The track of ours that answers it, if there is one."""
+    mailbox: Mailbox | None = None
+    ended: bool = False
+
+    def close(self) -> None:
+        if self.mailbox is not None:
+            self.mailbox.close()
+        else:
+            self.writer.row.bury()
+            self.writer.close()
+
+
+class InboundLanes:
+    """See the module's docstring. ``place`` is the worker's number, -1 the application."""
+
+    def __init__(
+        self,
+        logbook: Logbook,
+        ledger: RowLedger,
+        place: int,
+        options: SessionOptions,
+        clock: Callable[[], int],
+        tell: Teller,
+    ) -> None:
+        self.options = options
+        self.clock = clock
+        self.lock = threading.RLock()
+        self.closed = False
+        self._logbook = logbook
+        self._ledger = ledger
+        self._place = place
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._numbers = 0
+        self._lanes: dict[int, _Lane] = {}
+        self._mailboxes: dict[Kind, Mailbox] = {}
+        self._progress = asyncio.Event()
+        self._told = False
+        self._settling: asyncio.TimerHandle | None = None
+
+    def open_live(
+        self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
+    ) -> tuple[int, LiveWriter]:
+        number, lane, writer = self._open(LiveWriter, ring, track, participant, follows)
+        self._announce(number, lane)
+        return number, writer
+
+    def open_patient(
+        self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
+    ) -> tuple[int, Mailbox]:
+        number, lane, writer = self._open(ReliableWriter, ring, track, participant, follows)
+        mailbox = lane.mailbox = Mailbox(writer, self.clock)
+        self._announce(number, lane)
+        return number, mailbox
+
+    def _open(
+        self,
+        made: type[W],
+        ring: Geometry,
+        track: TrackInfo,
+        participant: Participant,
+        follows: int,
+    ) -> tuple[int, _Lane, W]:
+        self._check_room_for(ring.capacity)
+        row, writer = self._make(made, ring)
+        self._list(row, track.name or track.sid, track.kind, track.participant)
+        self._numbers += 1
+        message = m.LaneOpened(
+            lane=self._numbers,
+            row=row.index,
+            kind=track.kind.value,
+            live=isinstance(writer, LiveWriter),
+            track=track_to_json(track),
+            participant=participant_to_json(participant),
+            follows=follows,
+        )
+        return self._numbers, _Lane(message, writer, track.reply_name), writer
+
+    def _make(self, made: type[W], ring: Geometry) -> tuple[Row, W]:
+        row = self._ledger.acquire()
+        try:
+            return row, made(ring, row)
+        except BaseException:  # no memory, no descriptors: nobody was told of the row
+            self._ledger.release(row)
+            raise
+
+    def _check_room_for(self, capacity: int) -> None:
+        if self.closed:
+            raise ClosedError("its reader is closed")
+        lanes = self._lanes.values()
+        taken = sum(lane.writer.capacity for lane in lanes)
+        if len(lanes) >= MAX_LANES or taken + capacity > MAX_LANES_BYTES:
+            raise StartupError(
+                f"its reader has {len(lanes)} lanes of {taken >> 20} MiB, and reads them too slowly"
+            )
+
+    def _announce(self, number: int, lane: _Lane) -> None:
+        self._lanes[number] = lane
+        try:
+            self._tell(lane.opened, lane.writer.descriptors().flat())
+        except BaseException:  # no descriptors are left for it: nobody will say that it is done
+            self.bury(number)
+            raise
+
+    def _list(self, row: Row, track: str, kind: Kind, participant: str) -> None:
+        self._ledger.begin(
+            m.LaneListed(
+                row=row.index,
+                direction="in",
+                track=track,
+                kind=kind.value,
+                participant=participant,
+                place=self._place,
+            )
+        )
+
+    def lane_ending(self, number: int) -> None:
+        lane = self._lanes.get(number)
+        if lane is not None:
+            lane.ended = True
+        self._tell(m.LaneEnding(lane=number))
+        self._settle()
+
+    async def caught_up(self) -> None:
+        """Until nothing waits for room in its lanes, and few that ended wait to be read."""
+        patient = [lane.mailbox for lane in self._lanes.values() if lane.mailbox is not None]
+        for mailbox in patient:
+            if not mailbox.emptied.is_set():
+                await self._wait(mailbox.emptied)
+        while self._unread > MAX_UNREAD_ENDED:
+            self._progress.clear()
+            await self._wait(self._progress)
+
+    @property
+    def _unread(self) -> int:
+        return sum(lane.ended and lane.mailbox is not None for lane in self._lanes.values())
+
+    async def _wait(self, event: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await event.wait()
+        except TimeoutError:
+            if not self._told:
+                self._told = True
+                log.warning(
+                    "the source waits for a reader: of what is asked for by kinds= and "
+                    "participants= something is not received"
+                )
+            await event.wait()
+
+    def log_problem(self, text: str) -> None:
+        self._logbook.notices.tell("lane", text)
+
+    def frames_dropped(self, track: str, cause: str, count: int) -> None:
+        self._logbook.lost.note(track, cause, count)
+
+    def _settle(self) -> None:
+        """Write events that had no room in their lanes, until none is owed."""
+        if self._settling is not None:  # by one timer, whoever asks
+            self._settling.cancel()
+        live = [lane.writer for lane in self._lanes.values() if isinstance(lane.writer, LiveWriter)]
+        with self.lock:
+            owed = [writer for writer in live if not writer.settle()]
+        self._settling = self._loop.call_later(SETTLE_SECONDS, self._settle) if owed else None
+
+    def post(self, kind: Kind, item: DataFrame | Event) -> None:
+        """A message or a room event for the reader."""
+        if self.closed or kind not in self.options.kinds:
+            return
+        mailbox = self._mailboxes.get(kind)
+        if mailbox is None:
+            try:
+                mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
+            except StartupError as error:  # as for a track's lane: the next one tries again
+                text = f"of {kind.value} nothing is received: {error}"
+                self._logbook.notices.tell(kind.value, text)
+                return
+        lost = mailbox.post(item)
+        if lost:
+            self.frames_dropped(kind.value, WHY_FULL, lost)
+
+    def _open_mailbox(self, kind: Kind) -> Mailbox:
+        row, writer = self._make(ReliableWriter, MAILBOX_RING)
+        self._list(row, "", kind, "")
+        self._numbers += 1
+        message = m.LaneOpened(
+            lane=self._numbers,
+            row=row.index,
+            kind=kind.value,
+            live=False,
+            track={},
+            participant={},
+            follows=0,
+        )
+        mailbox = Mailbox(writer, self.clock)
+        self._announce(self._numbers, _Lane(message, writer, mailbox=mailbox))
+        return mailbox
+
+    def hand_over(self) -> None:
+        """The reader is dead, and another is there: it gets every lane, from the first frame that
+        was not taken."""
+        for lane in self._lanes.values():
+            with self.lock:
+                position, waiting = lane.writer.succeed()
+            again = lane.opened.replace(position=position, waiting=waiting)
+            self._tell(again, lane.writer.descriptors().flat())
+            if lane.mailbox is not None:
+                lane.mailbox.drain()
+        for number, lane in self._lanes.items():
+            if lane.ended:
+                self._tell(m.LaneEnding(lane=number))
+        self._settle()
+
+    def reply_name(self, number: int) -> str:
+        """The name under which that lane is answered; empty if it is none of a track."""
+        lane = self._lanes.get(number)
+        return "" if lane is None else lane.reply_name
+
+    def flows(self, reply_name: str) -> bool:
+        """Whether there is a lane that is answered under that name."""
+        return any(lane.reply_name == reply_name for lane in self._lanes.values())
+
+    def bury(self, number: int) -> None:
+        """The reader is done with a lane."""
+        lane = self._lanes.pop(number, None)
+        if lane is not None:
+            with self.lock:
+                lane.close()
+            self._ledger.retire(lane.writer.row.index)
+            self._progress.set()
+
+    def close(self) -> None:
+        """Idempotent."""
+        with self.lock:
+            self.closed = True
+        if self._settling is not None:
+            self._settling.cancel()
+        self._mailboxes.clear()
+        for number in tuple(self._lanes):
+            self.bury(number)

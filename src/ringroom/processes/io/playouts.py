@@ -1,0 +1,480 @@
+"""One outgoing track in the I/O role: from its lane to the provider, paced by the provider.
+
+Owns the lane's reading end and the provider's playout. One frame at a time is handed to the
+playout, so a flush has at most that one under way.
+
+When the room is lost, the playout is, and the track goes on with another in the next room: what was
+under way is lost, counted; what its source had and did not play is taken from what was played; what
+is in the lane waits. No frame is tried twice, and none is offered to a room that is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from ringroom import messages as m
+from ringroom.errors import RingroomError, RoomError, WireError
+from ringroom.frames import AudioFrame, DataFrame, Event, Frame, VideoFrame
+from ringroom.lanes.live import LiveReader
+from ringroom.lanes.reliable import ReliableReader
+from ringroom.lanes.statistics import Count, Row
+from ringroom.processes.io.standing import StandingQueue
+from ringroom.processes.io.wire import as_ours, error_text
+from ringroom.providers.provider import OutgoingTrack, Playout, Provider
+
+log = logging.getLogger("ringroom.io")
+
+Reader = LiveReader | ReliableReader
+Answer = Callable[[int, float], None]
+Retire = Callable[[int], None]
+"""Told the row of a lane that was drained and buried: nobody here counts in it any more."""
+# The reasons of a provider's `RoomError`: we are not in the room any more; we may not publish.
+GONE, REFUSED = "disconnected", "publish_refused"
+# -40 dB of full scale. LiveKit counts somebody as speaking from -35 on (`active_level` in its
+# server's configuration).
+QUIET = 328
+# A source plays in steps of 10 ms; what is queued below that is as good as played.
+PLAYED_MARGIN = 0.01
+
+
+@dataclass(slots=True)
+class _Request:
+    number: int
+    sequence: int
+    answer: Answer
+    seconds: float = field(default=0.0)
+
+
+class OutgoingPlayout:
+    """A track of ours, from its first lane to its end; `replace` gives it a larger lane."""
+
+    def __init__(
+        self, track: OutgoingTrack, reader: Reader, clock: Callable[[], int], retire: Retire
+    ) -> None:
+        self.track = track
+        self._readers = [reader]
+        self._clock = clock
+        self._retire = retire
+        self._playout: Playout | None = None
+        self._standing = StandingQueue()
+        self._ended: RoomError | None = None
+        self._stay: asyncio.Timeout | None = None
+        self._loop = asyncio.get_running_loop()
+        self._readable = asyncio.Event()
+        self._closing = False
+        self._told = False
+        self._accepted = 0.0
+        self._next: Frame | None = None
+        self._flushes: list[_Request] = []
+        self._drains: list[_Request] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop.add_reader(reader.fileno(), self._wake, reader)
+
+    def _wake(self, reader: Reader) -> None:
+        reader.absorb()
+        self._readable.set()
+
+    def replace(self, reader: Reader) -> None:
+        """The writer goes on in this lane; what is in the one before is played first."""
+        self._readers.append(reader)
+        self._loop.add_reader(reader.fileno(), self._wake, reader)
+        self._readable.set()
+
+    def flush(self, number: int, sequence: int, answer: Answer) -> None:
+        """Throw away what was sent before frame ``sequence``; answers the seconds of sound."""
+        request = _Request(number, sequence, answer)
+        request.seconds = self._clear()
+        self._flushes.append(request)
+        if self._playout is None:
+            self._serve_flushes()
+        self._readable.set()
+
+    def fits(self, message: m.PlayoutOpen) -> bool:
+        """Whether a new writer's lane carries what the track was published for."""
+        track = self.track
+        form = (track.kind.value, track.sample_rate, track.channels)
+        return form == (message.kind, message.sample_rate, message.channels)
+
+    @property
+    def closing(self) -> bool:
+        """Whether `finish` was called: it takes no other lane."""
+        return self._closing
+
+    def is_over(self) -> bool:
+        """Whether it was finished, and nothing waits in its lanes."""
+        self._next = self._take()
+        return self._closing and self._next is None
+
+    def drain(self, number: int, sequence: int, answer: Answer) -> None:
+        """Answer when what was sent before frame ``sequence`` is played."""
+        self._drains.append(_Request(number, sequence, answer))
+        self._readable.set()
+
+    def finish(self) -> None:
+        """Nothing more will be written: end when the lane is empty and played."""
+        self._closing = True
+        self._readable.set()
+
+    def interrupt(self) -> None:
+        """The room is lost: `run` ends. Where nothing runs it does nothing."""
+        self._clear()
+        _end(self._stay, self._loop)
+
+    async def run(self, provider: Provider, on_ready: Callable[[], None]) -> bool:
+        """Publish and play until `finish`, True; until the room is lost, False; or until it is
+        cancelled. Raises `RoomError` when the track is not published, or no more."""
+        try:
+            async with asyncio.timeout(None) as stay:
+                self._stay = stay
+                await self._publish_and_play(provider, on_ready)
+        except Exception as error:
+            if not (stay.expired() or _is_gone(error)):
+                raise
+            if not isinstance(error, TimeoutError | RoomError):
+                log.warning(
+                    "track %r: as the room was lost: %s", self.track.name, error_text(error)
+                )
+            self._serve_flushes()  # those that came as it ended
+            return False
+        return True
+
+    async def _publish_and_play(self, provider: Provider, on_ready: Callable[[], None]) -> None:
+        try:
+            self._ended, self._standing = None, StandingQueue()
+            self._playout = await provider.publish(self.track)
+            self._playout.on_ended(self._note_end)
+            on_ready()
+            await self._play_all(self._playout)
+        finally:
+            self._stay = None  # what is still to be done is done
+            for task in self._tasks:
+                task.cancel()
+            self._clear()
+            playout, self._playout = self._playout, None
+            if playout is not None:
+                await self._close_source(playout)
+
+    async def _close_source(self, playout: Playout) -> None:
+        """What it raises does not hide why we are here: a cancellation would be lost."""
+        try:
+            await playout.close()
+        except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is logged)
+            if not _is_gone(error):
+                self._warn("not closed", error)
+
+    def _warn(self, what: str, error: Exception) -> None:
+        # The text, not the error: a record that is kept would keep the error's frames.
+        log.warning("track %r: %s: %s", self.track.name, what, error_text(error))
+
+    def _note_end(self, error: RoomError) -> None:
+        self._ended = error
+        self._readable.set()
+
+    async def _play_all(self, playout: Playout) -> None:
+        while True:
+            self._readable.clear()
+            self._serve_flushes()
+            if self._ended is not None:
+                raise self._ended
+            if self._stay is not None and self._stay.when() is not None:
+                await asyncio.sleep(0)  # the room is lost: ended here, nothing is under way
+            frame = self._take()
+            if frame is not None:
+                await self._play(playout, frame)
+                continue
+            self._serve_drains(playout)
+            if not self._closing:
+                await self._readable.wait()
+                continue
+            left = self._left(playout, self._accepted)
+            if left == 0.0:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._readable.wait()
+
+    def _take(self) -> Frame | None:
+        frame, self._next = self._next, None
+        while frame is None:
+            item = self._readers[0].receive_nowait()
+            if item is None:
+                if len(self._readers) == 1:
+                    return None
+                self._drop_reader()
+            elif not isinstance(item, Event):
+                frame = item
+        return frame
+
+    def _drop_reader(self) -> None:
+        reader = self._readers.pop(0)
+        self._loop.remove_reader(reader.fileno())
+        _bury(reader, self._retire)
+
+    async def _play(self, playout: Playout, frame: Frame) -> None:
+        assert not isinstance(frame, DataFrame)
+        row = self._readers[0].row
+        rest = self._without_surplus(playout, frame)
+        if rest is None:
+            row.add(Count.DROPPED_STALE)
+            return
+        frame = rest
+        try:
+            await self._give(playout, frame)
+        except asyncio.CancelledError:
+            if self._readers:
+                self._lose(frame, row)
+            raise
+        except Exception as error:
+            if _is_gone(error, REFUSED):
+                self._lose(frame, row)
+                raise
+            row.add(Count.PROBLEMS)
+            if not self._told:
+                self._warn("not played", error)
+                self._told = True
+        else:
+            if isinstance(frame, AudioFrame):
+                row.add(Count.PLAYED, len(frame.samples))
+                self._accepted += frame.duration
+        row.add(Count.DONE)
+        if isinstance(frame, AudioFrame):
+            row.set(Count.PLAYED_UNTIL_NS, self._clock() + int(playout.queued() * 1e9))
+        for request in self._flushes:
+            request.seconds += self._clear() if self._is_before(frame, request) else 0.0
+        if len(self._readers) == 1:  # numbers begin anew in the lane that follows
+            self._serve_drains(playout, frame.sequence + 1)
+
+    async def _give(self, playout: Playout, frame: AudioFrame | VideoFrame) -> None:
+        try:
+            await playout.play(frame)
+        finally:
+            if not self._readers:  # closed by force meanwhile: all is counted
+                raise asyncio.CancelledError
+
+    def _without_surplus(
+        self, playout: Playout, frame: AudioFrame | VideoFrame
+    ) -> AudioFrame | VideoFrame | None:
+        """The frame, or the rest of it: without that of which the source of a live track would only
+        have more standing before what follows."""
+        if not (isinstance(frame, AudioFrame) and isinstance(self._readers[0], LiveReader)):
+            return frame
+        now = self._clock() / 1e9
+        is_quiet = partial(_is_quiet, frame)
+        seconds = self._standing.surplus(frame.duration, playout.queued(), now, is_quiet)
+        if seconds == 0.0:
+            return frame
+        samples = frame.samples[round(seconds * frame.sample_rate) :]
+        return frame.replace(samples=samples) if len(samples) else None
+
+    @staticmethod
+    def _lose(frame: Frame, row: Row) -> None:
+        row.add(Count.LOST)
+        if isinstance(frame, AudioFrame):
+            row.add(Count.PLAYED, len(frame.samples))  # `_clear` takes away what was not
+
+    def _is_before(self, frame: Frame, request: _Request) -> bool:
+        """Whether the frame just taken was sent before the request: all of an earlier lane was."""
+        return len(self._readers) > 1 or frame.sequence < request.sequence
+
+    def _clear(self) -> float:
+        playout = self._playout
+        if playout is None or not self._readers:
+            return 0.0
+        seconds = playout.clear()
+        row = self._readers[0].row
+        row.add(Count.CLEARED, round(seconds * self.track.sample_rate))
+        row.set(Count.PLAYED_UNTIL_NS, self._clock())
+        return seconds
+
+    def _serve_flushes(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        for request in flushes:
+            while (frame := self._take()) is not None:
+                if not self._is_before(frame, request):
+                    self._next = frame
+                    break
+                if isinstance(frame, AudioFrame):
+                    request.seconds += frame.duration
+                self._readers[0].row.add(Count.DROPPED_FLUSHED)
+            request.answer(request.number, request.seconds)
+
+    def _serve_drains(self, playout: Playout, handled: int | None = None) -> None:
+        """Of those that wait for frames below ``handled``; of all when the lane is empty, where
+        frames that a live lane has dropped leave numbers out."""
+        due = [r for r in self._drains if handled is None or r.sequence <= handled]
+        for request in due:
+            self._drains.remove(request)
+            task = self._loop.create_task(self._until_played(playout, self._accepted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            # Also when the track ends first, before it has begun: who waits is not left waiting.
+            task.add_done_callback(partial(self._answer, request))
+
+    @staticmethod
+    def _answer(request: _Request, _: object) -> None:
+        request.answer(request.number, 0.0)
+
+    async def _until_played(self, playout: Playout, accepted: float) -> None:
+        """So many of the seconds that the source has taken; what came later may wait on."""
+        while left := self._left(playout, accepted):
+            await asyncio.sleep(left)
+
+    def _left(self, playout: Playout, accepted: float) -> float:
+        """Seconds until so many are played; 0.0: they are."""
+        queued = playout.queued()
+        left = accepted - (self._accepted - queued)
+        return left if min(queued, left) > PLAYED_MARGIN else 0.0
+
+    def close(self) -> None:
+        """Idempotent; after `run` has ended. What was not played is lost, counted."""
+        for reader in self._readers:
+            self._loop.remove_reader(reader.fileno())
+            _bury(reader, self._retire)
+        self._readers.clear()
+        for request in (*self._flushes, *self._drains):
+            request.answer(request.number, request.seconds)
+        self._flushes.clear()
+        self._drains.clear()
+
+
+def _end(stay: asyncio.Timeout | None, loop: asyncio.AbstractEventLoop) -> None:
+    """What runs within it is cancelled, once."""
+    if stay is not None and stay.when() is None:
+        stay.reschedule(loop.time())
+
+
+def _is_gone(error: Exception, *others: str) -> bool:
+    """Whether the room is, or the track, for one of the other reasons."""
+    return isinstance(error, RoomError) and error.reason in (GONE, *others)
+
+
+def _is_quiet(frame: AudioFrame) -> bool:
+    samples = frame.samples
+    return bool(samples.max() <= QUIET and samples.min() >= -QUIET)
+
+
+def _bury(reader: Reader, retire: Retire) -> None:
+    """What was sent in the lane and not played is lost, counted: also what its writer had counted
+    and not written when it died."""
+    reader.row.bury()
+    reader.close()
+    retire(reader.row.index)
+
+
+class OutgoingData:
+    """The messages that one side sends, in order, to the provider."""
+
+    def __init__(
+        self,
+        reader: ReliableReader,
+        on_failed: Callable[[RingroomError], None],
+        retire: Retire,
+    ) -> None:
+        self._reader = reader
+        self._on_failed = on_failed
+        self._retire = retire
+        self._loop = asyncio.get_running_loop()
+        self._readable = asyncio.Event()
+        self._stay: asyncio.Timeout | None = None
+        self._drains: list[_Request] = []
+        self._handled = 0
+        self._closing = False
+        self._loop.add_reader(reader.fileno(), self._wake)
+
+    def finish(self) -> None:
+        """Nothing more will be written: end when the lane is empty."""
+        self._closing = True
+        self._readable.set()
+
+    def _wake(self) -> None:
+        self._reader.absorb()
+        self._readable.set()
+
+    def drain(self, number: int, sequence: int, answer: Answer) -> None:
+        """Answer when the messages before number ``sequence`` were given to the network."""
+        self._drains.append(_Request(number, sequence, answer))
+        self._readable.set()
+
+    def interrupt(self) -> None:
+        """The room is lost: `run` ends. What is in the lane waits for the next room."""
+        _end(self._stay, self._loop)
+
+    async def run(self, provider: Provider) -> bool:
+        """Send until cancelled; after `finish` until all is sent, True; or until the room is lost,
+        False."""
+        try:
+            async with asyncio.timeout(None) as stay:
+                self._stay = stay
+                return await self._send_all(provider)
+        except TimeoutError:
+            if not stay.expired():
+                raise
+            return False
+        finally:
+            self._stay = None
+
+    async def _send_all(self, provider: Provider) -> bool:
+        while True:
+            self._readable.clear()
+            self._answer_drains()
+            try:
+                frame = self._reader.receive_nowait()
+            except WireError as error:
+                self._on_failed(error)
+                return True
+            if isinstance(frame, DataFrame):
+                if not await self._send(provider, frame):
+                    return False
+            elif frame is None:
+                if self._closing:
+                    return True
+                await self._readable.wait()
+
+    async def _send(self, provider: Provider, frame: DataFrame) -> bool:
+        """Whether the room is still there."""
+        gone = False
+        try:
+            await provider.send_data(frame)
+        except asyncio.CancelledError:
+            if self._is_closed:
+                raise
+            # Whether it arrived nobody knows.
+            self._reader.row.add(Count.LOST)
+            self._handled = frame.sequence + 1
+            self._on_failed(RoomError("the room was lost while a message was sent", reason=GONE))
+            raise
+        except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is told)
+            if self._is_closed:
+                return False
+            self._reader.row.add(Count.PROBLEMS)
+            self._on_failed(as_ours(error))
+            gone = _is_gone(error)
+        if self._is_closed:
+            return False
+        self._reader.row.add(Count.DONE)
+        self._handled = frame.sequence + 1
+        return not gone
+
+    @property
+    def _is_closed(self) -> bool:
+        """By force, while a message was under way: all is counted."""
+        return self._reader.fileno() < 0
+
+    def _answer_drains(self) -> None:
+        for request in [r for r in self._drains if r.sequence <= self._handled]:
+            self._drains.remove(request)
+            request.answer(request.number, 0.0)
+
+    def close(self) -> None:
+        """Idempotent; after `run` has ended."""
+        if self._reader.fileno() >= 0:
+            self._loop.remove_reader(self._reader.fileno())
+            _bury(self._reader, self._retire)
+        for request in self._drains:
+            request.answer(request.number, 0.0)
+        self._drains.clear()

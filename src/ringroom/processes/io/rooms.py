@@ -1,0 +1,380 @@
+"""One session in the I/O role: a provider, and the readers that its room is spread over.
+
+It is the provider's `Sink`: it decides which reader a track belongs to (sticky: by the sender's
+identity, or by track) and opens lanes; it does not touch each frame (`inbound.LiveTrack` does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+
+import dill
+
+from ringroom import messages as m
+from ringroom.errors import RingroomError, RoomError
+from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.lanes.statistics import StatisticsTable
+from ringroom.link import Link, close_descriptors
+from ringroom.notices import LostFrames, Notices
+from ringroom.options import SessionOptions
+from ringroom.processes.io.admission import (
+    Admission,
+    Roster,
+    bounded,
+    bounded_event,
+    bounded_track,
+)
+from ringroom.processes.io.attachments import Attachment
+from ringroom.processes.io.inbound import InboundTrack, LiveTrack, NullTrack
+from ringroom.processes.io.membership import Membership
+from ringroom.processes.io.patient import PatientTrack
+from ringroom.processes.io.presence import Presence
+from ringroom.processes.io.routing import Routing
+from ringroom.processes.io.row_ledger import RowLedger
+from ringroom.processes.io.wire import LoopLink, as_ours, error_text
+from ringroom.providers.provider import Joined, Provider, ProviderSpec, TrackSink
+
+log = logging.getLogger("ringroom.io")
+APPLICATION = -1
+
+
+class RoomSession:
+    """See the module's docstring. Lives from its link's first message to the link's end."""
+
+    def __init__(self, link: Link, clock: Callable[[], int]) -> None:
+        self.clock = clock
+        self.options = SessionOptions()
+        self.done = asyncio.Event()
+        self.notices = Notices(log, clock)
+        self.lost = LostFrames(log, clock)
+        self._admission = Admission()
+        self._roster = Roster()
+        self._wire = LoopLink(link, self._on_message, self.leave)
+        self._ledger = RowLedger(self._wire.send)
+        self._application = Attachment(self, self._ledger, APPLICATION)
+        self._attachments: dict[int, Attachment] = {APPLICATION: self._application}
+        self._owners: dict[str, Attachment] = {}
+        self._membership = Membership(self, clock)
+        self._presence = Presence()
+        self._down = False
+        self._routing: Routing | None = None
+        self._route = "participant"
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._detaching: set[asyncio.Task[None]] = set()
+        self._tracks: dict[InboundTrack, None] = {}
+        self._closing = False
+        self._ended: m.Ended | None = None
+        """Said to whoever is there, and to who comes later."""
+        self._application.connect(self._wire)
+
+    # What the application says.
+
+    def _on_message(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
+        if self._closing:  # it comes too late: whatever it opened, nobody would close
+            close_descriptors(descriptors)
+            return
+        match message:
+            case m.Connect():
+                self._open_provider(message, descriptors)
+            case m.Renewals():
+                self._membership.renew_over(descriptors[0])
+            case m.Attach(place=place):
+                self._attach(place, descriptors[0])
+            case m.RowFree(row=row):
+                self._ledger.read(row)
+            case m.Leave():
+                self.leave()
+            case _:
+                self._application.handle(message, descriptors)
+
+    def _attach(self, place: int, fd: int) -> None:
+        attachment = self._attachments.get(place)
+        if attachment is None:
+            attachment = self._attachments[place] = Attachment(self, self._ledger, place)
+        attachment.settle_link()
+        attachment.connect(
+            LoopLink(Link.attach(fd), attachment.handle, partial(self._gone, attachment))
+        )
+        if self._ended is not None:
+            attachment.send(self._ended)
+
+    def _gone(self, attachment: Attachment) -> None:
+        """A worker's link has ended: it is dead, and its place waits, or it has left."""
+        if not attachment.leaving:
+            attachment.bereave()
+            return
+        if self._attachments.get(attachment.place) is attachment:
+            del self._attachments[attachment.place]
+        task = self._spawn(attachment.close())
+        self._detaching.add(task)
+        task.add_done_callback(self._detaching.discard)
+
+    def _open_provider(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
+        """At once: a task that is cancelled before it begins would own descriptors, and nobody."""
+        self._route = message.route
+        self._routing = Routing(message.readers, message.places) if message.readers else None
+        try:
+            table = StatisticsTable.attach(descriptors[0])
+            self._ledger.open(table, message.rows_first, message.rows_count)
+            spec, self.options = _unpickle(message.blob)
+            for attachment in self._attachments.values():
+                attachment.inbound.options = self.options
+            self._membership.open(spec, self.options, descriptors[1:])
+        except Exception as error:
+            if not isinstance(error, RingroomError):
+                log.exception("the provider failed to open")
+            close_descriptors(descriptors[1:])
+            self._membership.refuse(as_ours(error))
+            return
+        self._spawn(self._membership.stay())
+
+    def _spawn(self, run: asyncio._CoroutineLike[None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(run)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("the session failed", exc_info=task.exception())
+            self.leave()
+
+    # What attachments need.
+
+    def people(self) -> Iterable[Participant]:
+        """Who is in the room, as far as events were asked for."""
+        return self._roster
+
+    async def joined_provider(self, other_than: Provider | None = None) -> Provider:
+        """Raises `ClosedError` when the room is over, and what kept us from joining it."""
+        return await self._membership.provider(other_than)
+
+    def claim_track(self, name: str, owner: Attachment) -> bool:
+        return self._owners.setdefault(name, owner) is owner
+
+    def release_track(self, name: str, owner: Attachment) -> None:
+        if self._owners.get(name) is owner:
+            del self._owners[name]
+            self._presence.unpublished(name)
+
+    # The provider's sink.
+
+    def wants(self, track: TrackInfo, participant: Participant) -> bool:
+        if self._closing or not self._membership.hears or track.kind not in self.options.kinds:
+            return False
+        return self._asked_for(bounded(participant)) and self._admits(track)
+
+    def _asked_for(self, participant: Participant) -> bool:
+        wanted = self.options.participants
+        if wanted is None:
+            return True
+        if not callable(wanted):
+            return participant.identity in wanted
+        try:
+            return bool(wanted(participant))
+        except Exception:  # noqa: BLE001 (the application's function)
+            who = participant.identity
+            text = f"participants=: the predicate raised for {who!r}"
+            self.notices.tell("predicate", text, traceback=True)
+            return False
+
+    def _admits(self, track: TrackInfo) -> bool:
+        refusal = self._admission.refusal(track)
+        if refusal:
+            self.notices.tell("admission", refusal)
+        return not refusal
+
+    def open_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
+        return self._open(LiveTrack, track, participant)
+
+    def open_patient_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
+        return self._open(PatientTrack, track, participant)
+
+    def _open(
+        self,
+        made: type[LiveTrack | PatientTrack],
+        track: TrackInfo,
+        participant: Participant,
+    ) -> TrackSink:
+        # While its readers are closed the provider still is heard; lanes that it opened then would
+        # be nobody's.
+        if self._closing or not self._membership.hears or not self._admits(track):
+            return NullTrack()
+        track, participant = bounded_track(track), bounded(participant)
+        by_track = self._route == "track"
+        key = track.sid if by_track else participant.identity
+        name = track.reply_name if by_track else key
+        place = APPLICATION if self._routing is None else self._routing.opened(key, name)
+
+        def closed(sink: InboundTrack) -> None:
+            self._tracks.pop(sink, None)
+            self._admission.forget(track.sid)
+            if self._routing is not None:
+                self._routing.closed(key)
+
+        sink = made(self._at(place).inbound, track, participant, closed)
+        self._tracks[sink] = None
+        return sink
+
+    async def caught_up(self) -> None:
+        for attachment in tuple(self._attachments.values()):
+            await attachment.inbound.caught_up()
+
+    def _at(self, place: int) -> Attachment:
+        return self._attachments.get(place, self._application)
+
+    def data(self, frame: DataFrame) -> None:
+        if self._membership.hears and self._allowed(frame.participant):
+            self._reader_of(frame.participant).inbound.post(Kind.DATA, frame)
+
+    def _allowed(self, identity: str) -> bool:
+        wanted = self.options.participants
+        return callable(wanted) or wanted is None or identity in wanted
+
+    def _reader_of(self, sender: str) -> Attachment:
+        if self._routing is None:
+            return self._application
+        return self._at(self._routing.place(sender) if sender else 0)
+
+    def event(self, event: Event) -> None:
+        if not self._membership.hears:
+            return
+        if event.kind is EventKind.CONNECTION_LOST:
+            self._down = True
+            self._membership.lost()
+        elif event.kind is EventKind.CONNECTION_BACK:
+            self._down = False
+            self._membership.back()
+        elif event.kind is EventKind.CONNECTED and self._down:
+            # Not for the first time. It comes before all else that a stay begins with.
+            self._down = False
+            event = replace(event, kind=EventKind.CONNECTION_BACK)
+        self._presence.note(event)
+        self.tell(event)
+
+    def tell(self, event: Event) -> None:
+        """An event for whoever receives any."""
+        if event.kind is EventKind.TRACK_UNPUBLISHED and event.track is not None:
+            self._admission.forget(event.track.sid)
+        elif event.kind is EventKind.PARTICIPANT_LEFT and event.participant is not None:
+            self._admission.forget_participant(event.participant.identity)
+        event = bounded_event(event)
+        if Kind.EVENT in self.options.kinds:
+            self._roster.note(event)
+        for attachment in tuple(self._attachments.values()):
+            attachment.inbound.post(Kind.EVENT, event)
+
+    def ended(self, reason: str, *, error: str = "") -> None:
+        if not self._closing:
+            self._membership.ended(reason, error)
+
+    # What the membership asks for, and tells.
+
+    def unpickled(self, blob: bytes) -> ProviderSpec:
+        """The spec that the application has handed over anew."""
+        return _unpickle(blob)[0]
+
+    def joined(self, joined: Joined) -> None:
+        """We are in the room, for the first time or again."""
+        if self._down:
+            self._tell(EventKind.CONNECTION_BACK)
+            self._down = False
+        self._application.send(m.Connected(room=joined.room, identity=joined.identity))
+
+    def refused(self, error: RingroomError) -> None:
+        """The room was not joined, the first time."""
+        self._application.send(m.Failed(error=m.error_to_json(error)))
+
+    def parted(self, reason: str) -> None:
+        """We are out of it: whatever was there is gone for us. It may be joined again."""
+        if not self._down:
+            self._down = True
+            self._tell(EventKind.CONNECTION_LOST, reason)
+        self._end_tracks(reason)
+        for event in self._presence.farewell(reason, self.clock()):
+            self.tell(event)
+
+    def over(self, reason: str, error: RingroomError | None) -> None:
+        """It will not be joined again."""
+        if self._closing:
+            return
+        self._end_tracks(reason)
+        self._tell(EventKind.DISCONNECTED, reason)
+        ended = m.Ended(reason=reason, error="")
+        if error is not None:
+            word = getattr(error, "reason", "failed")
+            ended = m.Ended(reason=reason, error=str(error), word=word)
+        self._ended = ended
+        for attachment in tuple(self._attachments.values()):
+            attachment.send(ended)
+
+    def _end_tracks(self, reason: str) -> None:
+        for track in tuple(self._tracks):
+            track.close(reason)
+        self._admission = Admission()
+        for attachment in tuple(self._attachments.values()):
+            attachment.interrupt()
+
+    def _tell(self, kind: EventKind, reason: str = "") -> None:
+        self.tell(Event(kind=kind, reason=reason, received_ns=self.clock()))
+
+    # The end.
+
+    def leave(self) -> None:
+        """Close everything; `done` is set afterwards."""
+        if not self._closing:
+            self._closing = True
+            self._closer = asyncio.get_running_loop().create_task(self._close())
+
+    async def _close(self) -> None:
+        connecting = self._tasks - self._detaching
+        begun, limit = asyncio.get_running_loop().time(), self.options.close_timeout
+        try:
+            for task in connecting:
+                task.cancel()
+            # A provider is not closed while it still connects; one that does not let itself be
+            # cancelled is closed all the same.
+            await self._end_within(limit / 2, begun, connecting)
+            await self._end_within(limit * 3 / 4, begun, self._close_attachments())
+            for track in tuple(self._tracks):
+                track.close()
+            # Whatever became of all that: the room would go on without us.
+            await self._end_within(limit, begun, {self._spawn(self._membership.close())})
+        finally:
+            self._wire.close()
+            self._ledger.close()
+            self.done.set()
+
+    def _close_attachments(self) -> set[asyncio.Task[None]]:
+        """Also of workers that have just gone: their lanes are being buried, and what is lost is
+        counted. The application's link stays, over which all that is told."""
+        workers = [one for one in self._attachments.values() if one is not self._application]
+        closing = {self._spawn(worker.close()) for worker in workers}
+        return closing | self._detaching | {self._spawn(self._application.close_lanes())}
+
+    async def _end_within(
+        self, seconds: float, begun: float, tasks: set[asyncio.Task[None]]
+    ) -> None:
+        if not tasks:
+            return
+        left = begun + seconds - asyncio.get_running_loop().time()
+        _, late = await asyncio.wait(tasks, timeout=max(left, 0.0))
+        if late:
+            log.warning("not closed within %g s: %d of the session's tasks", seconds, len(late))
+            for task in late:
+                task.cancel()
+            await asyncio.sleep(0)  # what they do about that is done
+
+
+def _unpickle(blob: bytes) -> tuple[ProviderSpec, SessionOptions]:
+    """Only what the process that made us has pickled comes here."""
+    try:
+        spec, options = dill.loads(blob)  # noqa: S301
+    except Exception as error:
+        raise RoomError(f"the provider's options do not arrive: {error_text(error)}") from error
+    return spec, options

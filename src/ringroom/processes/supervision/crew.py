@@ -1,0 +1,376 @@
+"""A pool's children: starts, hears and buries them as the supervisor orders.
+
+Owns, of each child, the process, the control link and the voice. Calls back only the pool that it
+belongs to, and is not thread-safe. It waits for two things only, while the pool's lock is held: for
+the stack of who is stuck, and for the end of who is buried, a moment, since he is dead or killed
+(`BURIAL_SECONDS`, and `KILLED_SECONDS` for one that the kernel does not let go).
+
+Who dies is killed for good and reaped before its place is given to another: the next reader of its
+lanes relies on its counts being final.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from ringroom import messages as m
+from ringroom.errors import ClosedError, LostProcessError, RingroomError, StartupError
+from ringroom.link import Link, open_links
+from ringroom.processes.children import Child, IOHost, WorkerProcess
+from ringroom.processes.spawning import interrupts_at_the_end, put_down
+from ringroom.processes.supervision import supervisor
+from ringroom.processes.supervision.supervisor import Care, Order, Supervisor
+from ringroom.processes.supervision.tables import Action, Happening
+from ringroom.processes.voice import Voice, describe_exit, is_stopped
+from ringroom.processor import Problem
+
+log = logging.getLogger("ringroom")
+
+# How many looks fall into `stuck_after`.
+LOOKS = 8
+# How long one whose link has ended may take to end by himself, of what his exit code tells.
+BURIAL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a place has done so far, from its rows of statistics."""
+
+    count: int = 0
+    """Changes with all that is done."""
+    within: bool = False
+    """Something was taken and is not done."""
+    waiting: bool = False
+    """Something was not taken yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """What the crew needs of the pool that it belongs to, and tells it."""
+
+    seat: Callable[[int], tuple[m.Start, tuple[int, ...], Link]]
+    """A place is given to a child: what to tell it, the descriptors that go along, and the link
+    among them, which is closed here afterwards."""
+    settled: Callable[[int, int | None], None]
+    """Nobody uses the lanes of that place from before that generation; None: any lanes."""
+    progress: Callable[[int], Progress]
+    problem: Callable[[Problem], None]
+    lost: Callable[[str], None]
+    replaced: Callable[[str], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    """A child and what belongs to it."""
+
+    number: int
+    process: Child
+    control: Link
+    error: RingroomError | None = None
+    """Why it does not start."""
+    stuck: str = ""
+    """What it was reported for."""
+    killed: str = ""
+    """Why we have killed it, where that is to be told."""
+
+    @property
+    def voice(self) -> Voice | None:
+        return self.process.voice if isinstance(self.process, WorkerProcess) else None
+
+    @property
+    def fds(self) -> list[int]:
+        if not isinstance(self.process, WorkerProcess):
+            return [self.control.fileno()]
+        return [self.control.fileno(), self.process.pidfd, *self.process.voice.ours]
+
+
+class Crew:
+    """See the module's docstring."""
+
+    def __init__(self, host: IOHost, blob: bytes, care: Care, calls: Calls) -> None:
+        self.failure: Exception | None = None
+        """Why the pool cannot go on."""
+        self.pids = [0] * care.places
+        """By place; of a place that waits for another, the last one's."""
+        self._host = host
+        self._machine = host.machine
+        self._blob = blob
+        self._care = care
+        self._calls = calls
+        self._supervisor = Supervisor(care)
+        self._members: dict[int, _Member] = {}
+        self._drain = 0.0
+        self._last = ""
+        self._last_error: Exception | None = None
+        self._last_words = ""
+        self._stuck = 0
+        self._look_at = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody is left."""
+        return not self._members
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is somebody for each place."""
+        return self._supervisor.warm >= self._care.places
+
+    @property
+    def spares(self) -> int:
+        """How many are warm and wait for a place."""
+        return self._supervisor.warm
+
+    def start(self) -> None:
+        """Start a child for each place; `ready` tells when they have started."""
+        self._obey(self._supervisor.begin(self._machine.now()))
+        first = list(self._members.values())[: len(self.pids)]
+        self.pids[: len(first)] = [member.process.pid or 0 for member in first]
+
+    def seat(self) -> None:
+        """Give everybody a place, and keep spares from here on."""
+        self._obey(self._supervisor.seat(self._machine.now()))
+
+    @property
+    def occupied(self) -> set[int]:
+        """Places whose worker is not buried."""
+        there = self._supervisor.children.values()
+        return {child.place for child in there if child.place >= 0}
+
+    def rejoin(self, places: Collection[int]) -> None:
+        """There is another I/O process: everybody in these places goes on with it."""
+        for child in tuple(self._supervisor.children.values()):
+            if child.place in places and child.number in self._members:
+                self._seat(self._members[child.number], child.place)
+
+    @property
+    def fds(self) -> list[int]:
+        """Readable when `turn` has something to do."""
+        return [fd for member in self._members.values() for fd in member.fds]
+
+    def patience(self) -> float | None:
+        """Seconds until `turn` has something to do, though nothing is readable."""
+        times = [due] if (due := self._supervisor.due()) is not None else []
+        if self._care.stuck_after is not None:
+            times.append(self._look_at)
+        return max(0.0, min(times) - self._machine.now()) if times else None
+
+    def turn(self, readable: Iterable[int]) -> None:
+        """Hear who has said something, and do what follows and what is due."""
+        ready = set(readable)
+        for member in tuple(self._members.values()):
+            if ready.intersection(member.fds):
+                self._hear(member, ready)
+        now = self._machine.now()
+        self._obey(self._supervisor.tick(now))
+        if self._care.stuck_after is not None and now >= self._look_at:
+            self._look_at = now + self._care.stuck_after / LOOKS
+            self._look(now)
+
+    def stop(self, drain: float) -> None:
+        """Everybody is to end, after what waits, within that many seconds. May be said again."""
+        self._drain = drain
+        self._obey(self._supervisor.stop(drain, self._machine.now()))
+
+    def close(self) -> None:
+        """Idempotent: whoever is left is killed."""
+        members = tuple(self._members.values())
+        with contextlib.ExitStack() as burials:  # each is done, whatever becomes of the others
+            for member in reversed(members):
+                burials.callback(self._bury, member, -1)
+            for member in members:
+                member.process.kill()
+
+    def _hear(self, member: _Member, ready: set[int]) -> None:
+        if member.voice is not None:
+            member.voice.hear()
+        try:
+            while (received := member.control.receive_nowait()) is not None:
+                self._on_message(member, received[0])
+        except ClosedError:
+            self._happens(member.number, Happening.EXITED)
+            return
+        if isinstance(member.process, WorkerProcess) and member.process.pidfd in ready:
+            self._happens(member.number, Happening.EXITED)
+
+    def _on_message(self, member: _Member, message: m.Message) -> None:
+        match message:
+            case m.WorkerReady():
+                self._happens(member.number, Happening.READY)
+            case m.WorkerFailed(error=error):
+                name = self._name(member.number, -1)
+                member.error = StartupError(f"{name} did not start:\n{error}")
+                self._happens(member.number, Happening.FAILED)
+            case m.Rejoined(place=place, generation=generation):
+                self._calls.settled(place, generation)
+            case m.WorkerDone():
+                self._happens(member.number, Happening.DONE)
+            case m.Problem():
+                self._calls.problem(
+                    Problem(
+                        worker=message.place,
+                        where=message.where,
+                        summary=message.summary,
+                        traceback=message.traceback,
+                        count=message.count,
+                    )
+                )
+
+    def _happens(self, number: int, happening: Happening) -> None:
+        self._obey(self._supervisor.on(number, happening, self._machine.now()))
+
+    def _name(self, number: int, place: int) -> str:
+        if place < 0 and number <= len(self.pids):
+            place = number - 1
+        return f"worker {place}" if place >= 0 else "a spare worker"
+
+    def _look(self, now: float) -> None:
+        """Who is stuck, by what its lanes count: no word of it is needed."""
+        for child in tuple(self._supervisor.children.values()):
+            if child.place < 0:
+                continue
+            progress = self._calls.progress(child.place)
+            pid = self._members[child.number].process.pid or 0
+            within = progress.within or (progress.waiting and is_stopped(pid))
+            self._obey(self._supervisor.observe(child.number, progress.count, within, now))
+
+    # The supervisor's orders.
+
+    def _obey(self, orders: list[Order]) -> None:
+        for order in orders:
+            self._carry_out(order)
+
+    def _carry_out(self, order: Order) -> None:
+        member = self._members.get(order.child)
+        match order.action:
+            case Action.SPAWN:
+                self._spawn(order.child)
+            case Action.TELL_LOST:
+                self._calls.lost(self._last)
+            case Action.TELL_REPLACED:
+                self._calls.replaced(f"worker {order.place} goes on in another process")
+            case Action.FAIL:
+                self.failure = self.failure or self._why(order.place)
+            case _ if member is not None:
+                self._carry_out_on(member, order)
+
+    def _carry_out_on(self, member: _Member, order: Order) -> None:
+        match order.action:
+            case Action.SEND_START:
+                self._seat(member, order.place)
+            case Action.SEND_STOP:
+                with contextlib.suppress(ClosedError):
+                    member.control.send(m.Stop(drain=self._drain))
+            case Action.KILL:
+                self._kill(member, order.place)
+            case Action.REPORT_STUCK:
+                self._report_stuck(member, order.place)
+            case Action.REPORT_MOVING:
+                member.stuck = ""
+                log.warning("worker %s goes on after it was stuck", order.place)
+            case Action.BURY:
+                self._bury(member, order.place)
+
+    def _spawn(self, number: int) -> None:
+        try:
+            with interrupts_at_the_end():  # who is started is known
+                self._members[number] = self._start_member(number)
+        except StartupError as error:
+            self._last, self._last_error = f"a worker does not start: {error}", error
+            self._happens(number, Happening.EXITED)
+
+    def _start_member(self, number: int) -> _Member:
+        ours, theirs = open_links()
+        try:
+            process = self._host.start_worker(number - 1, theirs, self._blob)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return _Member(number, process, ours)
+
+    def _seat(self, member: _Member, place: int) -> None:
+        self.pids[place] = member.process.pid or 0
+        try:
+            message, descriptors, link = self._calls.seat(place)
+            with contextlib.closing(link):
+                member.control.send(message, descriptors)
+        except ClosedError:
+            pass  # it has just died, which will be heard
+        except StartupError as error:
+            # The machine refuses what it needs: another tries, as after any death.
+            log.error("worker %s is not seated: %s", place, error)
+            member.error = error
+            member.process.kill()
+
+    def _kill(self, member: _Member, place: int) -> None:
+        child = self._supervisor.children.get(member.number)
+        warm, stopping = child is None or child.warm_since is not None, self._supervisor.stopping
+        if not warm and not stopping and member.error is None:  # else it has said why, in time
+            member.error = StartupError(
+                f"Processor.start took longer than start_timeout={self._care.start_timeout} s"
+            )
+        elif warm and stopping and not member.killed:
+            seconds = self._drain + supervisor.STOP_GRACE
+            member.killed = f"did not end within {seconds:g} s of being told to, and was killed"
+            name = self._name(member.number, place)
+            log.warning(
+                "%s %s: Processor.stop, a frame or a thread took longer", name, member.killed
+            )
+        elif member.stuck:
+            member.killed = f"was killed by restart_stuck: {member.stuck}"
+        member.process.kill()
+
+    def _bury(self, member: _Member, place: int) -> None:
+        del self._members[member.number]
+        try:
+            member.control.close()
+            member.process.join(BURIAL_SECONDS)
+        finally:  # who is interrupted (Ctrl-C) does not wait: nobody else knows of it any more
+            with interrupts_at_the_end():
+                self._lay_to_rest(member, place)
+
+    def _lay_to_rest(self, member: _Member, place: int) -> None:
+        process = member.process
+        code = process.exitcode
+        if code is None:
+            put_down(process)
+        if member.voice is not None:
+            member.voice.hear()
+            self._last_words = member.voice.tail
+        self._last = f"{self._name(member.number, place)} {member.killed or describe_exit(code)}"
+        self._last_error = member.error
+        if place < 0 and member.number > len(self.pids) and not self._supervisor.stopping:
+            log.warning("%s", member.error or self._last)  # nobody else tells of a spare
+        process.close()
+        if place >= 0:
+            self._calls.settled(place, None)
+
+    def _why(self, place: int) -> Exception:
+        if self._last_error is not None:
+            return self._last_error
+        text = self._last
+        if place >= 0 and self._care.restarts:
+            text += f"; {self._care.restarts + 1} deaths within {self._care.window:g} s"
+        if self._last_words:
+            text += f"; its standard error ends with\n{self._last_words}"
+        return LostProcessError(text)
+
+    def _report_stuck(self, member: _Member, place: int) -> None:
+        pid = member.process.pid or 0
+        self._stuck += 1
+        if is_stopped(pid):
+            summary, stack = "it is stopped (SIGSTOP) and does nothing", ""
+        else:
+            stack = "" if member.voice is None else member.voice.stack(pid)
+            summary = f"it has been on one frame for {self._care.stuck_after:g} s or longer"
+        member.stuck = summary
+        self._calls.problem(
+            Problem(
+                worker=place, where="stuck", summary=summary, traceback=stack, count=self._stuck
+            )
+        )

@@ -1,0 +1,99 @@
+"""What a processor may do without being asked (`ringroom.processor.Context`), in a worker."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ringroom.errors import ClosedError
+from ringroom.frames import Frame, TrackInfo
+from ringroom.lanes.memory import open_counter
+from ringroom.options import Mode
+from ringroom.sessions.outgoing import as_message
+
+if TYPE_CHECKING:
+    from ringroom.processes.worker.role import Worker
+    from ringroom.sessions.outgoing import Outgoing, OutgoingLane
+    from ringroom.sessions.session import Session
+
+FLUSH_SECONDS = 5.0
+
+
+class WorkerContext:
+    """Thread-safe: each call holds the worker's lock, and none waits but `flush`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    @property
+    def worker(self) -> int:
+        return self._worker.place
+
+    def send(self, frame: Frame, *, mode: Mode | None = None) -> None:
+        self._worker.reply(frame, mode or "speech")
+
+    def send_data(
+        self,
+        payload: bytes | str,
+        *,
+        topic: str = "",
+        reliable: bool = True,
+        to: Collection[str] = (),
+    ) -> None:
+        self._worker.reply(as_message(payload, topic, reliable, to), "speech")
+
+    def flush(self, track: str | TrackInfo | None = None) -> float:
+        worker = self._worker
+        with worker.lock:
+            replies, session = worker.replies, worker.session
+            if replies is None or session is None:
+                raise ClosedError("the worker is not connected yet")
+            lanes = self._lanes(replies.outgoing, track)
+            seconds = sum(replies.forget(lane) for lane in lanes)
+            requests = {replies.outgoing.flush(lane) for lane in lanes}
+        return seconds + self._answers(session, requests)
+
+    def _answers(self, session: Session, requests: set[int]) -> float:
+        worker = self._worker
+        seconds = 0.0
+        end = worker.machine.now() + FLUSH_SECONDS
+        # The worker's own thread may take the answer off the link; listeners are told.
+        with contextlib.closing(open_counter()) as changed:
+            listener = partial(changed.add, 1)
+            with worker.lock:
+                session.listeners.add(listener)
+            try:
+                while True:
+                    with worker.lock:
+                        session.pump()
+                        for request in tuple(requests):
+                            if (answer := session.requests.take(request)) is not None:
+                                requests.discard(request)
+                                seconds += answer
+                        if not requests:
+                            return seconds
+                        session.check_open()
+                        if session.ending is not None or session.interrupted:
+                            return seconds  # the room is over, and nothing plays any more
+                        fds = (session.fileno(), changed.fileno())
+                    if not worker.machine.wait(fds, end - worker.machine.now()):
+                        raise TimeoutError(f"no answer to flush within {FLUSH_SECONDS} s")
+                    changed.take()
+            finally:
+                with worker.lock:
+                    session.listeners.discard(listener)
+                    for request in requests:
+                        session.requests.forget(request)
+
+    def played(self, track: str | TrackInfo | None = None) -> float:
+        with self._worker.lock:
+            if self._worker.replies is None:
+                return 0.0
+            outgoing = self._worker.replies.outgoing
+            return sum(outgoing.played(lane) for lane in self._lanes(outgoing, track))
+
+    @staticmethod
+    def _lanes(outgoing: Outgoing, track: str | TrackInfo | None) -> list[OutgoingLane]:
+        return outgoing.sounding(track.reply_name if isinstance(track, TrackInfo) else track)

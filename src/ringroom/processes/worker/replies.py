@@ -1,0 +1,155 @@
+"""The tracks that a worker answers on, and the replies that they have not taken.
+
+What a full ``speech`` track does not take waits here; while it does, the lanes whose replies wait
+there are held (their frames age), and no other is. Nothing here waits or locks: all of it runs
+under the worker's lock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ringroom.errors import FrameError, WouldBlock
+from ringroom.frames import Frame
+from ringroom.options import PublishOptions
+from ringroom.processes.worker.problems import Problems
+from ringroom.sessions.inbox import InboundLane, Inbox
+from ringroom.sessions.outgoing import Outgoing, OutgoingLane
+from ringroom.sessions.session import Session
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """Of one track, which has not taken all: the lanes that are held for it."""
+
+    held: set[InboundLane] = field(default_factory=set)
+    ending: bool = False
+    """The track ends once all is sent."""
+
+
+class ReplyTracks:
+    """See the module's docstring."""
+
+    def __init__(self, outgoing: Outgoing, inbox: Inbox, problems: Problems) -> None:
+        self.outgoing = outgoing
+        self.ending: set[int] = set()
+        """Requests that are answered once a track that ends has played."""
+        self._inbox = inbox
+        self._problems = problems
+        self._waiting: dict[OutgoingLane, _Waiting] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are replies that wait for room."""
+        return bool(self._waiting)
+
+    @property
+    def holds(self) -> bool:
+        """Whether a lane is held for them."""
+        return any(waiting.held for waiting in self._waiting.values())
+
+    def freed_filenos(self) -> list[int]:
+        """Readable when there is room again."""
+        return [self.outgoing.freed_fileno(lane) for lane in self._waiting]
+
+    def send(self, frame: Frame, publish: PublishOptions, source: InboundLane | None) -> bool:
+        """Send on the frame's track, or keep what it does not take; ``source`` is then held.
+        Whether something has begun to wait. Raises as `Outgoing.lane_for` does."""
+        if self._waiting:
+            self.send_waiting()  # a processor may be at it for long, and come here alone
+        lane = self.outgoing.lane_for(frame, publish)
+        before = waiting = self._waiting.get(lane)
+        if waiting is not None:
+            waiting.ending = False  # the track it answers is back
+        lane.unsent.put(frame)
+        if waiting is None and not self._write(lane):
+            waiting = self._waiting[lane] = _Waiting()
+        if waiting is not None and source is not None:
+            waiting.held.add(source)
+            self._inbox.hold(source)
+        return waiting is not before
+
+    def _write(self, lane: OutgoingLane) -> bool:
+        """What there is room for, where nothing has waited; whether that was all."""
+        try:
+            whole = self.outgoing.write_unsent(lane)
+        except WouldBlock:
+            return False
+        except BaseException:
+            lane.unsent.clear()
+            raise
+        if not whole:
+            self._problems.cut(lane.name)
+        return True
+
+    def send_waiting(self) -> None:
+        """What there is room for."""
+        for lane in tuple(self._waiting):
+            try:
+                while (piece := lane.unsent.first()) is not None:
+                    self._push_first(lane, piece)
+            except WouldBlock:
+                continue
+            except Exception as error:  # noqa: BLE001 (told to the pool)
+                lost = f" ({len(lane.unsent)} frames that waited for {lane.name!r} go with it)"
+                lane.unsent.clear()
+                self._problems.raised("reply", error, lost)
+            self._release(lane)
+
+    def _push_first(self, lane: OutgoingLane, piece: Frame) -> None:
+        try:
+            self.outgoing.push_nowait(lane, piece)
+        except FrameError as error:  # those behind it may fit
+            self._problems.raised("reply", error)
+        lane.unsent.written()
+
+    def forget(self, lane: OutgoingLane) -> float:
+        """Drop what waits for a track (a flush); the seconds of sound dropped."""
+        if lane not in self._waiting:
+            return 0.0
+        seconds = self.outgoing.forget_unsent(lane)
+        self._release(lane)
+        return seconds
+
+    def forget_all(self) -> None:
+        """Drop all that waits: nobody hears it any more."""
+        for lane in tuple(self._waiting):
+            self.forget(lane)
+
+    def _release(self, lane: OutgoingLane) -> None:
+        waiting = self._waiting.pop(lane)
+        if waiting.ending:
+            self._end(lane)
+        for held in waiting.held:
+            if not any(held in other.held for other in self._waiting.values()):
+                self._inbox.release(held)
+
+    def end(self, name: str) -> bool:
+        """The track ends when all is sent and played; False if there is none of that name."""
+        lane = self.outgoing.find(name)
+        if lane is None:
+            return False
+        if lane in self._waiting:
+            self._waiting[lane].ending = True
+        else:
+            self._end(lane)
+        return True
+
+    def _end(self, lane: OutgoingLane) -> None:
+        self._problems.forget(lane.name)
+        self.ending.add(self.outgoing.end(lane))
+
+    def drain(self) -> None:
+        """From now on `ending` has a request for each track, ended or not."""
+        self.ending.update(self.outgoing.drain(lane) for lane in self.outgoing.lanes)
+
+    def take_answers(self, session: Session) -> None:
+        """Of tracks that have ended and played."""
+        for request in tuple(self.ending):
+            if session.requests.take(request) is not None:
+                self.ending.discard(request)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._waiting.clear()
+        self.outgoing.close()

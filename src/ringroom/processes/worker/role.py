@@ -1,0 +1,366 @@
+"""The worker role: the user's processor between inbound lanes and reply tracks.
+
+One thread takes frames, calls the processor and sends its `replies`. It never imports the
+provider's SDK nor asyncio.
+
+Crash at any line: lanes end with the process; what was taken and not done stays "in flight" in the
+statistics until the I/O role buries the lane.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from ringroom import messages as m
+from ringroom.errors import ClosedError
+from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo
+from ringroom.lanes.memory import open_counter
+from ringroom.lanes.statistics import RowPool, StatisticsTable
+from ringroom.link import Link
+from ringroom.options import Mode, SessionOptions
+from ringroom.processes.machine import MACHINE, Machine
+from ringroom.processes.worker.context import WorkerContext
+from ringroom.processes.worker.problems import Problems, shortened
+from ringroom.processes.worker.replies import ReplyTracks
+from ringroom.processor import Processor, Replies, as_frames, of_track
+from ringroom.sessions.inbox import Arrival, InboundLane, Inbox
+from ringroom.sessions.outgoing import Outgoing
+from ringroom.sessions.session import RETURN_SECONDS, Session
+
+
+class Worker:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        control: Link,
+        processor: Processor,
+        options: SessionOptions,
+        machine: Machine = MACHINE,
+    ) -> None:
+        self.control = control
+        self.machine = machine
+        self.lock = machine.lock()
+        self.place = -1
+        self.session: Session | None = None
+        self.replies: ReplyTracks | None = None
+        self.problems = Problems(control, lambda: self.place)
+        self._processor = processor
+        self._options = options
+        self._publish = options.publish
+        self._table: StatisticsTable | None = None
+        self._inbox: Inbox | None = None
+        self._wake = open_counter()
+        self._stopping: float | None = None
+        self._stopped_ns = 0
+        self._tracks: dict[str, TrackInfo] = {}
+        self._rows = (0, 0)
+        self._attaching = False
+        self._generation = 0
+        self._missing_at: float | None = None
+        self._inherited: set[str] = set()
+
+    def run(self) -> None:
+        """Until the control link ends, a Stop came, or the room has ended."""
+        context = WorkerContext(self)
+        try:
+            self._start(context)
+            self._loop()
+            self._finish()
+        except ClosedError:
+            return  # the application is gone
+        finally:
+            self._close()
+
+    def _start(self, context: WorkerContext) -> None:
+        try:
+            self._processor.start(context)
+        except Exception:  # noqa: BLE001 (told to the pool)
+            self.control.send(m.WorkerFailed(error=shortened(traceback.format_exc())))
+            raise SystemExit(1) from None
+        self.machine.settle()
+        self.control.send(m.WorkerReady())
+
+    def _loop(self) -> None:
+        told = True
+        while True:
+            if told:
+                self._pump()
+            self._check_session()
+            if self._stopping is not None and self.machine.now() >= self._stopping:
+                return
+            if self._step():
+                told = self._is_due()
+                if self._inbox is not None:
+                    self._look(self._inbox, 0)
+                    told = told or self._inbox.told
+                continue
+            if self._is_through():
+                return
+            times = [at for at in (self._missing_at, self._stopping) if at is not None]
+            told = self._wait(min(times) - self.machine.now() if times else None)
+
+    def _is_due(self) -> bool:
+        return self._missing_at is not None and self.machine.now() >= self._missing_at
+
+    def _is_through(self) -> bool:
+        """Whether the end was called and all that came before it is handled: also what a full
+        track holds up, and what a dead worker has left."""
+        if self._stopping is None or self._room_over():
+            return self._room_over()
+        with self.lock:  # another thread of the processor may send
+            held = self.replies is not None and self.replies.holds
+        return not (self._may_wait() and (held or self._attaching))
+
+    def _check_session(self) -> None:
+        """Raises the error by which it ended on this side alone (no descriptors are left, say): who
+        dies of it is replaced, and the next one gets the tracks."""
+        session = self.session
+        if session is not None and session.ending is not None and session.ending.ours:
+            session.check_open()
+
+    def _room_over(self) -> bool:
+        return self.session is not None and self.session.ending is not None
+
+    def _pump(self) -> None:
+        self._wake.take()
+        self.control.flush()
+        while (received := self.control.receive_nowait()) is not None:
+            message, descriptors = received
+            if isinstance(message, m.Start):
+                self._begin(message, descriptors)
+            elif isinstance(message, m.Stop):
+                self._stopping = self.machine.now() + message.drain
+                self._stopped_ns = self.machine.now_ns()
+        with self.lock:
+            if self.session is not None:
+                self.session.pump()
+                if self._attaching and self.session.attached is not None:
+                    self._inherit(self.session, self.session.attached)
+                if self._is_due():
+                    self._missing_at = None
+                    self.session.incoming.end_missing()
+                if self.replies is not None:
+                    self.replies.take_answers(self.session)
+
+    def _begin(self, message: m.Start, descriptors: tuple[int, ...]) -> None:
+        with self.lock:
+            self.place = message.place
+            before, self._table = self._table, StatisticsTable.attach(descriptors[1])
+            link = Link.attach(descriptors[0])
+            self._rows = (message.rows_first, message.rows_count)
+            self._attaching, self._generation = True, message.generation
+            if self.session is not None and before is not None:
+                self.session.restart(link, self._table)
+                before.close()
+                self._missing_at = self.machine.now() + RETURN_SECONDS
+                return
+            self.session = Session(link, self._table, self._options, self.machine.now_ns)
+            self.session.survives = True
+            self._inbox = self.session.incoming.open_inbox({*self._options.kinds, Kind.EVENT}, None)
+            self._inbox.watch(self.control.fileno())
+            self._inbox.watch(self._wake.fileno())
+
+    def _inherit(self, session: Session, attached: m.Attached) -> None:
+        """Go on for whoever was in this place before; with another I/O process, for ourselves."""
+        assert self._table is not None
+        self._attaching = False
+        rows = RowPool(self._table, *self._rows, taken=frozenset(attached.rows))
+        if self.replies is None:
+            assert self._inbox is not None
+            self.replies = ReplyTracks(Outgoing(session, rows), self._inbox, self.problems)
+        else:
+            self.replies.outgoing.restart(rows)
+        if session.restarts:  # also when the I/O process before had died without a word to us
+            self.control.send(m.Rejoined(place=self.place, generation=self._generation))
+        self._inherited = set(attached.tracks)
+
+    def _step(self) -> bool:
+        """Handle one arrival and what waits to be sent; whether there was anything."""
+        with self.lock:
+            self._send_waiting()
+            arrival = None if self._inbox is None else self._inbox.receive_nowait()
+        if arrival is None:
+            return False
+        late = self._stopping is not None and arrival.item.received_ns > self._stopped_ns
+        if late and arrival.lane is not None:
+            # It came after the end was called: in a room that talks on there is always more.
+            with self.lock:
+                assert self._inbox is not None
+                self._inbox.hold(arrival.lane)
+            return True
+        self._handle(arrival)
+        return True
+
+    def _handle(self, arrival: Arrival) -> None:
+        item = arrival.item
+        if isinstance(item, Event):
+            self._handle_event(item, arrival.lane)
+            return
+        source = None if isinstance(item, DataFrame) else item.track
+        if not self._call("process", lambda: self._processor.process(item), source, arrival.lane):
+            arrival.problem()
+        arrival.done()
+
+    def _handle_event(self, event: Event, lane: InboundLane | None) -> None:
+        track = event.track
+        if self._processor.wants_events:
+            self._call("event", lambda: self._processor.event(event), track, lane)
+        if track is None or lane is None or lane.track is None:
+            return
+        if event.kind is EventKind.TRACK_STARTED:
+            self._tracks[track.sid] = track
+            self._call("open", lambda: self._processor.open(track), track, lane)
+        elif event.kind is EventKind.TRACK_ENDED and self._close_track(track):
+            self._end_reply(track)
+
+    def _close_track(self, track: TrackInfo) -> bool:
+        """Let the processor close it; whether it was open."""
+        if self._tracks.pop(track.sid, None) is None:
+            return False
+        self._call("close", lambda: self._processor.close(track), track, None)
+        return True
+
+    def _end_reply(self, track: TrackInfo) -> None:
+        """Nothing answers the track any more: its reply track ends when it has played."""
+        if any(other.reply_name == track.reply_name for other in self._tracks.values()):
+            return
+        with self.lock:
+            assert self.replies is not None
+            ended = self.replies.end(track.reply_name)
+            if not ended and track.reply_name in self._inherited and self.session is not None:
+                self.session.send(m.TrackClose(name=track.reply_name))
+            self._inherited.discard(track.reply_name)
+
+    def _call(
+        self,
+        where: str,
+        function: Callable[[], Replies],
+        source: TrackInfo | str | None,
+        lane: InboundLane | None,
+    ) -> bool:
+        """Call user code and send what it returns, as it comes; False, and told, when it raised, or
+        one of the frames was not sent."""
+        good = True
+        try:
+            for frame in as_frames(function()):
+                good = self._answer(of_track(frame, source), lane) and good
+        except Exception as error:  # noqa: BLE001 (told to the pool)
+            self.problems.raised(where, error)
+            return False
+        return good
+
+    def _answer(self, frame: Frame, lane: InboundLane | None) -> bool:
+        try:
+            self.reply(frame, self._processor.mode, lane)
+        except Exception as error:  # noqa: BLE001 (told to the pool; the other replies are sent)
+            self.problems.raised("reply", error)
+            return False
+        return True
+
+    def reply(self, frame: Frame, mode: Mode, source: InboundLane | None = None) -> None:
+        """Send, or keep what a full track does not take; its source is then held."""
+        with self.lock:
+            if self.replies is None:
+                raise ClosedError("the worker is not connected yet; send from open() or process()")
+            if self._room_over():
+                return  # nobody hears it, and no track of the room makes room for it
+            if self._publish.mode != mode:
+                # Kept, for the next reply will be alike: to make it takes as long as to send.
+                self._publish = replace(self._publish, mode=mode)
+            if self.replies.send(frame, self._publish, source):
+                self._wake.add(1)
+
+    def _send_waiting(self) -> None:
+        replies = self.replies
+        if replies is None or not replies.waits:
+            return
+        if self._room_over():
+            replies.forget_all()
+        replies.send_waiting()
+
+    def _wait(self, seconds: float | None = None) -> bool:
+        """Until there is something to do; whether that may be for `_pump`."""
+        with self.lock:
+            inbox = self._inbox
+            others = [] if self.replies is None else self.replies.freed_filenos()
+            if inbox is None:
+                others += (self.control.fileno(), self._wake.fileno())
+                others += () if self.session is None else (self.session.fileno(),)
+        if others:
+            self.machine.wait(others if inbox is None else (inbox.fileno(), *others), seconds)
+            seconds = 0.0
+        if inbox is None:
+            return True
+        return not self._look(inbox, seconds) or inbox.told
+
+    def _look(self, inbox: Inbox, seconds: float | None) -> bool:
+        """Wait for what the inbox watches; whether there was anything."""
+        found = self.machine.select(inbox.selector, seconds)
+        with self.lock:
+            inbox.note(found)
+        return bool(found)
+
+    def _finish(self) -> None:
+        """Close the tracks in good order and play out, within the time that Stop gave."""
+        self._stop_receiving()
+        for track in tuple(self._tracks.values()):
+            self._close_track(track)
+        self._call("stop", self._stop_processor, None, None)
+        while self.replies is not None and self.replies.waits and self._may_wait():
+            self._wait((self._stopping or 0.0) - self.machine.now())
+            self._pump()
+            with self.lock:
+                self._send_waiting()
+        self._play_out()
+        with self.lock:
+            if self.session is not None:
+                self.session.leave()
+        self._close()
+        self.control.send(m.WorkerDone())
+
+    def _stop_receiving(self) -> None:
+        """What still comes must not wake us: nobody takes it."""
+        with self.lock:
+            inbox, self._inbox = self._inbox, None
+            if inbox is not None and self.session is not None:
+                inbox.close()
+                # In its place: another thread may take an answer that we wait for off the link.
+                self.session.listeners.add(partial(self._wake.add, 1))
+
+    def _close(self) -> None:
+        """Idempotent."""
+        with self.lock:
+            if self.replies is not None:
+                self.replies.close()
+            if self.session is not None:
+                self.session.close()
+            if self._table is not None:
+                self._table.close()
+        self._wake.close()
+
+    def _stop_processor(self) -> None:
+        try:
+            self._processor.stop()
+        except ClosedError:
+            # What a spare that never had a place, or not yet, would send has nowhere to go.
+            if self.replies is not None:
+                raise
+
+    def _may_wait(self) -> bool:
+        """Whether there is time left; another Stop may have shortened it."""
+        if self.session is not None and self.session.interrupted:
+            return False  # nobody plays what waits
+        return (self._stopping or 0.0) > self.machine.now() and not self._room_over()
+
+    def _play_out(self) -> None:
+        if self.replies is None or self._room_over():
+            return
+        with self.lock:
+            self.replies.drain()
+        while self.replies.ending and self._may_wait():
+            self._wait((self._stopping or 0.0) - self.machine.now())
+            self._pump()

@@ -1,0 +1,230 @@
+"""The reading side of a session: the lanes of others' tracks and messages, and who reads them.
+
+A track's lanes follow each other: one that has ended is drained before the next is shown to its
+reader. What is told of a track that nobody reads, or of the connection itself, comes through no
+lane: it waits in `Incoming.loose_events`. Like the session it never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from ringroom import messages as m
+from ringroom.errors import BusyError
+from ringroom.frames import Event, EventKind, Kind, TrackInfo
+from ringroom.lanes.lane import LaneDescriptors
+from ringroom.lanes.live import LiveReader
+from ringroom.lanes.records import participant_from_json, track_from_json
+from ringroom.lanes.reliable import ReliableReader
+from ringroom.lanes.statistics import StatisticsTable
+from ringroom.link import until_taken
+from ringroom.options import SessionOptions
+from ringroom.sessions.inbox import Arrival, InboundLane, Inbox, LooseEvents, Watched
+
+# Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
+MAX_UNREAD_ENDED = 64
+
+
+class Home(Watched, Protocol):
+    """What is needed of the session."""
+
+    options: SessionOptions
+    clock: Callable[[], int]
+
+    def send(self, message: m.Message) -> None: ...
+    def check_unclosed(self) -> None: ...
+
+
+class Incoming:
+    """All that one side receives."""
+
+    def __init__(self, session: Home) -> None:
+        self.session = session
+        self._inboxes: list[Inbox] = []
+        self.loose_events = LooseEvents()
+        """Those that come through no lane that their reader reads."""
+        self._lanes: dict[int, InboundLane] = {}
+        self._away: dict[str, InboundLane] = {}
+
+    @property
+    def inboxes(self) -> tuple[Inbox, ...]:
+        """The lanes' readers, who have not been told yet that the session is over. A copy: one that
+        is forgotten is taken off whenever it is collected, under any call."""
+        return tuple(self._inboxes)
+
+    def open_lane(
+        self, message: m.LaneOpened, descriptors: tuple[int, ...], table: StatisticsTable
+    ) -> None:
+        """The other side has made one, and hands it over, its descriptors in any case."""
+        with until_taken(descriptors):
+            handles = LaneDescriptors.from_flat(descriptors)
+            row = table.row(message.row)
+            kind = Kind(message.kind)
+            track = track_from_json(message.track) if message.track else None
+            who = participant_from_json(message.participant) if message.participant else None
+        start = (message.position, message.waiting)
+        reader: LiveReader | ReliableReader
+        if message.live:
+            age = int(self.session.options.max_age * 1e9)
+            reader = LiveReader(
+                handles, row, track, max_age_ns=age, clock=self.session.clock, start=start
+            )
+        else:
+            reader = ReliableReader(handles, row, track, start=start)
+        lane = InboundLane(message.lane, kind, reader, track, who)
+        before = self._lanes.get(message.follows)
+        if before is None and (before := self._ended_before(track)) is not None:
+            lane.fresh = True
+        self._lanes[lane.number] = lane
+        if before is not None:
+            before.successor, before.ending = lane, True
+            self._wake_inboxes(before)
+        else:
+            self._begin(lane)
+
+    def _ended_before(self, track: TrackInfo | None) -> InboundLane | None:
+        """The ended lane of the same track that is not drained yet: it goes first. A reconnect ends
+        a track and opens it again, or publishes it anew, under its name with another sid."""
+        if track is None:
+            return None
+        for lane in self._lanes.values():
+            if lane.track is None or lane.successor is not None:
+                continue
+            if lane.track.sid == track.sid:
+                return lane
+            if lane.ending and _is_heir(track, lane.track) and self._is_read(lane):
+                return lane
+        return None
+
+    def _is_read(self, lane: InboundLane) -> bool:
+        return any(inbox.reads(lane) for inbox in self.inboxes)
+
+    def _begin(self, lane: InboundLane) -> None:
+        if lane.track is not None:
+            was_away = self._away.pop(lane.track.sid, None) is not None
+            kind = EventKind.TRACK_RESUMED if was_away else EventKind.TRACK_STARTED
+            self.tell(lane.track_event(kind), lane)
+        self._show(lane)
+
+    def tell(self, event: Event, lane: InboundLane) -> None:
+        """An event of a track for whoever reads events, also when nobody reads the track."""
+        readable = Kind.EVENT in self.session.options.kinds
+        if readable or any(Kind.EVENT in inbox.kinds for inbox in self.inboxes):
+            self.loose_events.append(Arrival(event, lane))
+
+    def tell_of_connection(self, event: Event) -> None:
+        """An event that no lane brings, for whoever reads events."""
+        if Kind.EVENT in self.session.options.kinds:
+            self.loose_events.append(Arrival(event, None))
+            self.session.notify()
+
+    def lane_ending(self, number: int) -> None:
+        """Nothing more will come through that lane."""
+        lane = self._lanes.get(number)
+        if lane is None:
+            return
+        lane.ending = True
+        self._wake_inboxes(lane)
+        unread = [
+            other for other in self._lanes.values() if other.ending and not self._is_read(other)
+        ]
+        for other in unread[:-MAX_UNREAD_ENDED]:
+            self.tell(other.track_event(EventKind.TRACK_ENDED), other)
+            other.reader.discard()
+            self.finish_lane(other)
+
+    def lose_lanes(self) -> None:
+        """The I/O process has died: what was in the lanes is lost, counted. Their tracks are away
+        until the same come again (`TRACK_RESUMED`) or `end_missing` is called."""
+        for lane in self._lanes.values():
+            for inbox in self.inboxes:
+                inbox.remove(lane)
+            lane.reader.row.bury()
+            lane.reader.close()
+        for lane in self._first_lanes():
+            while lane.successor is not None and not lane.successor.fresh:
+                lane = lane.successor
+            if lane.track is not None and lane.ending:
+                self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
+            elif lane.track is not None:
+                self._away[lane.track.sid] = lane
+        self._lanes.clear()
+
+    def end_missing(self) -> None:
+        """The tracks that have not come again have ended."""
+        for lane in self._away.values():
+            self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
+        self._away.clear()
+
+    def _first_lanes(self) -> list[InboundLane]:
+        """Those that wait for none before them. Their tracks have begun, and no others."""
+        lanes = self._lanes.values()
+        waiting = {id(lane.successor) for lane in lanes if lane.successor is not None}
+        return [lane for lane in lanes if id(lane) not in waiting]
+
+    def _show(self, lane: InboundLane) -> None:
+        for inbox in self.inboxes:
+            inbox.add(lane)
+
+    def _wake_inboxes(self, lane: InboundLane) -> None:
+        for inbox in self.inboxes:
+            inbox.wake(lane)
+
+    def finish_lane(self, lane: InboundLane) -> None:
+        """The lane is drained and ended: close it and go on with the one that follows."""
+        for inbox in self.inboxes:
+            inbox.remove(lane)
+        lane.reader.close()
+        self._lanes.pop(lane.number, None)
+        self.session.send(m.LaneDone(lane=lane.number))
+        if lane.successor is not None and lane.successor.fresh:
+            self._begin(lane.successor)
+        elif lane.successor is not None:
+            self._show(lane.successor)
+
+    def open_inbox(self, kinds: Iterable[Kind], participants: frozenset[str] | None) -> Inbox:
+        """A reader of some kinds. Raises `BusyError` when one of them has a reader already,
+        `ClosedError` once the session is closed, `StartupError` when no descriptors are left."""
+        self.session.check_unclosed()
+        wanted = frozenset(kinds)
+        for other in self.inboxes:
+            both = wanted & other.kinds
+            if both:
+                names = ", ".join(sorted(both))
+                raise BusyError(f"somebody else already receives {names}; one reader for each kind")
+        inbox = Inbox(self, wanted, participants)
+        try:
+            for lane in self._first_lanes():
+                inbox.add(lane)
+            # Last: one that is listed, and that nobody has, would keep its kinds for good.
+            self._inboxes.append(inbox)
+            return inbox
+        except BaseException:
+            inbox.close()
+            raise
+
+    def close_inbox(self, inbox: Inbox) -> None:
+        if inbox in self._inboxes:
+            self._inboxes.remove(inbox)
+
+    @property
+    def tracks(self) -> list[TrackInfo]:
+        """The tracks that flow to us now."""
+        return [lane.track for lane in self._lanes.values() if lane.track is not None]
+
+    def close(self) -> None:
+        """Idempotent."""
+        for inbox in self.inboxes:
+            inbox.close()
+        for lane in self._lanes.values():
+            lane.reader.close()
+        self._lanes.clear()
+        self.loose_events.clear()
+        self._away.clear()
+
+
+def _is_heir(track: TrackInfo, other: TrackInfo) -> bool:
+    """Whether it is all the same but for the sid."""
+    return replace(track, sid=other.sid) == other

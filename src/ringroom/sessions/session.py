@@ -1,0 +1,285 @@
+"""One end of a connection to the I/O role: lanes and a link. It never waits.
+
+The faces (client, aio, worker) wait on what `Inbox.fileno`, `Outgoing.freed_fileno` and
+`fileno` name, and call again. A session is not thread-safe; a face with several threads holds a
+lock of its own around each call and waits outside of it. So that no wake-up is lost between a
+look and the wait that follows it, every change is also told to `listeners`.
+
+Ownership: the link, and `incoming`, which has the reading ends of the inbound lanes. `Outgoing` has
+the writing ends of the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ringroom import messages as m
+from ringroom.errors import (
+    ClosedError,
+    LostProcessError,
+    RingroomError,
+    StartupError,
+    WireError,
+)
+from ringroom.lanes.statistics import LaneCounts, StatisticsTable
+from ringroom.link import Link, close_descriptors
+from ringroom.options import SessionOptions
+from ringroom.sessions.accounts import Accounts, LaneStatistics, merged
+from ringroom.sessions.inbox import Listeners
+from ringroom.sessions.incoming import Incoming
+from ringroom.sessions.requests import Requests
+
+# What has not come again by then, after the room was joined with another I/O process, has ended.
+RETURN_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Ending:
+    """How the session ended: by the room, or by an error that every later call raises."""
+
+    reason: str
+    error: RingroomError | None = None
+    ours: bool = False
+    """Noticed on this side, and not told by the other: for others the room may go on."""
+
+
+class Session:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        link: Link,
+        table: StatisticsTable,
+        options: SessionOptions,
+        clock: Callable[[], int],
+    ) -> None:
+        self.link = link
+        self.options = options
+        self.clock = clock
+        self.joined: m.Connected | None = None
+        self.last_joined: m.Connected | None = None
+        """The same, also while the room is joined anew."""
+        self.ending: Ending | None = None
+        self.closed = False
+        self.survives = False
+        """Whether the end of the link ends nothing, since somebody will call `restart`."""
+        self.keeps_accounts = False
+        """Whether the counts of everybody's lanes are kept here: by the application."""
+        self.interrupted = False
+        """The link has ended, and `restart` is waited for."""
+        self.restarts = 0
+        """How often another link took the place of one that had ended."""
+        self.refused: RingroomError | None = None
+        """Why the room was not joined again."""
+        self.name = ""
+        """What error messages begin with: the provider's name."""
+        self.how_it_died: Callable[[], str] = lambda: ""
+        """How the other side's process ended, for the message that it did."""
+        self.listeners = Listeners()
+        self.incoming = Incoming(self)
+        self.requests = Requests()
+        self.playout_news: dict[int, RingroomError | None] = {}
+        self.freed_rows: list[int] = []
+        self.attached: m.Attached | None = None
+        """Of a worker: what it has inherited, once that is known."""
+        self.told = False
+        """Somebody was raised the error that ended it."""
+        self._table = table
+        self._accounts = Accounts(table)
+        self._past: list[Accounts] = []
+        self._leaving = False
+        self._unheard = False
+        """The peer is gone."""
+
+    def fileno(self) -> int:
+        """The link's: readable when `pump` has something to do."""
+        return self.link.fileno()
+
+    def send(self, message: m.Message, descriptors: tuple[int, ...] = ()) -> None:
+        """Send over the link; a peer that is gone is noted, not raised: `pump` tells of it, after
+        all that the peer has said before."""
+        if self.interrupted:
+            return
+        try:
+            self.link.send(message, descriptors)
+        except ClosedError:
+            self._unheard = True
+            self.notify()
+
+    def pump(self) -> bool:
+        """Handle all messages that are here; whether there were any. What cannot be taken (no
+        descriptors are left for a lane, say) ends the session by that error."""
+        if self.closed or self.link.closed:
+            return False
+        changed = False
+        try:
+            while (received := self.link.receive_nowait()) is not None:
+                changed = True
+                self._handle(*received)
+        except ClosedError:
+            self._unheard = True
+        except (StartupError, WireError) as error:
+            # What was said is lost. To go on would be to stay deaf for a track, say.
+            changed = True
+            self.link.close()
+            self.fail(copy.copy(error))  # without the frames that it came through
+        else:
+            with contextlib.suppress(ClosedError):  # the next look finds the end
+                self.link.flush()
+        if self._unheard:
+            changed = True
+            self._lost()
+        if changed:
+            self.notify()
+        return changed
+
+    def lane_begun(self, opened: m.PlayoutOpen) -> None:
+        """One of our own, which the other side will list too, if it lives."""
+        if self.keeps_accounts:
+            self._accounts.listed(
+                m.LaneListed(
+                    row=opened.row,
+                    direction="out",
+                    track=opened.name,
+                    kind=opened.kind,
+                    participant="",
+                    place=-1,
+                )
+            )
+
+    def notify(self) -> None:
+        """Wake whoever waits for a change of the session."""
+        for listener in tuple(self.listeners):
+            listener()
+
+    def fail(self, error: RingroomError) -> None:
+        """The connection is over by an error that we noticed ourselves."""
+        if self.ending is None:
+            self.ending = Ending("failed", error, ours=True)
+            self.notify()
+
+    def check_unclosed(self) -> None:
+        """Raises `ClosedError` after `close`: another thread may have called it a moment ago."""
+        if self.closed:
+            raise ClosedError(f"{self.name}: transport is closed" if self.name else "closed")
+
+    def check_open(self) -> None:
+        """Raises what a call after the end must raise."""
+        self.check_unclosed()
+        if self.ending is not None and self.ending.error is not None:
+            self.told = True
+            # A copy for each call: an error that is raised again and again keeps all its frames.
+            raise copy.copy(self.ending.error)
+
+    def leave(self) -> None:
+        """Ask the other side to end; the link's end tells that it did."""
+        self._leaving = True
+        self.send(m.Leave())
+
+    def _lost(self) -> None:
+        self.link.close()
+        if self.ending is None and self._leaving:
+            self.ending = Ending("closed")
+            self.notify()
+        elif self.ending is None and not self.closed and self.survives:
+            self.interrupted = True
+            self.requests.answer_all()
+            self.notify()
+        elif self.ending is None and not self.closed:
+            self.fail(
+                LostProcessError(
+                    f"the I/O process died{self.how_it_died()}; what was under way is lost. Open "
+                    "the transport again"
+                )
+            )
+
+    def _handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:  # noqa: C901
+        if isinstance(message, m.LaneOpened):
+            self.incoming.open_lane(message, descriptors, self._table)
+            return
+        close_descriptors(descriptors)  # no other takes any
+        match message:
+            case m.LaneEnding(lane=number):
+                self.incoming.lane_ending(number)
+            case m.Reply(request=request, value=value):
+                self.requests.answer(request, value)
+            case m.PlayoutReady(lane=number):
+                self.playout_news[number] = None
+            case m.PlayoutFailed(lane=number, error=error):
+                self.playout_news[number] = m.error_from_json(error)
+            case m.RowFree(row=row):
+                self.freed_rows.append(row)
+            case m.Attached():
+                self.attached = message
+            case m.LaneListed():
+                self._accounts.listed(message)
+            case m.LaneRetired(row=row):
+                if self._accounts.retire(row):
+                    self.send(m.RowFree(row=row))
+            case m.Connected():
+                self.joined = self.last_joined = message
+            case m.Failed(error=error):
+                if self._past:
+                    self.refused = m.error_from_json(error)
+                else:
+                    self.fail(m.error_from_json(error))
+            case m.Ended():
+                self._ended(message)
+
+    def _ended(self, message: m.Ended) -> None:
+        if self.ending is None:
+            error = None
+            if message.error:
+                error = m.error_from_json({"text": message.error, "reason": message.word})
+            self.ending = Ending(message.reason, error)
+
+    def restart(self, link: Link, table: StatisticsTable) -> None:
+        """Go on over another link, with other rows: the I/O process has died, and another is there.
+        What was in the inbound lanes is lost, counted; of their tracks `Incoming.lose_lanes` tells.
+        """
+        self.link.close()
+        self.incoming.lose_lanes()
+        self._past.append(self._accounts)
+        self._accounts, self._table, self.link = Accounts(table), table, link
+        self.restarts += 1
+        self.interrupted, self._unheard = False, False
+        self.joined = self.refused = self.attached = None
+        self.requests.answer_all()
+        self.playout_news.clear()
+        self.freed_rows.clear()
+        for inbox in self.incoming.inboxes:
+            inbox.relink()
+        self.notify()
+
+    def settle_past(self) -> None:
+        """Nobody uses the lanes from before `restart` any more: what is under way there is lost."""
+        for accounts in self._past:
+            accounts.bury()
+            accounts.retire_all()
+        # One is enough for them all: I/O processes may die for ever.
+        while len(self._past) > 1:
+            self._past[0].absorb(self._past.pop(1))
+
+    def counts_at(self, place: int) -> LaneCounts:
+        """What a worker has received through the lanes that it has now."""
+        return self._accounts.received_at(place)
+
+    def statistics(self) -> list[LaneStatistics]:
+        """Of every lane since the beginning; a track's successive lanes are one."""
+        return merged(accounts.statistics() for accounts in (*self._past, self._accounts))
+
+    def close(self) -> None:
+        """Idempotent. Closes every lane and the link; who waits wakes."""
+        if self.closed:
+            return
+        self.closed = True
+        self.notify()
+        if self.link.closed:
+            self._accounts.bury()
+        self.incoming.close()
+        self.settle_past()
+        self._accounts.retire_all()
+        self.link.close()

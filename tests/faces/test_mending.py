@@ -1,0 +1,260 @@
+"""What is done when the I/O process has died, step by step: the connection is of paper, time and
+threads go on when the test says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError
+from ringroom.faces.connection import Connection, Prepared
+from ringroom.faces.mending import STANDBY_LOOK_SECONDS, Calls, Mending
+from ringroom.frames import EventKind
+from ringroom.options import Reconnect, SessionOptions
+from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Post
+from ringroom.processes.supervision.tables import Turn
+
+LOST, BACK = EventKind.CONNECTION_LOST, EventKind.CONNECTION_BACK
+REFUSED = RoomError("no", reason="unreachable")
+
+
+class Paper:
+    """A connection, its machine, and whoever is told; a `Mending` that has just begun."""
+
+    def __init__(self, *, standby: bool = False, **policy: Any) -> None:
+        self.time = 100.0
+        self.threads: list[Callable[[], object]] = []
+        self.told: list[EventKind] = []
+        self.done: list[str] = []
+        self.refuses: RingroomError | None = None
+        """What `prepare` raises."""
+        self.closes: RingroomError | None = None
+        """What reopening raises."""
+        self.links: list[SimpleNamespace] = []
+        self.session = SimpleNamespace(interrupted=False, refused=None, joined=object())
+        reconnect = Reconnect(jitter=0.0, **policy)
+        connection = SimpleNamespace(
+            machine=SimpleNamespace(
+                now=lambda: self.time,
+                now_ns=lambda: int(self.time * 1e9),
+                start_thread=lambda _, run: self.threads.append(run),
+            ),
+            lock=threading.RLock(),
+            options=SessionOptions(reconnect=reconnect),
+            session=self.session,
+            host=SimpleNamespace(how_it_died=lambda: " (killed by signal 9)"),
+            prepare=self._prepare,
+            keep_standby=self._keep_standby,
+        )
+        calls = Calls(
+            reopen=self._reopen,
+            rejoin=lambda: self.done.append("rejoin"),
+            tell=lambda kind, _: self.told.append(kind),
+            wake=lambda: self.done.append("wake"),
+        )
+        care = Care(places=1, restarts=reconnect.retries, window=reconnect.deadline)
+        self.mending = Mending(cast(Connection, connection), care, calls, standby)
+        self.mending.begin()
+
+    def _prepare(self) -> Prepared:
+        if self.refuses is not None:
+            raise self.refuses
+        link = SimpleNamespace(closed=False)
+        link.close = lambda: setattr(link, "closed", True)
+        self.links.append(link)
+        return Prepared(link=cast(Any, link), blob=b"", descriptors=())
+
+    def _reopen(self, _: Prepared) -> None:
+        if self.closes is not None:
+            raise self.closes
+        self.done.append("reopen")
+        self.session.interrupted = False
+
+    def _keep_standby(self) -> bool:
+        self.done.append("standby")
+        return True
+
+    def die(self) -> None:
+        self.session.interrupted, self.session.joined = True, None
+        self.mending.turn()
+
+    def prepare(self) -> None:
+        """The thread that was started does its work, and what it brings is used."""
+        self.threads.pop()()
+        self.mending.turn()
+
+    def join(self) -> None:
+        self.session.joined = object()
+        self.mending.turn()
+
+    def go_on(self, seconds: float) -> None:
+        self.time += seconds
+        self.mending.turn()
+
+    def wait(self) -> float:
+        """Until it has something to do; how long that was."""
+        patience = self.mending.patience()
+        assert patience is not None
+        self.go_on(patience)
+        return patience
+
+
+def test_another_process_joins_and_everybody_is_told_once() -> None:
+    paper = Paper()
+    paper.mending.turn()
+    assert (paper.threads, paper.mending.patience()) == ([], None)
+    paper.die()
+    paper.mending.turn()
+    assert (len(paper.threads), paper.told) == (1, [LOST])
+    paper.prepare()
+    assert paper.done == ["wake", "reopen"]
+    assert not paper.links[0].closed
+    paper.mending.turn()
+    paper.join()
+    paper.mending.turn()
+    assert paper.done == ["wake", "reopen", "rejoin"]
+    assert paper.told == [LOST, BACK]
+    paper.time += 60.0
+    paper.die()
+    assert paper.told == [LOST, BACK, LOST]
+
+
+def test_a_standby_is_kept_while_the_room_is_joined() -> None:
+    paper = Paper(standby=True)
+    assert paper.wait() == STANDBY_AFTER
+    assert paper.done == ["standby"]
+    assert paper.wait() == STANDBY_LOOK_SECONDS
+    assert paper.done == ["standby", "standby"]
+    paper.die()
+    paper.prepare()
+    assert paper.mending.patience() is None, "who joins needs the cores for it"
+    paper.go_on(60.0)
+    assert paper.done.count("standby") == 2
+    paper.join()
+    assert paper.wait() == STANDBY_AFTER
+    assert paper.done.count("standby") == 3
+
+
+def test_processes_that_die_one_after_the_other_are_waited_for_longer_and_longer() -> None:
+    paper = Paper(retries=5)
+    paper.refuses = LostProcessError("it does not start")
+    paper.time += 60.0
+    paper.die()
+    waits = []
+    while paper.mending.failure is None:
+        waits.append(0.0 if paper.threads else paper.wait())
+        paper.prepare()
+    assert waits == pytest.approx([0.0, 0.0, 0.1, 0.2, 0.4])
+    assert paper.mending.failure is paper.refuses
+    assert paper.told == [LOST]
+    paper.go_on(1_000.0)
+    assert not paper.threads
+
+
+def test_the_deadline_is_that_of_the_outage_also_where_processes_die() -> None:
+    paper = Paper(retries=1_000, deadline=30.0)
+    paper.refuses = LostProcessError("it does not start")
+    paper.time += 60.0
+    paper.die()
+    paper.time += 29.0
+    paper.prepare()
+    assert paper.mending.failure is None
+    paper.time += 2.0
+    paper.prepare()
+    assert paper.mending.failure is paper.refuses
+
+
+def test_who_is_not_let_in_tries_again_as_after_any_other_loss() -> None:
+    paper = Paper(retries=3, backoff=1.0)
+    paper.die()
+    waits = []
+    for _ in range(3):
+        paper.prepare()
+        paper.session.refused = REFUSED
+        paper.mending.turn()
+        waits.append(paper.wait())
+    assert waits == [1.0, 2.0, 4.0]
+    paper.prepare()
+    paper.session.refused = REFUSED
+    paper.mending.turn()
+    assert paper.mending.failure is REFUSED
+    assert paper.told == [LOST]
+
+
+@pytest.mark.parametrize(
+    "error", [RoomError("no", reason="unauthorized"), ClosedError("it is closed")]
+)
+def test_what_no_other_try_would_change_is_the_end(error: RingroomError) -> None:
+    paper = Paper()
+    paper.closes = error if isinstance(error, ClosedError) else None
+    paper.die()
+    paper.prepare()
+    paper.session.refused = error if isinstance(error, RoomError) else None
+    paper.mending.turn()
+    assert paper.mending.failure is error
+    assert (paper.mending.patience(), paper.threads) == (None, [])
+
+
+def test_a_process_that_dies_while_it_joins_is_replaced() -> None:
+    paper = Paper()
+    paper.time += 60.0
+    paper.die()
+    paper.prepare()
+    paper.die()
+    assert len(paper.threads) == 1
+    paper.session.joined = object()  # of the one before: nobody has joined yet
+    paper.mending.turn()
+    assert (paper.told, paper.done) == ([LOST], ["wake", "reopen"])
+    paper.prepare()
+    paper.join()
+    assert paper.told == [LOST, BACK]
+
+
+@pytest.mark.parametrize("ready", [False, True], ids=["under way", "ready"])
+def test_what_is_under_way_at_the_end_is_given_up(ready: bool) -> None:
+    paper = Paper()
+    paper.die()
+    (run,) = paper.threads
+    if ready:
+        run()
+    paper.mending.close()
+    if not ready:
+        run()
+    assert paper.links[0].closed
+    paper.mending.turn()
+    paper.mending.close()
+    assert "reopen" not in paper.done
+
+
+def test_whoever_closes_as_a_try_begins_finds_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On another thread, which does not wait for this one for ever."""
+    fill = Post.on
+
+    def overtaken(post: Post, turn: Turn) -> Any:
+        if turn is Turn.FILL:
+            paper.mending.close()
+        return fill(post, turn)
+
+    paper = Paper()
+    with monkeypatch.context() as patched:
+        patched.setattr(Post, "on", overtaken)
+        paper.die()
+    for run in paper.threads:
+        run()
+    assert [link.closed for link in paper.links] == [True] * len(paper.links)
+    assert paper.mending._attempt is None
+
+
+def test_a_token_function_that_exits_ends_its_thread_alone() -> None:
+    paper = Paper(retries=1)
+    paper.refuses = cast(Any, SystemExit("no token today"))
+    paper.die()
+    paper.prepare()
+    assert isinstance(paper.mending.failure, LostProcessError)
+    assert str(paper.mending.failure).endswith("no other came: no token today")

@@ -1,0 +1,120 @@
+"""What remote participants may make us hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringroom.frames import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.processes.io import admission
+from ringroom.processes.io.admission import (
+    MAX_TRACKS,
+    MAX_TRACKS_OF_ONE,
+    Admission,
+    Roster,
+    bounded,
+    bounded_event,
+    bounded_track,
+)
+
+
+def track(sid: str, who: str = "ann") -> TrackInfo:
+    return TrackInfo(sid=sid, name="mic", kind=Kind.AUDIO, participant=who)
+
+
+def test_so_many_tracks_of_one_participant() -> None:
+    table = Admission()
+    for number in range(MAX_TRACKS_OF_ONE):
+        assert table.refusal(track(f"T{number}")) == ""
+    assert "'ann' has 64 tracks already" in table.refusal(track("one more"))
+    assert table.refusal(track("T3")) == "", "it was admitted before"
+    assert table.refusal(track("B", "bob")) == ""
+    table.forget("T3")
+    table.forget("T3")
+    assert table.refusal(track("one more")) == ""
+
+
+def test_so_many_tracks_in_all() -> None:
+    table = Admission()
+    for number in range(MAX_TRACKS):
+        assert table.refusal(track(f"T{number}", f"p{number}")) == ""
+    assert "1000 tracks are received" in table.refusal(track("more", "late"))
+    table.forget_participant("p7")
+    table.forget_participant("nobody")
+    assert table.refusal(track("more", "late")) == ""
+
+
+def test_names_that_no_server_gives() -> None:
+    table = Admission()
+    assert table.refusal(track("x" * 1_025))
+    assert table.refusal(track("T", "é" * 513))
+    assert table.refusal(track("T", "\ud800" * 400))
+
+
+@given(st.lists(st.tuples(st.sampled_from("waf"), st.integers(0, 5), st.integers(0, 2))))
+def test_what_came_and_went_is_forgotten(steps: list[tuple[str, int, int]]) -> None:
+    table, model = Admission(), dict[str, str]()
+    for step, number, who in steps:
+        sid, identity = f"T{number}", f"p{who}"
+        if step == "w":
+            table.refusal(track(sid, identity))
+            model.setdefault(sid, identity)
+        elif step == "a":
+            table.forget(sid)
+            model.pop(sid, None)
+        else:
+            table.forget_participant(identity)
+            model = {s: w for s, w in model.items() if w != identity}
+        assert table._owner_of == model
+        assert dict(table._count) == {w: [*model.values()].count(w) for w in set(model.values())}
+
+
+def test_texts_of_any_size_are_bounded() -> None:
+    honest = Participant(identity="ann", name="Ann", metadata="{}", attributes={"a": "b"})
+    assert bounded(honest) is honest
+    assert bounded_track(track("T")) == track("T")
+    big = "é" * 100_000
+    person = bounded(
+        Participant(identity=big, sid=big, name=big, metadata=big, attributes={big: ""})
+    )
+    assert {len(text.encode()) for text in (person.identity, person.sid, person.name)} == {1_024}
+    assert (person.metadata, person.attributes) == ("", {})
+    kept = bounded(replace(honest, metadata="x" * admission.MAX_METADATA, name="n" * 300))
+    assert (len(kept.metadata), len(kept.name)) == (admission.MAX_METADATA, 300)
+    event = Event(kind=EventKind.CONNECTED, participant=person, track=track(big), reason=big)
+    assert len(repr(bounded_event(event))) < 20_000
+    small = Event(kind=EventKind.CONNECTED, participant=honest)
+    assert bounded_event(small) is small
+
+
+def somebody(kind: EventKind, identity: str, metadata: str = "") -> Event:
+    return Event(kind=kind, participant=Participant(identity=identity, metadata=metadata))
+
+
+def test_who_is_there_is_remembered_as_they_are_now() -> None:
+    roster = Roster()
+    roster.note(somebody(EventKind.PARTICIPANT_JOINED, "ann"))
+    roster.note(somebody(EventKind.PARTICIPANT_JOINED, "bob"))
+    roster.note(somebody(EventKind.PARTICIPANT_CHANGED, "ann", "new"))
+    roster.note(somebody(EventKind.PARTICIPANT_LEFT, "bob"))
+    roster.note(somebody(EventKind.PARTICIPANT_LEFT, "carl"))
+    roster.note(somebody(EventKind.TRACK_PUBLISHED, "dora"))
+    roster.note(Event(kind=EventKind.CONNECTION_LOST))
+    assert [(who.identity, who.metadata) for who in roster] == [("ann", "new")]
+
+
+def test_people_are_remembered_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_PEOPLE", 3)
+    monkeypatch.setattr(admission, "MAX_PEOPLE_TEXT", 10)
+    roster = Roster()
+    for identity in "abcd":
+        roster.note(somebody(EventKind.PARTICIPANT_JOINED, identity, "1234"))
+    assert {who.identity: who.metadata for who in roster} == {"a": "1234", "b": "1234", "c": ""}
+    roster.note(somebody(EventKind.PARTICIPANT_LEFT, "a"))
+    roster.note(somebody(EventKind.PARTICIPANT_CHANGED, "b", "12345"))
+    roster.note(somebody(EventKind.PARTICIPANT_CHANGED, "c", "12345"))
+    roster.note(somebody(EventKind.PARTICIPANT_JOINED, "d", "1"))
+    assert {who.identity: who.metadata for who in roster} == {"b": "12345", "c": "12345", "d": ""}

@@ -1,0 +1,170 @@
+"""Mailboxes, whose writer cannot wait, with readers that are slow.
+
+Law: what is posted is in the lane, in order, or waits, or is counted as dropped."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from io_kit import RATE, duplicate, run, turns, until, watched
+
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
+from ringroom.lanes.lane import ring_for
+from ringroom.lanes.reliable import ReliableReader, ReliableWriter
+from ringroom.lanes.statistics import Count, StatisticsTable
+from ringroom.processes.io import mailbox as mailboxes
+from ringroom.processes.io.mailbox import Mailbox
+
+
+@contextlib.asynccontextmanager
+async def mailbox() -> AsyncIterator[Any]:
+    with contextlib.closing(StatisticsTable.create()) as table:
+        row = table.row(0)
+        writer = ReliableWriter(ring_for(1_000, 8), row)
+        box = Mailbox(writer, lambda: 77)
+        reader = ReliableReader(duplicate(writer.descriptors()), row)
+        try:
+            yield box, reader, row
+        finally:
+            box.close()
+            box.close()
+            reader.close()
+            assert row.snapshot().in_flight == 0, "what was not taken is lost, counted"
+
+
+def message(number: int, nbytes: int = 900) -> DataFrame:
+    return DataFrame(number.to_bytes(4, "big") + bytes(nbytes), "topic", "ann")
+
+
+def number_of(item: Any) -> int:
+    assert isinstance(item, DataFrame)
+    return int.from_bytes(item.payload[:4], "big")
+
+
+async def take(reader: ReliableReader, count: int, row: Any) -> list[Any]:
+    found: list[Any] = []
+
+    def more() -> bool:
+        item = reader.receive_nowait()
+        if item is not None:
+            found.append(item)
+            if isinstance(item, DataFrame):
+                row.add(Count.DONE)
+        return len(found) == count
+
+    await until(more)
+    return found
+
+
+def test_what_has_no_room_waits_and_nothing_overtakes_it() -> None:
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            for number in range(50):
+                box.post(message(number))
+                # A small one would find the room that a large one does not.
+                box.post(message(1_000 + number, 0))
+            assert not box.emptied.is_set()
+            items = await take(reader, 100, row)
+            wanted = [n for number in range(50) for n in (number, 1_000 + number)]
+            assert [number_of(item) for item in items] == wanted
+            assert {item.received_ns for item in items} == {77}
+            await until(box.emptied.is_set)
+            assert watched(box.writer.freed_fileno()) == 0
+            box.post(message(5))
+            assert number_of((await take(reader, 1, row))[0]) == 5
+            counts = row.snapshot()
+            assert (counts.sent, counts.dropped) == (101, 0)
+
+    run(main())
+
+
+def test_who_comes_when_there_is_room_again_still_waits_for_its_turn() -> None:
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            number = 0
+            while box.emptied.is_set():
+                box.post(message(number))
+                number += 1
+            found = []
+            while (item := reader.receive_nowait()) is not None:
+                row.add(Count.DONE)
+                found.append(item)
+            box.post(message(number))  # the loop has not yet seen that there is room
+            found += await take(reader, number + 1 - len(found), row)
+            assert [number_of(item) for item in found] == [*range(number + 1)]
+
+    run(main())
+
+
+def test_beyond_the_bound_it_is_dropped_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailboxes, "MAX_BACKLOG_BYTES", 20_000)
+
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            first = 0
+            for turn in range(3):  # each time as much has room, and only the new losses are told
+                before = row.snapshot().dropped_full
+                for number in range(60):
+                    box.post(message(number))
+                box.post(Event(kind=EventKind.PARTICIPANT_JOINED))
+                dropped = row.snapshot().dropped_full - before
+                assert dropped > 20
+                first = first or dropped
+                # But for the end of the ring, which falls somewhere else.
+                assert abs(dropped - first) <= 5, "as much has room as the first time"
+                items = await take(reader, 61 - dropped, row)
+                *kept, told = items
+                assert [number_of(item) for item in kept] == list(range(60 - dropped))
+                assert told.kind is EventKind.EVENTS_LOST
+                assert told.reason == f"{dropped + 1} not read in time"
+                assert row.snapshot().sent == 60 * (turn + 1)
+                assert box.emptied.is_set()
+
+    run(main())
+
+
+def test_who_waits_for_room_sleeps_until_there_is_more() -> None:
+    """The credit that was not enough is taken, or the loop would turn for nothing."""
+
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            for number in range(20):
+                box.post(message(number, 10))
+            while box.emptied.is_set():
+                box.post(message(99))
+            await turns()
+            await take(reader, 1, row)
+            reader.settle()
+            await turns()
+            assert not box.emptied.is_set()
+            poller = select.poll()
+            poller.register(box.writer.freed_fileno(), select.POLLIN)
+            assert poller.poll(0) == []
+
+    run(main())
+
+
+def test_closing_wakes_who_waits_for_the_mailbox() -> None:
+    async def main() -> None:
+        async with mailbox() as (box, _, row):
+            while box.emptied.is_set():
+                box.post(message(1))
+            sent = row.snapshot().sent
+            box.close()
+            assert box.emptied.is_set()
+            assert row.snapshot().lost == sent
+
+    run(main())
+
+
+def test_sound_waits_with_its_size() -> None:
+    """What a backlog holds is measured by what it keeps in memory."""
+    frame = AudioFrame(np.zeros(1_000, np.int16), RATE)
+    assert mailboxes._held_bytes(frame) > 2_000
+    assert mailboxes._held_bytes(message(1, 5_000)) > 5_000
+    assert mailboxes._held_bytes(DataFrame(b"", topic="t" * 1_000)) > 1_000, "most of a flood"

@@ -1,0 +1,252 @@
+"""A session goes on with another I/O process after the first one has died."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import session_kit
+from app_kit import same
+from ringroom import messages as m
+from ringroom.errors import (
+    RoomError,
+)
+from ringroom.frames import EventKind, Kind
+from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
+from ringroom.link import open_links
+from ringroom.sessions.inbox import Inbox
+from session_kit import Far, collected_in, everything, forget, send
+
+far = session_kit.far
+
+
+@pytest.fixture
+def another(far: Far) -> Iterator[Far]:
+    """The far side of the session after its first one has died, with a table of its own."""
+    ours, theirs = open_links()
+    table = StatisticsTable.create()
+    second = Far(theirs, table, far.session, RowPool(table, 0, 100), [])
+
+    def die() -> None:
+        far.session.survives = True
+        far.link.close()
+        far.session.pump()
+        assert far.session.interrupted
+        far.session.restart(ours, table)
+
+    second.die = die  # type: ignore[attr-defined]
+    yield second
+    for writer in second.writers:
+        writer.close()
+    second.writers.clear()
+    far.session.close()
+    theirs.close()
+    table.close()
+
+
+def test_a_link_that_ends_interrupts_who_survives(far: Far) -> None:
+    far.session.survives = True
+    changes: list[int] = []
+    far.session.listeners.add(lambda: changes.append(1))
+    far.link.close()
+    far.session.pump()
+    far.session.send(m.Leave())
+    assert (far.session.interrupted, far.session.ending) == (True, None)
+    far.session.check_open()
+    assert changes
+
+
+def test_tracks_that_come_again_go_on_and_the_others_end(far: Far, another: Any) -> None:
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    first = [far.open(who, number) for number, who in enumerate("abc", 1)]
+    for writer in first:
+        send(writer)
+    far.tell(m.LaneEnding(lane=3))
+    assert everything(inbox).count(EventKind.TRACK_STARTED) == 3
+    another.die()
+    # Numbers begin anew; the track is known by its sid.
+    again = another.open("b", 2)
+    frame = send(again, 5)
+    found = everything(inbox)
+    assert found[:1] == [EventKind.TRACK_RESUMED]
+    assert same(found[1].samples, frame.samples)
+    far.session.incoming.end_missing()
+    assert everything(inbox) == [EventKind.TRACK_ENDED]
+    far.session.incoming.end_missing()
+    assert everything(inbox) == []
+    another.open("a", 1)
+    assert everything(inbox) == [EventKind.TRACK_STARTED]
+
+
+@pytest.mark.parametrize("sid", ["T", "another"])
+@pytest.mark.parametrize("larger", [False, True], ids=["", "in a larger lane"])
+def test_a_track_that_had_not_begun_begins_and_the_one_before_has_ended(
+    far: Far, another: Any, sid: str, larger: bool
+) -> None:
+    """It was published anew, and the sound of before was not heard yet."""
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    send(far.open("a", 1, sid="T"))
+    far.tell(m.LaneEnding(lane=1))
+    far.open("a", 2, sid=sid)
+    if larger:
+        far.open("a", 3, follows=2, sid=sid)
+    assert inbox.receive_nowait().item.kind is EventKind.TRACK_STARTED
+    another.die()
+    assert everything(inbox) == [EventKind.TRACK_ENDED], "at once"
+    frame = send(another.open("a", 1, sid=sid), 5)
+    found = everything(inbox)
+    assert found[0] is EventKind.TRACK_STARTED
+    assert same(found[1].samples, frame.samples)
+    far.session.incoming.end_missing()
+    assert everything(inbox) == []
+
+
+def test_a_track_that_had_not_begun_and_has_ended_is_not_told(far: Far, another: Any) -> None:
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    for number, sid in enumerate(("T", "another"), 1):
+        send(far.open("a", number, sid=sid))
+        far.tell(m.LaneEnding(lane=number))
+    assert inbox.receive_nowait().item.kind is EventKind.TRACK_STARTED
+    another.die()
+    far.session.incoming.end_missing()
+    assert everything(inbox) == [EventKind.TRACK_ENDED]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_track_in_two_lanes_goes_on_or_ends_once(far: Far, another: Any, ended: bool) -> None:
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    send(far.open("a", 1, sid="T"))
+    send(far.open("a", 2, follows=1, sid="T"))
+    if ended:
+        far.tell(m.LaneEnding(lane=2))
+    assert inbox.receive_nowait().item.kind is EventKind.TRACK_STARTED
+    another.die()
+    assert everything(inbox) == [EventKind.TRACK_ENDED] * ended
+    another.open("a", 1, sid="T")
+    again = EventKind.TRACK_STARTED if ended else EventKind.TRACK_RESUMED
+    assert everything(inbox) == [again]
+    far.session.incoming.end_missing()
+    assert everything(inbox) == []
+
+
+def test_a_lane_of_before_does_not_stand_for_one_of_the_same_number(far: Far, another: Any) -> None:
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    send(far.open("a", 1))
+    arrival = inbox.receive_nowait()
+    assert arrival is not None
+    arrival.done()
+    another.die()
+    writer = another.open("b", 1)
+    # As a worker does whose reply to it has no room.
+    inbox.hold(arrival.lane)
+    inbox.release(arrival.lane)
+    frame = send(writer, 3)
+    (found,) = everything(inbox)
+    assert same(found.samples, frame.samples)
+
+
+def test_the_law_holds_across_generations(far: Far, another: Any) -> None:
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    writer = far.open("a", 1)
+    for seed in range(5):
+        send(writer, seed)
+    for _ in range(2):
+        arrival = inbox.receive_nowait()
+        assert arrival is not None
+        arrival.done()
+    # Of a worker's lanes nothing is buried before all have let go.
+    row = far.rows.acquire()
+    listing = m.LaneListed(
+        row=row.index, direction="in", track="mic", kind="audio", participant="b", place=0
+    )
+    far.tell(listing)
+    row.add(Count.SENT)
+    another.die()
+    for number, who in enumerate("ab", 1):
+        send(another.open(who, number))
+    counts = {lane.participant: lane.counts for lane in far.session.statistics()}
+    assert (counts["a"].sent, counts["a"].done, counts["a"].lost) == (6, 2, 3)
+    assert (counts["a"].in_flight, counts["b"].in_flight, counts["b"].lost) == (1, 2, 0)
+    far.session.settle_past()
+    far.session.settle_past()
+    counts = {lane.participant: lane.counts for lane in far.session.statistics()}
+    assert (counts["b"].sent, counts["b"].lost, counts["b"].in_flight) == (2, 1, 1)
+
+
+def test_of_however_many_that_died_one_account_is_kept(far: Far) -> None:
+    session = far.session
+    session.survives = True
+    with contextlib.ExitStack() as closing:
+        for _ in range(5):
+            ours, theirs = open_links()
+            closing.callback(theirs.close)
+            table = StatisticsTable.create()
+            closing.callback(table.close)
+            session.restart(ours, table)
+            session.settle_past()
+            table.row(0).add(Count.SENT)
+            theirs.send(
+                m.LaneListed(
+                    row=0, direction="in", track="mic", kind="audio", participant="b", place=0
+                )
+            )
+            session.pump()
+        (lane,) = session.statistics()
+        counts = lane.counts
+        assert (counts.sent, counts.lost, counts.in_flight) == (5, 4, 1)
+        assert len(session._past) == 1
+        session.close()
+
+
+def test_whoever_waits_for_an_answer_of_the_dead_gets_one(far: Far, another: Any) -> None:
+    request = far.session.requests.new()
+    another.die()
+    assert far.session.requests.answers == {request: 0.0}
+    assert not far.session.requests.unanswered
+    following = far.session.requests.new()
+    another.tell(m.Reply(request=following, value=1.5))
+    assert far.session.requests.answers[following] == 1.5
+
+
+def test_a_room_that_is_not_joined_again_is_refused_not_over(far: Far, another: Any) -> None:
+    another.die()
+    error = RoomError("full", reason="unauthorized")
+    another.tell(m.Failed(error=m.error_to_json(error)))
+    assert far.session.ending is None
+    assert str(far.session.refused) == "full"
+
+
+def test_what_the_dead_one_said_is_of_no_meaning_for_the_next(far: Far, another: Any) -> None:
+    session = far.session
+    inboxes = [session.incoming.open_inbox((kind,), None) for kind in (Kind.AUDIO, Kind.EVENT)]
+    far.open("a", 1)
+    far.tell(m.Connected(room="r", identity="i"))
+    far.tell(m.PlayoutReady(lane=4))
+    far.tell(m.RowFree(row=77))
+    far.tell(m.Attached(rows=[], tracks=["voice"]))
+    session.refused = RoomError("full", reason="unreachable")
+    another.die()
+    assert (session.joined, session.refused, session.attached) == (None, None, None)
+    assert session.last_joined is not None
+    assert (session.playout_news, session.freed_rows) == ({}, [])
+    for inbox in inboxes:
+        while inbox.receive_nowait() is not None:
+            pass
+        another.link.send(m.LaneEnding(lane=99))
+        assert select.select([inbox.fileno()], [], [], 20.0)[0], "it waits on the new link"
+        session.pump()
+        inbox.receive_nowait()
+
+
+def test_who_is_forgotten_does_not_keep_another_from_the_new_link(far: Far, another: Any) -> None:
+    forget(far.session.incoming.open_inbox((Kind.DATA,), None))
+    inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
+    with collected_in(Inbox.relink):
+        another.die()
+    assert everything(inbox) == []
+    another.link.send(m.LaneEnding(lane=99))
+    assert select.select([inbox.fileno()], [], [], 20.0)[0], "it waits on the new link"
