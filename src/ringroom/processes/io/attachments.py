@@ -26,7 +26,9 @@ from ringroom.lanes.statistics import Row
 from ringroom.link import close_descriptors, until_taken
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.processes.io.inbound_lanes import InboundLanes, Logbook
-from ringroom.processes.io.playouts import Answer, OutgoingData, OutgoingPlayout, Reader
+from ringroom.processes.io.outbound import Answer, Reader
+from ringroom.processes.io.outgoing_data import OutgoingData
+from ringroom.processes.io.playouts import OutgoingPlayout
 from ringroom.processes.io.row_ledger import RowLedger
 from ringroom.processes.io.wire import LoopLink, as_ours
 from ringroom.providers.provider import OutgoingTrack, Provider

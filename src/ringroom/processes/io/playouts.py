@@ -14,40 +14,34 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 
 from ringroom import messages as m
-from ringroom.errors import RingroomError, RoomError, WireError
+from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, DataFrame, Event, Frame, VideoFrame
 from ringroom.lanes.live import LiveReader
-from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count, Row
+from ringroom.processes.io.outbound import (
+    REFUSED,
+    Answer,
+    Reader,
+    Request,
+    Retire,
+    bury,
+    end_stay,
+    is_gone,
+)
 from ringroom.processes.io.standing import StandingQueue
-from ringroom.processes.io.wire import as_ours, error_text
+from ringroom.processes.io.wire import error_text
 from ringroom.providers.provider import OutgoingTrack, Playout, Provider
 
 log = logging.getLogger("ringroom.io")
 
-Reader = LiveReader | ReliableReader
-Answer = Callable[[int, float], None]
-Retire = Callable[[int], None]
-"""Told the row of a lane that was drained and buried: nobody here counts in it any more."""
-# The reasons of a provider's `RoomError`: we are not in the room any more; we may not publish.
-GONE, REFUSED = "disconnected", "publish_refused"
 # -40 dB of full scale. LiveKit counts somebody as speaking from -35 on (`active_level` in its
 # server's configuration).
 QUIET = 328
 # A source plays in steps of 10 ms; what is queued below that is as good as played.
 PLAYED_MARGIN = 0.01
-
-
-@dataclass(slots=True)
-class _Request:
-    number: int
-    sequence: int
-    answer: Answer
-    seconds: float = field(default=0.0)
 
 
 class OutgoingPlayout:
@@ -70,8 +64,8 @@ class OutgoingPlayout:
         self._told = False
         self._accepted = 0.0
         self._next: Frame | None = None
-        self._flushes: list[_Request] = []
-        self._drains: list[_Request] = []
+        self._flushes: list[Request] = []
+        self._drains: list[Request] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop.add_reader(reader.fileno(), self._wake, reader)
 
@@ -87,7 +81,7 @@ class OutgoingPlayout:
 
     def flush(self, number: int, sequence: int, answer: Answer) -> None:
         """Throw away what was sent before frame ``sequence``; answers the seconds of sound."""
-        request = _Request(number, sequence, answer)
+        request = Request(number, sequence, answer)
         request.seconds = self._clear()
         self._flushes.append(request)
         if self._playout is None:
@@ -112,7 +106,7 @@ class OutgoingPlayout:
 
     def drain(self, number: int, sequence: int, answer: Answer) -> None:
         """Answer when what was sent before frame ``sequence`` is played."""
-        self._drains.append(_Request(number, sequence, answer))
+        self._drains.append(Request(number, sequence, answer))
         self._readable.set()
 
     def finish(self) -> None:
@@ -123,7 +117,7 @@ class OutgoingPlayout:
     def interrupt(self) -> None:
         """The room is lost: `run` ends. Where nothing runs it does nothing."""
         self._clear()
-        _end(self._stay, self._loop)
+        end_stay(self._stay, self._loop)
 
     async def run(self, provider: Provider, on_ready: Callable[[], None]) -> bool:
         """Publish and play until `finish`, True; until the room is lost, False; or until it is
@@ -133,7 +127,7 @@ class OutgoingPlayout:
                 self._stay = stay
                 await self._publish_and_play(provider, on_ready)
         except Exception as error:
-            if not (stay.expired() or _is_gone(error)):
+            if not (stay.expired() or is_gone(error)):
                 raise
             if not isinstance(error, TimeoutError | RoomError):
                 log.warning(
@@ -164,7 +158,7 @@ class OutgoingPlayout:
         try:
             await playout.close()
         except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is logged)
-            if not _is_gone(error):
+            if not is_gone(error):
                 self._warn("not closed", error)
 
     def _warn(self, what: str, error: Exception) -> None:
@@ -213,7 +207,7 @@ class OutgoingPlayout:
     def _drop_reader(self) -> None:
         reader = self._readers.pop(0)
         self._loop.remove_reader(reader.fileno())
-        _bury(reader, self._retire)
+        bury(reader, self._retire)
 
     async def _play(self, playout: Playout, frame: Frame) -> None:
         assert not isinstance(frame, DataFrame)
@@ -230,7 +224,7 @@ class OutgoingPlayout:
                 self._lose(frame, row)
             raise
         except Exception as error:
-            if _is_gone(error, REFUSED):
+            if is_gone(error, REFUSED):
                 self._lose(frame, row)
                 raise
             row.add(Count.PROBLEMS)
@@ -277,7 +271,7 @@ class OutgoingPlayout:
         if isinstance(frame, AudioFrame):
             row.add(Count.PLAYED, len(frame.samples))  # `_clear` takes away what was not
 
-    def _is_before(self, frame: Frame, request: _Request) -> bool:
+    def _is_before(self, frame: Frame, request: Request) -> bool:
         """Whether the frame just taken was sent before the request: all of an earlier lane was."""
         return len(self._readers) > 1 or frame.sequence < request.sequence
 
@@ -316,7 +310,7 @@ class OutgoingPlayout:
             task.add_done_callback(partial(self._answer, request))
 
     @staticmethod
-    def _answer(request: _Request, _: object) -> None:
+    def _answer(request: Request, _: object) -> None:
         request.answer(request.number, 0.0)
 
     async def _until_played(self, playout: Playout, accepted: float) -> None:
@@ -334,7 +328,7 @@ class OutgoingPlayout:
         """Idempotent; after `run` has ended. What was not played is lost, counted."""
         for reader in self._readers:
             self._loop.remove_reader(reader.fileno())
-            _bury(reader, self._retire)
+            bury(reader, self._retire)
         self._readers.clear()
         for request in (*self._flushes, *self._drains):
             request.answer(request.number, request.seconds)
@@ -342,139 +336,6 @@ class OutgoingPlayout:
         self._drains.clear()
 
 
-def _end(stay: asyncio.Timeout | None, loop: asyncio.AbstractEventLoop) -> None:
-    """What runs within it is cancelled, once."""
-    if stay is not None and stay.when() is None:
-        stay.reschedule(loop.time())
-
-
-def _is_gone(error: Exception, *others: str) -> bool:
-    """Whether the room is, or the track, for one of the other reasons."""
-    return isinstance(error, RoomError) and error.reason in (GONE, *others)
-
-
 def _is_quiet(frame: AudioFrame) -> bool:
     samples = frame.samples
     return bool(samples.max() <= QUIET and samples.min() >= -QUIET)
-
-
-def _bury(reader: Reader, retire: Retire) -> None:
-    """What was sent in the lane and not played is lost, counted: also what its writer had counted
-    and not written when it died."""
-    reader.row.bury()
-    reader.close()
-    retire(reader.row.index)
-
-
-class OutgoingData:
-    """The messages that one side sends, in order, to the provider."""
-
-    def __init__(
-        self,
-        reader: ReliableReader,
-        on_failed: Callable[[RingroomError], None],
-        retire: Retire,
-    ) -> None:
-        self._reader = reader
-        self._on_failed = on_failed
-        self._retire = retire
-        self._loop = asyncio.get_running_loop()
-        self._readable = asyncio.Event()
-        self._stay: asyncio.Timeout | None = None
-        self._drains: list[_Request] = []
-        self._handled = 0
-        self._closing = False
-        self._loop.add_reader(reader.fileno(), self._wake)
-
-    def finish(self) -> None:
-        """Nothing more will be written: end when the lane is empty."""
-        self._closing = True
-        self._readable.set()
-
-    def _wake(self) -> None:
-        self._reader.absorb()
-        self._readable.set()
-
-    def drain(self, number: int, sequence: int, answer: Answer) -> None:
-        """Answer when the messages before number ``sequence`` were given to the network."""
-        self._drains.append(_Request(number, sequence, answer))
-        self._readable.set()
-
-    def interrupt(self) -> None:
-        """The room is lost: `run` ends. What is in the lane waits for the next room."""
-        _end(self._stay, self._loop)
-
-    async def run(self, provider: Provider) -> bool:
-        """Send until cancelled; after `finish` until all is sent, True; or until the room is lost,
-        False."""
-        try:
-            async with asyncio.timeout(None) as stay:
-                self._stay = stay
-                return await self._send_all(provider)
-        except TimeoutError:
-            if not stay.expired():
-                raise
-            return False
-        finally:
-            self._stay = None
-
-    async def _send_all(self, provider: Provider) -> bool:
-        while True:
-            self._readable.clear()
-            self._answer_drains()
-            try:
-                frame = self._reader.receive_nowait()
-            except WireError as error:
-                self._on_failed(error)
-                return True
-            if isinstance(frame, DataFrame):
-                if not await self._send(provider, frame):
-                    return False
-            elif frame is None:
-                if self._closing:
-                    return True
-                await self._readable.wait()
-
-    async def _send(self, provider: Provider, frame: DataFrame) -> bool:
-        """Whether the room is still there."""
-        gone = False
-        try:
-            await provider.send_data(frame)
-        except asyncio.CancelledError:
-            if self._is_closed:
-                raise
-            # Whether it arrived nobody knows.
-            self._reader.row.add(Count.LOST)
-            self._handled = frame.sequence + 1
-            self._on_failed(RoomError("the room was lost while a message was sent", reason=GONE))
-            raise
-        except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is told)
-            if self._is_closed:
-                return False
-            self._reader.row.add(Count.PROBLEMS)
-            self._on_failed(as_ours(error))
-            gone = _is_gone(error)
-        if self._is_closed:
-            return False
-        self._reader.row.add(Count.DONE)
-        self._handled = frame.sequence + 1
-        return not gone
-
-    @property
-    def _is_closed(self) -> bool:
-        """By force, while a message was under way: all is counted."""
-        return self._reader.fileno() < 0
-
-    def _answer_drains(self) -> None:
-        for request in [r for r in self._drains if r.sequence <= self._handled]:
-            self._drains.remove(request)
-            request.answer(request.number, 0.0)
-
-    def close(self) -> None:
-        """Idempotent; after `run` has ended."""
-        if self._reader.fileno() >= 0:
-            self._loop.remove_reader(self._reader.fileno())
-            _bury(self._reader, self._retire)
-        for request in self._drains:
-            request.answer(request.number, 0.0)
-        self._drains.clear()

@@ -14,7 +14,7 @@ from ringroom.errors import RingroomError, RoomError
 from ringroom.frames import DataFrame
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable
-from ringroom.processes.io.playouts import OutgoingData
+from ringroom.processes.io.outgoing_data import OutgoingData
 
 
 @contextlib.asynccontextmanager
