@@ -133,7 +133,7 @@ def reachable(module: str) -> set[str]:
 
 
 def test_the_roles_are_blind_to_each_other() -> None:
-    io, worker = "ringroom.processes.io.role", "ringroom.processes.worker.role"
+    io, worker = "ringroom.processes.io.serving", "ringroom.processes.worker.worker"
     for one, other in ((io, worker), (worker, io)):
         assert other not in reachable(one)
 
@@ -176,7 +176,7 @@ def test_frames_and_lanes_load_no_event_loop() -> None:
 
 
 def test_a_worker_loads_neither_the_sdk_nor_asyncio() -> None:
-    assert not loaded_by("import ringroom.processes.worker.role") & {"livekit", "asyncio"}
+    assert not loaded_by("import ringroom.processes.worker.worker") & {"livekit", "asyncio"}
 
 
 @pytest.mark.timeout(180)

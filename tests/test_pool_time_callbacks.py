@@ -15,7 +15,7 @@ from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
 from ringroom.errors import ClosedError, LostProcessError
 from ringroom.frames import Event, EventKind
 from ringroom.pool import Pool
-from ringroom.processes.worker.role import Worker
+from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Problem
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock

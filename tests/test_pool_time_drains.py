@@ -13,7 +13,7 @@ import processors_kit as kit
 from app_kit import RATE, check_law
 from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
 from ringroom.frames import AudioFrame, TrackInfo
-from ringroom.processes.worker.role import Worker
+from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock

@@ -75,15 +75,15 @@ def test_a_coroutine_has_a_loop_of_its_own() -> None:
 A_ROLE = """
 import gc
 from ringroom.link import open_links
-from ringroom.processes.io import role as io
+from ringroom.processes.io import serving
 
 async def serve(control, machine, max_memory):
     print(gc.get_freeze_count() > 1_000, flush=True)
     control.close()
 
-io._serve_within = serve
+serving._serve_within = serve
 _, theirs = open_links()
-io.run_process(theirs.fileno(), "json", 0)
+serving.run_process(theirs.fileno(), "json", 0)
 """
 
 

@@ -46,7 +46,7 @@ def loaded(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["ringroom", "ringroom.processes.worker.role", "ringroom.processes.entry"]
+    "module", ["ringroom", "ringroom.processes.worker.worker", "ringroom.processes.entry"]
 )
 def test_a_worker_loads_neither_the_sdk_nor_asyncio(module: str) -> None:
     names = loaded(module)

@@ -20,7 +20,7 @@ from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import open_links
 from ringroom.options import SessionOptions
-from ringroom.processes.worker.role import Worker
+from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
 
 

@@ -392,7 +392,7 @@ class IOThread(IOHost):
         self._thread: threading.Thread | None = None
 
     def _start(self, control: Link) -> None:
-        from ringroom.processes.io.role import serve
+        from ringroom.processes.io.serving import serve
 
         # The thread must not keep a forgotten host from its warning.
         clock, machine = self.clock, self.machine

@@ -12,7 +12,7 @@ def io_process(control_fd: int, preload: str, max_memory: int, log_level: int) -
     logging.getLogger("ringroom").setLevel(log_level)
     # It multiplies no matrices: numpy's threads for that would cost memory, and time to start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from ringroom.processes.io.role import run_process
+    from ringroom.processes.io.serving import run_process
     from ringroom.processes.spawning import die_of_own_sigterm, ignore_interrupts
 
     ignore_interrupts()

@@ -17,7 +17,7 @@ from ringroom.link import open_links
 from ringroom.options import SessionOptions
 from ringroom.processes.worker.context import WorkerContext
 from ringroom.processes.worker.replies import ReplyTracks
-from ringroom.processes.worker.role import Worker
+from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
 from ringroom.testing import faults
 

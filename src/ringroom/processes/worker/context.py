@@ -14,7 +14,7 @@ from ringroom.options import Mode
 from ringroom.sessions.outgoing import as_message
 
 if TYPE_CHECKING:
-    from ringroom.processes.worker.role import Worker
+    from ringroom.processes.worker.worker import Worker
     from ringroom.sessions.outgoing import Outgoing, OutgoingLane
     from ringroom.sessions.session import Session
 

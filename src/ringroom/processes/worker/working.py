@@ -17,7 +17,7 @@ from ringroom.options import SessionOptions
 from ringroom.processes.machine import MACHINE, Machine, ProcessMachine
 from ringroom.processes.voice import speak
 from ringroom.processes.worker.problems import shortened
-from ringroom.processes.worker.role import Worker
+from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
 
 

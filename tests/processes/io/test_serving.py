@@ -17,7 +17,7 @@ import ringroom
 from ringroom import messages as m
 from ringroom.errors import ClosedError
 from ringroom.link import Link, open_links
-from ringroom.processes.io import role as io
+from ringroom.processes.io import serving
 from ringroom.processes.io.rooms import RoomSession
 from ringroom.testing import FakeRoom, faults
 
@@ -42,9 +42,9 @@ def test_the_role_ends_when_all_its_sessions_have(monkeypatch: pytest.MonkeyPatc
             made.append(Opened(*arguments))  # type: ignore[arg-type]
             return made[-1]
 
-        monkeypatch.setattr(io, "RoomSession", opens)
+        monkeypatch.setattr(serving, "RoomSession", opens)
         ours, theirs = open_links()
-        role = asyncio.ensure_future(io.serve(theirs))
+        role = asyncio.ensure_future(serving.serve(theirs))
         links = []
         for _ in range(2):
             far, near = open_links()
@@ -72,7 +72,7 @@ def test_other_messages_are_refused_with_their_descriptors(
 ) -> None:
     async def main() -> None:
         ours, theirs = open_links()
-        role = asyncio.ensure_future(io.serve(theirs))
+        role = asyncio.ensure_future(serving.serve(theirs))
         near, far = socket.socketpair()
         ours.send(m.Leave(), (near.fileno(),))
         near.close()
@@ -104,9 +104,9 @@ def test_a_session_that_has_ended_is_forgotten(monkeypatch: pytest.MonkeyPatch) 
             made.append(weakref.ref(session))
             return session
 
-        monkeypatch.setattr(io, "RoomSession", opens)
+        monkeypatch.setattr(serving, "RoomSession", opens)
         ours, theirs = open_links()
-        role = asyncio.ensure_future(io.serve(theirs))
+        role = asyncio.ensure_future(serving.serve(theirs))
         far, near = open_links()
         ours.send(m.NewSession(), (near.fileno(),))
         near.close()
@@ -138,9 +138,11 @@ def test_all_that_lasts_is_made_when_a_room_is_joined(monkeypatch: pytest.Monkey
             def leave(self) -> None:
                 self.done.set()
 
-        monkeypatch.setattr(io, "RoomSession", Room)
+        monkeypatch.setattr(serving, "RoomSession", Room)
         ours, theirs = open_links()
-        role = asyncio.ensure_future(io.serve(theirs, settle=lambda: settled.append(len(rooms))))
+        role = asyncio.ensure_future(
+            serving.serve(theirs, settle=lambda: settled.append(len(rooms)))
+        )
         for _ in range(2):
             far, near = open_links()
             ours.send(m.NewSession(), (near.fileno(),))
