@@ -232,7 +232,28 @@ def test_what_is_left_open_ends_with_the_interpreter(opened: str) -> None:
         _, err = process.communicate("\n", timeout=20)
         assert process.returncode == 0
         assert "Traceback" not in err, err
+        assert "killed by" not in err, "it was us, and nobody need look for why"
         all_gone(children)
+
+
+FORKS = """
+import os, sys
+with room, ringroom.Pool(lambda frame: frame, "fake", room=room, workers=1) as pool:
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        sys.exit(0)
+    print("fork", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_a_fork_that_ends_as_programs_do_leaves_its_parents_processes_alone() -> None:
+    code = PROLOGUE + "import warnings; warnings.simplefilter('ignore')" + FORKS
+    with start("-c", code) as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "fork 0\n"), err
+    assert "Traceback" not in err, err
+    assert "ignored in" not in err, err
 
 
 # Signals.

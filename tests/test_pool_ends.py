@@ -239,3 +239,9 @@ def test_a_hanging_worker_is_ended(fake_room: FakeRoom) -> None:
         started = time.monotonic()
         pool.close()
         assert time.monotonic() - started < 30
+
+
+def test_a_pool_that_was_never_entered_may_be_left() -> None:
+    """An `ExitStack.push` does so."""
+    pool = ringroom.Pool(lambda frame: None, ringroom.Fake(room="r"), workers=1)
+    pool.__exit__(None, None, None)

@@ -28,8 +28,9 @@ from ringroom.faces.waiting import Deadline, Waiter, sigterm_raises
 from ringroom.frames import Event, Kind
 from ringroom.options import TransportConfig, as_kinds, check_timeout
 from ringroom.pool_options import PoolOptions
+from ringroom.processes import spawning
 from ringroom.processes.children import REAP_SECONDS, Where
-from ringroom.processes.spawning import interrupts_at_the_end, pickle_by_value
+from ringroom.processes.spawning import interrupts_at_the_end
 from ringroom.processes.supervision import crew, supervisor
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
@@ -114,7 +115,9 @@ class Pool(Sender):
     def _blob(self, processor: Processor) -> bytes:
         # The predicate is the I/O role's; a worker must not need what it refers to.
         session = replace(self._connection.options, participants=None)
-        return pickle_by_value("the processor", (processor, session), "do that in Processor.start")
+        return spawning.pickle_by_value(
+            "the processor", (processor, session), "do that in Processor.start"
+        )
 
     def _kinds(self, processor: Processor, asked: Any) -> Any:
         """What is asked for, and events for who listens to them."""
@@ -242,7 +245,7 @@ class Pool(Sender):
         session = self._connection.session
         self._mending.begin()
         with Waiter(self._connection) as waiter:
-            while not self._stopping:
+            while not (self._stopping or spawning.ending()):
                 with self._connection.lock:
                     session.pump()
                     ending = session.ending
@@ -375,7 +378,7 @@ class Pool(Sender):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-        told = self._told or self._forked or self._connection.session.told
+        told = self._told or self._forked or (self._opened and self._connection.session.told)
         if exc_type is None and self._failure is not None and not told:
             self.wait()  # raises it
 

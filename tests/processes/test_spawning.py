@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
+import weakref
 from typing import Any
 
 import dill
@@ -499,3 +501,75 @@ def test_a_host_that_a_signal_handler_closes_as_it_starts_does_not_run(
         host.start()
     assert host.pid is None
     until(lambda: children() - before <= _tracker())
+
+
+def test_who_is_not_told_of_a_childs_end_starts_none() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(StartupError, match="SIGCHLD is ignored"):
+            IOProcess().start()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_what_is_being_started_as_the_interpreter_ends_is_killed_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And nothing is started after it."""
+    monkeypatch.setattr(spawning, "_ending", threading.Event())
+    monkeypatch.setattr(spawning, "_started", weakref.WeakSet())
+    reading, writing = os.pipe()
+    begun: list[Any] = []
+    within = threading.Event()
+
+    def begin() -> None:
+        with spawning._main_lock:  # as `spawn` has it while the child starts
+            within.set()
+            spawning._ending.wait(PATIENCE)
+            monkeypatch.setattr(spawning, "_ending", threading.Event())  # it looked before
+            begun.append(spawn("child", forever, Inherited(writing)))
+            spawning._ending.set()
+
+    starting = threading.Thread(target=begin)
+    starting.start()
+    try:
+        assert within.wait(PATIENCE)
+        spawning._kill_all()
+        starting.join()
+        assert begun[0].exitcode == -signal.SIGKILL
+        begun[0].close()
+        with pytest.raises(StartupError, match="the interpreter ends"):
+            spawn("child", forever, Inherited(writing))
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+FORKING = threading.Event()
+os.register_at_fork(before=FORKING.set)
+
+
+def test_a_fork_while_a_child_is_started_can_start_its_own() -> None:
+    """It waits for that: it would have the lock for ever, and no main module."""
+    within = threading.Event()
+    FORKING.clear()
+
+    def begin() -> None:
+        with spawning._main_lock:
+            within.set()
+            FORKING.wait(PATIENCE)
+
+    starting = threading.Thread(target=begin)
+    starting.start()
+    assert within.wait(PATIENCE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads about
+        child = os.fork()
+    if not child:
+        taken: list[bool] = []
+        another = threading.Thread(target=lambda: taken.append(spawning._main_lock.acquire(False)))
+        another.start()
+        another.join()
+        os._exit(0 if taken == [True] and not spawning._started else 1)
+    starting.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

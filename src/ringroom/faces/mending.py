@@ -20,6 +20,7 @@ from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomEr
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.frames import EventKind
 from ringroom.processes.retries import Retries
+from ringroom.processes.spawning import ending
 from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Post, Record
 from ringroom.processes.supervision.tables import Place, Turn
 
@@ -93,7 +94,9 @@ class Mending:
         return None if due is None else max(0.0, due - self._machine.now())
 
     def turn(self) -> None:
-        """Do what is due."""
+        """Do what is due; as the interpreter ends, nothing is."""
+        if ending():
+            return
         now = self._machine.now()
         if self._post.state is Place.WAITING and now >= self._post.until:
             self._post.on(Turn.TIME)

@@ -24,6 +24,7 @@ from typing import Any
 import dill
 import multiprocess
 from multiprocess import reduction, resource_tracker
+from multiprocess.process import BaseProcess
 
 from ringroom.errors import ConfigurationError, StartupError
 
@@ -31,10 +32,10 @@ from ringroom.errors import ConfigurationError, StartupError
 # a driver, a file server that does not answer.
 KILLED_SECONDS = 5.0
 _STEP_SECONDS = 0.02
-_main_lock = threading.Lock()
+# Held while a child is started; a fork meanwhile would have it for ever, and no main module.
+_main_lock = threading.RLock()
 _started: weakref.WeakSet[Any] = weakref.WeakSet()
 _ending = threading.Event()
-os.register_at_fork(after_in_child=_started.clear)
 _INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -55,16 +56,19 @@ def _detach(duplicate: Any) -> int:
 def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     """Start a child that calls an importable function; a `multiprocess.Process`, started.
 
-    Raises `StartupError` when the machine refuses a process, where this one may have no children,
-    and at the interpreter's end.
+    Raises `StartupError` when the machine refuses a process, where this one may have no children or
+    is not told of their end, and at the interpreter's end.
     """
     if multiprocess.current_process().daemon:
         raise StartupError(
             f"no process for {name}: this one is a daemonic process (daemon=True; so are a pool's "
             'workers), which may have no children: start it with daemon=False, or use io="thread"'
         )
-    if _ending.is_set():
-        raise StartupError(f"no process for {name}: the interpreter ends")
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        raise StartupError(
+            f"no process for {name}: SIGCHLD is ignored here, so nobody is told when and how a "
+            "child ends: signal.signal(signal.SIGCHLD, signal.SIG_DFL) before"
+        )
     context = multiprocess.get_context("spawn")
     process = context.Process(target=target, args=arguments, name=name, daemon=True)
     try:
@@ -76,18 +80,42 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
         if process.pid is not None:  # interrupted (Ctrl-C): nobody takes who was started
             bury(process)
         raise
-    _started.add(process)
     return process
+
+
+def ending() -> bool:
+    """Whether the interpreter ends: what dies now is killed by us, and nobody takes its place."""
+    return _ending.is_set()
 
 
 @atexit.register
 def _kill_all() -> None:
     """As the interpreter ends. `multiprocess`, whose turn is after ours, would ask them by SIGTERM,
     to which they are deaf, and wait."""
-    _ending.set()  # no other takes their place
+    _ending.set()
+    if _main_lock.acquire(timeout=KILLED_SECONDS):  # who is being started is known then
+        _main_lock.release()
+    started = tuple(_started)
+    for end in (BaseProcess.kill, put_down):  # all of them, before one is waited for
+        for process in started:
+            with contextlib.suppress(ValueError):  # another thread has closed it
+                end(process)
+
+
+def _forget_all() -> None:
+    """In a fork: they are its parent's. `multiprocess` would ask them to end, and wait for them, as
+    the fork ends; private to it, so only if it is there."""
     for process in tuple(_started):
-        with contextlib.suppress(ValueError):  # it was closed
-            process.kill()
+        getattr(multiprocess.process, "_children", set[Any]()).discard(process)
+    _started.clear()
+    _main_lock.release()
+
+
+os.register_at_fork(
+    before=_main_lock.acquire,
+    after_in_parent=_main_lock.release,
+    after_in_child=_forget_all,
+)
 
 
 @contextlib.contextmanager
@@ -116,6 +144,8 @@ def _set_back(
 def _start(process: Any) -> None:
     """The child begins deaf to Ctrl-C and SIGTERM, for which the mask is: it inherits it."""
     with _main_lock:
+        if _ending.is_set():
+            raise StartupError(f"no process for {process.name}: the interpreter ends")
         main = sys.modules["__main__"]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
@@ -123,6 +153,7 @@ def _start(process: Any) -> None:
             signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
             sys.modules["__main__"] = ModuleType("__main__")
             process.start()
+            _started.add(process)
         finally:
             sys.modules["__main__"] = main
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
