@@ -196,6 +196,7 @@ class Face:
         self._check_open()
         with self._connection.lock:
             self._connection.session.check_unclosed()
+            self._connection.session.pump()  # an I/O process that has died plays nothing more
             lane = self._connection.outgoing.find(track)
             return 0.0 if lane is None else self._connection.outgoing.played(lane)
 

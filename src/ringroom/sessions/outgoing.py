@@ -90,6 +90,7 @@ class Outgoing:
         """Those that nobody sends on any more, and that play still."""
         self._numbers = 0
         self._restarts = session.restarts
+        session.lost_ns = None  # what was lost before was nothing of ours
 
     @property
     def is_away(self) -> bool:
@@ -296,7 +297,9 @@ class Outgoing:
         if row is None or resampler is None:
             return lane.played_before
         accepted = (row.get(Count.PLAYED) - row.get(Count.CLEARED)) / resampler.sample_rate
-        queued = max(0, row.get(Count.PLAYED_UNTIL_NS) - self._session.clock()) / 1e9
+        # What its source had left when the I/O process died was never played.
+        now = self._session.clock() if self._session.lost_ns is None else self._session.lost_ns
+        queued = max(0, row.get(Count.PLAYED_UNTIL_NS) - now) / 1e9
         return lane.played_before + max(0.0, accepted - queued)
 
     def restart(self, rows: RowPool) -> None:
@@ -313,6 +316,7 @@ class Outgoing:
                 self._begin_lane(lane)
             except RingroomError as error:  # its sender's, who may try again
                 lane.error = error
+        self._session.lost_ns = None
 
     def end(self, lane: OutgoingLane) -> int:
         """Unpublish the track once what was sent is played; the number of a request whose answer
