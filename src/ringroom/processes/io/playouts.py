@@ -237,7 +237,7 @@ class OutgoingPlayout:
                 self._accepted += frame.duration
         row.add(Count.DONE)
         if isinstance(frame, AudioFrame):
-            row.set(Count.PLAYED_UNTIL_NS, self._clock() + int(playout.queued() * 1e9))
+            row.set(Count.PLAYED_UNTIL_NS, self._plays_until(playout))
         for request in self._flushes:
             request.seconds += self._clear() if self._is_before(frame, request) else 0.0
         if len(self._readers) == 1:  # numbers begin anew in the lane that follows
@@ -282,8 +282,13 @@ class OutgoingPlayout:
         seconds = playout.clear()
         row = self._readers[0].row
         row.add(Count.CLEARED, round(seconds * self.track.sample_rate))
-        row.set(Count.PLAYED_UNTIL_NS, self._clock())
+        # Some of it may be beyond recall, and plays still.
+        row.set(Count.PLAYED_UNTIL_NS, self._plays_until(playout))
         return seconds
+
+    def _plays_until(self, playout: Playout) -> int:
+        queued = int(playout.queued() * 1e9)  # before the clock: rather too late than too early
+        return self._clock() + queued
 
     def _serve_flushes(self) -> None:
         flushes, self._flushes = self._flushes, []
