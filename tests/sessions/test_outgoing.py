@@ -313,10 +313,12 @@ def test_played_is_what_was_accepted_less_what_waits(bench: Bench) -> None:
     lane.row.add(Count.PLAYED, 16_000)
     lane.row.set(Count.PLAYED_UNTIL_NS, bench.now + 250_000_000)
     assert bench.outgoing.played(lane) == pytest.approx(0.75)
+    lane.row.add(Count.CLEARED, 2_400)  # a flush, half of it written
+    assert bench.outgoing.played(lane) == pytest.approx(0.75), "it never falls"
+    lane.row.set(Count.PLAYED_UNTIL_NS, bench.now + 100_000_000)
+    assert bench.outgoing.played(lane) == pytest.approx(0.75)
     bench.now += 10**9
-    assert bench.outgoing.played(lane) == pytest.approx(1.0)
-    lane.row.add(Count.CLEARED, 8_000)
-    assert bench.outgoing.played(lane) == pytest.approx(0.5)
+    assert bench.outgoing.played(lane) == pytest.approx(0.85)
 
 
 def test_what_the_source_had_left_when_the_io_process_died_is_never_played(bench: Bench) -> None:

@@ -4,15 +4,16 @@ Law: it never tells more than was played, between any two stores too."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from io_kit import RATE, Source, run, until
 from playout_kit import FRAME, MS, Bench, bench, send
 
-from ringroom.frames import Kind
-from ringroom.lanes.statistics import Count, RowPool
+from ringroom.frames import AudioFrame, Kind, VideoFrame
+from ringroom.lanes.statistics import Cell, Count, Row, RowPool
 from ringroom.link import open_links
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.resampling import TrackResampler
@@ -23,21 +24,29 @@ BEYOND_RECALL = 0.005
 
 
 class Keeps(Source):
-    """It plays on what is beyond recall."""
+    """It plays on what is beyond recall, and counts what it waits with among what it clears."""
+
+    under_way = 0.0
+    played = 0.0
+
+    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+        assert isinstance(frame, AudioFrame)
+        self.under_way = frame.duration
+        await super().play(frame)
+        if not self.under_way:  # it was cleared meanwhile
+            self.waiting -= frame.duration
+        self.under_way = 0.0
 
     def clear(self) -> float:
-        seconds = super().clear()
+        seconds, under_way, self.under_way = super().clear(), self.under_way, 0.0
         self.waiting = min(seconds, BEYOND_RECALL)
-        return seconds - self.waiting
+        return seconds - self.waiting + under_way
 
     def pass_by(self, b: Bench, seconds: float) -> None:
         b.now += round(seconds * 1_000 * MS)
-        self.waiting = max(0.0, self.waiting - seconds)
-
-    @property
-    def played(self) -> float:
-        """With all that was cleared."""
-        return sum(self.lengths) / RATE - self.waiting
+        played = min(seconds, self.waiting)
+        self.played += played
+        self.waiting -= played
 
 
 class Sender:
@@ -59,6 +68,24 @@ class Sender:
 
     def played(self) -> float:
         return self.outgoing.played(self.lane)
+
+
+class Watched(Row):
+    """Whoever asks does so after every store."""
+
+    __slots__ = ("look",)
+
+    def __init__(self, cells: memoryview, look: Callable[[], None]) -> None:
+        super().__init__(cells, 0)
+        self.look = look
+
+    def add(self, count: Cell, amount: int = 1) -> None:
+        super().add(count, amount)
+        self.look()
+
+    def set(self, count: Cell, value: int) -> None:
+        super().set(count, value)
+        self.look()
 
 
 @contextlib.contextmanager
@@ -90,5 +117,54 @@ def test_what_a_flush_cannot_take_back_is_not_played_before_it_is() -> None:
                 assert s.played() == pytest.approx(0.01), "nothing is taken back"
                 source.pass_by(b, BEYOND_RECALL + FRAME)
                 assert s.played() == pytest.approx(0.01 + BEYOND_RECALL + FRAME)
+
+    run(main())
+
+
+def watch(b: Bench, s: Sender, source: Keeps) -> list[tuple[float, float, float]]:
+    """What is told after every store, also to who asks for the first time, and the truth."""
+    told: list[tuple[float, float, float]] = []
+
+    def look() -> None:
+        told.append((s.outgoing.played(s.new_lane()), s.played(), source.played))
+
+    (reader,) = b.playout._readers
+    reader.row = Watched(b.row()._cells, look)
+    return told
+
+
+@pytest.mark.parametrize("how", ["flush", "interrupt", "cancel"])
+def test_no_store_tells_more_than_was_played_or_less_than_before(how: str) -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            source = b.source = b.outside.source = Keeps(free=False)
+            writer = b.open()
+            with sender(b) as s:
+                told = watch(b, s, source)
+                send(writer, 0, 1, 2, 3)
+                b.start()
+                for offered in (1, 2, 3):
+                    await until(lambda offered=offered: source.offered == offered)
+                    source.pass_by(b, FRAME / 3)
+                    source.step()
+                await until(lambda: source.offered == 4)
+                source.pass_by(b, FRAME / 3)
+                if how == "flush":
+                    b.playout.flush(1, 4, b.answer)
+                    source.step()
+                    await until(lambda: b.answers)
+                elif how == "interrupt":
+                    b.playout.interrupt()
+                    await b.task
+                else:
+                    b.task.cancel()
+                    await asyncio.wait([b.task])
+                source.pass_by(b, 1.0)
+                assert s.played() == pytest.approx(source.played, abs=1e-4)
+                assert len(told) > 10
+                for fresh, kept, truth in told:
+                    assert max(fresh, kept) <= truth + 1e-4, "samples are whole ones"
+                kept_ones = [kept for _, kept, _ in told]
+                assert kept_ones == sorted(kept_ones)
 
     run(main())
