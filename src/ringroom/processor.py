@@ -57,7 +57,8 @@ class Context(Protocol):
 
     def played(self, track: str | TrackInfo | None = None) -> float:
         """Seconds of the track's sound that were really played; None: of all tracks of this
-        worker together."""
+        worker together. Of a track it never falls; when one ends, what it has played counts no
+        more."""
 
 
 class Processor:

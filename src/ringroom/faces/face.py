@@ -192,10 +192,12 @@ class Face:
 
     def played(self, track: str | None = None) -> float:
         """Seconds of the track's sound that were really played; 0.0 if we publish none of that
-        name. None: the only track of ours with sound, or `audio` of several."""
+        name. Of a track it never falls; another under its name begins at 0.0. None: the only track
+        of ours with sound, or `audio` of several."""
         self._check_open()
         with self._connection.lock:
             self._connection.session.check_unclosed()
+            self._connection.session.pump()  # an I/O process that has died plays nothing more
             lane = self._connection.outgoing.find(track)
             return 0.0 if lane is None else self._connection.outgoing.played(lane)
 

@@ -67,6 +67,8 @@ class OutgoingLane:
         """Of the largest picture that the ring was made for."""
         self.played_before = 0.0
         """Seconds that were played of the lanes before the present one."""
+        self.played_told = 0.0
+        """The most that somebody was told."""
         self.unsent = Unsent(name)
         """What the one who sends has still to write; a flush empties it."""
 
@@ -90,6 +92,7 @@ class Outgoing:
         """Those that nobody sends on any more, and that play still."""
         self._numbers = 0
         self._restarts = session.restarts
+        session.lost_ns = None  # what was lost before was nothing of ours
 
     @property
     def is_away(self) -> bool:
@@ -291,13 +294,18 @@ class Outgoing:
         return [AudioFrame.received(rest, resampler.sample_rate, lane.name, (0, 0))]
 
     def played(self, lane: OutgoingLane) -> float:
-        """Seconds of the track's sound that were really played."""
-        row, resampler = lane.row, lane.unsent.resampler
-        if row is None or resampler is None:
-            return lane.played_before
-        accepted = (row.get(Count.PLAYED) - row.get(Count.CLEARED)) / resampler.sample_rate
-        queued = max(0, row.get(Count.PLAYED_UNTIL_NS) - self._session.clock()) / 1e9
-        return lane.played_before + max(0.0, accepted - queued)
+        """Seconds of the track's sound that were really played; never falls."""
+        row, resampler, session = lane.row, lane.unsent.resampler, self._session
+        if row is not None and resampler is not None:
+            # In this order, against that in which a playout writes: of a change under way too
+            # little is told. What its source had left when the I/O process died was never played.
+            now = session.clock() if session.lost_ns is None else session.lost_ns
+            accepted = row.get(Count.PLAYED)
+            queued = max(0, row.get(Count.PLAYED_UNTIL_NS) - now) / 1e9
+            kept = accepted - row.get(Count.CLEARED)
+            seconds = lane.played_before + kept / resampler.sample_rate - queued
+            lane.played_told = max(lane.played_told, seconds)
+        return lane.played_told
 
     def restart(self, rows: RowPool) -> None:
         """After that of the session, once the room is joined again: every track goes on in a lane
@@ -313,6 +321,7 @@ class Outgoing:
                 self._begin_lane(lane)
             except RingroomError as error:  # its sender's, who may try again
                 lane.error = error
+        self._session.lost_ns = None
 
     def end(self, lane: OutgoingLane) -> int:
         """Unpublish the track once what was sent is played; the number of a request whose answer

@@ -70,6 +70,8 @@ class Session:
         """Whether the counts of everybody's lanes are kept here: by the application."""
         self.interrupted = False
         """The link has ended, and `restart` is waited for."""
+        self.lost_ns: int | None = None
+        """When the link had ended; until our tracks go on over another (`Outgoing.restart`)."""
         self.restarts = 0
         """How often another link took the place of one that had ended."""
         self.refused: RingroomError | None = None
@@ -186,15 +188,21 @@ class Session:
             self.notify()
         elif self.ending is None and not self.closed and self.survives:
             self.interrupted = True
+            self._note_loss()
             self.requests.answer_all()
             self.notify()
         elif self.ending is None and not self.closed:
+            self._note_loss()
             self.fail(
                 LostProcessError(
                     f"the I/O process died{self.how_it_died()}; what was under way is lost. Open "
                     "the transport again"
                 )
             )
+
+    def _note_loss(self) -> None:
+        if self.lost_ns is None:
+            self.lost_ns = self.clock()
 
     def _handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:  # noqa: C901
         if isinstance(message, m.LaneOpened):
@@ -241,6 +249,7 @@ class Session:
         What was in the inbound lanes is lost, counted; of their tracks `Incoming.lose_lanes` tells.
         """
         self.link.close()
+        self._note_loss()  # the application may have told us of it first
         self.incoming.lose_lanes()
         self._past.append(self._accounts)
         self._accounts, self._table, self.link = Accounts(table), table, link

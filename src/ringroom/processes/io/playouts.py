@@ -233,11 +233,9 @@ class OutgoingPlayout:
                 self._told = True
         else:
             if isinstance(frame, AudioFrame):
-                row.add(Count.PLAYED, len(frame.samples))
+                self._accept(row, frame, self._plays_until(playout))
                 self._accepted += frame.duration
         row.add(Count.DONE)
-        if isinstance(frame, AudioFrame):
-            row.set(Count.PLAYED_UNTIL_NS, self._clock() + int(playout.queued() * 1e9))
         for request in self._flushes:
             request.seconds += self._clear() if self._is_before(frame, request) else 0.0
         if len(self._readers) == 1:  # numbers begin anew in the lane that follows
@@ -265,11 +263,18 @@ class OutgoingPlayout:
         samples = frame.samples[round(seconds * frame.sample_rate) :]
         return frame.replace(samples=samples) if len(samples) else None
 
-    @staticmethod
-    def _lose(frame: Frame, row: Row) -> None:
+    def _lose(self, frame: Frame, row: Row) -> None:
         row.add(Count.LOST)
         if isinstance(frame, AudioFrame):
-            row.add(Count.PLAYED, len(frame.samples))  # `_clear` takes away what was not
+            # As if it were the last to be played; `_clear` takes away what was not.
+            ends = max(row.get(Count.PLAYED_UNTIL_NS), self._clock()) + int(frame.duration * 1e9)
+            self._accept(row, frame, ends)
+
+    @staticmethod
+    def _accept(row: Row, frame: AudioFrame, ends: int) -> None:
+        # The samples last: who looks in between rather sees too little played than too much.
+        row.set(Count.PLAYED_UNTIL_NS, ends)
+        row.add(Count.PLAYED, len(frame.samples))
 
     def _is_before(self, frame: Frame, request: Request) -> bool:
         """Whether the frame just taken was sent before the request: all of an earlier lane was."""
@@ -281,9 +286,14 @@ class OutgoingPlayout:
             return 0.0
         seconds = playout.clear()
         row = self._readers[0].row
-        row.add(Count.CLEARED, round(seconds * self.track.sample_rate))
-        row.set(Count.PLAYED_UNTIL_NS, self._clock())
+        row.add(Count.CLEARED, round(seconds * self.track.sample_rate))  # first, as in `_accept`
+        # Some of it may be beyond recall, and plays still.
+        row.set(Count.PLAYED_UNTIL_NS, self._plays_until(playout))
         return seconds
+
+    def _plays_until(self, playout: Playout) -> int:
+        queued = int(playout.queued() * 1e9)  # before the clock: rather too late than too early
+        return self._clock() + queued
 
     def _serve_flushes(self) -> None:
         flushes, self._flushes = self._flushes, []

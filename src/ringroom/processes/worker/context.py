@@ -92,6 +92,8 @@ class WorkerContext:
             if self._worker.replies is None:
                 return 0.0
             outgoing = self._worker.replies.outgoing
+            if self._worker.session is not None:
+                self._worker.session.pump()  # an I/O process that has died plays nothing more
             return sum(outgoing.played(lane) for lane in self._lanes(outgoing, track))
 
     @staticmethod
