@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import ringroom
@@ -17,6 +18,7 @@ from app_kit import (
     sound,
     until,
 )
+from ringroom.resampling import TrackResampler
 from ringroom.testing import FakeRoom, sources
 from ringroom.testing.virtual import VirtualClock
 
@@ -92,6 +94,29 @@ def test_a_playout_is_over_though_the_stream_goes_on() -> None:
         # What was under way: a ring of a second, and the source's queue.
         assert 0.5 < clock.now() - begun < 6.0
         streaming.join(60)
+
+
+def test_a_playout_leaves_the_resampler_to_who_is_sending() -> None:
+    """What it holds is the middle of the sound."""
+    long = sources.noise(3.0, 48_000)
+    with (
+        VirtualClock() as clock,
+        FakeRoom(clock=clock) as room,
+        ringroom.transport("fake", room=room, io=clock.io) as transport,
+    ):
+        transport.send(sound(0.02))
+        frame = ringroom.AudioFrame(long, 48_000)
+        sending = clock.start_thread("sends", lambda: transport.send(frame))
+        clock.sleep(0.2)
+        assert "audio" in transport._sending, "it is in the middle"
+        transport.wait_playout(timeout=60)
+        sending.join(60)
+        transport.wait_playout(timeout=60)
+        heard = room.heard().samples[320:]
+    resampler = TrackResampler(16_000, 1)
+    whole = np.concatenate([resampler.convert(frame), resampler.tail()])
+    assert len(heard) == len(whole)
+    assert np.abs(heard.astype(int) - whole).max() <= 2
 
 
 def test_a_flush_that_waits_costs_no_turns() -> None:

@@ -14,8 +14,9 @@ from ringroom import messages as m
 from ringroom.errors import StartupError
 from ringroom.faces import places as module
 from ringroom.faces.places import Places
-from ringroom.lanes.statistics import StatisticsTable
+from ringroom.lanes.statistics import LaneCounts, StatisticsTable
 from ringroom.link import Link, open_links
+from ringroom.processes.supervision.crew import Progress
 
 
 @dataclass
@@ -25,6 +26,13 @@ class Session:
     settled: int = 0
     refuses: bool = False
     attached: list[int] = field(default_factory=list)
+    counts: LaneCounts = field(default_factory=LaneCounts)
+
+    def pump(self) -> bool:
+        return False
+
+    def counts_at(self, place: int) -> LaneCounts:
+        return self.counts
 
     def settle_past(self) -> None:
         self.settled += 1
@@ -137,3 +145,13 @@ def test_links_are_there_for_all_places_or_for_none(
     with pytest.raises(StartupError):
         places.renew({1})
     assert (places.generation, places.linked) == (0, {0, 1, 2}), "those before are there"
+
+
+@pytest.mark.parametrize(("lost", "within"), [(0, True), (1, False)])
+def test_a_frame_that_was_lost_is_none_that_a_worker_is_at(
+    places: Places, connection: Connection, lost: int, within: bool
+) -> None:
+    """Of a lane that was buried under it: it would count as stuck there for ever."""
+    connection.session.counts = LaneCounts(sent=5, taken=5, done=4, lost=lost)
+    progress = places.progress(0)
+    assert progress == Progress(count=9, within=within, waiting=within)

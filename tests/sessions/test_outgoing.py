@@ -2,87 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
+from outgoing_kit import LIVE, Bench, push
 
 from app_kit import RATE, noise, same, sound
 from ringroom import messages as m
 from ringroom.errors import BusyError, FrameError, RoomError, StartupError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Kind, Samples, TrackInfo
-from ringroom.lanes.lane import LaneDescriptors
+from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo
 from ringroom.lanes.memory import Segment
-from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
-from ringroom.link import open_links
-from ringroom.options import PublishOptions, SessionOptions
-from ringroom.sessions.outgoing import Outgoing
-from ringroom.sessions.session import Session
 from ringroom.testing import faults, sources
-
-LIVE = PublishOptions(mode="live")
-
-
-class Bench:
-    """An `Outgoing`, and the far end of its link."""
-
-    def __init__(self, rows: int = 8) -> None:
-        ours, self.link = open_links()
-        self.table = StatisticsTable.create()
-        self.now = 10**9
-        self.session = Session(ours, self.table, SessionOptions(), lambda: self.now)
-        self.outgoing = Outgoing(self.session, RowPool(self.table, 0, rows))
-        self.readers: list[ReliableReader] = []
-
-    def received(self) -> list[m.Message]:
-        found = []
-        while (received := self.link.receive_nowait()) is not None:
-            message, descriptors = received
-            found.append(message)
-            if isinstance(message, m.PlayoutOpen) and not message.live:
-                row = self.table.row(message.row)
-                self.readers.append(ReliableReader(LaneDescriptors.from_flat(descriptors), row))
-            else:
-                for fd in descriptors:
-                    os.close(fd)
-        return found
-
-    def tell(self, message: m.Message) -> None:
-        self.link.send(message)
-        self.session.pump()
-
-    def close(self) -> None:
-        self.outgoing.close()
-        self.outgoing.close()
-        self.session.close()
-        for reader in self.readers:
-            reader.close()
-        self.readers.clear()  # pytest keeps the fixture's value a little longer
-        self.link.close()
-        self.table.close()
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench()
-    yield bench
-    bench.close()
-
-
-def push(bench: Bench, frame: AudioFrame | DataFrame) -> None:
-    lane = bench.outgoing.lane_for(frame)
-    lane.unsent.put(frame)
-    bench.outgoing.write_unsent(lane)
-
-
-def heard(bench: Bench) -> Samples:
-    """All that the first track has taken since the last look, read."""
-    bench.received()
-    taken = iter(bench.readers[0].receive_nowait, None)
-    parts = [frame.samples for frame in taken if isinstance(frame, AudioFrame)]
-    return np.concatenate(parts or [np.empty((0, 1), np.int16)])[:, 0]
 
 
 def test_the_first_frame_opens_the_track_in_its_form(bench: Bench) -> None:
@@ -130,73 +60,6 @@ def test_unsent_goes_in_as_far_as_there_is_room(bench: Bench) -> None:
     assert bench.outgoing.forget_unsent(lane) == pytest.approx(30 - written / 10)
     assert bench.outgoing.push_unsent(lane)
     assert lane.sequence == written
-
-
-@pytest.mark.parametrize("rate", [RATE, 48_000])
-@pytest.mark.parametrize("seconds", [0.02, 0.1, 0.55, 1.9])
-def test_of_what_is_refused_nothing_was_taken(bench: Bench, rate: int, seconds: float) -> None:
-    """Neither by the lane nor by the resampler: tried again, each sample is heard once."""
-    lane = bench.outgoing.lane_for(sound(0.02))
-    sent = [np.full(int(seconds * rate), level, np.int16) for level in range(1_000, 30_000, 1_000)]
-    parts, refused = [], 0
-    for samples in sent:
-        while True:
-            before = lane.sequence
-            try:
-                bench.outgoing.send_nowait(lane, AudioFrame(samples, rate))
-                break
-            except WouldBlock:
-                refused += 1
-                assert lane.sequence == before
-                assert not lane.unsent
-                if refused % 3 == 0:  # so that it is refused again and again
-                    parts.append(heard(bench))
-    lane.unsent.put(*bench.outgoing.tail(lane))
-    bench.outgoing.write_unsent(lane)
-    got = np.concatenate([*parts, heard(bench)])
-    assert refused >= 3 or seconds < 0.1
-    assert len(got) == pytest.approx(len(sent) * seconds * RATE, abs=1)
-    expected = np.concatenate(sent)[:: rate // RATE]
-    # The filter rounds off the steps from one frame to the next.
-    assert np.mean(np.abs(got - expected[: len(got)].astype(int)) < 40) > 0.9
-
-
-def test_what_waits_for_the_answer_to_a_flush_passes_no_resampler(bench: Bench) -> None:
-    lane = bench.outgoing.lane_for(sound(0.02), LIVE)
-    resampler = lane.unsent.resampler
-    assert resampler is not None
-    request = bench.outgoing.flush(lane)
-    loud = AudioFrame(np.full(4_800, 20_000, np.int16), 48_000)
-    for _ in range(3):
-        with pytest.raises(WouldBlock, match="flush"):
-            bench.outgoing.send_nowait(lane, loud)
-    assert bench.outgoing.tail(lane) == []
-    bench.tell(m.Reply(request=request, value=0.0))
-    bench.outgoing.send_nowait(lane, loud)
-    assert len(bench.outgoing.tail(lane)) == 1
-    bench.received()
-
-
-def test_more_than_a_track_holds_is_refused_and_all_that_it_holds_is_taken(bench: Bench) -> None:
-    lane = bench.outgoing.lane_for(sound(0.02))
-    for seconds in (2.0, 0.3, 2.0):  # wherever in the ring the last has ended
-        with pytest.raises(WouldBlock, match=r"no room for 3\.00 s"):
-            bench.outgoing.send_nowait(lane, sound(3.0))
-        bench.outgoing.send_nowait(lane, sound(seconds, 1))
-        assert same(heard(bench), noise(seconds, 1)[:, 0])
-
-
-def test_what_a_wait_has_left_comes_before_what_does_not_wait(bench: Bench) -> None:
-    lane = bench.outgoing.lane_for(sound(0.02))
-    bench.outgoing.send_nowait(lane, sound(1.9))
-    lane.unsent.put(sound(0.1, 1))  # as of a `wait_playout` that was given up
-    with pytest.raises(WouldBlock):  # there is room for one of them
-        bench.outgoing.send_nowait(lane, sound(0.1, 2, rate=48_000))
-    assert bench.outgoing.tail(lane) == []
-    assert same(heard(bench)[-1_600:], noise(0.1, 1)[:, 0])
-    lane.unsent.put(sound(0.1, 1))
-    bench.outgoing.send_nowait(lane, sound(0.1, 2))
-    assert same(heard(bench), np.concatenate([noise(0.1, 1), noise(0.1, 2)])[:, 0])
 
 
 def test_requests_are_numbered_and_name_the_place_in_the_track(bench: Bench) -> None:

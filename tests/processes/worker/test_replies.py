@@ -12,6 +12,7 @@ from worker_kit import Bench, frames_of, send, sound
 from app_kit import Call
 from ringroom import messages as m
 from ringroom.checks import MAX_DATA_BYTES
+from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, DataFrame
 from ringroom.lanes.statistics import Count
 from ringroom.processes.worker.context import WorkerContext
@@ -207,6 +208,32 @@ def test_a_message_that_never_fits_keeps_none_behind_it_from_being_sent(bench: B
     assert payloads[-1] == b"last"
     (told,) = [one for one in bench.told() if isinstance(one, m.Problem)]
     assert "send it in parts" in told.summary
+
+
+def test_a_reply_that_is_refused_does_not_stay_before_the_next(bench: Bench) -> None:
+    everyone = tuple(f"{number:0900}" for number in range(300))
+    context = WorkerContext(bench.worker)
+    with pytest.raises(FrameError, match="send it in parts"):
+        context.send(DataFrame(b"to too many", to=everyone))
+    for payload in (b"one", b"two"):
+        context.send(DataFrame(payload))
+    bench.listen()
+    arrived = list(iter(bench.replies[""].receive_nowait, None))
+    assert [item.payload for item in arrived if isinstance(item, DataFrame)] == [b"one", b"two"]
+
+
+def test_a_reply_that_is_spoiled_as_it_waits_does_not_stay_before_the_next(bench: Bench) -> None:
+    context = WorkerContext(bench.worker)
+    late = sound(1, 1.0, "x")
+    context.send(sound(1, 5.0, "x"))
+    context.send(late)
+    late.samples = "none"  # type: ignore[assignment]
+    while bench.take("x"):
+        bench.work()
+    (told,) = [one for one in bench.told() if isinstance(one, m.Problem)]
+    assert "AttributeError" in told.summary
+    context.send(sound(1, 0.5, "x"))
+    assert bench.take("x") == RATE // 2
 
 
 def test_what_a_generator_makes_is_sent_as_it_comes(bench: Bench) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from livekit import rtc
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
+from loop_kit import VirtualLoop, run_virtual
 from ringroom.errors import RoomError
 from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import mapping
 from ringroom.providers.livekit.line import Line
+from ringroom.providers.provider import Playout
 from sdk_kit import (
     VOICE,
     Ingest,
@@ -179,3 +182,89 @@ def test_a_close_that_waits_no_longer_for_the_tracks_hears_nothing_more(
         assert not sink.log
 
     run(scenario())
+
+
+def tell_when_closed(playout: Playout, log: list[Any]) -> None:
+    close = playout.close
+
+    async def closed() -> None:
+        await close()
+        log.append("outbound")
+
+    playout.close = closed  # type: ignore[method-assign]
+
+
+def test_a_close_waits_for_what_tells_of_the_end(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(self: Ingest, reason: str) -> None:
+        await may_end.wait()
+        log.append("inbound")
+        self.over.set_result(None)
+
+    monkeypatch.setattr(Ingest, "end", slowly)
+    may_end, log = asyncio.Event(), room.local_participant.log
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        room.emit("track_subscribed", object(), Publication("TR_1"), someone("ann"))
+        tell_when_closed(await app.publish(VOICE), log)
+        room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+        await turns()
+        closing = asyncio.create_task(app.close())
+        await turns()
+        assert log == ["published"]
+        may_end.set()
+        await closing
+        assert log[:3] == ["published", "inbound", "outbound"]
+
+    run(scenario())
+
+
+def test_a_close_ends_all_tracks_before_it_leaves_the_room(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The native library logs an error for a capture that is cut off."""
+    log, leave = room.local_participant.log, room.disconnect
+
+    async def disconnect() -> None:
+        log.append("left")
+        await leave()
+
+    monkeypatch.setattr(room, "disconnect", disconnect)
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        sink.log = log
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        room.emit("track_subscribed", object(), Publication("TR_1"), someone("ann"))
+        tell_when_closed(await app.publish(VOICE), log)
+        await app.close()
+        assert log == ["published", "outbound", ("TR_1", "closed"), "left"]
+
+    run(scenario())
+
+
+def test_a_close_ends_a_message_that_waits_and_leaves_no_watch_behind(room: Room) -> None:
+    """The loop may be another's, and go on: what a timer holds, it holds until then."""
+
+    async def scenario(loop: VirtualLoop) -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        local.unanswered = loop.create_future()
+        sending = asyncio.create_task(app.send_data(DataFrame(b"x")))
+        await turns()
+        assert local.log, "the SDK has it"
+        begun = loop.time()
+        closing = asyncio.create_task(app.close())
+        with pytest.raises(RoomError, match="has ended") as caught:
+            await sending
+        assert caught.value.reason == "disconnected"
+        assert loop.time() == begun
+        local.unanswered.set_result(None)
+        await closing
+        assert [timer for timer in loop._scheduled if not timer.cancelled()] == []  # type: ignore[attr-defined]
+
+    run_virtual(scenario)
