@@ -127,3 +127,15 @@ def test_what_the_filter_holds_comes_before_sound_that_needs_none() -> None:
     assert same(second[-len(plain) :], plain)
     assert len(first) + len(second) == pytest.approx(1_600 + len(plain), abs=2)
     assert len(resampler.tail()) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [(24_000, 16_000), (48_000, 16_000), (8_000, 48_000)]
+)
+def test_every_frame_gives_as_much_as_it_has(source: int, target: int) -> None:
+    """But for the filter's delay, once: sound that is played as it comes waits for no block."""
+    resampler, samples = TrackResampler(target, 1), noise(1.0, 1, 1, source)
+    given = [len(resampler.convert(frame)) for frame in cut(samples, source, [source // 50] * 50)]
+    whole = target // 50
+    assert [abs(count - whole) <= 1 for count in given[3:]] == [True] * 47
+    assert sum(given[:3]) >= 1.5 * whole

@@ -12,6 +12,8 @@ from ringroom.errors import BusyError, FrameError, RoomError, StartupError, Woul
 from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo
 from ringroom.lanes.memory import Segment
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
+from ringroom.link import open_links
+from ringroom.sessions.outgoing import Outgoing
 from ringroom.testing import faults, sources
 
 
@@ -86,8 +88,9 @@ def test_a_flush_forgets_what_the_resampler_holds(bench: Bench) -> None:
     push(bench, sound(0.02))
     push(bench, sound(0.02, rate=48_000))
     lane = bench.outgoing.lane_for(sound(0.02))
-    bench.outgoing.flush(lane)
+    request = bench.outgoing.flush(lane)
     assert bench.outgoing.tail(lane) == []
+    bench.tell(m.Reply(request=request, value=0.0))
     push(bench, sound(0.02, rate=48_000))
     assert len(bench.outgoing.tail(lane)) == 1
 

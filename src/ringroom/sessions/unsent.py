@@ -26,6 +26,9 @@ class Unsent:
         """Of a track with sound."""
         self._track = track
         self._frames: deque[Frame] = deque()
+        self._left = 0
+        """Steps of all frames that are not converted: counted as they come, for who has sent them
+        may spoil them."""
         self._begun = 0
         """Steps of the first frame that are converted."""
         self._rest: Samples | None = None
@@ -34,7 +37,7 @@ class Unsent:
 
     def __len__(self) -> int:
         """How many pieces that is; about so many, where rates differ."""
-        return len(self._pieces) + sum(map(_steps, self._frames)) - self._begun
+        return len(self._pieces) + self._left
 
     def __bool__(self) -> bool:
         return bool(self._pieces or self._frames)
@@ -53,6 +56,7 @@ class Unsent:
         return seconds
 
     def put(self, *frames: Frame) -> None:
+        self._left += sum(map(_steps, frames))
         self._frames.extend(frames)
 
     def first(self) -> Frame | None:
@@ -77,7 +81,7 @@ class Unsent:
     def clear(self) -> None:
         self._frames.clear()
         self._pieces.clear()
-        self._begun, self._rest = 0, None
+        self._left, self._begun, self._rest = 0, 0, None
 
     def _make(self) -> None:
         """Go one step on in the first frame, to as many pieces as that gives, or to none."""
@@ -86,6 +90,7 @@ class Unsent:
             self._cut(frame if steps == 1 else _part(frame, self._begun), steps)
         else:
             self._pieces.append(frame)
+        self._left -= 1
         self._begun += 1
         if self._begun == steps:
             self._frames.popleft()
