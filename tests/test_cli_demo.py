@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -77,6 +78,14 @@ def test_sigterm_ends_the_demo_and_its_comparison_without_a_trace(tmp_path: Path
         demo.terminate()
         _, errors = demo.communicate(timeout=30)
     assert (demo.returncode, errors) == (0, "")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("orders", [b"", pickle.dumps(("half", "of", "them"))[:-9]])
+def test_a_comparison_whose_starter_has_ended_already_says_nothing(orders: bytes) -> None:
+    command = [sys.executable, "-m", "ringroom.cli.inline"]
+    done = subprocess.run(command, input=orders, capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 @pytest.mark.once

@@ -259,7 +259,10 @@ def _tell(line: str) -> None:
 
 def main() -> None:
     """Reads its orders from the process that started it."""
-    orders = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the process that made us)
+    try:
+        orders = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the process that made us)
+    except (EOFError, pickle.UnpicklingError):  # it has ended before it gave them all
+        return
     asyncio.run(run(*orders))
 
 
