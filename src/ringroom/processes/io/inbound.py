@@ -99,6 +99,9 @@ class InboundTrack(ABC):
         """Of its lane; 0 for none yet."""
         self._frame_bytes = 0
         self._closed = False
+        if track.kind is Kind.AUDIO:  # how large a frame will be is known before the first
+            options = owner.options
+            self._renew(options.sample_rate * options.frame_ms // 1000 * options.channels * 2)
 
     @abstractmethod
     def close(self, reason: str = "") -> None:
@@ -118,12 +121,6 @@ class InboundTrack(ABC):
         else:
             self._frame_bytes = nbytes
 
-    def _renew_for_sound(self) -> None:
-        """How large a frame of sound will be is known before the first."""
-        if self._track.kind is Kind.AUDIO:
-            options = self._owner.options
-            self._renew(options.sample_rate * options.frame_ms // 1000 * options.channels * 2)
-
     def _refuse(self, error: FrameError) -> None:
         self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
 
@@ -131,18 +128,9 @@ class InboundTrack(ABC):
 class LiveTrack(InboundTrack):
     """The `TrackSink` of a track whose newest frames count."""
 
-    def __init__(
-        self,
-        owner: LaneOwner,
-        track: TrackInfo,
-        participant: Participant,
-        on_closed: Callable[[InboundTrack], None],
-    ) -> None:
-        super().__init__(owner, track, participant, on_closed)
-        self._writer: LiveWriter | None = None
-        self._sequence = 0
-        self._told = (0, 0)
-        self._renew_for_sound()
+    _writer: LiveWriter | None = None
+    _sequence = 0
+    _told = (0, 0)
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
         body = _flat(samples)

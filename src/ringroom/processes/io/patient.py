@@ -7,8 +7,6 @@ waits here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ringroom.checks import check_picture, check_sound
@@ -18,13 +16,11 @@ from ringroom.frames import (
     Event,
     EventKind,
     Item,
-    Participant,
-    TrackInfo,
     VideoFrame,
 )
 from ringroom.lanes import records
 from ringroom.lanes.ring import Geometry
-from ringroom.processes.io.inbound import InboundTrack, LaneOwner
+from ringroom.processes.io.inbound import InboundTrack
 from ringroom.processes.io.mailbox import Mailbox
 
 __all__ = ["PatientTrack"]
@@ -36,16 +32,7 @@ _NO_STAMP = (0, 0)
 class PatientTrack(InboundTrack):
     """The `TrackSink` of a track of which nothing is dropped."""
 
-    def __init__(
-        self,
-        owner: LaneOwner,
-        track: TrackInfo,
-        participant: Participant,
-        on_closed: Callable[[InboundTrack], None],
-    ) -> None:
-        super().__init__(owner, track, participant, on_closed)
-        self._mailbox: Mailbox | None = None
-        self._renew_for_sound()
+    _mailbox: Mailbox | None = None
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
         try:
