@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -239,6 +240,27 @@ def test_the_end_of_file_comes_after_all_that_was_sent(links: tuple[Link, Link])
         theirs.receive_nowait()
     with pytest.raises(ClosedError, match="peer is gone"):
         theirs.send(m.Leave())
+
+
+def test_a_fork_that_lives_on_holds_no_end(links: tuple[Link, Link]) -> None:
+    ours, theirs = links
+    runs, end = os.pipe(), os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads about
+        child = os.fork()
+    if not child:
+        os.close(end[1])
+        os.write(runs[1], b"1")
+        os.read(end[0], 1)
+        os._exit(0 if ours.closed and theirs.closed else 1)
+    os.read(runs[0], 1)
+    theirs.send(m.Leave())
+    assert ours.receive_nowait() == (m.Leave(), ()), "the parent's goes on"
+    ours.close()
+    with pytest.raises(ClosedError):
+        theirs.receive_nowait()
+    close_all([*runs, *end])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_half_a_message_and_then_the_end(raw: tuple[socket.socket, Link]) -> None:

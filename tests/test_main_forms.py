@@ -256,6 +256,60 @@ def test_a_fork_that_ends_as_programs_do_leaves_its_parents_processes_alone() ->
     assert "ignored in" not in err, err
 
 
+# It reads on, after whom it was forked from.
+OUTLIVED = """
+import os, warnings
+warnings.simplefilter("ignore")
+from ringroom.processes import spawning
+put_down = spawning.put_down
+spawning.put_down = lambda process: (print("killed", process.name, flush=True), put_down(process))
+with room, OPENED as opened:
+    if not os.fork():
+        os.close(1)
+        os.close(2)
+        os.read(0, 1)
+        os._exit(0)
+    print("forked", flush=True)
+    HOLDS
+print("closed", flush=True)
+"""
+HOLD_LINKS = [
+    'ringroom.transport("fake", room=room)',
+    'ringroom.Pool(lambda frame: frame, "fake", room=room, workers=1)',
+    "ringroom.IOProcess()",
+]
+
+
+@contextlib.contextmanager
+def outlived(opened: str, holds: str) -> Iterator[tuple[subprocess.Popen[str], set[int]]]:
+    """The program, once it has forked, and its children but for the fork."""
+    code = PROLOGUE + OUTLIVED.replace("OPENED", opened).replace("HOLDS", holds)
+    with start("-c", code) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "forked\n", process.communicate()
+        yield process, {pid for pid in descendants(process.pid) if b"spawn_main" in command(pid)}
+
+
+def command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.mark.parametrize("opened", HOLD_LINKS)
+def test_a_fork_that_lives_on_does_not_hold_up_what_its_parent_closes(opened: str) -> None:
+    with outlived(opened, "pass") as (process, children):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "closed\n", "nobody had to be killed"
+        all_gone(children)
+
+
+@pytest.mark.parametrize("opened", HOLD_LINKS)
+def test_a_killed_application_takes_its_children_along_though_its_fork_lives(opened: str) -> None:
+    with outlived(opened, "input()") as (process, children):
+        assert children
+        process.kill()
+        all_gone(children)
+
+
 # Signals.
 
 RUNNING = """

@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -35,6 +36,16 @@ _READ_BYTES = 65_536
 _NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 Received = tuple[Message, tuple[int, ...]]
+_open: weakref.WeakSet[Link] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """In a fork, which may outlive us: while it held them no peer would see our end."""
+    for link in tuple(_open):
+        link.close()
+
+
+os.register_at_fork(after_in_child=_close_all)
 
 
 def open_links() -> tuple[Link, Link]:
@@ -47,7 +58,8 @@ def open_links() -> tuple[Link, Link]:
 
 
 class Link:
-    """One end. Not thread-safe: one caller at a time."""
+    """One end. Not thread-safe: one caller at a time. The child of a fork has none: there it is
+    closed."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -56,6 +68,7 @@ class Link:
         self._received = bytearray()
         self._descriptors: deque[int] = deque()
         self._outbox: deque[tuple[memoryview, tuple[int, ...]]] = deque()
+        _open.add(self)
 
     @classmethod
     def attach(cls, fd: int) -> Link:
@@ -200,6 +213,7 @@ class Link:
         sock, self._socket, self._fd = self._socket, None, -1
         if sock is None:
             return
+        _open.discard(self)
         sock.close()
         close_descriptors(self._descriptors)
         for _, descriptors in self._outbox:
