@@ -23,6 +23,7 @@ from ringroom.frames import EventKind
 from ringroom.sessions.inbox import Inbox, Listeners
 from ringroom.sessions.incoming import Incoming
 from ringroom.sessions.outgoing import Outgoing
+from ringroom.sessions.outgoing_lane import OutgoingLane
 from ringroom.sessions.requests import Requests
 from ringroom.sessions.session import Session
 from ringroom.testing import FakeRoom
@@ -44,7 +45,8 @@ LOCKED = {
         "end_missing",
         "tell_of_connection",
     ),
-    Outgoing: ("lane_for", "push_nowait", "push_unsent", "forget_unsent", "tail", "named", "find"),
+    Outgoing: ("lane_for", "push_nowait", "push_unsent", "named", "find"),
+    OutgoingLane: ("forget_unsent", "tail", "played"),
     Inbox: ("receive_nowait", "close"),
     Listeners: ("add", "discard"),
     Requests: ("new", "answer", "take", "forget"),
@@ -63,6 +65,7 @@ def test_whatever_touches_the_session_has_the_lock(
         # Others of earlier tests may be collected meanwhile.
         sessions = [connection.session for connection in connections]
         mine: list[Any] = [*sessions, *(session.listeners for session in sessions)]
+        mine += [lane for each in connections for lane in each.outgoing.lanes]
         mine += [part for session in sessions for part in (session.incoming, session.requests)]
         return any(one is each for each in mine) or getattr(one, "_session", None) in sessions
 

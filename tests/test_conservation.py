@@ -17,7 +17,7 @@ from app_kit import RATE, check_law, noise, sound
 from ringroom.errors import WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Kind, VideoFrame
 from ringroom.options import PublishOptions
-from ringroom.sessions.outgoing import PIECE_SECONDS
+from ringroom.sessions.unsent import PIECE_SECONDS
 from ringroom.testing import FakeRoom, sources
 from ringroom.testing.simulation.laws import check_counts
 

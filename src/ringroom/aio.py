@@ -26,7 +26,8 @@ from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.inbox import Arrival, Inbox
-from ringroom.sessions.outgoing import OutgoingLane, as_message
+from ringroom.sessions.outgoing_lane import OutgoingLane
+from ringroom.sessions.sendable import as_message
 
 T = TypeVar("T")
 

@@ -30,7 +30,8 @@ from ringroom.options import PublishOptions, TransportConfig, as_identities, che
 from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.inbox import Arrival, Inbox
-from ringroom.sessions.outgoing import OutgoingLane, as_message, checked_name
+from ringroom.sessions.outgoing_lane import OutgoingLane
+from ringroom.sessions.sendable import as_message, checked_name
 from ringroom.stream import AudioOut
 
 T = TypeVar("T")

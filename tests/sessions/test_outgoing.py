@@ -8,12 +8,10 @@ from outgoing_kit import LIVE, Bench, push
 
 from app_kit import RATE, noise, same, sound
 from ringroom import messages as m
-from ringroom.errors import BusyError, FrameError, RoomError, StartupError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo
+from ringroom.errors import BusyError, RoomError, StartupError, WouldBlock
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.lanes.memory import Segment
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
-from ringroom.link import open_links
-from ringroom.sessions.outgoing import Outgoing
 from ringroom.testing import faults, sources
 
 
@@ -26,18 +24,6 @@ def test_the_first_frame_opens_the_track_in_its_form(bench: Bench) -> None:
     item = bench.readers[0].receive_nowait()
     assert isinstance(item, AudioFrame)
     assert (item.sample_rate, item.channels) == (48_000, 2)
-
-
-def test_names(bench: Bench) -> None:
-    track = TrackInfo(sid="TR", name="", kind=Kind.AUDIO, participant="alice")
-    name = bench.outgoing.track_name
-    assert name(sound(0.02)) == "audio"
-    assert name(sound(0.02, track="x")) == "x"
-    assert name(sound(0.02, track=track)) == "alice/TR"
-    assert name(sources.picture(0, 64, 64)) == "video"
-    assert name(DataFrame(b"x")) == ""
-    with pytest.raises(FrameError, match="cannot send a str"):
-        name("x")  # type: ignore[arg-type]
 
 
 def test_long_sound_goes_in_pieces_and_nothing_is_missing(bench: Bench) -> None:
@@ -59,7 +45,7 @@ def test_unsent_goes_in_as_far_as_there_is_room(bench: Bench) -> None:
     assert written + len(lane.unsent) == 300
     with pytest.raises(WouldBlock):
         bench.outgoing.push_nowait(lane, sound(0.1))
-    assert bench.outgoing.forget_unsent(lane) == pytest.approx(30 - written / 10)
+    assert lane.forget_unsent() == pytest.approx(30 - written / 10)
     assert bench.outgoing.push_unsent(lane)
     assert lane.sequence == written
 
@@ -89,10 +75,10 @@ def test_a_flush_forgets_what_the_resampler_holds(bench: Bench) -> None:
     push(bench, sound(0.02, rate=48_000))
     lane = bench.outgoing.lane_for(sound(0.02))
     request = bench.outgoing.flush(lane)
-    assert bench.outgoing.tail(lane) == []
+    assert lane.tail() == []
     bench.tell(m.Reply(request=request, value=0.0))
     push(bench, sound(0.02, rate=48_000))
-    assert len(bench.outgoing.tail(lane)) == 1
+    assert len(lane.tail()) == 1
 
 
 def test_news_of_a_track(bench: Bench) -> None:
@@ -171,80 +157,6 @@ def test_which_track_is_meant(bench: Bench) -> None:
     bench.received()
 
 
-def test_played_is_what_was_accepted_less_what_waits(bench: Bench) -> None:
-    push(bench, sound(0.02))
-    lane = bench.outgoing.lane_for(sound(0.02))
-    assert lane.row is not None
-    assert bench.outgoing.played(lane) == 0.0
-    lane.row.add(Count.PLAYED, 16_000)
-    lane.row.set(Count.PLAYED_UNTIL_NS, bench.now + 250_000_000)
-    assert bench.outgoing.played(lane) == pytest.approx(0.75)
-    lane.row.add(Count.CLEARED, 2_400)  # a flush, half of it written
-    assert bench.outgoing.played(lane) == pytest.approx(0.75), "it never falls"
-    lane.row.set(Count.PLAYED_UNTIL_NS, bench.now + 100_000_000)
-    assert bench.outgoing.played(lane) == pytest.approx(0.75)
-    bench.now += 10**9
-    assert bench.outgoing.played(lane) == pytest.approx(0.85)
-
-
-def test_what_the_source_had_left_when_the_io_process_died_is_never_played(bench: Bench) -> None:
-    bench.session.survives = True
-    lane = bench.outgoing.lane_for(sound(0.1))
-    assert lane.row is not None
-    lane.row.add(Count.PLAYED, 3_200)
-    lane.row.set(Count.PLAYED_UNTIL_NS, bench.now + 150_000_000)
-    bench.received()
-    bench.link.close()
-    bench.session.pump()
-    bench.now += 10**9
-    assert bench.outgoing.played(lane) == pytest.approx(0.05)
-    ours, bench.link = open_links()
-    table = StatisticsTable.create()
-    bench.session.restart(ours, table)
-    bench.now += 10**9
-    bench.outgoing.restart(RowPool(table, 10, 4))
-    assert bench.outgoing.played(lane) == pytest.approx(0.05)
-    lane.row.add(Count.PLAYED, 1_600)
-    lane.row.set(Count.PLAYED_UNTIL_NS, bench.now + 100_000_000)
-    bench.now += 75_000_000
-    assert bench.outgoing.played(lane) == pytest.approx(0.125), "and the next counts by the clock"
-    bench.received()
-    table.close()
-
-
-def test_a_death_that_was_told_before_the_link_has_ended(bench: Bench) -> None:
-    """As a worker is told: by the application, which has another link for it."""
-    lane = bench.outgoing.lane_for(sound(0.1))
-    assert lane.row is not None
-    lane.row.add(Count.PLAYED, 3_200)
-    lane.row.set(Count.PLAYED_UNTIL_NS, bench.now + 150_000_000)
-    bench.received()
-    bench.link.close()
-    ours, bench.link = open_links()
-    table = StatisticsTable.create()
-    bench.session.restart(ours, table)
-    bench.now += 10**9
-    bench.outgoing.restart(RowPool(table, 10, 4))
-    assert bench.outgoing.played(lane) == pytest.approx(0.05)
-    bench.received()
-    table.close()
-
-
-def test_a_loss_before_there_were_tracks_stops_no_clock(bench: Bench) -> None:
-    ours, link = open_links()
-    bench.session.restart(ours, bench.table)
-    bench.link.close()
-    bench.link = link
-    bench.outgoing = Outgoing(bench.session, RowPool(bench.table, 0, 4))
-    lane = bench.outgoing.lane_for(sound(0.1))
-    assert lane.row is not None
-    bench.now += 10**9
-    lane.row.add(Count.PLAYED, 1_600)
-    lane.row.set(Count.PLAYED_UNTIL_NS, bench.now)
-    assert bench.outgoing.played(lane) == pytest.approx(0.1)
-    bench.received()
-
-
 def test_a_live_track_never_blocks(bench: Bench) -> None:
     frame = sound(0.1)
     lane = bench.outgoing.lane_for(frame, LIVE)
@@ -295,12 +207,12 @@ def test_tracks_go_on_in_other_lanes(bench: Bench) -> None:
         assert lane.number != old
         assert not lane.ready
         assert bench.outgoing.freed_fileno(lane) != bench.outgoing.freed_fileno(live)
-        assert bench.outgoing.played(lane) == pytest.approx(0.1)
+        assert lane.played() == pytest.approx(0.1)
         bench.outgoing.push_nowait(lane, sound(0.1))
         assert lane.row is not None
         assert lane.row.snapshot().sent == 1
         lane.row.add(Count.PLAYED, RATE // 10)
-        assert bench.outgoing.played(lane) == pytest.approx(0.2)
+        assert lane.played() == pytest.approx(0.2)
     finally:
         bench.outgoing.close()
         table.close()
@@ -318,7 +230,7 @@ def test_a_picture_for_which_there_is_no_larger_lane_is_told_once(bench: Bench) 
     assert [(one.live, one.width) for one in opened] == [(True, 64), (True, 64), (True, 640)]
 
 
-@pytest.mark.parametrize("where", ["_drop", "_close_writer", "_ask"])
+@pytest.mark.parametrize("where", ["_drop", "close", "_ask"])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_track_whose_end_was_interrupted_can_be_ended(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str, before: bool
@@ -326,7 +238,8 @@ def test_a_track_whose_end_was_interrupted_can_be_ended(
     push(bench, sound(0.02))
     lane = bench.outgoing.find("audio")
     assert lane is not None
-    step = getattr(bench.outgoing, where)
+    owner = lane if where == "close" else bench.outgoing
+    step = getattr(owner, where)
 
     def interrupted(*given: object) -> None:
         if not before:
@@ -334,7 +247,7 @@ def test_a_track_whose_end_was_interrupted_can_be_ended(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.outgoing, where, interrupted)
+        patched.setattr(owner, where, interrupted)
         with pytest.raises(KeyboardInterrupt):
             bench.outgoing.end(lane)
     assert bench.outgoing.find("audio") is lane
@@ -376,8 +289,8 @@ def test_what_a_track_has_played_is_its_own_once_its_row_serves_another(
     ] * 2, "it is the same row"
     other.row.add(Count.PLAYED, RATE)
     assert bench.outgoing.find("a") is over
-    assert bench.outgoing.played(over) == pytest.approx(0.1)
-    assert bench.outgoing.played(other) == pytest.approx(1.0)
+    assert over.played() == pytest.approx(0.1)
+    assert other.played() == pytest.approx(1.0)
     assert over.writer is None
     if how == "by the server":
         with pytest.raises(RoomError, match="it is over"):
@@ -390,7 +303,7 @@ def test_closing_closes_what_is_ending(bench: Bench, monkeypatch: pytest.MonkeyP
     lane = bench.outgoing.find("audio")
     assert lane is not None
     with monkeypatch.context() as patched:
-        patched.setattr(bench.outgoing, "_close_writer", _interrupt)
+        patched.setattr(lane, "close", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             bench.outgoing.end(lane)
     bench.outgoing.close()

@@ -41,7 +41,7 @@ def test_of_what_is_refused_nothing_was_taken(
                 assert not lane.unsent
                 if refused % 3 == 0:  # so that it is refused again and again
                     parts.append(heard(bench))
-    lane.unsent.put(*bench.outgoing.tail(lane))
+    lane.unsent.put(*lane.tail())
     bench.outgoing.write_unsent(lane)
     got = np.concatenate([*parts, heard(bench)])
     assert refused >= 3 or seconds < 0.1
@@ -182,10 +182,10 @@ def test_what_waits_for_the_answer_to_a_flush_passes_no_resampler(bench: Bench) 
     for _ in range(3):
         with pytest.raises(WouldBlock, match="flush"):
             bench.outgoing.send_nowait(lane, loud)
-    assert bench.outgoing.tail(lane) == []
+    assert lane.tail() == []
     bench.tell(m.Reply(request=request, value=0.0))
     bench.outgoing.send_nowait(lane, loud)
-    assert len(bench.outgoing.tail(lane)) == 1
+    assert len(lane.tail()) == 1
     bench.received()
 
 
@@ -204,7 +204,7 @@ def test_what_a_wait_has_left_comes_before_what_does_not_wait(bench: Bench) -> N
     lane.unsent.put(sound(0.1, 1))  # as of a `wait_playout` that was given up
     with pytest.raises(WouldBlock):  # there is room for one of them
         bench.outgoing.send_nowait(lane, sound(0.1, 2, rate=48_000))
-    assert bench.outgoing.tail(lane) == []
+    assert lane.tail() == []
     assert same(heard(bench)[-1_600:], noise(0.1, 1)[:, 0])
     lane.unsent.put(sound(0.1, 1))
     bench.outgoing.send_nowait(lane, sound(0.1, 2))

@@ -21,7 +21,8 @@ from ringroom.faces.connection import Connection, Statistics
 from ringroom.frames import Frame, Kind
 from ringroom.options import PublishOptions
 from ringroom.sessions.inbox import Arrival, Inbox
-from ringroom.sessions.outgoing import DEFAULT_AUDIO, OutgoingLane
+from ringroom.sessions.outgoing_lane import OutgoingLane
+from ringroom.sessions.sendable import DEFAULT_AUDIO, track_name
 from ringroom.sessions.session import Session
 
 
@@ -76,7 +77,7 @@ class Face:
         loop that answers what it receives ends by its receiver, not by an error."""
         connection = self._connection
         connection.session.pump()
-        self._check_free(connection.outgoing.track_name(frame))
+        self._check_free(track_name(frame))
         connection.session.check_open()
         if connection.session.ending is not None:
             if connection.session.incoming.inboxes:
@@ -131,7 +132,7 @@ class Face:
                 self._check_free(found.name)
                 lane = found
                 self._sending.add(lane.name)
-                lane.unsent.put(*outgoing.tail(lane))
+                lane.unsent.put(*lane.tail())
             yield lane
         finally:
             if lane is not None:
@@ -142,7 +143,7 @@ class Face:
         """What the track's resampler still holds is to be sent, unless somebody is sending more."""
         with self._connection.lock:
             if lane.name not in self._sending:
-                lane.unsent.put(*self._connection.outgoing.tail(lane))
+                lane.unsent.put(*lane.tail())
 
     def _ask_drain(self, lane: OutgoingLane, requests: list[int]) -> None:
         """Add to what is waited for."""
@@ -170,7 +171,7 @@ class Face:
         with self._connection.lock:
             outgoing = self._connection.outgoing
             lanes = outgoing.sounding(track)
-            seconds = sum(outgoing.forget_unsent(lane) for lane in lanes)
+            seconds = sum(lane.forget_unsent() for lane in lanes)
             requests += [outgoing.flush(lane) for lane in lanes]
             self._connection.session.notify()
         return seconds
@@ -199,7 +200,7 @@ class Face:
             self._connection.session.check_unclosed()
             self._connection.session.pump()  # an I/O process that has died plays nothing more
             lane = self._connection.outgoing.find(track)
-            return 0.0 if lane is None else self._connection.outgoing.played(lane)
+            return 0.0 if lane is None else lane.played()
 
     def stats(self) -> Statistics:
         """Counts of every lane so far. Also after close."""

@@ -176,6 +176,11 @@ class Session:
             # A copy for each call: an error that is raised again and again keeps all its frames.
             raise copy.copy(self.ending.error)
 
+    def play_clock(self) -> int:
+        """The moment in nanoseconds, for what is played of our tracks: while they do not go on, the
+        one at which the link had ended. What their sources had left then was never played."""
+        return self.clock() if self.lost_ns is None else self.lost_ns
+
     def leave(self) -> None:
         """Ask the other side to end; the link's end tells that it did."""
         self._leaving = True

@@ -29,7 +29,7 @@ from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.options import MAX_TIMEOUT, check_range
 from ringroom.providers.fake import messages
-from ringroom.sessions.outgoing import as_message
+from ringroom.sessions.sendable import as_message
 from ringroom.testing import counting, sources
 from ringroom.testing.pacing import Pace, Pacer, Performance
 from ringroom.testing.state import Media, Member, Publication, RoomState

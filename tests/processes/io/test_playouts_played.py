@@ -5,20 +5,17 @@ Law: it never tells more than was played, between any two stores too."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from io_kit import RATE, Source, run, until
 from playout_kit import FRAME, MS, Bench, bench, send
 
 from ringroom.frames import AudioFrame, Kind, VideoFrame
-from ringroom.lanes.statistics import Cell, Count, Row, RowPool
-from ringroom.link import open_links
-from ringroom.options import PublishOptions, SessionOptions
+from ringroom.lanes.statistics import Cell, Count, Row
+from ringroom.options import PublishOptions
 from ringroom.resampling import TrackResampler
-from ringroom.sessions.outgoing import Outgoing, OutgoingLane
-from ringroom.sessions.session import Session
+from ringroom.sessions.outgoing_lane import OutgoingLane
 
 BEYOND_RECALL = 0.005
 
@@ -53,21 +50,19 @@ class Sender:
     """Who asks, with the lane of the bench's first writer."""
 
     def __init__(self, b: Bench) -> None:
-        ours, self.link = open_links()
-        self.session = Session(ours, b.table, SessionOptions(), b.clock)
-        self.outgoing = Outgoing(self.session, RowPool(b.table, 100, 1))
         self.writer = b.writers[0]
+        self.clock = b.clock
         self.lane = self.new_lane()
 
     def new_lane(self) -> OutgoingLane:
         """As of who has never asked."""
-        lane = OutgoingLane("reply", Kind.AUDIO, PublishOptions())
+        lane = OutgoingLane("reply", Kind.AUDIO, PublishOptions(), self.clock)
         lane.writer = self.writer
         lane.unsent.resampler = TrackResampler(RATE, 1)
         return lane
 
     def played(self) -> float:
-        return self.outgoing.played(self.lane)
+        return self.lane.played()
 
 
 class Watched(Row):
@@ -88,35 +83,25 @@ class Watched(Row):
         self.look()
 
 
-@contextlib.contextmanager
-def sender(b: Bench) -> Iterator[Sender]:
-    made = Sender(b)
-    try:
-        yield made
-    finally:
-        made.session.close()
-        made.link.close()
-
-
 def test_what_a_flush_cannot_take_back_is_not_played_before_it_is() -> None:
     async def main() -> None:
         async with bench() as b:
             source = b.source = b.outside.source = Keeps()
             writer = b.open()
-            with sender(b) as s:
-                send(writer, 0, 1)
-                b.start()
-                await until(lambda: b.row().get(Count.DONE) == 2)
-                source.pass_by(b, 0.01)
-                b.playout.flush(1, 2, b.answer)
-                await until(lambda: b.answers)
-                assert b.answers == [(1, 0.025)]
-                assert s.played() == pytest.approx(0.01)
-                send(writer, 2)
-                await until(lambda: b.row().get(Count.DONE) == 3)
-                assert s.played() == pytest.approx(0.01), "nothing is taken back"
-                source.pass_by(b, BEYOND_RECALL + FRAME)
-                assert s.played() == pytest.approx(0.01 + BEYOND_RECALL + FRAME)
+            s = Sender(b)
+            send(writer, 0, 1)
+            b.start()
+            await until(lambda: b.row().get(Count.DONE) == 2)
+            source.pass_by(b, 0.01)
+            b.playout.flush(1, 2, b.answer)
+            await until(lambda: b.answers)
+            assert b.answers == [(1, 0.025)]
+            assert s.played() == pytest.approx(0.01)
+            send(writer, 2)
+            await until(lambda: b.row().get(Count.DONE) == 3)
+            assert s.played() == pytest.approx(0.01), "nothing is taken back"
+            source.pass_by(b, BEYOND_RECALL + FRAME)
+            assert s.played() == pytest.approx(0.01 + BEYOND_RECALL + FRAME)
 
     run(main())
 
@@ -126,7 +111,7 @@ def watch(b: Bench, s: Sender, source: Keeps) -> list[tuple[float, float, float]
     told: list[tuple[float, float, float]] = []
 
     def look() -> None:
-        told.append((s.outgoing.played(s.new_lane()), s.played(), source.played))
+        told.append((s.new_lane().played(), s.played(), source.played))
 
     (reader,) = b.playout._readers
     reader.row = Watched(b.row()._cells, look)
@@ -139,32 +124,32 @@ def test_no_store_tells_more_than_was_played_or_less_than_before(how: str) -> No
         async with bench(free=False) as b:
             source = b.source = b.outside.source = Keeps(free=False)
             writer = b.open()
-            with sender(b) as s:
-                told = watch(b, s, source)
-                send(writer, 0, 1, 2, 3)
-                b.start()
-                for offered in (1, 2, 3):
-                    await until(lambda offered=offered: source.offered == offered)
-                    source.pass_by(b, FRAME / 3)
-                    source.step()
-                await until(lambda: source.offered == 4)
+            s = Sender(b)
+            told = watch(b, s, source)
+            send(writer, 0, 1, 2, 3)
+            b.start()
+            for offered in (1, 2, 3):
+                await until(lambda offered=offered: source.offered == offered)
                 source.pass_by(b, FRAME / 3)
-                if how == "flush":
-                    b.playout.flush(1, 4, b.answer)
-                    source.step()
-                    await until(lambda: b.answers)
-                elif how == "interrupt":
-                    b.playout.interrupt()
-                    await b.task
-                else:
-                    b.task.cancel()
-                    await asyncio.wait([b.task])
-                source.pass_by(b, 1.0)
-                assert s.played() == pytest.approx(source.played, abs=1e-4)
-                assert len(told) > 10
-                for fresh, kept, truth in told:
-                    assert max(fresh, kept) <= truth + 1e-4, "samples are whole ones"
-                kept_ones = [kept for _, kept, _ in told]
-                assert kept_ones == sorted(kept_ones)
+                source.step()
+            await until(lambda: source.offered == 4)
+            source.pass_by(b, FRAME / 3)
+            if how == "flush":
+                b.playout.flush(1, 4, b.answer)
+                source.step()
+                await until(lambda: b.answers)
+            elif how == "interrupt":
+                b.playout.interrupt()
+                await b.task
+            else:
+                b.task.cancel()
+                await asyncio.wait([b.task])
+            source.pass_by(b, 1.0)
+            assert s.played() == pytest.approx(source.played, abs=1e-4)
+            assert len(told) > 10
+            for fresh, kept, truth in told:
+                assert max(fresh, kept) <= truth + 1e-4, "samples are whole ones"
+            kept_ones = [kept for _, kept, _ in told]
+            assert kept_ones == sorted(kept_ones)
 
     run(main())

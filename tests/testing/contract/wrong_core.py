@@ -14,6 +14,7 @@ from ringroom import aio, client
 from ringroom.errors import BusyError, ClosedError, FrameError
 from ringroom.faces.connection import Statistics
 from ringroom.frames import Event
+from ringroom.sessions.sendable import track_name
 
 Sync = client.Transport
 
@@ -297,7 +298,7 @@ class StaysBusy(WrongCore):
             try:
                 await super().send(frame, **options)
             except asyncio.CancelledError:
-                self._sending.add(self._connection.outgoing.track_name(frame))
+                self._sending.add(track_name(frame))
                 raise
 
 

@@ -11,11 +11,12 @@ from ringroom.errors import ClosedError
 from ringroom.frames import Frame, TrackInfo
 from ringroom.lanes.memory import open_counter
 from ringroom.options import Mode
-from ringroom.sessions.outgoing import as_message
+from ringroom.sessions.sendable import as_message
 
 if TYPE_CHECKING:
     from ringroom.processes.worker.worker import Worker
-    from ringroom.sessions.outgoing import Outgoing, OutgoingLane
+    from ringroom.sessions.outgoing import Outgoing
+    from ringroom.sessions.outgoing_lane import OutgoingLane
     from ringroom.sessions.session import Session
 
 FLUSH_SECONDS = 5.0
@@ -94,7 +95,7 @@ class WorkerContext:
             outgoing = self._worker.replies.outgoing
             if self._worker.session is not None:
                 self._worker.session.pump()  # an I/O process that has died plays nothing more
-            return sum(outgoing.played(lane) for lane in self._lanes(outgoing, track))
+            return sum(lane.played() for lane in self._lanes(outgoing, track))
 
     @staticmethod
     def _lanes(outgoing: Outgoing, track: str | TrackInfo | None) -> list[OutgoingLane]:

@@ -14,7 +14,8 @@ from ringroom.frames import Frame
 from ringroom.options import PublishOptions
 from ringroom.processes.worker.problems import Problems
 from ringroom.sessions.inbox import InboundLane, Inbox
-from ringroom.sessions.outgoing import Outgoing, OutgoingLane
+from ringroom.sessions.outgoing import Outgoing
+from ringroom.sessions.outgoing_lane import OutgoingLane
 from ringroom.sessions.session import Session
 
 
@@ -107,7 +108,7 @@ class ReplyTracks:
         """Drop what waits for a track (a flush); the seconds of sound dropped."""
         if lane not in self._waiting:
             return 0.0
-        seconds = self.outgoing.forget_unsent(lane)
+        seconds = lane.forget_unsent()
         self._release(lane)
         return seconds
 

@@ -1,0 +1,88 @@
+"""What may be sent, and on which track: checks of what a sender hands in, without any state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from ringroom.checks import (
+    as_destinations,
+    check_name,
+    check_origin,
+    check_rate,
+    check_size,
+    is_sound,
+)
+from ringroom.colour import i420_size
+from ringroom.errors import FrameError
+from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
+
+DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
+
+
+def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:
+    """A data frame from what `send_data` takes. Raises `FrameError`."""
+    if isinstance(payload, str):
+        try:
+            payload = payload.encode()
+        except UnicodeEncodeError as error:
+            raise FrameError(f"the payload is not valid Unicode text ({error.reason})") from None
+    elif not isinstance(payload, bytes):
+        raise FrameError(f"a payload of type {type(payload).__name__}, expected bytes or text")
+    return DataFrame(payload, topic, reliable=reliable, to=as_destinations(to))
+
+
+def checked_name(name: str) -> str:
+    """The name of a track of ours. Raises `FrameError`."""
+    return check_name("track name", name)
+
+
+def kind_of(frame: Frame) -> Kind:
+    """The kind of the track that the frame belongs on. Raises `FrameError` for what is no frame."""
+    if isinstance(frame, AudioFrame):
+        return Kind.AUDIO
+    if isinstance(frame, VideoFrame):
+        return Kind.VIDEO
+    if isinstance(frame, DataFrame):
+        return Kind.DATA
+    raise FrameError(
+        f"cannot send a {type(frame).__name__}; expected AudioFrame, VideoFrame or DataFrame "
+        "(for PCM bytes: ringroom.AudioFrame(pcm, sample_rate))"
+    )
+
+
+def track_name(frame: Frame) -> str:
+    """The name of the outgoing track that the frame belongs on. Raises `FrameError` for what is no
+    frame, or is one no longer: its fields can be assigned to."""
+    kind_of(frame)
+    if isinstance(frame, DataFrame):
+        if not all(frame.to):
+            raise FrameError("a destination is an empty identity; leave `to` out for everyone")
+        return ""
+    _check_unspoiled(frame)
+    if isinstance(frame.track, TrackInfo):
+        return frame.track.reply_name
+    default = DEFAULT_AUDIO if isinstance(frame, AudioFrame) else DEFAULT_VIDEO
+    return checked_name(frame.track or default)
+
+
+def _check_unspoiled(frame: AudioFrame | VideoFrame) -> None:
+    if isinstance(frame, AudioFrame):
+        if not is_sound(frame.samples):
+            raise FrameError(
+                "the samples of this frame were replaced by what is no sound; expected int16 of "
+                "shape (samples per channel, channels): make a frame with "
+                "frame.replace(samples=...), which converts"
+            )
+        check_rate(frame.sample_rate)
+        return
+    check_size(frame.width, frame.height)
+    check_origin(frame.rotation, frame.timestamp_us)
+    data = frame.data
+    whole = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 1
+    if not whole or data.size != i420_size(frame.width, frame.height):
+        raise FrameError(
+            "the data of this frame was replaced by what is no picture of its size; make a new "
+            "VideoFrame"
+        )
