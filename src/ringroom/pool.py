@@ -171,7 +171,7 @@ class Pool(Sender):
         theirs = self._places.renew(set())
         try:
             self._connect(theirs)
-            self._connection.session.survives = True
+            self._connection.session.outlive_links()
             with self._crew_lock:
                 self._crew.seat()
         finally:
@@ -378,7 +378,9 @@ class Pool(Sender):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-        told = self._told or self._forked or (self._opened and self._connection.session.told)
+        told = (
+            self._told or self._forked or (self._opened and self._connection.session.error_raised)
+        )
         if exc_type is None and self._failure is not None and not told:
             self.wait()  # raises it
 

@@ -35,7 +35,11 @@ class Paper:
         self.closes: RingroomError | None = None
         """What reopening raises."""
         self.links: list[SimpleNamespace] = []
-        self.session = SimpleNamespace(interrupted=False, refused=None, joined=object())
+        self.refused: RingroomError | None = None
+        """What the I/O process says of the room."""
+        self.session = SimpleNamespace(
+            interrupted=False, take_refusal=self._take_refusal, joined=object()
+        )
         reconnect = Reconnect(jitter=0.0, **policy)
         connection = SimpleNamespace(
             machine=SimpleNamespace(
@@ -73,6 +77,10 @@ class Paper:
             raise self.closes
         self.done.append("reopen")
         self.session.interrupted = False
+
+    def _take_refusal(self) -> RingroomError | None:
+        error, self.refused = self.refused, None
+        return error
 
     def _keep_standby(self) -> bool:
         self.done.append("standby")
@@ -174,12 +182,12 @@ def test_who_is_not_let_in_tries_again_as_after_any_other_loss() -> None:
     waits = []
     for _ in range(3):
         paper.prepare()
-        paper.session.refused = REFUSED
+        paper.refused = REFUSED
         paper.mending.turn()
         waits.append(paper.wait())
     assert waits == [1.0, 2.0, 4.0]
     paper.prepare()
-    paper.session.refused = REFUSED
+    paper.refused = REFUSED
     paper.mending.turn()
     assert paper.mending.failure is REFUSED
     assert paper.told == [LOST]
@@ -193,7 +201,7 @@ def test_what_no_other_try_would_change_is_the_end(error: RingroomError) -> None
     paper.closes = error if isinstance(error, ClosedError) else None
     paper.die()
     paper.prepare()
-    paper.session.refused = error if isinstance(error, RoomError) else None
+    paper.refused = error if isinstance(error, RoomError) else None
     paper.mending.turn()
     assert paper.mending.failure is error
     assert (paper.mending.patience(), paper.threads) == (None, [])

@@ -28,7 +28,7 @@ def test_played_is_what_was_accepted_less_what_waits(bench: Bench) -> None:
 
 
 def test_what_the_source_had_left_when_the_io_process_died_is_never_played(bench: Bench) -> None:
-    bench.session.survives = True
+    bench.session.outlive_links()
     lane = bench.outgoing.lane_for(sound(0.1))
     assert lane.row is not None
     lane.row.add(Count.PLAYED, 3_200)

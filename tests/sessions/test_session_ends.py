@@ -193,7 +193,7 @@ def test_a_lane_that_cannot_be_taken_over_ends_the_session_and_is_told_to_all(
     send(far.open("a", 1))
     inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     far.open("b", 2, heard=False)
-    far.session.survives = True
+    far.session.outlive_links()
     told: list[int] = []
     far.session.listeners.add(lambda: told.append(1))
     with contextlib.ExitStack() as refused:

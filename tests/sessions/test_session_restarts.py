@@ -32,7 +32,7 @@ def another(far: Far) -> Iterator[Far]:
     second = Far(theirs, table, far.session, RowPool(table, 0, 100), [])
 
     def die() -> None:
-        far.session.survives = True
+        far.session.outlive_links()
         far.link.close()
         far.session.pump()
         assert far.session.interrupted
@@ -49,7 +49,7 @@ def another(far: Far) -> Iterator[Far]:
 
 
 def test_a_link_that_ends_interrupts_who_survives(far: Far) -> None:
-    far.session.survives = True
+    far.session.outlive_links()
     changes: list[int] = []
     far.session.listeners.add(lambda: changes.append(1))
     far.link.close()
@@ -179,7 +179,7 @@ def test_the_law_holds_across_generations(far: Far, another: Any) -> None:
 
 def test_of_however_many_that_died_one_account_is_kept(far: Far) -> None:
     session = far.session
-    session.survives = True
+    session.outlive_links()
     with contextlib.ExitStack() as closing:
         for _ in range(5):
             ours, theirs = open_links()
@@ -202,6 +202,16 @@ def test_of_however_many_that_died_one_account_is_kept(far: Far) -> None:
         session.close()
 
 
+def test_a_refusal_by_one_that_died_since_is_none_of_the_next(far: Far, another: Any) -> None:
+    another.die()
+    error = RoomError("full", reason="unauthorized")
+    another.tell(m.Failed(error=m.error_to_json(error)))
+    ours, theirs = open_links()
+    with contextlib.closing(theirs):
+        far.session.restart(ours, another.table)
+        assert far.session.take_refusal() is None
+
+
 def test_whoever_waits_for_an_answer_of_the_dead_gets_one(far: Far, another: Any) -> None:
     request = far.session.requests.new()
     another.die()
@@ -217,7 +227,8 @@ def test_a_room_that_is_not_joined_again_is_refused_not_over(far: Far, another: 
     error = RoomError("full", reason="unauthorized")
     another.tell(m.Failed(error=m.error_to_json(error)))
     assert far.session.ending is None
-    assert str(far.session.refused) == "full"
+    assert str(far.session.take_refusal()) == "full"
+    assert far.session.take_refusal() is None, "once"
 
 
 def test_what_the_dead_one_said_is_of_no_meaning_for_the_next(far: Far, another: Any) -> None:
@@ -228,11 +239,10 @@ def test_what_the_dead_one_said_is_of_no_meaning_for_the_next(far: Far, another:
     far.tell(m.PlayoutReady(lane=4))
     far.tell(m.RowFree(row=77))
     far.tell(m.Attached(rows=[], tracks=["voice"]))
-    session.refused = RoomError("full", reason="unreachable")
     another.die()
-    assert (session.joined, session.refused, session.attached) == (None, None, None)
+    assert (session.joined, session.attached) == (None, None)
     assert session.last_joined is not None
-    assert (session.playout_news, session.freed_rows) == ({}, [])
+    assert (session.news.tracks, session.news.rows) == ({}, [])
     for inbox in inboxes:
         while inbox.receive_nowait() is not None:
             pass

@@ -24,7 +24,7 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.providers.registry import build
 from ringroom.sessions.accounts import LaneStatistics
 from ringroom.sessions.outgoing import Outgoing
-from ringroom.sessions.session import Session
+from ringroom.sessions.session import Session, Side
 
 IO_ROWS = SLOTS // 2
 # Of a message, what may tell who was where: remotes choose how long their names are.
@@ -144,10 +144,8 @@ class Connection:
         blob = pickled_spec(spec, self.options)
         self.table = StatisticsTable.create()
         link = self.host.open_session()
-        self.session = Session(link, self.table, self.options, self.host.clock)
-        self.session.name = self.spec.name
-        self.session.keeps_accounts = True
-        self.session.how_it_died = self.host.how_it_died
+        side = Side(self.spec.name, keeps_accounts=True, how_it_died=self.host.how_it_died)
+        self.session = Session(link, self.table, self.options, self.host.clock, side)
         self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
         self._ask(blob, readers, descriptors)
 

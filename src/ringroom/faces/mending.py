@@ -145,9 +145,8 @@ class Mending:
                     return
                 self._attempt = None
             self._use(attempt, now)
-        elif session.refused is not None:
-            error, session.refused = session.refused, None
-            self._died(error, now)
+        elif (refusal := session.take_refusal()) is not None:
+            self._died(refusal, now)
         elif session.interrupted:
             how = self._connection.host.how_it_died()
             self._died(LostProcessError(f"the I/O process died{how}"), now)

@@ -43,7 +43,7 @@ class Recovery:
         self._missing_at: float | None = None
         self._mending = Mending(connection, care, calls, standby=False)
         self._mending.begin()
-        connection.session.survives = True
+        connection.session.outlive_links()
 
     @property
     def is_due(self) -> bool:

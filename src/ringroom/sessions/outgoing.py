@@ -32,7 +32,7 @@ class Outgoing:
         """Those that nobody sends on any more, and that play still."""
         self._numbers = 0
         self._restarts = session.restarts
-        session.lost_ns = None  # what was lost before was nothing of ours
+        session.tracks_go_on()  # what was lost before was nothing of ours
 
     @property
     def is_away(self) -> bool:
@@ -218,7 +218,7 @@ class Outgoing:
                 self._begin_lane(lane)
             except RingroomError as error:  # its sender's, who may try again
                 lane.error = error
-        self._session.lost_ns = None
+        self._session.tracks_go_on()
 
     def end(self, lane: OutgoingLane) -> int:
         """Unpublish the track once what was sent is played; the number of a request whose answer
@@ -242,19 +242,18 @@ class Outgoing:
         self._ended.clear()
 
     def _take_news(self) -> None:
-        session = self._session
-        if session.playout_news:
-            for number, error in session.playout_news.items():
-                for lane in (*self._lanes.values(), *self._ended):
-                    if lane.number == number:
-                        lane.note(error)
-            session.playout_news.clear()
-        if self._ended:
-            self._ended = [
-                lane for lane in self._ended if lane.end_request in session.requests.unanswered
-            ]
-        while session.freed_rows:
-            row = session.freed_rows.pop()
+        news = self._session.news
+        if not (news.tracks or news.rows or self._ended):
+            return
+        for number, error in news.tracks.items():
+            for lane in (*self._lanes.values(), *self._ended):
+                if lane.number == number:
+                    lane.note(error)
+        news.tracks.clear()
+        unanswered = self._session.requests.unanswered
+        self._ended = [lane for lane in self._ended if lane.end_request in unanswered]
+        while news.rows:
+            row = news.rows.pop()
             self._leave_row(row)
             self._rows.release(row)
 

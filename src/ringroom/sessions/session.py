@@ -30,6 +30,7 @@ from ringroom.options import SessionOptions
 from ringroom.sessions.accounts import Accounts, LaneStatistics, merged
 from ringroom.sessions.inbox import Listeners
 from ringroom.sessions.incoming import Incoming
+from ringroom.sessions.news import News
 from ringroom.sessions.requests import Requests
 
 # What has not come again by then, after the room was joined with another I/O process, has ended.
@@ -46,6 +47,21 @@ class Ending:
     """Noticed on this side, and not told by the other: for others the room may go on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Whose end of a connection a session is: the application's; without all of it, a worker's."""
+
+    name: str = ""
+    """What error messages begin with: the provider's name."""
+    keeps_accounts: bool = False
+    """Whether the counts of all lanes, also those of the workers, are kept here."""
+    how_it_died: Callable[[], str] = lambda: ""
+    """How the other side's process ended, for the message that it did."""
+
+
+_WORKER = Side()
+
+
 class Session:
     """See the module's docstring."""
 
@@ -55,6 +71,7 @@ class Session:
         table: StatisticsTable,
         options: SessionOptions,
         clock: Callable[[], int],
+        side: Side = _WORKER,
     ) -> None:
         self.link = link
         self.options = options
@@ -64,34 +81,27 @@ class Session:
         """The same, also while the room is joined anew."""
         self.ending: Ending | None = None
         self.closed = False
-        self.survives = False
-        """Whether the end of the link ends nothing, since somebody will call `restart`."""
-        self.keeps_accounts = False
-        """Whether the counts of everybody's lanes are kept here: by the application."""
         self.interrupted = False
         """The link has ended, and `restart` is waited for."""
-        self.lost_ns: int | None = None
-        """When the link had ended; until our tracks go on over another (`Outgoing.restart`)."""
         self.restarts = 0
         """How often another link took the place of one that had ended."""
-        self.refused: RingroomError | None = None
-        """Why the room was not joined again."""
-        self.name = ""
-        """What error messages begin with: the provider's name."""
-        self.how_it_died: Callable[[], str] = lambda: ""
-        """How the other side's process ended, for the message that it did."""
         self.listeners = Listeners()
         self.incoming = Incoming(self)
         self.requests = Requests()
-        self.playout_news: dict[int, RingroomError | None] = {}
-        self.freed_rows: list[int] = []
+        self.news = News()
         self.attached: m.Attached | None = None
         """Of a worker: what it has inherited, once that is known."""
-        self.told = False
-        """Somebody was raised the error that ended it."""
+        self.error_raised = False
+        """Whether a call has raised the error that ended the session."""
+        self._side = side
         self._table = table
         self._accounts = Accounts(table)
         self._past: list[Accounts] = []
+        self._refusal: RingroomError | None = None
+        """Why the room was not joined again."""
+        self._lost_ns: int | None = None
+        """When the link had ended, until our tracks go on over another."""
+        self._outlives_links = False
         self._leaving = False
         self._unheard = False
         """The peer is gone."""
@@ -140,7 +150,7 @@ class Session:
 
     def lane_begun(self, opened: m.PlayoutOpen) -> None:
         """One of our own, which the other side will list too, if it lives."""
-        if self.keeps_accounts:
+        if self._side.keeps_accounts:
             self._accounts.listed(
                 m.LaneListed(
                     row=opened.row,
@@ -166,20 +176,35 @@ class Session:
     def check_unclosed(self) -> None:
         """Raises `ClosedError` after `close`: another thread may have called it a moment ago."""
         if self.closed:
-            raise ClosedError(f"{self.name}: transport is closed" if self.name else "closed")
+            name = self._side.name
+            raise ClosedError(f"{name}: transport is closed" if name else "closed")
 
     def check_open(self) -> None:
         """Raises what a call after the end must raise."""
         self.check_unclosed()
         if self.ending is not None and self.ending.error is not None:
-            self.told = True
+            self.error_raised = True
             # A copy for each call: an error that is raised again and again keeps all its frames.
             raise copy.copy(self.ending.error)
 
     def play_clock(self) -> int:
         """The moment in nanoseconds, for what is played of our tracks: while they do not go on, the
         one at which the link had ended. What their sources had left then was never played."""
-        return self.clock() if self.lost_ns is None else self.lost_ns
+        return self.clock() if self._lost_ns is None else self._lost_ns
+
+    def tracks_go_on(self) -> None:
+        """Our tracks have lanes over the present link, or there were none when it began."""
+        self._lost_ns = None
+
+    def outlive_links(self) -> None:
+        """From here on the end of the link ends nothing: the caller sees to it that `restart` is
+        called."""
+        self._outlives_links = True
+
+    def take_refusal(self) -> RingroomError | None:
+        """Why the room was not joined again, once; None when it was, or may still be."""
+        error, self._refusal = self._refusal, None
+        return error
 
     def leave(self) -> None:
         """Ask the other side to end; the link's end tells that it did."""
@@ -191,23 +216,22 @@ class Session:
         if self.ending is None and self._leaving:
             self.ending = Ending("closed")
             self.notify()
-        elif self.ending is None and not self.closed and self.survives:
+        elif self.ending is None and not self.closed and self._outlives_links:
             self.interrupted = True
             self._note_loss()
             self.requests.answer_all()
             self.notify()
         elif self.ending is None and not self.closed:
             self._note_loss()
-            self.fail(
-                LostProcessError(
-                    f"the I/O process died{self.how_it_died()}; what was under way is lost. Open "
-                    "the transport again"
-                )
+            how = self._side.how_it_died()
+            text = (
+                f"the I/O process died{how}; what was under way is lost. Open the transport again"
             )
+            self.fail(LostProcessError(text))
 
     def _note_loss(self) -> None:
-        if self.lost_ns is None:
-            self.lost_ns = self.clock()
+        if self._lost_ns is None:
+            self._lost_ns = self.clock()
 
     def _handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:  # noqa: C901
         if isinstance(message, m.LaneOpened):
@@ -220,11 +244,11 @@ class Session:
             case m.Reply(request=request, value=value):
                 self.requests.answer(request, value)
             case m.PlayoutReady(lane=number):
-                self.playout_news[number] = None
+                self.news.tracks[number] = None
             case m.PlayoutFailed(lane=number, error=error):
-                self.playout_news[number] = m.error_from_json(error)
+                self.news.tracks[number] = m.error_from_json(error)
             case m.RowFree(row=row):
-                self.freed_rows.append(row)
+                self.news.rows.append(row)
             case m.Attached():
                 self.attached = message
             case m.LaneListed():
@@ -235,8 +259,8 @@ class Session:
             case m.Connected():
                 self.joined = self.last_joined = message
             case m.Failed(error=error):
-                if self._past:
-                    self.refused = m.error_from_json(error)
+                if self.restarts:
+                    self._refusal = m.error_from_json(error)
                 else:
                     self.fail(m.error_from_json(error))
             case m.Ended():
@@ -260,10 +284,9 @@ class Session:
         self._accounts, self._table, self.link = Accounts(table), table, link
         self.restarts += 1
         self.interrupted, self._unheard = False, False
-        self.joined = self.refused = self.attached = None
+        self.joined = self._refusal = self.attached = None
         self.requests.answer_all()
-        self.playout_news.clear()
-        self.freed_rows.clear()
+        self.news.clear()
         for inbox in self.incoming.inboxes:
             inbox.relink()
         self.notify()

@@ -159,7 +159,7 @@ class Worker:
                 self._missing_at = self.machine.now() + RETURN_SECONDS
                 return
             self.session = Session(link, self._table, self._options, self.machine.now_ns)
-            self.session.survives = True
+            self.session.outlive_links()
             self._inbox = self.session.incoming.open_inbox({*self._options.kinds, Kind.EVENT}, None)
             self._inbox.watch(self.control.fileno())
             self._inbox.watch(self._wake.fileno())
