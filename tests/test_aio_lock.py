@@ -17,9 +17,9 @@ from app_kit import (
     say,
     sound,
 )
-from ringroom.faces import recovery
 from ringroom.faces.connection import Connection
 from ringroom.frames import EventKind
+from ringroom.sessions import incoming
 from ringroom.sessions.inbox import Inbox, Listeners
 from ringroom.sessions.incoming import Incoming
 from ringroom.sessions.outgoing import Outgoing
@@ -83,7 +83,7 @@ def test_whatever_touches_the_session_has_the_lock(
         for name in names:
             method = looking(f"{owner.__name__}.{name}", getattr(owner, name))
             monkeypatch.setattr(owner, name, method)
-    monkeypatch.setattr(recovery, "RETURN_SECONDS", 0.0)
+    monkeypatch.setattr(incoming, "RETURN_SECONDS", 0.0)
 
     async def main() -> None:
         mic, brief = microphone(fake_room), microphone(fake_room, "ben")

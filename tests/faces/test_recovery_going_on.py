@@ -16,24 +16,9 @@ import ringroom
 from app_kit import Call, check_law, microphone, opened, say, sound, take, until
 from recovery_kit import ALL, LONG, Events, killed, settled
 from ringroom.errors import ClosedError
-from ringroom.faces.recovery import Recovery
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import OutgoingTrack, Playout, Provider
-from ringroom.sessions.session import RETURN_SECONDS
 from ringroom.testing import FakeRoom, faults
-
-
-def test_who_has_died_again_is_not_asked_what_is_missing(fake_room: FakeRoom) -> None:
-    """Until the room is joined anew there is nothing to do; a limit that has passed would be looked
-    at without a pause."""
-    with opened(fake_room) as transport:
-        session = transport._connection.session
-        recovery = Recovery(transport._connection, session.notify)
-        recovery._rejoin()
-        assert 0.0 < (recovery.patience() or 0.0) <= RETURN_SECONDS
-        session.interrupted = True
-        assert recovery.patience() is None
-        session.interrupted = False
 
 
 def test_who_receives_goes_on(fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch) -> None:

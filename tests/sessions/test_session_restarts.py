@@ -19,6 +19,7 @@ from ringroom.frames import EventKind, Kind
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import open_links
 from ringroom.sessions.inbox import Inbox
+from ringroom.sessions.incoming import RETURN_SECONDS
 from session_kit import Far, collected_in, everything, forget, send
 
 far = session_kit.far
@@ -48,6 +49,18 @@ def another(far: Far) -> Iterator[Far]:
     table.close()
 
 
+JOINED = m.Connected(room="r", identity="i")
+
+
+def nothing_more_returns(another: Far) -> None:
+    """The room is joined, and the time in which tracks come again has passed."""
+    another.tell(JOINED)
+    clock = another.session.clock
+    another.session.clock = lambda: clock() + int(RETURN_SECONDS * 1e9)
+    another.session.pump()
+    another.session.clock = clock
+
+
 def test_a_link_that_ends_interrupts_who_survives(far: Far) -> None:
     far.session.outlive_links()
     changes: list[int] = []
@@ -74,12 +87,72 @@ def test_tracks_that_come_again_go_on_and_the_others_end(far: Far, another: Any)
     found = everything(inbox)
     assert found[:1] == [EventKind.TRACK_RESUMED]
     assert same(found[1].samples, frame.samples)
-    far.session.incoming.end_missing()
+    nothing_more_returns(another)
     assert everything(inbox) == [EventKind.TRACK_ENDED]
-    far.session.incoming.end_missing()
+    nothing_more_returns(another)
     assert everything(inbox) == []
     another.open("a", 1)
     assert everything(inbox) == [EventKind.TRACK_STARTED]
+
+
+@pytest.mark.parametrize("joined", [JOINED, m.Attached(rows=[], tracks=[])], ids=["", "worker"])
+def test_what_has_not_come_again_has_ended_some_time_after_the_room_was_joined(
+    far: Far, another: Any, joined: m.Message
+) -> None:
+    session, now = far.session, 10**9
+    session.clock = lambda: now
+    inbox = session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    far.open("a", 1)
+    assert everything(inbox) == [EventKind.TRACK_STARTED]
+    another.die()
+    now += 10**11
+    assert not session.pump()
+    assert session.incoming.patience() is None, "nobody has joined yet"
+    another.tell(joined)
+    assert session.incoming.patience() == RETURN_SECONDS
+    now += 10**9
+    assert session.incoming.patience() == RETURN_SECONDS - 1
+    assert not session.pump()
+    now += 10**10
+    assert session.incoming.patience() == 0.0
+    woken: list[int] = []
+    session.listeners.add(lambda: woken.append(1))
+    assert session.pump()
+    assert woken
+    assert session.incoming.patience() is None
+    assert everything(inbox) == [EventKind.TRACK_ENDED]
+
+
+@pytest.mark.parametrize("how", ["found", "told"])
+def test_who_has_died_again_is_not_waited_for(far: Far, another: Any, how: str) -> None:
+    """A limit that has passed would be looked at without a pause, and the tracks may still come."""
+    session, now = far.session, 10**9
+    session.clock = lambda: now
+    inbox = session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    far.open("a", 1)
+    another.die()
+    another.tell(JOINED)
+    ours, theirs = open_links()
+    with contextlib.closing(theirs):
+        if how == "found":
+            another.link.close()
+            session.pump()
+            assert session.interrupted
+        else:
+            session.restart(ours, another.table)
+        assert session.incoming.patience() is None
+        now += 10**11
+        session.pump()
+        assert everything(inbox) == [EventKind.TRACK_STARTED]
+        ours.close()
+
+
+def test_where_nothing_is_away_nothing_is_waited_for(far: Far, another: Any) -> None:
+    far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
+    far.open_mailbox(Kind.DATA, 1)
+    another.die()
+    another.tell(JOINED)
+    assert far.session.incoming.patience() is None
 
 
 @pytest.mark.parametrize("sid", ["T", "another"])
@@ -101,7 +174,7 @@ def test_a_track_that_had_not_begun_begins_and_the_one_before_has_ended(
     found = everything(inbox)
     assert found[0] is EventKind.TRACK_STARTED
     assert same(found[1].samples, frame.samples)
-    far.session.incoming.end_missing()
+    nothing_more_returns(another)
     assert everything(inbox) == []
 
 
@@ -112,7 +185,7 @@ def test_a_track_that_had_not_begun_and_has_ended_is_not_told(far: Far, another:
         far.tell(m.LaneEnding(lane=number))
     assert inbox.receive_nowait().item.kind is EventKind.TRACK_STARTED
     another.die()
-    far.session.incoming.end_missing()
+    nothing_more_returns(another)
     assert everything(inbox) == [EventKind.TRACK_ENDED]
 
 
@@ -129,7 +202,7 @@ def test_a_track_in_two_lanes_goes_on_or_ends_once(far: Far, another: Any, ended
     another.open("a", 1, sid="T")
     again = EventKind.TRACK_STARTED if ended else EventKind.TRACK_RESUMED
     assert everything(inbox) == [again]
-    far.session.incoming.end_missing()
+    nothing_more_returns(another)
     assert everything(inbox) == []
 
 
@@ -235,7 +308,7 @@ def test_what_the_dead_one_said_is_of_no_meaning_for_the_next(far: Far, another:
     session = far.session
     inboxes = [session.incoming.open_inbox((kind,), None) for kind in (Kind.AUDIO, Kind.EVENT)]
     far.open("a", 1)
-    far.tell(m.Connected(room="r", identity="i"))
+    far.tell(JOINED)
     far.tell(m.PlayoutReady(lane=4))
     far.tell(m.RowFree(row=77))
     far.tell(m.Attached(rows=[], tracks=["voice"]))

@@ -88,6 +88,11 @@ class Mending:
         except RingroomError as error:
             log.warning("no standby I/O process: %s", error)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the room is joined, as far as `turn` has seen."""
+        return not self._down
+
     def patience(self) -> float | None:
         """Seconds until `turn` has something to do; None: when the session changes."""
         due = self._post.until if self._post.state is Place.WAITING else self._standby_at

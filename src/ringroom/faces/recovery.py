@@ -21,7 +21,6 @@ from ringroom.faces.mending import Calls, Mending
 from ringroom.faces.waiting import Waiter
 from ringroom.frames import Event, EventKind
 from ringroom.processes.supervision.supervisor import Care
-from ringroom.sessions.session import RETURN_SECONDS
 
 __all__ = ["Recovery", "RecoveryThread"]
 
@@ -40,7 +39,6 @@ class Recovery:
         care = Care(places=1, restarts=policy.retries, window=policy.deadline)
         calls = Calls(reopen=self._reopen, rejoin=self._rejoin, tell=self._tell, wake=wake)
         self._connection = connection
-        self._missing_at: float | None = None
         self._mending = Mending(connection, care, calls, standby=False)
         self._mending.begin()
         connection.session.outlive_links()
@@ -72,20 +70,12 @@ class Recovery:
             if self._mending.failure is not None:
                 session.fail(self._mending.failure)
                 return False
-            if self._missing_at is None or session.interrupted:
-                return True
-            if connection.machine.now() < self._missing_at:
-                return True
-            self._missing_at = None
-            session.incoming.end_missing()
-            session.notify()
-        return False
+            waits = session.incoming.away_until_ns is not None
+            return waits or session.interrupted or not self._mending.is_up
 
     def patience(self) -> float | None:
         """Seconds until `turn` has something to do; None: when the session changes."""
-        limits = [self._mending.patience()]
-        if self._missing_at is not None and not self._connection.session.interrupted:
-            limits.append(max(0.0, self._missing_at - self._connection.machine.now()))
+        limits = (self._mending.patience(), self._connection.session.incoming.patience())
         return min((limit for limit in limits if limit is not None), default=None)
 
     def close(self) -> None:
@@ -93,14 +83,12 @@ class Recovery:
         self._mending.close()
 
     def _reopen(self, prepared: Prepared) -> None:
-        self._missing_at = None
         self._connection.reopen(prepared, ())
 
     def _rejoin(self) -> None:
         self._connection.resume()
         with self._connection.lock:
             self._connection.session.settle_past()
-        self._missing_at = self._connection.machine.now() + RETURN_SECONDS
 
     def _tell(self, kind: EventKind, text: str) -> None:
         with self._connection.lock:

@@ -25,6 +25,8 @@ from ringroom.sessions.inbox import Arrival, InboundLane, Inbox, LooseEvents, Wa
 
 # Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
 MAX_UNREAD_ENDED = 64
+# What has not come again by then, after the room was joined with another I/O process, has ended.
+RETURN_SECONDS = 5.0
 
 
 class Home(Watched, Protocol):
@@ -47,6 +49,10 @@ class Incoming:
         """Those that come through no lane that their reader reads."""
         self._lanes: dict[int, InboundLane] = {}
         self._away: dict[str, InboundLane] = {}
+        """By sid: the last lanes of tracks that may come again."""
+        self.away_until_ns: int | None = None
+        """The moment at which those that have not come again have ended (`end_missing`); None: it
+        is not known yet, or there are none."""
 
     @property
     def inboxes(self) -> tuple[Inbox, ...]:
@@ -137,7 +143,8 @@ class Incoming:
 
     def lose_lanes(self) -> None:
         """The I/O process has died: what was in the lanes is lost, counted. Their tracks are away
-        until the same come again (`TRACK_RESUMED`) or `end_missing` is called."""
+        until the same come again (`TRACK_RESUMED`) or have not in time (`expect_return`)."""
+        self.away_until_ns = None
         for lane in self._lanes.values():
             for inbox in self.inboxes:
                 inbox.remove(lane)
@@ -152,11 +159,29 @@ class Incoming:
                 self._away[lane.track.sid] = lane
         self._lanes.clear()
 
-    def end_missing(self) -> None:
-        """The tracks that have not come again have ended."""
+    def expect_return(self) -> None:
+        """The room is joined with another I/O process: tracks that are away come again soon."""
+        if self._away:
+            self.away_until_ns = self.session.clock() + int(RETURN_SECONDS * 1e9)
+
+    def expect_nothing(self) -> None:
+        """Until the room is joined again no track can come."""
+        self.away_until_ns = None
+
+    def patience(self) -> float | None:
+        """Seconds until `end_missing` has something to do; None: it has not."""
+        until = self.away_until_ns
+        return None if until is None else max(0.0, (until - self.session.clock()) / 1e9)
+
+    def end_missing(self) -> bool:
+        """If it is time: the tracks that have not come again have ended. Whether it was."""
+        if self.away_until_ns is None or self.session.clock() < self.away_until_ns:
+            return False
+        self.away_until_ns = None
         for lane in self._away.values():
             self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
         self._away.clear()
+        return True
 
     def _first_lanes(self) -> list[InboundLane]:
         """Those that wait for none before them. Their tracks have begun, and no others."""

@@ -33,9 +33,6 @@ from ringroom.sessions.incoming import Incoming
 from ringroom.sessions.news import News
 from ringroom.sessions.requests import Requests
 
-# What has not come again by then, after the room was joined with another I/O process, has ended.
-RETURN_SECONDS = 5.0
-
 
 @dataclass(slots=True)
 class Ending:
@@ -144,6 +141,8 @@ class Session:
         if self._unheard:
             changed = True
             self._lost()
+        if self.incoming.away_until_ns is not None:
+            changed = self.incoming.end_missing() or changed
         if changed:
             self.notify()
         return changed
@@ -218,6 +217,7 @@ class Session:
             self.notify()
         elif self.ending is None and not self.closed and self._outlives_links:
             self.interrupted = True
+            self.incoming.expect_nothing()
             self._note_loss()
             self.requests.answer_all()
             self.notify()
@@ -251,6 +251,7 @@ class Session:
                 self.news.rows.append(row)
             case m.Attached():
                 self.attached = message
+                self._rejoined()
             case m.LaneListed():
                 self._accounts.listed(message)
             case m.LaneRetired(row=row):
@@ -258,6 +259,7 @@ class Session:
                     self.send(m.RowFree(row=row))
             case m.Connected():
                 self.joined = self.last_joined = message
+                self._rejoined()
             case m.Failed(error=error):
                 if self.restarts:
                     self._refusal = m.error_from_json(error)
@@ -265,6 +267,10 @@ class Session:
                     self.fail(m.error_from_json(error))
             case m.Ended():
                 self._ended(message)
+
+    def _rejoined(self) -> None:
+        if self.restarts:
+            self.incoming.expect_return()
 
     def _ended(self, message: m.Ended) -> None:
         if self.ending is None:

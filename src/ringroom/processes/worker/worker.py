@@ -28,7 +28,7 @@ from ringroom.processes.worker.replies import ReplyTracks
 from ringroom.processor import Processor, Replies, as_frames, of_track
 from ringroom.sessions.inbox import Arrival, InboundLane, Inbox
 from ringroom.sessions.outgoing import Outgoing
-from ringroom.sessions.session import RETURN_SECONDS, Session
+from ringroom.sessions.session import Session
 
 
 class Worker:
@@ -60,7 +60,6 @@ class Worker:
         self._rows = (0, 0)
         self._attaching = False
         self._generation = 0
-        self._missing_at: float | None = None
         self._inherited: set[str] = set()
 
     def run(self) -> None:
@@ -93,18 +92,21 @@ class Worker:
             if self._stopping is not None and self.machine.now() >= self._stopping:
                 return
             if self._step():
-                told = self._is_due()
+                told = self._patience() == 0.0
                 if self._inbox is not None:
                     self._look(self._inbox, 0)
                     told = told or self._inbox.told
                 continue
             if self._is_through():
                 return
-            times = [at for at in (self._missing_at, self._stopping) if at is not None]
-            told = self._wait(min(times) - self.machine.now() if times else None)
+            limits = [] if (patience := self._patience()) is None else [patience]
+            if self._stopping is not None:
+                limits.append(self._stopping - self.machine.now())
+            told = self._wait(min(limits, default=None))
 
-    def _is_due(self) -> bool:
-        return self._missing_at is not None and self.machine.now() >= self._missing_at
+    def _patience(self) -> float | None:
+        """Seconds until the session has something to do, though nothing is readable."""
+        return None if self.session is None else self.session.incoming.patience()
 
     def _is_through(self) -> bool:
         """Whether the end was called and all that came before it is handled: also what a full
@@ -140,9 +142,6 @@ class Worker:
                 self.session.pump()
                 if self._attaching and self.session.attached is not None:
                     self._inherit(self.session, self.session.attached)
-                if self._is_due():
-                    self._missing_at = None
-                    self.session.incoming.end_missing()
                 if self.replies is not None:
                     self.replies.take_answers(self.session)
 
@@ -156,7 +155,6 @@ class Worker:
             if self.session is not None and before is not None:
                 self.session.restart(link, self._table)
                 before.close()
-                self._missing_at = self.machine.now() + RETURN_SECONDS
                 return
             self.session = Session(link, self._table, self._options, self.machine.now_ns)
             self.session.outlive_links()
