@@ -143,7 +143,7 @@ def test_cancelled_when_it_has_just_opened(fake_room: FakeRoom) -> None:
             time.sleep(0.002)  # the loop must not learn of it yet
         await cancelled(opening)
         assert ended(transport)
-        assert transport._connection.session.ending is not None  # the room was left
+        assert transport._connection.session.end is not None  # the room was left
 
     asyncio.run(main())
 

@@ -142,7 +142,7 @@ def test_of_tracks_that_have_ended_nothing_is_kept(clock: VirtualClock, room: Fa
         assert worker.replies is not None
         assert worker.session is not None
         assert not len(worker.problems)
-        assert not worker.replies.ending
+        assert not worker.replies.end_requests
         assert not worker.session.requests.answers
     assert [problem.count for problem in problems] == [1, 1]
 

@@ -192,7 +192,7 @@ class Transport(Face):
         self._check_process()
         if not self._opened or not self._elsewhere:
             return super().ended
-        ending = self._connection.session.ending
+        ending = self._connection.session.end
         return None if ending is None else ending.reason
 
     def stats(self) -> Statistics:

@@ -82,7 +82,7 @@ class Pool(Sender):
         super().__init__(connection)
         self._telling = Telling(self.options, connection.machine.now_ns)
         self._places = Places(connection, self.options.workers)
-        calls = crew.Calls(
+        calls = crew.CrewCalls(
             seat=self._places.seat,
             settled=self._places.settled,
             progress=self._places.progress,
@@ -91,7 +91,7 @@ class Pool(Sender):
             replaced=self._telling.replaced,
         )
         self._crew = crew.Crew(connection.host, self._blob(made), self.options.care, calls)
-        mending_calls = mending.Calls(
+        mending_calls = mending.MendingCalls(
             reopen=self._reopen,
             rejoin=self._rejoin,
             tell=self._telling.event,
@@ -107,7 +107,7 @@ class Pool(Sender):
         self._changed = self._machine.condition()
         self._over = False
         self._failure: BaseException | None = None
-        self._told = False
+        self._failure_raised = False
         self._stopping = False
         # The crew takes one caller at a time, and `close` may overtake `drain` from another thread.
         self._crew_lock = self._machine.lock()
@@ -248,7 +248,7 @@ class Pool(Sender):
             while not (self._stopping or spawning.ending()):
                 with self._connection.lock:
                     session.pump()
-                    ending = session.ending
+                    ending = session.end
                 self._tell_events()
                 self._mending.turn()
                 self._turn(0.0)
@@ -298,7 +298,7 @@ class Pool(Sender):
             if not self._changed.wait_for(lambda: self._over, timeout):
                 raise TimeoutError(f"the room has not ended within {timeout} s")
         if self._failure is not None:
-            self._told = True
+            self._failure_raised = True
             if not isinstance(self._failure, RingroomError):
                 raise self._failure
             # A copy for each call: an error that is raised again and again keeps all its frames.
@@ -378,10 +378,8 @@ class Pool(Sender):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-        told = (
-            self._told or self._forked or (self._opened and self._connection.session.error_raised)
-        )
-        if exc_type is None and self._failure is not None and not told:
+        raised = self._failure_raised or (self._opened and self._connection.session.error_raised)
+        if exc_type is None and self._failure is not None and not (raised or self._forked):
             self.wait()  # raises it
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError
 from ringroom.faces.connection import Connection, Prepared
-from ringroom.faces.mending import STANDBY_LOOK_SECONDS, Calls, Mending
+from ringroom.faces.mending import STANDBY_LOOK_SECONDS, Mending, MendingCalls
 from ringroom.frames import EventKind
 from ringroom.options import Reconnect, SessionOptions
 from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Post
-from ringroom.processes.supervision.tables import Turn
+from ringroom.processes.supervision.tables import PlaceHappening
 
 LOST, BACK = EventKind.CONNECTION_LOST, EventKind.CONNECTION_BACK
 REFUSED = RoomError("no", reason="unreachable")
@@ -54,7 +54,7 @@ class Paper:
             prepare=self._prepare,
             keep_standby=self._keep_standby,
         )
-        calls = Calls(
+        calls = MendingCalls(
             reopen=self._reopen,
             rejoin=lambda: self.done.append("rejoin"),
             tell=lambda kind, _: self.told.append(kind),
@@ -244,8 +244,8 @@ def test_whoever_closes_as_a_try_begins_finds_nothing_of_it(
     """On another thread, which does not wait for this one for ever."""
     fill = Post.on
 
-    def overtaken(post: Post, turn: Turn) -> Any:
-        if turn is Turn.FILL:
+    def overtaken(post: Post, turn: PlaceHappening) -> Any:
+        if turn is PlaceHappening.FILL:
             paper.mending.close()
         return fill(post, turn)
 

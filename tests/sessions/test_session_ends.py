@@ -66,8 +66,8 @@ def test_a_leave_that_finds_nobody_wakes_who_waits(far: Far) -> None:
     far.session.leave()
     assert woken
     assert far.session.pump()
-    assert far.session.ending is not None
-    assert far.session.ending.error is None
+    assert far.session.end is not None
+    assert far.session.end.error is None
 
 
 def test_what_was_said_before_a_death_is_heard_though_a_send_has_noticed_it(far: Far) -> None:
@@ -77,8 +77,8 @@ def test_what_was_said_before_a_death_is_heard_though_a_send_has_noticed_it(far:
     far.session.send(m.LaneDone(lane=5))
     assert far.session.pump()
     assert [track.participant for track in far.session.incoming.tracks] == ["a"]
-    assert far.session.ending is not None
-    assert far.session.ending.reason == "room closed"
+    assert far.session.end is not None
+    assert far.session.end.reason == "room closed"
 
 
 def test_descriptors_beside_a_message_that_takes_none_are_closed(far: Far) -> None:
@@ -106,7 +106,7 @@ def test_a_lane_that_is_none_leaves_no_descriptors(
     far.link.send(opened.replace(**wrong), (writing,) * count)
     os.close(writing)
     assert far.session.pump()
-    assert far.session.ending is not None
+    assert far.session.end is not None
     assert os.read(reading, 1) == b"", "nobody holds the other end"
     os.close(reading)
 
@@ -117,7 +117,7 @@ def test_an_error_is_raised_anew_for_each_call(far: Far) -> None:
     errors = []
     for _ in range(2):
         with pytest.raises(RoomError) as caught:
-            far.session.check_open()
+            far.session.check_unfailed()
         errors.append(caught.value)
     assert errors[0] is not errors[1]
 
@@ -137,26 +137,26 @@ def test_what_was_sent_while_the_link_was_full_goes_out(far: Far) -> None:
 
 
 def test_the_ends(far: Far) -> None:
-    far.session.check_open()
+    far.session.check_unfailed()
     woken: list[int] = []
     far.session.listeners.add(lambda: woken.append(1))
     far.tell(m.Ended(reason="room closed", error=""))
     assert woken
-    assert far.session.ending is not None
-    assert far.session.ending.reason == "room closed"
-    far.session.check_open()
+    assert far.session.end is not None
+    assert far.session.end.reason == "room closed"
+    far.session.check_unfailed()
     far.tell(m.Ended(reason="other", error="late"))
-    assert far.session.ending.error is None
+    assert far.session.end.error is None
     far.session.close()
     with pytest.raises(ClosedError):
-        far.session.check_open()
+        far.session.check_unfailed()
     assert not far.session.pump()
 
 
 def test_a_loss_is_an_error(far: Far) -> None:
     far.tell(m.Ended(reason="disconnected", error="it broke"))
     with pytest.raises(RoomError, match="it broke"):
-        far.session.check_open()
+        far.session.check_unfailed()
 
 
 def test_the_other_sides_death_and_what_was_under_way(far: Far) -> None:
@@ -165,7 +165,7 @@ def test_the_other_sides_death_and_what_was_under_way(far: Far) -> None:
     far.link.close()
     assert far.session.pump()
     with pytest.raises(LostProcessError, match="the I/O process died"):
-        far.session.check_open()
+        far.session.check_unfailed()
     far.session.send(m.Leave())  # noted, not raised
     far.session.close()
     (lane,) = far.session.statistics()
@@ -177,8 +177,8 @@ def test_an_end_that_was_asked_for_is_no_loss(far: Far) -> None:
     assert [type(message) for message in far.heard()] == [m.Leave]
     far.link.close()
     far.session.pump()
-    assert far.session.ending is not None
-    assert (far.session.ending.reason, far.session.ending.error) == ("closed", None)
+    assert far.session.end is not None
+    assert (far.session.end.reason, far.session.end.error) == ("closed", None)
 
 
 @pytest.mark.parametrize("what", ["descriptors", "memory"])
@@ -208,7 +208,7 @@ def test_a_lane_that_cannot_be_taken_over_ends_the_session_and_is_told_to_all(
     assert len(everything(inbox)) == 1, "what is here is received"
     for _ in range(2):
         with pytest.raises(StartupError, match="ulimit -n" if what == "descriptors" else "memory"):
-            far.session.check_open()
+            far.session.check_unfailed()
     assert not far.session.interrupted, "the I/O process lives"
     with pytest.raises(ClosedError):
         far.heard()

@@ -163,7 +163,7 @@ def test_who_waits_on_the_selector_hands_in_what_it_found(far: Far) -> None:
     found = inbox.selector.select(0)
     inbox.hold(held.lane)
     inbox.note(found)
-    assert not inbox.told
+    assert not inbox.woken
     assert [item.participant for item in everything(inbox)] == ["b"]
     inbox.release(held.lane)
     assert [item.participant for item in everything(inbox)] == ["a"]
@@ -173,10 +173,10 @@ def test_what_another_thread_took_off_the_link_is_told(far: Far) -> None:
     """It may be what we wait for."""
     inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
     assert inbox.receive_nowait() is None
-    assert not inbox.told
+    assert not inbox.woken
     far.tell(m.RowFree(row=1))  # and takes it
     assert inbox.receive_nowait() is None
-    assert inbox.told
+    assert inbox.woken
 
 
 def test_what_is_watched_beside_the_link_is_told(far: Far) -> None:
@@ -185,10 +185,10 @@ def test_what_is_watched_beside_the_link_is_told(far: Far) -> None:
     with closing(open_counter()) as counter:
         inbox.watch(counter.fileno())
         assert inbox.receive_nowait() is None
-        assert not inbox.told
+        assert not inbox.woken
         counter.add(1)
         assert inbox.receive_nowait() is None
-        assert inbox.told
+        assert inbox.woken
         counter.take()
         inbox.close()
 

@@ -68,8 +68,8 @@ def test_a_link_that_ends_interrupts_who_survives(far: Far) -> None:
     far.link.close()
     far.session.pump()
     far.session.send(m.Leave())
-    assert (far.session.interrupted, far.session.ending) == (True, None)
-    far.session.check_open()
+    assert (far.session.interrupted, far.session.end) == (True, None)
+    far.session.check_unfailed()
     assert changes
 
 
@@ -299,7 +299,7 @@ def test_a_room_that_is_not_joined_again_is_refused_not_over(far: Far, another: 
     another.die()
     error = RoomError("full", reason="unauthorized")
     another.tell(m.Failed(error=m.error_to_json(error)))
-    assert far.session.ending is None
+    assert far.session.end is None
     assert str(far.session.take_refusal()) == "full"
     assert far.session.take_refusal() is None, "once"
 

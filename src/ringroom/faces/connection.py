@@ -201,7 +201,7 @@ class Connection:
         with self.lock, contextlib.ExitStack() as made:
             made.callback(prepared.close)
             made.callback(prepared.link.close)
-            self.session.check_open()  # whoever closes may have been quicker
+            self.session.check_unfailed()  # whoever closes may have been quicker
             table = StatisticsTable.create()
             before, self.table = self.table, table
             before.close()

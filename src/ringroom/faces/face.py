@@ -69,7 +69,7 @@ class Face:
             return None
         with self._connection.lock:
             self._connection.session.pump()
-            ending = self._connection.session.ending
+            ending = self._connection.session.end
         return None if ending is None else ending.reason
 
     def _lane_for(self, frame: Frame, publish: PublishOptions | None) -> OutgoingLane | None:
@@ -78,8 +78,8 @@ class Face:
         connection = self._connection
         connection.session.pump()
         self._check_free(track_name(frame))
-        connection.session.check_open()
-        if connection.session.ending is not None:
+        connection.session.check_unfailed()
+        if connection.session.end is not None:
             if connection.session.incoming.inboxes:
                 return None
             check_going_on(connection.session)
@@ -121,7 +121,7 @@ class Face:
         lane = None
         try:
             with connection.lock:
-                connection.session.check_open()
+                connection.session.check_unfailed()
                 wanted = DEFAULT_AUDIO if track is None else track
                 found = outgoing.find(wanted)
                 if found is None:
@@ -269,7 +269,7 @@ def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
     """The next arrival, counted as done; closes the inbox when the room has ended by itself."""
     if inbox.closed:
         return None
-    if inbox.told:
+    if inbox.woken:
         session.pump()  # also where frames never run out: somebody has come, or the room is over
     arrival = inbox.receive_nowait()
     if arrival is None and session.pump():
@@ -277,14 +277,14 @@ def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
     if arrival is not None:
         arrival.done()
         return arrival
-    if session.ending is not None:
+    if session.end is not None:
         inbox.close()
-        session.check_open()
+        session.check_unfailed()
     return None
 
 
 def check_going_on(session: Session) -> None:
-    """Raises what a wait must end with when the session is over."""
-    session.check_open()
-    if session.ending is not None:
-        raise ClosedError(f"the room has ended: {session.ending.reason}")
+    """Raises what a wait must end with when the session is over, however it has ended."""
+    session.check_unfailed()
+    if session.end is not None:
+        raise ClosedError(f"the room has ended: {session.end.reason}")

@@ -22,7 +22,7 @@ from ringroom.frames import EventKind
 from ringroom.processes.retries import Retries
 from ringroom.processes.spawning import ending
 from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Post, Record
-from ringroom.processes.supervision.tables import Place, Turn
+from ringroom.processes.supervision.tables import PlaceHappening, PlaceState
 
 log = logging.getLogger("ringroom")
 # Between looks whether the standby still lives: nothing else tells, and it is seldom needed.
@@ -30,7 +30,7 @@ STANDBY_LOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calls:
+class MendingCalls:
     """What is asked of whoever has the connection, and told to them."""
 
     reopen: Callable[[Prepared], None]
@@ -53,7 +53,9 @@ class _Attempt:
 class Mending:
     """See the module's docstring. Not thread-safe, but for `close`; never waits."""
 
-    def __init__(self, connection: Connection, care: Care, calls: Calls, standby: bool) -> None:
+    def __init__(
+        self, connection: Connection, care: Care, calls: MendingCalls, standby: bool
+    ) -> None:
         self.failure: RingroomError | None = None
         """Why it was given up."""
         self._connection = connection
@@ -72,7 +74,7 @@ class Mending:
 
     def begin(self) -> None:
         """The room is joined."""
-        self._post.on(Turn.FILL)
+        self._post.on(PlaceHappening.FILL)
         self._joined(self._machine.now())
 
     def _joined(self, now: float) -> None:
@@ -95,7 +97,7 @@ class Mending:
 
     def patience(self) -> float | None:
         """Seconds until `turn` has something to do; None: when the session changes."""
-        due = self._post.until if self._post.state is Place.WAITING else self._standby_at
+        due = self._post.until if self._post.state is PlaceState.WAITING else self._standby_at
         return None if due is None else max(0.0, due - self._machine.now())
 
     def turn(self) -> None:
@@ -103,14 +105,14 @@ class Mending:
         if ending():
             return
         now = self._machine.now()
-        if self._post.state is Place.WAITING and now >= self._post.until:
-            self._post.on(Turn.TIME)
-        if self._post.state is Place.FILLED:
+        if self._post.state is PlaceState.WAITING and now >= self._post.until:
+            self._post.on(PlaceHappening.TIME)
+        if self._post.state is PlaceState.FILLED:
             self._look(now)
         if self._standby_at is not None and now >= self._standby_at and not self._down:
             self._keep_standby(now)
-        if self._post.state is Place.VACANT:
-            self._post.on(Turn.FILL)
+        if self._post.state is PlaceState.VACANT:
+            self._post.on(PlaceHappening.FILL)
             self._try()
 
     def _try(self) -> None:
@@ -176,11 +178,11 @@ class Mending:
     def _died(self, error: RingroomError, now: float) -> None:
         wait = self._next_try(error, now)
         if wait is None or isinstance(error, ClosedError):
-            self._post.on(Turn.DIED_TOO_OFTEN)
+            self._post.on(PlaceHappening.DIED_TOO_OFTEN)
             self.failure = error
         else:
             self._post.until = now + wait
-            self._post.on(Turn.DIED_SOON if wait else Turn.DIED)
+            self._post.on(PlaceHappening.DIED_SOON if wait else PlaceHappening.DIED)
         if not self._down:
             self._calls.tell(EventKind.CONNECTION_LOST, str(error))
         self._down, self._joining, self._standby_at = True, False, None
@@ -197,7 +199,7 @@ class Mending:
 
     def close(self) -> None:
         """Idempotent: what is under way is given up."""
-        self._post.on(Turn.STOP)
+        self._post.on(PlaceHappening.STOP)
         with self._connection.lock:
             self._closed = True
             attempt, self._attempt = self._attempt, None

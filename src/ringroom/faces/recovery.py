@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 from ringroom.errors import LostProcessError, StartupError
 from ringroom.faces.connection import Connection, Prepared
-from ringroom.faces.mending import Calls, Mending
+from ringroom.faces.mending import Mending, MendingCalls
 from ringroom.faces.waiting import Waiter
 from ringroom.frames import Event, EventKind
 from ringroom.processes.supervision.supervisor import Care
@@ -37,7 +37,7 @@ class Recovery:
         """``wake`` is called on another thread when there is something to do for `turn`."""
         policy = connection.options.reconnect
         care = Care(places=1, restarts=policy.retries, window=policy.deadline)
-        calls = Calls(reopen=self._reopen, rejoin=self._rejoin, tell=self._tell, wake=wake)
+        calls = MendingCalls(reopen=self._reopen, rejoin=self._rejoin, tell=self._tell, wake=wake)
         self._connection = connection
         self._mending = Mending(connection, care, calls, standby=False)
         self._mending.begin()
@@ -47,7 +47,7 @@ class Recovery:
     def is_due(self) -> bool:
         """Whether the I/O process has died, and nobody has done anything about it yet."""
         session = self._connection.session
-        return session.interrupted and session.ending is None and not session.closed
+        return session.interrupted and session.end is None and not session.closed
 
     def turn(self) -> bool:
         """Do what is due; whether there is more to come. What goes wrong ends the session."""
@@ -63,7 +63,7 @@ class Recovery:
         connection, session = self._connection, self._connection.session
         with connection.lock:
             session.pump()
-            if session.closed or session.ending is not None:
+            if session.closed or session.end is not None:
                 return False
         self._mending.turn()
         with connection.lock:

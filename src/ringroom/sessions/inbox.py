@@ -36,7 +36,7 @@ class InboundLane:
     reader: LiveReader | ReliableReader
     track: TrackInfo | None
     participant: Participant | None
-    ending: bool = False
+    is_ending: bool = False
     successor: InboundLane | None = None
     fresh: bool = False
     """Follows another lane, but as a new beginning of the track and not as its continuation."""
@@ -162,7 +162,7 @@ class Inbox:
         # Turns until it is time to look who else has become readable: a lane that never runs
         # empty (its reader is slower than its source) must not keep the others from theirs.
         self._turns = 0
-        self.told = False
+        self.woken = False
         """The session has changed, or its link or what is watched beside it had something to say,
         when this was last looked at."""
         self._session.listeners.add(self._on_change)
@@ -252,7 +252,7 @@ class Inbox:
                 if (arrival := self._admit(item, lane)) is not None:
                     return arrival
                 continue
-            over = lane.number in self._lanes and lane.ending and not lane.reader.pending
+            over = lane.number in self._lanes and lane.is_ending and not lane.reader.pending
             # No call of itself: a thousand may end at once.
             if over and (arrival := self._finish(lane) or self._loose()) is not None:
                 return arrival
@@ -262,7 +262,7 @@ class Inbox:
         """Take note of what the selector has found: each lane has its turn. One that was taken away
         meanwhile has none."""
         waiting = set(self._ready)
-        self.told = False
+        self.woken = False
         for key, _ in found:
             lane: InboundLane | None = key.data
             if lane is not None:
@@ -271,7 +271,7 @@ class Inbox:
                     if lane not in waiting:
                         self._ready.append(lane)
             else:
-                self.told = True
+                self.woken = True
                 if key.fd == self._wake.fileno():
                     self._wake.take()
         self._turns = len(self._ready)
@@ -281,7 +281,7 @@ class Inbox:
             return lane.reader.receive_nowait()
         except WireError:
             # What the other side wrote cannot be read on: the lane is over, what is in it is lost.
-            lane.ending = True
+            lane.is_ending = True
             self._owner.finish_lane(lane)
             raise
 

@@ -85,7 +85,7 @@ class Incoming:
             lane.fresh = True
         self._lanes[lane.number] = lane
         if before is not None:
-            before.successor, before.ending = lane, True
+            before.successor, before.is_ending = lane, True
             self._wake_inboxes(before)
         else:
             self._begin(lane)
@@ -100,7 +100,7 @@ class Incoming:
                 continue
             if lane.track.sid == track.sid:
                 return lane
-            if lane.ending and _is_heir(track, lane.track) and self._is_read(lane):
+            if lane.is_ending and _is_heir(track, lane.track) and self._is_read(lane):
                 return lane
         return None
 
@@ -131,10 +131,10 @@ class Incoming:
         lane = self._lanes.get(number)
         if lane is None:
             return
-        lane.ending = True
+        lane.is_ending = True
         self._wake_inboxes(lane)
         unread = [
-            other for other in self._lanes.values() if other.ending and not self._is_read(other)
+            other for other in self._lanes.values() if other.is_ending and not self._is_read(other)
         ]
         for other in unread[:-MAX_UNREAD_ENDED]:
             self.tell(other.track_event(EventKind.TRACK_ENDED), other)
@@ -153,7 +153,7 @@ class Incoming:
         for lane in self._first_lanes():
             while lane.successor is not None and not lane.successor.fresh:
                 lane = lane.successor
-            if lane.track is not None and lane.ending:
+            if lane.track is not None and lane.is_ending:
                 self.tell(lane.track_event(EventKind.TRACK_ENDED), lane)
             elif lane.track is not None:
                 self._away[lane.track.sid] = lane

@@ -92,7 +92,7 @@ class Outgoing:
         return lane.writer.send(piece, now)
 
     def _check_taking(self, lane: OutgoingLane) -> None:
-        self._session.check_open()
+        self._session.check_unfailed()
         self.refresh(lane)
         if lane.flush_request in self._session.requests.unanswered:
             raise WouldBlock("a flush of the track is under way")
@@ -130,7 +130,7 @@ class Outgoing:
 
     def push_unsent(self, lane: OutgoingLane) -> bool | None:
         """Write a piece of what is unsent of a lane; whether that was all, None for no room."""
-        self._session.check_open()
+        self._session.check_unfailed()
         piece = lane.unsent.first()
         if piece is not None:
             try:
@@ -274,7 +274,7 @@ class Outgoing:
             self._open(lane, frame)
 
     def _open(self, lane: OutgoingLane, frame: Frame) -> None:
-        self._session.check_open()
+        self._session.check_unfailed()
         lane.form(frame)
         if not self.is_away:
             self._begin_lane(lane)

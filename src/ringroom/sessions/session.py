@@ -76,7 +76,8 @@ class Session:
         self.joined: m.Connected | None = None
         self.last_joined: m.Connected | None = None
         """The same, also while the room is joined anew."""
-        self.ending: Ending | None = None
+        self.end: Ending | None = None
+        """None while it goes on."""
         self.closed = False
         self.interrupted = False
         """The link has ended, and `restart` is waited for."""
@@ -168,23 +169,25 @@ class Session:
 
     def fail(self, error: RingroomError) -> None:
         """The connection is over by an error that we noticed ourselves."""
-        if self.ending is None:
-            self.ending = Ending("failed", error, ours=True)
+        if self.end is None:
+            self.end = Ending("failed", error, ours=True)
             self.notify()
 
     def check_unclosed(self) -> None:
-        """Raises `ClosedError` after `close`: another thread may have called it a moment ago."""
+        """Raises `ClosedError` after `close`, which another thread may have called a moment ago.
+        However the session has ended, it passes."""
         if self.closed:
             name = self._side.name
             raise ClosedError(f"{name}: transport is closed" if name else "closed")
 
-    def check_open(self) -> None:
-        """Raises what a call after the end must raise."""
+    def check_unfailed(self) -> None:
+        """Raises `ClosedError` after `close`, and the error that the session has ended by. One that
+        has ended without an error passes: what is left of it may be received."""
         self.check_unclosed()
-        if self.ending is not None and self.ending.error is not None:
+        if self.end is not None and self.end.error is not None:
             self.error_raised = True
             # A copy for each call: an error that is raised again and again keeps all its frames.
-            raise copy.copy(self.ending.error)
+            raise copy.copy(self.end.error)
 
     def play_clock(self) -> int:
         """The moment in nanoseconds, for what is played of our tracks: while they do not go on, the
@@ -212,16 +215,16 @@ class Session:
 
     def _lost(self) -> None:
         self.link.close()
-        if self.ending is None and self._leaving:
-            self.ending = Ending("closed")
+        if self.end is None and self._leaving:
+            self.end = Ending("closed")
             self.notify()
-        elif self.ending is None and not self.closed and self._outlives_links:
+        elif self.end is None and not self.closed and self._outlives_links:
             self.interrupted = True
             self.incoming.expect_nothing()
             self._note_loss()
             self.requests.answer_all()
             self.notify()
-        elif self.ending is None and not self.closed:
+        elif self.end is None and not self.closed:
             self._note_loss()
             how = self._side.how_it_died()
             text = (
@@ -273,11 +276,11 @@ class Session:
             self.incoming.expect_return()
 
     def _ended(self, message: m.Ended) -> None:
-        if self.ending is None:
+        if self.end is None:
             error = None
             if message.error:
                 error = m.error_from_json({"text": message.error, "reason": message.word})
-            self.ending = Ending(message.reason, error)
+            self.end = Ending(message.reason, error)
 
     def restart(self, link: Link, table: StatisticsTable) -> None:
         """Go on over another link, with other rows: the I/O process has died, and another is there.

@@ -14,7 +14,7 @@ from ringroom import messages as m
 from ringroom.errors import ClosedError, LostProcessError, StartupError
 from ringroom.link import Link, open_links
 from ringroom.processes.machine import Machine
-from ringroom.processes.supervision.crew import Calls, Crew, Progress
+from ringroom.processes.supervision.crew import Crew, CrewCalls, Progress
 from ringroom.processes.supervision.supervisor import STANDBY_AFTER, STOP_GRACE, Care
 from ringroom.processor import Problem
 
@@ -87,7 +87,7 @@ class Scene:
         self.replaced: list[str] = []
         self.settled: list[tuple[int, int | None]] = []
         self.progress = Progress()
-        calls = Calls(
+        calls = CrewCalls(
             seat=self.seat,
             settled=lambda place, generation: self.settled.append((place, generation)),
             progress=lambda place: self.progress,

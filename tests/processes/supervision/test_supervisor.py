@@ -18,14 +18,14 @@ from ringroom.processes.supervision.supervisor import (
     STANDBY_AFTER,
     STOP_GRACE,
     Care,
-    Child,
+    Life,
     Order,
     Record,
     Supervisor,
 )
-from ringroom.processes.supervision.tables import Action, Happening, Place, State
+from ringroom.processes.supervision.tables import Action, ChildHappening, ChildState, PlaceState
 
-A, H = Action, Happening
+A, H = Action, ChildHappening
 DYING = {Action.KILL}
 
 
@@ -114,7 +114,7 @@ class World(RuleBasedStateMachine):
                 case _:
                     pass
 
-    def happens(self, child: int, happening: Happening) -> None:
+    def happens(self, child: int, happening: ChildHappening) -> None:
         self.obey(self.supervisor.on(child, happening, self.now))
 
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.2, 1.0, 4.0, 30.0]))
@@ -134,7 +134,7 @@ class World(RuleBasedStateMachine):
         child = data.draw(st.sampled_from(sorted(self.living)))
         if (
             child not in self.seats.values()
-            and self.supervisor.children[child].state is State.STARTING
+            and self.supervisor.children[child].state is ChildState.STARTING
         ):
             self.warm.add(child)
         self.happens(child, H.READY)
@@ -165,10 +165,10 @@ class World(RuleBasedStateMachine):
 
     @precondition(lambda self: self.living)
     @rule(data=st.data(), what=st.sampled_from([H.FAILED, H.MOVING, H.DONE, H.STILL]))
-    def says(self, data: st.DataObject, what: Happening) -> None:
+    def says(self, data: st.DataObject, what: ChildHappening) -> None:
         child = data.draw(st.sampled_from(sorted(self.living)))
         # Who is being killed is lost, whatever it still says.
-        if what is H.DONE and self.supervisor.children[child].state is not State.ENDING:
+        if what is H.DONE and self.supervisor.children[child].state is not ChildState.ENDING:
             self.left |= {place for place, sits in self.seats.items() if sits == child}
         self.happens(child, what)
 
@@ -196,11 +196,11 @@ class World(RuleBasedStateMachine):
         if self.failed or self.stopped_at is not None:
             return
         for place, since in self.vacant_since.items():
-            waits = self.supervisor.posts[place].state is Place.WAITING
+            waits = self.supervisor.posts[place].state is PlaceState.WAITING
             if not waits:
                 assert not self.warm, "somebody is warm, and a place is vacant"
             starting = any(
-                child.state in (State.STARTING, State.WARM)
+                child.state in (ChildState.STARTING, ChildState.WARM)
                 for child in self.supervisor.children.values()
             )
             assert starting or waits or self.supervisor.due() is not None, "nobody will come"
@@ -209,7 +209,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def who_must_die_has_a_deadline(self) -> None:
         for child in self.supervisor.children.values():
-            if child.state in (State.STARTING, State.STOPPING, State.ENDING):
+            if child.state in (ChildState.STARTING, ChildState.STOPPING, ChildState.ENDING):
                 assert child.deadline is not None
 
     def teardown(self) -> None:
@@ -266,9 +266,9 @@ def test_another_thread_may_count_the_warm_while_children_come_and_go() -> None:
         """As it is looked at, another is begun elsewhere."""
 
         @property
-        def state(self) -> State:
-            supervisor.children[3] = Child(3)
-            return State.STARTING
+        def state(self) -> ChildState:
+            supervisor.children[3] = Life(3)
+            return ChildState.STARTING
 
     supervisor.children[2] = Looked()  # type: ignore[assignment]
     assert supervisor.warm == 1
@@ -370,7 +370,7 @@ def test_however_many_spares_have_died_few_are_remembered() -> None:
         supervisor.tick(now)
         for child in tuple(supervisor.children.values()):
             if child.place < 0:
-                supervisor.on(child.number, Happening.EXITED, now)
+                supervisor.on(child.number, ChildHappening.EXITED, now)
         now += 20.0
     assert len(supervisor._bench.deaths) <= 2
     assert not supervisor.failed

@@ -12,15 +12,15 @@ from ringroom.processes.supervision.tables import (
     CHILD,
     PLACE,
     Action,
-    Happening,
+    ChildHappening,
+    ChildState,
     Ignored,
-    Place,
-    State,
-    Turn,
+    PlaceHappening,
+    PlaceState,
     draw,
 )
 
-TABLES: list[Any] = [(CHILD, State, Happening), (PLACE, Place, Turn)]
+TABLES: list[Any] = [(CHILD, ChildState, ChildHappening), (PLACE, PlaceState, PlaceHappening)]
 
 
 @pytest.mark.parametrize(("table", "states", "happenings"), TABLES)
@@ -51,9 +51,9 @@ def test_every_state_is_reached_and_left(table: Any, states: Any, happenings: An
 
 def test_whoever_exits_is_buried_and_nothing_else_is() -> None:
     for state, row in CHILD.items():
-        if state is not State.GONE:
-            assert row[Happening.EXITED] == (State.GONE, (Action.BURY,))
-        others = [cell for what, cell in row.items() if what is not Happening.EXITED]
+        if state is not ChildState.GONE:
+            assert row[ChildHappening.EXITED] == (ChildState.GONE, (Action.BURY,))
+        others = [cell for what, cell in row.items() if what is not ChildHappening.EXITED]
         assert not any(Action.BURY in c[1] for c in others if not isinstance(c, Ignored))
 
 

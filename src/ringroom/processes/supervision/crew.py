@@ -23,7 +23,7 @@ from ringroom.processes.children import Child, IOHost, WorkerProcess
 from ringroom.processes.spawning import interrupts_at_the_end, put_down
 from ringroom.processes.supervision import supervisor
 from ringroom.processes.supervision.supervisor import Care, Order, Supervisor
-from ringroom.processes.supervision.tables import Action, Happening
+from ringroom.processes.supervision.tables import Action, ChildHappening
 from ringroom.processes.voice import Voice, describe_exit, is_stopped
 from ringroom.processor import Problem
 
@@ -48,7 +48,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calls:
+class CrewCalls:
     """What the crew needs of the pool that it belongs to, and tells it."""
 
     seat: Callable[[int], tuple[m.Start, tuple[int, ...], Link]]
@@ -90,7 +90,7 @@ class _Member:
 class Crew:
     """See the module's docstring."""
 
-    def __init__(self, host: IOHost, blob: bytes, care: Care, calls: Calls) -> None:
+    def __init__(self, host: IOHost, blob: bytes, care: Care, calls: CrewCalls) -> None:
         self.failure: Exception | None = None
         """Why the pool cannot go on."""
         self.pids = [0] * care.places
@@ -191,23 +191,23 @@ class Crew:
             while (received := member.control.receive_nowait()) is not None:
                 self._on_message(member, received[0])
         except ClosedError:
-            self._happens(member.number, Happening.EXITED)
+            self._happens(member.number, ChildHappening.EXITED)
             return
         if isinstance(member.process, WorkerProcess) and member.process.pidfd in ready:
-            self._happens(member.number, Happening.EXITED)
+            self._happens(member.number, ChildHappening.EXITED)
 
     def _on_message(self, member: _Member, message: m.Message) -> None:
         match message:
             case m.WorkerReady():
-                self._happens(member.number, Happening.READY)
+                self._happens(member.number, ChildHappening.READY)
             case m.WorkerFailed(error=error):
                 name = self._name(member.number, -1)
                 member.error = StartupError(f"{name} did not start:\n{error}")
-                self._happens(member.number, Happening.FAILED)
+                self._happens(member.number, ChildHappening.FAILED)
             case m.Rejoined(place=place, generation=generation):
                 self._calls.settled(place, generation)
             case m.WorkerDone():
-                self._happens(member.number, Happening.DONE)
+                self._happens(member.number, ChildHappening.DONE)
             case m.Problem():
                 self._calls.problem(
                     Problem(
@@ -219,7 +219,7 @@ class Crew:
                     )
                 )
 
-    def _happens(self, number: int, happening: Happening) -> None:
+    def _happens(self, number: int, happening: ChildHappening) -> None:
         self._obey(self._supervisor.on(number, happening, self._machine.now()))
 
     def _name(self, number: int, place: int) -> str:
@@ -280,7 +280,7 @@ class Crew:
                 self._members[number] = self._start_member(number)
         except StartupError as error:
             self._last, self._last_error = f"a worker does not start: {error}", error
-            self._happens(number, Happening.EXITED)
+            self._happens(number, ChildHappening.EXITED)
 
     def _start_member(self, number: int) -> _Member:
         ours, theirs = open_links()

@@ -19,11 +19,11 @@ from ringroom.processes.supervision.tables import (
     CHILD,
     PLACE,
     Action,
-    Happening,
+    ChildHappening,
+    ChildState,
     Ignored,
-    Place,
-    State,
-    Turn,
+    PlaceHappening,
+    PlaceState,
 )
 
 # Who dies sooner than this after it was seated died of what made it start.
@@ -59,11 +59,11 @@ class Order:
 
 
 @dataclass(slots=True)
-class Child:
+class Life:
     """A child's life."""
 
     number: int
-    state: State = State.STARTING
+    state: ChildState = ChildState.STARTING
     place: int = -1
     deadline: float | None = None
     """When it is `LATE`."""
@@ -102,13 +102,13 @@ class Post:
     """A place's life."""
 
     record: Record
-    state: Place = Place.EMPTY
+    state: PlaceState = PlaceState.EMPTY
     until: float = 0.0
     """The end of its waiting."""
 
-    def on(self, turn: Turn) -> tuple[Action, ...]:
+    def on(self, happening: PlaceHappening) -> tuple[Action, ...]:
         """Apply what happened; the actions it asks for."""
-        cell = PLACE[self.state][turn]
+        cell = PLACE[self.state][happening]
         if isinstance(cell, Ignored):
             return ()
         self.state, actions = cell
@@ -121,7 +121,7 @@ class Supervisor:
 
     def __init__(self, care: Care) -> None:
         self.care = care
-        self.children: dict[int, Child] = {}
+        self.children: dict[int, Life] = {}
         """Those that are not gone."""
         self.posts = [Post(Record(care)) for _ in range(care.places)]
         self.failed = False
@@ -147,9 +147,9 @@ class Supervisor:
     @property
     def warm(self) -> int:
         """Children that are ready and have no place. Any thread may ask, whoever comes and goes."""
-        return sum(child.state is State.WARM for child in tuple(self.children.values()))
+        return sum(child.state is ChildState.WARM for child in tuple(self.children.values()))
 
-    def on(self, number: int, happening: Happening, now: float) -> list[Order]:
+    def on(self, number: int, happening: ChildHappening, now: float) -> list[Order]:
         """Something happened to a child."""
         child = self.children.get(number)
         if child is not None:
@@ -166,26 +166,26 @@ class Supervisor:
             return self._given()
         if progress != child.progress or not within:
             child.progress, child.moved = progress, now
-            self._apply(child, Happening.MOVING, now)
+            self._apply(child, ChildHappening.MOVING, now)
         elif now - child.moved >= limit:
-            self._apply(child, Happening.STILL, now)
+            self._apply(child, ChildHappening.STILL, now)
         return self._given()
 
     def tick(self, now: float) -> list[Order]:
         """Time has passed."""
         for child in tuple(self.children.values()):
             if child.deadline is not None and child.deadline <= now:
-                self._apply(child, Happening.LATE, now)
+                self._apply(child, ChildHappening.LATE, now)
         for place, post in enumerate(self.posts):
-            if post.state is Place.WAITING and post.until <= now:
-                self._turn(place, Turn.TIME)
+            if post.state is PlaceState.WAITING and post.until <= now:
+                self._apply_to_place(place, PlaceHappening.TIME)
         self._settle(now)
         return self._given()
 
     def due(self) -> float | None:
         """When `tick` has something to do; None while only happenings lead on."""
         times = [child.deadline for child in self.children.values() if child.deadline is not None]
-        times += [post.until for post in self.posts if post.state is Place.WAITING]
+        times += [post.until for post in self.posts if post.state is PlaceState.WAITING]
         if self._seating and not (self.stopping or self.failed) and self._missing > 0:
             times.append(self._next_spawn())
         return min(times, default=None)
@@ -194,10 +194,10 @@ class Supervisor:
         """Everybody is to end within that many seconds and `STOP_GRACE`. May be said again."""
         self.stopping = True
         for place in range(len(self.posts)):
-            self._turn(place, Turn.STOP)
+            self._apply_to_place(place, PlaceHappening.STOP)
         for child in tuple(self.children.values()):
-            self._apply(child, Happening.STOP, now)
-            if child.state is State.STOPPING:
+            self._apply(child, ChildHappening.STOP, now)
+            if child.state is ChildState.STOPPING:
                 child.deadline = now + drain + STOP_GRACE
         return self._given()
 
@@ -205,28 +205,28 @@ class Supervisor:
         orders, self._orders = self._orders, []
         return orders
 
-    def _apply(self, child: Child, happening: Happening, now: float) -> None:
+    def _apply(self, child: Life, happening: ChildHappening, now: float) -> None:
         cell = CHILD[child.state][happening]
         if isinstance(cell, Ignored):
             return
         before, (child.state, actions) = child.state, cell
-        if child.state is not before or happening is Happening.LATE:
+        if child.state is not before or happening is ChildHappening.LATE:
             child.deadline = self._deadline(child.state, now)
-        if child.state is State.WARM:
+        if child.state is ChildState.WARM:
             child.warm_since = now
         for action in actions:
             self._orders.append(Order(action, child.number, child.place))
-        if happening is Happening.DONE and child.place >= 0:
-            self._turn(child.place, Turn.LEFT)
-        if child.state is State.GONE:
+        if happening is ChildHappening.DONE and child.place >= 0:
+            self._apply_to_place(child.place, PlaceHappening.LEFT)
+        if child.state is ChildState.GONE:
             self._bury(child, now)
 
-    def _deadline(self, state: State, now: float) -> float | None:
-        if state is State.STUCK:
+    def _deadline(self, state: ChildState, now: float) -> float | None:
+        if state is ChildState.STUCK:
             return now if self.care.restart_stuck else None
-        return now + STOP_GRACE if state in (State.STOPPING, State.ENDING) else None
+        return now + STOP_GRACE if state in (ChildState.STOPPING, ChildState.ENDING) else None
 
-    def _bury(self, child: Child, now: float) -> None:
+    def _bury(self, child: Life, now: float) -> None:
         del self.children[child.number]
         if self.stopping or self.failed:
             return
@@ -234,10 +234,10 @@ class Supervisor:
             record = self.posts[child.place].record
             wait = record.died(now, now - child.seated_since)
             self.posts[child.place].until = now + wait
-            turn = Turn.DIED_SOON if wait else Turn.DIED
+            how = PlaceHappening.DIED_SOON if wait else PlaceHappening.DIED
             if record.too_often(now):
-                turn = Turn.DIED_TOO_OFTEN
-            self._turn(child.place, turn, child.number)
+                how = PlaceHappening.DIED_TOO_OFTEN
+            self._apply_to_place(child.place, how, child.number)
             return
         lived = 0.0 if child.warm_since is None else now - child.warm_since
         self._spawn_at = now + self._bench.died(now, lived)
@@ -245,8 +245,8 @@ class Supervisor:
         if not self._seating or (self._wanted and too_often):
             self._fail(child.number)
 
-    def _turn(self, place: int, turn: Turn, child: int = -1) -> None:
-        for action in self.posts[place].on(turn):
+    def _apply_to_place(self, place: int, happening: PlaceHappening, child: int = -1) -> None:
+        for action in self.posts[place].on(happening):
             if action is Action.FAIL:
                 self._fail(child, place)
             else:
@@ -259,30 +259,30 @@ class Supervisor:
     @property
     def _wanted(self) -> bool:
         """Whether a place is without a child."""
-        return any(post.state in (Place.VACANT, Place.WAITING) for post in self.posts)
+        return any(post.state in (PlaceState.VACANT, PlaceState.WAITING) for post in self.posts)
 
     def _settle(self, now: float) -> None:
         """Seat who is warm where somebody is missing, and start who is missing."""
         if self.stopping or self.failed or not self._seating:
             return
         for place, post in enumerate(self.posts):
-            if post.state not in (Place.EMPTY, Place.VACANT):
+            if post.state not in (PlaceState.EMPTY, PlaceState.VACANT):
                 continue
-            child = next((c for c in self.children.values() if c.state is State.WARM), None)
+            child = next((c for c in self.children.values() if c.state is ChildState.WARM), None)
             if child is None:
                 break
             child.place, child.seated_since, child.moved = place, now, now
-            self._apply(child, Happening.SEAT, now)
-            self._turn(place, Turn.FILL, child.number)
+            self._apply(child, ChildHappening.SEAT, now)
+            self._apply_to_place(place, PlaceHappening.FILL, child.number)
         if self._next_spawn() <= now:
             self._spawn_missing(now)
 
     @property
     def _missing(self) -> int:
-        leaving = (State.STOPPING, State.ENDING)
+        leaving = (ChildState.STOPPING, ChildState.ENDING)
         there = sum(child.state not in leaving for child in self.children.values())
         spares = self.care.spares if self._seating else 0
-        places = sum(post.state is not Place.OVER for post in self.posts)
+        places = sum(post.state is not PlaceState.OVER for post in self.posts)
         return places + spares - there
 
     def _next_spawn(self) -> float:
@@ -299,5 +299,5 @@ class Supervisor:
         for _ in range(self._missing):
             self._numbers += 1
             deadline = now + self.care.start_timeout
-            self.children[self._numbers] = Child(self._numbers, deadline=deadline)
+            self.children[self._numbers] = Life(self._numbers, deadline=deadline)
             self._orders.append(Order(Action.SPAWN, self._numbers))

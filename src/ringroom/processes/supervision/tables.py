@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class State(StrEnum):
+class ChildState(StrEnum):
     """Where a child is in its life."""
 
     STARTING = "starting"
@@ -26,7 +26,7 @@ class State(StrEnum):
     GONE = "gone"
 
 
-class Happening(StrEnum):
+class ChildHappening(StrEnum):
     """What can happen to a child."""
 
     READY = "ready"
@@ -40,7 +40,7 @@ class Happening(StrEnum):
     EXITED = "exited"
 
 
-class Place(StrEnum):
+class PlaceState(StrEnum):
     """Where a place is in its life."""
 
     EMPTY = "empty"
@@ -50,7 +50,7 @@ class Place(StrEnum):
     OVER = "over"
 
 
-class Turn(StrEnum):
+class PlaceHappening(StrEnum):
     """What can happen to a place."""
 
     FILL = "fill"
@@ -84,10 +84,12 @@ class Ignored:
     why: str
 
 
-ChildCell = tuple[State, tuple[Action, ...]] | Ignored
-PlaceCell = tuple[Place, tuple[Action, ...]] | Ignored
+ChildCell = tuple[ChildState, tuple[Action, ...]] | Ignored
+PlaceCell = tuple[PlaceState, tuple[Action, ...]] | Ignored
+ChildTable = Mapping[ChildState, Mapping[ChildHappening, ChildCell]]
+PlaceTable = Mapping[PlaceState, Mapping[PlaceHappening, PlaceCell]]
 
-_S, _H, _A, _P, _T = State, Happening, Action, Place, Turn
+_S, _H, _A, _P, _T = ChildState, ChildHappening, Action, PlaceState, PlaceHappening
 _DEAD = Ignored("it is dead")
 _DYING = Ignored("it will be dead in a moment")
 _NOT_YET = Ignored("it does not work yet")
@@ -95,7 +97,7 @@ _NO_LIMIT = Ignored("nothing is waited for")
 _ONCE = Ignored("it was so before")
 _LEAVING = Ignored("it is leaving anyway")
 
-CHILD: Mapping[State, Mapping[Happening, ChildCell]] = {
+CHILD: ChildTable = {
     _S.STARTING: {
         _H.READY: (_S.WARM, ()),
         _H.FAILED: (_S.ENDING, ()),
@@ -162,12 +164,12 @@ CHILD: Mapping[State, Mapping[Happening, ChildCell]] = {
         _H.LATE: (_S.ENDING, (_A.KILL,)),
         _H.EXITED: (_S.GONE, (_A.BURY,)),
     },
-    _S.GONE: dict.fromkeys(Happening, _DEAD),
+    _S.GONE: dict.fromkeys(ChildHappening, _DEAD),
 }
 
 _NOBODY = Ignored("nobody is there")
 _SEATED = Ignored("somebody is there")
-PLACE: Mapping[Place, Mapping[Turn, PlaceCell]] = {
+PLACE: PlaceTable = {
     _P.EMPTY: {
         _T.FILL: (_P.FILLED, ()),
         _T.DIED: _NOBODY,
@@ -204,13 +206,11 @@ PLACE: Mapping[Place, Mapping[Turn, PlaceCell]] = {
         _T.TIME: _NO_LIMIT,
         _T.STOP: (_P.OVER, ()),
     },
-    _P.OVER: dict.fromkeys(Turn, Ignored("it is over")),
+    _P.OVER: dict.fromkeys(PlaceHappening, Ignored("it is over")),
 }
 
 
-def draw(
-    table: Mapping[State, Mapping[Happening, ChildCell]] | Mapping[Place, Mapping[Turn, PlaceCell]],
-) -> str:
+def draw(table: ChildTable | PlaceTable) -> str:
     """The table as a Mermaid state diagram: what is ignored is left out."""
     lines = ["stateDiagram-v2", f"    [*] --> {next(iter(table))}"]
     for state, row in table.items():

@@ -75,8 +75,8 @@ class WorkerContext:
                                 seconds += answer
                         if not requests:
                             return seconds
-                        session.check_open()
-                        if session.ending is not None or session.interrupted:
+                        session.check_unfailed()
+                        if session.end is not None or session.interrupted:
                             return seconds  # the room is over, and nothing plays any more
                         fds = (session.fileno(), changed.fileno())
                     if not worker.machine.wait(fds, end - worker.machine.now()):

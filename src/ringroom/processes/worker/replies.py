@@ -24,7 +24,7 @@ class _Waiting:
     """Of one track, which has not taken all: the lanes that are held for it."""
 
     held: set[InboundLane] = field(default_factory=set)
-    ending: bool = False
+    ends: bool = False
     """The track ends once all is sent."""
 
 
@@ -33,7 +33,7 @@ class ReplyTracks:
 
     def __init__(self, outgoing: Outgoing, inbox: Inbox, problems: Problems) -> None:
         self.outgoing = outgoing
-        self.ending: set[int] = set()
+        self.end_requests: set[int] = set()
         """Requests that are answered once a track that ends has played."""
         self._inbox = inbox
         self._problems = problems
@@ -61,7 +61,7 @@ class ReplyTracks:
         lane = self.outgoing.lane_for(frame, publish)
         before = waiting = self._waiting.get(lane)
         if waiting is not None:
-            waiting.ending = False  # the track it answers is back
+            waiting.ends = False  # the track it answers is back
         lane.unsent.put(frame)
         if waiting is None and not self._write(lane):
             waiting = self._waiting[lane] = _Waiting()
@@ -119,7 +119,7 @@ class ReplyTracks:
 
     def _release(self, lane: OutgoingLane) -> None:
         waiting = self._waiting.pop(lane)
-        if waiting.ending:
+        if waiting.ends:
             self._end(lane)
         for held in waiting.held:
             if not any(held in other.held for other in self._waiting.values()):
@@ -131,24 +131,24 @@ class ReplyTracks:
         if lane is None:
             return False
         if lane in self._waiting:
-            self._waiting[lane].ending = True
+            self._waiting[lane].ends = True
         else:
             self._end(lane)
         return True
 
     def _end(self, lane: OutgoingLane) -> None:
         self._problems.forget(lane.name)
-        self.ending.add(self.outgoing.end(lane))
+        self.end_requests.add(self.outgoing.end(lane))
 
     def drain(self) -> None:
-        """From now on `ending` has a request for each track, ended or not."""
-        self.ending.update(self.outgoing.drain(lane) for lane in self.outgoing.lanes)
+        """From now on `end_requests` has a request for each track, ended or not."""
+        self.end_requests.update(self.outgoing.drain(lane) for lane in self.outgoing.lanes)
 
     def take_answers(self, session: Session) -> None:
         """Of tracks that have ended and played."""
-        for request in tuple(self.ending):
+        for request in tuple(self.end_requests):
             if session.requests.take(request) is not None:
-                self.ending.discard(request)
+                self.end_requests.discard(request)
 
     def close(self) -> None:
         """Idempotent."""

@@ -84,25 +84,25 @@ class Worker:
         self.control.send(m.WorkerReady())
 
     def _loop(self) -> None:
-        told = True
+        woken = True
         while True:
-            if told:
+            if woken:
                 self._pump()
             self._check_session()
             if self._stopping is not None and self.machine.now() >= self._stopping:
                 return
             if self._step():
-                told = self._patience() == 0.0
+                woken = self._patience() == 0.0
                 if self._inbox is not None:
                     self._look(self._inbox, 0)
-                    told = told or self._inbox.told
+                    woken = woken or self._inbox.woken
                 continue
             if self._is_through():
                 return
             limits = [] if (patience := self._patience()) is None else [patience]
             if self._stopping is not None:
                 limits.append(self._stopping - self.machine.now())
-            told = self._wait(min(limits, default=None))
+            woken = self._wait(min(limits, default=None))
 
     def _patience(self) -> float | None:
         """Seconds until the session has something to do, though nothing is readable."""
@@ -121,11 +121,11 @@ class Worker:
         """Raises the error by which it ended on this side alone (no descriptors are left, say): who
         dies of it is replaced, and the next one gets the tracks."""
         session = self.session
-        if session is not None and session.ending is not None and session.ending.ours:
-            session.check_open()
+        if session is not None and session.end is not None and session.end.ours:
+            session.check_unfailed()
 
     def _room_over(self) -> bool:
-        return self.session is not None and self.session.ending is not None
+        return self.session is not None and self.session.end is not None
 
     def _pump(self) -> None:
         self._wake.take()
@@ -293,7 +293,7 @@ class Worker:
             seconds = 0.0
         if inbox is None:
             return True
-        return not self._look(inbox, seconds) or inbox.told
+        return not self._look(inbox, seconds) or inbox.woken
 
     def _look(self, inbox: Inbox, seconds: float | None) -> bool:
         """Wait for what the inbox watches; whether there was anything."""
@@ -359,6 +359,6 @@ class Worker:
             return
         with self.lock:
             self.replies.drain()
-        while self.replies.ending and self._may_wait():
+        while self.replies.end_requests and self._may_wait():
             self._wait((self._stopping or 0.0) - self.machine.now())
             self._pump()
