@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from rich.console import Console
 
 import cli_kit
 from cli_kit import lane
-from ringroom.cli.view import Processes, View
+from ringroom.cli.view import Processes, View, _cells
 from ringroom.faces.connection import Statistics
 from ringroom.lanes.statistics import LaneCounts
 
@@ -45,6 +46,13 @@ def test_the_view_of_a_terminal_and_of_a_file(
     table = capsys.readouterr().out
     for part in ("title", "ann/mic", "worker 0", "2.0", "5.0", "CPU"):
         assert part in table
+
+
+@pytest.mark.parametrize(("place", "words"), [(-1, "app"), (1, "worker 1"), (None, "")])
+def test_the_table_names_a_reader_where_there_is_one(place: int | None, words: str) -> None:
+    """Many lanes that have ended are counted together, whoever read them."""
+    shown = replace(lane("in", LaneCounts(sent=7)), place=place)
+    assert _cells(shown)[3] == words
 
 
 def test_the_cpu_of_children_is_told_by_name() -> None:

@@ -34,6 +34,8 @@ VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 24
 # Of a room, whose place is remembered: beyond it the longest unused without an open track are not.
 MAX_PLACES = 10_000
+# Where a message has a place: not a worker's, which are counted from 0.
+APPLICATION = -1
 
 
 class Message(Value):

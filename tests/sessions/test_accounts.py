@@ -47,6 +47,7 @@ def test_who_comes_and_goes_for_ever_is_counted_together(
     lanes = kept.statistics()
     assert {lane.participant for lane in lanes} == {"", *(f"eve-{n}" for n in range(90, 100))}
     assert len(lanes) == KEPT + 1
+    assert {lane.place for lane in lanes if not lane.participant} == {None}, "no one reader's"
     counts = [lane.counts for lane in lanes]
     assert sum(one.sent for one in counts) == 200
     assert sum(one.done for one in counts) == sum(one.lost for one in counts) == 100

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ringroom.faces.connection import Statistics
+from ringroom.messages import APPLICATION
 from ringroom.pool import Pool
 from ringroom.sessions.accounts import LaneStatistics
 
@@ -177,7 +178,7 @@ def _cells(lane: LaneStatistics) -> tuple[str, ...]:
         "room →" if lane.direction == "in" else "→ room",
         track or str(lane.kind),
         str(lane.kind),
-        "app" if lane.place < 0 else f"worker {lane.place}",
+        _where(lane.place),
         str(counts.sent),
         str(counts.done),
         str(counts.dropped),
@@ -185,6 +186,12 @@ def _cells(lane: LaneStatistics) -> tuple[str, ...]:
         f"{counts.waited_ns / counts.taken / 1e6:.1f}" if counts.waited_ns else "",
         f"{counts.oldest_ns / 1e6:.1f}" if counts.oldest_ns else "",
     )
+
+
+def _where(place: int | None) -> str:
+    if place is None:  # many lanes, counted together
+        return ""
+    return "app" if place == APPLICATION else f"worker {place}"
 
 
 def _shares(usage: list[tuple[str, float]]) -> str:

@@ -53,9 +53,9 @@ def _total(counts: Any) -> LaneCounts:
 
 
 def rows_for(place: int, readers: int) -> tuple[int, int]:
-    """The statistics rows (first, count) that one writer may hand out; -1 the application."""
+    """The statistics rows (first, count) that one writer may hand out, by its place."""
     share = (SLOTS - IO_ROWS) // (readers + 1)
-    return IO_ROWS + (place + 1) * share, share
+    return IO_ROWS + (place - m.APPLICATION) * share, share
 
 
 def configured(
@@ -146,7 +146,9 @@ class Connection:
         link = self.host.open_session()
         side = Side(self.spec.name, keeps_accounts=True, how_it_died=self.host.how_it_died)
         self.session = Session(link, self.table, self.options, self.host.clock, side)
-        self.outgoing = Outgoing(self.session, RowPool(self.table, *rows_for(-1, self.readers)))
+        self.outgoing = Outgoing(
+            self.session, RowPool(self.table, *rows_for(m.APPLICATION, self.readers))
+        )
         self._ask(blob, readers, descriptors)
 
     def _ask(self, blob: bytes, readers: Sequence[Link], descriptors: tuple[int, ...]) -> None:
@@ -169,18 +171,22 @@ class Connection:
     def _places(self) -> dict[str, int]:
         """Whose tracks which worker has had: another I/O process leaves them there, where the
         tracks that answer them are. Of too many the latest."""
-        lanes = [lane for lane in self.session.statistics() if lane.participant and lane.place >= 0]
+        lanes = [
+            (lane, lane.place)
+            for lane in self.session.statistics()
+            if lane.participant and lane.place is not None and lane.place != m.APPLICATION
+        ]
         by_track = self._route == "track"
         latest: dict[str, int] = {}
         room = MAX_PLACES_BYTES
-        for lane in reversed(lanes[-m.MAX_PLACES :]):
+        for lane, place in reversed(lanes[-m.MAX_PLACES :]):
             key = f"{lane.participant}/{lane.track}" if by_track else lane.participant
             if key in latest:
                 continue
             room -= len(json.dumps(key))
             if room < 0:
                 break
-            latest[key] = lane.place
+            latest[key] = place
         return dict(reversed(latest.items()))
 
     def prepare(self) -> Prepared:
@@ -215,7 +221,7 @@ class Connection:
     def resume(self) -> None:
         """The room is joined again: our tracks go on there, under their names."""
         with self.lock:
-            self.outgoing.restart(RowPool(self.table, *rows_for(-1, self.readers)))
+            self.outgoing.restart(RowPool(self.table, *rows_for(m.APPLICATION, self.readers)))
             self.session.notify()
 
     @property

@@ -23,8 +23,8 @@ class LaneStatistics:
     kind: Kind
     track: str
     participant: str
-    place: int
-    """Which worker; -1 the application."""
+    place: int | None
+    """Which worker; -1 the application, None several of them (`OTHERS`)."""
     counts: LaneCounts
 
 
@@ -69,7 +69,7 @@ class Accounts:
             key for key, one in self._retired.items() if (one.participant, one.track) != sums
         )
         gone = self._retired.pop(oldest)
-        gone = replace(gone, track=OTHERS, participant="", place=-1)
+        gone = replace(gone, track=OTHERS, participant="", place=None)
         self._retired[_key(gone)] = _sum(self._retired.get(_key(gone)), gone)
 
     def retire_all(self) -> None:

@@ -158,7 +158,7 @@ class Session:
                     track=opened.name,
                     kind=opened.kind,
                     participant="",
-                    place=-1,
+                    place=m.APPLICATION,
                 )
             )
 

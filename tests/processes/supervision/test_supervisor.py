@@ -369,7 +369,7 @@ def test_however_many_spares_have_died_few_are_remembered() -> None:
     for _ in range(100):
         supervisor.tick(now)
         for child in tuple(supervisor.children.values()):
-            if child.place < 0:
+            if child.place is None:
                 supervisor.on(child.number, ChildHappening.EXITED, now)
         now += 20.0
     assert len(supervisor._bench.deaths) <= 2

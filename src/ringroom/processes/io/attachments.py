@@ -90,7 +90,7 @@ class Attachment:
         """From here on messages can be sent to it. A worker that takes the place of a dead one is
         told what it inherits first."""
         before, self._wire = self._wire, wire
-        if self.place < 0:
+        if self.place == m.APPLICATION:
             return
         names = [playing.name for playing in self._playing if playing.takes_lanes]
         self.send(m.Attached(rows=self._ledger.lent_by(self), tracks=names))

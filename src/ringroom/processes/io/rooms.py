@@ -39,7 +39,6 @@ from ringroom.processes.io.wire import LoopLink, as_ours, error_text
 from ringroom.providers.provider import Joined, Provider, ProviderSpec, TrackSink
 
 log = logging.getLogger("ringroom.io")
-APPLICATION = -1
 
 
 class RoomSession:
@@ -55,8 +54,8 @@ class RoomSession:
         self._roster = Roster()
         self._wire = LoopLink(link, self._on_message, self.leave)
         self._ledger = RowLedger(self._wire.send)
-        self._application = Attachment(self, self._ledger, APPLICATION)
-        self._attachments: dict[int, Attachment] = {APPLICATION: self._application}
+        self._application = Attachment(self, self._ledger, m.APPLICATION)
+        self._attachments: dict[int, Attachment] = {m.APPLICATION: self._application}
         self._owners: dict[str, Attachment] = {}
         self._membership = Membership(self, clock)
         self._presence = Presence()
@@ -209,7 +208,7 @@ class RoomSession:
         by_track = self._route == "track"
         key = track.sid if by_track else participant.identity
         name = track.reply_name if by_track else key
-        place = APPLICATION if self._routing is None else self._routing.opened(key, name)
+        place = m.APPLICATION if self._routing is None else self._routing.opened(key, name)
 
         def closed(sink: InboundTrack) -> None:
             self._tracks.pop(sink, None)

@@ -138,13 +138,14 @@ class Crew:
     def occupied(self) -> set[int]:
         """Places whose worker is not buried."""
         there = self._supervisor.children.values()
-        return {child.place for child in there if child.place >= 0}
+        return {child.place for child in there if child.place is not None}
 
     def rejoin(self, places: Collection[int]) -> None:
         """There is another I/O process: everybody in these places goes on with it."""
         for child in tuple(self._supervisor.children.values()):
-            if child.place in places and child.number in self._members:
-                self._seat(self._members[child.number], child.place)
+            place = child.place
+            if place is not None and place in places and child.number in self._members:
+                self._seat(self._members[child.number], place)
 
     @property
     def fds(self) -> list[int]:
@@ -180,7 +181,7 @@ class Crew:
         members = tuple(self._members.values())
         with contextlib.ExitStack() as burials:  # each is done, whatever becomes of the others
             for member in reversed(members):
-                burials.callback(self._bury, member, -1)
+                burials.callback(self._bury, member, None)
             for member in members:
                 member.process.kill()
 
@@ -201,7 +202,7 @@ class Crew:
             case m.WorkerReady():
                 self._happens(member.number, ChildHappening.READY)
             case m.WorkerFailed(error=error):
-                name = self._name(member.number, -1)
+                name = self._name(member.number, None)
                 member.error = StartupError(f"{name} did not start:\n{error}")
                 self._happens(member.number, ChildHappening.FAILED)
             case m.Rejoined(place=place, generation=generation):
@@ -222,15 +223,15 @@ class Crew:
     def _happens(self, number: int, happening: ChildHappening) -> None:
         self._obey(self._supervisor.on(number, happening, self._machine.now()))
 
-    def _name(self, number: int, place: int) -> str:
-        if place < 0 and number <= len(self.pids):
+    def _name(self, number: int, place: int | None) -> str:
+        if place is None and number <= len(self.pids):
             place = number - 1
-        return f"worker {place}" if place >= 0 else "a spare worker"
+        return "a spare worker" if place is None else f"worker {place}"
 
     def _look(self, now: float) -> None:
         """Who is stuck, by what its lanes count: no word of it is needed."""
         for child in tuple(self._supervisor.children.values()):
-            if child.place < 0:
+            if child.place is None:
                 continue
             progress = self._calls.progress(child.place)
             pid = self._members[child.number].process.pid or 0
@@ -260,6 +261,7 @@ class Crew:
     def _carry_out_on(self, member: _Member, order: Order) -> None:
         match order.action:
             case Action.SEND_START:
+                assert order.place is not None
                 self._seat(member, order.place)
             case Action.SEND_STOP:
                 with contextlib.suppress(ClosedError):
@@ -267,6 +269,7 @@ class Crew:
             case Action.KILL:
                 self._kill(member, order.place)
             case Action.REPORT_STUCK:
+                assert order.place is not None
                 self._report_stuck(member, order.place)
             case Action.REPORT_MOVING:
                 member.stuck = ""
@@ -307,7 +310,7 @@ class Crew:
             member.error = error
             member.process.kill()
 
-    def _kill(self, member: _Member, place: int) -> None:
+    def _kill(self, member: _Member, place: int | None) -> None:
         child = self._supervisor.children.get(member.number)
         warm, stopping = child is None or child.warm_since is not None, self._supervisor.stopping
         if not warm and not stopping and member.error is None:  # else it has said why, in time
@@ -325,7 +328,7 @@ class Crew:
             member.killed = f"was killed by restart_stuck: {member.stuck}"
         member.process.kill()
 
-    def _bury(self, member: _Member, place: int) -> None:
+    def _bury(self, member: _Member, place: int | None) -> None:
         del self._members[member.number]
         try:
             member.control.close()
@@ -334,7 +337,7 @@ class Crew:
             with interrupts_at_the_end():
                 self._lay_to_rest(member, place)
 
-    def _lay_to_rest(self, member: _Member, place: int) -> None:
+    def _lay_to_rest(self, member: _Member, place: int | None) -> None:
         process = member.process
         code = process.exitcode
         if code is None:
@@ -344,17 +347,17 @@ class Crew:
             self._last_words = member.voice.tail
         self._last = f"{self._name(member.number, place)} {member.killed or describe_exit(code)}"
         self._last_error = member.error
-        if place < 0 and member.number > len(self.pids) and not self._supervisor.stopping:
+        if place is None and member.number > len(self.pids) and not self._supervisor.stopping:
             log.warning("%s", member.error or self._last)  # nobody else tells of a spare
         process.close()
-        if place >= 0:
+        if place is not None:
             self._calls.settled(place, None)
 
-    def _why(self, place: int) -> Exception:
+    def _why(self, place: int | None) -> Exception:
         if self._last_error is not None:
             return self._last_error
         text = self._last
-        if place >= 0 and self._care.restarts:
+        if place is not None and self._care.restarts:
             text += f"; {self._care.restarts + 1} deaths within {self._care.window:g} s"
         if self._last_words:
             text += f"; its standard error ends with\n{self._last_words}"

@@ -5,7 +5,8 @@ Free of I/O; `now` is handed in, and whoever owns the processes carries the orde
 Invariants
   S1  a place has at most one living child, and a child at most one place
   S2  a place whose child died gets another, or the supervision fails, or was stopped
-  S3  who dies soon after it was seated makes its place wait, each time longer, up to a bound
+  S3  the second child in a row that dies soon after it was seated makes its place wait, and each
+      further one makes it wait longer, up to a bound
   S4  more than `restarts` deaths at one place within `window` fail the supervision
   S5  after a stop nothing is started and nobody is seated; after the last death nothing is ordered
 """
@@ -51,11 +52,11 @@ class Care:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An action, the child it is about, and its place; -1 for none."""
+    """An action, the child it is about, and that child's place; None if it has none."""
 
     action: Action
-    child: int = -1
-    place: int = -1
+    child: int
+    place: int | None = None
 
 
 @dataclass(slots=True)
@@ -64,12 +65,12 @@ class Life:
 
     number: int
     state: ChildState = ChildState.STARTING
-    place: int = -1
+    place: int | None = None
     deadline: float | None = None
     """When it is `LATE`."""
     warm_since: float | None = None
     seated_since: float = 0.0
-    progress: int = -1
+    progress: int | None = None
     moved: float = 0.0
 
 
@@ -216,7 +217,7 @@ class Supervisor:
             child.warm_since = now
         for action in actions:
             self._orders.append(Order(action, child.number, child.place))
-        if happening is ChildHappening.DONE and child.place >= 0:
+        if happening is ChildHappening.DONE and child.place is not None:
             self._apply_to_place(child.place, PlaceHappening.LEFT)
         if child.state is ChildState.GONE:
             self._bury(child, now)
@@ -230,7 +231,7 @@ class Supervisor:
         del self.children[child.number]
         if self.stopping or self.failed:
             return
-        if child.place >= 0:
+        if child.place is not None:
             record = self.posts[child.place].record
             wait = record.died(now, now - child.seated_since)
             self.posts[child.place].until = now + wait
@@ -245,14 +246,17 @@ class Supervisor:
         if not self._seating or (self._wanted and too_often):
             self._fail(child.number)
 
-    def _apply_to_place(self, place: int, happening: PlaceHappening, child: int = -1) -> None:
+    def _apply_to_place(
+        self, place: int, happening: PlaceHappening, child: int | None = None
+    ) -> None:
         for action in self.posts[place].on(happening):
+            assert child is not None  # only what a child does asks for any
             if action is Action.FAIL:
                 self._fail(child, place)
             else:
                 self._orders.append(Order(action, child, place))
 
-    def _fail(self, child: int, place: int = -1) -> None:
+    def _fail(self, child: int, place: int | None = None) -> None:
         self.failed = True
         self._orders.append(Order(Action.FAIL, child, place))
 
