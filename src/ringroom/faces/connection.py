@@ -18,7 +18,7 @@ from ringroom.faces.handover import Handed, Renewals, hand_over, pickled_spec
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.options import TransportConfig
-from ringroom.processes.children import IOProcess, Where, choose_host
+from ringroom.processes.children import Where, choose_host
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.providers.provider import ProviderSpec
 from ringroom.providers.registry import build
@@ -265,12 +265,9 @@ class Connection:
             self.close_host()
 
     def keep_standby(self) -> bool:
-        """Have another I/O process ready, if the one that is there is ours alone; whether it is.
-        Raises `StartupError`."""
-        if self._own_host and isinstance(self.host, IOProcess):
-            self.host.keep_standby(self.spec.preload)
-            return True
-        return False
+        """Have another I/O process ready, if the one that is there is ours alone; whether there is
+        one. Raises `StartupError`."""
+        return self._own_host and self.host.keep_standby(self.spec.preload)
 
     def close_host(self) -> None:
         if self._own_host:

@@ -52,7 +52,16 @@ MIN_MEMORY = 64 << 20
 
 
 class Child(Protocol):
-    """A process that was started, as `multiprocess.Process` is one."""
+    """A worker that was started: a process, or, in virtual time, a role of ours."""
+
+    @property
+    def voice(self) -> Voice | None:
+        """What it says beside its link; None where it has no streams of its own."""
+
+    @property
+    def pidfd(self) -> int | None:
+        """Readable once it is dead, whoever has inherited its links; None where there is no such
+        descriptor, and the end of the link has to do."""
 
     @property
     def pid(self) -> int | None: ...
@@ -70,8 +79,7 @@ class WorkerProcess:
         from ringroom.processes import entry
 
         self.voice = Voice()
-        self.pidfd = -1
-        """Readable once it is dead, whoever has inherited its links; -1 where there is no such."""
+        self.pidfd: int | None = None
         try:
             self._process = spawn(
                 f"ringroom-worker-{number}",
@@ -105,8 +113,8 @@ class WorkerProcess:
         self._process.kill()
 
     def close(self) -> None:
-        fd, self.pidfd = self.pidfd, -1
-        if fd >= 0:
+        fd, self.pidfd = self.pidfd, None
+        if fd is not None:
             os.close(fd)
         self.voice.close()
         if self.exitcode is not None:  # else it was given up: see `spawning.put_down`
@@ -198,6 +206,11 @@ class IOHost(ABC):
         """A worker in a process of its own, which gets a copy of its end of the control link.
         ``number`` is in its name: which place it takes is not known yet. Raises `StartupError`."""
         return WorkerProcess(number, control, blob)
+
+    def keep_standby(self, preload: str) -> bool:
+        """Have another role ready, with that module imported, for when this one dies; again if it
+        has died itself. Whether there is one. Raises `StartupError`."""
+        return False
 
     def open_session(self) -> Link:
         """A link to a new session. Raises `LostProcessError` when the role has died."""
@@ -331,12 +344,10 @@ class IOProcess(IOHost):
         how = f"killed by signal {-code}" if code < 0 else f"exited with {code}"
         return f"{how}; its standard error tells why"
 
-    def keep_standby(self, preload: str) -> None:
-        """Have another process ready, with that module imported, for when this one dies; again if
-        it has died itself."""
+    def keep_standby(self, preload: str) -> bool:
         with self._lock:
             if self._closed or self._living_standby() is not None:
-                return
+                return not self._closed
             ours, theirs = open_links()
             try:
                 self._standby = (self._spawn(theirs, preload), ours)
@@ -345,6 +356,7 @@ class IOProcess(IOHost):
                 raise
             finally:
                 theirs.close()
+            return True
 
     @property
     def standby_pid(self) -> int | None:

@@ -35,6 +35,8 @@ class Paper:
     link: Link
     pid: int = field(default_factory=os.getpid)
     exitcode: int | None = None
+    pidfd: int | None = None
+    voice: Any = None
     killed: int = 0
     closed: bool = False
     interrupted: bool = False
@@ -268,6 +270,21 @@ def test_a_spare_takes_the_place_of_who_dies_once_its_counts_are_final(scene: Sc
     assert scene.replaced == ["worker 0 goes on in another process"]
     assert [type(message) for message in spare.listen()] == [m.Start]
     assert scene.crew.occupied == {0}
+
+
+@care(restarts=3, spares=1)
+def test_who_is_dead_is_buried_though_another_process_holds_its_link(scene: Scene) -> None:
+    """As a program does that user code has started: the process itself tells of its death."""
+    scene.work()
+    child = scene.children[0]
+    child.pidfd = 1_000  # of the test's paper
+    assert scene.crew.fds[-1] == child.pidfd
+    scene.crew.turn(scene.crew.fds[:-1])
+    assert scene.crew.occupied == {0}
+    child.exitcode = 1
+    scene.crew.turn([child.pidfd])
+    assert scene.crew.occupied == set()
+    assert scene.lost == ["worker 0 exited with code 1"]
 
 
 @care(restarts=0)

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from ringroom import messages as m
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, StartupError
 from ringroom.link import Link, open_links
-from ringroom.processes.children import Child, IOHost, WorkerProcess
+from ringroom.processes.children import Child, IOHost
 from ringroom.processes.spawning import interrupts_at_the_end, put_down
 from ringroom.processes.supervision import supervisor
 from ringroom.processes.supervision.supervisor import Care, Order, Supervisor
 from ringroom.processes.supervision.tables import Action, ChildHappening
-from ringroom.processes.voice import Voice, describe_exit, is_stopped
+from ringroom.processes.voice import describe_exit, is_stopped
 from ringroom.processor import Problem
 
 log = logging.getLogger("ringroom")
@@ -77,14 +77,14 @@ class _Member:
     """Why we have killed it, where that is to be told."""
 
     @property
-    def voice(self) -> Voice | None:
-        return self.process.voice if isinstance(self.process, WorkerProcess) else None
-
-    @property
     def fds(self) -> list[int]:
-        if not isinstance(self.process, WorkerProcess):
-            return [self.control.fileno()]
-        return [self.control.fileno(), self.process.pidfd, *self.process.voice.ours]
+        process = self.process
+        fds = [self.control.fileno()]
+        if process.pidfd is not None:
+            fds.append(process.pidfd)
+        if process.voice is not None:
+            fds += process.voice.ours
+        return fds
 
 
 class Crew:
@@ -186,15 +186,16 @@ class Crew:
                 member.process.kill()
 
     def _hear(self, member: _Member, ready: set[int]) -> None:
-        if member.voice is not None:
-            member.voice.hear()
+        process = member.process
+        if process.voice is not None:
+            process.voice.hear()
         try:
             while (received := member.control.receive_nowait()) is not None:
                 self._on_message(member, received[0])
         except ClosedError:
             self._happens(member.number, ChildHappening.EXITED)
             return
-        if isinstance(member.process, WorkerProcess) and member.process.pidfd in ready:
+        if process.pidfd in ready:
             self._happens(member.number, ChildHappening.EXITED)
 
     def _on_message(self, member: _Member, message: m.Message) -> None:
@@ -342,9 +343,9 @@ class Crew:
         code = process.exitcode
         if code is None:
             put_down(process)
-        if member.voice is not None:
-            member.voice.hear()
-            self._last_words = member.voice.tail
+        if process.voice is not None:
+            process.voice.hear()
+            self._last_words = process.voice.tail
         self._last = f"{self._name(member.number, place)} {member.killed or describe_exit(code)}"
         self._last_error = member.error
         if place is None and member.number > len(self.pids) and not self._supervisor.stopping:
@@ -369,7 +370,7 @@ class Crew:
         if is_stopped(pid):
             summary, stack = "it is stopped (SIGSTOP) and does nothing", ""
         else:
-            stack = "" if member.voice is None else member.voice.stack(pid)
+            stack = "" if member.process.voice is None else member.process.voice.stack(pid)
             summary = f"it has been on one frame for {self._care.stuck_after:g} s or longer"
         member.stuck = summary
         self._calls.problem(

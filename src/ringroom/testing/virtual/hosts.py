@@ -44,6 +44,8 @@ class _WorkerRole:
         self._role: Role = clock.start_process(name, lambda: run_role(Link.attach(fd), blob, clock))
 
     pid = None
+    pidfd = None
+    voice = None
 
     @property
     def exitcode(self) -> int | None:
