@@ -17,6 +17,7 @@ import ringroom
 from app_kit import RATE, Call, check_law, microphone, say, sound, until
 from ringroom.errors import LostProcessError, RoomError
 from ringroom.faces import mending
+from ringroom.faces.mending import _State
 from ringroom.frames import Event, EventKind, Participant
 from ringroom.pool import Pool
 from ringroom.processes.children import IOProcess
@@ -189,7 +190,7 @@ def test_nobody_wakes_for_the_standby_while_the_room_is_being_joined(fake_room: 
         until(lambda: pool._mending.patience() is not None, timeout=LONG)
         with fake_room.faults.hanging_connect():
             faults.killed(pool.io_pid)
-            until(lambda: pool._mending._joining, timeout=LONG)
+            until(lambda: pool._mending._state is _State.JOINING, timeout=LONG)
             assert pool._mending.patience() is None
         back(events, 1)
         assert pool._mending.patience() is not None
@@ -272,7 +273,7 @@ def test_a_room_that_lets_us_in_at_the_next_try(fake_room: FakeRoom) -> None:
 def test_closing_while_it_is_mended(fake_room: FakeRoom) -> None:
     with running(fake_room, kit.Words) as pool, fake_room.faults.hanging_connect():
         faults.killed(pool.io_pid)
-        until(lambda: pool._mending._joining, timeout=LONG)
+        until(lambda: pool._mending._state is _State.JOINING, timeout=LONG)
     check_law(pool)
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError
+from ringroom.faces import mending
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import STANDBY_LOOK_SECONDS, Mending, MendingCalls
 from ringroom.frames import EventKind
 from ringroom.options import Reconnect, SessionOptions
-from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Post
-from ringroom.processes.supervision.tables import PlaceHappening
+from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care
 
 LOST, BACK = EventKind.CONNECTION_LOST, EventKind.CONNECTION_BACK
 REFUSED = RoomError("no", reason="unreachable")
@@ -242,21 +243,42 @@ def test_whoever_closes_as_a_try_begins_finds_nothing_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """On another thread, which does not wait for this one for ever."""
-    fill = Post.on
+    attempt = mending._Attempt
 
-    def overtaken(post: Post, turn: PlaceHappening) -> Any:
-        if turn is PlaceHappening.FILL:
-            paper.mending.close()
-        return fill(post, turn)
+    def overtaken() -> Any:
+        paper.mending.close()
+        return attempt()
 
     paper = Paper()
     with monkeypatch.context() as patched:
-        patched.setattr(Post, "on", overtaken)
+        patched.setattr(mending, "_Attempt", overtaken)
         paper.die()
     for run in paper.threads:
         run()
     assert [link.closed for link in paper.links] == [True] * len(paper.links)
     assert paper.mending._attempt is None
+
+
+@pytest.mark.parametrize("error", [None, REFUSED], ids=["joins", "refused"])
+def test_whoever_closes_while_a_try_is_used_ends_it(error: RingroomError | None) -> None:
+    paper = Paper()
+    paper.closes = error
+    reopen = paper.mending._calls.reopen
+
+    def overtaken(prepared: Prepared) -> None:
+        paper.mending.close()
+        reopen(prepared)
+
+    paper.mending._calls = replace(paper.mending._calls, reopen=overtaken)
+    paper.die()
+    paper.prepare()
+    paper.session.joined = object()
+    for _ in range(3):
+        paper.go_on(100.0)
+    assert not paper.threads
+    assert "rejoin" not in paper.done
+    assert not paper.mending.is_up
+    assert paper.mending.patience() is None
 
 
 def test_a_token_function_that_exits_ends_its_thread_alone() -> None:

@@ -1,12 +1,12 @@
 """Brings a connection back when its I/O process has died: a pool's, or a plain transport's
 (`recovery`).
 
-The I/O process has one place, with the life that supervision gives to places (`tables.PLACE`):
-it is filled while the room is joined, or is being joined; when that fails it is tried again, after
-a while if it fails again and again, and given up in the end. Two things can fail: a process dies,
-which counts as supervision counts it (`Care`), or it lives and is not let into the room, and then
-it is as after any other loss of the connection (`Reconnect`), whose deadline holds for both. What
-takes its time (a token, a process) is done on a thread; the rest where `turn` is called.
+When the I/O process has died, another is prepared, which joins the room. When either fails, that is
+tried again, after a while if it fails again and again, and given up in the end. Two things can
+fail: a process dies, which counts as the death of a worker does (`Record`); or it lives and is not
+let into the room, and then it is as after any other loss of the connection (`Reconnect`), whose
+deadline holds for both. What takes its time (a token, a process) is done on a thread; the rest
+where `turn` is called.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.frames import EventKind
 from ringroom.processes.retries import Retries
 from ringroom.processes.spawning import ending
-from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Post, Record
-from ringroom.processes.supervision.tables import PlaceHappening, PlaceState
+from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Record
 
 log = logging.getLogger("ringroom")
 # Between looks whether the standby still lives: nothing else tells, and it is seldom needed.
@@ -50,6 +50,21 @@ class _Attempt:
     given_up: bool = False
 
 
+class _State(Enum):
+    """Of the connection, as far as `turn` has seen."""
+
+    UP = auto()
+    """The room is joined."""
+    WAITING = auto()
+    """It is not, and another try is due at a known time."""
+    PREPARING = auto()
+    """A thread brings an I/O process, and what is to be said to it."""
+    JOINING = auto()
+    """That was said."""
+    OVER = auto()
+    """It was given up, or closed."""
+
+
 class Mending:
     """See the module's docstring. Not thread-safe, but for `close`; never waits."""
 
@@ -62,24 +77,30 @@ class Mending:
         self._machine = connection.machine
         self._calls = calls
         self._standby = standby
-        self._post = Post(Record(care))
+        self._record = Record(care)
         dice = random.Random(connection.machine.now_ns())  # noqa: S311
         self._retries = Retries(connection.options.reconnect, dice.random)
+        self._state = _State.UP
         self._attempt: _Attempt | None = None
-        self._closed = False
-        self._joining = False
-        self._down = False
+        """While it is prepared."""
         self._joined_at = 0.0
+        self._next_try_at = 0.0
         self._standby_at: float | None = None
 
     def begin(self) -> None:
         """The room is joined."""
-        self._post.on(PlaceHappening.FILL)
         self._joined(self._machine.now())
+
+    def _enter(self, state: _State) -> None:
+        """Unless it is over: another thread may have closed it meanwhile."""
+        with self._connection.lock:
+            if self._state is not _State.OVER:
+                self._state = state
 
     def _joined(self, now: float) -> None:
         self._retries.joined(now)
-        self._joining, self._down, self._joined_at = False, False, now
+        self._enter(_State.UP)
+        self._joined_at = now
         self._standby_at = now + STANDBY_AFTER if self._standby else None
 
     def _keep_standby(self, now: float) -> None:
@@ -93,11 +114,11 @@ class Mending:
     @property
     def is_up(self) -> bool:
         """Whether the room is joined, as far as `turn` has seen."""
-        return not self._down
+        return self._state is _State.UP
 
     def patience(self) -> float | None:
         """Seconds until `turn` has something to do; None: when the session changes."""
-        due = self._post.until if self._post.state is PlaceState.WAITING else self._standby_at
+        due = self._next_try_at if self._state is _State.WAITING else self._standby_at
         return None if due is None else max(0.0, due - self._machine.now())
 
     def turn(self) -> None:
@@ -105,22 +126,22 @@ class Mending:
         if ending():
             return
         now = self._machine.now()
-        if self._post.state is PlaceState.WAITING and now >= self._post.until:
-            self._post.on(PlaceHappening.TIME)
-        if self._post.state is PlaceState.FILLED:
-            self._look(now)
-        if self._standby_at is not None and now >= self._standby_at and not self._down:
+        match self._state:
+            case _State.UP | _State.JOINING:
+                self._look(now)
+            case _State.PREPARING:
+                self._take(now)
+        if self._standby_at is not None and now >= self._standby_at:
             self._keep_standby(now)
-        if self._post.state is PlaceState.VACANT:
-            self._post.on(PlaceHappening.FILL)
+        if self._state is _State.WAITING and now >= self._next_try_at:
             self._try()
 
     def _try(self) -> None:
         attempt = _Attempt()
         with self._connection.lock:
-            if self._closed:  # on another thread, meanwhile
+            if self._state is _State.OVER:  # closed on another thread, meanwhile
                 return
-            self._attempt = attempt
+            self._state, self._attempt = _State.PREPARING, attempt
         self._machine.start_thread("ringroom-rejoin", self._runner(attempt))
 
     def _runner(self, attempt: _Attempt) -> Callable[[], None]:
@@ -143,65 +164,64 @@ class Mending:
 
         return run
 
-    def _look(self, now: float) -> None:
-        session = self._connection.session
-        if self._attempt is not None:
-            with self._connection.lock:
-                attempt = self._attempt
-                if attempt is None or not attempt.over:  # None: closed meanwhile
-                    return
-                self._attempt = None
-            self._use(attempt, now)
-        elif (refusal := session.take_refusal()) is not None:
-            self._died(refusal, now)
-        elif session.interrupted:
-            how = self._connection.host.how_it_died()
-            self._died(LostProcessError(f"the I/O process died{how}"), now)
-        elif self._joining and session.joined is not None:
-            self._joined(now)
-            self._calls.rejoin()
-            text = "another I/O process has joined the room"
-            log.warning("%s", text)
-            self._calls.tell(EventKind.CONNECTION_BACK, text)
-
-    def _use(self, attempt: _Attempt, now: float) -> None:
+    def _take(self, now: float) -> None:
+        """What the thread has brought, if it has, is used."""
+        with self._connection.lock:
+            attempt = self._attempt
+            if attempt is None or not attempt.over:  # None: closed meanwhile
+                return
+            self._attempt = None
         error = attempt.error
         if attempt.prepared is not None:
             try:
                 self._calls.reopen(attempt.prepared)
             except RingroomError as failed:
                 error = failed
-        if error is not None:
-            self._died(error, now)
-        self._joining = error is None
+        if error is None:
+            self._enter(_State.JOINING)
+        else:
+            self._failed(error, now)
 
-    def _died(self, error: RingroomError, now: float) -> None:
+    def _look(self, now: float) -> None:
+        session = self._connection.session
+        if (refusal := session.take_refusal()) is not None:
+            self._failed(refusal, now)
+        elif session.interrupted:
+            how = self._connection.host.how_it_died()
+            self._failed(LostProcessError(f"the I/O process died{how}"), now)
+        elif self._state is _State.JOINING and session.joined is not None:
+            self._joined(now)
+            self._calls.rejoin()
+            text = "another I/O process has joined the room"
+            log.warning("%s", text)
+            self._calls.tell(EventKind.CONNECTION_BACK, text)
+
+    def _failed(self, error: RingroomError, now: float) -> None:
+        """The I/O process has died, or the attempt to put another in its place has failed."""
+        was_up, self._standby_at = self.is_up, None
         wait = self._next_try(error, now)
         if wait is None or isinstance(error, ClosedError):
-            self._post.on(PlaceHappening.DIED_TOO_OFTEN)
             self.failure = error
+            self._enter(_State.OVER)
         else:
-            self._post.until = now + wait
-            self._post.on(PlaceHappening.DIED_SOON if wait else PlaceHappening.DIED)
-        if not self._down:
+            self._next_try_at = now + wait
+            self._enter(_State.WAITING)
+        if was_up:
             self._calls.tell(EventKind.CONNECTION_LOST, str(error))
-        self._down, self._joining, self._standby_at = True, False, None
         log.error("%s", error)
 
     def _next_try(self, error: RingroomError, now: float) -> float | None:
         """Seconds to wait for it; None: it is given up."""
         if isinstance(error, RoomError):  # a fresh token that is refused: nothing would change
             return None if error.reason == "unauthorized" else self._retries.next(now)
-        record = self._post.record
-        wait = record.died(now, 0.0 if self._down else now - self._joined_at)
+        wait = self._record.died(now, now - self._joined_at if self.is_up else 0.0)
         late = now + wait >= self._retries.lost(now)
-        return None if late or record.too_often(now) else wait
+        return None if late or self._record.too_often(now) else wait
 
     def close(self) -> None:
         """Idempotent: what is under way is given up."""
-        self._post.on(PlaceHappening.STOP)
         with self._connection.lock:
-            self._closed = True
+            self._state = _State.OVER
             attempt, self._attempt = self._attempt, None
             if attempt is not None:
                 attempt.given_up = True
