@@ -245,7 +245,7 @@ class Pool(Sender):
         session = self._connection.session
         self._mending.begin()
         with Waiter(self._connection) as waiter:
-            while not (self._stopping or spawning.ending()):
+            while not (self._stopping or spawning.interpreter_is_ending()):
                 with self._connection.lock:
                     session.pump()
                     ending = session.end

@@ -27,7 +27,7 @@ from ringroom.sessions.outgoing import Outgoing
 from ringroom.sessions.session import Session, Side
 
 IO_ROWS = SLOTS // 2
-# Of a message, what may tell who was where: remotes choose how long their names are.
+# Of a message, what may tell which worker had whom: remotes choose how long their names are.
 MAX_PLACES_BYTES = m.MAX_MESSAGE_BYTES // 4
 
 
@@ -207,7 +207,7 @@ class Connection:
         with self.lock, contextlib.ExitStack() as made:
             made.callback(prepared.close)
             made.callback(prepared.link.close)
-            self.session.check_unfailed()  # whoever closes may have been quicker
+            self.session.check_unfailed()  # another thread may have closed it
             table = StatisticsTable.create()
             before, self.table = self.table, table
             before.close()
@@ -261,7 +261,7 @@ class Connection:
         try:
             if self._renewals is not None:
                 self._renewals.close()
-        finally:  # who does not want to wait for a token function (Ctrl-C) has no host left either
+        finally:  # also where a caller does not want to wait for a token function (Ctrl-C)
             self.close_host()
 
     def keep_standby(self) -> bool:

@@ -21,7 +21,7 @@ from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomEr
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.frames import EventKind
 from ringroom.processes.retries import Retries
-from ringroom.processes.spawning import ending
+from ringroom.processes.spawning import interpreter_is_ending
 from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Record
 
 log = logging.getLogger("ringroom")
@@ -31,7 +31,7 @@ STANDBY_LOOK_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MendingCalls:
-    """What is asked of whoever has the connection, and told to them."""
+    """What is asked of the object that has the connection, and told to it."""
 
     reopen: Callable[[Prepared], None]
     rejoin: Callable[[], None]
@@ -123,7 +123,7 @@ class Mending:
 
     def turn(self) -> None:
         """Do what is due; as the interpreter ends, nothing is."""
-        if ending():
+        if interpreter_is_ending():
             return
         now = self._machine.now()
         match self._state:

@@ -1,8 +1,8 @@
 """The places of a pool's workers in its session, of which there is another generation whenever an
 I/O process has taken over from one that died.
 
-Owns, for each place, our end of a link between the I/O process and whoever takes the place, until
-it is taken. Not thread-safe: all calls come under the lock of the crew.
+Owns, for each place, our end of a link between the I/O process and the worker that takes the
+place, until it is taken. Not thread-safe: all calls come under the lock of the crew.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Places:
 
     @property
     def linked(self) -> set[int]:
-        """Those that nobody has taken in this generation."""
+        """The places that no worker has taken in this generation."""
         return set(self._links)
 
     def close(self) -> None:
-        """Idempotent: the links of places that nobody has taken."""
+        """Idempotent: closes the links of places that no worker has taken."""
         while self._links:
             self._links.popitem()[1].close()
 
@@ -65,7 +65,7 @@ class Places:
         return message, (link.fileno(), self._connection.table.fd), link
 
     def _attach(self, place: int) -> Link:
-        """A link of its own between the I/O process and whoever takes the place."""
+        """A link between the I/O process and the worker that takes the place."""
         link, theirs = open_links()
         with contextlib.closing(theirs):
             try:
@@ -77,8 +77,8 @@ class Places:
         return link
 
     def settled(self, place: int, generation: int | None) -> None:
-        """Of the lanes from before that generation, those of a place are not used any more; None:
-        of any lanes."""
+        """The worker of a place does not use lanes from before that generation any more; None: it
+        uses no lanes any more."""
         if generation in (None, self.generation):
             self._unsettled.discard(place)
             # Before it is resumed the application still counts what it drops.
@@ -86,7 +86,7 @@ class Places:
                 self.settle_past()
 
     def settle_past(self) -> None:
-        """What lanes of the generations before have counted is final, once nobody uses one."""
+        """What the lanes of earlier generations have counted is final, once no worker uses one."""
         if not self._unsettled:
             with self._connection.lock:
                 self._connection.session.settle_past()

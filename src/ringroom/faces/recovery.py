@@ -1,11 +1,11 @@
 """What a transport without a pool does when its I/O process dies: it goes on with another.
 
-That is `mending`, as for a pool, driven by whoever uses the transport: nothing of it runs until
-somebody who calls or waits has found the link at its end. `turn` is what a face then calls again
+That is `mending`, as for a pool, driven by the threads or tasks that use the transport: nothing of
+it runs until one that calls or waits has found the link at its end. A face then calls `turn` again
 and again, on a thread (`client`) or in a task (`aio`), until there is nothing left to do.
 
-Nobody but this side has ever held the lanes from before, so their counts are final as soon as
-the room is joined again.
+The lanes from before were held by this side alone, so their counts are final as soon as the room
+is joined again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Recovery", "RecoveryThread"]
 
 log = logging.getLogger("ringroom")
 
-# How often is looked where nothing can wake.
+# Between two looks, where the thread has no descriptor to be woken by.
 LOOK_SECONDS = 0.05
 
 
@@ -45,7 +45,7 @@ class Recovery:
 
     @property
     def is_due(self) -> bool:
-        """Whether the I/O process has died, and nobody has done anything about it yet."""
+        """Whether the I/O process has died, and the session has no link to another yet."""
         session = self._connection.session
         return session.interrupted and session.end is None and not session.closed
 

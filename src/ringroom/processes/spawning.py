@@ -83,7 +83,7 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     return process
 
 
-def ending() -> bool:
+def interpreter_is_ending() -> bool:
     """Whether the interpreter ends: what dies now is killed by us, and nobody takes its place."""
     return _ending.is_set()
 

@@ -1,7 +1,7 @@
 """What a session's lanes have counted, from their first to their last.
 
-Ownership: rows belong to whoever made them; here they are only read, except that what was under
-way when the other side died is counted as lost, for nobody else is left to do it.
+Ownership: rows belong to the process that made them. Here they are only read, except that what was
+under way when the other side died is counted as lost, since no other process is left to do it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Accounts:
 
     def retire(self, index: int) -> bool:
         """The counts of the row are final: keep them; whether the row was known. What its writer
-        had sent and nobody had taken, say on a track that was refused, is lost."""
+        had sent and its reader had not taken, say on a track that was refused, is lost."""
         if index not in self._listed:
             return False
         row, listing = self._listed.pop(index)
@@ -83,7 +83,7 @@ class Accounts:
             self._keep(lane)
 
     def received_at(self, place: int) -> LaneCounts:
-        """Of the inbound lanes of a place that count now."""
+        """The counts of those inbound lanes of a place that count now."""
         rows = (
             row.snapshot()
             for row, listing in self._listed.values()
@@ -92,12 +92,12 @@ class Accounts:
         return sum(rows, start=LaneCounts())
 
     def bury(self) -> None:
-        """The other side is gone and did not count what was under way: it is lost."""
+        """The other side is gone without having counted what was under way: that is lost."""
         for row, _ in self._listed.values():
             row.bury()
 
     def statistics(self) -> list[LaneStatistics]:
-        """Of every lane since the beginning; a track's successive lanes are one."""
+        """The counts of every lane since the beginning; a track's successive lanes are one."""
         now = [_statistics(row, listing) for row, listing in self._listed.values()]
         return merged([list(self._retired.values()), now])
 

@@ -1,7 +1,7 @@
 """What one reader of some kinds receives, fairly from all the lanes of these kinds.
 
-An inbox never waits; `Inbox.fileno` tells when it is worth looking again. Who waits for nothing
-else waits on its `selector`, and hands in what was found (`note`). The lanes belong to
+An inbox never waits; `Inbox.fileno` tells when it is worth looking again. A thread that waits for
+nothing else waits on its `selector`, and hands in what was found (`note`). The lanes belong to
 `incoming.Incoming`, which shows them here and takes them away.
 """
 
@@ -37,6 +37,7 @@ class InboundLane:
     track: TrackInfo | None
     participant: Participant | None
     is_ending: bool = False
+    """Its writer adds nothing more; what it holds may not be read yet."""
     successor: InboundLane | None = None
     fresh: bool = False
     """Follows another lane, but as a new beginning of the track and not as its continuation."""
@@ -54,7 +55,7 @@ class Arrival:
     lane: InboundLane | None
 
     def done(self) -> None:
-        """The item has been processed (or given to whoever asked)."""
+        """The item has been processed, or given to the caller that asked for it."""
         if self.lane is not None and not isinstance(self.item, Event):
             self.lane.reader.row.add(Count.DONE)
 
@@ -65,8 +66,8 @@ class Arrival:
 
 
 class LooseEvents:
-    """Those that come through no lane that their reader reads: a bounded row, of which who comes
-    late is told first how many he has missed."""
+    """Events that come through no lane that their reader reads: a bounded queue. A reader that
+    comes late is told first how many it has missed."""
 
     def __init__(self) -> None:
         self._waiting: deque[Arrival] = deque()
@@ -91,7 +92,7 @@ class LooseEvents:
 
 
 class Listeners:
-    """Who is told of a change, in the order in which they came."""
+    """Functions that are called at a change, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._all: dict[Callable[[], None], None] = {}
@@ -119,7 +120,7 @@ class Watched(Protocol):
 
 
 class Owner(Protocol):
-    """What an inbox needs of who has made it, and shows it its lanes."""
+    """What an inbox needs of the object that has made it, and shows it its lanes."""
 
     loose_events: LooseEvents
 
@@ -159,8 +160,8 @@ class Inbox:
             made.pop_all()
         self._lanes: dict[int, InboundLane] = {}
         self._ready: deque[InboundLane] = deque()
-        # Turns until it is time to look who else has become readable: a lane that never runs
-        # empty (its reader is slower than its source) must not keep the others from theirs.
+        # Turns until it is time to look which other lanes have become readable: one that never
+        # runs empty (its reader is slower than its source) must not keep the others from theirs.
         self._turns = 0
         self.woken = False
         """The session has changed, or its link or what is watched beside it had something to say,
@@ -188,8 +189,7 @@ class Inbox:
         self._link_fd = fd
 
     def watch(self, fd: int, lane: InboundLane | None = None) -> None:
-        """One descriptor more that is worth waking for, until the inbox is closed. Raises
-        `StartupError`."""
+        """Wake for one descriptor more, until the inbox is closed. Raises `StartupError`."""
         try:
             self.selector.register(fd, selectors.EVENT_READ, lane)
         except OSError as error:
@@ -259,8 +259,8 @@ class Inbox:
         return None
 
     def note(self, found: Found) -> None:
-        """Take note of what the selector has found: each lane has its turn. One that was taken away
-        meanwhile has none."""
+        """Take note of what the selector has found: each lane gets its turn, but for one that was
+        taken away meanwhile."""
         waiting = set(self._ready)
         self.woken = False
         for key, _ in found:

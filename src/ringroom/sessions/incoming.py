@@ -1,7 +1,7 @@
-"""The reading side of a session: the lanes of others' tracks and messages, and who reads them.
+"""The reading side of a session: the lanes of others' tracks and messages, and their readers.
 
 A track's lanes follow each other: one that has ended is drained before the next is shown to its
-reader. What is told of a track that nobody reads, or of the connection itself, comes through no
+reader. What is told of a track without a reader, or of the connection itself, comes through no
 lane: it waits in `Incoming.loose_events`. Like the session it never waits.
 """
 
@@ -23,7 +23,7 @@ from ringroom.link import until_taken
 from ringroom.options import SessionOptions
 from ringroom.sessions.inbox import Arrival, InboundLane, Inbox, LooseEvents, Watched
 
-# Tracks that ended and that nobody reads: beyond it the oldest are given up, their frames dropped.
+# Tracks that ended and have no reader: beyond it the oldest are given up, their frames dropped.
 MAX_UNREAD_ENDED = 64
 # What has not come again by then, after the room was joined with another I/O process, has ended.
 RETURN_SECONDS = 5.0
@@ -56,14 +56,15 @@ class Incoming:
 
     @property
     def inboxes(self) -> tuple[Inbox, ...]:
-        """The lanes' readers, who have not been told yet that the session is over. A copy: one that
-        is forgotten is taken off whenever it is collected, under any call."""
+        """The lanes' readers that have not been told yet that the session is over. A copy: one that
+        is forgotten is taken off whenever it is collected, within any call."""
         return tuple(self._inboxes)
 
     def open_lane(
         self, message: m.LaneOpened, descriptors: tuple[int, ...], table: StatisticsTable
     ) -> None:
-        """The other side has made one, and hands it over, its descriptors in any case."""
+        """The other side has made a lane, and hands it over; its descriptors are ours in any
+        case."""
         with until_taken(descriptors):
             handles = LaneDescriptors.from_flat(descriptors)
             row = table.row(message.row)
@@ -115,13 +116,13 @@ class Incoming:
         self._show(lane)
 
     def tell(self, event: Event, lane: InboundLane) -> None:
-        """An event of a track for whoever reads events, also when nobody reads the track."""
+        """An event of a track for the reader of events, also where the track has none."""
         readable = Kind.EVENT in self.session.options.kinds
         if readable or any(Kind.EVENT in inbox.kinds for inbox in self.inboxes):
             self.loose_events.append(Arrival(event, lane))
 
     def tell_of_connection(self, event: Event) -> None:
-        """An event that no lane brings, for whoever reads events."""
+        """An event that no lane brings, for the reader of events."""
         if Kind.EVENT in self.session.options.kinds:
             self.loose_events.append(Arrival(event, None))
             self.session.notify()
@@ -184,7 +185,7 @@ class Incoming:
         return True
 
     def _first_lanes(self) -> list[InboundLane]:
-        """Those that wait for none before them. Their tracks have begun, and no others."""
+        """The lanes that wait for none before them. Their tracks have begun, and no others."""
         lanes = self._lanes.values()
         waiting = {id(lane.successor) for lane in lanes if lane.successor is not None}
         return [lane for lane in lanes if id(lane) not in waiting]
@@ -223,7 +224,7 @@ class Incoming:
         try:
             for lane in self._first_lanes():
                 inbox.add(lane)
-            # Last: one that is listed, and that nobody has, would keep its kinds for good.
+            # Last: one that is listed, and that no caller has, would keep its kinds for good.
             self._inboxes.append(inbox)
             return inbox
         except BaseException:
@@ -251,5 +252,5 @@ class Incoming:
 
 
 def _is_heir(track: TrackInfo, other: TrackInfo) -> bool:
-    """Whether it is all the same but for the sid."""
+    """Whether the tracks are the same in all but the sid."""
     return replace(track, sid=other.sid) == other

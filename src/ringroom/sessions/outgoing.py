@@ -5,7 +5,8 @@ exists at once, so frames can be written while the I/O role still publishes. Lon
 pieces (`unsent.py`), so that a flush never has more than one piece under way.
 
 While the I/O role is away (it has died, and the room is not joined again), no lane begins, and a
-reliable one takes nothing: what it took would be lost. A live one goes on into what nobody reads.
+reliable one takes nothing: what it took would be lost. A live one goes on into a ring that is not
+read.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Outgoing:
         self._rows = rows
         self._lanes: dict[str, OutgoingLane] = {}
         self._ended: list[OutgoingLane] = []
-        """Those that nobody sends on any more, and that play still."""
+        """Those that were ended, and that play still."""
         self._numbers = 0
         self._restarts = session.restarts
         session.tracks_go_on()  # what was lost before was nothing of ours
@@ -216,7 +217,7 @@ class Outgoing:
             lane.retire()
             try:
                 self._begin_lane(lane)
-            except RingroomError as error:  # its sender's, who may try again
+            except RingroomError as error:  # for its sender, which may try again
                 lane.error = error
         self._session.tracks_go_on()
 
@@ -258,8 +259,8 @@ class Outgoing:
             self._rows.release(row)
 
     def _leave_row(self, index: int) -> None:
-        """It is about to serve another lane. Whoever has it still is over, whether somebody was
-        told of that or not."""
+        """The row is about to serve another lane. A track that has it still is over, whether its
+        sender was told so or not."""
         for lane in (*self._lanes.values(), *self._ended):
             if lane.row is not None and lane.row.index == index:
                 lane.retire()

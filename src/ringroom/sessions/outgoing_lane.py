@@ -125,7 +125,7 @@ class OutgoingLane:
 
     def retire(self) -> None:
         """Another lane takes the place of this one, if there is one: what it has played stays
-        played, and nobody looks at its row any more."""
+        played, and its row is not looked at any more."""
         self._played_before = self.played()
         self.drop_writer()
 

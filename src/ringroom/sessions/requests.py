@@ -6,15 +6,15 @@ __all__ = ["Requests"]
 
 
 class Requests:
-    """Of one end of a session. Not thread-safe."""
+    """The requests of one end of a session. Not thread-safe."""
 
     def __init__(self) -> None:
         self.unanswered: set[int] = set()
         self.answers: dict[int, float] = {}
-        """That nobody has taken."""
+        """Those that have not been taken yet."""
         self._number = 0
         self._forgotten: set[int] = set()
-        """Among those that are unanswered."""
+        """Unanswered requests whose answers will be thrown away."""
 
     def new(self) -> int:
         """A number for a request that is made now."""
@@ -23,7 +23,7 @@ class Requests:
         return self._number
 
     def answer(self, number: int, value: float) -> None:
-        """By the other side, or for want of it."""
+        """The other side has answered, or there is none to do so."""
         self.unanswered.discard(number)
         if number in self._forgotten:
             self._forgotten.discard(number)
@@ -31,7 +31,7 @@ class Requests:
             self.answers[number] = value
 
     def answer_all(self) -> None:
-        """There is nobody to answer any more: nothing of what they ask about plays."""
+        """The other side is gone, and nothing of what they ask about plays any more."""
         for number in tuple(self.unanswered):
             self.answer(number, 0.0)
 
@@ -40,7 +40,7 @@ class Requests:
         return self.answers.pop(number, None)
 
     def forget(self, number: int) -> None:
-        """Nobody waits for the answer any more, whether it has come or not."""
+        """No caller waits for the answer any more, whether it has come or not."""
         self.answers.pop(number, None)
         if number in self.unanswered:
             self._forgotten.add(number)

@@ -75,7 +75,7 @@ class Session:
         self.clock = clock
         self.joined: m.Connected | None = None
         self.last_joined: m.Connected | None = None
-        """The same, also while the room is joined anew."""
+        """As `joined`, also while the room is joined anew."""
         self.end: Ending | None = None
         """None while it goes on."""
         self.closed = False
@@ -88,7 +88,7 @@ class Session:
         self.requests = Requests()
         self.news = News()
         self.attached: m.Attached | None = None
-        """Of a worker: what it has inherited, once that is known."""
+        """What a worker has inherited, once that is known."""
         self.error_raised = False
         """Whether a call has raised the error that ended the session."""
         self._side = side
@@ -102,7 +102,7 @@ class Session:
         self._outlives_links = False
         self._leaving = False
         self._unheard = False
-        """The peer is gone."""
+        """The peer is gone, which may not have been found on the link yet."""
 
     def fileno(self) -> int:
         """The link's: readable when `pump` has something to do."""
@@ -149,7 +149,7 @@ class Session:
         return changed
 
     def lane_begun(self, opened: m.PlayoutOpen) -> None:
-        """One of our own, which the other side will list too, if it lives."""
+        """A lane of our own has begun; the other side will list it too, if it lives."""
         if self._side.keeps_accounts:
             self._accounts.listed(
                 m.LaneListed(
@@ -163,7 +163,7 @@ class Session:
             )
 
     def notify(self) -> None:
-        """Wake whoever waits for a change of the session."""
+        """Wake all that wait for a change of the session."""
         for listener in tuple(self.listeners):
             listener()
 
@@ -301,7 +301,7 @@ class Session:
         self.notify()
 
     def settle_past(self) -> None:
-        """Nobody uses the lanes from before `restart` any more: what is under way there is lost."""
+        """Lanes from before `restart` are not used any more: what is under way there is lost."""
         for accounts in self._past:
             accounts.bury()
             accounts.retire_all()
@@ -314,11 +314,11 @@ class Session:
         return self._accounts.received_at(place)
 
     def statistics(self) -> list[LaneStatistics]:
-        """Of every lane since the beginning; a track's successive lanes are one."""
+        """The counts of every lane since the beginning; a track's successive lanes are one."""
         return merged(accounts.statistics() for accounts in (*self._past, self._accounts))
 
     def close(self) -> None:
-        """Idempotent. Closes every lane and the link; who waits wakes."""
+        """Idempotent. Closes every lane and the link; all that wait wake."""
         if self.closed:
             return
         self.closed = True

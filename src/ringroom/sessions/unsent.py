@@ -1,7 +1,7 @@
 """What a track of ours has still to write: frames, converted and cut as that is done.
 
-To convert a long one takes long, and whoever does it holds a lock or an event loop: so each piece
-is made when its turn has come.
+To convert a long frame takes long, and the caller that does it holds a lock or an event loop: so
+each piece is made when its turn has come.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Unsent:
 
     def __init__(self, track: str) -> None:
         self.resampler: TrackResampler | None = None
-        """Of a track with sound."""
+        """None on a track without sound."""
         self._track = track
         self._frames: deque[Frame] = deque()
         self._left = 0
-        """Steps of all frames that are not converted: counted as they come, for who has sent them
-        may spoil them."""
+        """Steps of all frames that are not converted: counted as they come, for their sender may
+        spoil them afterwards."""
         self._begun = 0
         """Steps of the first frame that are converted."""
         self._rest: Samples | None = None
@@ -44,7 +44,7 @@ class Unsent:
 
     @property
     def seconds(self) -> float:
-        """Of sound."""
+        """Seconds of the sound in it."""
         frames = [
             frame for frame in (*self._pieces, *self._frames) if isinstance(frame, AudioFrame)
         ]
@@ -66,7 +66,7 @@ class Unsent:
         return self._pieces[0] if self._pieces else None
 
     def written(self) -> None:
-        """The first piece is."""
+        """The first piece is written."""
         self._pieces.popleft()
 
     def record_sizes(self, frame: AudioFrame) -> list[int]:

@@ -1,1 +1,1 @@
-"""Who is alive and who is replaced: the tables, who runs them, and a pool's children."""
+"""Which children are alive and which are replaced: the tables, what runs them, and a crew."""

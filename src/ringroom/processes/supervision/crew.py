@@ -2,11 +2,11 @@
 
 Owns, of each child, the process, the control link and the voice. Calls back only the pool that it
 belongs to, and is not thread-safe. It waits for two things only, while the pool's lock is held: for
-the stack of who is stuck, and for the end of who is buried, a moment, since he is dead or killed
-(`BURIAL_SECONDS`, and `KILLED_SECONDS` for one that the kernel does not let go).
+the stack of a child that is stuck; and for the end of one that is buried, a moment, since that is
+dead or killed (`BURIAL_SECONDS`, and `KILLED_SECONDS` for one that the kernel does not let go).
 
-Who dies is killed for good and reaped before its place is given to another: the next reader of its
-lanes relies on its counts being final.
+A child that dies is killed for good and reaped before its place is given to another: the next
+reader of its lanes relies on its counts being final.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger("ringroom")
 
 # How many looks fall into `stuck_after`.
 LOOKS = 8
-# How long one whose link has ended may take to end by himself, of what his exit code tells.
+# How long a child whose link has ended may take to end by itself: then its exit code tells of what.
 BURIAL_SECONDS = 1.0
 
 
@@ -55,7 +55,7 @@ class CrewCalls:
     """A place is given to a child: what to tell it, the descriptors that go along, and the link
     among them, which is closed here afterwards."""
     settled: Callable[[int, int | None], None]
-    """Nobody uses the lanes of that place from before that generation; None: any lanes."""
+    """The worker of that place does not use lanes from before that generation; None: any lanes."""
     progress: Callable[[int], Progress]
     problem: Callable[[Problem], None]
     lost: Callable[[str], None]
@@ -111,12 +111,12 @@ class Crew:
 
     @property
     def over(self) -> bool:
-        """Whether nobody is left."""
+        """Whether no child is left."""
         return not self._members
 
     @property
     def ready(self) -> bool:
-        """Whether there is somebody for each place."""
+        """Whether there is a child for each place."""
         return self._supervisor.warm >= self._care.places
 
     @property
@@ -131,7 +131,7 @@ class Crew:
         self.pids[: len(first)] = [member.process.pid or 0 for member in first]
 
     def seat(self) -> None:
-        """Give everybody a place, and keep spares from here on."""
+        """Give the children their places, and keep spares from here on."""
         self._obey(self._supervisor.seat(self._machine.now()))
 
     @property
@@ -141,7 +141,7 @@ class Crew:
         return {child.place for child in there if child.place is not None}
 
     def rejoin(self, places: Collection[int]) -> None:
-        """There is another I/O process: everybody in these places goes on with it."""
+        """There is another I/O process: the children in these places go on with it."""
         for child in tuple(self._supervisor.children.values()):
             place = child.place
             if place is not None and place in places and child.number in self._members:
@@ -160,7 +160,7 @@ class Crew:
         return max(0.0, min(times) - self._machine.now()) if times else None
 
     def turn(self, readable: Iterable[int]) -> None:
-        """Hear who has said something, and do what follows and what is due."""
+        """Hear the children that have said something, and do what follows and what is due."""
         ready = set(readable)
         for member in tuple(self._members.values()):
             if ready.intersection(member.fds):
@@ -172,12 +172,12 @@ class Crew:
             self._look(now)
 
     def stop(self, drain: float) -> None:
-        """Everybody is to end, after what waits, within that many seconds. May be said again."""
+        """All are to end, after what waits, within that many seconds. May be said again."""
         self._drain = drain
         self._obey(self._supervisor.stop(drain, self._machine.now()))
 
     def close(self) -> None:
-        """Idempotent: whoever is left is killed."""
+        """Idempotent: the children that are left are killed."""
         members = tuple(self._members.values())
         with contextlib.ExitStack() as burials:  # each is done, whatever becomes of the others
             for member in reversed(members):
@@ -230,7 +230,7 @@ class Crew:
         return "a spare worker" if place is None else f"worker {place}"
 
     def _look(self, now: float) -> None:
-        """Who is stuck, by what its lanes count: no word of it is needed."""
+        """Find out which child is stuck, by what its lanes count: it need not say anything."""
         for child in tuple(self._supervisor.children.values()):
             if child.place is None:
                 continue
@@ -280,7 +280,7 @@ class Crew:
 
     def _spawn(self, number: int) -> None:
         try:
-            with interrupts_at_the_end():  # who is started is known
+            with interrupts_at_the_end():  # a child that is started is known
                 self._members[number] = self._start_member(number)
         except StartupError as error:
             self._last, self._last_error = f"a worker does not start: {error}", error
@@ -334,7 +334,7 @@ class Crew:
         try:
             member.control.close()
             member.process.join(BURIAL_SECONDS)
-        finally:  # who is interrupted (Ctrl-C) does not wait: nobody else knows of it any more
+        finally:  # interrupted (Ctrl-C) it is done too: nothing else knows of the child any more
             with interrupts_at_the_end():
                 self._lay_to_rest(member, place)
 
@@ -349,7 +349,7 @@ class Crew:
         self._last = f"{self._name(member.number, place)} {member.killed or describe_exit(code)}"
         self._last_error = member.error
         if place is None and member.number > len(self.pids) and not self._supervisor.stopping:
-            log.warning("%s", member.error or self._last)  # nobody else tells of a spare
+            log.warning("%s", member.error or self._last)  # nothing else tells of a spare
         process.close()
         if place is not None:
             self._calls.settled(place, None)

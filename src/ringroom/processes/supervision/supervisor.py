@@ -1,6 +1,6 @@
-"""Who is alive and who is replaced: runs the two `tables` for all of a pool.
+"""Which children are alive and which are replaced: runs the two `tables` for all of a pool.
 
-Free of I/O; `now` is handed in, and whoever owns the processes carries the orders out.
+Free of I/O; `now` is handed in, and the owner of the processes (`crew`) carries the orders out.
 
 Invariants
   S1  a place has at most one living child, and a child at most one place
@@ -27,11 +27,11 @@ from ringroom.processes.supervision.tables import (
     PlaceState,
 )
 
-# Who dies sooner than this after it was seated died of what made it start.
+# A child that dies sooner than this after it was seated died of what it met there, or of itself.
 QUICK_SECONDS = 0.25
 BACKOFF_FIRST, BACKOFF_MOST = 0.1, 1.0
-# Whoever stands by is started so many seconds after the work has begun: a beginning needs the cores
-# for itself, and a short call nobody who stands by.
+# A spare, and a standby, is started so many seconds after the work has begun: a beginning needs the
+# cores for itself, and a short call needs neither.
 STANDBY_AFTER = 1.0
 # Seconds that a child has for ending once it was told to, beside what it may drain.
 STOP_GRACE = 2.0
@@ -76,7 +76,7 @@ class Life:
 
 @dataclass(slots=True)
 class Record:
-    """Deaths at one place, or of those that had none: how long to wait, when to give up."""
+    """Deaths at one place, or of children that had none: how long to wait, when to give up."""
 
     care: Care
     deaths: deque[float] = field(default_factory=deque)
@@ -140,14 +140,15 @@ class Supervisor:
         return self._given()
 
     def seat(self, now: float) -> list[Order]:
-        """From here on whoever is warm is seated, and spares are kept, after `STANDBY_AFTER`."""
+        """From here on children that are warm are seated, and spares are kept, after
+        `STANDBY_AFTER`."""
         self._seating, self._settled_at = True, now + STANDBY_AFTER
         self._settle(now)
         return self._given()
 
     @property
     def warm(self) -> int:
-        """Children that are ready and have no place. Any thread may ask, whoever comes and goes."""
+        """Children that are ready and have no place. Any thread may ask, at any moment."""
         return sum(child.state is ChildState.WARM for child in tuple(self.children.values()))
 
     def on(self, number: int, happening: ChildHappening, now: float) -> list[Order]:
@@ -192,7 +193,7 @@ class Supervisor:
         return min(times, default=None)
 
     def stop(self, drain: float, now: float) -> list[Order]:
-        """Everybody is to end within that many seconds and `STOP_GRACE`. May be said again."""
+        """All children are to end within that many seconds and `STOP_GRACE`. May be said again."""
         self.stopping = True
         for place in range(len(self.posts)):
             self._apply_to_place(place, PlaceHappening.STOP)
@@ -266,7 +267,7 @@ class Supervisor:
         return any(post.state in (PlaceState.VACANT, PlaceState.WAITING) for post in self.posts)
 
     def _settle(self, now: float) -> None:
-        """Seat who is warm where somebody is missing, and start who is missing."""
+        """Seat warm children where a place has none, and start those that are missing."""
         if self.stopping or self.failed or not self._seating:
             return
         for place, post in enumerate(self.posts):

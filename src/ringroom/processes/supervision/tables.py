@@ -101,7 +101,7 @@ CHILD: ChildTable = {
     _S.STARTING: {
         _H.READY: (_S.WARM, ()),
         _H.FAILED: (_S.ENDING, ()),
-        _H.SEAT: Ignored("only who is warm is seated"),
+        _H.SEAT: Ignored("only a warm child is seated"),
         _H.STILL: _NOT_YET,
         _H.MOVING: _NOT_YET,
         _H.DONE: _NOT_YET,

@@ -21,9 +21,10 @@ from ringroom.sessions.session import Session
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """Of one track, which has not taken all: the lanes that are held for it."""
+    """What belongs to a track that has not taken all."""
 
     held: set[InboundLane] = field(default_factory=set)
+    """The lanes that are held for it."""
     ends: bool = False
     """The track ends once all is sent."""
 
@@ -113,7 +114,7 @@ class ReplyTracks:
         return seconds
 
     def forget_all(self) -> None:
-        """Drop all that waits: nobody hears it any more."""
+        """Drop all that waits: it would not be heard."""
         for lane in tuple(self._waiting):
             self.forget(lane)
 

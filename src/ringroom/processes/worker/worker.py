@@ -118,8 +118,8 @@ class Worker:
         return not (self._may_wait() and (held or self._attaching))
 
     def _check_session(self) -> None:
-        """Raises the error by which it ended on this side alone (no descriptors are left, say): who
-        dies of it is replaced, and the next one gets the tracks."""
+        """Raises the error by which it ended on this side alone (no descriptors are left, say): a
+        worker that dies of it is replaced, and the next one gets the tracks."""
         session = self.session
         if session is not None and session.end is not None and session.end.ours:
             session.check_unfailed()
@@ -163,7 +163,8 @@ class Worker:
             self._inbox.watch(self._wake.fileno())
 
     def _inherit(self, session: Session, attached: m.Attached) -> None:
-        """Go on for whoever was in this place before; with another I/O process, for ourselves."""
+        """Go on for the worker that was in this place before; with another I/O process, with our
+        own tracks."""
         assert self._table is not None
         self._attaching = False
         rows = RowPool(self._table, *self._rows, taken=frozenset(attached.rows))
@@ -265,7 +266,7 @@ class Worker:
             if self.replies is None:
                 raise ClosedError("the worker is not connected yet; send from open() or process()")
             if self._room_over():
-                return  # nobody hears it, and no track of the room makes room for it
+                return  # it would not be heard, and no track of the room makes room for it
             if self._publish.mode != mode:
                 # Kept, for the next reply will be alike: to make it takes as long as to send.
                 self._publish = replace(self._publish, mode=mode)
@@ -321,7 +322,7 @@ class Worker:
         self.control.send(m.WorkerDone())
 
     def _stop_receiving(self) -> None:
-        """What still comes must not wake us: nobody takes it."""
+        """What still comes must not wake us: it is not taken."""
         with self.lock:
             inbox, self._inbox = self._inbox, None
             if inbox is not None and self.session is not None:
@@ -351,7 +352,7 @@ class Worker:
     def _may_wait(self) -> bool:
         """Whether there is time left; another Stop may have shortened it."""
         if self.session is not None and self.session.interrupted:
-            return False  # nobody plays what waits
+            return False  # what waits is not played
         return (self._stopping or 0.0) > self.machine.now() and not self._room_over()
 
     def _play_out(self) -> None:
