@@ -57,7 +57,12 @@ class Far:
         self.writers.append(writer)
         self.link.send(
             m.LaneListed(
-                row=row.index, direction="in", track="mic", kind="audio", participant=who, place=-1
+                row=row.index,
+                direction="in",
+                track="mic",
+                kind="audio",
+                participant=who,
+                place=m.APPLICATION,
             )
         )
         self.link.send(
