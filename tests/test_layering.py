@@ -149,7 +149,7 @@ def test_only_its_provider_knows_the_sdk() -> None:
 
 
 def test_the_ring_is_free_of_io() -> None:
-    """`memory` is the one file that knows the operating system."""
+    """Of the lanes, `memory` alone knows the operating system."""
     system = {"fcntl", "socket", "select", "selectors", "subprocess", "multiprocessing", "asyncio"}
     for module in PARTS:
         if layer(module) == "lanes" and module != "ringroom.lanes.memory":

@@ -21,13 +21,13 @@ from ringroom.faces.connection import Connection, Statistics, configured
 from ringroom.faces.face import Face, check_going_on, take_arrival, wanted_kinds
 from ringroom.faces.recovery import Recovery
 from ringroom.frames import Frame, Item
-from ringroom.lanes.memory import unwatched
 from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.inbox import Arrival, Inbox
 from ringroom.sessions.outgoing_lane import OutgoingLane
 from ringroom.sessions.sendable import as_message
+from ringroom.system import unwatched
 
 T = TypeVar("T")
 

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ringroom import messages
 from ringroom.errors import ClosedError, StartupError, WireError
-from ringroom.lanes.memory import why
 from ringroom.messages import MAX_MESSAGE_BYTES, Message
+from ringroom.system import NO_DESCRIPTORS, why
 
 _HEADER = struct.Struct("!II")
 MAX_DESCRIPTORS = 32
@@ -160,8 +160,7 @@ class Link:
                 raise ClosedError(f"the peer is gone: {error.strerror}") from None
             self._keep_descriptors(ancillary)
             if flags & socket.MSG_CTRUNC:
-                none_left = why(OSError(errno.EMFILE, ""))
-                raise StartupError(f"a message came without its descriptors: {none_left}")
+                raise StartupError(f"a message came without its descriptors: {NO_DESCRIPTORS}")
             if not data:
                 raise ClosedError("the peer has closed the link")
             self._received += data
@@ -255,6 +254,6 @@ def _duplicates(descriptors: tuple[int, ...]) -> tuple[int, ...]:
     except OSError as error:
         close_descriptors(made)
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise StartupError("no descriptors left (raise `ulimit -n`)") from error
+            raise StartupError(NO_DESCRIPTORS) from error
         raise
     return tuple(made)

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from ringroom.errors import ClosedError, StartupError, WireError
-from ringroom.lanes import memory
 from ringroom.lanes.memory import (
     Counter,
     EventCounter,
@@ -203,50 +202,6 @@ def test_really_no_descriptors_left(portable: bool) -> None:
     assert max(int(fd) for fd in os.listdir("/proc/self/fd")) <= highest + 1
 
 
-def test_the_limit_on_descriptors_is_lifted() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
-        memory.raise_descriptor_limit()
-        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(hard, 65_536)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-@pytest.mark.parametrize("soft", [memory.ENOUGH_DESCRIPTORS + 1, resource.RLIM_INFINITY])
-def test_a_higher_limit_on_descriptors_stays(soft: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    lowered: list[object] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: lowered.append(limits))
-    memory.raise_descriptor_limit()
-    assert lowered == []
-
-
-def test_without_a_hard_limit_enough_descriptors_are_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
-    memory.raise_descriptor_limit()
-    assert asked == [(memory.ENOUGH_DESCRIPTORS, resource.RLIM_INFINITY)]
-
-
-def test_closed_standard_descriptors_are_held() -> None:
-    code = """
-import os
-from ringroom.lanes.memory import hold_standard_descriptors
-for fd in (0, 2):
-    os.close(fd)
-hold_standard_descriptors()
-hold_standard_descriptors()
-assert all(os.get_inheritable(fd) for fd in range(3))
-assert os.open(os.devnull, os.O_RDONLY) == 3, "no other is left open"
-"""
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
-    assert done.returncode == 0
-
-
 def test_an_empty_file_is_no_segment() -> None:
     fd = os.memfd_create("empty")
     with pytest.raises(WireError, match="no bytes"):
@@ -290,13 +245,6 @@ def test_what_is_collected_open_warns_and_closes(portable: bool) -> None:
     with pytest.warns(ResourceWarning, match="Counter never closed"):
         del counter
     assert open_descriptors() == before
-
-
-def test_where_nothing_of_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    memory.require_platform()
-    monkeypatch.setattr(memory, "fcntl", None)
-    with pytest.raises(StartupError, match="Linux or macOS"):
-        memory.require_platform()
 
 
 # Both counters under one contract.

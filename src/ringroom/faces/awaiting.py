@@ -11,8 +11,8 @@ from typing import Self
 
 from ringroom.errors import StartupError
 from ringroom.faces.connection import Connection
-from ringroom.lanes.memory import unwatched, why
 from ringroom.processes.machine import Machine
+from ringroom.system import unwatched, why
 
 # Who waits for nothing, since there is always an item or always room, lets others have the loop if
 # none had it for so long.

@@ -1,4 +1,4 @@
-"""Segments and counters: the one file that knows the operating system.
+"""Segments and counters: shared memory and wake-ups, as the operating system has them.
 
 Linux: a segment is a memfd with its size sealed, a counter an eventfd. Elsewhere: an unlinked
 temporary file and a pipe; both forms are tested on Linux. Neither has a name in the file system,
@@ -22,16 +22,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
 from ringroom.errors import ClosedError, StartupError, WireError
+from ringroom.system import why
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows: `require_platform` says so
-    fcntl = None
 
 POISONED = -1
 # How old kernels and strict seccomp profiles say that they have no memfd or no eventfd.
@@ -39,22 +33,10 @@ REFUSED = (errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL)
 # A private mapping shows what others write to the file until a page of it is written here. POSIX
 # leaves that open; Linux does it. Elsewhere frames are copied out (see lane.py).
 ZERO_COPY = sys.platform == "linux"
-# More than 10,000 lanes; macOS takes no more for a process.
-ENOUGH_DESCRIPTORS = 65_536
 _CLOSED = "the counter is closed"
 _COUNT = struct.Struct("=Q")
 # The whole of a pipe in one read: 64 KiB on Linux and macOS alike.
 _PIPE_BYTES = 65_536
-_STANDARD_ERROR = 2
-
-
-def require_platform() -> None:
-    """Raises `StartupError` where shared memory and descriptor passing are not to be had."""
-    if fcntl is None or not hasattr(os, "pipe"):
-        raise StartupError(
-            "not supported: ringroom needs Linux or macOS (shared memory by descriptor, "
-            f"Unix sockets); this is {sys.platform}. WSL 2 works."
-        )
 
 
 class Segment:
@@ -267,27 +249,6 @@ def attach_counter(descriptors: tuple[int, ...]) -> Counter:
     return PipeCounter((descriptors[0], descriptors[1]))
 
 
-def raise_descriptor_limit() -> None:
-    """Lift the soft limit on open files, as far as the hard one: a lane costs a process four."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # Below 0: there is none.
-        wanted = ENOUGH_DESCRIPTORS if hard < 0 else min(hard, ENOUGH_DESCRIPTORS)
-        if 0 <= soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def hold_standard_descriptors() -> None:
-    """Have something under 0, 1 and 2 where they were closed (``2>&-``, some daemons): whatever is
-    opened next would be there, and get what native code writes to standard error."""
-    with contextlib.suppress(OSError):
-        while (fd := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
-            os.set_inheritable(fd, True)
-        os.close(fd)
-
-
 def _memfd() -> int:
     try:
         return os.memfd_create("ringroom", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -310,23 +271,10 @@ def _unlinked_file() -> int:
 
 def _seal(fd: int) -> None:
     """A sealed size means that no peer can shrink the file under our mapping (SIGBUS)."""
-    if fcntl is not None and hasattr(fcntl, "F_ADD_SEALS"):
+    import fcntl  # here, since Windows has none: `require_platform` is to say so
+
+    if hasattr(fcntl, "F_ADD_SEALS"):
         with contextlib.suppress(OSError):  # the unlinked file that stands in takes no seals
             fcntl.fcntl(
                 fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             )
-
-
-def why(error: OSError) -> str:
-    """The system's refusal in words, with what to do about it."""
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return "no descriptors left (raise `ulimit -n`; a track takes about four per process)"
-    return os.strerror(error.errno) if error.errno else str(error)
-
-
-def unwatched(error: OSError) -> StartupError:
-    """For a descriptor that the system does not take among those that are waited for."""
-    text = why(error)
-    if error.errno == errno.ENOSPC:  # of a full disk, in the system's own words
-        text = "this user watches as many as he may (raise fs.epoll.max_user_watches)"
-    return StartupError(f"one descriptor more cannot be waited for: {text}")

@@ -21,11 +21,6 @@ from typing import Any, Literal, Protocol, Self
 from ringroom import messages as m
 from ringroom.checks import shown
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
-from ringroom.lanes.memory import (
-    hold_standard_descriptors,
-    raise_descriptor_limit,
-    require_platform,
-)
 from ringroom.link import Link, open_links
 from ringroom.options import check_whole
 from ringroom.processes import footprint
@@ -38,6 +33,7 @@ from ringroom.processes.spawning import (
     spawn,
 )
 from ringroom.processes.voice import MEMORY_HINT, Voice
+from ringroom.system import hold_standard_descriptors, raise_descriptor_limit, require_platform
 
 log = logging.getLogger("ringroom")
 

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from ringroom.errors import StartupError
-from ringroom.lanes.memory import why
+from ringroom.system import why
 
 __all__ = ["MEMORY_HINT", "Voice", "describe_exit", "is_stopped", "speak"]
 

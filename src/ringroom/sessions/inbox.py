@@ -17,9 +17,10 @@ from typing import Protocol, TypeAlias
 from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.frames import Event, EventKind, Item, Kind, Participant, TrackInfo
 from ringroom.lanes.live import LiveReader
-from ringroom.lanes.memory import open_counter, unwatched, why
+from ringroom.lanes.memory import open_counter
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Count
+from ringroom.system import unwatched, why
 
 # Events that wait for a reader of events, when frames have another reader.
 MAX_LOOSE_EVENTS = 10_000

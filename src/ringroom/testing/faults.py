@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeAlias
 
+from ringroom import system
 from ringroom.client import Transport
 from ringroom.errors import ConfigurationError
 from ringroom.lanes import memory
@@ -138,7 +139,7 @@ def descriptors_exhausted(process: Process = None) -> Iterator[None]:
     """No new descriptor in that process (None: this one): no file, socket, lane or counter. Those
     that it has work on; one that is closed meanwhile may be used again."""
     pid = os.getpid() if process is None else _pid(process)
-    lift = memory.raise_descriptor_limit
+    lift = system.raise_descriptor_limit
     with _limited(pid, resource.RLIMIT_NOFILE, _first_free(pid)):
         # A transport that is opened would lift the limit again.
         vars(children)["raise_descriptor_limit"] = lambda: None

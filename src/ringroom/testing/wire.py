@@ -22,9 +22,9 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from ringroom.errors import RoomError, StartupError, WireError
-from ringroom.lanes.memory import why
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.providers.fake import messages, wire
+from ringroom.system import why
 
 __all__ = ["Clock", "Line", "LineReader", "Wire"]
 

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from importlib import import_module
 
 from ringroom import messages as m
-from ringroom.lanes.memory import hold_standard_descriptors, raise_descriptor_limit
 from ringroom.link import Link, close_descriptors
 from ringroom.processes import footprint
 from ringroom.processes.io.rooms import RoomSession
 from ringroom.processes.io.wire import LoopLink
 from ringroom.processes.machine import Machine, ProcessMachine
 from ringroom.providers.provider import Provider
+from ringroom.system import hold_standard_descriptors, raise_descriptor_limit
 
 log = logging.getLogger("ringroom.io")
 

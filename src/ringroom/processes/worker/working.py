@@ -11,7 +11,6 @@ import dill
 import multiprocess
 
 from ringroom import messages as m
-from ringroom.lanes.memory import hold_standard_descriptors, raise_descriptor_limit
 from ringroom.link import Link
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import MACHINE, Machine, ProcessMachine
@@ -19,6 +18,7 @@ from ringroom.processes.voice import speak
 from ringroom.processes.worker.problems import shortened
 from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
+from ringroom.system import hold_standard_descriptors, raise_descriptor_limit
 
 
 def _die_with_parent() -> None:

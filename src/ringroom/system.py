@@ -1,0 +1,62 @@
+"""What ringroom needs of the operating system, process-wide settings, and refusals in words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from importlib.util import find_spec
+
+from ringroom.errors import StartupError
+
+NO_DESCRIPTORS = "no descriptors left (raise `ulimit -n`; a track takes about four per process)"
+# More than 10,000 lanes; macOS takes no more for a process.
+ENOUGH_DESCRIPTORS = 65_536
+_STANDARD_ERROR = 2
+
+
+def require_platform() -> None:
+    """Raises `StartupError` where shared memory and descriptor passing are not to be had."""
+    if find_spec("fcntl") is None or not hasattr(os, "pipe"):
+        raise StartupError(
+            "not supported: ringroom needs Linux or macOS (shared memory by descriptor, "
+            f"Unix sockets); this is {sys.platform}. WSL 2 works."
+        )
+
+
+def why(error: OSError) -> str:
+    """The system's refusal in words, with what to do about it."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return NO_DESCRIPTORS
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def unwatched(error: OSError) -> StartupError:
+    """The error to raise when epoll or kqueue refuses to watch one more descriptor."""
+    text = why(error)
+    if error.errno == errno.ENOSPC:  # the system's own words speak of a full disk
+        text = "this user watches as many as are allowed (raise fs.epoll.max_user_watches)"
+    return StartupError(f"one descriptor more cannot be waited for: {text}")
+
+
+def raise_descriptor_limit() -> None:
+    """Lift the soft limit on open files, at most to the hard one: a lane costs a process four."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # A hard limit below 0 is none.
+        wanted = ENOUGH_DESCRIPTORS if hard < 0 else min(hard, ENOUGH_DESCRIPTORS)
+        if 0 <= soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def hold_standard_descriptors() -> None:
+    """Open the null device in place of 0, 1 and 2 where they were closed (``2>&-``, some daemons):
+    a descriptor opened later would take their number, and receive what native code writes to
+    standard error."""
+    with contextlib.suppress(OSError):
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+            os.set_inheritable(fd, True)
+        os.close(fd)
