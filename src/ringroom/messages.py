@@ -13,7 +13,8 @@ Who speaks with whom
   reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
-  worker -> application        WorkerReady, WorkerFailed, Problem, Rejoined, WorkerDone
+  worker -> application        WorkerReady, WorkerFailed, WorkerProblem, Rejoined,
+                               WorkerDone
   session -> application       over the link of Renewals: Renew
   application -> session       over the link of Renewals: Renewed, NotRenewed
 The application is itself a reader and writer of its session.
@@ -261,7 +262,7 @@ class WorkerFailed(Message):
     error: str
 
 
-class Problem(Message):
+class WorkerProblem(Message):
     """User code raised in a worker: counted always, told with a traceback the first time."""
 
     place: int

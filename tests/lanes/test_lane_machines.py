@@ -30,7 +30,7 @@ from lane_kit import (
 from ringroom.errors import FrameError, WouldBlock
 from ringroom.frames import AudioFrame, Event, Item, VideoFrame
 from ringroom.lanes import lane as lane_module
-from ringroom.lanes.lane import LaneReader, LaneWriter, Start
+from ringroom.lanes.lane import LaneReader, LaneWriter, ReaderStart
 from ringroom.lanes.live import EVENT_ROOM, LiveReader, LiveWriter
 from ringroom.lanes.memory import mmap
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
@@ -125,9 +125,9 @@ class Lane(RuleBasedStateMachine):
 
     @precondition(lambda self: self.reads)
     @rule()
-    def settle(self) -> None:
+    def give_back(self) -> None:
         """I7: once the reader has looked, at most half of the ring is held by anybody."""
-        self.reader.settle()
+        self.reader.give_back()
         if self.writes and not self.waiting:
             assert self.writer.in_use * 2 <= self.writer.capacity, "I7"
 
@@ -157,7 +157,7 @@ class Lane(RuleBasedStateMachine):
         if self.waiting == deque() and not self.reader.pending:
             assert self.writer.in_use == 0
 
-    def another_reader(self, start: Start) -> LaneReader:
+    def another_reader(self, start: ReaderStart) -> LaneReader:
         raise NotImplementedError
 
     @precondition(lambda self: not (self.reads and self.writes))
@@ -229,7 +229,7 @@ class Reliable(Lane):
         self.idle = True
         self.writer, self.reader, self.row = reliable_lane(ring, portable=self.portable)
 
-    def another_reader(self, start: Start) -> ReliableReader:
+    def another_reader(self, start: ReaderStart) -> ReliableReader:
         return ReliableReader(duplicate(self.writer.descriptors()), self.row, TRACK, start=start)
 
     def send(self, item: Item) -> None:
@@ -258,7 +258,7 @@ class Reliable(Lane):
         for _ in range(count):
             self.send_audio(samples, 1)
             self.receive("")
-            self.settle()
+            self.give_back()
 
     @rule(width=SIDES, height=SIDES)
     def send_video(self, width: int, height: int) -> None:
@@ -313,7 +313,7 @@ class Live(Lane):
             ring, self.clock, max_age_ms=MAX_AGE_MS, portable=self.portable
         )
 
-    def another_reader(self, start: Start) -> LiveReader:
+    def another_reader(self, start: ReaderStart) -> LiveReader:
         return LiveReader(
             duplicate(self.writer.descriptors()),
             self.row,
@@ -359,7 +359,7 @@ class Live(Lane):
         for _ in range(count):
             self.send_audio(samples, 0)
             self.receive("")
-            self.settle()
+            self.give_back()
 
     @rule(width=SIDES, height=SIDES, late_ms=st.sampled_from([0, 0, 150, 250]))
     def send_video(self, width: int, height: int, late_ms: int) -> None:
@@ -371,12 +371,12 @@ class Live(Lane):
         event = muted(self.seed(), padding=padding)
         self.waiting.append((event, 0))
         self.writer.event(event)
-        self.owing = not self.writer.settle()
+        self.owing = not self.writer.write_owed()
 
     @precondition(lambda self: self.writes)
     @rule()
     def writer_settles(self) -> None:
-        self.owing = not self.writer.settle()
+        self.owing = not self.writer.write_owed()
 
     def choose(self) -> tuple[Item, int] | None:
         """What the reader is to hand out: the policy again, in its plain words."""
@@ -431,8 +431,8 @@ class Live(Lane):
         while self.reads and self.writes and self.waiting:
             before = len(self.waiting)
             self.receive("")
-            self.reader.settle()
-            self.owing = not self.writer.settle()
+            self.reader.give_back()
+            self.owing = not self.writer.write_owed()
             if len(self.waiting) == before:
                 self.receive("")
                 assert len(self.waiting) < before, "I10"

@@ -33,7 +33,7 @@ def test_large_frames_are_lent_and_small_ones_copied(ends: ExitStack, portable: 
     with pytest.raises(ValueError, match="WRITEABLE"):
         lent.data.flags.writeable = True
     del lent
-    reader.settle()
+    reader.give_back()
     assert writer.in_use == 0
 
 
@@ -46,10 +46,10 @@ def test_a_slice_holds_the_slot_as_well(ends: ExitStack) -> None:
     assert isinstance(frame, VideoFrame)
     part = frame.planes()[0][3:5, ::2]
     del frame
-    reader.settle()
+    reader.give_back()
     assert writer.in_use > 70_000
     del part
-    reader.settle()
+    reader.give_back()
     assert writer.in_use == 0
 
 
@@ -63,10 +63,10 @@ def test_a_slice_of_sound_holds_the_slot_as_well(ends: ExitStack) -> None:
     assert isinstance(frame, AudioFrame)
     part = frame.samples[5:9]
     del frame
-    reader.settle()
+    reader.give_back()
     assert writer.in_use > 70_000
     del part
-    reader.settle()
+    reader.give_back()
     assert writer.in_use == 0
 
 
@@ -180,7 +180,7 @@ def test_a_full_table_of_descriptors_does_not_corrupt_kept_frames(
     else:
         pytest.fail("frames were credited that nobody evacuated")
     monkeypatch.setattr(Segment, "map_private", real)
-    reader.settle()
+    reader.give_back()
     for number in range(10, 20):
         writer.send_nowait(video(*PICTURE, number), 0)
         kept.append(reader.receive_nowait())

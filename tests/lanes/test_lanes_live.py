@@ -148,10 +148,10 @@ def test_a_full_live_lane_drops_the_new_frame_and_keeps_events(
     assert row.snapshot().dropped_full == 100 - went_in
     for number in range(8):
         writer.event(muted(number))
-    assert writer.settle(), "frames leave events room"
+    assert writer.write_owed(), "frames leave events room"
     for number in range(8, 200):
         writer.event(muted(number))
-    assert not writer.settle()
+    assert not writer.write_owed()
     assert not writer.send(audio(1), clock.now), "no frame overtakes an event"
     seen = []
     while len(seen) < 200:
@@ -159,9 +159,9 @@ def test_a_full_live_lane_drops_the_new_frame_and_keeps_events(
         if isinstance(item, Event):
             seen.append(int(item.reason))
         elif item is None:
-            writer.settle()
+            writer.write_owed()
     assert seen == list(range(200))
-    assert writer.settle()
+    assert writer.write_owed()
     assert writer.send(audio(1), clock.now)
 
 
@@ -171,7 +171,7 @@ def test_no_frame_overtakes_an_event(ends: ExitStack, clock: Clock) -> None:
     ends.callback(writer.close)
     ends.callback(reader.close)
     count = 0
-    while writer.settle():
+    while writer.write_owed():
         writer.event(muted(count))
         count += 1
     assert sum(1 for _ in iter(reader.receive_nowait, None)) == count - 1
@@ -202,7 +202,7 @@ def test_an_event_of_any_size_passes_a_small_lane(ends: ExitStack, clock: Clock)
     ends.callback(writer.close)
     ends.callback(reader.close)
     writer.event(muted(1, padding=60_000))
-    assert writer.settle()
+    assert writer.write_owed()
     event = reader.receive_nowait()
     assert isinstance(event, Event)
     assert event.participant is not None
@@ -238,7 +238,7 @@ def test_what_is_refused_takes_no_room(ends: ExitStack, clock: Clock, in_place: 
     for number in range(7):  # 5,104 bytes each: two fill a bank of 10,240
         assert writer.send(audio(2_535, number), clock.now)
     assert reader.receive_nowait() is not None
-    reader.settle()
+    reader.give_back()
     # It would fit into what was given back and what is left of the last bank, but into neither.
     large, used = audio(2_980), writer.in_use
     if in_place:
@@ -260,7 +260,7 @@ def test_of_events_beyond_the_bound_the_last_is_kept(ends: ExitStack, clock: Clo
     for number in range(MAX_OWED + 100):
         writer.event(muted(number))
     found: list[str] = []
-    while not (writer.settle() and not reader.pending):
+    while not (writer.write_owed() and not reader.pending):
         while (item := reader.receive_nowait()) is not None:
             assert isinstance(item, Event)
             found.append(item.reason)

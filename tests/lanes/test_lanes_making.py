@@ -46,7 +46,7 @@ def test_descriptors_go_flat_and_back(portable: bool) -> None:
 def test_a_ring_for_frames_takes_such_a_frame(frame_bytes: int, frames: int) -> None:
     ring = ring_for(frame_bytes, frames)
     assert ring.capacity % mmap.PAGESIZE == 0
-    nbytes = frame_bytes + records.VIDEO_HEADER_BYTES
+    nbytes = frame_bytes + records.MAX_MEDIA_HEADER_BYTES
     assert ring.max_payload >= nbytes
     assert (ring.bank_bytes - ALIGN) // slot_size(nbytes) * ring.banks >= frames
 

@@ -97,7 +97,7 @@ def test_a_lane_that_was_full_goes_on(ends: ExitStack, portable: bool) -> None:
     for _ in range(4):
         assert reader.receive_nowait() is not None
     reader.absorb()
-    reader.settle()
+    reader.give_back()
     writer.send_nowait(audio(300), 0)
     assert reader.receive_nowait() is not None
 
@@ -131,7 +131,7 @@ def test_closed_ends_refuse(clock: Clock, portable: bool) -> None:
     assert not live_writer.send(audio(480), 0)
     assert not live_writer.send(video(*PICTURE), 0)
     live_writer.event(muted(1))
-    assert not live_writer.settle()
+    assert not live_writer.write_owed()
     assert writer.in_use == live_writer.in_use == 0
     assert not reader.pending
     for closed in (reader, live_reader):

@@ -120,10 +120,10 @@ import gc
 from ringroom.processes.machine import ProcessMachine
 
 machine = ProcessMachine()
-machine.settle()
+machine.freeze_garbage()
 before = gc.get_freeze_count()
 later = [[] for _ in range(100)]
-machine.settle()
+machine.freeze_garbage()
 print(gc.get_freeze_count() - before)
 """
 

@@ -159,7 +159,7 @@ class Model:
         if lane is None or self.cast.lost:
             return
         room = lane.ring.max_payload if lane.ring else 0
-        if track.is_video and nbytes + records.VIDEO_HEADER_BYTES > room:
+        if track.is_video and nbytes + records.MAX_MEDIA_HEADER_BYTES > room:
             if lane.ring:
                 # A larger picture than the ring was made for: a new ring, after the old one.
                 self._open(track)

@@ -50,7 +50,7 @@ COPY_BELOW = 32_768
 REWIND_FROM = 1_048_576
 # Mappings kept alive by kept frames; beyond, frames are copied out until some of them die.
 MAX_EVACUATED = 16
-Start: TypeAlias = tuple[int, int]
+ReaderStart: TypeAlias = tuple[int, int]
 """Where in the ring a reader begins, and how many bytes are announced from there."""
 
 
@@ -75,7 +75,7 @@ class LaneDescriptors:
 
 def ring_for(frame_bytes: int, frames: int) -> Geometry:
     """A ring for that many frames of a track. A bank of a large frame holds just one of them."""
-    nbytes = frame_bytes + records.VIDEO_HEADER_BYTES
+    nbytes = frame_bytes + records.MAX_MEDIA_HEADER_BYTES
     banks = min(max(frames, 4), 8) if frame_bytes >= COPY_BELOW else 4
     ring = Geometry.of(nbytes, frames, banks)
     return replace(ring, capacity=-(-ring.capacity // mmap.PAGESIZE) * mmap.PAGESIZE)
@@ -137,7 +137,7 @@ class LaneWriter:
             self._segment.fd, self._published.descriptors(), self._freed.descriptors()
         )
 
-    def succeed(self) -> Start:
+    def succeed(self) -> ReaderStart:
         """The reader has died (not before: its counts must be final), and another takes its place.
         What it had taken and not done is lost, counted; what it had not taken is the other's."""
         self._published.take()
@@ -213,7 +213,7 @@ class LaneReader:
         row: Row,
         track: TrackInfo | str | None = None,
         *,
-        start: Start = (0, 0),
+        start: ReaderStart = (0, 0),
     ) -> None:
         with contextlib.ExitStack() as taken:
             for fd in descriptors.flat():
@@ -272,17 +272,17 @@ class LaneReader:
             self.row.add(Count.EVENTS)
         else:
             self.row.count_taken(age)
-        self._settle_in_bulk()
+        self._give_back_in_bulk()
         return item
 
     def _release(self, slot: Slot) -> None:
         slot.released = True
-        self._settle_in_bulk()
+        self._give_back_in_bulk()
 
-    def _settle_in_bulk(self) -> None:
+    def _give_back_in_bulk(self) -> None:
         """Credit costs a system call: one for each eighth of the ring, or when going idle."""
         if self._ring.outstanding >= self._eighth:
-            self.settle()
+            self.give_back()
 
     def _deliver_large(self, slot: Slot, head: records.Head) -> Item:
         payload = slot.payload
@@ -315,7 +315,7 @@ class LaneReader:
 
         references[key] = weakref.ref(root, release)
 
-    def settle(self) -> None:
+    def give_back(self) -> None:
         """Give back what is released, and evacuate what is kept beyond half of the ring (I7)."""
         credit = self._ring.collect()
         if self._ring.outstanding * 2 > self._ring.capacity:
@@ -330,7 +330,7 @@ class LaneReader:
             return
         try:
             fresh = self._map()
-        except StartupError:  # no descriptor or memory just now: the next `settle` tries again
+        except StartupError:  # no descriptor or memory just now: the next `give_back` tries again
             return
         kept = self._ring.held
         for slot in kept:
@@ -351,7 +351,7 @@ class LaneReader:
             discarded += not is_event
             self.row.add(Count.EVENTS if is_event else Count.DROPPED_FLUSHED)
             self._release(slot)
-        self.settle()
+        self.give_back()
         return discarded
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from ringroom.frames import AudioFrame, Event, Item, Participant, TrackInfo, VideoFrame
 from ringroom.lanes import records
-from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, Start
+from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, ReaderStart
 from ringroom.lanes.ring import Buffer, Geometry
 from ringroom.lanes.statistics import Count, Row
 
@@ -74,14 +74,14 @@ class LiveWriter(LaneWriter):
         self._ring.commit(nbytes)
         self._publish(nbytes)
         if self._owed:
-            self.settle()
+            self.write_owed()
 
     def _may_write(self, nbytes: int) -> bool:
         """Whether no event waits for room. Gives up what is reserved and not committed."""
         if nbytes > self._ring.max_payload and self._mapping is not None:
             raise self._too_large(nbytes)
         self._reserved = 0
-        return not self._owed or self.settle()
+        return not self._owed or self.write_owed()
 
     def _refuse(self) -> None:
         self._sequence += 1
@@ -96,9 +96,9 @@ class LiveWriter(LaneWriter):
         if len(self._owed) >= MAX_OWED:
             self._owed.pop()
         self._owed.append(event)
-        self.settle()
+        self.write_owed()
 
-    def settle(self) -> bool:
+    def write_owed(self) -> bool:
         """Write the events that had no room; whether none is owed any more."""
         while self._owed and not self._reserved:
             event = self._owed[0]
@@ -125,7 +125,7 @@ class LiveReader(LaneReader):
         *,
         max_age_ns: int,
         clock: Callable[[], int],
-        start: Start = (0, 0),
+        start: ReaderStart = (0, 0),
     ) -> None:
         super().__init__(descriptors, row, track, start=start)
         self._max_age_ns = max_age_ns
@@ -145,7 +145,7 @@ class LiveReader(LaneReader):
             skipping = True
             self.row.add(Count.DROPPED_STALE)
             self._release(slot)
-        self.settle()
+        self.give_back()
         return None
 
     def _ends_skipping(self, kind: int, age: int) -> bool:

@@ -44,6 +44,6 @@ class ReliableReader(LaneReader):
         """The next item; None if nothing waits."""
         slot = self._take()
         if slot is None:
-            self.settle()
+            self.give_back()
             return None
         return self._deliver(slot, records.peek(slot.payload))

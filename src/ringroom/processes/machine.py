@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Machine:
-    """The real machine; what stands for another overrides all of it but `settle`."""
+    """The real machine; what stands for another overrides all of it but `freeze_garbage`."""
 
     def now_ns(self) -> int:
         """Nanoseconds, never going back; the same for all roles."""
@@ -63,7 +63,7 @@ class Machine:
         thread.start()
         return thread
 
-    def settle(self) -> None:
+    def freeze_garbage(self) -> None:
         """All that lasts is made. Nothing, where the process is also somebody else's."""
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -77,14 +77,14 @@ class ProcessMachine(Machine):
     """That of a role which has its process to itself."""
 
     def __init__(self) -> None:
-        self._settled = False
+        self._frozen = False
 
-    def settle(self) -> None:
+    def freeze_garbage(self) -> None:
         """The collector need not look through what is there now any more: a full collection takes
         15 ms of an I/O process with LiveKit's SDK, and more of a worker with a large model. Once:
         what is garbage just then stays for good."""
-        if not self._settled:
-            self._settled = True
+        if not self._frozen:
+            self._frozen = True
             gc.freeze()
 
 

@@ -221,12 +221,12 @@ def test_lanes_are_handed_over_and_closed_with_the_lock(monkeypatch: pytest.Monk
                 if free:
                     lock.release()
 
-            for name in ("succeed", "settle", "close"):
+            for name in ("succeed", "write_owed", "close"):
                 watch(name)
             bench.reader_dies()
             bench.inbound.hand_over()
             bench.inbound.close()
-            assert asked == ["succeed", "settle", "close"]
+            assert asked == ["succeed", "write_owed", "close"]
             try_it()
             assert got == [True]
 
@@ -344,11 +344,11 @@ def test_events_that_are_owed_are_looked_after_by_one_timer(
 ) -> None:
     """However many tracks end meanwhile, and also when a reader comes."""
     looked = []
-    settle = LiveWriter.settle
+    write_owed = LiveWriter.write_owed
 
     def counted(writer: LiveWriter) -> bool:
         looked.append(writer)
-        return settle(writer)
+        return write_owed(writer)
 
     async def test() -> None:
         async with opened() as bench:
@@ -359,7 +359,7 @@ def test_events_that_are_owed_are_looked_after_by_one_timer(
             for _ in range(10):
                 muted.close()
                 bench.inbound.lane_ending(1)
-            monkeypatch.setattr(LiveWriter, "settle", counted)
+            monkeypatch.setattr(LiveWriter, "write_owed", counted)
             looked.clear()
             await asyncio.sleep(10 * inbound_lanes.SETTLE_SECONDS)
             assert 9 <= len(looked) <= 11

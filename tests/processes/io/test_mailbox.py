@@ -139,7 +139,7 @@ def test_who_waits_for_room_sleeps_until_there_is_more() -> None:
                 box.post(message(99))
             await turns()
             await take(reader, 1, row)
-            reader.settle()
+            reader.give_back()
             await turns()
             assert not box.emptied.is_set()
             poller = select.poll()

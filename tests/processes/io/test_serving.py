@@ -141,7 +141,7 @@ def test_all_that_lasts_is_made_when_a_room_is_joined(monkeypatch: pytest.Monkey
         monkeypatch.setattr(serving, "RoomSession", Room)
         ours, theirs = open_links()
         role = asyncio.ensure_future(
-            serving.serve(theirs, settle=lambda: settled.append(len(rooms)))
+            serving.serve(theirs, freeze_garbage=lambda: settled.append(len(rooms)))
         )
         for _ in range(2):
             far, near = open_links()

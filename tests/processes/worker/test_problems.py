@@ -21,7 +21,7 @@ def test_what_raises_is_counted_done_and_told_once_in_full(bench: Bench) -> None
     writer = bench.open("A")
     send(writer, 1, 2, 3)
     bench.work()
-    problems = [one for one in bench.told() if isinstance(one, m.Problem)]
+    problems = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
     assert [(one.count, one.where, one.place) for one in problems] == [
         (1, "process", 3),
         (2, "process", 3),
@@ -53,7 +53,7 @@ def test_problems_that_nobody_hears_are_counted_and_not_kept(bench: Bench) -> No
     send(writer, 0)
     bench.work()
     problems += bench.told()
-    counts = [one.count for one in problems if isinstance(one, m.Problem)]
+    counts = [one.count for one in problems if isinstance(one, m.WorkerProblem)]
     assert counts[-2:] == [1, writer.row.get(Count.PROBLEMS) - 1]
     assert len(counts) < counts[-1]
 
@@ -67,7 +67,7 @@ def test_a_reply_that_cannot_be_sent_is_told(bench: Bench) -> None:
     bench.link.send(m.PlayoutFailed(lane=opened.lane, error=refused))
     bench.processor.answer = lambda _: None
     bench.work()
-    told = [one.summary for one in bench.told() if isinstance(one, m.Problem)]
+    told = [one.summary for one in bench.told() if isinstance(one, m.WorkerProblem)]
     assert told == ["BusyError: somebody else sends it (30 frames that waited for 'x' go with it)"]
     assert frames_of(bench) == [1, 2], "its source is held no longer"
 
@@ -98,7 +98,7 @@ def test_an_exception_that_can_hardly_be_told(
     writer = bench.open("T1")
     writer.send(sound(1), time.monotonic_ns())
     bench.work()
-    problems = [one for one in bench.told() if isinstance(one, m.Problem)]
+    problems = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
     assert [one.where for one in problems] == ["process"]
     assert problems[0].summary.startswith(kind.__name__)
     assert "in fail" in problems[0].traceback

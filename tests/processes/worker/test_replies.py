@@ -160,7 +160,7 @@ def test_a_live_reply_that_is_cut_is_told_once_with_the_cure(bench: Bench) -> No
     context = WorkerContext(bench.worker)
     context.send(sound(1, 30.0, "x"), mode="live")
     context.send(sound(1, 30.0, "x"), mode="live")
-    problems = [one for one in bench.told() if isinstance(one, m.Problem)]
+    problems = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
     assert [one.count for one in problems] == [1, 2]
     assert "mode='speech'" in problems[0].summary
 
@@ -175,7 +175,7 @@ def test_a_reply_that_cannot_be_sent_keeps_no_other_from_it(bench: Bench) -> Non
         samples += bench.take("x")
         bench.work()
     assert samples == 10 * RATE
-    told = [one for one in bench.told() if isinstance(one, m.Problem)]
+    told = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
     assert [one.count for one in told] == [1, 2]
     assert all("samples" in one.summary for one in told)
 
@@ -206,7 +206,7 @@ def test_a_message_that_never_fits_keeps_none_behind_it_from_being_sent(bench: B
         bench.work()
     assert len(payloads) == ring + 1
     assert payloads[-1] == b"last"
-    (told,) = [one for one in bench.told() if isinstance(one, m.Problem)]
+    (told,) = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
     assert "send it in parts" in told.summary
 
 
@@ -233,7 +233,7 @@ def test_a_reply_that_is_spoiled_as_it_waits_does_not_stay_before_the_next(
     late.samples = spoiled  # type: ignore[assignment]
     while bench.take("x"):
         bench.work()
-    (told,) = [one for one in bench.told() if isinstance(one, m.Problem)]
+    (told,) = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
     assert "samples" in told.summary or "NoneType" in told.summary or "str" in told.summary
     context.send(sound(1, 0.5, "x"))
     assert bench.take("x") == RATE // 2
@@ -249,7 +249,7 @@ def test_what_a_generator_makes_is_sent_as_it_comes(bench: Bench) -> None:
     writer = bench.open("A")
     send(writer, 1)
     bench.work()
-    (told,) = [one for one in bench.told() if isinstance(one, m.Problem)]
+    (told,) = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
     assert told.summary == "KeyError: 'the rest'"
     assert writer.row.snapshot().problems == 1
 

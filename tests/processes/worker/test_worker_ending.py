@@ -140,7 +140,7 @@ def test_who_cannot_say_goodbye_though_it_has_a_place_has_a_problem(bench: Bench
     bench.control.send(m.Stop(drain=0.0))
     bench.worker._loop()
     bench.worker._finish()
-    (problem,) = [message for message in bench.told() if isinstance(message, m.Problem)]
+    (problem,) = [message for message in bench.told() if isinstance(message, m.WorkerProblem)]
     assert (problem.where, problem.count) == ("stop", 1)
     assert "a moment ago" in problem.summary
 
@@ -180,7 +180,7 @@ def test_a_flush_in_stop_does_not_read_on(bench: Bench) -> None:
     bench.link.send(m.Reply(request=flush.request, value=0.0))
     ending.result()
     assert frames_of(bench) == [1]
-    assert not [one for one in bench.told() if isinstance(one, m.Problem)]
+    assert not [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
 
 
 def test_a_worker_that_would_be_deaf_for_a_track_dies_so_that_another_takes_its_place(

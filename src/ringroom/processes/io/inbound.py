@@ -154,7 +154,7 @@ class LiveTrack(InboundTrack):
             writer = self._writer
             if writer is None or self._closed or self._owner.closed or self._looks_next():
                 return False
-            if len(body) + records.VIDEO_HEADER_BYTES > writer.max_record:
+            if len(body) + records.MAX_MEDIA_HEADER_BYTES > writer.max_record:
                 return False
             check_sound(len(body), sample_rate, channels)
             self._put_sound(writer, body, sample_rate, channels)
@@ -231,7 +231,7 @@ class LiveTrack(InboundTrack):
     def _writer_for(self, nbytes: int) -> LiveWriter | None:
         if self._closed or self._owner.closed:
             return None
-        room = nbytes + records.VIDEO_HEADER_BYTES
+        room = nbytes + records.MAX_MEDIA_HEADER_BYTES
         if self._writer is None or room > self._writer.max_record:
             self._renew(nbytes)
         fits = self._writer is not None and room <= self._writer.max_record

@@ -226,7 +226,7 @@ class InboundLanes:
             self._settling.cancel()
         live = [lane.writer for lane in self._lanes.values() if isinstance(lane.writer, LiveWriter)]
         with self.lock:
-            owed = [writer for writer in live if not writer.settle()]
+            owed = [writer for writer in live if not writer.write_owed()]
         self._settling = self._loop.call_later(SETTLE_SECONDS, self._settle) if owed else None
 
     def post(self, kind: Kind, item: DataFrame | Event) -> None:

@@ -73,7 +73,7 @@ class PatientTrack(InboundTrack):
     def _post(self, item: Item, nbytes: int) -> None:
         if self._closed or self._owner.closed:
             return
-        room = nbytes + records.VIDEO_HEADER_BYTES
+        room = nbytes + records.MAX_MEDIA_HEADER_BYTES
         # Also when its reader has given the lane up: a closed writer has room for nothing.
         if self._mailbox is None or room > self._mailbox.writer.max_record:
             self._renew(nbytes)

@@ -27,9 +27,11 @@ log = logging.getLogger("ringroom.io")
 
 
 class _Server:
-    def __init__(self, control: Link, clock: Callable[[], int], settle: Callable[[], None]) -> None:
+    def __init__(
+        self, control: Link, clock: Callable[[], int], freeze_garbage: Callable[[], None]
+    ) -> None:
         self._clock = clock
-        self._settle = settle
+        self._freeze_garbage = freeze_garbage
         self._ended = asyncio.Event()
         self._sessions: dict[RoomSession, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,7 +57,7 @@ class _Server:
 
     def _joined(self, joining: asyncio.Future[Provider]) -> None:
         if not joining.cancelled() and joining.exception() is None:
-            self._settle()
+            self._freeze_garbage()
 
     async def run(self) -> None:
         await self._ended.wait()
@@ -67,17 +69,17 @@ class _Server:
 async def serve(
     control: Link,
     clock: Callable[[], int] = time.monotonic_ns,
-    settle: Callable[[], None] = lambda: None,
+    freeze_garbage: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until the control link ends, then close every session. ``settle`` is called when a room
-    is joined."""
-    await _Server(control, clock, settle).run()
+    """Serve until the control link ends, then close every session. ``freeze_garbage`` is called
+    when a room is joined."""
+    await _Server(control, clock, freeze_garbage).run()
 
 
 async def _serve_within(control: Link, machine: Machine, max_memory: int) -> None:
     watching = asyncio.create_task(footprint.watch(max_memory))
     try:
-        await serve(control, machine.now_ns, machine.settle)
+        await serve(control, machine.now_ns, machine.freeze_garbage)
     finally:
         watching.cancel()
 
@@ -92,7 +94,7 @@ def run_process(control_fd: int, preload: str, max_memory: int) -> None:
     if preload:
         try:
             import_module(preload)
-            machine.settle()
+            machine.freeze_garbage()
         except Exception:
             log.exception("%s was not imported ahead", preload)
     asyncio.run(_serve_within(Link.attach(control_fd), machine, max_memory))

@@ -210,7 +210,7 @@ class Crew:
                 self._calls.settled(place, generation)
             case m.WorkerDone():
                 self._happens(member.number, ChildHappening.DONE)
-            case m.Problem():
+            case m.WorkerProblem():
                 self._calls.problem(
                     Problem(
                         worker=message.place,

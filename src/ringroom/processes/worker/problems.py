@@ -57,7 +57,7 @@ class Problems:
         if count > 1 and self._control.backlog >= MAX_UNHEARD:
             return
         self._control.send(
-            m.Problem(
+            m.WorkerProblem(
                 place=self._place(),
                 where=where,
                 summary=summary[:2000],

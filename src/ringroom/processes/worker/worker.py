@@ -80,7 +80,7 @@ class Worker:
         except Exception:  # noqa: BLE001 (told to the pool)
             self.control.send(m.WorkerFailed(error=shortened(traceback.format_exc())))
             raise SystemExit(1) from None
-        self.machine.settle()
+        self.machine.freeze_garbage()
         self.control.send(m.WorkerReady())
 
     def _loop(self) -> None:
