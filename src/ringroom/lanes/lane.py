@@ -13,7 +13,8 @@ are credited and the reader goes on with a fresh mapping.
 Invariants (of ring.py, and)
   I6  a frame handed out never changes, however long it is kept and whatever the writer does
   I7  before a reader waits, at most half of the ring is outstanding, so a writer never waits for a
-      frame that somebody keeps
+      frame that somebody keeps. Except where the machine refuses a fresh mapping (for want of
+      descriptors or memory): I6 comes first, and each `give_back` tries again
 
 Crash at any line: the kernel frees the descriptors; the surviving end keeps its mapping, and the
 counts of both ends are in the statistics segment. From them the writer of a lane whose reader has
@@ -161,7 +162,8 @@ class LaneWriter:
         )
 
     def _reserve(self, nbytes: int, spare: int) -> memoryview | None:
-        """Room for a record, to be committed in the ring and published."""
+        """Room for a record, to be committed in the ring and published. For `LiveWriter.reserve`,
+        which only tests and the benchmark use."""
         if nbytes >= REWIND_FROM:
             self._rewind()
         view = self._ring.reserve(nbytes, spare)

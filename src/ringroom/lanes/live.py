@@ -56,7 +56,10 @@ class LiveWriter(LaneWriter):
     def reserve(self, head: bytes, nbytes: int) -> memoryview | None:
         """Offer a frame whose body is filled in place: a writable view of it, to be published by
         `commit`, or None when there is no room (counted as dropped). A reservation that is not
-        committed is given up by the next one, and never seen by the reader."""
+        committed is given up by the next one, and never seen by the reader.
+
+        Used by tests and by the benchmark (``bench/channels.py``) only: no face offers it, nor
+        `commit`."""
         size = len(head) + nbytes
         view = self._reserve(size, self._event_room) if self._may_write(size) else None
         if view is None:
