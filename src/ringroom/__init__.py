@@ -4,7 +4,7 @@ A dedicated I/O process owns the connection to the room and exchanges frames wit
 or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
-    errors, colour, notices, values  <  checks, system  <  frames, options  <  lanes  <
+    closeable, colour, errors, notices, values  <  checks, system  <  frames, options  <  lanes  <
     messages, link, resampling, recording  <  providers, processor  <  sessions  <  processes  <
     pool_options, faces  <  stream, client, aio, pool  <  testing  <
     cli, pytest_plugin, __main__

@@ -16,13 +16,12 @@ import errno
 import os
 import socket
 import struct
-import sys
-import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from ringroom import messages
+from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.messages import MAX_MESSAGE_BYTES, Message
 from ringroom.system import NO_DESCRIPTORS, why
@@ -57,7 +56,7 @@ def open_links() -> tuple[Link, Link]:
     return Link(ours), Link(theirs)
 
 
-class Link:
+class Link(Closeable):
     """One end. Not thread-safe: one caller at a time. The child of a fork has none: there it is
     closed."""
 
@@ -91,8 +90,9 @@ class Link:
     def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
         """Send or keep for `flush`. The descriptors are duplicated, the caller keeps its own.
 
-        Raises `ClosedError` when this end is closed or the peer is gone, `StartupError` when it is
-        to be kept and no descriptors are left.
+        Raises `ClosedError` when this end is closed or the peer is gone, `WireError` for a message
+        of more than `MAX_MESSAGE_BYTES` or with more than `MAX_DESCRIPTORS`, `StartupError` when
+        it is to be kept and no descriptors are left.
         """
         if self._socket is None:
             raise ClosedError("the link is closed")
@@ -221,12 +221,8 @@ class Link:
         self._descriptors.clear()
         self._outbox.clear()
 
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
-            return
-        if getattr(self, "_socket", None) is not None:
-            self.close()
-            warnings.warn("link never closed", ResourceWarning, 2)
+    def _left_open(self) -> str:
+        return "" if getattr(self, "_socket", None) is None else "link"
 
 
 def close_descriptors(descriptors: Iterable[int]) -> None:

@@ -17,15 +17,12 @@ import os
 import struct
 import sys
 import tempfile
-import warnings
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Self
+from abc import abstractmethod
+from typing import Self
 
+from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.system import why
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 POISONED = -1
 # How old kernels and strict seccomp profiles say that they have no memfd or no eventfd.
@@ -39,7 +36,7 @@ _COUNT = struct.Struct("=Q")
 _PIPE_BYTES = 65_536
 
 
-class Segment:
+class Segment(Closeable):
     """Anonymous shared memory of a fixed size, known by its descriptor."""
 
     __slots__ = ("fd", "size")
@@ -104,15 +101,11 @@ class Segment:
         if fd != POISONED:
             os.close(fd)
 
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
-            return
-        if getattr(self, "fd", POISONED) != POISONED:
-            self.close()
-            warnings.warn(f"segment of {self.size} bytes never closed", ResourceWarning, 2)
+    def _left_open(self) -> str:
+        return "" if getattr(self, "fd", POISONED) == POISONED else f"segment of {self.size} bytes"
 
 
-class Counter(ABC):
+class Counter(Closeable):
     """A count that one process adds to and another takes from, and the wake-up that goes with it.
 
     The kernel's lock inside orders the two sides: what was written to memory before `add` is seen
@@ -138,16 +131,8 @@ class Counter(ABC):
     def descriptors(self) -> tuple[int, ...]:
         """What another process needs to `attach_counter`."""
 
-    @abstractmethod
-    def close(self) -> None:
-        """Idempotent."""
-
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
-            return
-        if getattr(self, "_fd", POISONED) != POISONED:
-            self.close()
-            warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
+    def _left_open(self) -> str:
+        return "" if getattr(self, "_fd", POISONED) == POISONED else type(self).__name__
 
 
 class EventCounter(Counter):

@@ -10,16 +10,15 @@ import logging
 import os
 import select
 import signal
-import sys
 import threading
-import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from ringroom import messages as m
 from ringroom.checks import shown
+from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
 from ringroom.link import Link, open_links
 from ringroom.options import check_whole
@@ -117,7 +116,7 @@ class WorkerProcess:
             self._process.close()
 
 
-class IOHost(ABC):
+class IOHost(Closeable):
     """Something that runs the I/O role, and starts the workers that belong to it. Several
     transports may share one."""
 
@@ -258,15 +257,9 @@ class IOHost(ABC):
     ) -> None:
         self.close()
 
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
-            return
-        if getattr(self, "_control", None) is not None and os.getpid() == self._pid:
-            try:
-                self.close()
-            finally:
-                # Last: where warnings are errors, nothing comes after it.
-                warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
+    def _left_open(self) -> str:
+        runs = getattr(self, "_control", None) is not None and os.getpid() == self._pid
+        return type(self).__name__ if runs else ""
 
 
 class IOProcess(IOHost):

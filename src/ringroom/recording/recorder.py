@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import time
-import warnings
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Iterable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self, TypeVar, overload
 
+from ringroom.closeable import Closeable
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Item
 from ringroom.options import check_flag, check_whole
@@ -38,7 +37,7 @@ CLOSE_SECONDS = 30.0
 _MAX_U64 = (1 << 64) - 1
 
 
-class Recorder:
+class Recorder(Closeable):
     """Writes what it is given into a new file at ``path``; a context manager. Thread-safe.
 
     A file that is there already is refused, unless ``overwrite`` replaces it; ``queue_bytes`` is
@@ -135,15 +134,8 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
-            return
-        if hasattr(self, "_thread") and not self._tape.closing:
-            try:
-                self.close()
-            finally:
-                # Last: where warnings are errors, nothing comes after it.
-                warnings.warn("Recorder never closed", ResourceWarning, 2)
+    def _left_open(self) -> str:
+        return "Recorder" if hasattr(self, "_thread") and not self._tape.closing else ""
 
 
 def _write(tape: Tape, stream: IO[bytes]) -> None:
