@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ringroom.errors import (
     ConfigurationError,
 )
 from ringroom.pool import Pool, PoolOptions
+from ringroom.processor import Processor
 from ringroom.testing import FakeRoom, leaks
 
 
@@ -103,6 +105,19 @@ def test_a_forgotten_pool_says_so(fake_room: FakeRoom) -> None:
     assert not workers & children(), "it is closed all the same"
     pools.append(Pool(kit.echo, "fake", room=fake_room, workers=1))
     forget()  # never started: nothing to say
+
+
+def test_a_mode_for_a_processor_whose_class_is_frozen() -> None:
+    @dataclass(frozen=True)
+    class Frozen(Processor):
+        gain: float
+
+        def process(self, frame: Any) -> Any:
+            return frame.gain(self.gain)
+
+    mine = Frozen(0.5)
+    Pool(mine, "fake", room="nowhere", mode="live")
+    assert mine.mode == "speech"
 
 
 def test_a_mode_leaves_the_processor_as_it_is() -> None:

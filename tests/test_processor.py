@@ -221,6 +221,22 @@ def test_the_public_names_are_there() -> None:
         ringroom.nothing  # noqa: B018
 
 
+def test_a_processor_says_what_it_wants_where_it_is_made() -> None:
+    class Either(Processor):
+        def __init__(self, *, sees: bool) -> None:
+            self.kinds = ("video",) if sees else ("audio",)
+            self.mode = "live"
+
+        def process(self, frame: Any) -> Any:
+            return frame
+
+    made = as_processor(Either(sees=True))
+    assert (made.kinds, made.mode) == (("video",), "live")
+    chained = chain(made, Either(sees=False))
+    assert (chained.kinds, chained.mode) == (("video",), "live")
+    assert (Processor.kinds, Processor.mode) == (("audio",), "speech")
+
+
 def test_what_open_and_stop_return_in_a_chain_is_nothing_to_anybody() -> None:
     class Chatty(Processor):
         def open(self, track: TrackInfo) -> Any:

@@ -6,7 +6,7 @@
     ├── FrameError                a frame that cannot be made or sent            (also a ValueError)
     ├── StartupError              a child process or the shared memory did not come up
     ├── RoomError                 the room: refused, unreachable, or lost for good
-    ├── ClosedError               the transport was closed, by you
+    ├── ClosedError               it is closed, has ended, is not open yet, or is a fork's
     ├── BusyError                 somebody else already reads or writes here
     ├── WouldBlock                the ``_nowait`` form has nothing to give or no room to take
     ├── LostProcessError          the I/O process died, or a worker did, again and again

@@ -70,7 +70,7 @@ class Pool(Sender):
         rest["kinds"] = self._kinds(made, rest.get("kinds", made.kinds))
         if self.options.mode is not None:
             made = copy.copy(made)  # the caller's own stays as it is
-            made.__dict__["mode"] = self.options.mode
+            object.__setattr__(made, "mode", self.options.mode)  # its class may be a frozen one
         connection = Connection(
             provider,
             configured(provider, config, rest),

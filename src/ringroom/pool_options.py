@@ -49,14 +49,19 @@ class PoolOptions:
     restart_window: float = 60.0
     """Seconds."""
     standby: bool = True
-    """Whether another I/O process is kept ready, for the death of the one that works; likewise."""
+    """Whether another I/O process is kept ready for the death of the one that works, from a second
+    after the work has begun. Without it, one is started then."""
     stuck_after: float | None = None
     """Seconds on one frame, from 0.05, after which a worker is reported to ``on_error``, with its
     Python stack; None: never."""
     restart_stuck: bool = False
     """Whether a worker that was reported so is killed and replaced."""
     on_event: Callable[[Event], None] | None = None
+    """Called on the supervision thread with what happens in the room and to the pool itself; None:
+    with nothing. What it raises is logged."""
     on_error: Callable[[Problem], None] | None = None
+    """Called on the supervision thread with each `Problem`, also those that are not logged any
+    more; None: they are logged only. What it raises is logged."""
 
     def __post_init__(self) -> None:
         settle_whole(self, "workers", 1, 256)

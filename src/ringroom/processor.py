@@ -7,7 +7,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias, get_args
+from typing import Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -68,8 +68,8 @@ class Processor:
     ``"speech"`` (nothing dropped) or ``"live"`` (newest wins).
     """
 
-    kinds: ClassVar[Sequence[str]] = ("audio",)
-    mode: ClassVar[Mode] = "speech"
+    kinds: Sequence[str] = ("audio",)
+    mode: Mode = "speech"
 
     def start(self, context: Context) -> None:
         """Once for each worker process, before it gets tracks: load models here."""
@@ -102,7 +102,7 @@ class Processor:
 class _Function(Processor):
     """A function as a processor: replies are live, as befits a transform of what comes in."""
 
-    mode: ClassVar[Mode] = "live"
+    mode: Mode = "live"
 
     def __init__(self, function: Callable[[Frame], Replies]) -> None:
         self._function = function
@@ -116,6 +116,8 @@ class _Chain(Processor):
 
     def __init__(self, processors: Sequence[Processor]) -> None:
         self._processors = tuple(processors)
+        self.kinds = tuple(processors[0].kinds)
+        self.mode = processors[-1].mode
 
     def start(self, context: Context) -> None:
         for processor in self._processors:
@@ -214,11 +216,7 @@ def chain(*processors: ProcessorLike) -> Processor:
     if not processors:
         raise ConfigurationError("chain() of no processors; give at least one")
     made = [as_processor(processor) for processor in processors]
-    chained = _Chain(made)
-    # Class attributes everywhere else; here they come from the members.
-    chained.__dict__["kinds"] = tuple(made[0].kinds)
-    chained.__dict__["mode"] = made[-1].mode
-    return chained
+    return _Chain(made)
 
 
 def as_processor(processor: ProcessorLike) -> Processor:

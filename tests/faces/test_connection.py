@@ -127,6 +127,20 @@ def test_a_hand_over_that_raises() -> None:
         connection.open()
 
 
+def test_options_that_are_too_large_start_nothing() -> None:
+    """A `WireError` would speak of a message that the caller has never seen."""
+    large = os.urandom(9 << 20)
+    connection = Connection(Odd(does=lambda: large[:0]), {}, "thread")
+    with pytest.raises(ConfigurationError, match=r"odd: the options, .* expected at most 8388608"):
+        connection.open()
+    assert not hasattr(connection, "session")
+    before = descriptors()
+    many = Odd(does=lambda: tuple(os.open(os.devnull, os.O_RDONLY) for _ in range(32)))
+    with pytest.raises(ConfigurationError, match=r"odd: .* 32 descriptors, expected at most 31"):
+        Connection(many, {}, "thread").open()
+    assert descriptors() == before
+
+
 def test_a_hand_over_that_takes_too_long() -> None:
     before, release, minted = descriptors(), threading.Event(), threading.Event()
 

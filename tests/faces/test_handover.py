@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -16,10 +17,11 @@ import pytest
 
 from app_kit import PATIENCE, descriptors, interrupted, until
 from ringroom import messages as m
-from ringroom.errors import ClosedError, RoomError
+from ringroom.errors import ClosedError, ConfigurationError, RoomError
 from ringroom.faces import handover
+from ringroom.faces.connection import MAX_PLACES_BYTES
 from ringroom.faces.handover import Renewals, hand_over
-from ringroom.link import Link
+from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import MACHINE
 from ringroom.providers.provider import Provider, ProviderSpec
@@ -175,11 +177,34 @@ def test_the_first_hand_over_has_a_deadline() -> None:
 
 
 def test_what_is_too_much_for_a_message_is_told() -> None:
+    before = descriptors()
     with renewing(lambda: "x" * m.MAX_MESSAGE_BYTES) as (far, _):
         far.send(m.Renew(request=3))
         refused, fds = answer(far)
         assert (refused.request, fds) == (3, ())
-        assert "bytes" in refused.error["text"]
+        assert refused.error["type"] == "ConfigurationError"
+        assert "bytes when pickled, expected at most 8388608" in refused.error["text"]
+    assert descriptors() == before
+
+
+def test_the_largest_options_and_the_most_descriptors_fit_into_what_is_said() -> None:
+    spec = Minted(mint=None, token="x" * (handover.MAX_OPTIONS_BYTES - 2_000))
+    fds = (0,) * handover.MAX_HANDED
+    blob = handover.pickled_spec((spec, fds), SessionOptions())
+    message = m.Connect(
+        blob=blob,
+        rows_first=0,
+        rows_count=1,
+        readers=256,
+        route="participant",
+        provider_descriptors=len(fds),
+        places={"x" * MAX_PLACES_BYTES: 1},
+    )
+    ours, theirs = open_links()
+    with closing(ours), closing(theirs):
+        ours.send(message, (0, *fds))
+    with pytest.raises(ConfigurationError, match=r"gave 32 descriptors, expected at most 31"):
+        handover.pickled_spec((spec, (0, *fds)), SessionOptions())
 
 
 def test_who_is_interrupted_leaves_no_descriptor_of_a_hand_over() -> None:

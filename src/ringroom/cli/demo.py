@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from rich.console import Console
 
@@ -47,7 +46,7 @@ class Busy(ringroom.Processor):
     """A model, as far as the rest can tell: it holds the GIL for a while on every frame."""
 
     kinds = ("audio", "video")
-    mode: ClassVar[Mode] = "live"
+    mode: Mode = "live"
 
     def __init__(self, burn_ms: float) -> None:
         self._burn_ms = burn_ms

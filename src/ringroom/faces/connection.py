@@ -141,7 +141,7 @@ class Connection:
         if self.options.reconnect.retries and (spec is not self.spec or descriptors):
             # What travels as it is can be opened there again.
             self._renewals = Renewals(self.machine, self.spec, self.options)
-        blob = pickled_spec(spec, self.options)
+        blob = pickled_spec(handed, self.options)
         self.table = StatisticsTable.create()
         link = self.host.open_session()
         side = Side(self.spec.name, keeps_accounts=True, how_it_died=self.host.how_it_died)
@@ -193,12 +193,12 @@ class Connection:
         """What `reopen` needs: an I/O process that runs, and a fresh hand-over. May take a while;
         holds no lock."""
         self.host.start()
-        spec, descriptors = hand_over(self.machine, self.spec, self.options.connect_timeout)
+        handed = hand_over(self.machine, self.spec, self.options.connect_timeout)
         try:
-            blob = pickled_spec(spec, self.options)
-            return Prepared(self.host.open_session(), blob, descriptors)
+            blob = pickled_spec(handed, self.options)
+            return Prepared(self.host.open_session(), blob, handed[1])
         except BaseException:
-            close_descriptors(descriptors)
+            close_descriptors(handed[1])
             raise
 
     def reopen(self, prepared: Prepared, readers: Sequence[Link]) -> None:

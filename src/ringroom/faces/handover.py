@@ -15,8 +15,15 @@ import logging
 import threading
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, RingroomError, RoomError, StartupError, WireError
-from ringroom.link import Link, close_descriptors, open_links
+from ringroom.errors import (
+    ClosedError,
+    ConfigurationError,
+    RingroomError,
+    RoomError,
+    StartupError,
+    WireError,
+)
+from ringroom.link import MAX_DESCRIPTORS, Link, close_descriptors, open_links
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import Machine
 from ringroom.processes.spawning import pickle_by_value
@@ -29,6 +36,10 @@ log = logging.getLogger("ringroom")
 # A token function that takes longer is left behind at close, on its thread.
 CLOSE_SECONDS = 1.0
 FLUSH_SECONDS = 0.01
+# As base64 in a message, beside `connection.MAX_PLACES_BYTES`.
+MAX_OPTIONS_BYTES = m.MAX_MESSAGE_BYTES // 2
+# One descriptor beside them is that of the statistics table.
+MAX_HANDED = MAX_DESCRIPTORS - 1
 
 Handed = tuple[ProviderSpec, tuple[int, ...]]
 
@@ -75,9 +86,23 @@ def hand_over(machine: Machine, spec: ProviderSpec, seconds: float) -> Handed:
     return results[0]
 
 
-def pickled_spec(spec: ProviderSpec, options: SessionOptions) -> bytes:
-    """What the I/O role is told to connect with. Raises `ConfigurationError`."""
-    return pickle_by_value("the provider's options", (spec, options), "give plain values")
+def pickled_spec(handed: Handed, options: SessionOptions) -> bytes:
+    """What the I/O role is told to connect with. Raises `ConfigurationError` for what cannot
+    travel, or is more than a message takes."""
+    spec, descriptors = handed
+    blob = pickle_by_value("the provider's options", (spec, options), "give plain values")
+    if len(blob) > MAX_OPTIONS_BYTES:
+        raise ConfigurationError(
+            f"{spec.name}: the options, with what participants= refers to, are {len(blob)} bytes "
+            f"when pickled, expected at most {MAX_OPTIONS_BYTES}: keep large values in a file, and "
+            "give its path"
+        )
+    if len(descriptors) > MAX_HANDED:
+        raise ConfigurationError(
+            f"{spec.name}: handover() gave {len(descriptors)} descriptors, expected at most "
+            f"{MAX_HANDED}"
+        )
+    return blob
 
 
 class Renewals:
@@ -161,14 +186,12 @@ class _Answering:
         answer: m.Message
         try:
             spec, descriptors = self._spec.handover()
-            blob = pickled_spec(spec, self._options)
+            blob = pickled_spec((spec, descriptors), self._options)
             answer = m.Renewed(request=request, blob=blob)
         except BaseException as error:  # noqa: BLE001 (it may even exit; the I/O role is told)
             answer = self._refusal(request, error)
         try:
-            self._link.send(answer, descriptors)
-        except WireError as error:  # more than a message takes
-            self._link.send(self._refusal(request, error))
+            self._link.send(answer, descriptors if isinstance(answer, m.Renewed) else ())
         finally:
             close_descriptors(descriptors)
 
