@@ -38,8 +38,8 @@ Samples: TypeAlias = NDArray[np.int16]
 
 
 def shown(value: object) -> str:
-    """What was given, for a message: cut short, for it may be a file or a token that has gone into
-    the wrong place."""
+    """The value as text for a message: cut short, for it may be a file's content, or a token that
+    has gone into the wrong place."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 (it is the caller's, and numbers of many digits raise too)
@@ -48,7 +48,7 @@ def shown(value: object) -> str:
 
 
 def as_items(value: Any) -> tuple[Any, ...] | None:
-    """What a list, set or generator holds; None for text, bytes and what holds nothing."""
+    """What a list, set or generator holds; None for text, bytes and what cannot be iterated."""
     if isinstance(value, str | bytes | bytearray | memoryview):
         return None
     try:
@@ -83,7 +83,7 @@ def check_channels(channels: int) -> int:
 
 
 def check_sound(nbytes: int, sample_rate: int, channels: int) -> None:
-    """Interleaved int16 of that many bytes: what a record of sound holds, and no reader refuses."""
+    """Check interleaved int16 of that many bytes: what passes is refused by no reader."""
     check_rate(sample_rate)
     if not nbytes or nbytes % (2 * check_channels(channels)):
         raise FrameError(
@@ -93,7 +93,7 @@ def check_sound(nbytes: int, sample_rate: int, channels: int) -> None:
 
 
 def check_size(width: int, height: int) -> tuple[int, int]:
-    """As plain numbers: the small ones of numpy overflow where they are multiplied."""
+    """Both as plain numbers: the small ones of numpy overflow where they are multiplied."""
     for name, value in (("width", width), ("height", height)):
         if not is_whole(value):
             raise FrameError(f"the {name} is {shown(value)}, expected a whole number of pixels")
@@ -103,7 +103,7 @@ def check_size(width: int, height: int) -> tuple[int, int]:
 
 
 def check_picture(nbytes: int, size: tuple[int, int], rotation: int) -> None:
-    """I420 of that many bytes: what a record of a picture holds, and no reader refuses."""
+    """Check I420 of that many bytes: what passes is refused by no reader."""
     check_size(*size)
     if nbytes != (expected := colour.i420_size(*size)):
         raise FrameError(f"{nbytes} bytes of I420, expected {expected} for {size[0]}x{size[1]}")
@@ -143,7 +143,7 @@ def check_text(what: str, text: str, limit: int) -> str:
 
 
 def check_name(what: str, name: str) -> str:
-    """Of a track or a room: it also passes through C."""
+    """Check the name of a track or a room, which also passes through C."""
     if isinstance(name, str) and "\0" in name:
         raise FrameError(f"the {what} holds a NUL character; leave it out")
     return check_text(what, name, MAX_NAME_BYTES)
@@ -253,7 +253,7 @@ def from_array(samples: Any) -> Samples:
 
 
 def _full_scale(dtype: np.dtype[Any]) -> str:
-    """How whole numbers become int16 that use all that their type can hold."""
+    """Advice for whole numbers that use the full range of their type: how they become int16."""
     ways = {
         "int32": "(samples >> 16).astype(numpy.int16)",
         "uint8": "(samples.astype(numpy.int16) - 128) << 8",

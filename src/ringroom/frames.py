@@ -101,7 +101,7 @@ class TrackInfo:
     name: str
     kind: Kind
     participant: str
-    """The identity of who publishes it."""
+    """The publisher's identity."""
     source: str = "unknown"
     """microphone, camera, screen_share, screen_share_audio or unknown."""
 
@@ -126,10 +126,10 @@ class AudioFrame:
     """A piece of sound: ``samples`` is an int16 array of shape (samples per channel, channels).
 
     ``samples`` may be given as bytes (interleaved little-endian int16, as PCM files hold it), as an
-    int16 array, or as a float array in [-1, 1], which is scaled by 32767 and clipped (what is far
-    outside, beyond 16, is in another scale and is refused); a
-    one-dimensional array is interleaved if ``channels`` is 2. The array is not copied when it
-    already has the right form. Frames are read-only once they are sent or were received.
+    int16 array, or as a float array in [-1, 1], which is scaled by 32767 and clipped (values beyond
+    16 are refused: they are in another scale). A one-dimensional array is interleaved if
+    ``channels`` is 2. The array is not copied when it already has the right form. Frames are
+    read-only once they are sent or were received.
 
     Raises `FrameError` for a wrong type, shape, rate or size, and for NaN or infinite samples.
     """
@@ -185,7 +185,7 @@ class AudioFrame:
 
     @property
     def participant(self) -> str:
-        """The identity of who spoke; empty for a frame of our own."""
+        """The speaker's identity; empty for a frame of our own."""
         return self.track.participant if isinstance(self.track, TrackInfo) else ""
 
     def gain(self, factor: float) -> AudioFrame:
@@ -197,8 +197,8 @@ class AudioFrame:
         return self.replace(samples=scaled)
 
     def as_float(self) -> NDArray[np.float32]:
-        """The samples as float32 in [-1, 1), shape (samples per channel, channels): each by 32768,
-        so that -32768 is -1. A frame made of floats takes 1.0 for 32767."""
+        """The samples as float32 in [-1, 1), shape (samples per channel, channels): divided by
+        32768, so that -32768 is -1. (A frame made of floats has 32767 for 1.0.)"""
         return self.samples.astype(np.float32) / np.float32(32768.0)
 
     def replace(
@@ -213,7 +213,7 @@ class AudioFrame:
         )
 
     def __copy__(self) -> AudioFrame:
-        """By hand, in less than half of the time: a reply that names no track is copied."""
+        """Written out, in less than half of the time: a reply without a track is copied."""
         stamp = (self.sequence, self.received_ns)
         return AudioFrame.received(self.samples, self.sample_rate, self.track, stamp)
 
@@ -332,7 +332,7 @@ class VideoFrame:
 
     @property
     def participant(self) -> str:
-        """The identity of who shows it; empty for a frame of our own."""
+        """The publisher's identity; empty for a frame of our own."""
         return self.track.participant if isinstance(self.track, TrackInfo) else ""
 
     def __repr__(self) -> str:
@@ -343,7 +343,7 @@ class VideoFrame:
 class DataFrame:
     """A message: up to 62,000 bytes, to everyone or to the identities named in ``to``.
 
-    ``participant`` is the identity of who sent it, empty when the server's API did.
+    ``participant`` is the sender's identity, empty when the server's API sent it.
     Raises `FrameError` for a payload that is not bytes or too large, or bad names.
     """
 

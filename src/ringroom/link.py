@@ -1,8 +1,8 @@
 """A link: messages and descriptors between two processes, in order, over a Unix socket pair.
 
 Neither direction ever waits. What the socket does not take is kept (bounded) and sent when
-`flush` is called again; the peer's death is the end of file, told by `ClosedError` once all that
-it had sent was received. Received descriptors belong to whoever received the message.
+`flush` is called again. The peer's death shows as the end of file: `ClosedError`, once all that it
+had sent was received. Received descriptors belong to the receiver of their message.
 
 Frame on the wire: length u32, count of descriptors u32, the message. The descriptors travel with
 the first byte of their message.
@@ -28,10 +28,10 @@ from ringroom.system import NO_DESCRIPTORS, why
 
 _HEADER = struct.Struct("!II")
 MAX_DESCRIPTORS = 32
-# A peer that has let this many messages lie is as good as dead.
+# A peer that leaves this many messages unread counts as dead.
 MAX_BACKLOG = 100_000
 _READ_BYTES = 65_536
-# macOS may have none of both: Python ignores SIGPIPE, and what was received is marked afterwards.
+# macOS may lack both flags. Python ignores SIGPIPE anyway, and close-on-exec is set after receipt.
 _NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 Received = tuple[Message, tuple[int, ...]]
@@ -39,7 +39,8 @@ _open: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    """In a fork, which may outlive us: while it held them no peer would see our end."""
+    """In the child of a fork, which may outlive this process: while the child held copies of the
+    links, no peer would see this process end."""
     for link in tuple(_open):
         link.close()
 
@@ -57,8 +58,7 @@ def open_links() -> tuple[Link, Link]:
 
 
 class Link(Closeable):
-    """One end. Not thread-safe: one caller at a time. The child of a fork has none: there it is
-    closed."""
+    """One end. Not thread-safe: one caller at a time. In the child of a fork it is closed."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -110,7 +110,7 @@ class Link(Closeable):
             self.flush()
 
     def flush(self) -> bool:
-        """Send what was kept; whether all is gone."""
+        """Send what was kept. Returns whether all of it is sent."""
         while self._outbox:
             data, descriptors = self._outbox[0]
             sent = self._push(data, descriptors)
@@ -124,7 +124,7 @@ class Link(Closeable):
         return True
 
     def _push(self, data: memoryview, descriptors: tuple[int, ...]) -> int:
-        """The bytes that the socket has taken; none when the peer must take some from it first."""
+        """Returns how many bytes the socket took; 0 when the peer must read some first."""
         sock = self._open_socket()
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
         try:
@@ -134,16 +134,16 @@ class Link(Closeable):
         except OSError as error:
             if error.errno == errno.ETOOMANYREFS:
                 return 0
-            if error.errno == errno.EBADF:  # not of the socket: what is to be sent is none
+            if error.errno == errno.EBADF:  # a descriptor to be sent is closed, not the socket
                 raise
             raise ClosedError(f"the peer is gone: {error.strerror}") from None
 
     def receive_nowait(self) -> Received | None:
         """The next message and its descriptors, or None.
 
-        Raises `ClosedError` at the peer's end of file, `WireError` for what is not ours,
-        `StartupError` when there was no room here for the descriptors. After either of the last
-        two the link is of no use: what the message said is lost.
+        Raises `ClosedError` at the peer's end of file, `WireError` for bytes that are no message,
+        `StartupError` when this process had no room for the descriptors. After either of the last
+        two the link is useless: a message is lost.
         """
         while True:
             sock = self._open_socket()
@@ -201,8 +201,8 @@ class Link(Closeable):
         return self._socket
 
     def shut_down(self) -> None:
-        """End it for both sides: whoever waits at either end, on another thread of ours too, sees
-        the end of file. It is still to be closed."""
+        """End the link for both sides: a thread that waits at either end, also in this process,
+        sees the end of file. The link is still to be closed."""
         if self._socket is not None:
             with contextlib.suppress(OSError):  # the far end is gone
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -226,14 +226,14 @@ class Link(Closeable):
 
 
 def close_descriptors(descriptors: Iterable[int]) -> None:
-    """Of those that came with a message, or go with one."""
+    """Close descriptors that came with a message, or go with one."""
     for fd in descriptors:
         os.close(fd)
 
 
 @contextlib.contextmanager
 def until_taken(descriptors: Iterable[int]) -> Iterator[None]:
-    """Those that came with a message are closed, unless the block comes to its end: from there on
+    """Close descriptors that came with a message if the block raises. Once it has ended without,
     somebody else owns them."""
     try:
         yield

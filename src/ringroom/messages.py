@@ -33,7 +33,8 @@ from ringroom.values import Value
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 24
-# Of a room, whose place is remembered: beyond it the longest unused without an open track are not.
+# Keys of a room whose place is kept. Beyond it the least recently used key without an open track is
+# forgotten.
 MAX_PLACES = 10_000
 # Where a message has a place: not a worker's, which are counted from 0.
 APPLICATION = -1
@@ -55,8 +56,9 @@ class NewSession(Message):
 
 class Connect(Message):
     """Descriptors: the statistics table, then the provider's. ``blob`` is the pickled spec and
-    options; it comes from the process that made us, never from a network. ``places`` are those
-    of who was in the room before, when the I/O process is not the first (`routing.Routing`)."""
+    options; it comes from the process that started this one, never from a network. ``places`` are
+    those that participants, or their tracks, had before, when the I/O process is not the first
+    (`routing.Routing`)."""
 
     blob: bytes
     rows_first: int
@@ -68,7 +70,7 @@ class Connect(Message):
 
 
 class Renewals(Message):
-    """Before `Connect`. Descriptors: the link over which the spec is handed over anew."""
+    """Sent before `Connect`. Descriptors: the link over which the spec is handed over anew."""
 
 
 class Renew(Message):
@@ -90,22 +92,22 @@ class NotRenewed(Message):
 
 
 class Attach(Message):
-    """A reader with its own link (the descriptor), in that place. Who was there before is dead, and
-    whatever it had not taken, and its tracks, are the new one's."""
+    """A reader takes the place, with a link of its own (the descriptor). A reader that had the
+    place before is dead: what it had not taken, and its tracks, are the new one's."""
 
     place: int
 
 
 class Attached(Message):
-    """The first message to a worker: what it inherits from a dead one in its place. ``rows`` still
-    count, ``tracks`` are published."""
+    """The first message to a worker: what it inherits from a dead one in its place. The ``rows``
+    of statistics still count, the ``tracks`` are still published."""
 
     rows: list[int]
     tracks: list[str]
 
 
 class Leave(Message):
-    """Close the session; from a worker: its link ends in good order."""
+    """Close the session. From a worker: it leaves in good order, and its link ends."""
 
 
 class RowFree(Message):
@@ -237,8 +239,8 @@ class Reply(Message):
 
 
 class Start(Message):
-    """Descriptors: the worker's link to the session, the statistics table. Said again when the I/O
-    process has died: what goes on goes on there."""
+    """Descriptors: the worker's link to the session, the statistics table. Sent again after
+    the death of the I/O process: the worker goes on over the new link."""
 
     place: int
     rows_first: int
@@ -273,7 +275,7 @@ class WorkerProblem(Message):
 
 
 class Rejoined(Message):
-    """After a second `Start`: the lanes and rows from before are not used any more."""
+    """The answer to a second `Start`: the worker uses lanes and rows from before no more."""
 
     place: int
     generation: int

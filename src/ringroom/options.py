@@ -38,9 +38,9 @@ MEDIA = (Kind.AUDIO, Kind.VIDEO)
 
 # 10 ms is WebRTC's own packet of samples; below it nothing arrives, beyond 1 s nobody waits.
 MIN_FRAME_MS, MAX_FRAME_MS = 10, 1_000
-# That is Opus.
+# The rate of Opus.
 MAX_RECEIVED_RATE = 48_000
-# Eleven days, in milliseconds still an int of C.
+# Eleven days: in milliseconds they still fit an int of C.
 MAX_TIMEOUT = 1_000_000
 # Seconds between two tries to join again.
 MAX_WAIT = 3_600
@@ -54,10 +54,10 @@ class PublishOptions:
 
     mode: Mode = "speech"
     """``speech``: nothing is dropped, the sender waits. ``live``: newest wins; only its first frame
-    waits, until the track is published. What has stood at the source for 2 s is dropped where the
-    sound is quiet, for 8 s wherever it is; 10 ms and less than one more frame stay queued."""
+    waits, until the track is published. Sound that has stood at the source for 2 s is dropped where
+    it is quiet, for 8 s anywhere; 10 ms and less than one more frame stay queued."""
     queue_ms: int = 200
-    """Sound that waits in the native source, beyond which sending waits; 20 to 1000 ms."""
+    """How much sound may wait in the native source before sending waits; 20 to 1000 ms."""
     audio_bitrate: int | None = None
     """1,000 to 100,000,000 bits per second; None leaves it to the SDK."""
     dtx: bool = False
@@ -66,9 +66,9 @@ class PublishOptions:
     """Send audio redundantly (RFC 2198)."""
     video_codec: str = "vp8"
     video_bitrate: int | None = None
-    """Likewise; None: by the pictures' size and ``video_fps``."""
+    """1,000 to 100,000,000 bits per second; None: by the pictures' size and ``video_fps``."""
     video_fps: float = 30.0
-    """At most so many pictures a second; 0.1 to 240."""
+    """Pictures a second, at most; 0.1 to 240."""
     simulcast: bool = False
     source: str = ""
     """microphone, camera, screen_share, screen_share_audio; empty: by the kind of the track."""
@@ -89,14 +89,14 @@ class PublishOptions:
 @dataclass(frozen=True, kw_only=True)
 class Reconnect:
     """What happens when the connection to the room is lost. The provider heals what it can by
-    itself; what it gives up is joined anew, with a fresh token if a function mints them.
+    itself; a room that it gives up is joined anew, with a fresh token if a function mints them.
 
     Try number n comes ``backoff * 2**(n - 1)`` seconds after what failed before it, at most
     ``longest``, less a random part of up to ``jitter`` of it. A room that is joined, and lost again
     within ``longest``, is still the same outage.
 
-    It is also what happens when the I/O process has died, and what joins in its place is not let
-    in. A transport without a pool begins at most ``retries`` such processes within ``deadline``.
+    The same happens when the I/O process has died, and the one in its place cannot join. A
+    transport without a pool begins at most ``retries`` such processes within ``deadline``.
     """
 
     retries: int = 20
@@ -107,7 +107,7 @@ class Reconnect:
     longest: float = 10.0
     """Seconds, ``backoff`` to 3600."""
     jitter: float = 0.5
-    """0 to 1. Many who lose the same server do not come back all at once."""
+    """0 to 1. It keeps many that lose the same server from coming back all at once."""
     deadline: float = 120.0
     """Seconds that an outage may last, from the moment that the connection is lost, and also while
     the provider still tries to heal it."""
@@ -127,7 +127,7 @@ class SessionOptions:
     sample_rate: int = 16_000
     """Hz, for all received audio and for tracks of ours that name no other."""
     channels: int = 1
-    """1 or 2, likewise."""
+    """1 or 2, for all received audio and for tracks of ours that name no other."""
     kinds: tuple[Kind, ...] = (Kind.AUDIO,)
     """What is subscribed and received; a decoder costs CPU, so only what is asked for."""
     participants: Participants = None
@@ -138,9 +138,9 @@ class SessionOptions:
     publish: PublishOptions = field(default_factory=PublishOptions)
     reconnect: Reconnect = field(default_factory=Reconnect)
     connect_timeout: float = 10.0
-    """Seconds to join a room, and to be given a track in it; 0.1 to 600. What we publish or send
-    there has longer if a provider needs it to tell a refusal from a connection that is lost
-    (``livekit``: 12 s for a track, 20 s for a message)."""
+    """Seconds to join a room, and to be given a track in it; 0.1 to 600. Publishing and sending
+    have longer where a provider needs more to tell a refusal from a lost connection (``livekit``:
+    12 s for a track, 20 s for a message)."""
     close_timeout: float = 5.0
     """Seconds to play out what was sent, and then to leave; 0.1 to 600."""
 
@@ -189,7 +189,7 @@ class TransportConfig:
 
 
 def check_whole(name: str, value: Any, low: int, high: int) -> int:
-    """As a plain number: those of numpy do not travel. Raises `ConfigurationError`."""
+    """The value as a plain number: those of numpy do not travel. Raises `ConfigurationError`."""
     if not is_whole(value):
         raise ConfigurationError(
             f"{name} is {shown(value)}, expected a whole number from {low} to {high}"
@@ -200,7 +200,7 @@ def check_whole(name: str, value: Any, low: int, high: int) -> int:
 
 
 def check_range(name: str, value: Any, low: float, high: float) -> float:
-    """As a plain number. Raises `ConfigurationError`."""
+    """The value as a plain number. Raises `ConfigurationError`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ConfigurationError(
             f"{name} is {shown(value)}, expected a number from {low} to {high}"
@@ -227,7 +227,7 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_choice(name: str, value: object, known: tuple[str, ...], *, empty: bool = False) -> None:
-    """Raises `ConfigurationError` for what is none of those, nor the empty text if that will do."""
+    """Raises `ConfigurationError` unless it is one of those, or empty where ``empty`` allows it."""
     if not isinstance(value, str) or not (value in known or (empty and not value)):
         *others, last = map(repr, known)
         raise ConfigurationError(
@@ -236,7 +236,7 @@ def check_choice(name: str, value: object, known: tuple[str, ...], *, empty: boo
 
 
 def check_function(name: str, function: Any, *given: str) -> None:
-    """That it can be called with these values, and answers when it is. Raises
+    """Check that the function can be called with these values, and is not async. Raises
     `ConfigurationError`."""
     expected = f"a function of {' and '.join(given)}" if given else "a function without arguments"
     if not callable(function):
@@ -250,7 +250,7 @@ def check_function(name: str, function: Any, *given: str) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # some that are made in C do not tell
+        return  # some functions in C have none
     try:
         signature.bind(*given)
     except TypeError as error:

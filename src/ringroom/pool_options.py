@@ -38,8 +38,9 @@ class PoolOptions:
     start_timeout: float = 60.0
     """Seconds that `Processor.start` may take (it loads models)."""
     drain_timeout: float = 5.0
-    """Seconds for finishing what waits, when the pool stops in good order. Two more, or two alone
-    when it is closed, are there for `Processor.stop`; then a worker is killed, which is logged."""
+    """Seconds to finish what waits when the pool is drained. The workers have two more, also for
+    `Processor.stop`; when the pool is closed they have those two alone. A worker that takes longer
+    is killed, which is logged."""
     spares: int = 1
     """Workers that have started and wait for the place of one that dies, from a second after the
     work has begun."""
@@ -47,7 +48,7 @@ class PoolOptions:
     """How often a worker's place is given to another within `restart_window`, and how often the I/O
     process is replaced; then the pool ends with `LostProcessError`. 0: with the first death."""
     restart_window: float = 60.0
-    """Seconds."""
+    """Seconds, for `restarts`."""
     standby: bool = True
     """Whether another I/O process is kept ready for the death of the one that works, from a second
     after the work has begun. Without it, one is started then."""
@@ -55,7 +56,7 @@ class PoolOptions:
     """Seconds on one frame, from 0.05, after which a worker is reported to ``on_error``, with its
     Python stack; None: never."""
     restart_stuck: bool = False
-    """Whether a worker that was reported so is killed and replaced."""
+    """Whether a worker that was reported as stuck is killed and replaced."""
     on_event: Callable[[Event], None] | None = None
     """Called on the supervision thread with what happens in the room and to the pool itself; None:
     with nothing. What it raises is logged."""

@@ -30,8 +30,8 @@ class Context(Protocol):
 
     @property
     def worker(self) -> int:
-        """The worker's place in the pool, from 0 to ``workers`` - 1; -1 in `Processor.start`, for a
-        spare has none until it takes that of a worker that died."""
+        """The worker's place in the pool, from 0 to ``workers`` - 1; -1 in `Processor.start`, since
+        a spare has no place before it takes that of a dead worker."""
 
     def send(self, frame: Frame, *, mode: Mode | None = None) -> None:
         """Send a frame on the track it names. Does not wait: what a full track does not take is
@@ -57,8 +57,8 @@ class Context(Protocol):
 
     def played(self, track: str | TrackInfo | None = None) -> float:
         """Seconds of the track's sound that were really played; None: of all tracks of this
-        worker together. Of a track it never falls; when one ends, what it has played counts no
-        more."""
+        worker together. The figure of one track never falls; a track that has ended counts no more.
+        """
 
 
 class Processor:
@@ -90,8 +90,8 @@ class Processor:
         return None
 
     def stop(self) -> None:
-        """Before the worker ends in good order. It has two seconds, and what is left of the pool's
-        ``drain_timeout`` where that is drained; then the worker is killed."""
+        """Called before the worker ends in good order. It may take two seconds, and what is left of
+        the pool's ``drain_timeout`` when the pool is drained; then the worker is killed."""
 
     @property
     def wants_events(self) -> bool:
@@ -150,8 +150,8 @@ class _Chain(Processor):
         self._each(stop_one)
 
     def _each(self, call: Callable[[Processor], Replies]) -> Replies:
-        """All of them, also when one raises: each may hold something for the track. The first error
-        is raised in the end, with the others as its notes, behind what there is to send."""
+        """Call all processors, even if one raises: each may hold something for the track. The first
+        error is raised at the end, with the others as its notes, behind the replies."""
         replies: list[Frame] = []
         errors: list[Exception] = []
         for index, processor in enumerate(self._processors):

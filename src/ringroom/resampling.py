@@ -40,8 +40,8 @@ class TrackResampler:
         return self._convert(samples, frame.sample_rate)
 
     def most(self, frame: AudioFrame) -> int:
-        """How many samples `convert` would give at most: a stream gives nothing before it has the
-        whole of what that is made of, and at its end the rest, to the next whole sample."""
+        """How many samples `convert` would give at most. A stream gives no sample before it has all
+        that the sample is made of, and at its end the rest, rounded up to a whole sample."""
         count, rate = len(frame.samples), self.sample_rate
         if frame.sample_rate == self._from_rate:
             return (self._taken + count) * rate // self._from_rate - self._given
@@ -54,8 +54,8 @@ class TrackResampler:
         if self._stream is None:
             import soxr
 
-            # Of a variable rate, though ours is none: otherwise soxr filters in blocks of up to
-            # 100 ms, and gives nothing for some frames and much for others.
+            # A stream of variable rate, though the rate is fixed: any other filters in blocks of up
+            # to 100 ms, and gives nothing for some frames and much for others.
             self._stream = soxr.ResampleStream(
                 rate, self.sample_rate, self.channels, dtype="int16", vr=True
             )

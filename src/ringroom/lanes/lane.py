@@ -45,9 +45,9 @@ from ringroom.lanes.statistics import Count, Row
 # Below it a copy costs less than tracking the slot's life: 32 KiB copy in about 2 us, a tracked
 # array costs about 3 us.
 COPY_BELOW = 32_768
-# From it on the writer looks before each frame whether the reader has given all back, to go on
-# where the caches still hold the memory: a fifth off what 1080p costs it, two fifths off 4K. Below,
-# two banks fit the cache, and the look would cost a tenth of the frame.
+# From it on the writer looks before each frame whether the reader has given all back, to go on in
+# memory that the caches still hold. That saves a fifth of its costs at 1080p, two fifths at 4K.
+# Below, two banks fit the cache, and the look would cost a tenth of the frame.
 REWIND_FROM = 1_048_576
 # Mappings kept alive by kept frames; beyond, frames are copied out until some of them die.
 MAX_EVACUATED = 16
@@ -75,7 +75,7 @@ class LaneDescriptors:
 
 
 def ring_for(frame_bytes: int, frames: int) -> Geometry:
-    """A ring for that many frames of a track. A bank of a large frame holds just one of them."""
+    """A ring for that many frames of a track. Large frames have a bank each, up to eight banks."""
     nbytes = frame_bytes + records.MAX_MEDIA_HEADER_BYTES
     banks = min(max(frames, 4), 8) if frame_bytes >= COPY_BELOW else 4
     ring = Geometry.of(nbytes, frames, banks)
@@ -83,9 +83,9 @@ def ring_for(frame_bytes: int, frames: int) -> Geometry:
 
 
 def grown(nbytes: int, before: int) -> int:
-    """Bytes of a frame to make a ring for, where the one before was for ``before``: if that was too
-    small, twice as many at least, or a picture that grows with every frame makes a ring each time.
-    """
+    """Bytes of a frame to make a ring for, where the ring before was made for ``before``. If these
+    are too few, at least twice as many (up to the largest picture): a picture that grows with every
+    frame would make a ring each time."""
     if nbytes <= before:
         return before
     return max(nbytes, min(2 * before, i420_size(MAX_SIDE, MAX_SIDE)))
@@ -139,8 +139,8 @@ class LaneWriter:
         )
 
     def succeed(self) -> ReaderStart:
-        """The reader has died (not before: its counts must be final), and another takes its place.
-        What it had taken and not done is lost, counted; what it had not taken is the other's."""
+        """After the reader's death (its counts must be final): where another begins. What the dead
+        one had taken and not done is counted as lost; what it had not taken is the other's."""
         self._published.take()
         self._ring.credit(self._freed.take())
         counts = self.row.snapshot()
@@ -153,7 +153,7 @@ class LaneWriter:
         return self._freed.fileno()
 
     def _push(self, head: bytes, body: Buffer, spare: int = 0) -> bool:
-        """Write a record; whether there was room. Once it is counted, `_publish` tells of it."""
+        """Write a record, for `_publish` to count and announce. Returns whether there was room."""
         if len(body) >= REWIND_FROM:
             self._rewind()
         push = self._ring.push
@@ -176,18 +176,18 @@ class LaneWriter:
         self._ring.rewind()
 
     def _turn(self, nbytes: int) -> bool:
-        """Have the ring go on in another bank: which, depends on what is given back by now."""
+        """Have the ring go on at the beginning of a bank, after a look at what is given back."""
         self._refill()
         return self._ring.turn(nbytes)
 
     def _refill(self) -> None:
-        """Take note of the room that the reader has given back: a system call, so small frames ask
-        for want of room alone."""
+        """Take note of the room that the reader has given back. It costs a system call, so small
+        frames do it only for want of room."""
         if self._mapping is not None:
             self._ring.credit(self._freed.take())
 
     def _publish(self, nbytes: int, *, event: bool = False) -> None:
-        """Count what was written, and then tell of it."""
+        """Count what was written, and then announce it."""
         if event:
             self.row.add(Count.BYTES, nbytes)
         else:
@@ -206,8 +206,8 @@ class LaneWriter:
 
 
 class LaneReader:
-    """The reading end; its two kinds differ in what they skip. It takes the descriptors over,
-    whether it can be made or not."""
+    """The reading end; its two kinds differ in what they skip. It takes the descriptors over, and
+    closes them if it cannot be made."""
 
     def __init__(
         self,
@@ -346,7 +346,7 @@ class LaneReader:
         self._ring.rebase(memoryview(fresh))
 
     def discard(self) -> int:
-        """Drop all that waits, counted as flushed; how many frames."""
+        """Drop all that waits, counted as flushed. Returns how many frames."""
         discarded = 0
         while (slot := self._take()) is not None:
             is_event = records.peek(slot.payload)[0] == records.EVENT

@@ -1,8 +1,8 @@
 """The live lane: newest wins. The writer never waits; the reader skips what is stale.
 
-Only the reader may move the ring's tail, so it is the reader who drops: a frame older than
-`max_age` when it would be taken, and from there on down to a lower mark, so that a slow reader
-does not live at the limit; of pictures only the newest. The writer drops the new frame when the
+Only the reader may move the ring's tail, so the reader drops frames: one that is older than
+`max_age` when it would be taken, and those behind it down to a lower mark, so that a slow reader
+does not live at the limit; of pictures all but the newest. The writer drops the new frame when the
 ring is full, which takes a reader that has stood still for the whole span of the ring.
 
   I8  a frame is handed out at most `max_age` after it came in
@@ -23,7 +23,7 @@ from ringroom.lanes.ring import Buffer, Geometry
 from ringroom.lanes.statistics import Count, Row
 
 EVENT_ROOM = 4_096
-# Beyond it only the last of a row of events is kept: somebody mutes and unmutes to no end.
+# Beyond it a new event takes the place of the last: somebody mutes and unmutes without end.
 MAX_OWED = 256
 # Once something was too old, skip down to this share of max_age (measured: with FIFO alone a slow
 # reader sits at 95 % of the limit, with the mark at half of it).
@@ -40,7 +40,7 @@ class LiveWriter(LaneWriter):
         self._event_room = min(EVENT_ROOM, self.max_record)
 
     def send(self, frame: AudioFrame | VideoFrame, received_ns: int) -> bool:
-        """Offer a frame; whether it went in (else it is counted as dropped)."""
+        """Offer a frame. Returns whether it went in (else it is counted as dropped)."""
         head, body = records.encode(frame, (self._sequence, received_ns))
         return self.send_parts(head, body)
 
@@ -91,7 +91,7 @@ class LiveWriter(LaneWriter):
         self.row.count_refused()
 
     def event(self, event: Event) -> None:
-        """Something of the track's life, in order with its frames (I10)."""
+        """Write an event of the track's life, in order with its frames (I10)."""
         head, body = records.encode(event, (self._sequence, event.received_ns))
         if len(head) + len(body) > self.max_record and event.participant is not None:
             # A participant's metadata may have any size; the track's event must not get stuck.
@@ -102,7 +102,7 @@ class LiveWriter(LaneWriter):
         self.write_owed()
 
     def write_owed(self) -> bool:
-        """Write the events that had no room; whether none is owed any more."""
+        """Write the events that had no room. Returns whether none is owed any more."""
         while self._owed and not self._reserved:
             event = self._owed[0]
             head, body = records.encode(event, (self._sequence, event.received_ns))
@@ -157,8 +157,8 @@ class LiveReader(LaneReader):
         return age <= self._max_age_ns * LOW_MARK
 
     def _is_superseded(self) -> bool:
-        """Whether a newer picture already waits. What is looked at is not taken: its room must not
-        be given back before it is counted."""
+        """Whether a newer picture already waits. It is only looked at: its room must not be given
+        back before it is counted."""
         ahead = self._ring.ahead()
         if ahead is None:
             self.absorb()

@@ -4,8 +4,8 @@ Linux: a segment is a memfd with its size sealed, a counter an eventfd. Elsewher
 temporary file and a pipe; both forms are tested on Linux. Neither has a name in the file system,
 so a crash at any line leaves nothing behind: the kernel frees both with their last descriptor.
 
-Whoever makes or attaches a segment or counter owns its descriptors; `close` is idempotent, poisons
-the descriptor (its number may be reused at once) and what is collected open warns.
+Segments and counters own their descriptors. `close` is idempotent and poisons them, for their
+numbers may be reused at once; what is collected open warns.
 """
 
 from __future__ import annotations

@@ -88,8 +88,8 @@ def video_head(size: tuple[int, int], rotation: int, timestamp_us: int, stamp: S
 
 
 def decode(record: Buffer, track: TrackInfo | str | None = None, head: Head | None = None) -> Item:
-    """The item; arrays are views of ``record``, so hand in bytes, or a read-only view. ``head``
-    is what `peek` said of it, for who has asked before."""
+    """The item; arrays are views of ``record``, so hand in bytes, or a read-only view. ``head`` is
+    what `peek` gave for it, if the caller has that."""
     head = head or peek(record)
     kind = head[0]
     try:

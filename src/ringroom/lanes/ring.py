@@ -5,15 +5,15 @@ length u32, mark u32) and its payload, padded to ALIGN. Records fill a bank one 
 Where the next does not fit, a jump closes the bank: a record of all that is left of it, whose first
 8 bytes are the offset of another bank (u64).
 
-Which bank: the one that was given back last, for the caches still hold it. A writer whose reader
-keeps up uses two, another all. When all is given back it goes on at the beginning of the bank that
-it is in, if it likes, and says so with its next announcement (`REWIND`).
+Which bank: the one that was given back last, for the caches still hold it. A writer uses two banks
+while its reader keeps up, else all. When everything is given back, the writer may go on at the
+beginning of the bank that it is in, and says so with its next announcement (`REWIND`).
 
 Ownership: the writer owns the bytes that are free, the reader those that were announced and not
-yet credited; of banks the writer alone knows. Positions count bytes since the beginning and never
-wrap; where a bank begins, its offset has nothing to do with its position. Each side keeps its own
-positions, none lives in the shared bytes; what crosses is two sums, *announced* (writer to reader)
-and *credited* (reader to writer), by whatever carries them in order.
+yet credited; only the writer knows of banks. Positions count bytes since the beginning and never
+wrap; the offset of a bank has nothing to do with its position. Each side keeps its own positions,
+none lives in the shared bytes. Two sums cross, *announced* (writer to reader) and *credited*
+(reader to writer), by anything that carries them in order.
 
 Invariants
   I1  credited <= taken <= announced <= written <= credited + capacity
@@ -22,7 +22,7 @@ Invariants
   I4  credit is given for a contiguous prefix of released slots, in order
   I5  a record of at most `max_payload` fits whenever half of the ring is free
   I12 a bank is begun only when all that was in it has been given back; and the writer rewinds only
-      where written = credited, so where the reader hears of it nothing is out
+      when written = credited, so nothing is outstanding when the reader learns of it
 
 A reader that died is succeeded by another, which begins behind the records that the dead one had
 taken (`RingWriter.succeed`); how many these were is counted elsewhere.
@@ -49,7 +49,7 @@ _TARGET = struct.Struct("<Q")
 _HEADER_BYTES = _HEADER.size
 _ROUND_UP = _HEADER_BYTES + ALIGN - 1
 _RECORD, _JUMP = 0x52494E47, 0x4A554D50  # "RING", "JUMP": anything else is corruption
-# Added to the bytes of an announcement, of which there are never so many (a length is a u32).
+# Added to an announcement's count of bytes, which is always smaller (a length is a u32).
 REWIND = 1 << 40
 
 
@@ -60,7 +60,7 @@ def slot_size(nbytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The size of a ring, and its banks, of which there are four at the least (I5)."""
+    """The size of a ring, and the number of its banks, at least four (I5)."""
 
     capacity: int
     banks: int = 4
@@ -76,12 +76,12 @@ class Geometry:
 
     @classmethod
     def of(cls, nbytes: int, records: int, banks: int = 4) -> Self:
-        """Room for that many records of the size, at the least."""
+        """Room for at least that many records of ``nbytes``."""
         return cls(banks * (slot_size(nbytes) * -(-records // banks) + ALIGN), banks)
 
 
 class RingWriter:
-    """The writing end. `announce` tells what to tell the reader after each `push` or `commit`."""
+    """The writing end. After each `push` or `commit` the reader is to be told `announce`."""
 
     __slots__ = (
         "_announced",
@@ -112,11 +112,11 @@ class RingWriter:
         self._buffer = buffer
         self._bank_bytes = geometry.bank_bytes
         self._written = self._announced = self._credited = 0
-        # Offsets of banks, the one that was given back last at the end.
+        # Offsets of free banks, the one that was given back last at the end.
         self._free = [number * self._bank_bytes for number in range(banks - 1, 0, -1)]
         # Banks that were left, the oldest first: where their positions end, and their offsets.
         self._closed: deque[tuple[int, int]] = deque()
-        # The bank that is written to, and where in it the reader believes that it begins.
+        # The offset of the bank that is written to, and where the reader believes that it begins.
         self._bank = self._base = 0
         self._shift = 0  # from its positions to its offsets
         self._end = self._bank_bytes - ALIGN  # the position by which its records must have ended
@@ -142,8 +142,8 @@ class RingWriter:
             self._free.append(closed.popleft()[1])
 
     def rewind(self) -> bool:
-        """Go on at the bank's beginning, if all that was written has been given back (I12);
-        whether it has. Gives up what is reserved."""
+        """Go on at the bank's beginning, if all that was written has been given back (I12).
+        Returns whether it has. Gives up what is reserved."""
         self._reserved = -1
         if self._written != self._credited:
             return False
@@ -157,8 +157,9 @@ class RingWriter:
         self._end = self._bank + self._bank_bytes - ALIGN - self._shift
 
     def turn(self, nbytes: int) -> bool:
-        """Make room for a record that the bank has no room for behind the last: in the same bank if
-        all is given back, else in another; whether one is free. Gives up what is reserved."""
+        """Make room for a record that does not fit behind the bank's last one: at the beginning of
+        the same bank if all is given back, else in another. Returns whether there is room. Gives up
+        what is reserved."""
         self._check(nbytes)
         if self.rewind() and slot_size(nbytes) <= self._end - self._written:
             return True
@@ -191,9 +192,9 @@ class RingWriter:
             raise ValueError(f"{nbytes} bytes do not fit a ring of {self.capacity}")
 
     def push(self, head: Buffer, body: Buffer, spare: int = 0) -> bool:
-        """Write a record of two parts; whether the bank has room for it. In the last bank that is
-        free ``spare`` bytes must be left for others, but by the first record. It takes the place of
-        a reservation that is not committed."""
+        """Write a record of two parts. Returns whether the bank had room for it. While no other
+        bank is free ``spare`` bytes must be left for others, but by the bank's first record. Gives
+        up what is reserved."""
         middle = len(head)
         nbytes = middle + len(body)
         offset = self._place(nbytes, spare)
@@ -240,8 +241,8 @@ class RingWriter:
         return offset
 
     def succeed(self, untaken: int) -> tuple[int, int]:
-        """The reader is gone, and all but the last ``untaken`` announced records are done with: the
-        offset at which another reader begins, and the bytes that are announced from there."""
+        """Give back all announced records but the last ``untaken``, after the reader's death.
+        Returns the offset at which another begins, and the bytes that are announced from there."""
         starts: list[int] = []
         position = self._credited
         while position < self._announced:
@@ -254,7 +255,7 @@ class RingWriter:
         self._free_banks()
         offset = self._offset(self._credited)
         if not self._closed:
-            self._base = offset  # the other knows of nothing before it
+            self._base = offset  # the new reader knows of nothing before it
         return offset, self._announced - self._credited
 
     def _offset(self, position: int) -> int:
@@ -264,8 +265,8 @@ class RingWriter:
         return position + self._shift
 
     def announce(self) -> int:
-        """What to announce now: the bytes of records, with those that jumps leave out, and a rewind
-        before them."""
+        """What to announce now: the bytes that records and jumps take up, and `REWIND` if the
+        writer has rewound before them."""
         nbytes = self._written - self._announced
         self._announced = self._written
         if self._rewound:
@@ -331,7 +332,7 @@ class RingReader:
         return [slot for slot in self._held if not slot.released]
 
     def announce(self, nbytes: int) -> None:
-        """The writer has published that many more bytes, behind a rewind or not."""
+        """The writer has published that many more bytes, after a rewind if they hold `REWIND`."""
         if nbytes >= REWIND:
             nbytes -= REWIND
             self._rewind()
@@ -377,7 +378,7 @@ class RingReader:
         self._shift = self._base - self._taken
 
     def ahead(self) -> Buffer | None:
-        """The payload of the record that `take` gives next, or None. It is not taken by that."""
+        """The payload of the record that `take` gives next, or None. Takes nothing."""
         slot = self.take()
         if slot is None:
             return None

@@ -1,9 +1,9 @@
 """The counts of every lane, in one small shared segment that no single death can take away.
 
 Layout: SLOTS rows of FIELDS unsigned 64-bit cells. A row belongs to one lane while it lives; each
-cell has one writing process (the lane's writer, its reader, or who buries them), so no cell is
-ever raced. Aligned 8-byte stores do not tear; a reader of the row sees each count as of some moment
-and, when both sides are quiet, exactly.
+cell has one writing process (the lane's writer, its reader, or the one that buries the lane), so
+none is ever raced. Aligned 8-byte stores do not tear; a reader of the row sees each count as of
+some moment and, when both sides are quiet, exactly.
 
 The law:  sent = done + dropped + lost + in flight,  in flight >= 0,  always, across any crash.
 
@@ -125,7 +125,7 @@ class Row:
                 cells[Count.OLDEST_NS] = age
 
     def bury(self) -> None:
-        """What is under way is lost: said by the last one who has to do with the lane."""
+        """Count what is under way as lost. For the last process that has to do with the lane."""
         in_flight = self.snapshot().in_flight
         if in_flight > 0:
             self.add(Count.LOST, in_flight)
@@ -199,7 +199,7 @@ class RowPool:
     def __init__(
         self, table: StatisticsTable, first: int, count: int, *, taken: Collection[int] = ()
     ) -> None:
-        """``taken``: those that still count for somebody before; they come by `release`."""
+        """``taken``: rows that still count for an earlier process; `release` brings them here."""
         self._table, self._count = table, count
         self._free = [row for row in range(first + count - 1, first - 1, -1) if row not in taken]
 

@@ -1,6 +1,6 @@
-"""Where the other roles run: processes of their own, or, of the I/O role, a thread.
+"""Where the other roles run: in processes of their own; the I/O role also on a thread.
 
-Owns the control link; closing it is what ends the role.
+A host owns the control link; closing it ends the role.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from ringroom.system import hold_standard_descriptors, raise_descriptor_limit, r
 log = logging.getLogger("ringroom")
 
 CLOSE_SECONDS = 10.0
-# What `reap` takes of it at most.
+# The longest that `reap` takes with that deadline: the wait, then the kill.
 REAP_SECONDS = CLOSE_SECONDS + KILLED_SECONDS
-# The links of a process that dies end one after the other, and a moment before its number can be
-# waited for. One that lives is not waited for longer than the first takes.
+# The links of a dying process end one after the other, and a moment before it can be reaped. The
+# first limits the wait for the control link's end, so it is all that a living process costs.
 HANGUP_SECONDS, DEATH_SECONDS = 0.05, 0.5
-# Less than an I/O process with the SDK in it takes.
+# An I/O process with the SDK in it takes more.
 MIN_MEMORY = 64 << 20
 
 
@@ -51,12 +51,12 @@ class Child(Protocol):
 
     @property
     def voice(self) -> Voice | None:
-        """What it says beside its link; None where it has no streams of its own."""
+        """What it says beside its link; None for a worker without streams of its own."""
 
     @property
     def pidfd(self) -> int | None:
-        """Readable once it is dead, whoever has inherited its links; None where there is no such
-        descriptor, and the end of the link has to do."""
+        """Readable once the worker is dead, even if others hold its links; None where there is no
+        such descriptor, and the end of the link has to do."""
 
     @property
     def pid(self) -> int | None: ...
@@ -68,7 +68,7 @@ class Child(Protocol):
 
 
 class WorkerProcess:
-    """A worker in a process of its own, and what it says beside its link."""
+    """A worker in a process of its own, with its `Voice`."""
 
     def __init__(self, number: int, control: Link, blob: bytes) -> None:
         from ringroom.processes import entry
@@ -121,14 +121,14 @@ class IOHost(Closeable):
     transports may share one."""
 
     replaces_dead = False
-    """Whether `start` gives a role that has died another life."""
+    """Whether `start` replaces a role that has died."""
 
     def __init__(self, clock: Callable[[], int] | None = None, machine: Machine = MACHINE) -> None:
         require_platform()
         hold_standard_descriptors()
         raise_descriptor_limit()
         self.machine = machine
-        """Where the application waits."""
+        """What the application waits with."""
         self.clock = clock or machine.now_ns
         """What stamps arrivals and tells ages, in nanoseconds."""
         self._control: Link | None = None
@@ -142,7 +142,7 @@ class IOHost(Closeable):
         return None
 
     def how_it_died(self) -> str:
-        """In words for a message, with a space before them; nothing where it cannot be told."""
+        """How the role died, for a message, with a space in front; empty if that is unknown."""
         return ""
 
     @abstractmethod
@@ -154,7 +154,7 @@ class IOHost(Closeable):
         """Wait for the end of the role, whose control link is closed."""
 
     def start(self) -> Self:
-        """Start, if it does not run yet, or has died. Raises `ClosedError` after `close`."""
+        """Start the role, if it does not run or has died. Raises `ClosedError` after `close`."""
         with self._lock:
             self._check_unclosed()
             if self._control is not None and self._is_dead(0.0):
@@ -162,9 +162,9 @@ class IOHost(Closeable):
             if self._control is None:
                 self._control = self._take_standby()
             if self._control is None:
-                with interrupts_at_the_end():  # what runs is known
+                with interrupts_at_the_end():  # so that what runs is known
                     self._control = self._begin()
-            if self._closed:  # by the handler of a signal, as it started
+            if self._closed:  # by a signal handler, as the role started
                 self._end()
             self._check_unclosed()
         return self
@@ -190,7 +190,7 @@ class IOHost(Closeable):
             self._join()
 
     def _take_standby(self) -> Link | None:
-        """The control link of one that runs already and waits for its turn."""
+        """The control link of a standby that runs already, if there is one."""
         return None
 
     def _is_dead(self, patience: float) -> bool:
@@ -198,13 +198,13 @@ class IOHost(Closeable):
         return False
 
     def start_worker(self, number: int, control: Link, blob: bytes) -> Child:
-        """A worker in a process of its own, which gets a copy of its end of the control link.
-        ``number`` is in its name: which place it takes is not known yet. Raises `StartupError`."""
+        """Start a worker in a process of its own, which gets a copy of its end of the control link.
+        ``number`` is for its name: its place is not known yet. Raises `StartupError`."""
         return WorkerProcess(number, control, blob)
 
     def keep_standby(self, preload: str) -> bool:
-        """Have another role ready, with that module imported, for when this one dies; again if it
-        has died itself. Whether there is one. Raises `StartupError`."""
+        """Keep another role ready for the death of this one, with that module imported. A standby
+        that has died is replaced. Returns whether there is one. Raises `StartupError`."""
         return False
 
     def open_session(self) -> Link:
@@ -231,7 +231,7 @@ class IOHost(Closeable):
         try:
             self._control.send(m.NewSession(), (link.fileno(),))
         except ClosedError:
-            self._control.close()  # with what it could not send
+            self._control.close()  # drops what it could not send
             raise
 
     def close(self) -> None:
@@ -269,8 +269,8 @@ class IOProcess(IOHost):
     closes at the end.
 
     ``max_memory`` is how many bytes of memory of its own it may take (at least 64 MiB; by default
-    half of what the machine or the container has, and 256 MiB at least): beyond, another takes its
-    place, as if it had died. What others send can make the SDK grow. Linux only.
+    half of what the machine or the container has, and 256 MiB at least). A process that takes more
+    is replaced, as if it had died: what others send can make the SDK grow. Linux only.
 
     Raises `ConfigurationError`.
     """
@@ -286,7 +286,7 @@ class IOProcess(IOHost):
         self._max_memory = max_memory
         self._process: Any = None
         self._death = ""
-        """How the one before died."""
+        """How the last process died."""
         self._standby: tuple[Any, Link] | None = None
 
     @property
@@ -309,7 +309,7 @@ class IOProcess(IOHost):
         reap(process, CLOSE_SECONDS)
 
     def how_it_died(self) -> str:
-        with self._lock:  # somebody else may be replacing it, or have replaced it
+        with self._lock:  # another thread may be replacing it
             self._is_dead(HANGUP_SECONDS)
             return self._death
 
@@ -354,7 +354,7 @@ class IOProcess(IOHost):
             return None if self._standby is None else self._standby[0].pid
 
     def _living_standby(self) -> tuple[Any, Link] | None:
-        """The standby, unless it has died: then there is none any more."""
+        """The standby. One that has died is cleared away."""
         if self._standby is not None and self._standby[0].exitcode is not None:
             process, control = self._standby
             self._standby = None
@@ -395,7 +395,7 @@ class IOThread(IOHost):
     def _start(self, control: Link) -> None:
         from ringroom.processes.io.serving import serve
 
-        # The thread must not keep a forgotten host from its warning.
+        # The thread must not refer to the host: a forgotten one is to be collected, and to warn.
         clock, machine = self.clock, self.machine
         self._thread = machine.start_thread(
             "ringroom-io", lambda: machine.run(serve(control, clock))
@@ -411,7 +411,7 @@ def _has_hung_up(control: Link | None, patience: float) -> bool:
     if control is None or control.closed:
         return True
     poller = select.poll()
-    poller.register(control.fileno(), 0)  # a hang-up is told in any case
+    poller.register(control.fileno(), 0)  # a hang-up is reported in any case
     return bool(poller.poll(patience * 1000))
 
 

@@ -7,8 +7,8 @@ import os
 
 
 def io_process(control_fd: int, preload: str, max_memory: int, log_level: int) -> None:
-    """An I/O process; ``preload`` is a module that it is going to need, ``log_level`` the
-    application's for us."""
+    """An I/O process. ``preload`` is a module that it is going to need, ``log_level`` that of the
+    application's logger ``ringroom``."""
     logging.getLogger("ringroom").setLevel(log_level)
     # It multiplies no matrices: numpy's threads for that would cost memory, and time to start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

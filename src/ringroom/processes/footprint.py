@@ -1,8 +1,8 @@
 """The memory that an I/O process may take.
 
-Native code of an SDK keeps what others send as it likes, and others may send without end. A process
-that takes too much ends itself: its sessions go on in another, which begins small, before the
-system looks for somebody to kill.
+An SDK's native code may keep what others send, and others may send without end. A process that
+takes too much ends itself before the system chooses one to kill. Its sessions go on in another,
+which begins small.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger("ringroom.io")
 # What the process exits with.
 TOO_LARGE = 77
 LOOK_SECONDS = 1.0
-# Of the memory that there is, the part that is taken when nothing else is asked for.
+# The default limit, as a share of the memory that there is.
 SHARE = 0.5
 # In a small container the half would be less than some healthy calls take.
 LEAST = 256 << 20
@@ -29,8 +29,8 @@ _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_i
 
 
 def own_memory() -> int:
-    """Bytes that are this process's alone, in memory; 0 where the system does not tell. What it
-    shares with others, the rings say, is not counted."""
+    """Bytes of memory that only this process uses; 0 where the system does not tell. Memory that it
+    shares with others, such as the rings, is not counted."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         _, resident, shared = Path("/proc/self/statm").read_text().split()[:3]
         return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
@@ -52,7 +52,7 @@ async def watch(
     end: Callable[[int], object] = os._exit,
 ) -> None:
     """Ends the process once it has more than ``limit`` bytes."""
-    import asyncio  # who only gives a limit does without
+    import asyncio  # `default_limit` does without
 
     while (taken := measure()) <= limit:
         await asyncio.sleep(LOOK_SECONDS)

@@ -1,8 +1,8 @@
 """What a role needs of the machine it runs on: time, waiting, threads, an event loop.
 
-`MACHINE` is the real one. Whatever waits or asks for the time does it here, and `children.IOHost`
+`MACHINE` is the real one. All waits and all looks at the clock go through it, and `children.IOHost`
 starts the other roles, so that a test can play all roles in one process, one at a time and in
-virtual time. Nobody holds a lock while waiting, but that of the `condition` that is waited on.
+virtual time. No thread holds a lock while it waits, except that of the `condition` it waits on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Machine:
-    """The real machine; what stands for another overrides all of it but `freeze_garbage`."""
+    """The real machine. A substitute overrides all methods but `freeze_garbage`."""
 
     def now_ns(self) -> int:
         """Nanoseconds, never going back; the same for all roles."""
@@ -35,8 +35,8 @@ class Machine:
         return time.monotonic()
 
     def wait(self, fds: Iterable[int], seconds: float | None) -> list[int]:
-        """Until one of them is readable: those that are, none when the time is up (None: never).
-        What is closed (-1) is left out."""
+        """Wait until a descriptor is readable. Returns those that are, none when the time is up
+        (None: it never is). Closed ones (-1) are left out."""
         poller = select.poll()
         for fd in fds:
             if fd >= 0:
@@ -45,44 +45,44 @@ class Machine:
         return [fd for fd, _ in poller.poll(milliseconds)]
 
     def select(self, selector: DefaultSelector, seconds: float | None) -> Found:
-        """The same for what a selector watches, which costs less than to name it each time. A look
-        without waiting is nobody else's turn."""
+        """The same for what a selector watches, which costs less than naming it each time. A look
+        that does not wait gives no other role a turn."""
         return selector.select(seconds)
 
     def lock(self) -> AbstractContextManager[bool]:
-        """What threads of one process hold for a moment, once or several times."""
+        """A lock for threads of one process, held for a moment; its holder may take it again."""
         return threading.RLock()
 
     def condition(self) -> threading.Condition:
-        """What threads of one process wait on for each other."""
+        """A condition, on which threads of one process wait for each other."""
         return threading.Condition()
 
     def start_thread(self, name: str, run: Callable[[], object]) -> threading.Thread:
-        """A thread of this process, started."""
+        """Start a thread of this process."""
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         return thread
 
     def freeze_garbage(self) -> None:
-        """All that lasts is made. Nothing, where the process is also somebody else's."""
+        """Called once all that lasts is made. Here it does nothing: the process is the user's."""
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it on an event loop of its own, on this thread."""
+        """Run the coroutine on an event loop of its own, on this thread."""
         import asyncio  # a worker does without
 
         return asyncio.run(coroutine)
 
 
 class ProcessMachine(Machine):
-    """That of a role which has its process to itself."""
+    """The machine of a role that has its process to itself."""
 
     def __init__(self) -> None:
         self._frozen = False
 
     def freeze_garbage(self) -> None:
-        """The collector need not look through what is there now any more: a full collection takes
-        15 ms of an I/O process with LiveKit's SDK, and more of a worker with a large model. Once:
-        what is garbage just then stays for good."""
+        """Exempt all present objects from garbage collection: a full one takes 15 ms in an I/O
+        process with LiveKit's SDK, and more in a worker with a large model. Only the first call
+        does it, since what is garbage at that moment is never freed."""
         if not self._frozen:
             self._frozen = True
             gc.freeze()

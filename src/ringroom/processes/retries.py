@@ -1,9 +1,9 @@
-"""When a room that was lost is joined again, and when it is given up. Free of I/O: the caller says
-what time it is, and rolls the dice.
+"""When a room that was lost is joined again, and when it is given up. Free of I/O: the caller gives
+the time and the random numbers.
 
 An *outage* begins with a loss. It ends when the room has been joined again and has held for
-`Reconnect.longest`: a connection that comes and goes is one outage, whose tries and whose deadline
-go on, or it would be joined anew for ever, without a wait that grows.
+`Reconnect.longest`: a connection that comes and goes is one outage, whose tries and deadline go on.
+Otherwise it would be joined anew for ever, without a wait that grows.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Retries:
     def __init__(self, policy: Reconnect, random: Callable[[], float]) -> None:
         self.policy = policy
         self.tries = 0
-        """Of this outage so far."""
+        """Tries of this outage so far."""
         self._random = random
         self._until: float | None = None
         self._joined: float | None = None
 
     def lost(self, now: float) -> float:
-        """The connection is lost; the moment at which the outage's deadline passes. Idempotent
-        until `joined`."""
+        """Note that the connection is lost. Returns the moment at which the outage's deadline
+        passes. Idempotent until `joined`."""
         held = None if self._joined is None else now - self._joined
         self._joined = None
         if self._until is None or (held is not None and held >= self.policy.longest):
@@ -44,8 +44,8 @@ class Retries:
         self._joined = now
 
     def next(self, now: float) -> float | None:
-        """Seconds to wait before the next try, which counts from here on; None: the room is given
-        up, for the tries are used up, or the deadline would come first."""
+        """Seconds to wait before the next try, which is counted now; None: the room is given up,
+        since the tries are used up, or the deadline would come first."""
         until = self.lost(now)
         if self.tries >= self.policy.retries:
             return None

@@ -28,11 +28,12 @@ from multiprocess.process import BaseProcess
 
 from ringroom.errors import ConfigurationError, StartupError
 
-# One that is killed dies at once, unless the kernel is at something for it that nothing interrupts:
-# a driver, a file server that does not answer.
+# A killed process dies at once, unless the kernel does something for it that nothing interrupts: in
+# a driver, or with a file server that does not answer.
 KILLED_SECONDS = 5.0
 _STEP_SECONDS = 0.02
-# Held while a child is started; a fork meanwhile would have it for ever, and no main module.
+# Held while a child starts. A fork during that would inherit the held lock and the emptied
+# `__main__`.
 _main_lock = threading.RLock()
 _started: weakref.WeakSet[Any] = weakref.WeakSet()
 _ending = threading.Event()
@@ -56,8 +57,8 @@ def _detach(duplicate: Any) -> int:
 def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     """Start a child that calls an importable function; a `multiprocess.Process`, started.
 
-    Raises `StartupError` when the machine refuses a process, where this one may have no children or
-    is not told of their end, and at the interpreter's end.
+    Raises `StartupError` when the machine refuses a process, when this process may have no children
+    or is not told of their end, and at the interpreter's end.
     """
     if multiprocess.current_process().daemon:
         raise StartupError(
@@ -77,34 +78,34 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
     except OSError as error:
         raise StartupError(f"no process for {name}: {error.strerror}") from error
     except BaseException:
-        if process.pid is not None:  # interrupted (Ctrl-C): nobody takes who was started
+        if process.pid is not None:  # interrupted (Ctrl-C): nobody takes the child
             bury(process)
         raise
     return process
 
 
 def interpreter_is_ending() -> bool:
-    """Whether the interpreter ends: what dies now is killed by us, and nobody takes its place."""
+    """Whether the interpreter ends. Children that die now were killed here: replace none."""
     return _ending.is_set()
 
 
 @atexit.register
 def _kill_all() -> None:
-    """As the interpreter ends. `multiprocess`, whose turn is after ours, would ask them by SIGTERM,
-    to which they are deaf, and wait."""
+    """Kill all children as the interpreter ends. `multiprocess`, whose handler runs after this one,
+    would send them SIGTERM, which they ignore, and wait for them."""
     _ending.set()
-    if _main_lock.acquire(timeout=KILLED_SECONDS):  # who is being started is known then
+    if _main_lock.acquire(timeout=KILLED_SECONDS):  # a child that is being started is known then
         _main_lock.release()
     started = tuple(_started)
-    for end in (BaseProcess.kill, put_down):  # all of them, before one is waited for
+    for end in (BaseProcess.kill, put_down):  # kill all of them before waiting for one
         for process in started:
             with contextlib.suppress(ValueError):  # another thread has closed it
                 end(process)
 
 
 def _forget_all() -> None:
-    """In a fork: they are its parent's. `multiprocess` would ask them to end, and wait for them, as
-    the fork ends; private to it, so only if it is there."""
+    """In the child of a fork: the processes are its parent's. `multiprocess` would ask them to end,
+    and wait for them, when the fork ends. Its list of them is private, so it may be missing."""
     for process in tuple(_started):
         getattr(multiprocess.process, "_children", set[Any]()).discard(process)
     _started.clear()
@@ -120,11 +121,11 @@ os.register_at_fork(
 
 @contextlib.contextmanager
 def interrupts_at_the_end() -> Iterator[None]:
-    """What handles Ctrl-C, and SIGTERM, is called when all is done: raised in the middle it would
-    leave a child of which nothing is known, or that nobody reaps. For what takes a moment."""
+    """Call the handlers of Ctrl-C and SIGTERM after the block: an exception in its middle could
+    leave a child that nobody knows of, or that nobody reaps. For blocks that take a moment."""
     came: list[int] = []
     with contextlib.ExitStack() as handlers:
-        if threading.current_thread() is threading.main_thread():  # elsewhere none is raised
+        if threading.current_thread() is threading.main_thread():  # others handle no signals
             for number in (signal.SIGTERM, signal.SIGINT):
                 handler = signal.getsignal(number)
                 if callable(handler):
@@ -142,14 +143,14 @@ def _set_back(
 
 
 def _start(process: Any) -> None:
-    """The child begins deaf to Ctrl-C and SIGTERM, for which the mask is: it inherits it."""
+    """Start a child that is deaf to Ctrl-C and SIGTERM: it inherits the signal mask."""
     with _main_lock:
         if _ending.is_set():
             raise StartupError(f"no process for {process.name}: the interpreter ends")
         main = sys.modules["__main__"]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
-            resource_tracker.ensure_running()  # its own start would let interrupts through again
+            resource_tracker.ensure_running()  # its start would unblock the signals again
             signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
             sys.modules["__main__"] = ModuleType("__main__")
             process.start()
@@ -160,12 +161,12 @@ def _start(process: Any) -> None:
 
 
 def ignore_interrupts() -> None:
-    """In a child: Ctrl-C goes to the whole foreground group, and SIGTERM to all of a service; the
-    application decides what they mean. `spawn` has blocked them, so that they find no child that is
-    still starting."""
+    """In a child: ignore Ctrl-C, which goes to the whole foreground group, and SIGTERM, which goes
+    to all processes of a service. The application decides what they mean. `spawn` has blocked both,
+    so that neither meets a child that is still starting."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # By a handler: SIG_IGN would go on to programs that the user's code starts, which may want to
-    # end them by it. Who forks gets rid of it likewise.
+    # By a handler: programs that the user's code starts would inherit SIG_IGN, and that code may
+    # want to end them by SIGTERM. For the same reason a fork drops the handler.
     signal.signal(signal.SIGTERM, _ignore)
     os.register_at_fork(after_in_child=_forget_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
@@ -181,13 +182,13 @@ def _forget_handler() -> None:
 
 
 def die_of_own_sigterm() -> None:
-    """In a child that ignores SIGTERM: not what it sends to itself, as the SDK does when its native
-    part has panicked. What is left then is of no use."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all threads to come, too
+    """In a child that ignores SIGTERM: die of the one that the child sends to itself, as the SDK
+    does when its native part has panicked. The process is useless then."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # later threads inherit it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_await_own_sigterm, name="ringroom-sigterm", daemon=True).start()
-    else:  # macOS does not tell whose it is, and a panic must end the process
+    else:  # macOS does not tell who sent it, and a panic must end the process
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
@@ -199,8 +200,8 @@ def _await_own_sigterm() -> None:
 
 
 def pickle_by_value(what: str, value: object, advice: str) -> bytes:
-    """Lambdas, closures, and functions of `__main__` with what they refer to. Modules that they
-    refer to are imported by name in the other process, like everything that modules hold.
+    """Pickle a value; lambdas, closures, and functions of `__main__` with what they refer to.
+    Modules, and everything that modules hold, are imported by name in the other process.
 
     Raises `ConfigurationError` that names what cannot travel to another process, with the advice.
     """
@@ -216,8 +217,8 @@ def pickle_by_value(what: str, value: object, advice: str) -> bytes:
 
 
 class _Pickler(dill.Pickler):  # type: ignore[misc]
-    """dill takes along all that a module holds, unless it lies in the environment's own folders:
-    of a module beside the script that would be its locks, files and models too."""
+    """Pickles modules by name. dill takes along all that a module holds, unless it lies in the
+    environment's own folders: for a module beside the script that is its locks and models too."""
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, ModuleType) and value.__name__ != "__main__":
@@ -226,8 +227,8 @@ class _Pickler(dill.Pickler):  # type: ignore[misc]
 
 
 def reap(process: Any, deadline: float) -> None:
-    """Join within the deadline (seconds), or kill. Who is interrupted (Ctrl-C) does not wait: it is
-    killed."""
+    """Join within the deadline (seconds), or kill. When the wait is interrupted (Ctrl-C), the
+    process is killed at once."""
     try:
         process.join(deadline)
     finally:
@@ -235,7 +236,7 @@ def reap(process: Any, deadline: float) -> None:
 
 
 def bury(process: Any) -> None:
-    """Kill it, if it lives, and reap it; who is interrupted meanwhile learns it afterwards."""
+    """Kill the process, if it lives, and reap it. An interrupt meanwhile is raised afterwards."""
     with interrupts_at_the_end():
         if process.exitcode is None:
             put_down(process)
@@ -244,10 +245,10 @@ def bury(process: Any) -> None:
 
 
 def put_down(process: Any) -> None:
-    """Kill it, and wait for its end. One that the kernel does not let go is given up: it runs no
-    code of its own any more, and `multiprocess` reaps it when another is started."""
+    """Kill the process, and wait for its end. One that the kernel does not let go is given up: it
+    runs no code of its own any more, and `multiprocess` reaps it when another is started."""
     process.kill()
     end = time.monotonic() + KILLED_SECONDS
     while process.exitcode is None and time.monotonic() < end:
-        # In steps: what tells of its end may be held open by a child of its own.
+        # In steps: the pipe that tells of its end may be held open by a child of its own.
         process.join(_STEP_SECONDS)

@@ -1,11 +1,11 @@
 """What a worker says beside its link: its standard error, and its Python stack when asked.
 
-Two pipes, which the pool reads. Standard error goes on to the pool's own, and its end is kept for
-the report of a death; `faulthandler` writes there what a crash of native code leaves. The stack is
-asked for by a signal, which `faulthandler` answers even while native code holds the GIL.
+Two pipes, which the pool reads. Standard error goes on to the pool's own, and its last part is kept
+for the report of a death; `faulthandler` writes there when native code crashes. The stack is asked
+for by a signal, which `faulthandler` answers even while native code holds the GIL.
 
-The ends: the child has the writing ones, the application the reading ones; both are closed by
-whoever has them, and what a dead child has written is still read.
+The child owns the writing ends, the application the reading ends; each closes its own. What a dead
+child has written can still be read.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["MEMORY_HINT", "Voice", "describe_exit", "is_stopped", "speak"]
 TAIL_BYTES = 8_192
 MEMORY_HINT = "which is also what the kernel sends when memory runs out"
 STACK_SECONDS = 0.5
-# How long a worker may be kept from its processor in the middle of a stack, on a machine that is
-# busy. The main thread, which is mostly what is asked for, is written last.
+# The longest pause in the middle of a stack: a busy machine may keep the worker off its processor
+# for so long. The main thread, which usually matters most, is written last.
 _PAUSE_SECONDS = 0.2
 # A pipe takes 64 KiB; a worker that says more at once should not have to wait for the pool.
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 65_536
-# Real-time signals are nobody's by default, and their number is not mistaken for another's.
+# Nothing uses real-time signals by default, and their numbers are not mistaken for other signals'.
 STACK_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + (
     5 if hasattr(signal, "SIGRTMIN") else 0
 )
@@ -54,7 +54,7 @@ class Voice:
         except OSError as error:
             raise StartupError(f"no pipe for a worker's standard error: {why(error)}") from error
         self.ours = [errors[0], stacks[0]]
-        """Readable when there is something to `hear`."""
+        """The reading ends: readable when there is something to `hear`."""
         self.theirs = [errors[1], stacks[1]]
         self._tail = b""
         self._stack = b""
@@ -66,12 +66,12 @@ class Voice:
             fcntl.fcntl(errors[0], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def handed_over(self) -> None:
-        """The child has its ends."""
+        """Close the child's ends here, once the child has its copies."""
         while self.theirs:
             os.close(self.theirs.pop())
 
     def hear(self) -> None:
-        """Take what there is: pass standard error on, and keep its end."""
+        """Read what is there: pass standard error on, and keep its last part."""
         errors, stack = (self._read(place) for place in range(2))
         self._tail = (self._tail + errors)[-TAIL_BYTES:]
         self._stack += stack
@@ -79,7 +79,7 @@ class Voice:
 
     def _read(self, place: int) -> bytes:
         heard = []
-        # As much as the pipe holds: somebody may write as fast as we read.
+        # At most what the pipe holds: the child may write as fast as this reads.
         for _ in range(_PIPE_BYTES // _READ_BYTES + 1):
             if self.ours[place] < 0:
                 break
@@ -95,14 +95,14 @@ class Voice:
 
     @property
     def tail(self) -> str:
-        """The end of its standard error."""
+        """The last part of the child's standard error."""
         return self._tail.decode(errors="replace").strip()
 
     def stack(self, pid: int) -> str:
-        """The Python stack of all its threads, now; empty when it does not answer."""
+        """The Python stacks of the child's threads, now; empty when it does not answer."""
         self.hear()
         self._stack = b""
-        if self.ours[1] < 0:  # it is dead, but a signal would still be taken until it is reaped
+        if self.ours[1] < 0:  # dead; a signal would still be taken until it is reaped
             return ""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, STACK_SIGNAL)
@@ -125,8 +125,9 @@ class Voice:
 
 
 def _pass_on(text: bytes) -> None:
-    """To our own standard error, as long as it takes it: nobody is to wait for a terminal."""
-    if sys.__stderr__ is None:  # it was closed: who has that number now is somebody else
+    """Write to this process's standard error, while it takes bytes: the pool must not wait for a
+    terminal."""
+    if sys.__stderr__ is None:  # closed: descriptor 2 may be something else now
         return
     view = memoryview(text)
     poller = select.poll()
@@ -148,7 +149,7 @@ def speak(errors: int, stacks: int) -> None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether it stands still by SIGSTOP; False where that cannot be seen."""
+    """Whether the process is stopped (SIGSTOP); False where that cannot be seen."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
@@ -157,7 +158,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def describe_exit(code: int | None) -> str:
-    """How it died, in words."""
+    """How a process died, in words."""
     if code is None:
         return "closed its link and did not end"
     if code >= 0:

@@ -75,9 +75,9 @@ class TrackSink(Protocol):
 
 @runtime_checkable
 class PromptSink(TrackSink, Protocol):
-    """A track's sink that takes sound on other threads as well. For a source that gets it there: to
-    wake the loop for a frame costs several times what it costs to pass the frame on. What has no
-    such threads never needs it; what has, looks with `isinstance` whether its sink is one."""
+    """A track's sink that takes sound on other threads as well, for providers that get it there:
+    waking the loop for a frame costs several times what passing the frame on costs. A provider with
+    such threads asks with `isinstance` whether its sink is one; others never need it."""
 
     def audio_at_once(self, samples: memoryview, sample_rate: int, channels: int) -> bool:
         """As `audio`, on any thread. False: not taken, so it is to be given to `audio`, on the
@@ -107,15 +107,15 @@ class Sink(Protocol):
 
 @runtime_checkable
 class PatientSink(Sink, Protocol):
-    """A sink that a source which can be held back may wait for. What is no such source never needs
-    it; what is, looks with `isinstance` whether its sink is one."""
+    """A sink that a provider may wait for, if its source can be held back (a recording, say). Such
+    a provider asks with `isinstance` whether its sink is one; others never need it."""
 
     def open_patient_track(self, track: TrackInfo, participant: Participant) -> TrackSink:
         """As `open_track`, but the track's reader is waited for: nothing is dropped for its age or
         for want of room, as long as `caught_up` is awaited after each call of the track."""
 
     async def caught_up(self) -> None:
-        """Until all that was delivered, messages and events too, has its place at its reader."""
+        """Wait until all that was delivered, messages and events too, has room at its reader."""
 
 
 class Playout(ABC):
@@ -140,8 +140,8 @@ class Playout(ABC):
 
     @abstractmethod
     def clear(self) -> float:
-        """Throw away what is queued at the source; the seconds thrown away. A frame for which
-        `play` waits is among them, and one that it refused for the track or the room is gone.
+        """Throw away what is queued at the source; returns the seconds thrown away. A frame for
+        which `play` waits is among them; one that `play` refused for the track or the room is gone.
         """
 
     @abstractmethod
@@ -153,8 +153,8 @@ class Playout(ABC):
         self._on_ended = tell
 
     def ended(self, error: RoomError) -> None:
-        """For a provider to call when it learns that the track is published no more, by another's
-        doing: who sends on it is told though nothing is played just now. `play` raises it too."""
+        """For a provider to call when it learns that others have ended the track's publication: the
+        sender is told even if nothing is played just now. `play` raises the error too."""
         if self._on_ended is not None:
             self._on_ended(error)
 

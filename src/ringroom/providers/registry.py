@@ -57,8 +57,8 @@ def unregister(name: str) -> None:
 
 
 def stand_in(name: str, make: Callable[[Mapping[str, Any]], ProviderSpec]) -> Callable[[], None]:
-    """From now on specs of that name are made by ``make``, from the options that were given for the
-    real one; what ends it. Raises `UnknownProviderError`, and `ConfigurationError` for a second."""
+    """Have specs of that name made by ``make``, from the options that were given for the real one.
+    Returns what ends it. Raises `UnknownProviderError`, and `ConfigurationError` for a second."""
     find(name)
     if name in _stand_ins:
         raise ConfigurationError(f"something stands in for provider {name!r} already")
@@ -110,7 +110,7 @@ def build(
     provider: str | ProviderSpec, options: Mapping[str, Any], beside: Collection[str] = ()
 ) -> tuple[ProviderSpec, SessionOptions]:
     """The spec and the session's options, from a name and keywords, or from a spec and keywords.
-    ``beside`` are the names that the caller knows, and has taken out."""
+    ``beside`` are the names of options that the caller has taken out already."""
     own = {field.name for field in dataclasses.fields(SessionOptions)}
     common = {key: value for key, value in options.items() if key in own}
     rest = {key: value for key, value in options.items() if key not in own}

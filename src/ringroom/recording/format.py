@@ -5,7 +5,7 @@
   channels  one for each track (metadata: its `TrackInfo`), one for messages, one for events
   messages  log time: `received_ns` on the wall clock; data: the record, `received_ns` as it was
 
-Chunks are not compressed, so that of a chunk that is cut in two the first part can be read.
+Chunks are not compressed, so that the first part of a chunk that is cut in two can be read.
 """
 
 from __future__ import annotations

@@ -177,14 +177,14 @@ class _Scan:
 
 
 def _pieces(stream: IO[bytes], size: int) -> Iterator[tuple[int, bytes, bool]]:
-    """Records: the kind, the content, and whether that is all of it. After one that is not, or of
-    whose head only a part is there, nothing comes."""
+    """Records: the kind, the content, and whether that is all of it. The first that is not whole,
+    or whose head is not, is the last."""
     while head := stream.read(_RECORD.size):
         if len(head) < _RECORD.size:
             yield 0, b"", False
             return
         code, length = _RECORD.unpack(head)
-        # Damaged lengths may be anything: no more is asked for than is there.
+        # A damaged length may be anything: no more is read than is there.
         left = size - stream.tell()
         yield code, stream.read(min(length, left)), length <= left
         if length > left:

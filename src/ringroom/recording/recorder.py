@@ -1,9 +1,9 @@
 """The way into the file: a bounded queue, and a thread of its own that writes.
 
-Promises: who records is neither held up nor stopped. `Recorder.add` copies the frame and returns;
-what cannot be recorded (a full disk, or one that is too slow) is counted in `missed` and told once
-in the log. Memory is bounded: the queue, one chunk, and some 500 bytes for each chunk written.
-The file is whole up to a moment ago: what was added reaches it within `FLUSH_SECONDS`.
+Promises: recording neither holds up nor stops its caller. `Recorder.add` copies the frame and
+returns; what cannot be recorded (a full disk, or one that is too slow) is counted in `missed` and
+told once in the log. Memory is bounded: the queue, one chunk, and some 500 bytes for each chunk
+written. The file is whole up to a moment ago: what was added reaches it within `FLUSH_SECONDS`.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Entry:
 
 
 def entry_of(item: Item) -> Entry:
-    """A copy of the item, as it is written. Raises whatever an item that is none makes it raise."""
+    """A copy of the item, as it is written. For what is no item it raises anything."""
     sequence = item.sequence if isinstance(item, AudioFrame | VideoFrame | DataFrame) else 0
     head, body = records.encode(item, (sequence, item.received_ns))
     record = b"".join((head, body))
