@@ -14,12 +14,12 @@ from collections.abc import Callable
 __all__ = ["LostFrames", "Notices"]
 
 EVERY_NS = 60_000_000_000
-# Tracks that one line names.
+# How many tracks one line names.
 MAX_NAMED = 5
 
 
 class Notices:
-    """One owner's. ``kind`` is one of a few words, never what a remote has chosen."""
+    """The notices of one owner. ``kind`` is one of a few words, never what a remote has chosen."""
 
     def __init__(self, log: logging.Logger, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._log = log
@@ -53,7 +53,7 @@ class LostFrames:
         self._others = 0
 
     def note(self, track: str, cause: str, count: int) -> None:
-        """So many more frames of the track are lost for that cause."""
+        """Note that ``count`` more frames of the track are lost for that cause."""
         if (track, cause) in self._lost or len(self._lost) < 2 * MAX_NAMED:
             self._lost[track, cause] += count
         else:

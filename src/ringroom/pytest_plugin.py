@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-# Before pytest's own, which selects by mark.
+# Before pytest's own hook, which selects by mark.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -92,7 +92,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """The test leaves the process as it found it: no child, descriptor or thread more.
 
     Ask for it by ``pytestmark = pytest.mark.usefixtures("no_leaks")``, or in the ini file for all
-    tests: what is set up before a test's other fixtures looks after they are torn down.
+    tests: a fixture that is set up before a test's others looks after they are torn down.
     """
     from ringroom.testing import leaks
 

@@ -24,7 +24,7 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit code. Raises `SystemExit` (0 or 2) as argparse does."""
+    """Runs one command; returns the exit code. Raises `SystemExit` (0 or 2) as argparse does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal or the locale cannot show must not end what runs.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Who read our output has gone. Python would complain once more when it flushes at exit.
+        # The reader of our output has gone. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except ConfigurationError as error:
@@ -241,7 +241,7 @@ def _providers(asked: argparse.Namespace) -> int:
 
 
 def _print(result: str) -> None:
-    """What the command is there for: if nobody gets it, it has failed."""
+    """Print the result of the command, which has failed if nobody gets it."""
     if sys.stdout is None:
         raise OSError("standard output is closed")
     sys.stdout.write(result + "\n")

@@ -19,12 +19,12 @@ from ringroom.providers.livekit.tokens import Grants, mint
 
 __all__ = ["minter", "token", "url"]
 
-# What HS256 signs with has the length of its hash at least (RFC 7518).
+# A key for HS256 is at least as long as its hash (RFC 7518).
 SHORTEST_SECRET = 32
 
 
 def url(asked: argparse.Namespace) -> str:
-    """The server's. Raises `ConfigurationError` when nobody names one."""
+    """The server's URL. Raises `ConfigurationError` when none is given."""
     named = str(asked.url or os.environ.get("LIVEKIT_URL", ""))
     if not named:
         raise ConfigurationError("livekit: URL is required; give --url, or set LIVEKIT_URL")
@@ -32,9 +32,9 @@ def url(asked: argparse.Namespace) -> str:
 
 
 def token(asked: argparse.Namespace) -> str | Callable[[], str]:
-    """The token, or what mints one.
+    """The token, or a function that mints one.
 
-    Raises `ConfigurationError` when there is neither, or something is said twice, or half.
+    Raises `ConfigurationError` when there is neither, or something is given twice, or half.
     """
     if asked.token and asked.token_file:
         raise ConfigurationError("--token and --token-file: give one of them")

@@ -63,7 +63,7 @@ class Busy(ringroom.Processor):
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """What was asked for."""
+    """The options of a demo."""
 
     seconds: float = 10.0
     workers: int = 2
@@ -76,7 +76,7 @@ class Demo:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What came of it."""
+    """What a demo has seen."""
 
     statistics: Statistics
     heard: list[Heard]
@@ -92,7 +92,7 @@ class Result:
 
 
 def demo(asked: Demo, console: Console) -> int:
-    """Runs it and says what was seen; the exit code. SIGTERM ends it in good order (0)."""
+    """Runs it and says what was seen; returns the exit code. SIGTERM ends it in good order (0)."""
     if asked.wav is not None:
         read_speech(asked.wav)
     check_writable(asked.out)
@@ -122,7 +122,7 @@ def _scene(livekit: bool) -> Iterator[Scene]:
         with fake_scene() as scene:
             yield scene
         return
-    # Needs Docker or a livekit-server; who only wants the fake should not load what starts them.
+    # Needs Docker or a livekit-server; the fake room does without what starts them.
     from ringroom.cli.live_scene import livekit_scene
 
     says("starting a LiveKit server ...")

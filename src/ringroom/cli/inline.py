@@ -60,7 +60,7 @@ class Comparison:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=descriptors,
-                # Out of the terminal's reach: Ctrl-C is the command's, which then ends the child.
+                # Out of the terminal's reach: Ctrl-C is for the command, which then ends the child.
                 process_group=0,
             )
         finally:
@@ -84,7 +84,7 @@ class Comparison:
         return line
 
     def result(self) -> Outcome:
-        """Waits for it. Raises `StartupError` when the child failed."""
+        """Waits for the child's outcome. Raises `StartupError` when the child failed."""
         outcome = Outcome(**json.loads(self._line()))
         self._told = True
         return outcome
@@ -100,7 +100,7 @@ class Comparison:
 
 
 class _Track:
-    """A track of somebody: worked on as it comes, in the loop."""
+    """A track of one of the people: worked on as it comes, in the loop."""
 
     def __init__(self, app: _App, track: TrackInfo) -> None:
         self._app = app
@@ -140,7 +140,7 @@ class _App:
         self.tracks: list[_Track] = []
         self.processed = 0
         self.started = asyncio.Event()
-        """Somebody's first frame was there, or none will come."""
+        """Set when the first frame of any track was there, or none will come."""
         self.over = ""
 
     def work(self) -> None:
@@ -261,7 +261,7 @@ def main() -> None:
     """Reads its orders from the process that started it."""
     try:
         orders = pickle.load(sys.stdin.buffer)  # noqa: S301 (from the process that made us)
-    except (EOFError, pickle.UnpicklingError):  # it has ended before it gave them all
+    except (EOFError, pickle.UnpicklingError):  # the starter has ended before it gave all of them
         return
     asyncio.run(run(*orders))
 

@@ -28,8 +28,8 @@ _PLAIN_SECONDS = 2.0
 
 
 def record(asked: argparse.Namespace, console: Console) -> int:
-    """Until the room ends, ``--seconds`` are over or SIGTERM (0), or Ctrl-C (130). The file is
-    whole in each case. Raises `RingroomError` when something is missing in it."""
+    """Record until the room ends, ``--seconds`` are over or SIGTERM (0), or Ctrl-C (130). The file
+    is whole in each case. Raises `RingroomError` when something is missing in it."""
     _check_place(asked.out, overwrite=asked.overwrite)
     options: dict[str, Any] = {
         "url": access.url(asked),
@@ -72,7 +72,7 @@ def _tell(recorder: ringroom.Recorder, dropped: int) -> None:
 
 
 def _check_place(out: Path, *, overwrite: bool) -> None:
-    """Before the room is joined. Raises `ConfigurationError`."""
+    """Checks that need no room. Raises `ConfigurationError`."""
     require_mcap()
     if out.is_dir():
         raise ConfigurationError(f"{out}: is a folder, expected a file's name")
@@ -129,7 +129,7 @@ class _Progress:
     def _line(self, now: float) -> str:
         try:
             size = f"{self.recorder.path.stat().st_size / 1e6:.1f} MB"
-        except OSError:  # whoever moves the file away ends nothing: it is still written
+        except OSError:  # the file was moved away; it is written all the same
             size = "moved away"
         return (
             f"{now - self._began:6.1f} s  tracks {len(self._tracks)}  frames "

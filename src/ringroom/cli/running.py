@@ -25,11 +25,11 @@ __all__ = ["Terminated", "find_processor", "run", "terminated_by_sigterm"]
 
 
 class Terminated(BaseException):
-    """SIGTERM came. As Ctrl-C does, it passes whatever an `except Exception` is there for."""
+    """SIGTERM came. As with Ctrl-C, no `except Exception` catches it."""
 
 
 def run(asked: argparse.Namespace, console: Console) -> int:
-    """Until the room ends (0), SIGTERM (0) or Ctrl-C (130); raises what else ended it."""
+    """Run until the room ends (0), SIGTERM (0) or Ctrl-C (130); raises what else ended it."""
     _log_to(console)
     processor = find_processor(asked.processor)
     options: dict[str, Any] = {

@@ -29,7 +29,7 @@ _PLAIN_SECONDS = 2.0
 
 
 def says(line: str = "") -> None:
-    """A line for the user, on standard output; for nobody where that is closed."""
+    """Print a line for the user on standard output; nothing where that is closed."""
     if sys.stdout is not None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
@@ -53,7 +53,7 @@ def pool_processes(pool: Pool) -> dict[int, str]:
 
 
 class Processes:
-    """The CPU of this process and its children, from /proc; nothing where there is none.
+    """The CPU of this process and its children, from /proc; nothing where there is no /proc.
 
     ``known`` tells the names of children by pid; children that it does not name, such as spares,
     are not shown. `pool_processes` names those of a pool.
@@ -130,7 +130,7 @@ class View:
             self._live.stop()
 
     def tick(self) -> None:
-        """Show how things are, if it is time to."""
+        """Show the present state, if it is time to."""
         now = time.monotonic()
         if now - self._told < (0.25 if self._live else _PLAIN_SECONDS):
             return

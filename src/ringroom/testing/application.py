@@ -122,7 +122,7 @@ class SoundLog:
         self.name = name
         self.ended = False
         self.quiet_since: float | None = None
-        """When its source ran dry, by the room's clock; None while it plays."""
+        """When the track's source ran dry, by the room's clock; None while it plays."""
         self._form = (0, 0)
         self._pieces: list[tuple[int, bytes]] = []
         self._length = 0
@@ -205,7 +205,7 @@ class Application:
         self._tracks: dict[str, TrackInfo] = {}
         self._lines: list[Line] = []
         self._dropped = 0
-        """On lines that are over."""
+        """Media messages that were dropped on lines that are over."""
 
     @property
     def tracks(self) -> dict[str, TrackInfo]:
@@ -247,8 +247,8 @@ class Application:
             return self.picture_log(track).snapshot()
 
     def take(self) -> Taken:
-        """The sound and the messages since the last `take`. They are forgotten, and pictures too:
-        a run of hours that takes them now and then stays small. Lengths and counts go on."""
+        """The sound and the messages since the last `take`. They are forgotten, and pictures too,
+        so that a run of hours stays small. Lengths and counts go on."""
         with self._changed:
             sounds = tuple(log.snapshot() for log in self._sounds.values())
             messages = tuple(self._messages)
@@ -316,7 +316,7 @@ class Application:
         self._messages.append(frame)
 
     def open_log(self, track: TrackInfo) -> SoundLog | PictureLog:
-        """Where the media of a track goes that is being published."""
+        """The log for the media of a track that is being published."""
         log = self._continued(track)
         log.ended = False
         return log

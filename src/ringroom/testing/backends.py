@@ -58,7 +58,7 @@ class ServerUnavailable(StartupError):
 
 
 class PortTaken(StartupError):
-    """Somebody bound one of the ports first."""
+    """Another program bound one of the ports first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Three ports that nobody had bound a moment ago."""
+        """Three ports that were free a moment ago."""
         return cls(
             http=_free_port(socket.SOCK_STREAM),
             tcp=_free_port(socket.SOCK_STREAM),
@@ -106,7 +106,7 @@ class Backend(Protocol):
 
 
 class External:
-    """A server that runs already and belongs to somebody else."""
+    """A server that runs already, and that is not started or ended here."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -291,7 +291,7 @@ def is_ready(url: str) -> bool:
 
 
 def remove_orphans() -> None:
-    """Removes the containers of test runs on this machine that were killed and cannot do it."""
+    """Removes the containers of killed test runs on this machine."""
     if not shutil.which("docker"):
         return
     listing = ["docker", "ps", "-a", "--filter", f"label={OWNER_LABEL}"]

@@ -1,7 +1,7 @@
 """What a process has of the kernel's: children, descriptors and threads, in words.
 
-Read from ``/proc`` (Linux). What is shared by everybody and kept for ever, the resource tracker of
-`multiprocessing`, is not listed.
+Read from ``/proc`` (Linux). The resource tracker of `multiprocessing`, which all share and which is
+kept for ever, is not listed.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def kinds() -> Counter[str]:
 
 
 def _threads() -> list[threading.Thread]:
-    """Those that were started here. A library's own show up once they have asked for their name
-    (who logs does), and nobody here can end them."""
+    """The threads that Python started. A library's native threads show up once they have asked for
+    their name (logging does), and Python cannot end them."""
     return [one for one in threading.enumerate() if not isinstance(one, threading._DummyThread)]
 
 
@@ -73,7 +73,7 @@ def _descriptors(pid: int | None = None) -> dict[int, str]:
     found = {}
     with contextlib.suppress(OSError):  # a child that has just ended
         for number in map(int, os.listdir(folder)):
-            # One of ours is what listed the folder: it is gone by now.
+            # One of our descriptors listed the folder: it is gone by now.
             with contextlib.suppress(OSError):
                 if number not in ignored:
                     found[number] = os.readlink(f"{folder}/{number}")

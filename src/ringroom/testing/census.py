@@ -40,7 +40,7 @@ _LENGTHS: dict[type[Any], Callable[[Any], int]] = {
     deque: lambda held: 0 if held.maxlen is not None else deque.__len__(held),  # else it is bounded
     bytearray: bytearray.__len__,
 }
-# What is not followed on the way from a room to what it remembers: from there all can be reached.
+# Not followed on the way from a room to what it remembers: from these everything can be reached.
 _EVERYBODYS = (ModuleType, type, FunctionType, CodeType, FrameType)
 _LEFT_OUT = (
     "_pytest.",
@@ -52,7 +52,7 @@ _LEFT_OUT = (
 )
 _CHUNK = 10_000
 _DEPTH, _WIDTH = 5, 20
-# Of what is suspended: a coroutine, a generator, an asynchronous generator.
+# The frames of what is suspended: a coroutine, a generator, an asynchronous generator.
 _FRAMES = ("cr_frame", "gi_frame", "ag_frame")
 
 
@@ -60,7 +60,7 @@ _FRAMES = ("cr_frame", "gi_frame", "ag_frame")
 class Census:
     """One count. ``sizes`` has the length of each container by its id.
 
-    Of builtin dicts, which have no name to be counted under: the next count would find this one.
+    Its fields are plain dicts, a class that is not counted: the next count does not find them.
     """
 
     kinds: dict[str, int]
@@ -125,7 +125,7 @@ def one_of(class_name: str) -> Any:
 
 
 def whereabouts(thing: Any) -> str:
-    """What is known of one of them: who holds it, or, of a task, what it runs."""
+    """What is known of one of them: what holds it, or, for a task, what it runs."""
     if isinstance(thing, asyncio.Task):
         return f"one runs {getattr(thing.get_coro(), '__qualname__', '?')}"
     holder = held_by(thing)
@@ -133,7 +133,7 @@ def whereabouts(thing: Any) -> str:
 
 
 def left_out(name: str) -> bool:
-    """Whether what is held there is nobody's leak."""
+    """Whether what is held there is no leak."""
     return name.startswith(_LEFT_OUT)
 
 
@@ -181,7 +181,7 @@ def _variable(held: Any) -> str:
 
 def _local(frame: FrameType, held: Any) -> str:
     module = frame.f_globals.get("__name__", "")
-    # What looks for leaks holds everything while it looks.
+    # The search for leaks holds everything itself.
     if frame.f_locals is frame.f_globals or module == "ringroom.testing.leaks":
         return ""
     key = _key(frame.f_locals, held.cell_contents if isinstance(held, CellType) else held)

@@ -33,8 +33,8 @@ from ringroom.testing.wire import Line
 __all__ = ["Connection", "connections"]
 
 
-# What an application is told at its end, in the words of the provider ``livekit``; others are
-# told the server's own word.
+# What an application is told at its end, in the words of the provider ``livekit``; for others it is
+# the server's own word.
 _ENDS = {
     "participant removed": "removed from the room",
     "duplicate identity": "another participant joined with the same identity",
@@ -72,7 +72,7 @@ class Connection:
         self._since = 0.0
         self.lost = False
         self.losses = 0
-        """How often it was lost."""
+        """How often the connection was lost."""
 
     @property
     def identity(self) -> str:
@@ -101,7 +101,7 @@ class Connection:
 
     def _arrive(self, message: messages.Message) -> None:
         if self._waiting and isinstance(message, messages.Leave):
-            self._line.end()  # it gave up before it was let in
+            self._line.end()  # the application gave up before it was let in
             return
         if self._waiting or not isinstance(message, messages.Join):
             raise WireError(f"{type(message).__name__} before Join")
@@ -309,7 +309,7 @@ class Connection:
             self._handle(self._held.popleft())
 
     def make_raise(self, where: str, on: bool, order: int) -> bool:
-        """The provider is to raise there from now on, or no more; whether it will answer."""
+        """Have the provider raise there from now on, or no more. Returns whether it will answer."""
         if self._line.ending:
             return False
         self._line.send(messages.Misbehave(request=order, where=where, on=on))
@@ -344,7 +344,7 @@ class Connection:
                 self._state.unpublish(self._member, publication, "the right was taken away")
 
     def mute_publication(self, name: str, fault: object) -> bool:
-        """Whether it has one of that name."""
+        """Mute the application's track of that name. Returns whether there is one."""
         found = [one for one in self._own.values() if one.info.name == name]
         for publication in found:
             publication.muted_by.add(fault)
@@ -354,7 +354,7 @@ class Connection:
         return bool(found)
 
     def unmute_publications(self, fault: object) -> None:
-        """What the fault muted, if no other does."""
+        """Unmute what the fault muted, unless another fault does."""
         for publication in self._own.values():
             publication.muted_by.discard(fault)
             publication.muted = bool(publication.muted_by)

@@ -71,8 +71,8 @@ def frozen(process: Process) -> Iterator[None]:
 
 
 def killed(process: Process, number: int = signal.SIGKILL) -> None:
-    """The process dies of that signal (SIGKILL is what the kernel sends when memory is short; ours
-    ignore SIGINT and SIGTERM). Returns when it is dead.
+    """The process dies of that signal (SIGKILL is what the kernel sends when memory is short;
+    ringroom's processes ignore SIGINT and SIGTERM). Returns when it is dead.
 
     Raises `DeadlinePassed` if it does not die of it.
     """
@@ -84,7 +84,7 @@ def killed(process: Process, number: int = signal.SIGKILL) -> None:
 def killed_in_the_middle_of_a_frame(pool: Pool, place: int = 0, timeout: float = PATIENCE) -> None:
     """A worker of the pool dies while it processes a frame: taken, and not done.
 
-    It needs media that comes, and is the sooner there the longer the processor takes for a frame.
+    It needs media that comes, and happens the sooner the longer the processor takes for a frame.
     Raises `DeadlinePassed` when the worker was never met in the middle of one.
     """
     pid = pool.pids[place]
@@ -93,7 +93,7 @@ def killed_in_the_middle_of_a_frame(pool: Pool, place: int = 0, timeout: float =
         if not _is_within_a_frame(pool, place):
             return False
         with frozen(pid):
-            # Only while it stands still does what is seen stay true.
+            # What is seen stays true only while the worker stands still.
             if not _is_within_a_frame(pool, place):
                 return False
             os.kill(pid, signal.SIGKILL)
@@ -136,8 +136,9 @@ def segments_refused(process: Process = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def descriptors_exhausted(process: Process = None) -> Iterator[None]:
-    """No new descriptor in that process (None: this one): no file, socket, lane or counter. Those
-    that it has work on; one that is closed meanwhile may be used again."""
+    """No new descriptor in that process (None: this one): no file, socket, lane or counter. The
+    descriptors that it has work on; the number of one that is closed meanwhile may be used again.
+    """
     pid = os.getpid() if process is None else _pid(process)
     lift = system.raise_descriptor_limit
     with _limited(pid, resource.RLIMIT_NOFILE, _first_free(pid)):
@@ -154,7 +155,7 @@ def not_reading(transport: Transport) -> Iterator[None]:
     """The application does not read: the transport's receivers find nothing, what comes waits and
     ages. At the end they go on with what is still young enough.
 
-    It is about the receivers that are open at its beginning.
+    It concerns the receivers that are open at its beginning.
     """
     connection = transport._connection
     held: list[tuple[Inbox, InboundLane]] = []
@@ -199,7 +200,7 @@ def _stop(pid: int) -> None:
 
 
 def _state(pid: int) -> str:
-    """The kernel's letter for what the process does; that of the dead if there is none."""
+    """The kernel's letter for the state of the process; that of the dead if it is gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -208,7 +209,7 @@ def _state(pid: int) -> str:
 
 
 def _is_dead(pid: int) -> bool:
-    """All of it: the first of its threads may be dead before the others are."""
+    """Whether all of the process is dead: its first thread may die before the others."""
     try:
         threads = len(os.listdir(f"/proc/{pid}/task"))
     except (FileNotFoundError, ProcessLookupError):

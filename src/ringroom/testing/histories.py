@@ -87,7 +87,7 @@ class Listener:
 
     def __init__(self, room: FakeRoom, clock: StillClock, max_age: float = 0.2) -> None:
         self.people: set[str] = set()
-        """Who is in the room, as far as it was told."""
+        """The people in the room, as far as the application was told."""
         self._room = room
         self._clock = clock
         self._max_age = max_age
@@ -127,8 +127,8 @@ class Listener:
         self._hear(lambda: self._passed == self._fences)
 
     def _hear(self, enough: Callable[[], bool]) -> None:
-        """Messages and events until it is enough, and then what else is there: there is no order
-        between the two."""
+        """Reads messages and events until ``enough``, and then what else is there: the two have no
+        order between them."""
         for patience in (_PATIENCE, 0.0):
             news = self._transport.recv(kinds=("data", "event"), timeout=patience)
             try:
@@ -175,7 +175,7 @@ class Listener:
         return values
 
     def counts(self) -> dict[str, int]:
-        """Of all media so far: sent into its lanes, done, dropped, lost."""
+        """Frames of all media so far: sent into their lanes, done, dropped, lost."""
         lanes = [lane.counts for lane in self._transport.stats().lanes if lane.participant]
         return {
             name: sum(getattr(counts, name) for counts in lanes)
@@ -383,7 +383,7 @@ class Read(Step):
 
 @dataclass(frozen=True, repr=False)
 class Check(Step):
-    """The laws hold; and what else must, as an expression."""
+    """The laws hold, and an expression that must be true."""
 
     condition: str = ""
 
@@ -409,7 +409,7 @@ def test_history():
 class Script:
     """Plays steps one by one; printed, it is a test that does the same.
 
-    A context manager: the room and the application live as long. The laws are checked after every
+    A context manager, which ends the room and the application. The laws are checked after every
     step. An error has the script so far as a note.
     """
 

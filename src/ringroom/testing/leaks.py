@@ -11,8 +11,8 @@
 
             leaks.check(visit)
 
-What grows by less than one a visit is not reported, nor what is no Python object and belongs to no
-process: memory of native code. Descriptors, threads and children are those of Linux.
+What grows by less than one a visit is not reported, nor is memory of native code. Descriptors,
+threads and children are found on Linux only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LOOK_SECONDS = 0.02
 
 
 class Leaked(AssertionError):
-    """Something was left behind. The message names it, and who holds it."""
+    """Something was left behind. The message names it, and what holds it."""
 
 
 @contextlib.contextmanager
@@ -94,7 +94,7 @@ class Watch:
         now = Census.taken()
         lines = [*self._grown_containers(now), *self._grown_numbers(now)]
         wanted = sorted(line for line in lines if not any(part in line for part in self._allow))
-        # The standard library's share follows from what the application keeps: if that is known.
+        # What the standard library keeps follows from what the application keeps, if that is known.
         return [line for line in wanted if not is_of_the_library(line)] or wanted
 
     def _mark(self) -> None:
@@ -141,7 +141,7 @@ def check(
     """Calls ``visit`` with 0, 1, ... and raises `Leaked` if something grows with each call: Python
     objects and containers, descriptors, threads and children of this process.
 
-    ``visit`` returns when all is over that it is about: wait for the application's last word of it.
+    ``visit`` returns when all that it began is over: wait for the application's last word of it.
     What goes away by itself within ``grace`` seconds of the last visit is not a leak. For
     ``allow`` see `Watch`. In an asyncio test: ``await asyncio.to_thread(leaks.check, visit)``.
     """

@@ -34,7 +34,7 @@ class Timers(Protocol):
 
 
 class Layers(Generic[T]):
-    """A value that faults lay others over: the newest that has not ended counts."""
+    """A value, and those that faults lay over it: the newest that has not ended counts."""
 
     def __init__(self, base: T) -> None:
         self.base = base
@@ -45,7 +45,7 @@ class Layers(Generic[T]):
         return self._over[-1][1] if self._over else self.base
 
     def lay(self, value: T) -> Callable[[], None]:
-        """Lays it over the others; what takes it away again."""
+        """Lays the value over the others. Returns what takes it away again."""
         entry = (object(), value)
         self._over.append(entry)
         return lambda: self._over.remove(entry)
@@ -83,11 +83,11 @@ class Stage(ABC):
 
     @abstractmethod
     def take(self, publication: Publication, message: Media) -> None:
-        """The next piece, to be given to `onward` now or later."""
+        """Takes the next piece, and gives it to `onward` now or later."""
 
     @abstractmethod
     def release(self) -> None:
-        """Gives everything on that is still held."""
+        """Gives on everything that is still held."""
 
 
 class _Queue(Stage):
@@ -122,7 +122,7 @@ class Late(_Queue):
 
 
 class Bursts(_Queue):
-    """Nothing for that many seconds, then all of it at once, and again."""
+    """Nothing arrives for that many seconds, then all of it at once, and so on."""
 
     def take(self, publication: Publication, message: Media) -> None:
         if self._held:
@@ -177,7 +177,7 @@ class MediaPath:
         self._from(0, publication, message)
 
     def add(self, stage: Stage) -> Callable[[], None]:
-        """Puts a stage at the end of the way; what takes it away again."""
+        """Puts a stage at the end of the way. Returns what takes it away again."""
 
         def onward(publication: Publication, message: Media) -> None:
             self._from(self._stages.index(stage) + 1, publication, message)

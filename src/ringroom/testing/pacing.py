@@ -26,13 +26,13 @@ _TURN_SECONDS = 0.02
 
 
 class Pace(TypedDict, total=False):
-    """How fast, and who waits.
+    """How fast, and whether the caller waits.
 
     ``realtime`` (True): as fast as it is spoken; False: all at once, as much as the application's
     queues take (a live track then drops what it cannot). ``speed`` (1.0): times real time.
     ``wait`` (False): return when it has been spoken, instead of at once. It is then on its way to
-    the application, and who closes or drains that right away may do so before it arrives: wait
-    first for what comes of it (`FakeRoom.wait_for_audio`, say).
+    the application. A test that closes or drains the application right away may do so before it
+    arrives: wait first for what comes of it (`FakeRoom.wait_for_audio`, say).
     """
 
     realtime: bool
@@ -116,7 +116,7 @@ class Pacer:
 
 
 def check_positive(name: str, value: Any, most: float = MAX_TIMEOUT) -> float:
-    """As a plain number above 0. Raises `ConfigurationError`."""
+    """The value as a plain number above 0. Raises `ConfigurationError`."""
     if isinstance(value, Real) and value == 0:
         raise ConfigurationError(f"{name} is {shown(value)}, expected more than 0")
     return check_range(name, value, 0, most)

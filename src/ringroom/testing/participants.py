@@ -63,12 +63,12 @@ class FakeParticipant:
 
     @property
     def identity(self) -> str:
-        """Unique in the room."""
+        """The identity, unique in the room."""
         return self._member.identity
 
     @property
     def info(self) -> Participant:
-        """As the application sees it."""
+        """The participant as the application sees it."""
         return self._member.participant
 
     @property
@@ -78,7 +78,7 @@ class FakeParticipant:
             return list(self._member.received)
 
     def forget(self) -> None:
-        """Forgets what it received: for runs of hours."""
+        """Forgets the data that was received: for runs of hours."""
         with self._floor.wire.changed:
             self._member.received.clear()
 
@@ -126,7 +126,7 @@ class FakeParticipant:
         self._change(attributes={key: value for key, value in merged.items() if value})
 
     def set_metadata(self, metadata: str) -> None:
-        """Change what the application is told of us."""
+        """Change what the application is told of this participant."""
         self._change(metadata=metadata)
 
     def set_name(self, name: str) -> None:
@@ -277,7 +277,7 @@ class _Track:
             self._wait(performance, seconds, pace)
 
     def _wait(self, performance: Performance, seconds: float, pace: Pace) -> None:
-        # What was queued before has its time as well; a test that queues minutes waits itself.
+        # What was queued before takes its time too; a test that queues minutes waits for it itself.
         deadline = 10.0 + 2 * seconds / pace.get("speed", 1.0)
         self._floor.wait_until(
             lambda: performance.done, f"{self.info.reply_name!r} to be through", deadline

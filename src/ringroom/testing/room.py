@@ -115,9 +115,9 @@ class FakeRoom:
         metadata: str = "",
         attributes: Mapping[str, str] | None = None,
     ) -> FakeParticipant:
-        """Somebody comes in. Whoever is there under the same identity is put out.
+        """A participant comes in. One that is there under the same identity is put out.
 
-        Raises `FrameError` for an identity that is empty, and for texts that are too long or none.
+        Raises `FrameError` for an identity that is empty, and for what is too long or no text.
         """
         self._check_open()
         participant = Participant(
@@ -144,7 +144,7 @@ class FakeRoom:
 
     @property
     def application(self) -> Application:
-        """The only one. Raises `LookupError` if there is none, or more than one."""
+        """The only application. Raises `LookupError` if there is none, or more than one."""
         applications = [*self.applications.values()]
         if len(applications) == 1:
             return applications[0]
@@ -352,8 +352,8 @@ class FakeRoom:
             self._core.state.put_out(self._core.state.members[identity], reason)
 
     def close_room(self, reason: str = "room closed") -> None:
-        """The server closes the room: everybody is put out. What was heard stays, and who joins
-        again finds it empty."""
+        """The server closes the room: everybody is put out. What was heard stays; an application
+        that joins again finds the room empty."""
         with self._core.wire.changed:
             self._core.state.put_all_out(reason)
 
@@ -361,7 +361,7 @@ class FakeRoom:
 
     @contextlib.contextmanager
     def stand_in(self, provider: str = "livekit") -> Iterator[Self]:
-        """Who opens a transport or pool on that provider in this process, by its name or spec, is
+        """Transports and pools that this process opens on that provider, by its name or spec, are
         in this room instead: for an application that names its provider itself.
 
         Raises `ConfigurationError` while another room stands in for it.
@@ -388,7 +388,7 @@ class FakeRoom:
         self._closed = True
         rooms.withdraw(self)
         with self._core.wire.changed:
-            # At once: who was let in between the two would take it for a lost connection.
+            # At once: an application let in between the two would take it for a lost connection.
             self.close_room()
             self._core.wire.close_soon(_GRACE_SECONDS)
         self._core.wire.close(_GRACE_SECONDS)

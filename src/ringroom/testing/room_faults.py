@@ -98,7 +98,7 @@ class RoomFaults:
     # Connecting.
 
     def connects_refused(self, reason: str = "unauthorized") -> Fault:
-        """Who joins is refused: `RoomError` of that reason."""
+        """Applications that join are refused: `RoomError` of that reason."""
         refusal = Refusal(reason=reason, text=f"the room refuses to let anybody in ({reason})")
         return self._begin(
             f"connects refused ({reason})",
@@ -106,7 +106,7 @@ class RoomFaults:
         )
 
     def slow_connect(self, seconds: float) -> Fault:
-        """Who joins waits that long for the room's answer."""
+        """Applications that join wait that long for the room's answer."""
         seconds = check_positive("seconds", seconds)
         wire = self._ground.wire
 
@@ -118,7 +118,7 @@ class RoomFaults:
         )
 
     def hanging_connect(self) -> Fault:
-        """Who joins gets no answer while it lasts; who still waits at its end is let in."""
+        """Applications that join get no answer while it lasts; those waiting at its end get in."""
         entrance = self._ground.state.entrance
         waiting: list[Callable[[], None]] = []
 
@@ -276,7 +276,7 @@ class RoomFaults:
             def known() -> bool:
                 return all(one.knows(number) for one, number in waiting.items())
 
-            # Who is frozen, say, does not answer: it will know before it does anything else.
+            # A frozen application, say, does not answer: it will know before it does anything else.
             with contextlib.suppress(TimeoutError):
                 ground.wait_until(known, "the provider's answer", _ANSWER_SECONDS)
 

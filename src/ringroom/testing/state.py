@@ -54,7 +54,7 @@ class Audience(Protocol):
         """A message for it."""
 
     def end(self, reason: str) -> None:
-        """It was put out of the room."""
+        """The application was put out of the room."""
 
 
 class Member:
@@ -109,13 +109,13 @@ class RoomState:
         self.refused_publish = Layers[Refusal | None](None)
         self.refused_data = Layers[Refusal | None](None)
         self.entrance = Layers[Callable[[Callable[[], None]], None]](lambda admit: admit())
-        """Calls what it is given when it is time to answer who wants to join."""
+        """Calls what it is given when it is time to answer an application that wants to join."""
         self.subscribing = Layers[float](0.0)
         """Seconds from when a track is there until it reaches an application."""
         self.forbidden: list[str | None] = []
-        """Who may not publish any more; None: no application may."""
+        """Applications that may not publish any more; None: no application may."""
         self.withholding: list[str | None] = []
-        """Who keeps its tracks from the applications; None: everybody."""
+        """Participants that keep their tracks from the applications; None: all of them."""
         self.raising: list[str] = []
         """Where the provider is ordered to raise."""
         self.source_clock = SourceClock()
@@ -170,7 +170,7 @@ class RoomState:
         self.announce()
 
     def end_publication(self, member: Member, publication: Publication, reason: str) -> None:
-        """Ends it without telling anybody yet."""
+        """Ends the publication without telling anybody yet."""
         publication.ended, publication.reason = True, reason
         if publication in member.publications:
             member.publications.remove(publication)

@@ -49,7 +49,7 @@ class Clock(Protocol):
 
 
 class LineReader(Protocol):
-    """Who is told what comes over a line; called under `Wire.changed`."""
+    """Is told what comes over a line; called under `Wire.changed`."""
 
     def received(self, line: Line, message: messages.Message) -> None:
         """The next message, in order. A `WireError` out of it cuts the line."""
@@ -73,7 +73,7 @@ class Line:
         self.error = ""
         """What it sent that is not a message of ours."""
         self.heard = False
-        """Whether anything came over it."""
+        """Whether anything came over the line."""
         self.watched = selectors.EVENT_READ
         """What the wire waits for on its socket."""
         self.ending = False
@@ -88,7 +88,7 @@ class Line:
 
     @property
     def idle(self) -> bool:
-        """Nothing waits to be sent."""
+        """Whether nothing waits to be sent."""
         return not (self._under_way or self._events or self._media)
 
     def send(self, message: messages.Message) -> None:
@@ -207,12 +207,12 @@ class Wire:
             if self._closing is None:
                 self._closing = self._machine.now() + grace
             for line in self._lines:
-                # Who never said a word is not told that it is over.
+                # A peer that never spoke is not told that it is over.
                 (line.end if line.heard else line.cut)()
         self._wake()
 
     def _wake_thread(self) -> None:
-        """So that it looks again before it waits; the thread itself needs no socket for that."""
+        """Have the thread look again before it waits; on the thread itself that takes no socket."""
         if threading.get_ident() == self._thread.ident:
             self._news = True
         else:

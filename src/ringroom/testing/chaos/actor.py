@@ -1,5 +1,5 @@
-"""What runs in the workers of a chaos run: it sends back what it hears of some people, answers the
-messages of all, and looks whether everything comes in order.
+"""The processor of a chaos run: it sends back what it hears of some people, answers the messages of
+all, and checks that everything comes in order.
 
 A broken order is raised, so that it reaches the application as a `Problem` of ``process``. What
 one worker takes and another has taken before does not show here: the room hears it twice.

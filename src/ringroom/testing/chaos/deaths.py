@@ -1,7 +1,7 @@
 """Kills, freezes and hangs of a pool's processes, and how long each recovery took.
 
-Recovered is who has an heir that has taken a frame, as far as there are frames to take: a worker
-that had nothing to do before needs only an heir. What takes longer than it may is a broken law.
+A process has recovered once its successor has taken a frame; a worker that had no frames to take
+needs only a successor. A recovery that takes longer than it may is a broken law.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ringroom.testing.simulation.laws import Broken
 
 __all__ = ["PAUSE", "Deaths", "Recovery", "Watched"]
 
-# A worker that has taken less in that time has messages at most, which come now and then.
+# A worker that has taken less in that time gets only messages, which come now and then.
 _IDLE_SECONDS, _AT_WORK = 0.5, 5
 # Between looks at what is measured, and at what is only waited for.
 _LOOK_SECONDS, PAUSE = 0.0005, 0.02
@@ -33,14 +33,14 @@ _LOOKS, _LOOKS_APART = 5, 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """What happened, and the seconds until all was as before."""
+    """A death or hang, and the seconds until all was as before."""
 
     kind: str
     seconds: float
 
 
 class Watched(Protocol):
-    """What is needed of the one who watches over the run."""
+    """What `Deaths` needs of the run that it is part of."""
 
     @property
     def blocked_until(self) -> float:
@@ -72,7 +72,7 @@ class Deaths:
             time.sleep(pause)
 
     def let(self, happening: p.Happening) -> bool:
-        """Let it happen, and wait until it is overcome; False if it is none of ours."""
+        """Let it happen, and wait until it is overcome; False for a happening of another kind."""
         match happening:
             case p.Kill():
                 self._kill(happening)
@@ -87,14 +87,14 @@ class Deaths:
     # Who is there.
 
     def wait_until_ready(self) -> None:
-        """Until whoever dies can be replaced at once."""
+        """Wait until any process that dies can be replaced at once."""
         pool = self._pool
         self.until(lambda: pool.spares >= self._plan.spares, "warm spares", PAUSE)
         if self._plan.standby:
             self.until(self._has_standby, "a standby process that is ready", PAUSE)
 
     def _has_standby(self) -> bool:
-        """Or none that could become ready: one that was killed is not replaced before its turn."""
+        """Whether the standby is ready, or was killed: it is not replaced before its turn then."""
         pid = self._standby_pid()
         if pid is None:
             return False
@@ -109,7 +109,7 @@ class Deaths:
         return host.standby_pid if isinstance(host, IOProcess) else None
 
     def _pids(self, target: str) -> list[int]:
-        """The processes of that name; none, if there is none now."""
+        """The processes of that name, as of now."""
         kind, _, number = target.partition(" ")
         pool = self._pool
         seated = pool.pids
@@ -170,7 +170,7 @@ class Deaths:
             self._note(name, began)
 
     def _kind(self, kill: p.Kill, places: Collection[int]) -> str:
-        """What happens, and whether somebody is ready: that decides how long it takes."""
+        """What happens, and whether a successor is ready: that decides how long it takes."""
         parts = []
         if places:
             warm = "spare" not in kill.targets and self._pool.spares >= len(places)
@@ -183,7 +183,7 @@ class Deaths:
         return " + ".join(parts) or f"{kill.targets[0]} killed"
 
     def _overcome(self, places: Collection[int]) -> None:
-        """Until frames are taken there again."""
+        """Wait until frames are taken at these places again."""
         was = {place: self._taken(place) for place in places}
         self.until(
             lambda: all(self._taken(place) != count for place, count in was.items()),

@@ -1,7 +1,7 @@
 """What the room hears of the application in a chaos run: each thing in order, and none twice.
 
-People speak in numbered pieces, and send numbered messages. Both come back, whoever in the
-application had them in hands, so what two workers have both taken is heard here.
+People speak in numbered pieces, and send numbered messages. Both come back, from whichever worker
+took them, so what two workers have both taken is heard here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PIECE_SECONDS = 0.02
 # A piece is of one level, and the level is its number. Numbers begin anew after some minutes; which
 # is why what is further behind than nothing in ringroom can hold it counts as far ahead.
 _STEP, _NUMBERS, _BEHIND = 4, 8_000, 1_000
-# In steps of 10 ms in which it is heard a piece of 20 ms may touch three.
+# Sound is heard in steps of 10 ms, of which a piece of 20 ms may touch three.
 _TOUCHED = 3
 
 
@@ -46,7 +46,7 @@ class Ears:
     """Told what was heard; raises `Broken`."""
 
     answers: dict[str, int] = field(default_factory=dict)
-    """By who had asked: the number of the last message that was answered."""
+    """The number of the last message that was answered, by its sender."""
     answered: int = 0
     tracks: dict[str, _Track] = field(default_factory=dict)
 

@@ -1,8 +1,8 @@
 """The fake room of a chaos run, its people, and all that can go wrong with them.
 
 People speak all the time, in numbered pieces, a few seconds ahead. A second application listens
-to some of them. Everything here may be called from two threads, that of who lets things go wrong
-and that of who looks: under one lock.
+to some of them. Two threads call it, the one that lets things go wrong and the one that looks:
+under one lock.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ["FakeStage"]
 
 APPLICATION = "app"
 _RATE, _SIZE = 16_000, (160, 120)
-# Somebody speaks so far ahead, in so long pieces, at least.
+# How far ahead a person speaks, and in how long pieces, at least.
 _AHEAD, _CHUNK = 4.0, 1.0
-# One in so many shows pictures as well.
+# One person in this many shows pictures as well.
 _SHOWS = 8
 _SAYS_EVERY = 0.5
 _HEARD_BY_READER = 2
-# Beyond a fault's end, until media flows as before.
+# After a fault's end, until media flows as before.
 _AFTERWARDS = 1.0
 
 
@@ -57,7 +57,7 @@ class _Person:
         self.enter()
 
     def enter(self) -> None:
-        """Also when there already: who vanished comes back like that."""
+        """Join; also when still there, as a person that vanished comes back."""
         self._guest = self._room.join(self.identity)
         self._mic = self._guest.publish_audio("mic", sample_rate=_RATE)
         self._camera = self._guest.publish_video("camera") if self._shows else None
@@ -177,7 +177,7 @@ class FakeStage:
         self._closing.close()
 
     def options(self) -> dict[str, Any]:
-        """What a pool needs for being here."""
+        """The options of a pool in this room."""
         return {"provider": "fake", "room": self._room, "identity": APPLICATION}
 
     def begin(self) -> None:

@@ -1,5 +1,5 @@
-"""What processes hold, read from ``/proc``: descriptors, threads, memory. And what the machine
-itself was denied."""
+"""What processes hold, read from ``/proc``: descriptors, threads, memory. And the processor time
+that the hypervisor has taken from the machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Holdings:
-    """What one process has, or several together. Of memory only what is nobody else's (anonymous):
+    """What one process has, or several together. Of memory only the anonymous, which is not shared:
     rings are shared, and of a fixed size."""
 
     descriptors: int = 0
@@ -44,7 +44,7 @@ class Holdings:
 
     @classmethod
     def of(cls, pids: Iterable[int]) -> Holdings:
-        """Those that have just died hold nothing."""
+        """The sum over these processes; those that have just died hold nothing."""
         total = cls()
         for pid in pids:
             try:
@@ -89,8 +89,8 @@ def steal_between(before: tuple[int, int], after: tuple[int, int]) -> float:
 
 
 def is_asleep(pid: int) -> tuple[str, str] | None:
-    """What tells, if it is the same at two moments, that a process waits for something: its state
-    and its faults; None if it works, or is dead."""
+    """The process's state and faults, which are the same at two moments if it waits for something;
+    None if it works, or is dead."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -102,7 +102,7 @@ def held_by(pool: Pool) -> Gauge:
     """What the application, with a pool that runs, and its processes hold now."""
     gc.collect()
     with contextlib.suppress(AttributeError):
-        # Memory that is free, and that glibc keeps, is nobody's.
+        # Memory that is free, but that glibc keeps, does not count.
         ctypes.CDLL(None).malloc_trim(0)
     return Gauge(
         application=Holdings.of([os.getpid()]),
@@ -113,7 +113,7 @@ def held_by(pool: Pool) -> Gauge:
 
 
 def grown(start: Gauge, now: Gauge) -> str:
-    """In words what is more than at the start; empty if nothing is."""
+    """What is more than at the start, in words; empty if nothing is."""
     found = []
     for who in ("application", "io"):
         before, after = getattr(start, who), getattr(now, who)
@@ -127,7 +127,7 @@ def grown(start: Gauge, now: Gauge) -> str:
 
 
 def memory_grown(before: Gauge, now: Gauge) -> str:
-    """In words whose memory has grown, beyond noise; empty if nobody's has."""
+    """Which memory has grown beyond noise, in words; empty if none has."""
     found = []
     for who in ("application", "io", "workers"):
         was, is_ = getattr(before, who).memory, getattr(now, who).memory

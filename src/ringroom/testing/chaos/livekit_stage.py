@@ -1,8 +1,8 @@
 """The same on a real LiveKit server: people who come, go and vanish, and one who listens.
 
 Everybody is a transport; together they have an I/O process, apart from that of the application.
-Person 0 has one of their own, which is killed when somebody is to vanish. Sound that comes back
-has been through WebRTC, so of what is heard only messages are judged.
+Person 0 has an I/O process of their own, which is killed when somebody is to vanish. Sound that
+comes back has been through WebRTC, so of what is heard only messages are judged.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class LiveKitStage:
         self._closing.close()
 
     def options(self) -> dict[str, Any]:
-        """What a pool needs for being here."""
+        """The options of a pool in this room."""
         room = self._room
         return {"provider": "livekit", "url": room.url, "token": lambda: room.token(APPLICATION)}
 

@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def counted(self) -> bool:
-        """Whether it is about a number of kills."""
+        """Whether the run is about a number of kills."""
         return self.worker_kills + self.io_kills > 0
 
 
@@ -293,7 +293,7 @@ def _drawn_on_fake(
 
 
 def _places(targets: tuple[str, ...], place: int, places: int) -> tuple[str, ...]:
-    """The same of a pool of that many places, beginning with that one."""
+    """The targets, shifted by ``place`` in a pool of that many places."""
     found = []
     for target in targets:
         kind, _, number = target.partition(" ")

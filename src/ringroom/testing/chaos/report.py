@@ -16,7 +16,7 @@ __all__ = ["Report"]
 
 @dataclass(kw_only=True)
 class Report:
-    """``law`` is empty if all were kept."""
+    """What a chaos run has found. ``law`` is empty if all laws were kept."""
 
     law: str = ""
     """The law that was broken."""
@@ -25,15 +25,15 @@ class Report:
     title: str = ""
     seconds: float = 0.0
     kills: dict[str, int] = field(default_factory=dict)
-    """How many there were, by who was killed."""
+    """How many kills there were, by what was killed."""
     recoveries: list[Recovery] = field(default_factory=list)
-    """Of them all, and of hangs, those that nothing else that went wrong held up."""
+    """Recoveries from kills and hangs, except those that another fault held up."""
     happenings: dict[str, int] = field(default_factory=dict)
     """What else went wrong."""
     last: deque[str] = field(default_factory=lambda: deque(maxlen=8))
     """What happened last, as code."""
     problems: dict[str, int] = field(default_factory=dict)
-    """What the pool was told by ``on_error``, by where."""
+    """How often ``on_error`` was called, by where."""
     answers: int = 0
     statistics: Statistics | None = None
     gauges: dict[str, Gauge] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A chaos run: a pool over a room, people, the one who lets things go wrong, and one who looks.
+"""A chaos run: a pool over a room, people, a thread that lets things go wrong, and one that looks.
 
 Three threads: the caller's, which plays the plan; one that looks at all laws a few times a second
 and keeps the people going; and one of the application, which sends sound and messages of its own.
@@ -68,7 +68,7 @@ class Stage(Protocol):
     def rested(self) -> bool: ...
     def go_on(self) -> None: ...
     def close_room(self) -> bool:
-        """Whether that ends the application's stay."""
+        """Close the room. Returns whether that ends the application's stay."""
 
 
 @dataclass(eq=False)
@@ -78,7 +78,7 @@ class _Run:
     tell: Tell
     report: Report
     broken: list[Broken]
-    """Noted where nobody can raise it."""
+    """Broken laws, noted by threads that cannot raise them to the caller."""
     story: Sequence[p.Happening] | None = None
     over: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
@@ -111,7 +111,7 @@ class _Run:
             spares=plan.spares,
             standby=plan.standby,
             restarts=_MANY,
-            reconnect=Reconnect(deadline=_MANY),  # one who is killed all the time is one outage
+            reconnect=Reconnect(deadline=_MANY),  # kills without a pause are one outage
             on_error=self._on_error,
         )
         try:
@@ -174,7 +174,7 @@ class _Run:
             except RingroomError:
                 self.over.wait(5 * PIECE_SECONDS)  # refused, for now; what ends the pool, ends it
 
-    # Who looks.
+    # The thread that looks.
 
     def _watch(self) -> None:
         told = time.monotonic()
@@ -195,7 +195,7 @@ class _Run:
                     f"{received.sent}, {received.dropped} dropped, {received.lost} lost"
                 )
 
-    # Who lets things go wrong.
+    # The thread that lets things go wrong.
 
     def _play_plan(self, pool: Pool) -> None:
         deaths = Deaths(pool, self.plan, self)
@@ -210,7 +210,7 @@ class _Run:
             raise Broken("memory", text)
 
     def _halves(self) -> Iterator[tuple[str, Iterator[p.Happening], float | None]]:
-        """What happens until the middle, and from there: all of it, or for so many seconds."""
+        """What happens until the middle, and from there: all of it, or for that many seconds."""
         all_of_it = p.happenings(self.plan, self.stage.kind) if self.story is None else self.story
         if self.story is None and not self.plan.counted:
             happenings, seconds = iter(all_of_it), self.plan.seconds / 2

@@ -51,7 +51,7 @@ class Ledger:
     messages: int = 0
     deaths: int = 0
     broken: list[Broken] = field(default_factory=list)
-    """What was noted where nobody can raise it."""
+    """Broken laws, noted by roles that cannot raise them to the test."""
     _frames: dict[str, tuple[int, int]] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
 
@@ -78,8 +78,8 @@ class Ledger:
 
 
 def is_recovery(event: Event) -> bool:
-    """Whether it tells that another process has taken the place of one that died, and not that
-    the room itself came back."""
+    """Whether the event tells that another process has taken the place of one that died, and not
+    that the room itself came back."""
     worker, connection = RECOVERIES
     return event.kind is worker or (
         event.kind is connection and event.reason.startswith(RECOVERED_BY_US)
@@ -89,10 +89,10 @@ def is_recovery(event: Event) -> bool:
 def check_counts(lanes: Iterable[LaneStatistics], *, over: bool = False) -> None:
     """Conservation, at every moment; when all is over, nothing is under way any more.
 
-    What is under way is what the others leave, so that they add up says nothing. What can be wrong
+    What is under way is computed as the rest, so a right sum says nothing. What can be wrong
     is that a frame counts twice, that one is done which nobody took, or one taken which was not
-    sent or did not fit. The reader's counts are read before the writer's, and each only grows: who
-    looks in the middle may find more sent than done, never the other way round.
+    sent or did not fit. The reader's counts are read before the writer's, and each only grows: a
+    look in the middle may find more sent than done, never the other way round.
     """
     for lane in lanes:
         counts = lane.counts

@@ -1,4 +1,4 @@
-"""A virtual clock that a seed leads: it says who goes on, who is held up, who dies right there.
+"""A virtual clock that a seed leads: it says which role goes on, is held up, or dies right there.
 
 A role can be interrupted where it waits and, with a small probability, at every *touch*: where it
 adds to or takes from a counter, sends or receives over a link, or lets go of a lock. These are the
@@ -56,14 +56,14 @@ class SeededClock(VirtualClock):
             self._watch_touches()
 
     def doom(self, name: str, points: int) -> None:
-        """The role dies at its next waiting point or touch but so many. Raises `LookupError`."""
+        """Have the role die after that many waiting points or touches. Raises `LookupError`."""
         self._dooms[self._find(name)] = points
 
     def lock(self) -> Lock:
         return _TouchedLock(self)
 
     def touch(self) -> None:
-        """Somebody else may go on here."""
+        """Another role may go on here."""
         if self._closing:
             return
         me = self._by_thread.get(threading.get_ident())
@@ -72,7 +72,7 @@ class SeededClock(VirtualClock):
             self.pause(me, None)
 
     def draws_touch(self) -> bool:
-        """Whether a touch is to be one, this time."""
+        """Draws whether this touch lets another role go on."""
         return self._draw() < self._touches
 
     def _before_choice(self, me: Role) -> None:

@@ -24,7 +24,7 @@ __all__ = [
     "make_story",
 ]
 
-# People speak in step, which costs the least and is the worst for who has to serve them.
+# People speak in step, which costs the least and is the worst for the processes that serve them.
 FRAME = 0.02
 WORKERS = ("ringroom-worker-0", "ringroom-worker-1")
 PROCESSES = (*WORKERS, "ringroom-io")
@@ -39,14 +39,14 @@ class Happening:
 
 @dataclass(frozen=True, kw_only=True)
 class Turn(Happening):
-    """The one who speaks in that seat leaves, and somebody else comes and speaks."""
+    """The speaker in that seat leaves, and another comes and speaks."""
 
     seat: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Say(Happening):
-    """The one in that seat sends a message."""
+    """The speaker in that seat sends a message."""
 
     seat: int
 
@@ -85,7 +85,7 @@ class Freeze(Happening):
 
 @dataclass(frozen=True, kw_only=True)
 class Kill(Happening):
-    """A process dies, so many points later at which it can be interrupted."""
+    """A process dies, after ``points`` more points at which it can be interrupted."""
 
     role: str
     points: int

@@ -1,8 +1,8 @@
 """The simulated system: a fake room with people, an application with a pool of workers, and the
-one who plays the story.
+role that plays the story.
 
 Beside the pool another thread of the application sends sound and messages of its own, and flushes
-now and then. Of processes that die others take the place.
+now and then. Other processes take the place of those that die.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class World:
         self._over = False
         self._excused_until = 0.0
 
-    # The one who plays the story.
+    # The role that plays the story.
 
     def play(self) -> None:
         """Raises `Broken` or `Stuck`."""
@@ -176,7 +176,7 @@ class World:
             raise Broken("recovery", f"{wait:.1f} s after the death of {name} no other is there")
 
     def _living(self, role: str) -> str:
-        """Who has that place now: workers that came later are spares."""
+        """The role that has that place now: workers that came later are spares."""
         if role not in WORKERS:
             return role
         workers = [name for name in self.clock.roles if name.startswith("ringroom-worker")]

@@ -49,7 +49,7 @@ _here = threading.local()
 
 
 class _Abandoned(BaseException):
-    """Unwinds a role that nobody ended."""
+    """Unwinds a role that is still there when the clock is closed."""
 
 
 class VirtualClock(Machine):
@@ -63,7 +63,7 @@ class VirtualClock(Machine):
 
     def __init__(self, limit: float = 86_400.0, *, keep_trace: bool = False) -> None:
         self.trace: list[str] = []
-        """Who went on at which nanosecond, and why, if it is kept."""
+        """Which role went on at which nanosecond, and why, if the trace is kept."""
         self._now_ns = _BEGINNING_NS
         self._end_ns = _BEGINNING_NS + round(limit * 1e9)
         self._keep = keep_trace
@@ -115,8 +115,8 @@ class VirtualClock(Machine):
         return self._start(name, name, run)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it on an event loop in virtual time, on this thread: ``asyncio.run`` of this clock.
-        What it gives to threads (`asyncio.to_thread`) runs as a role of its own."""
+        """Run the coroutine on an event loop in virtual time, on this thread: ``asyncio.run`` of
+        this clock. What it gives to threads (`asyncio.to_thread`) runs as a role of its own."""
         me = self.role()
 
         def make() -> asyncio.AbstractEventLoop:
@@ -164,10 +164,10 @@ class VirtualClock(Machine):
         return self._by_thread.get(threading.get_ident())
 
     def role(self) -> Role:
-        """That of this thread. Raises `RuntimeError` if it has none."""
+        """The role of this thread. Raises `RuntimeError` if it has none."""
         role = self._by_thread.get(threading.get_ident())
         if role is None and self._closed:
-            return self._test  # whoever is late finds nobody to wait for
+            return self._test  # a role that comes late finds none to wait for
         if role is None:
             raise RuntimeError(
                 f"thread {threading.current_thread().name!r} is no role of this VirtualClock; "
@@ -230,7 +230,7 @@ class VirtualClock(Machine):
                 other.told = True
 
     def join(self, role: Role, seconds: float | None) -> None:
-        """Wait for its end."""
+        """Wait for the role's end."""
         me = self.role()
         if role.lives:
             me.joins = role
@@ -261,7 +261,7 @@ class VirtualClock(Machine):
             raise error
 
     def _next(self, me: Role) -> Role:
-        """Who goes on; time passes until somebody can."""
+        """The role that goes on; time passes until one can."""
         self._before_choice(me)
         while True:
             ready = self._ready()
@@ -276,7 +276,7 @@ class VirtualClock(Machine):
         """A simulation intervenes here."""
 
     def _choose(self, ready: Sequence[Role]) -> Role:
-        """Whose last turn is longest ago."""
+        """The role whose last turn is longest ago."""
         return min(ready, key=_last_turn)
 
     def _ready(self) -> list[Role]:
@@ -329,16 +329,16 @@ class VirtualClock(Machine):
             self.trace.append(line)
 
     def _give_up(self, moment: int | None) -> Role:
-        """Nobody can go on: the test is told."""
+        """No role can go on: the test is told."""
         what = "nobody can go on" if moment is None else "its limit of virtual time has come"
         lines = [f"  {role.name} {where_it_waits(role, self._now_ns)}" for role in self._living]
-        # Who is told has time to close what is open.
+        # The test has time to close what is open.
         self._end_ns = max(self._end_ns, self._now_ns + round(_ENDING_SECONDS * 1e9))
         self._test.error = Stuck(f"{what}:\n" + "\n".join(lines))
         return self._test
 
     def bring_down(self, role: Role) -> None:
-        """The role is dead from here on; whoever has a link to it sees its end."""
+        """The role is dead from here on; the other ends of its links see its end."""
         role.dead = True
         self._living.remove(role)
         if role.waits:
@@ -421,7 +421,7 @@ def sleep(seconds: float) -> None:
 
 
 def _whole_ns(seconds: float) -> int:
-    """Rounded up, so that what is waited for has come."""
+    """Seconds in nanoseconds, rounded up, so that what is waited for has come."""
     return max(0, -int(-seconds * 1e9 // 1))
 
 

@@ -1,4 +1,4 @@
-"""Whose link is whose: what a role leaves behind when it dies are links that end.
+"""Which role has which link: a role that dies leaves links behind, which must end.
 
 Memory and counters need no care: their other ends do not notice a death, with processes either.
 """
@@ -50,7 +50,7 @@ class LinkRegister:
 
 
 def end_links(role: Role, fds: Iterable[int]) -> None:
-    """Their other ends see that nobody is there any more, nor at those that were under way."""
+    """The other ends see that nobody is there any more, nor at links that were under way."""
     watched = () if role.loop is None else role.loop.waits_on.numbers()
     for fd in dict.fromkeys((*fds, *watched)):
         if _is_socket(fd):

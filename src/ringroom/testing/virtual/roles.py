@@ -17,7 +17,7 @@ _KIT = str(Path(__file__).parent)
 
 
 class Stuck(AssertionError):
-    """No role of a `VirtualClock` can ever go on; the message says who waits for what."""
+    """No role of a `VirtualClock` can ever go on; the message says which waits for what."""
 
 
 class Role:
@@ -57,16 +57,16 @@ class Role:
         self.until_ns: int | None = None
         self.waits = False
         self.told = False
-        """It may go on, whatever it waits for."""
+        """Whether the role may go on, whatever it waits for."""
         self.joins: Role | None = None
         self.turn = 0
         self.frozen_ns = 0
         self.dead = False
         self.ended = False
         self.error: BaseException | None = None
-        """What its wait raises."""
+        """What the role's wait raises."""
         self.failure: BaseException | None = None
-        """What its function has raised."""
+        """What the role's function has raised."""
 
     @property
     def lives(self) -> bool:

@@ -41,7 +41,7 @@ class RoleThread(threading.Thread):
 
 
 class Lock:
-    """A lock that a role may hold while others have their turns: who wants it meanwhile waits."""
+    """A lock that a role may hold while others have their turns: those that want it wait."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
@@ -115,7 +115,7 @@ class News(threading.Condition):
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits as a role does. A look without waiting is no turn of anybody else's."""
+    """Waits as a role does. A look that does not wait gives no other role a turn."""
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
@@ -170,4 +170,4 @@ class Loop(asyncio.SelectorEventLoop):
         return super().run_in_executor(executor or self._executor, func, *args)
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """There is none: its calls are roles, which the clock sees to their ends."""
+        """Nothing to shut down: its calls are roles, which the clock ends."""
