@@ -288,6 +288,33 @@ class LosesWhatItTook(WrongCore):
 
 
 @breaks(
+    {"a_cancelled_receive_loses_nothing": "[1-6] frames came after cancelled waits, and no more"}
+)
+class HangsOnceCancelled(WrongCore):
+    """From a cancelled wait on that comes after a frame."""
+
+    class Receiver(aio.Receiver):
+        came = hangs = False
+
+        async def __anext__(self) -> Any:
+            if self.hangs:
+                await asyncio.Event().wait()
+            try:
+                item = await super().__anext__()
+            except asyncio.CancelledError:
+                self.hangs = self.came
+                raise
+            self.came = True
+            return item
+
+    class AioTransport(aio.Transport):
+        def recv(self, **options: Any) -> aio.Receiver:
+            receiver = super().recv(**options)
+            receiver.__class__ = HangsOnceCancelled.Receiver
+            return receiver
+
+
+@breaks(
     {
         "a_cancelled_send_leaves_the_track_whole": "BusyError",
     }

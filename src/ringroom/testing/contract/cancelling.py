@@ -78,6 +78,11 @@ def a_cancelled_receive_loses_nothing(subject: Subject) -> None:
             numbers == [*range(numbers[0], numbers[0] + len(numbers))],
             f"frames {numbers} came, of which some were waited for and cancelled",
         )
+        expect(
+            len(numbers) > score.count,
+            f"{len(numbers)} frames came after cancelled waits, and no more within "
+            f"{stage.patience:g} s; {score.count + 1} were said",
+        )
 
     run(subject, play)
 
