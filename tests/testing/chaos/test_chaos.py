@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ringroom.errors import ConfigurationError
+import ringroom
+from app_kit import until
+from ringroom.client import Sender
+from ringroom.errors import ConfigurationError, WireError
 from ringroom.frames import AudioFrame, DataFrame
 from ringroom.testing.application import Recording, Taken
 from ringroom.testing.belongings import belongings
 from ringroom.testing.chaos import Gauge, Holdings, Plan, Recovery, Report, happenings, plan, run
 from ringroom.testing.chaos import __main__ as command
-from ringroom.testing.chaos.ears import Ears, numbered
+from ringroom.testing.chaos.ears import OWN_TRACK, Ears, numbered
+from ringroom.testing.chaos.fake_stage import FakeStage
 from ringroom.testing.chaos.gauges import grown, left_behind, memory_grown
 from ringroom.testing.simulation.laws import Broken
 
@@ -179,6 +184,54 @@ def test_an_order_that_is_broken_ends_the_run(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Ears, "hear", hear)
     report = run(Plan(tracks=1, places=1, spares=0, standby=False), ())
     assert (report.law, report.text) == ("order", "on purpose")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.once
+def test_a_send_of_the_application_that_fails_for_good_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent = itertools.count()
+    right = Sender.send
+
+    def send(self: Sender, frame: Any, **options: Any) -> None:
+        if next(sent) >= 60:
+            raise WireError("on purpose")
+        right(self, frame, **options)
+
+    monkeypatch.setattr(Sender, "send", send)
+    report = run(
+        Plan(tracks=1, places=1, spares=0, standby=False),
+        (plan.Mute(after=5.0, person=0, seconds=0.05),),
+    )
+    assert (report.law, report.text) == ("errors", "speaker: WireError: on purpose")
+
+
+def test_a_run_rests_only_while_the_applications_own_track_is_heard() -> None:
+    with (
+        FakeStage(Plan(tracks=1), pytest.fail) as stage,
+        ringroom.transport(**stage.options(), io="thread") as t,
+    ):
+
+        def is_heard(number: int) -> bool:
+            stage.tick(time.monotonic())
+            return OWN_TRACK in stage.ears.tracks and stage.ears.tracks[OWN_TRACK].last == number
+
+        def is_all_but_our_track_at_rest() -> bool:
+            there = stage._room.applications.values()
+            people = all(person.is_heard for person in stage._people)
+            return people and not any(one.behind for one in there)
+
+        stage.begin()
+        t.send(AudioFrame(pieces(0), RATE, track=OWN_TRACK))
+        until(lambda: is_heard(0), "our own track being heard")
+        stage.rest()
+        until(is_all_but_our_track_at_rest, "the rest of all others")
+        assert not stage.rested
+        t.send(AudioFrame(pieces(1), RATE, track=OWN_TRACK))
+        until(lambda: is_heard(1), "our own track being heard again")
+        until(lambda: stage.rested, "the rest")
+        stage.close_room()
 
 
 # The command.

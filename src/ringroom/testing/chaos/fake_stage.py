@@ -164,6 +164,7 @@ class FakeStage:
         self._undos: list[tuple[float, Callable[[], None]]] = []
         self._says_at = 0.0
         self._resting = False
+        self._own_at_rest = -1
         self._closing = contextlib.ExitStack()
         self._room = FakeRoom("chaos", kept_pictures=0)
         self._people: list[_Person] = []
@@ -225,17 +226,25 @@ class FakeStage:
             while self._undos:
                 self._undos.pop()[1]()
             self._resting = True
+            self._own_at_rest = self._own_heard()
             for person in self._people:
                 person.form, person.size = (_RATE, 1), _SIZE
                 person.hush()
 
     @property
     def rested(self) -> bool:
-        """Whether everybody would be heard, and all that was said has reached the applications: a
-        fake room keeps a minute of sound for one that gets no processor."""
+        """Whether everybody would be heard, the application's own track is, and all that was said
+        has reached the applications: a fake room keeps a minute of sound for one that gets no
+        processor."""
         with self._lock:
             here = all(person.is_heard for person in self._people)
+            here = here and self._own_heard() != self._own_at_rest
         return here and not any(one.behind for one in self._room.applications.values())
+
+    def _own_heard(self) -> int:
+        """The last piece that was heard of the application's own track; -1 for none."""
+        track = self.ears.tracks.get(OWN_TRACK)
+        return -1 if track is None else track.last
 
     def go_on(self) -> None:
         """The end of `rest`."""

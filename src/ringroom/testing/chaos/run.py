@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from ringroom.errors import ClosedError, RingroomError
+from ringroom.errors import ClosedError, RingroomError, RoomError
 from ringroom.frames import AudioFrame
 from ringroom.options import Reconnect
 from ringroom.pool import Pool
@@ -168,11 +168,16 @@ class _Run:
                 if not turn % 50:
                     self.pool.flush(OWN_TRACK, timeout=self.plan.patience)
             except ClosedError:
+                if not self.over.is_set():
+                    raise
                 return
             except TimeoutError as error:
                 raise Broken("deadline", f"{error}") from None
-            except RingroomError:
-                self.over.wait(5 * PIECE_SECONDS)  # refused, for now; what ends the pool, ends it
+            except RoomError as error:
+                # A lost connection and a dead I/O process make a send wait, they do not fail it.
+                if error.reason != "publish_refused":
+                    raise
+                self.over.wait(5 * PIECE_SECONDS)
 
     # The thread that looks.
 
