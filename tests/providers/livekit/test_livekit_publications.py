@@ -20,6 +20,7 @@ from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame
 from ringroom.options import SessionOptions
 from sdk_kit import (
+    TOKEN,
     VOICE,
     Publication,
     Room,
@@ -133,8 +134,20 @@ def test_a_track_that_the_sdk_has_lost_is_published_again(
     assert caplog.messages == ["livekit: track 'answer' was lost: it is published again"]
 
 
-@pytest.mark.parametrize("failure", [None, Exception("closed")], ids=["resumed", "another failure"])
-def test_a_track_that_is_not_lost_is_left_alone(stage: Stage, failure: Exception | None) -> None:
+UNKNOWN = "livekit: track 'answer' is taken to be there still; its statistics were refused: "
+
+
+@pytest.mark.parametrize(
+    ("failure", "logged"),
+    [(None, []), (Exception(f"closed to {TOKEN}"), [f"{UNKNOWN}Exception: closed to (token)"])],
+    ids=["resumed", "another failure"],
+)
+def test_a_track_that_is_not_known_to_be_lost_is_left_alone(
+    stage: Stage,
+    failure: Exception | None,
+    logged: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scenario(_: VirtualLoop) -> None:
         track = await stage.begin()
         track.failure = failure
@@ -147,6 +160,7 @@ def test_a_track_that_is_not_lost_is_left_alone(stage: Stage, failure: Exception
         assert stage.local.log == ["published"]
 
     run_virtual(scenario)
+    assert caplog.messages == logged
 
 
 def test_speech_waits_until_it_is_known_that_there_is_a_track(stage: Stage) -> None:
@@ -351,10 +365,12 @@ def test_a_room_that_ends_while_a_track_is_published_again_refuses_nothing(
     run_virtual(scenario)
 
 
-def test_whatever_the_sdk_raises_is_told_as_the_end_of_the_track(stage: Stage) -> None:
+def test_whatever_is_raised_is_told_as_the_end_of_the_track_and_logged_with_its_traceback(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario(_: VirtualLoop) -> None:
         await stage.begin(lost=True)
-        stage.local.answer = raising(AssertionError("no handle eyJhbGciOi"))
+        stage.local.answer = raising(AssertionError(f"no handle {TOKEN}"))
         told: list[RoomError] = []
         stage.playout.on_ended(told.append)
         await stage.reconnect()
@@ -364,6 +380,10 @@ def test_whatever_the_sdk_raises_is_told_as_the_end_of_the_track(stage: Stage) -
         await stage.app.close()
 
     run_virtual(scenario)
+    (text,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+    assert text.startswith("livekit: track 'answer' was not published again\nTraceback")
+    assert "in publish_track" in text
+    assert text.endswith("AssertionError: no handle (token)\n")
 
 
 def test_the_first_words_on_a_track_that_is_back_wait_for_somebody_to_hear_them(

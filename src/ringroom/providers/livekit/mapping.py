@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import traceback
 from types import MappingProxyType
 
 from livekit import rtc
@@ -27,6 +28,7 @@ __all__ = [
     "refusal",
     "scrub",
     "scrub_logs",
+    "scrubbed",
     "source_name",
     "subscription_refusal",
     "track_of",
@@ -72,6 +74,11 @@ _BROKEN: dict[int, str] = {
 def scrub(text: str) -> str:
     """The text without access tokens, which the SDK quotes when the server refuses one."""
     return _TOKEN.sub("(token)", text)
+
+
+def scrubbed(error: BaseException) -> str:
+    """The error's traceback without access tokens, for a log."""
+    return scrub("".join(traceback.format_exception(error)))
 
 
 # What the SDK's native part says when a room is left in good order (it drops a handle twice, and

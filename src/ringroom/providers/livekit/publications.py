@@ -28,6 +28,7 @@ from ringroom.providers.livekit.mapping import (
     publish_options,
     refusal,
     scrub,
+    scrubbed,
     source_name,
     unanswered,
 )
@@ -178,8 +179,9 @@ class Publications:
             playout.expect(self._audience(again))
         except Exception as error:  # noqa: BLE001  (whatever the SDK raises: nobody is above)
             if not self._line.gone.done():  # else it is the room that is over, which is told
-                why = str(error) if isinstance(error, RoomError) else type(error).__name__
-                playout.take_away(f"was lost with the connection, and is not back: {why}")
+                playout.take_away(
+                    f"was lost with the connection, and is not back: {_why(playout.track, error)}"
+                )
         finally:
             looked.set()
 
@@ -193,7 +195,13 @@ class Publications:
         except (ConnectionError, TimeoutError):
             return False
         except Exception as error:  # noqa: BLE001  (the SDK raises nothing more special)
-            return "no transceiver" in str(error)
+            if "no transceiver" in str(error):
+                return True
+            _log.warning(
+                "livekit: track %r is taken to be there still; its statistics were refused: %s",
+                publication.name,
+                scrub(f"{type(error).__name__}: {error}"),
+            )
         return False
 
     async def _ended(self, playout: Playout) -> None:
@@ -254,6 +262,15 @@ def _refused(track: OutgoingTrack, why: str) -> RoomError:
     return RoomError(
         f"livekit: track {track.name!r} was not published: {why}", reason="publish_refused"
     )
+
+
+def _why(track: OutgoingTrack, error: Exception) -> str:
+    """Why it is not published again. What is no refusal is a defect, of which the user is told no
+    more than its class: the log has its traceback."""
+    if isinstance(error, RoomError):
+        return str(error)
+    _log.error("livekit: track %r was not published again\n%s", track.name, scrubbed(error))
+    return type(error).__name__
 
 
 def _no_answer(error: PublishTrackError | TimeoutError) -> str:
