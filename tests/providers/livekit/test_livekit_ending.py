@@ -13,10 +13,12 @@ from loop_kit import VirtualLoop, run_virtual
 from ringroom.errors import RoomError
 from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
-from ringroom.providers.livekit import mapping
+from ringroom.providers.livekit import connection, joins, mapping, native
 from ringroom.providers.livekit.line import Line
+from ringroom.providers.livekit.roster import Roster
 from ringroom.providers.provider import Playout
 from sdk_kit import (
+    TOKEN,
     VOICE,
     Ingest,
     Publication,
@@ -244,6 +246,68 @@ def test_a_close_ends_all_tracks_before_it_leaves_the_room(
         assert log == ["published", "outbound", ("TR_1", "closed"), "left"]
 
     run(scenario())
+
+
+def test_a_room_that_the_sdk_cannot_leave_is_given_back_all_the_same(
+    room: Room, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped: list[Room] = []
+    monkeypatch.setattr(connection, "_stop_listening", stopped.append)
+
+    async def disconnect() -> None:
+        raise Exception(f"engine is closed: {TOKEN}")
+
+    monkeypatch.setattr(room, "disconnect", disconnect)
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        for _ in range(2):
+            await app.close()
+        assert app._opened is None
+        assert asyncio.get_running_loop() not in native._exchanges
+
+    run(scenario())
+    assert stopped == [room]
+    first, second = caplog.messages
+    assert first.startswith("livekit: leaving the room failed\nTraceback")
+    assert first.endswith("Exception: engine is closed: (token)\n")
+    assert second.startswith("livekit: a room was not left\nTraceback")
+    assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize("joins_late", [False, True])
+def test_a_room_is_left_though_its_tracks_do_not_end(
+    room: Room, joins_late: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def end_tracks(self: Roster, reason: str) -> None:
+        raise KeyError("a defect of ours")
+
+    monkeypatch.setattr(Roster, "end_tracks", end_tracks)
+
+    async def scenario() -> None:
+        app = provider()
+        room.wait = asyncio.get_running_loop().create_future()
+        options = SessionOptions(connect_timeout=0.1)
+        joining = asyncio.create_task(app.connect(Sink(), options))  # type: ignore[arg-type]
+        if joins_late:
+            with pytest.raises(RoomError, match="joining took longer"):
+                await joining
+        else:
+            await turns()
+            room.wait.set_result(None)
+            await joining
+        await app.close()
+        if joins_late:
+            room.wait.set_result(None)
+            await asyncio.wait(joins.under_way())
+        assert room.disconnects >= 1
+        assert not room.alive
+
+    run(scenario())
+    (text,) = caplog.messages
+    assert text.startswith("livekit: leaving the room failed\nTraceback")
+    assert text.endswith("KeyError: 'a defect of ours'\n")
 
 
 def test_a_close_ends_a_message_that_waits_and_leaves_no_watch_behind(room: Room) -> None:

@@ -7,7 +7,6 @@ Owns the SDK's room and all that goes with it (`_Opened`): what we publish there
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from ringroom.providers.livekit.mapping import (
     end_of_room,
     scrub,
     scrub_logs,
+    scrubbed,
 )
 from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.livekit.outbox import AT_RISK, Outbox
@@ -223,23 +223,33 @@ class LiveKitProvider(Provider):
             sink.ended(reason, error=error)
 
     async def _close(self) -> None:
-        opened, timeout = self._opened, self._options.close_timeout
+        opened = self._opened
         if opened is None:
             await self._calls.settle(SETTLE_SECONDS)
             return
+        try:
+            await self._leave(opened)
+        finally:
+            self._opened = None
+            opened.path.close()
+            if await self._joining.answered(SETTLE_SECONDS):
+                await _part(opened.room)
+            else:
+                joins.carry_on(self._who, self._part_when_joined(opened.room))
+
+    async def _leave(self, opened: _Opened) -> None:
+        """What goes wrong is logged: nobody can do more about it, and all is given back as ever."""
+        timeout = self._options.close_timeout
         try:
             async with asyncio.timeout(timeout):
                 await opened.leave(self._ending)
         except TimeoutError:
             _log.warning("livekit: leaving the room took longer than %s s", timeout)
-        opened.roster.close()
-        await self._calls.settle(SETTLE_SECONDS)
-        self._opened = None
-        opened.path.close()
-        if await self._joining.answered(SETTLE_SECONDS):
-            await _part(opened.room)
-        else:
-            joins.carry_on(self._who, self._part_when_joined(opened.room))
+        except Exception as error:  # noqa: BLE001  (whatever the SDK raises)
+            _log.error("livekit: leaving the room failed\n%s", scrubbed(error))
+        finally:
+            opened.roster.close()
+            await self._calls.settle(SETTLE_SECONDS)
 
     async def _part_when_joined(self, room: rtc.Room) -> None:
         try:
@@ -259,11 +269,16 @@ def _take_no_streams(options: rtc.RoomOptions) -> None:
 
 async def _part(room: rtc.Room) -> None:
     """Leave for good, also a room that was joined while it was being closed."""
-    if room.isconnected():
-        with contextlib.suppress(TimeoutError):
+    try:
+        if room.isconnected():
             async with asyncio.timeout(SETTLE_SECONDS):
                 await room.disconnect()
-    _stop_listening(room)
+    except TimeoutError:
+        pass
+    except Exception as error:  # noqa: BLE001  (whatever the SDK raises)
+        _log.error("livekit: a room was not left\n%s", scrubbed(error))
+    finally:
+        _stop_listening(room)
 
 
 def _join_failure(error: BaseException, timeout: float) -> RoomError | None:
