@@ -32,6 +32,7 @@ from ringroom.cli.speech import (
     write_wav,
 )
 from ringroom.cli.view import Processes, View, machine_seconds, pool_processes, says
+from ringroom.errors import StartupError
 from ringroom.faces.connection import Statistics
 from ringroom.frames import AudioFrame, Frame, VideoFrame
 from ringroom.options import Mode
@@ -138,6 +139,9 @@ def _compare(asked: Demo, scene: Scene) -> tuple[Outcome, float]:
     try:
         scene.speak(sounds)
         outcome = comparison.result()
+    except StartupError:
+        scene.silence()  # raises why nobody spoke, if that is the reason
+        raise
     finally:
         comparison.close()
     scene.silence()

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pickle
+import select
 import subprocess
 import sys
 import time
@@ -32,6 +33,10 @@ IDENTITY = "inline"
 FRAMES_PER_SECOND = 50
 # For leaving the room; a loop that is behind by seconds may not manage it.
 _GRACE_SECONDS = 2.0
+READY_SECONDS = 60.0
+"""Until the child has joined the room."""
+PATIENCE_SECONDS = 15.0
+"""Beyond what the work takes, until there is an outcome."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,8 @@ class Comparison:
 
     def __init__(self, spec: ProviderSpec, seconds: float, burn_ms: float) -> None:
         self._told = False
+        frames = seconds * (FRAMES_PER_SECOND * len(PEOPLE) + FPS)
+        self._limit = PATIENCE_SECONDS + seconds + 2 * frames * burn_ms / 1000
         travels, descriptors = spec.handover()
         try:
             self._child = subprocess.Popen(
@@ -71,21 +78,27 @@ class Comparison:
         try:
             pickle.dump((travels, descriptors, seconds, burn_ms), self._child.stdin)
             self._child.stdin.close()
-            self._line()
+            self._line(READY_SECONDS)
         except BaseException:
             self.close()
             raise
 
-    def _line(self) -> str:
+    def _line(self, seconds: float) -> str:
+        """What the child says next. It says one thing at a time: no line waits in the buffer."""
         assert self._child.stdout is not None
+        ready = select.poll()
+        ready.register(self._child.stdout, select.POLLIN)
+        if not ready.poll(seconds * 1000):
+            raise StartupError(f"the comparison in one loop said nothing for {seconds:g} s")
         line = self._child.stdout.readline().decode()
         if not line:
             raise StartupError("the comparison in one loop ended early; see its error above")
         return line
 
     def result(self) -> Outcome:
-        """Waits for the child's outcome. Raises `StartupError` when the child failed."""
-        outcome = Outcome(**json.loads(self._line()))
+        """Waits for the child's outcome. Raises `StartupError` when the child failed, or has none
+        in time: when nobody spoke, say."""
+        outcome = Outcome(**json.loads(self._line(self._limit)))
         self._told = True
         return outcome
 

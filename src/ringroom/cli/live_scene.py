@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 import ringroom
 from ringroom.cli.scene import FPS, OWN_TRACK, PEOPLE, PICTURE, Scene
 from ringroom.cli.speech import Heard, longest_silence
-from ringroom.errors import RingroomError
+from ringroom.errors import ClosedError
 from ringroom.frames import AudioFrame, Participant, TrackInfo
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing import sources
@@ -28,23 +29,59 @@ PIECE_SECONDS = 0.1
 _LISTENER = "listener"
 
 
+class _Threads:
+    """Runs what the people do, each on a thread of its own, and keeps what they raise."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._failures: list[Exception] = []
+        self._over = False
+
+    def begin(self, function: Callable[[], None]) -> None:
+        thread = threading.Thread(target=self._run, args=(function,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except Exception as error:  # noqa: BLE001 (raised again by `check`)
+            if not self._over:  # else everybody is leaving
+                self._failures.append(error)
+
+    def join(self) -> None:
+        """Waits for all that was begun. Raises as `check` does."""
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        self.check()
+
+    def check(self) -> None:
+        """Raises what went wrong first."""
+        if self._failures:
+            raise self._failures[0]
+
+    def forgive(self) -> None:
+        """From here on it is no error that the room is over."""
+        self._over = True
+
+
 class _Ears:
     """Keeps all that applications send; a thread of its own."""
 
-    def __init__(self, transport: ringroom.Transport) -> None:
+    def __init__(self, transport: ringroom.Transport, threads: _Threads) -> None:
         self._transport = transport
         self._frames: dict[tuple[str, str], list[AudioFrame]] = {}
-        self._thread = threading.Thread(target=self._listen, name="ears", daemon=True)
-        self._thread.start()
+        threads.begin(self._listen)
 
     def _listen(self) -> None:
-        with contextlib.suppress(RingroomError):
-            for frame in self._transport.recv():
-                if isinstance(frame, AudioFrame) and isinstance(frame.track, TrackInfo):
-                    key = (frame.participant, frame.track.name)
-                    # Copied: kept views would hold the ring's memory.
-                    kept = frame.replace(samples=frame.samples.copy())
-                    self._frames.setdefault(key, []).append(kept)
+        for frame in self._transport.recv():
+            if isinstance(frame, AudioFrame) and isinstance(frame.track, TrackInfo):
+                key = (frame.participant, frame.track.name)
+                # Copied: kept views would hold the ring's memory.
+                kept = frame.replace(samples=frame.samples.copy())
+                self._frames.setdefault(key, []).append(kept)
+        raise ClosedError(f"the listener's room has ended: {self._transport.ended}")
 
     def heard(self, identity: str) -> list[Heard]:
         found = []
@@ -78,9 +115,11 @@ class _LiveKitScene:
         self._room = room
         self._io = io
         self._closing = closing
-        self._threads: list[threading.Thread] = []
+        self._speaking, self._listening = _Threads(), _Threads()
         self._people = [self._join(identity, ()) for identity in PEOPLE]
-        self._ears = _Ears(self._join(_LISTENER, ("audio",)))
+        self._ears = _Ears(self._join(_LISTENER, ("audio",)), self._listening)
+        for threads in (self._speaking, self._listening):
+            closing.callback(threads.forgive)
 
     def _join(self, identity: str, kinds: tuple[str, ...]) -> ringroom.Transport:
         def is_application(participant: Participant) -> bool:
@@ -98,39 +137,31 @@ class _LiveKitScene:
 
     def speak(self, sounds: Sequence[AudioFrame]) -> None:
         for transport, sound in zip(self._people, sounds, strict=True):
-            self._begin(self._say, transport, sound)
-        self._begin(self._show, self._people[0], max(sound.duration for sound in sounds))
-
-    def _begin(self, function: object, *arguments: object) -> None:
-        assert callable(function)
-        thread = threading.Thread(target=function, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+            self._speaking.begin(partial(self._say, transport, sound))
+        seconds = max(sound.duration for sound in sounds)
+        self._speaking.begin(partial(self._show, self._people[0], seconds))
 
     @staticmethod
     def _say(transport: ringroom.Transport, sound: AudioFrame) -> None:
         step = round(sound.sample_rate * PIECE_SECONDS)
-        with contextlib.suppress(RingroomError):
-            for start in range(0, len(sound.samples), step):
-                transport.send(sound.replace(samples=sound.samples[start : start + step]))
-            transport.wait_playout(timeout=5)
+        for start in range(0, len(sound.samples), step):
+            transport.send(sound.replace(samples=sound.samples[start : start + step]))
+        transport.wait_playout(timeout=5)
 
     @staticmethod
     def _show(transport: ringroom.Transport, seconds: float) -> None:
         begin = time.monotonic()
-        with contextlib.suppress(RingroomError):
-            for number in range(round(seconds * FPS)):
-                transport.send(sources.picture(number, *PICTURE))
-                time.sleep(max(0.0, begin + (number + 1) / FPS - time.monotonic()))
+        for number in range(round(seconds * FPS)):
+            transport.send(sources.picture(number, *PICTURE))
+            time.sleep(max(0.0, begin + (number + 1) / FPS - time.monotonic()))
 
     def silence(self) -> None:
-        for thread in self._threads:
-            thread.join()
-        self._threads.clear()
+        self._speaking.join()
 
     def heard(self, identity: str) -> list[Heard]:
         # What was just played is still on its way: jitter buffer, decoder, our own lane.
         time.sleep(0.5)
+        self._listening.check()
         return self._ears.heard(identity)
 
     def pids(self) -> dict[int, str]:
@@ -139,7 +170,8 @@ class _LiveKitScene:
 
 @contextlib.contextmanager
 def livekit_scene() -> Iterator[Scene]:
-    """A room on a local server of its own.
+    """A room on a local server of its own. What goes wrong with the people in it, `silence` and
+    `heard` raise.
 
     Raises `StartupError`, or `ServerUnavailable` where there is no way to run one.
     """

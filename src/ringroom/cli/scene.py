@@ -41,10 +41,10 @@ class Scene(Protocol):
         """Everybody begins to speak; returns at once."""
 
     def silence(self) -> None:
-        """Waits until everybody has spoken."""
+        """Waits until everybody has spoken. Raises what kept somebody from it."""
 
     def heard(self, identity: str) -> list[Heard]:
-        """What that application sent, track by track."""
+        """What that application sent, track by track. Raises what kept the room from hearing it."""
 
     def pids(self) -> dict[int, str]:
         """Processes that belong to the scene and not to the application."""
