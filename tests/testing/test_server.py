@@ -6,14 +6,18 @@ are in integration/test_server.py.
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import jwt
@@ -103,7 +107,7 @@ class TestCompose:
     ) -> None:
         log = tmp_path / "log"
         path.shell("docker-compose", f'echo "$5 $RINGROOM_LIVEKIT_PORT" >>{log}')
-        monkeypatch.setattr("ringroom.testing.server.is_ready", lambda url: True)
+        monkeypatch.setattr("ringroom.testing.server.ask", lambda url: None)
         project = ComposeProject(ports=Ports(http=7, tcp=8, udp=9))
         with LiveKitServer(project) as server:
             assert server.url == "ws://127.0.0.1:7"
@@ -335,13 +339,75 @@ class TestExternal:
         with pytest.raises(ConfigurationError, match="LIVEKIT_API_KEY"):
             LiveKitServer().open()
 
-    def test_one_that_does_not_answer_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
+    @pytest.fixture
+    def keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LIVEKIT_API_KEY", "ann")
         monkeypatch.setenv("LIVEKIT_API_SECRET", "x" * 40)
+
+    @pytest.mark.usefixtures("keys")
+    def test_one_that_does_not_answer_is_an_error_that_says_why(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
         monkeypatch.setattr("ringroom.testing.server.READY_SECONDS", 0.1)
-        with pytest.raises(StartupError, match=r"ws://127\.0\.0\.1:1 did not answer within 0\.1 s"):
+        why = r"ws://127\.0\.0\.1:1 did not answer within 0\.1 s: ConnectionRefused.* refused$"
+        with pytest.raises(StartupError, match=why):
             LiveKitServer().open()
+
+    @pytest.mark.usefixtures("keys")
+    def test_one_that_is_none_is_an_error_that_says_what_it_answers(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None: ...
+
+        monkeypatch.setattr("ringroom.testing.server.READY_SECONDS", 0.1)
+        with HTTPServer(("127.0.0.1", 0), Handler) as other:
+            thread = threading.Thread(target=other.serve_forever)
+            thread.start()
+            try:
+                monkeypatch.setenv("LIVEKIT_URL", f"ws://127.0.0.1:{other.server_port}")
+                with pytest.raises(StartupError, match=r"did not answer .*: .* status 501$"):
+                    LiveKitServer().open()
+            finally:
+                other.shutdown()
+                thread.join()
+
+    @pytest.mark.usefixtures("keys")
+    @pytest.mark.parametrize(
+        "error",
+        [
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            ssl.SSLCertVerificationError(1, "certificate verify failed"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_what_cannot_change_is_not_waited_for(
+        self, error: OSError, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def connect(*_: object) -> None:
+            raise error
+
+        monkeypatch.setenv("LIVEKIT_URL", "wss://no-such-host.invalid")
+        monkeypatch.setattr(http.client.HTTPSConnection, "connect", connect)
+        with pytest.raises(StartupError, match=rf"invalid cannot be reached: .*{error.args[1]}$"):
+            LiveKitServer().open()
+
+    @pytest.mark.usefixtures("keys")
+    @pytest.mark.parametrize(
+        ("url", "why"),
+        [
+            ("127.0.0.1:7880", "the URL starts with none of ws://, wss://, http://, https://"),
+            ("ws://:7880", "the URL has no host, or port 0"),
+        ],
+    )
+    def test_what_is_no_url_is_refused(
+        self, url: str, why: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LIVEKIT_URL", url)
+        with pytest.raises(ConfigurationError) as caught:
+            LiveKitServer().open()
+        assert str(caught.value) == f"LIVEKIT_URL in the environment: livekit: {why}"
 
 
 class TestOrphans:

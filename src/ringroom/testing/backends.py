@@ -15,16 +15,19 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import textwrap
 import uuid
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import urlsplit
 
 from ringroom.errors import ConfigurationError, StartupError
+from ringroom.providers.livekit.spec import checked_url
 
 __all__ = [
     "Backend",
@@ -34,9 +37,11 @@ __all__ = [
     "Ports",
     "Program",
     "ServerUnavailable",
+    "ask",
     "compose_command",
     "compose_file",
     "explained",
+    "is_lasting",
     "is_ready",
     "remove_orphans",
 ]
@@ -106,10 +111,11 @@ class Backend(Protocol):
 
 
 class External:
-    """A server that runs already, and that is not started or ended here."""
+    """A server that runs already, and that is not started or ended here. Raises
+    `ConfigurationError` for a URL that is none."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = checked_url(url)
 
     def up(self) -> None:
         pass
@@ -275,19 +281,35 @@ def compose_file() -> Path:
     raise StartupError(f"{name} is missing from this installation")
 
 
-def is_ready(url: str) -> bool:
-    """Whether the server at ``url`` (ws, wss, http or https) answers ``GET /`` with 200."""
+def ask(url: str) -> None:
+    """Returns once the server at ``url`` (ws, wss, http or https) has answered ``GET /`` with 200.
+    Raises `OSError` or `HTTPException`, which say why it has not."""
     parts = urlsplit(url)
     secure = parts.scheme in ("wss", "https")
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
+        status = connection.getresponse().status
     finally:
         connection.close()
+    if status != http.HTTPStatus.OK:
+        raise HTTPException(f"GET / is answered with status {status}")
+
+
+def is_ready(url: str) -> bool:
+    """Whether `ask` returns."""
+    try:
+        ask(url)
+    except (OSError, HTTPException):
+        return False
+    return True
+
+
+def is_lasting(error: OSError | HTTPException) -> bool:
+    """Whether `ask` would raise the same error however often it is called."""
+    unknown_host = isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
+    return unknown_host or isinstance(error, ssl.SSLCertVerificationError)
 
 
 def remove_orphans() -> None:

@@ -28,6 +28,7 @@ import os
 import time
 import uuid
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any, Self
 
 from ringroom.errors import ConfigurationError, StartupError
@@ -41,7 +42,8 @@ from ringroom.testing.backends import (
     PortTaken,
     Program,
     ServerUnavailable,
-    is_ready,
+    ask,
+    is_lasting,
 )
 
 __all__ = ["LiveKitRoom", "LiveKitServer", "ServerUnavailable"]
@@ -180,7 +182,11 @@ class LiveKitServer:
                 self.api_secret = os.environ["LIVEKIT_API_SECRET"]
             except KeyError as missing:
                 raise ConfigurationError(f"LIVEKIT_URL is set and {missing} is not") from None
-            self._try(External(url))
+            try:
+                external = External(url)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"LIVEKIT_URL in the environment: {error}") from None
+            self._try(external)
             return None
         reasons = ["LIVEKIT_URL is not set"]
         for kind in (ComposeProject, Program):
@@ -208,14 +214,22 @@ class LiveKitServer:
 
 def _wait_ready(backend: Backend) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    while not is_ready(backend.url):
+    while True:
+        try:
+            return ask(backend.url)
+        except (OSError, HTTPException) as error:
+            why = f"{type(error).__name__}: {error}"
+            lasting = is_lasting(error)
         if not backend.alive():
             log = backend.logs()
             kind = PortTaken if "address already in use" in log else StartupError
             raise kind(f"livekit-server ended while starting; its log:\n{log[-2000:]}")
+        if lasting:
+            raise StartupError(f"livekit-server at {backend.url} cannot be reached: {why}")
         if time.monotonic() > deadline:
+            log = backend.logs()
             raise StartupError(
-                f"livekit-server at {backend.url} did not answer within {READY_SECONDS:g} s; "
-                f"its log ends:\n{backend.logs()[-2000:]}"
+                f"livekit-server at {backend.url} did not answer within {READY_SECONDS:g} s: {why}"
+                + (f"; its log ends:\n{log[-2000:]}" if log else "")
             )
         time.sleep(0.05)

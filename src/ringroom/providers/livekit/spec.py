@@ -54,7 +54,7 @@ class LiveKit(ProviderSpec):
     sdk_path: str = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", _checked_url(self.url))
+        object.__setattr__(self, "url", checked_url(self.url))
         try:
             check_name("room", self.room)
         except FrameError as error:
@@ -94,7 +94,8 @@ class LiveKit(ProviderSpec):
         )
 
 
-def _checked_url(url: object) -> str:
+def checked_url(url: object) -> str:
+    """The URL with the scheme ``ws`` or ``wss``. Raises `ConfigurationError`."""
     if url is None or (isinstance(url, str) and not url.strip()):
         raise ConfigurationError("livekit: URL is required")
     if not isinstance(url, str):
