@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -23,14 +22,19 @@ class Events:
 
     def __init__(self, transport: ringroom.Transport) -> None:
         self.all: list[Event] = []
+        self._failure: Exception | None = None
         self._receiver = transport.recv(kinds=("event",))
         self._thread = threading.Thread(target=self._take)
         self._thread.start()
 
     def _take(self) -> None:
-        with contextlib.suppress(ringroom.RingroomError):
+        try:
             for event in self._receiver:
                 self.all.append(event)
+        except ringroom.ClosedError:
+            pass  # the test has closed it
+        except Exception as error:  # noqa: BLE001 (raised again by `join`)
+            self._failure = error
 
     @property
     def kinds(self) -> list[str]:
@@ -42,6 +46,8 @@ class Events:
     def join(self) -> None:
         self._thread.join(LONG)
         assert not self._thread.is_alive()
+        if self._failure is not None:
+            raise self._failure
 
 
 def killed(transport: Any) -> int:

@@ -141,6 +141,7 @@ def test_cancelled_when_it_has_just_opened(fake_room: FakeRoom) -> None:
         end = time.monotonic() + PATIENCE
         while not transport._opened and time.monotonic() < end:
             time.sleep(0.002)  # the loop must not learn of it yet
+        assert transport._opened
         await cancelled(opening)
         assert ended(transport)
         assert transport._connection.session.end is not None  # the room was left

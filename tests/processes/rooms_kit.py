@@ -13,6 +13,7 @@ import numpy as np
 from io_kit import RATE, Outside, until
 
 from ringroom import messages as m
+from ringroom.errors import ClosedError
 from ringroom.frames import Event, Kind, Participant, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
@@ -55,7 +56,7 @@ class End:
         self.writers: dict[int, ReliableWriter] = {}
 
     def listen(self) -> None:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(ClosedError):
             while (received := self.link.receive_nowait()) is not None:
                 message, descriptors = received
                 self.messages.append(message)

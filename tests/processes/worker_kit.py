@@ -12,6 +12,7 @@ import numpy as np
 from io_kit import ANN, RATE
 
 from ringroom import messages as m
+from ringroom.errors import ClosedError
 from ringroom.frames import AudioFrame, Kind, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveWriter
@@ -143,7 +144,7 @@ class Bench:
         self.table.close()
 
     def listen_to_the_end(self) -> None:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(ClosedError):
             self.listen()
         for reader in self.replies.values():
             reader.close()

@@ -314,11 +314,9 @@ def is_lasting(error: OSError | HTTPException) -> bool:
 
 def remove_orphans() -> None:
     """Removes the containers of killed test runs on this machine."""
-    if not shutil.which("docker"):
-        return
     listing = ["docker", "ps", "-a", "--filter", f"label={OWNER_LABEL}"]
     form = f'{{{{.ID}}}} {{{{.Label "{OWNER_LABEL}"}}}}'
-    with contextlib.suppress(StartupError):  # no engine: `up` says so better
+    with contextlib.suppress(StartupError):  # no Docker, no engine: `up` says so better
         for line in _run([*listing, "--format", form]).splitlines():
             container, _, owner = line.partition(" ")
             if _is_dead(owner):
