@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -29,8 +29,14 @@ from ringroom.errors import (
     ClosedError,
     ConfigurationError,
 )
-from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.frames import AudioFrame, DataFrame, EventKind, Item
 from ringroom.testing import FakeRoom
+
+
+@pytest.mark.parametrize("receiver", [ringroom.client.Receiver, ringroom.aio.Receiver])
+def test_a_list_of_what_is_received_is_one_of_items_to_a_type_checker(receiver: type) -> None:
+    (base,) = receiver.__orig_bases__  # type: ignore[attr-defined]
+    assert get_args(base) == (Item,)
 
 
 def test_frames_come_in_order_and_whole(fake_room: FakeRoom) -> None:

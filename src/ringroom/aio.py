@@ -380,7 +380,7 @@ class Transport(Face):
             await self.close()
 
 
-class Receiver(AsyncIterator[Any]):
+class Receiver(AsyncIterator[Item]):
     """Yields frames and events; cancelling a wait loses nothing. Also where the next one is always
     there, since its reader is behind, others on the loop have their turns in between."""
 

@@ -322,7 +322,7 @@ class Transport(Sender):
             self.close()
 
 
-class Receiver(Iterator[Any]):
+class Receiver(Iterator[Item]):
     """Yields frames and events. An iterator object: a `TimeoutError` does not end it.
 
     One receiver for each kind at a time; it gives its kinds back when it is closed, exhausted or
