@@ -34,8 +34,8 @@ def descriptors() -> set[str]:
 
 
 async def cancelled_after(steps: int, call: Awaitable[object], patience: float) -> bool:
-    """Let the call run that many steps, cancel it, and wait until it has ended. Returns whether it
-    came to its own end: how much happens within a step is the machine's affair."""
+    """Let the call run that many steps of the loop, cancel it, and wait until it has ended. Returns
+    whether it had ended by itself: how far a call comes in a step depends on the machine."""
     task = asyncio.ensure_future(call)
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -88,7 +88,8 @@ def a_cancelled_receive_loses_nothing(subject: Subject) -> None:
 
 
 async def arriving(receiver: Any, stage: Stage) -> Any:
-    """The numbers of frames; each wait is cancelled once before it is made in earnest."""
+    """The numbers of the frames that come. Each wait is begun and cancelled first: if its frame
+    comes all the same it is taken, else another wait gets it."""
     with contextlib.suppress(TimeoutError, StopAsyncIteration):
         while True:
             async with asyncio.timeout(stage.patience):
@@ -200,7 +201,7 @@ def a_cancelled_close_still_leaves_the_room(subject: Subject) -> None:
             transport = await stage.open_aio().open()
             identity = transport.identity
             await cancelled_after(steps, transport.close(), stage.patience + 2)
-            if not steps:  # it has not begun
+            if not steps:  # the cancelled close had not begun
                 await transport.close()
             await happens(
                 lambda who=identity: who not in stage.driver.people(),  # type: ignore[misc]

@@ -32,8 +32,8 @@ def a_track_that_ends_does_not_end_the_room(subject: Subject) -> None:
         receiver = transport.recv(timeout=stage.patience)
         say(stage, Score(stage.capabilities, seed=1), "ann", "first")
         heard = next(receiver)
-        # Whether the room is over when the last piece came is not asked: a recording may be. Nor
-        # whether the first is in it: who recorded may have come to it only when it was over.
+        # A replay of this promise may be over with the last piece, so the room may end then. It may
+        # also lack the first track, which may have been over when the recorder came to it.
         stage.driver.unpublish("ann", "first")
         score = Score(stage.capabilities)
         say(stage, score, "ann", "second")
@@ -43,7 +43,7 @@ def a_track_that_ends_does_not_end_the_room(subject: Subject) -> None:
 
 
 def of_track(receiver: Iterator[Any], name: str, score: Score, stage: Stage) -> list[int]:
-    """The pieces of one track, whatever comes of others."""
+    """The pieces that come of one track; frames of other tracks are left out."""
     numbers: list[int] = []
 
     def enough(items: list[Any]) -> bool:
@@ -152,7 +152,7 @@ def sending_ends_with_the_room(subject: Subject) -> None:
 
 @promise("removal")
 def being_put_out_ends_the_loop(subject: Subject) -> None:
-    """Who is put out of the room gets the end of the loop, and the reason."""
+    """An application that is put out of the room gets the end of the loop, and the reason."""
     with subject.opened(kinds=("audio",)) as (transport, stage):
         receiver = transport.recv()
         reading = Call("the reader's loop", lambda: [*receiver])
@@ -281,7 +281,7 @@ def a_track_of_ours_ends_with_us(subject: Subject) -> None:
 def closing_leaves_nothing_behind(subject: Subject) -> None:
     """After close this process has no thread and no descriptor more than before."""
     with subject.staged() as stage:
-        stage.open(kinds=("audio", "data")).close()  # what is made once for all times
+        stage.open(kinds=("audio", "data")).close()  # makes what the process keeps for good
         stage.until(lambda: _is_free(stage), "the first transport's end")
         before = belongings()
         transport = stage.open(kinds=("audio", "data"))
@@ -303,7 +303,7 @@ def belongings() -> set[str]:
     """Threads and descriptors of this process."""
     found = {f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
     for number in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
-        with contextlib.suppress(OSError):  # the one that listed the folder is gone
+        with contextlib.suppress(OSError):  # the descriptor by which the folder was listed
             found.add(f"descriptor {number} ({os.readlink(f'/proc/self/fd/{number}')})")
     return found
 

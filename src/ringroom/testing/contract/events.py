@@ -23,7 +23,7 @@ def told(event: Event) -> Told:
 
 
 def events_until(receiver: Receiver, last: Told, stage: Stage) -> list[Told]:
-    """All that was told, up to that; the promise is broken when it is not told in time."""
+    """What is told, up to and including ``last``; it breaks the promise not to be told in time."""
 
     def enough(items: list[Any]) -> bool:
         return bool(items) and isinstance(items[-1], Event) and told(items[-1]) == last
@@ -36,7 +36,7 @@ def events_until(receiver: Receiver, last: Told, stage: Stage) -> list[Told]:
 
 
 def expect_sequence(happened: list[Told], wanted: list[Told]) -> None:
-    """Those of the wanted that happened are in that order, each once."""
+    """Break the promise unless each of ``wanted`` happened once, in that order."""
     found = [one for one in happened if one in wanted]
     expect(found == wanted, f"told were {found}, expected {wanted}")
 
@@ -48,7 +48,7 @@ def who_comes_and_goes_is_told_in_order(subject: Subject) -> None:
         receiver = transport.recv(timeout=stage.patience)
         wanted: list[Told] = []
         happened: list[Told] = []
-        # One after the other: who goes at once may never have been there for others.
+        # Each is waited for: of a participant who leaves at once the others may never be told.
         for act, kind in (
             (stage.driver.join, "participant_joined"),
             (stage.driver.leave, "participant_left"),
@@ -135,7 +135,7 @@ def muting_is_told_in_order(subject: Subject) -> None:
         wanted = [("track_muted", "mic"), ("track_unmuted", "mic")]
         happened: list[Told] = []
         for muted, last in zip((True, False), wanted, strict=True):
-            # One after the other: a room may tell how it is, and not how it was in between.
+            # Each is waited for: a room may tell its present state only, and skip one in between.
             stage.driver.mute("ann", "mic", muted)
             happened += events_until(receiver, last, stage)
         expect_sequence(happened, wanted)

@@ -51,7 +51,7 @@ FAKE = Capabilities(
     rotation=True,
     timestamps=True,
 )
-"""All there is."""
+"""The provider ``fake`` claims every capability."""
 APP = "app"
 
 

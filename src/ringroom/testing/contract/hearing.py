@@ -39,7 +39,7 @@ def following(receiver: Receiver) -> Any:
 
 
 def joined(frames: Sequence[AudioFrame]) -> Samples:
-    """The sound of frames of one form."""
+    """The sound of frames that have one rate and number of channels."""
     if not frames:
         return np.zeros((0, 1), np.int16)
     return np.concatenate([frame.samples for frame in frames])
@@ -67,7 +67,7 @@ def listen(receiver: Receiver, score: Score, stage: Stage) -> Heard:
 
 
 def listen_both(receiver: Receiver, scores: dict[str, Score], stage: Stage) -> dict[str, Heard]:
-    """As `listen`, for several tracks by name; the name "" is for whatever comes."""
+    """As `listen`, for several tracks by name; the name "" stands for all tracks."""
     heard = {name: Heard() for name in scores}
     read = dict.fromkeys(scores, 0)
     end = time.monotonic() + stage.patience + max(score.seconds for score in scores.values())
@@ -128,7 +128,7 @@ def heard_from_us(stage: Stage, score: Score, track: str = "audio") -> Heard:
             begun = time.thread_time()
             heard.frames = [sound]
             heard.numbers = score.read(sound.samples, sound.sample_rate)
-            # A driver in this process needs the interpreter too, to hear at all.
+            # A driver in this process hears nothing while this thread holds the GIL.
             wait = max(0.005, 3 * (time.thread_time() - begun))
         time.sleep(wait)
     return heard

@@ -28,7 +28,7 @@ from ringroom.testing.contract.subject import Driver, Stage, Subject
 
 
 def lose(transport: Transport, stage: Stage) -> Receiver:
-    """The connection is lost, as was told; who was told."""
+    """Lose the connection. Returns the receiver that was told of it."""
     receiver = transport.recv(timeout=stage.patience)
     stage.driver.lose_connection()
     events_until(receiver, ("connection_lost", ""), stage)
@@ -36,7 +36,7 @@ def lose(transport: Transport, stage: Stage) -> Receiver:
 
 
 def expect_begun_heard(subject: Subject, then: Callable[[Driver], None]) -> None:
-    """A track that is begun while the connection is lost is heard when there is one again."""
+    """Break the promise unless a track that is begun during a loss is heard after ``then``."""
     with subject.opened(kinds=("event",)) as (transport, stage):
         score = Score(stage.capabilities)
         lose(transport, stage)
@@ -50,7 +50,7 @@ def expect_begun_heard(subject: Subject, then: Callable[[Driver], None]) -> None
         numbers = heard_from_us(stage, score).numbers
         lost = missing(numbers, score)
         if not score.lossless and score.end in numbers:
-            return  # in a connection that was just made others may come to listen late
+            return  # others may begin to listen late on a connection that was just made
         expect(not lost, f"of the track that was begun meanwhile pieces {lost} were never heard")
 
 
@@ -80,7 +80,7 @@ def a_message_sent_during_a_loss_is_received(subject: Subject) -> None:
 
 
 def lose_and_restore(transport: Transport, stage: Stage) -> Receiver:
-    """The connection is lost, and, as was told, back; who was told."""
+    """Lose the connection and restore it. Returns the receiver that was told of both."""
     receiver = lose(transport, stage)
     stage.driver.restore_connection()
     events_until(receiver, ("connection_back", ""), stage)
@@ -199,8 +199,8 @@ def who_came_and_went_during_a_loss_is_told(subject: Subject) -> None:
 
 @promise("events", "connection_loss", "profiles")
 def a_change_during_a_loss_is_told(subject: Subject) -> None:
-    """Who changed name, metadata or attributes while the connection was lost is told as they are
-    when it is back."""
+    """When the connection is back, what somebody changed meanwhile of name, metadata or attributes
+    is told."""
     with subject.opened(kinds=("event",)) as (transport, stage):
         receiver = lose(transport, stage)
         GUEST.give(stage, "ann")

@@ -15,9 +15,9 @@ from ringroom.testing.contract.subject import Stage, Subject
 
 COUNT = 20
 EVERY_BYTE = bytes(range(256))
-# More than any pipe on the way holds by itself, in small messages.
+# So many small messages that they do not fit into the pipes on their way.
 MANY = 300
-# What may be lost is sent again by who waits for it.
+# How long a promise waits for a message that may be lost before it sends it again.
 AGAIN_SECONDS = 0.1
 
 

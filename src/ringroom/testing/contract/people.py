@@ -47,7 +47,8 @@ def is_speaker(participant: Participant) -> bool:
 def expect_told(
     receiver: Receiver, stage: Stage, who: str, profile: Profile, *kinds: EventKind
 ) -> list[Any]:
-    """One of those events tells somebody with that profile; all that came up to it."""
+    """What comes up to an event of one of those kinds about ``who`` with that profile; without one
+    the promise is broken."""
     told: list[Profile | None] = []
 
     def enough(items: list[Any]) -> bool:
@@ -87,7 +88,7 @@ def who_is_there_before_us_is_told_as_they_are(subject: Subject) -> None:
         transport = stage.open(kinds=("event",))
         try:
             receiver = transport.recv(timeout=stage.patience)
-            # What she said of herself just now may reach the room after us.
+            # Ann's profile was changed a moment ago, so the room may learn of it after we joined.
             expect_told(receiver, stage, "ann", GUEST, JOINED, CHANGED)
         finally:
             transport.close()

@@ -25,9 +25,10 @@ from ringroom.testing.contract.subject import Stage, Subject
 COUNT = 6
 # An encoder drops what comes faster than pictures do.
 CODED_SECONDS = 0.1
-# Of luma: no test picture is as dark all over. A source that has no picture yet may show black.
+# A picture whose luma is below this all over is no test picture, but the black that a source may
+# show before it has a picture.
 BLACK = 32
-# Of a source's own clock, which may stand anywhere and go at any pace.
+# Timestamps come from the source's own clock, which may stand anywhere and go at any pace.
 TIMES_US = [7, 40_007, 5_000_000_000_000, 5_000_000_000_001]
 
 
@@ -45,15 +46,15 @@ def ann_shows(subject: Subject) -> list[VideoFrame]:
 
 
 def coded(receiver: Receiver, stage: Stage) -> list[VideoFrame]:
-    """What we receive while Ann goes on showing: through a codec a picture may be lost, the first
-    ones above all, and what asks for a whole one again is only the next."""
+    """What we receive while Ann shows one picture after the other. A codec may lose pictures, the
+    first ones above all, and makes up for that only when another is shown."""
     found: list[VideoFrame] = []
     end = time.monotonic() + 2 * stage.patience + (COUNT + 1) * CODED_SECONDS
     for number in itertools.count():
         if len(found) > COUNT or time.monotonic() > end:
             break
         stage.driver.show("ann", "camera", picture(number))
-        # All that there is: a reader that takes less than comes does not keep up.
+        # Take all that has come: with one for each that is shown the reader would fall behind.
         found = pictured(found + collect(receiver, lambda _: False, CODED_SECONDS)[0])
     expect(len(found) > COUNT, f"of {number} pictures that were shown {len(found)} arrived")
     return found
@@ -65,7 +66,7 @@ def we_show(subject: Subject) -> Sequence[VideoFrame]:
         for number in range(COUNT + 1):
             transport.send(picture(number), timeout=stage.patience)
         if not stage.capabilities.exact_video:
-            # Through a codec a picture may be lost, the first ones above all: more of them.
+            # A codec may lose pictures, the first ones above all, so more than COUNT are shown.
             end = time.monotonic() + stage.patience
             while len(pictured(stage.driver.seen("video"))) <= COUNT and time.monotonic() < end:
                 number += 1
@@ -80,7 +81,7 @@ def we_show(subject: Subject) -> Sequence[VideoFrame]:
 def seen(stage: Stage, last: int) -> Sequence[VideoFrame]:
     """The others' pictures until that number came."""
     stage.until(lambda: stage.driver.seen("video"), "a picture of ours to be seen")
-    # What is lossless comes; through a codec the last one may be lost, and little more will come.
+    # Without a codec the last one comes for certain. With one it may be lost: wait for a second.
     end = time.monotonic() + (stage.patience if stage.capabilities.exact_video else 1.0)
     while time.monotonic() < end:
         pictures = stage.driver.seen("video")
@@ -91,8 +92,8 @@ def seen(stage: Stage, last: int) -> Sequence[VideoFrame]:
 
 
 def pictured(items: Sequence[VideoFrame]) -> list[VideoFrame]:
-    """From the first picture on: what a source which is coded shows before it has one is black, and
-    would be read as the picture 0."""
+    """The pictures without the black ones before the first, which would be read as picture 0: a
+    source that is coded shows them as long as it has no picture."""
     return list(itertools.dropwhile(lambda one: one.planes()[0].max() < BLACK, items))
 
 

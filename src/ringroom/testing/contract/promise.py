@@ -118,7 +118,8 @@ class Call(Generic[T]):
         return self._thread.is_alive()
 
     def result(self, seconds: float) -> T:
-        """What it returned, or raises what it raised. It breaks the promise to take longer."""
+        """What the call returned, or raises what it raised. The promise is broken when that takes
+        longer than ``seconds``."""
         self._thread.join(seconds)
         if self._thread.is_alive():
             broken(f"{self.what} has not come back within {seconds:g} s")
@@ -128,5 +129,5 @@ class Call(Generic[T]):
 
 
 def names_of_fields(kind: type[Any]) -> frozenset[str]:
-    """Of a dataclass."""
+    """The names of the fields of a dataclass."""
     return frozenset(field.name for field in fields(kind))

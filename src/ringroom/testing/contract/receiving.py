@@ -331,7 +331,7 @@ def a_track_that_was_there_before_us_is_heard(subject: Subject) -> None:
 
 
 def _reaches(driver: Driver, score: Score, receiver: Receiver) -> bool:
-    # Nobody tells when the subscription is through: say it again until it is heard.
+    # Nothing tells when we are subscribed, so Ann says it again until we hear it.
     driver.speak("ann", "mic", score.frame)
     try:
         next(receiver)

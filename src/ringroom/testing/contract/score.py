@@ -42,19 +42,19 @@ AUDIBLE = 0.02
 
 
 def tone_seconds(capabilities: Capabilities) -> tuple[float, float]:
-    """How long a tone is said, and how much of it must be heard to be judged: a codec takes its
-    time to begin, and of what goes over a network something may be lost on the way."""
+    """How many seconds a tone is said, and how many must be heard to be judged. A codec begins late
+    and a network loses some, so with them much less is heard than was said."""
     return (0.3, 0.25) if capabilities.lossless_audio else (1.2, 0.55)
 
 
 class Score:
-    """``count`` pieces and the end's; scores of other seeds have other pieces."""
+    """``count`` pieces, and one that marks the end; scores of other seeds have other pieces."""
 
     def __init__(
         self, capabilities: Capabilities, count: int = 6, *, seed: int = 0, rate: int = RATE
     ) -> None:
         self.lossless = capabilities.lossless_audio
-        # Tones far enough apart to be told apart are few.
+        # There are few tones whose pitches are far enough apart.
         self.count = count if self.lossless else min(count, 5)
         self.rate = rate
         self._seed = seed
@@ -80,7 +80,7 @@ class Score:
     @property
     def parts(self) -> list[AudioFrame]:
         """What to say, one after the other: the whole, or, of `MANY`, single pieces, so that a loss
-        of few messages in many meets one. Tones go as a whole: a codec hears the seams."""
+        of few messages in many meets one. Tones stay whole, for a codec makes seams audible."""
         apart = self.lossless and self.count == MANY
         return [self.piece(n) for n in range(self.count + 1)] if apart else [self.frame]
 

@@ -37,7 +37,8 @@ from ringroom.testing.contract.subject import LOOK_SECONDS, Stage, Subject
 
 # A lane of speech holds a second of sound, and the source what `queue_ms` says; more must wait.
 MORE_THAN_FITS = 4.0
-# Sound goes to the source in pieces of 0.1 s; the one that plays is neither here nor there.
+# Sound goes to the source in pieces of 0.1 s. The piece that plays during a flush may count as
+# neither played nor flushed.
 ONE_PIECE = 0.15
 
 
@@ -196,7 +197,7 @@ def a_full_track_would_block(subject: Subject) -> None:
         def fill() -> None:
             for _ in range(int(10 * MORE_THAN_FITS)):
                 transport.send_nowait(long_speech(0.1))
-                pause(0.005)  # who takes sound as fast as it comes has the time to do it
+                pause(0.005)  # a provider that does not pace gets the time to take it all
 
         expect_error(WouldBlock, fill, f"{MORE_THAN_FITS:g} s of send_nowait")
 
@@ -249,7 +250,7 @@ def played_never_runs_ahead(subject: Subject) -> None:
 def flush_tells_what_it_threw_away(subject: Subject) -> None:
     """What was sent is played or flushed: the two add up, and flushed sound is not heard."""
     seconds = 1.0
-    # More than one piece waits at the source: what is lost there shows beside the one that plays.
+    # Several pieces wait at the source: without them more would be missing than the one that plays.
     publish = PublishOptions(queue_ms=400)
     with subject.opened(kinds=()) as (transport, stage):
         transport.send(long_speech(seconds), publish=publish, timeout=stage.patience)

@@ -25,9 +25,9 @@ __all__ = ["Capabilities", "Driver", "Refused", "Room", "Stage", "Subject"]
 
 T = TypeVar("T")
 Refused = Literal["connect", "publish", "data"]
-# Between two looks at something that has no way to tell that it changed.
+# Between two looks at something that tells nobody that it has changed.
 LOOK_SECONDS = 0.002
-# Nothing of a promise is stale because the machine is slow, unless the promise is about age.
+# `max_age` where a promise is not about age: on a slow machine no frame becomes stale.
 PATIENT_AGE = 10.0
 
 

@@ -51,7 +51,7 @@ def frames_tell_the_source_of_their_track(subject: Subject) -> None:
             return len(found) == 2
 
         def shown() -> bool:
-            stage.driver.show("ann", "camera", picture(0))  # the first may not pass a codec
+            stage.driver.show("ann", "camera", picture(0))  # a codec may lose the first picture
             return both(collect(receiver, both, CODED_SECONDS)[0])
 
         stage.until(shown, "a frame of sound and a picture")
@@ -88,7 +88,7 @@ def a_track_is_the_same_wherever_it_is_told(subject: Subject) -> None:
         )
         told = {str(getattr(one, "kind", "a frame")): one.track for one in items if one.track}
         expect("a frame" in told, "not one frame of the track arrived")
-        # What it is of is the capability `sources`.
+        # Not its source, which belongs to another capability, `sources`.
         alike = {kind: replace(track, source="") for kind, track in told.items()}
         expect(len({*alike.values()}) == 1, f"one track was published, and is told as {alike}")
 
@@ -152,7 +152,7 @@ def muting_of_pictures_is_told(subject: Subject) -> None:
         stage.driver.publish_video("ann", "camera")
         camera = until_begun(receiver, stage)
         for muted, kind in ((True, "track_muted"), (False, "track_unmuted")):
-            # One after the other: a room may tell how it is, and not how it was in between.
+            # Each is waited for: a room may tell its present state only, and skip one in between.
             stage.driver.mute("ann", "camera", muted)
             stage.until(lambda kind=kind: camera(kind), f"'{kind} of camera' being told")  # type: ignore[misc]
         wanted = ("track_started", "track_muted", "track_unmuted")
@@ -178,7 +178,7 @@ def until_begun(receiver: Receiver, stage: Stage) -> Camera:
     camera = Camera(receiver)
 
     def shown() -> bool:
-        stage.driver.show("ann", "camera", picture(0))  # the first may not pass a codec
+        stage.driver.show("ann", "camera", picture(0))  # a codec may lose the first picture
         return camera("track_started")
 
     stage.until(shown, "'track_started of camera' being told")

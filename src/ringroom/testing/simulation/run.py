@@ -29,7 +29,7 @@ class Outcome:
 
     story: Story
     fingerprint: str
-    """A hash of who went on when, and why."""
+    """A hash of which role went on when, and why."""
     frames: int
     messages: int
     deaths: int
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def run(story: Story, *, keep_trace: bool = False) -> Outcome:
-    """Play it; what it came to."""
+    """Play the story."""
     law = text = ""
     with _undisturbed(), _on_one_core():
         clock = SeededClock(story.schedule, keep_trace=keep_trace)
@@ -91,8 +91,8 @@ def simulate(seed: int, seconds: float = 60.0) -> Outcome:
 
 
 def shrink(failed: Outcome, seconds: float = _SHRINKING_SECONDS) -> Outcome:
-    """The shortest story that breaks the same law and is found in so many real seconds: ended
-    sooner, without what does not matter, and with less interference."""
+    """The shortest story that breaks the same law, as far as it is found in so many real seconds:
+    one that ends sooner, has fewer happenings, and is interfered with less."""
     best = failed
     end = time.monotonic() + seconds
     improved = True
@@ -132,7 +132,8 @@ def _shorter(outcome: Outcome) -> Iterator[Story]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """No collection of cycles at moments that differ, and no log of what goes wrong on purpose."""
+    """Keeps off the garbage collector, which would run at other moments each time, and silences the
+    log of what goes wrong on purpose."""
     logger = logging.getLogger("ringroom")
     before, collecting = logger.level, gc.isenabled()
     logger.setLevel(logging.CRITICAL + 1)
