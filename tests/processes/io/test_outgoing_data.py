@@ -35,6 +35,10 @@ async def messages() -> AsyncIterator[Any]:
                 assert retired == [row.index]
 
 
+def nothing() -> None:
+    """It is not asked here when messages can go out."""
+
+
 def post(writer: ReliableWriter, *payloads: bytes) -> None:
     for payload in payloads:
         writer.send_nowait(DataFrame(payload), 1)
@@ -61,7 +65,7 @@ def test_messages_wait_for_the_next_room_and_the_one_under_way_is_told() -> None
             answers: list[int] = []
             post(writer, b"a", b"b", b"c")
             first = Hangs()
-            running = asyncio.ensure_future(data.run(first))
+            running = asyncio.ensure_future(data.run(first, nothing))
             await until(lambda: row.snapshot().taken == 2)
             data.interrupt()
             data.interrupt()
@@ -71,7 +75,7 @@ def test_messages_wait_for_the_next_room_and_the_one_under_way_is_told() -> None
             ]
             second = Slow()
             data.drain(1, 2, lambda number, _: answers.append(number))
-            running = asyncio.ensure_future(data.run(second))
+            running = asyncio.ensure_future(data.run(second, nothing))
             await until(lambda: second.waiting)
             assert answers == [1], "what is lost is not waited for"
             second.waits = False
@@ -91,7 +95,7 @@ def test_a_room_that_is_gone_gets_one_message_at_most() -> None:
             post(writer, b"a", b"b")
             outside = Outside()
             outside.refuses = RoomError("it is gone", reason="disconnected")
-            assert await data.run(outside) is False
+            assert await data.run(outside, nothing) is False
             assert (len(failed), row.snapshot().taken) == (1, 1)
 
     run(main())
@@ -105,7 +109,7 @@ def test_messages_go_in_order_and_a_drain_waits_for_its_own() -> None:
             post(writer, b"a", b"b")
             for number in (1, 2, 3):
                 data.drain(number, number, lambda n, _: answers.append((n, len(outside.sent))))
-            task = asyncio.ensure_future(data.run(outside))
+            task = asyncio.ensure_future(data.run(outside, nothing))
             await until(lambda: outside.sent == [b"a", b"b"])
             await until(lambda: len(answers) == 2)
             await turns()
@@ -127,7 +131,7 @@ def test_a_message_that_is_refused_is_told_and_the_next_goes_out() -> None:
             outside = Outside()
             outside.refuses = RoomError("too much", reason="data_refused")
             post(writer, b"a")
-            task = asyncio.ensure_future(data.run(outside))
+            task = asyncio.ensure_future(data.run(outside, nothing))
             await until(lambda: failed)
             outside.refuses = None
             post(writer, b"b")
@@ -146,7 +150,7 @@ def test_garbage_among_messages_is_told_and_ends_the_sending() -> None:
         async with messages() as (writer, data, failed, _):
             assert writer._push(b"\xff" * 40, b"")
             writer._publish(40)
-            await data.run(Outside())
+            await data.run(Outside(), nothing)
             assert len(failed) == 1
 
     run(main())
@@ -181,7 +185,7 @@ def test_a_message_that_fails_after_the_sending_was_closed_counts_nowhere() -> N
             outside = Late()
             outside.refuses = RoomError("too much", reason="data_refused")
             post(writer, b"a")
-            running = asyncio.ensure_future(data.run(outside))
+            running = asyncio.ensure_future(data.run(outside, nothing))
             await until(lambda: outside.waiting)
             data.close()
             outside.free = True

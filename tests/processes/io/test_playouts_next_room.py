@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
-from io_kit import Source, run, turns, until
+from io_kit import Outside, Source, run, turns, until
 from playout_kit import bench, send
 
 from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.lanes.statistics import Count
+from ringroom.providers.provider import OutgoingTrack, Playout
 
 
 def test_the_next_room_gets_what_waits_and_not_what_was_under_way() -> None:
@@ -320,5 +322,32 @@ def test_what_was_closed_by_force_counts_nothing_twice(obeys: bool) -> None:
             assert b.task.cancelled()
             counts = b.row().snapshot()
             assert (counts.sent, counts.done, counts.lost) == (2, 0, 2)
+
+    run(main())
+
+
+def test_a_loss_that_comes_after_it_was_closed_by_force_is_the_end() -> None:
+    """Its lanes are buried: nothing waits in them for the next room."""
+
+    class Stubborn(Outside):
+        free = False
+
+        async def publish(self, track: OutgoingTrack) -> Playout:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await until(lambda: self.free)
+            raise RoomError("it is gone", reason="disconnected")
+
+    async def main() -> None:
+        async with bench() as b:
+            outside = b.outside = Stubborn()
+            send(b.open(), 1)
+            b.start()
+            await turns()
+            b.task.cancel()
+            await turns()
+            b.playout.close()
+            outside.free = True
+            assert await b.task is True
 
     run(main())

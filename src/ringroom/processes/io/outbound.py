@@ -1,15 +1,23 @@
-"""What the two ways out have in common, of our tracks (`playouts`) and of our messages
-(`outgoing_data`): requests about what was sent so far, the end of a lane, and that of the room."""
+"""What the two ways out have in common, that of a track of ours (`playouts`) and that of our
+messages (`outgoing_data`).
+
+Owns the reading ends of its lanes. It lives through losses of the room: `run` serves one stay, and
+is called again for the next.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from ringroom import messages as m
 from ringroom.errors import RoomError
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
+from ringroom.providers.provider import Provider
 
 Reader = LiveReader | ReliableReader
 Answer = Callable[[int, float], None]
@@ -30,20 +38,109 @@ class Request:
     seconds: float = field(default=0.0)
 
 
-def end_stay(stay: asyncio.Timeout | None, loop: asyncio.AbstractEventLoop) -> None:
-    """What runs within it is cancelled, once."""
-    if stay is not None and stay.when() is None:
-        stay.reschedule(loop.time())
+class Outbound(ABC):
+    """One way out: its lanes, the requests about what was sent in them, and its end."""
+
+    is_track: ClassVar[bool]
+    """Whether it is a track of ours, which has a name in the room and outlives its writer."""
+
+    def __init__(self, reader: Reader, retire: Retire) -> None:
+        self._readers: list[Reader] = []
+        self._retire = retire
+        self._loop = asyncio.get_running_loop()
+        self._readable = asyncio.Event()
+        self._stay: asyncio.Timeout | None = None
+        self._drains: list[Request] = []
+        self._closing = False
+        self._add(reader)
+
+    def _add(self, reader: Reader) -> None:
+        self._readers.append(reader)
+        self._loop.add_reader(reader.fileno(), self._wake, reader)
+
+    def _wake(self, reader: Reader) -> None:
+        reader.absorb()
+        self._readable.set()
+
+    def fits(self, message: m.PlayoutOpen) -> bool:
+        """Whether `replace` may give it that lane."""
+        return False
+
+    def replace(self, reader: Reader) -> None:
+        """The writer goes on in this lane; what is in the one before goes out first."""
+        self._add(reader)
+        self._readable.set()
+
+    @property
+    def closing(self) -> bool:
+        """Whether `finish` was called: it takes no other lane."""
+        return self._closing
+
+    def finish(self) -> None:
+        """Nothing more will be written: `run` ends when the lanes are empty, a track's when it is
+        played too."""
+        self._closing = True
+        self._readable.set()
+
+    def flush(self, number: int, sequence: int, answer: Answer) -> None:
+        """Throw away what was sent before frame ``sequence``, if it is a track's; answers the
+        seconds of sound."""
+        answer(number, 0.0)
+
+    def drain(self, number: int, sequence: int, answer: Answer) -> None:
+        """Answer when what was sent before frame ``sequence`` has gone out: when messages were
+        given to the network, when a track is played."""
+        self._drains.append(Request(number, sequence, answer))
+        self._readable.set()
+
+    def interrupt(self) -> None:
+        """The room is lost: `run` ends. Where nothing runs it does nothing. What is in the lanes
+        waits for the next room."""
+        if self._stay is not None and self._stay.when() is None:  # once
+            self._stay.reschedule(self._loop.time())
+
+    async def run(self, provider: Provider, on_ready: Callable[[], None]) -> bool:
+        """Serve one stay: until all is over, True; until the room is lost, False; or until it is
+        cancelled. ``on_ready`` is called when what is sent goes out from now on. Raises `RoomError`
+        when a track is not published, or no more."""
+        try:
+            async with asyncio.timeout(None) as stay:
+                self._stay = stay
+                await self._serve(provider, on_ready)
+        except Exception as error:
+            if not (stay.expired() or is_gone(error)):
+                raise
+            return self._lost_room(error)
+        finally:
+            self._stay = None
+        return True
+
+    @abstractmethod
+    async def _serve(self, provider: Provider, on_ready: Callable[[], None]) -> None:
+        """Until all is over. Raises when the room is gone; is cancelled when it is lost."""
+
+    def _lost_room(self, error: Exception) -> bool:
+        """What ended the stay; whether nothing is left for the next one."""
+        return False
+
+    def _drop_reader(self) -> None:
+        """What was sent in its lane and did not go out is lost, counted: also what its writer had
+        counted and not written when it died."""
+        reader = self._readers.pop(0)
+        self._loop.remove_reader(reader.fileno())
+        reader.row.bury()
+        reader.close()
+        self._retire(reader.row.index)
+
+    def close(self) -> None:
+        """Idempotent; after `run` has ended. All requests are answered."""
+        while self._readers:
+            self._drop_reader()
+        for request in self._drains:
+            request.answer(request.number, request.seconds)
+        self._drains.clear()
 
 
 def is_gone(error: Exception, *others: str) -> bool:
     """Whether the room is, or the track, for one of the other reasons."""
     return isinstance(error, RoomError) and error.reason in (GONE, *others)
-
-
-def bury(reader: Reader, retire: Retire) -> None:
-    """What was sent in the lane and not played is lost, counted: also what its writer had counted
-    and not written when it died."""
-    reader.row.bury()
-    reader.close()
-    retire(reader.row.index)

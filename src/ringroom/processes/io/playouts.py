@@ -24,11 +24,10 @@ from ringroom.lanes.statistics import Count, Row
 from ringroom.processes.io.outbound import (
     REFUSED,
     Answer,
+    Outbound,
     Reader,
     Request,
     Retire,
-    bury,
-    end_stay,
     is_gone,
 )
 from ringroom.processes.io.standing import StandingQueue
@@ -44,43 +43,29 @@ QUIET = 328
 PLAYED_MARGIN = 0.01
 
 
-class OutgoingPlayout:
-    """A track of ours, from its first lane to its end; `replace` gives it a larger lane."""
+class OutgoingPlayout(Outbound):
+    """A track of ours, from its first lane to its end; `replace` gives it a larger lane, or that of
+    a writer that comes after one that died."""
+
+    is_track = True
 
     def __init__(
         self, track: OutgoingTrack, reader: Reader, clock: Callable[[], int], retire: Retire
     ) -> None:
+        super().__init__(reader, retire)
         self.track = track
-        self._readers = [reader]
         self._clock = clock
-        self._retire = retire
         self._playout: Playout | None = None
         self._standing = StandingQueue()
         self._ended: RoomError | None = None
-        self._stay: asyncio.Timeout | None = None
-        self._loop = asyncio.get_running_loop()
-        self._readable = asyncio.Event()
-        self._closing = False
-        self._told = False
+        self._warned = False
+        """Of a frame that the source did not take."""
         self._accepted = 0.0
         self._next: Frame | None = None
         self._flushes: list[Request] = []
-        self._drains: list[Request] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop.add_reader(reader.fileno(), self._wake, reader)
-
-    def _wake(self, reader: Reader) -> None:
-        reader.absorb()
-        self._readable.set()
-
-    def replace(self, reader: Reader) -> None:
-        """The writer goes on in this lane; what is in the one before is played first."""
-        self._readers.append(reader)
-        self._loop.add_reader(reader.fileno(), self._wake, reader)
-        self._readable.set()
 
     def flush(self, number: int, sequence: int, answer: Answer) -> None:
-        """Throw away what was sent before frame ``sequence``; answers the seconds of sound."""
         request = Request(number, sequence, answer)
         request.seconds = self._clear()
         self._flushes.append(request)
@@ -89,55 +74,25 @@ class OutgoingPlayout:
         self._readable.set()
 
     def fits(self, message: m.PlayoutOpen) -> bool:
-        """Whether a new writer's lane carries what the track was published for."""
+        """Whether the lane carries what the track was published for."""
         track = self.track
         form = (track.kind.value, track.sample_rate, track.channels)
         return form == (message.kind, message.sample_rate, message.channels)
 
-    @property
-    def closing(self) -> bool:
-        """Whether `finish` was called: it takes no other lane."""
-        return self._closing
+    def interrupt(self) -> None:
+        self._clear()
+        super().interrupt()
 
-    def is_over(self) -> bool:
-        """Whether it was finished, and nothing waits in its lanes."""
+    def _lost_room(self, error: Exception) -> bool:
+        if not self._readers:
+            return True  # closed by force meanwhile
+        if not isinstance(error, TimeoutError | RoomError):
+            self._warn("as the room was lost", error)
+        self._serve_flushes()  # those that came as it ended
         self._next = self._take()
         return self._closing and self._next is None
 
-    def drain(self, number: int, sequence: int, answer: Answer) -> None:
-        """Answer when what was sent before frame ``sequence`` is played."""
-        self._drains.append(Request(number, sequence, answer))
-        self._readable.set()
-
-    def finish(self) -> None:
-        """Nothing more will be written: end when the lane is empty and played."""
-        self._closing = True
-        self._readable.set()
-
-    def interrupt(self) -> None:
-        """The room is lost: `run` ends. Where nothing runs it does nothing."""
-        self._clear()
-        end_stay(self._stay, self._loop)
-
-    async def run(self, provider: Provider, on_ready: Callable[[], None]) -> bool:
-        """Publish and play until `finish`, True; until the room is lost, False; or until it is
-        cancelled. Raises `RoomError` when the track is not published, or no more."""
-        try:
-            async with asyncio.timeout(None) as stay:
-                self._stay = stay
-                await self._publish_and_play(provider, on_ready)
-        except Exception as error:
-            if not (stay.expired() or is_gone(error)):
-                raise
-            if not isinstance(error, TimeoutError | RoomError):
-                log.warning(
-                    "track %r: as the room was lost: %s", self.track.name, error_text(error)
-                )
-            self._serve_flushes()  # those that came as it ended
-            return False
-        return True
-
-    async def _publish_and_play(self, provider: Provider, on_ready: Callable[[], None]) -> None:
+    async def _serve(self, provider: Provider, on_ready: Callable[[], None]) -> None:
         try:
             self._ended, self._standing = None, StandingQueue()
             self._playout = await provider.publish(self.track)
@@ -204,11 +159,6 @@ class OutgoingPlayout:
                 frame = item
         return frame
 
-    def _drop_reader(self) -> None:
-        reader = self._readers.pop(0)
-        self._loop.remove_reader(reader.fileno())
-        bury(reader, self._retire)
-
     async def _play(self, playout: Playout, frame: Frame) -> None:
         assert not isinstance(frame, DataFrame)
         row = self._readers[0].row
@@ -228,9 +178,9 @@ class OutgoingPlayout:
                 self._lose(frame, row)
                 raise
             row.add(Count.PROBLEMS)
-            if not self._told:
+            if not self._warned:
                 self._warn("not played", error)
-                self._told = True
+                self._warned = True
         else:
             if isinstance(frame, AudioFrame):
                 self._accept(row, frame, self._plays_until(playout))
@@ -335,15 +285,10 @@ class OutgoingPlayout:
         return left if min(queued, left) > PLAYED_MARGIN else 0.0
 
     def close(self) -> None:
-        """Idempotent; after `run` has ended. What was not played is lost, counted."""
-        for reader in self._readers:
-            self._loop.remove_reader(reader.fileno())
-            bury(reader, self._retire)
-        self._readers.clear()
-        for request in (*self._flushes, *self._drains):
+        super().close()
+        for request in self._flushes:
             request.answer(request.number, request.seconds)
         self._flushes.clear()
-        self._drains.clear()
 
 
 def _is_quiet(frame: AudioFrame) -> bool:

@@ -56,7 +56,7 @@ class RoomSession:
         self._ledger = RowLedger(self._wire.send)
         self._application = Attachment(self, self._ledger, m.APPLICATION)
         self._attachments: dict[int, Attachment] = {m.APPLICATION: self._application}
-        self._owners: dict[str, Attachment] = {}
+        self._owners: dict[str, object] = {}
         self._membership = Membership(self, clock)
         self._presence = Presence()
         self._down = False
@@ -94,7 +94,7 @@ class RoomSession:
         attachment = self._attachments.get(place)
         if attachment is None:
             attachment = self._attachments[place] = Attachment(self, self._ledger, place)
-        attachment.settle_link()
+        attachment.finish_link()
         attachment.connect(
             LoopLink(Link.attach(fd), attachment.handle, partial(self._gone, attachment))
         )
@@ -153,10 +153,10 @@ class RoomSession:
         """Raises `ClosedError` when the room is over, and what kept us from joining it."""
         return await self._membership.provider(other_than)
 
-    def claim_track(self, name: str, owner: Attachment) -> bool:
+    def claim_track(self, name: str, owner: object) -> bool:
         return self._owners.setdefault(name, owner) is owner
 
-    def release_track(self, name: str, owner: Attachment) -> None:
+    def release_track(self, name: str, owner: object) -> None:
         if self._owners.get(name) is owner:
             del self._owners[name]
             self._presence.unpublished(name)
@@ -317,7 +317,7 @@ class RoomSession:
             track.close(reason)
         self._admission = Admission()
         for attachment in tuple(self._attachments.values()):
-            attachment.interrupt()
+            attachment.outbound.interrupt()
 
     def _tell(self, kind: EventKind, reason: str = "") -> None:
         self.tell(Event(kind=kind, reason=reason, received_ns=self.clock()))
