@@ -125,7 +125,9 @@ def values_of(items: list[Any]) -> list[Any]:
 
 
 def track_of(owner: Owner, track: TrackInfo = MIC) -> LiveTrack:
-    return LiveTrack(owner, track, ANN, owner.over.append)
+    made = LiveTrack(owner, track, ANN, owner.over.append)
+    made.prepare()
+    return made
 
 
 def test_frames_are_numbered_stamped_and_in_order(owner: Owner) -> None:
@@ -203,6 +205,18 @@ def test_it_ends_once_and_takes_nothing_afterwards(owner: Owner) -> None:
     assert owner.over == [track]
     assert values_of(owner.received(1)) == [1]
     assert owner.opened == [(1, 0)]
+
+
+def test_a_lane_that_its_reader_has_given_up_is_followed_by_another(owner: Owner) -> None:
+    """Whatever comes next; an event was once written to nobody."""
+    track = track_of(owner)
+    owner.writers[0].close()
+    track.muted(True)
+    owner.writers[1].close()
+    hear(track, 1)
+    assert owner.opened == [(1, 0), (2, 1), (3, 2)]
+    assert values_of(owner.received(2)) == [EventKind.TRACK_MUTED]
+    assert values_of(owner.received(3)) == [1]
 
 
 def at_once(track: LiveTrack, *values: int, samples: int = 320) -> list[bool]:

@@ -82,7 +82,9 @@ class Bench:
         self.told.clear()
 
     def track(self) -> LiveTrack:
-        return LiveTrack(self.inbound, MIC, ANN, lambda track: None)
+        track = LiveTrack(self.inbound, MIC, ANN, lambda track: None)
+        track.prepare()
+        return track
 
     def close(self) -> None:
         self.inbound.close()

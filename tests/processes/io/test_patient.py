@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,6 +27,7 @@ class Owner:
     def __init__(self, table: StatisticsTable) -> None:
         self.table = table
         self.options = SessionOptions()
+        self.lock = threading.RLock()
         self.closed = False
         self.refuses = False
         self.opened: list[tuple[int, int]] = []
@@ -87,6 +89,12 @@ async def owner() -> AsyncIterator[Any]:
             made.readers.clear()
 
 
+def track_of(owner: Any, info: TrackInfo) -> PatientTrack:
+    track = PatientTrack(owner, info, ANN, owner.over.append)
+    track.prepare()
+    return track
+
+
 def hear(track: PatientTrack, value: int, samples: int = 320) -> None:
     pcm = np.full(samples, value, np.int16)
     track.audio(memoryview(pcm), RATE, 1)
@@ -96,7 +104,7 @@ def hear(track: PatientTrack, value: int, samples: int = 320) -> None:
 def test_nothing_is_dropped_however_late_the_reader() -> None:
     async def main() -> None:
         async with owner() as o:
-            track = PatientTrack(o, MIC, ANN, o.over.append)
+            track = track_of(o, MIC)
             for number in range(1_000):
                 hear(track, number)
             track.muted(True)
@@ -111,7 +119,7 @@ def test_nothing_is_dropped_however_late_the_reader() -> None:
 def test_a_picture_that_waits_is_ours_and_not_the_callers() -> None:
     async def main() -> None:
         async with owner() as o:
-            track = PatientTrack(o, CAMERA, ANN, o.over.append)
+            track = track_of(o, CAMERA)
             picture = np.zeros(i420_size(64, 64), np.uint8)
             for number in range(50):
                 picture[:] = number
@@ -133,7 +141,7 @@ def test_a_picture_that_waits_is_ours_and_not_the_callers() -> None:
 def test_a_reader_that_is_gone_gets_no_lane_any_more() -> None:
     async def main() -> None:
         async with owner() as o:
-            track = PatientTrack(o, CAMERA, ANN, o.over.append)
+            track = track_of(o, CAMERA)
             o.closed = True
             picture = np.zeros(i420_size(64, 64), np.uint8)
             track.video(memoryview(picture), (64, 64), 0, 0)
@@ -146,7 +154,7 @@ def test_a_reader_that_is_gone_gets_no_lane_any_more() -> None:
 def test_larger_frames_open_a_lane_that_follows() -> None:
     async def main() -> None:
         async with owner() as o:
-            track = PatientTrack(o, MIC, ANN, o.over.append)
+            track = track_of(o, MIC)
             hear(track, 1)
             hear(track, 2, samples=100_000)
             assert o.opened == [(1, 0), (2, 1)]
@@ -159,7 +167,7 @@ def test_larger_frames_open_a_lane_that_follows() -> None:
 def test_pictures_that_grow_with_each_open_few_lanes() -> None:
     async def main() -> None:
         async with owner() as o:
-            track = PatientTrack(o, CAMERA, ANN, o.over.append)
+            track = track_of(o, CAMERA)
             for side in range(64, 256, 2):
                 picture = np.zeros(i420_size(side, side), np.uint8)
                 track.video(memoryview(picture), (side, side), 0, 0)
@@ -171,7 +179,7 @@ def test_pictures_that_grow_with_each_open_few_lanes() -> None:
 def test_a_lane_that_its_reader_has_given_up_is_followed_by_another() -> None:
     async def main() -> None:
         async with owner() as o:
-            track = PatientTrack(o, MIC, ANN, o.over.append)
+            track = track_of(o, MIC)
             hear(track, 1)
             o.boxes[0].close()
             hear(track, 2)
@@ -185,7 +193,7 @@ def test_a_lane_that_its_reader_has_given_up_is_followed_by_another() -> None:
 def test_a_frame_that_no_lane_is_made_for_is_left_out_and_said() -> None:
     async def main() -> None:
         async with owner() as o:
-            track = PatientTrack(o, MIC, ANN, o.over.append)
+            track = track_of(o, MIC)
             hear(track, 1)
             o.refuses = True
             hear(track, 2, samples=100_000)
@@ -202,7 +210,7 @@ def test_a_frame_that_no_lane_is_made_for_is_left_out_and_said() -> None:
 def test_it_ends_once_and_takes_nothing_afterwards() -> None:
     async def main() -> None:
         async with owner() as o:
-            track = PatientTrack(o, MIC, ANN, o.over.append)
+            track = track_of(o, MIC)
             hear(track, 1)
             track.close()
             track.close("again")
@@ -210,7 +218,7 @@ def test_it_ends_once_and_takes_nothing_afterwards() -> None:
             track.muted(True)
             assert (o.endings, o.over) == ([1], [track])
             assert await o.received(1, 1) == [1]
-            gone = PatientTrack(o, MIC, ANN, o.over.append)
+            gone = track_of(o, MIC)
             o.closed = True
             hear(gone, 3)
             assert o.opened == [(1, 0), (2, 0)]
@@ -222,7 +230,7 @@ def test_where_no_lane_can_be_made_it_is_said_and_tried_again() -> None:
     async def main() -> None:
         async with owner() as o:
             o.refuses = True
-            track = PatientTrack(o, MIC, ANN, o.over.append)
+            track = track_of(o, MIC)
             assert "no memory" in o.problems[0]
             o.refuses = False
             hear(track, 2)

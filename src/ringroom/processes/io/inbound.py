@@ -1,7 +1,7 @@
 """Inbound tracks in the I/O role: from the provider's calls into the lane of the track's reader.
 
-`LiveTrack` writes live lanes and never waits. Sound may come on any thread: what writes to the
-lanes of one reader holds its lock, and all but the writing is done on the loop.
+`LiveTrack` writes live lanes and never waits. Sound may come on any thread. Whatever writes to the
+lanes of one reader holds that reader's lock, and all but the writing of sound is done on the loop.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from ringroom.checks import check_picture, check_sound
 from ringroom.errors import ClosedError, FrameError, StartupError
@@ -38,7 +38,7 @@ class LaneOwner(Protocol):
     clock: Callable[[], int]
     options: SessionOptions
     lock: threading.RLock
-    """Held by whoever writes to its live lanes, or closes or hands them over."""
+    """Held by whatever writes to its tracks' lanes, or closes or hands over live ones."""
     closed: bool
     """The reader is gone: no lane is opened for it any more."""
 
@@ -80,57 +80,43 @@ class NullTrack:
         """Nothing."""
 
 
-class InboundTrack(ABC):
-    """What the `TrackSink`s of a reader's tracks share: a lane that is made by the first frame, and
-    made anew when a frame is larger than the ring was made for."""
+class Lane(Protocol):
+    """What a track's frames are given to."""
+
+    @property
+    def max_record(self) -> int:
+        """Bytes; 0 once its reader has given it up."""
+
+
+L = TypeVar("L", bound=Lane)
+
+
+class InboundTrack(ABC, Generic[L]):
+    """The `TrackSink` of a reader's track, which is served on the loop: a lane that is made by the
+    first frame, and made anew when a frame is larger than the ring was made for."""
 
     def __init__(
         self,
         owner: LaneOwner,
         track: TrackInfo,
         participant: Participant,
-        on_closed: Callable[[InboundTrack], None],
+        on_closed: Callable[[InboundTrack[Any]], None],
     ) -> None:
         self._owner = owner
         self._on_closed = on_closed
         self._track = track
         self._participant = participant
+        self._lane: L | None = None
         self._number = 0
-        """Of its lane; 0 for none yet."""
+        """The lane's; 0 for none yet."""
         self._frame_bytes = 0
         self._closed = False
-        if track.kind is Kind.AUDIO:  # how large a frame will be is known before the first
-            options = owner.options
+
+    def prepare(self) -> None:
+        """Make the lane, where the size of a frame is known before the first: that of sound."""
+        if self._track.kind is Kind.AUDIO:
+            options = self._owner.options
             self._renew(options.sample_rate * options.frame_ms // 1000 * options.channels * 2)
-
-    @abstractmethod
-    def close(self, reason: str = "") -> None:
-        """The track is over."""
-
-    @abstractmethod
-    def _open_lane(self, ring: Geometry) -> int:
-        """Another lane, in which the track goes on; its number."""
-
-    def _renew(self, nbytes: int) -> None:
-        """Go on in a lane for frames of that size; where there is none, that is told."""
-        nbytes = grown(nbytes, self._frame_bytes)
-        try:
-            self._number = self._open_lane(ring_of(self._owner.options, self._track.kind, nbytes))
-        except (StartupError, ClosedError) as error:
-            self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
-        else:
-            self._frame_bytes = nbytes
-
-    def _refuse(self, error: FrameError) -> None:
-        self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
-
-
-class LiveTrack(InboundTrack):
-    """The `TrackSink` of a track whose newest frames count."""
-
-    _writer: LiveWriter | None = None
-    _sequence = 0
-    _told = (0, 0)
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
         body = _flat(samples)
@@ -140,36 +126,9 @@ class LiveTrack(InboundTrack):
             self._refuse(error)
             return
         with self._owner.lock:
-            writer = self._writer_for(len(body))
-            if writer is not None:
-                self._put_sound(writer, body, sample_rate, channels)
-                self._look()
-
-    def audio_at_once(self, samples: memoryview, sample_rate: int, channels: int) -> bool:
-        # Never waited for: who calls may hold what the loop waits for, with the lock in its hand.
-        if not self._owner.lock.acquire(blocking=False):
-            return False
-        try:
-            body = _flat(samples)
-            writer = self._writer
-            if writer is None or self._closed or self._owner.closed or self._looks_next():
-                return False
-            if len(body) + records.MAX_MEDIA_HEADER_BYTES > writer.max_record:
-                return False
-            check_sound(len(body), sample_rate, channels)
-            self._put_sound(writer, body, sample_rate, channels)
-        except FrameError:
-            return False  # said on the loop
-        finally:
-            self._owner.lock.release()
-        return True
-
-    def _put_sound(
-        self, writer: LiveWriter, body: memoryview, sample_rate: int, channels: int
-    ) -> None:
-        stamp = (self._sequence, self._owner.clock())
-        writer.send_parts(records.audio_head(sample_rate, channels, stamp), body)
-        self._sequence += 1
+            lane = self._lane_for(len(body))
+            if lane is not None:
+                self._put_sound(lane, body, sample_rate, channels)
 
     def video(
         self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
@@ -181,69 +140,153 @@ class LiveTrack(InboundTrack):
             self._refuse(error)
             return
         with self._owner.lock:
-            writer = self._writer_for(len(body))
-            if writer is not None:
-                stamp = (self._sequence, self._owner.clock())
-                writer.send_parts(records.video_head(size, rotation, timestamp_us, stamp), body)
-                self._sequence += 1
-                self._look()
-
-    def _looks_next(self) -> bool:
-        return (self._sequence + 1) % LOOK_EVERY == 0
-
-    def _look(self) -> None:
-        if self._sequence % LOOK_EVERY == 0:
-            self._tell_dropped()
-
-    def _tell_dropped(self) -> None:
-        if self._writer is None:
-            return
-        row, (stale, full) = self._writer.row, self._told
-        now = row.get(Count.DROPPED_STALE), row.get(Count.DROPPED_FULL)
-        label = f"{self._track.participant}/{self._track.name or self._track.sid}"
-        for cause, count in ((WHY_STALE, now[0] - stale), (WHY_FULL, now[1] - full)):
-            if count > 0:
-                self._owner.frames_dropped(label, cause, count)
-        self._told = now
+            lane = self._lane_for(len(body))
+            if lane is not None:
+                self._put_picture(lane, body, size, (rotation, timestamp_us))
 
     def muted(self, muted: bool) -> None:
         kind = EventKind.TRACK_MUTED if muted else EventKind.TRACK_UNMUTED
         with self._owner.lock:
-            if self._writer is None and not self._closed and not self._owner.closed:
-                self._renew(records.HEADER_BYTES)
-            if self._writer is not None:
+            lane = self._lane_for(records.HEADER_BYTES)
+            if lane is not None:
                 now = self._owner.clock()
-                self._writer.event(Event(kind=kind, track=self._track, received_ns=now))
+                self._put_event(lane, Event(kind=kind, track=self._track, received_ns=now))
 
     def close(self, reason: str = "") -> None:
         if self._closed:
             return
         with self._owner.lock:
             self._closed = True
-            writer = self._writer
-            if writer is not None:
-                self._tell_dropped()
-            self._writer = None
+            lane, self._lane = self._lane, None
+            if lane is not None:
+                self._leave(lane)
         self._on_closed(self)
-        if writer is not None:
+        if lane is not None:
             self._owner.lane_ending(self._number)
 
-    def _writer_for(self, nbytes: int) -> LiveWriter | None:
+    def _lane_for(self, nbytes: int) -> L | None:
+        """The lane, if a frame of that size is to be written and fits."""
         if self._closed or self._owner.closed:
             return None
         room = nbytes + records.MAX_MEDIA_HEADER_BYTES
-        if self._writer is None or room > self._writer.max_record:
+        if self._lane is None or room > self._lane.max_record:
             self._renew(nbytes)
-        fits = self._writer is not None and room <= self._writer.max_record
-        return self._writer if fits else None
+        fits = self._lane is not None and room <= self._lane.max_record
+        return self._lane if fits else None
 
-    def _open_lane(self, ring: Geometry) -> int:
-        self._tell_dropped()
-        number, self._writer = self._owner.open_live(
-            ring, self._track, self._participant, self._number
-        )
-        self._told = (0, 0)
-        return number
+    def _renew(self, nbytes: int) -> None:
+        """Go on in a lane for frames of that size; where there is none, that is told."""
+        nbytes = grown(nbytes, self._frame_bytes)
+        try:
+            number, lane = self._open_lane(
+                ring_of(self._owner.options, self._track.kind, nbytes),
+            )
+        except (StartupError, ClosedError) as error:
+            self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
+            return
+        if self._lane is not None:
+            self._leave(self._lane)
+        self._number, self._lane, self._frame_bytes = number, lane, nbytes
+
+    def _refuse(self, error: FrameError) -> None:
+        self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
+
+    @abstractmethod
+    def _open_lane(self, ring: Geometry) -> tuple[int, L]:
+        """Another lane, in which the track goes on, and its number."""
+
+    @abstractmethod
+    def _leave(self, lane: L) -> None:
+        """Nothing more is written to that lane."""
+
+    @abstractmethod
+    def _put_sound(self, lane: L, body: memoryview, sample_rate: int, channels: int) -> None:
+        """Sound that was checked, in a lane that it fits into."""
+
+    @abstractmethod
+    def _put_picture(
+        self, lane: L, body: memoryview, size: tuple[int, int], origin: tuple[int, int]
+    ) -> None:
+        """A picture likewise; ``origin`` is its rotation, and its time in microseconds."""
+
+    @abstractmethod
+    def _put_event(self, lane: L, event: Event) -> None:
+        """Something of the track's life."""
+
+
+class LiveTrack(InboundTrack[LiveWriter]):
+    """The `TrackSink` of a track whose newest frames count."""
+
+    _sequence = 0
+    _noted = (0, 0)
+    """How many frames of the lane were dropped, as far as that was told."""
+
+    def audio_at_once(self, samples: memoryview, sample_rate: int, channels: int) -> bool:
+        # The lock is not waited for: the thread that calls may hold what the loop waits for with
+        # the lock in its hand.
+        if not self._owner.lock.acquire(blocking=False):
+            return False
+        try:
+            body = _flat(samples)
+            writer = self._lane
+            if writer is None or self._closed or self._owner.closed or self._looks_next():
+                return False
+            if len(body) + records.MAX_MEDIA_HEADER_BYTES > writer.max_record:
+                return False
+            check_sound(len(body), sample_rate, channels)
+            self._write_sound(writer, body, sample_rate, channels)
+        except FrameError:
+            return False  # said on the loop
+        finally:
+            self._owner.lock.release()
+        return True
+
+    def _write_sound(
+        self, writer: LiveWriter, body: memoryview, sample_rate: int, channels: int
+    ) -> None:
+        stamp = (self._sequence, self._owner.clock())
+        writer.send_parts(records.audio_head(sample_rate, channels, stamp), body)
+        self._sequence += 1
+
+    def _put_sound(
+        self, lane: LiveWriter, body: memoryview, sample_rate: int, channels: int
+    ) -> None:
+        self._write_sound(lane, body, sample_rate, channels)
+        self._look(lane)
+
+    def _put_picture(
+        self, lane: LiveWriter, body: memoryview, size: tuple[int, int], origin: tuple[int, int]
+    ) -> None:
+        stamp = (self._sequence, self._owner.clock())
+        lane.send_parts(records.video_head(size, *origin, stamp), body)
+        self._sequence += 1
+        self._look(lane)
+
+    def _put_event(self, lane: LiveWriter, event: Event) -> None:
+        lane.event(event)
+
+    def _open_lane(self, ring: Geometry) -> tuple[int, LiveWriter]:
+        return self._owner.open_live(ring, self._track, self._participant, self._number)
+
+    def _leave(self, lane: LiveWriter) -> None:
+        self._note_dropped(lane)
+        self._noted = (0, 0)
+
+    def _looks_next(self) -> bool:
+        return (self._sequence + 1) % LOOK_EVERY == 0
+
+    def _look(self, lane: LiveWriter) -> None:
+        if self._sequence % LOOK_EVERY == 0:
+            self._note_dropped(lane)
+
+    def _note_dropped(self, lane: LiveWriter) -> None:
+        row, (stale, full) = lane.row, self._noted
+        now = row.get(Count.DROPPED_STALE), row.get(Count.DROPPED_FULL)
+        label = f"{self._track.participant}/{self._track.name or self._track.sid}"
+        for cause, count in ((WHY_STALE, now[0] - stale), (WHY_FULL, now[1] - full)):
+            if count > 0:
+                self._owner.frames_dropped(label, cause, count)
+        self._noted = now
 
 
 def _flat(samples: memoryview) -> memoryview:

@@ -38,6 +38,10 @@ class Mailbox:
         self._backlog_bytes = 0
         self._lost = 0
 
+    @property
+    def max_record(self) -> int:
+        return self.writer.max_record
+
     def post(self, item: Item) -> int:
         """How many items this made it drop: 0 or 1."""
         now = self._clock()

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import dill
 
@@ -64,7 +65,7 @@ class RoomSession:
         self._route = "participant"
         self._tasks: set[asyncio.Task[None]] = set()
         self._detaching: set[asyncio.Task[None]] = set()
-        self._tracks: dict[InboundTrack, None] = {}
+        self._tracks: dict[InboundTrack[Any], None] = {}
         self._closing = False
         self._ended: m.Ended | None = None
         """Said to whoever is there, and to who comes later."""
@@ -210,7 +211,7 @@ class RoomSession:
         name = track.reply_name if by_track else key
         place = m.APPLICATION if self._routing is None else self._routing.opened(key, name)
 
-        def closed(sink: InboundTrack) -> None:
+        def closed(sink: InboundTrack[Any]) -> None:
             self._tracks.pop(sink, None)
             self._admission.forget(track.sid)
             if self._routing is not None:
@@ -218,6 +219,7 @@ class RoomSession:
 
         sink = made(self._at(place).inbound, track, participant, closed)
         self._tracks[sink] = None
+        sink.prepare()
         return sink
 
     async def caught_up(self) -> None:
