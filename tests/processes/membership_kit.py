@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import dill
-
 from ringroom.errors import RingroomError, RoomError
 from ringroom.frames import DataFrame
 from ringroom.notices import Notices
@@ -97,11 +95,6 @@ class Scene:
 
     def _tell(self, *what: Any) -> None:
         self.told.append((round(self.clock.now() - self.begin, 6), *what))
-
-    def unpickled(self, blob: bytes) -> ProviderSpec:
-        spec, _ = dill.loads(blob)
-        assert isinstance(spec, ProviderSpec)
-        return spec
 
     def joined(self, joined: Joined) -> None:
         self._tell("joined")

@@ -57,6 +57,8 @@ class Owner:
         self.refuses = False
         self.opened: list[tuple[int, int]] = []
         self.endings: list[int] = []
+        self.notices: Any = self
+        self.lost: Any = self
         self.problems: list[str] = []
         self.dropped: list[tuple[str, int]] = []
         self.writers: list[Any] = []
@@ -86,10 +88,11 @@ class Owner:
     def lane_ending(self, number: int) -> None:
         self.endings.append(number)
 
-    def log_problem(self, text: str) -> None:
+    def tell(self, kind: str, text: str) -> None:
+        assert kind == "lane"
         self.problems.append(text)
 
-    def frames_dropped(self, track: str, cause: str, count: int) -> None:
+    def note(self, track: str, cause: str, count: int) -> None:
         assert held(self.lock), "no frame comes between the look and the end"
         self.dropped.append((cause, count))
 

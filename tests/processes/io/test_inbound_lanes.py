@@ -51,9 +51,11 @@ class Bench:
         self.readers: dict[int, Any] = {}
         log = logging.getLogger("ringroom.io")
         self.now = 1_000
+        self.options = OPTIONS
+        self.clock = lambda: 1_000
         self.notices = Notices(log, lambda: self.now)
         self.lost = LostFrames(log, lambda: self.now)
-        self.inbound = InboundLanes(self, self.ledger, 0, OPTIONS, lambda: 1_000, self.tell)
+        self.inbound = InboundLanes(self, self.ledger, 0, self.tell)
 
     def note(self, message: m.Message) -> None:
         """What the application is told."""
@@ -235,6 +237,28 @@ def test_lanes_are_handed_over_and_closed_with_the_lock(monkeypatch: pytest.Monk
     run(test())
 
 
+def test_it_stops_with_the_lock() -> None:
+    """A thread that writes just now has looked whether it may."""
+
+    async def test() -> None:
+        async with opened() as bench:
+            seen: list[bool] = []
+
+            class Lock:
+                def __enter__(self) -> None:
+                    seen.append(bench.inbound.closed)
+
+                def __exit__(self, *_: object) -> None:
+                    seen.append(bench.inbound.closed)
+
+            lock: Any = Lock()
+            bench.inbound.lock = lock
+            bench.inbound.stop()
+            assert seen == [False, True]
+
+    run(test())
+
+
 def test_ended_tracks_and_those_that_follow_are_told_in_order() -> None:
     async def test() -> None:
         async with opened() as bench:
@@ -250,7 +274,7 @@ def test_ended_tracks_and_those_that_follow_are_told_in_order() -> None:
             assert (first.lane, first.follows, second.lane, second.follows) == (1, 0, 2, 1)
             assert ending == m.LaneEnding(lane=2)
             # What the dead one had finished does not come again.
-            bench.inbound.bury(1)
+            bench.inbound.close_lane(1)
             bench.reader_dies()
             bench.inbound.hand_over()
             assert [getattr(message, "lane", 0) for message in bench.told] == [2, 2]
@@ -363,12 +387,12 @@ def test_events_that_are_owed_are_looked_after_by_one_timer(
                 bench.inbound.lane_ending(1)
             monkeypatch.setattr(LiveWriter, "write_owed", counted)
             looked.clear()
-            await asyncio.sleep(10 * inbound_lanes.SETTLE_SECONDS)
+            await asyncio.sleep(10 * inbound_lanes.OWED_SECONDS)
             assert 9 <= len(looked) <= 11
             while hear(bench.readers[1]):  # the writer has room now and then
-                await asyncio.sleep(inbound_lanes.SETTLE_SECONDS)
+                await asyncio.sleep(inbound_lanes.OWED_SECONDS)
             looked.clear()
-            await asyncio.sleep(10 * inbound_lanes.SETTLE_SECONDS)
+            await asyncio.sleep(10 * inbound_lanes.OWED_SECONDS)
             assert not looked, "none is owed any more"
 
     run_virtual(lambda _: test())
@@ -401,7 +425,7 @@ def test_sixty_cameras_fit_and_some_may_change_their_size(monkeypatch: pytest.Mo
             with pytest.raises(StartupError, match="MiB, and reads them too slowly"):
                 bench.inbound.open_live(hd, MIC, ANN, 0)
             lanes = len(bench.listed)
-            bench.inbound.bury(1)  # it is read
+            bench.inbound.close_lane(1)  # it is read
             bench.inbound.open_live(hd, MIC, ANN, 0)
             assert len(bench.listed) == lanes + 1
 
@@ -416,11 +440,11 @@ def test_what_is_lost_and_what_is_refused_is_told_once_a_minute(
     async def test() -> None:
         async with opened() as bench:
             for _ in range(3):
-                bench.inbound.log_problem("no lane")
-                bench.inbound.frames_dropped("ann/mic", "for want of room", 1)
+                bench.inbound.notices.tell("lane", "no lane")
+                bench.inbound.lost.note("ann/mic", "for want of room", 1)
             bench.now += 60 * 10**9
-            bench.inbound.log_problem("no lane")
-            bench.inbound.frames_dropped("ann/mic", "for want of room", 1)
+            bench.inbound.notices.tell("lane", "no lane")
+            bench.inbound.lost.note("ann/mic", "for want of room", 1)
 
     run(test())
     told = [record.message for record in caplog.records]

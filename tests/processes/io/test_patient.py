@@ -32,6 +32,7 @@ class Owner:
         self.refuses = False
         self.opened: list[tuple[int, int]] = []
         self.endings: list[int] = []
+        self.notices: Any = self
         self.problems: list[str] = []
         self.boxes: list[Mailbox] = []
         self.readers: list[Any] = []
@@ -59,7 +60,8 @@ class Owner:
     def lane_ending(self, number: int) -> None:
         self.endings.append(number)
 
-    def log_problem(self, text: str) -> None:
+    def tell(self, kind: str, text: str) -> None:
+        assert kind == "lane"
         self.problems.append(text)
 
     async def received(self, number: int, count: int) -> list[Any]:

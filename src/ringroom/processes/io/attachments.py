@@ -16,7 +16,7 @@ from typing import Protocol
 from ringroom import messages as m
 from ringroom.frames import Event, EventKind, Kind, Participant
 from ringroom.link import close_descriptors
-from ringroom.processes.io.inbound_lanes import InboundLanes, Logbook
+from ringroom.processes.io.inbound_lanes import InboundLanes, InboundRoom
 from ringroom.processes.io.outbound import Answer
 from ringroom.processes.io.outbound_lanes import OutboundLanes, OutboundRoom
 from ringroom.processes.io.row_ledger import RowLedger
@@ -25,7 +25,7 @@ from ringroom.processes.io.wire import LoopLink
 log = logging.getLogger("ringroom.io")
 
 
-class AttachmentRoom(Logbook, OutboundRoom, Protocol):
+class AttachmentRoom(InboundRoom, OutboundRoom, Protocol):
     """What an attachment needs of the room it is attached to."""
 
     def people(self) -> Iterable[Participant]: ...
@@ -39,7 +39,7 @@ class Attachment:
         self.closed = False
         self.leaving = False
         """It has said good-bye: its link's end is no death."""
-        self.inbound = InboundLanes(room, ledger, place, room.options, room.clock, self.send)
+        self.inbound = InboundLanes(room, ledger, place, self.send)
         self.outbound = OutboundLanes(room, ledger, self)
         self._room = room
         self._ledger = ledger
@@ -82,7 +82,7 @@ class Attachment:
                 pass  # it comes too late: nobody would close it
             case m.LaneDone(lane=number):
                 self.outbound.answers_end(self.inbound.reply_name(number))
-                self.inbound.bury(number)
+                self.inbound.close_lane(number)
             case m.Flush():
                 self.outbound.flush(message, self._answer())
             case m.Drain():
@@ -119,7 +119,8 @@ class Attachment:
         """Close all but the link, over which the last counts are still told."""
         if self.closed:
             return
-        self.closed = self.inbound.closed = True
+        self.closed = True
+        self.inbound.stop()
         try:
             await self.outbound.close()
         finally:

@@ -19,6 +19,7 @@ from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Count
+from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes.io.mailbox import Mailbox
 
@@ -26,7 +27,6 @@ AUDIO_SECONDS = 2.0
 VIDEO_FRAMES = 8
 # A lane of pictures gets fewer frames rather than more memory than this.
 MAX_LANE_BYTES = 64 << 20
-SETTLE_SECONDS = 0.02
 # Looks at what the reader has dropped: once a second for sound.
 LOOK_EVERY = 50
 WHY_STALE, WHY_FULL = "too old when it was their turn", "for want of room"
@@ -36,11 +36,17 @@ class LaneOwner(Protocol):
     """Where lanes are announced: a reader's `inbound_lanes.InboundLanes`."""
 
     clock: Callable[[], int]
-    options: SessionOptions
+    notices: Notices
+    lost: LostFrames
+    """Frames that were dropped are noted there."""
     lock: threading.RLock
     """Held by whatever writes to its tracks' lanes, or closes or hands over live ones."""
     closed: bool
     """The reader is gone: no lane is opened for it any more."""
+
+    @property
+    def options(self) -> SessionOptions:
+        """The room's."""
 
     def open_live(
         self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
@@ -54,12 +60,6 @@ class LaneOwner(Protocol):
 
     def lane_ending(self, number: int) -> None:
         """Tell the reader that nothing more will come."""
-
-    def log_problem(self, text: str) -> None:
-        """Say something went wrong, at most once in a while."""
-
-    def frames_dropped(self, track: str, cause: str, count: int) -> None:
-        """So many more frames of the track were dropped."""
 
 
 class NullTrack:
@@ -178,18 +178,20 @@ class InboundTrack(ABC, Generic[L]):
         """Go on in a lane for frames of that size; where there is none, that is told."""
         nbytes = grown(nbytes, self._frame_bytes)
         try:
-            number, lane = self._open_lane(
-                ring_of(self._owner.options, self._track.kind, nbytes),
-            )
+            ring = ring_of(self._owner.options, self._track.kind, nbytes)
+            number, lane = self._open_lane(ring)
         except (StartupError, ClosedError) as error:
-            self._owner.log_problem(f"track {self._track.name!r} is not received: {error}")
+            self._tell(f"track {self._track.name!r} is not received: {error}")
             return
         if self._lane is not None:
             self._leave(self._lane)
         self._number, self._lane, self._frame_bytes = number, lane, nbytes
 
     def _refuse(self, error: FrameError) -> None:
-        self._owner.log_problem(f"a frame of track {self._track.name!r} is left out: {error}")
+        self._tell(f"a frame of track {self._track.name!r} is left out: {error}")
+
+    def _tell(self, text: str) -> None:
+        self._owner.notices.tell("lane", text)
 
     @abstractmethod
     def _open_lane(self, ring: Geometry) -> tuple[int, L]:
@@ -285,7 +287,7 @@ class LiveTrack(InboundTrack[LiveWriter]):
         label = f"{self._track.participant}/{self._track.name or self._track.sid}"
         for cause, count in ((WHY_STALE, now[0] - stale), (WHY_FULL, now[1] - full)):
             if count > 0:
-                self._owner.frames_dropped(label, cause, count)
+                self._owner.lost.note(label, cause, count)
         self._noted = now
 
 

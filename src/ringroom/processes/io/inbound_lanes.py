@@ -1,7 +1,7 @@
 """The inbound lanes of one reader, as the I/O role sees them.
 
-Owns their writing ends. Who writes to the live ones holds `InboundLanes.lock`, for sound may come
-on any thread (`LiveTrack.audio_at_once`). A lane lives until its reader is done with it, or
+Owns their writing ends. Whatever writes to the live ones holds `InboundLanes.lock`, for sound may
+come on any thread (`LiveTrack.audio_at_once`). A lane lives until its reader is done with it, or
 until everything ends: it outlives a reader that dies. While nobody reads, frames go on into the
 ring (whose span bounds them); the next reader gets the same lanes, from the first frame that was
 never taken.
@@ -29,7 +29,7 @@ from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Row
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
-from ringroom.processes.io.inbound import SETTLE_SECONDS, WHY_FULL
+from ringroom.processes.io.inbound import WHY_FULL
 from ringroom.processes.io.mailbox import MAILBOX_RING, Mailbox
 from ringroom.processes.io.row_ledger import RowLedger
 
@@ -40,15 +40,19 @@ W = TypeVar("W", LiveWriter, ReliableWriter)
 # (`incoming.MAX_UNREAD_ENDED`); who waits for it stays well below.
 MAX_UNREAD_ENDED = 32
 STALL_SECONDS = 10.0
+# Between two tries to write an event that had no room.
+OWED_SECONDS = 0.02
 # What one reader's lanes may take while it does not read: sixty cameras of 1080p (1.4 GiB) of which
 # some change their size, or a thousand microphones.
 MAX_LANES = 1_024
 MAX_LANES_BYTES = 2 << 30
 
 
-class Logbook(Protocol):
-    """Where what goes wrong is told: the room's."""
+class InboundRoom(Protocol):
+    """What is needed of the room. Its options are known once it is opened."""
 
+    options: SessionOptions
+    clock: Callable[[], int]
     notices: Notices
     lost: LostFrames
 
@@ -79,20 +83,13 @@ class _Lane:
 class InboundLanes:
     """See the module's docstring. ``place`` is the worker's number, -1 the application."""
 
-    def __init__(
-        self,
-        logbook: Logbook,
-        ledger: RowLedger,
-        place: int,
-        options: SessionOptions,
-        clock: Callable[[], int],
-        tell: Teller,
-    ) -> None:
-        self.options = options
-        self.clock = clock
+    def __init__(self, room: InboundRoom, ledger: RowLedger, place: int, tell: Teller) -> None:
+        self.clock = room.clock
+        self.notices = room.notices
+        self.lost = room.lost
         self.lock = threading.RLock()
         self.closed = False
-        self._logbook = logbook
+        self._room = room
         self._ledger = ledger
         self._place = place
         self._tell = tell
@@ -101,8 +98,12 @@ class InboundLanes:
         self._lanes: dict[int, _Lane] = {}
         self._mailboxes: dict[Kind, Mailbox] = {}
         self._progress = asyncio.Event()
-        self._told = False
-        self._settling: asyncio.TimerHandle | None = None
+        self._stall_told = False
+        self._owed_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def options(self) -> SessionOptions:
+        return self._room.options
 
     def open_live(
         self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
@@ -165,7 +166,7 @@ class InboundLanes:
         try:
             self._tell(lane.opened, lane.writer.descriptors().flat())
         except BaseException:  # no descriptors are left for it: nobody will say that it is done
-            self.bury(number)
+            self.close_lane(number)
             raise
 
     def _list(self, row: Row, track: str, kind: Kind, participant: str) -> None:
@@ -185,7 +186,7 @@ class InboundLanes:
         if lane is not None:
             lane.ended = True
         self._tell(m.LaneEnding(lane=number))
-        self._settle()
+        self._write_owed()
 
     async def caught_up(self) -> None:
         """Until nothing waits for room in its lanes, and few that ended wait to be read."""
@@ -206,28 +207,22 @@ class InboundLanes:
             async with asyncio.timeout(STALL_SECONDS):
                 await event.wait()
         except TimeoutError:
-            if not self._told:
-                self._told = True
+            if not self._stall_told:
+                self._stall_told = True
                 log.warning(
                     "the source waits for a reader: of what is asked for by kinds= and "
                     "participants= something is not received"
                 )
             await event.wait()
 
-    def log_problem(self, text: str) -> None:
-        self._logbook.notices.tell("lane", text)
-
-    def frames_dropped(self, track: str, cause: str, count: int) -> None:
-        self._logbook.lost.note(track, cause, count)
-
-    def _settle(self) -> None:
+    def _write_owed(self) -> None:
         """Write events that had no room in their lanes, until none is owed."""
-        if self._settling is not None:  # by one timer, whoever asks
-            self._settling.cancel()
+        if self._owed_timer is not None:  # one is enough, however often this is called
+            self._owed_timer.cancel()
         live = [lane.writer for lane in self._lanes.values() if isinstance(lane.writer, LiveWriter)]
         with self.lock:
             owed = [writer for writer in live if not writer.write_owed()]
-        self._settling = self._loop.call_later(SETTLE_SECONDS, self._settle) if owed else None
+        self._owed_timer = self._loop.call_later(OWED_SECONDS, self._write_owed) if owed else None
 
     def post(self, kind: Kind, item: DataFrame | Event) -> None:
         """A message or a room event for the reader."""
@@ -239,11 +234,11 @@ class InboundLanes:
                 mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
             except StartupError as error:  # as for a track's lane: the next one tries again
                 text = f"of {kind.value} nothing is received: {error}"
-                self._logbook.notices.tell(kind.value, text)
+                self.notices.tell(kind.value, text)
                 return
         lost = mailbox.post(item)
         if lost:
-            self.frames_dropped(kind.value, WHY_FULL, lost)
+            self.lost.note(kind.value, WHY_FULL, lost)
 
     def _open_mailbox(self, kind: Kind) -> Mailbox:
         row, writer = self._make(ReliableWriter, MAILBOX_RING)
@@ -275,7 +270,7 @@ class InboundLanes:
         for number, lane in self._lanes.items():
             if lane.ended:
                 self._tell(m.LaneEnding(lane=number))
-        self._settle()
+        self._write_owed()
 
     def reply_name(self, number: int) -> str:
         """The name under which that lane is answered; empty if it is none of a track."""
@@ -286,7 +281,7 @@ class InboundLanes:
         """Whether there is a lane that is answered under that name."""
         return any(lane.reply_name == reply_name for lane in self._lanes.values())
 
-    def bury(self, number: int) -> None:
+    def close_lane(self, number: int) -> None:
         """The reader is done with a lane."""
         lane = self._lanes.pop(number, None)
         if lane is not None:
@@ -295,12 +290,16 @@ class InboundLanes:
             self._ledger.retire(lane.writer.row.index)
             self._progress.set()
 
-    def close(self) -> None:
-        """Idempotent."""
+    def stop(self) -> None:
+        """Open no lane from here on, and write to none."""
         with self.lock:
             self.closed = True
-        if self._settling is not None:
-            self._settling.cancel()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.stop()
+        if self._owed_timer is not None:
+            self._owed_timer.cancel()
         self._mailboxes.clear()
         for number in tuple(self._lanes):
-            self.bury(number)
+            self.close_lane(number)

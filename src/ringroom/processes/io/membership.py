@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import dill
+
 from ringroom.errors import ClosedError, RingroomError, RoomError
 from ringroom.link import close_descriptors
 from ringroom.notices import Notices
@@ -29,18 +31,15 @@ from ringroom.processes.io.wire import as_ours, error_text
 from ringroom.processes.retries import Retries
 from ringroom.providers.provider import Joined, Provider, ProviderSpec, Sink
 
-__all__ = ["Membership"]
+__all__ = ["Membership", "unpickled"]
 
 log = logging.getLogger("ringroom.io")
 
 
-class Room(Sink, Protocol):
+class MembershipRoom(Sink, Protocol):
     """What is told of it: a `RoomSession`."""
 
     notices: Notices
-
-    def unpickled(self, blob: bytes) -> ProviderSpec:
-        """The spec that the application has handed over anew."""
 
     def joined(self, joined: Joined) -> None:
         """We are in the room, for the first time or again."""
@@ -64,7 +63,7 @@ class _Loss:
 class Membership:
     """See the module's docstring."""
 
-    def __init__(self, room: Room, clock: Callable[[], int]) -> None:
+    def __init__(self, room: MembershipRoom, clock: Callable[[], int]) -> None:
         self.hears = False
         """Whether what the provider says counts."""
         self._room = room
@@ -239,7 +238,7 @@ class Membership:
             blob, descriptors = await self._renewing.ask(seconds)
         try:
             if self._renewing is not None:
-                spec = self._room.unpickled(blob)
+                spec, _ = unpickled(blob)
             provider = spec.open(descriptors)
         except Exception as error:
             close_descriptors(descriptors)
@@ -293,3 +292,13 @@ class Membership:
 
     def _now(self) -> float:
         return self._clock() / 1e9
+
+
+def unpickled(blob: bytes) -> tuple[ProviderSpec, SessionOptions]:
+    """What the application has handed over. Only what the process that made us has pickled comes
+    here. Raises `RoomError`."""
+    try:
+        spec, options = dill.loads(blob)  # noqa: S301
+    except Exception as error:
+        raise RoomError(f"the provider's options do not arrive: {error_text(error)}") from error
+    return spec, options

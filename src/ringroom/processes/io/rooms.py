@@ -13,10 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import dill
-
 from ringroom import messages as m
-from ringroom.errors import RingroomError, RoomError
+from ringroom.errors import RingroomError
 from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, close_descriptors
@@ -31,13 +29,13 @@ from ringroom.processes.io.admission import (
 )
 from ringroom.processes.io.attachments import Attachment
 from ringroom.processes.io.inbound import InboundTrack, LiveTrack, NullTrack
-from ringroom.processes.io.membership import Membership
+from ringroom.processes.io.membership import Membership, unpickled
 from ringroom.processes.io.patient import PatientTrack
 from ringroom.processes.io.presence import Presence
 from ringroom.processes.io.routing import Routing
 from ringroom.processes.io.row_ledger import RowLedger
-from ringroom.processes.io.wire import LoopLink, as_ours, error_text
-from ringroom.providers.provider import Joined, Provider, ProviderSpec, TrackSink
+from ringroom.processes.io.wire import LoopLink, as_ours
+from ringroom.providers.provider import Joined, Provider, TrackSink
 
 log = logging.getLogger("ringroom.io")
 
@@ -120,9 +118,7 @@ class RoomSession:
         try:
             table = StatisticsTable.attach(descriptors[0])
             self._ledger.open(table, message.rows_first, message.rows_count)
-            spec, self.options = _unpickle(message.blob)
-            for attachment in self._attachments.values():
-                attachment.inbound.options = self.options
+            spec, self.options = unpickled(message.blob)
             self._membership.open(spec, self.options, descriptors[1:])
         except Exception as error:
             if not isinstance(error, RingroomError):
@@ -276,10 +272,6 @@ class RoomSession:
 
     # What the membership asks for, and tells.
 
-    def unpickled(self, blob: bytes) -> ProviderSpec:
-        """The spec that the application has handed over anew."""
-        return _unpickle(blob)[0]
-
     def joined(self, joined: Joined) -> None:
         """We are in the room, for the first time or again."""
         if self._down:
@@ -370,12 +362,3 @@ class RoomSession:
             for task in late:
                 task.cancel()
             await asyncio.sleep(0)  # what they do about that is done
-
-
-def _unpickle(blob: bytes) -> tuple[ProviderSpec, SessionOptions]:
-    """Only what the process that made us has pickled comes here."""
-    try:
-        spec, options = dill.loads(blob)  # noqa: S301
-    except Exception as error:
-        raise RoomError(f"the provider's options do not arrive: {error_text(error)}") from error
-    return spec, options
