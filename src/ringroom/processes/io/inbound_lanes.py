@@ -130,7 +130,8 @@ class InboundLanes:
     ) -> tuple[int, _Lane, W]:
         self._check_room_for(ring.capacity)
         row, writer = self._make(made, ring)
-        self._list(row, track.name or track.sid, track.kind, track.participant)
+        name = track.name or track.sid
+        self._ledger.begin(row, track.kind, self._place, track=name, participant=track.participant)
         self._numbers += 1
         message = m.LaneOpened(
             lane=self._numbers,
@@ -168,18 +169,6 @@ class InboundLanes:
         except BaseException:  # no descriptors are left for it: nobody will say that it is done
             self.close_lane(number)
             raise
-
-    def _list(self, row: Row, track: str, kind: Kind, participant: str) -> None:
-        self._ledger.begin(
-            m.LaneListed(
-                row=row.index,
-                direction="in",
-                track=track,
-                kind=kind.value,
-                participant=participant,
-                place=self._place,
-            )
-        )
 
     def lane_ending(self, number: int) -> None:
         lane = self._lanes.get(number)
@@ -242,7 +231,7 @@ class InboundLanes:
 
     def _open_mailbox(self, kind: Kind) -> Mailbox:
         row, writer = self._make(ReliableWriter, MAILBOX_RING)
-        self._list(row, "", kind, "")
+        self._ledger.begin(row, kind, self._place)
         self._numbers += 1
         message = m.LaneOpened(
             lane=self._numbers,

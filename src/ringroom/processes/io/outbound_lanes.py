@@ -47,7 +47,6 @@ class OutboundRoom(Protocol):
 class Writer(Lender, Protocol):
     """Whoever writes the lanes: an `attachments.Attachment`."""
 
-    place: int
     closed: bool
 
 
@@ -69,8 +68,7 @@ class OutboundLanes:
         try:
             with until_taken(descriptors):
                 kind = _kind(message)  # whoever counts its lane relies on that
-                row = self._ledger.lend(message.row, self._writer)
-                self._list(message)
+                row = self._ledger.lend(message, self._writer)
                 track = _as_track(message, kind)
                 handles = LaneDescriptors.from_flat(descriptors)
             if kind is Kind.DATA:
@@ -155,18 +153,6 @@ class OutboundLanes:
                 self._forget(sending)
 
     # Ways out.
-
-    def _list(self, message: m.PlayoutOpen) -> None:
-        self._ledger.begin(
-            m.LaneListed(
-                row=message.row,
-                direction="out",
-                track=message.name,
-                kind=message.kind,
-                participant="",
-                place=self._writer.place,
-            )
-        )
 
     def _reader(self, message: m.PlayoutOpen, handles: LaneDescriptors, row: Row) -> Reader:
         if not message.live:

@@ -2,10 +2,10 @@
 
 A row is acquired here, for a lane that we write, or lent by whoever writes to us. It is listed with
 the application when its lane begins to count, and retired when the counts are final. Once the
-application has read them it is back with whom it belongs to, and may serve another lane.
+application has read them, the row is back with its owner, and may serve another lane.
 
 Law: nobody here touches a row after `retire`. Lent rows are known by the writer's place and not by
-its process, so that who follows a dead one gets them.
+its process, so that the writer which follows a dead one gets them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from typing import Protocol
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError
+from ringroom.frames import Kind
 from ringroom.lanes.statistics import Row, RowPool, StatisticsTable
 
 
 class Lender(Protocol):
     """A writer with rows of its own: an `Attachment`."""
+
+    place: int
 
     def send(self, message: m.Message) -> None: ...
 
@@ -39,34 +42,55 @@ class RowLedger:
         self._pool = RowPool(table, first, count)
 
     def acquire(self) -> Row:
-        """One of ours. Raises `StartupError` when each is taken."""
+        """A row of ours. Raises `StartupError` when each is taken."""
         assert self._pool is not None
         return self._pool.acquire()
 
     def release(self, row: Row) -> None:
-        """One of ours that nobody was told of."""
+        """Give back a row of ours that nobody was told of."""
         assert self._pool is not None
         self._pool.release(row.index)
 
-    def lend(self, index: int, lender: Lender) -> Row:
-        """One of the lender's. Raises `StartupError` for a number that is none, `ClosedError` where
-        there is no table."""
+    def begin(
+        self, row: Row, kind: Kind, place: int, *, track: str = "", participant: str = ""
+    ) -> None:
+        """A lane of ours begins to count in that row; ``place`` is its reader's."""
+        self._tell(
+            m.LaneListed(
+                row=row.index,
+                direction="in",
+                track=track,
+                kind=kind.value,
+                participant=participant,
+                place=place,
+            )
+        )
+
+    def lend(self, opened: m.PlayoutOpen, lender: Lender) -> Row:
+        """The row of the lender's lane, which begins to count. Raises `StartupError` for a number
+        that is none, `ClosedError` where there is no table."""
         if self._table is None:
             raise ClosedError("there is no statistics table")
-        row = self._table.row(index)
-        self._lenders[index] = lender
+        row = self._table.row(opened.row)
+        self._lenders[opened.row] = lender
+        self._tell(
+            m.LaneListed(
+                row=opened.row,
+                direction="out",
+                track=opened.name,
+                kind=opened.kind,
+                participant="",
+                place=lender.place,
+            )
+        )
         return row
 
     def lent_by(self, lender: Lender) -> list[int]:
-        """Those that still count."""
+        """The rows of the lender that still count."""
         return [index for index, one in self._lenders.items() if one is lender]
 
-    def begin(self, listing: m.LaneListed) -> None:
-        """A lane begins to count."""
-        self._tell(listing)
-
     def retire(self, index: int) -> None:
-        """The counts are final."""
+        """The row's counts are final."""
         self._tell(m.LaneRetired(row=index))
 
     def read(self, index: int) -> None:
