@@ -128,12 +128,10 @@ class Failed(Message):
 
 
 class Ended(Message):
-    """The room is over; ``error`` is empty when it ended by itself, else ``word`` is the reason of
-    the `RoomError`."""
+    """The room is over; ``error`` is empty when it ended by itself."""
 
     reason: str
-    error: str
-    word: str = "disconnected"
+    error: dict[str, Any]
 
 
 class LaneListed(Message):

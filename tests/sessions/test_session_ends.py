@@ -27,6 +27,7 @@ from ringroom.testing import faults
 from session_kit import Far, everything, send
 
 far = session_kit.far
+BROKEN = m.error_to_json(RoomError("it broke", reason="wire"))
 
 
 def test_every_listener_is_told_also_when_one_of_them_goes(far: Far) -> None:
@@ -72,7 +73,7 @@ def test_a_leave_that_finds_nobody_wakes_who_waits(far: Far) -> None:
 
 def test_what_was_said_before_a_death_is_heard_though_a_send_has_noticed_it(far: Far) -> None:
     far.open("a", 1, heard=False)
-    far.link.send(m.Ended(reason="room closed", error=""))
+    far.link.send(m.Ended(reason="room closed", error={}))
     far.link.close()
     far.session.send(m.LaneDone(lane=5))
     assert far.session.pump()
@@ -113,7 +114,7 @@ def test_a_lane_that_is_none_leaves_no_descriptors(
 
 def test_an_error_is_raised_anew_for_each_call(far: Far) -> None:
     """One that is raised again and again would keep the frames of every call."""
-    far.tell(m.Ended(reason="disconnected", error="it broke"))
+    far.tell(m.Ended(reason="disconnected", error=BROKEN))
     errors = []
     for _ in range(2):
         with pytest.raises(RoomError) as caught:
@@ -140,12 +141,12 @@ def test_the_ends(far: Far) -> None:
     far.session.check_unfailed()
     woken: list[int] = []
     far.session.listeners.add(lambda: woken.append(1))
-    far.tell(m.Ended(reason="room closed", error=""))
+    far.tell(m.Ended(reason="room closed", error={}))
     assert woken
     assert far.session.end is not None
     assert far.session.end.reason == "room closed"
     far.session.check_unfailed()
-    far.tell(m.Ended(reason="other", error="late"))
+    far.tell(m.Ended(reason="other", error=BROKEN))
     assert far.session.end.error is None
     far.session.close()
     with pytest.raises(ClosedError):
@@ -154,9 +155,10 @@ def test_the_ends(far: Far) -> None:
 
 
 def test_a_loss_is_an_error(far: Far) -> None:
-    far.tell(m.Ended(reason="disconnected", error="it broke"))
-    with pytest.raises(RoomError, match="it broke"):
+    far.tell(m.Ended(reason="disconnected", error=BROKEN))
+    with pytest.raises(RoomError, match="it broke") as caught:
         far.session.check_unfailed()
+    assert caught.value.reason == "wire"
 
 
 def test_the_other_sides_death_and_what_was_under_way(far: Far) -> None:

@@ -277,9 +277,7 @@ class Session:
 
     def _ended(self, message: m.Ended) -> None:
         if self.end is None:
-            error = None
-            if message.error:
-                error = m.error_from_json({"text": message.error, "reason": message.word})
+            error = m.error_from_json(message.error) if message.error else None
             self.end = Ending(message.reason, error)
 
     def restart(self, link: Link, table: StatisticsTable) -> None:

@@ -14,7 +14,7 @@ from rooms_kit import ROWS, hear, texts, there, track
 from ringroom import messages as m
 from ringroom.errors import ClosedError, RoomError
 from ringroom.frames import DataFrame, Event, EventKind, Kind
-from ringroom.options import SessionOptions
+from ringroom.options import Reconnect, SessionOptions
 from ringroom.processes.io.inbound import NullTrack
 from ringroom.providers.provider import Joined
 
@@ -47,13 +47,26 @@ def test_the_rooms_end_closes_the_tracks_first_and_is_told_once_to_all() -> None
             t.sink.ended("again")
             for end in (worker, t):
                 await until(lambda end=end: end.of(m.Ended))
-                assert end.of(m.Ended) == [m.Ended(reason="closed", error="")]
+                assert end.of(m.Ended) == [m.Ended(reason="closed", error={})]
                 assert texts(end.items()).count(EventKind.DISCONNECTED) == 1
             order = [type(message) for message in worker.of(m.LaneEnding, m.Ended)]
             assert order == [m.LaneEnding, m.Ended]
             # What tells of the end lies in its lane before the end is told.
             events = [one.kind == Kind.EVENT for one in worker.of(m.LaneOpened, m.Ended)[:-1]]
             assert True in events
+
+    run(main())
+
+
+def test_a_loss_that_does_not_heal_is_told_with_its_error() -> None:
+    async def main() -> None:
+        async with there(reconnect=Reconnect(retries=0)) as t:
+            t.connect()
+            await t.joined()
+            t.sink.ended("wire", error="it broke")
+            (ended,) = await until(lambda: t.of(m.Ended))
+            broke = {"type": "RoomError", "text": "it broke", "reason": "disconnected"}
+            assert (ended.reason, ended.error) == ("wire", broke)
 
     run(main())
 

@@ -62,7 +62,7 @@ def test_a_stop_is_heard_between_two_frames_of_many_tracks(bench: Bench) -> None
 def test_the_rooms_end_ends_the_loop_after_what_waits(bench: Bench) -> None:
     writer = bench.open("A")
     send(writer, 1, 2)
-    bench.link.send(m.Ended(reason="closed", error=""))
+    bench.link.send(m.Ended(reason="closed", error={}))
     Call(bench.worker._loop).result()
     assert frames_of(bench) == [1, 2]
 
@@ -74,7 +74,7 @@ def test_what_waits_for_a_full_reply_track_is_handled_when_the_room_ends(bench: 
     send(writer, 1, 2, 3)
     bench.work()
     assert frames_of(bench) == [1]
-    bench.link.send(m.Ended(reason="closed", error=""))
+    bench.link.send(m.Ended(reason="closed", error={}))
     Call(bench.worker._loop).result()
     assert frames_of(bench) == [1, 2, 3]
 

@@ -298,11 +298,8 @@ class RoomSession:
             return
         self._end_tracks(reason)
         self._tell(EventKind.DISCONNECTED, reason)
-        ended = m.Ended(reason=reason, error="")
-        if error is not None:
-            word = getattr(error, "reason", "failed")
-            ended = m.Ended(reason=reason, error=str(error), word=word)
-        self._ended = ended
+        failure = {} if error is None else m.error_to_json(error)
+        ended = self._ended = m.Ended(reason=reason, error=failure)
         for attachment in tuple(self._attachments.values()):
             attachment.send(ended)
 
