@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import pytest
-from membership_kit import Scene, Script, Stay, closes, joining, play
+from membership_kit import THERE, Scene, Script, Stay, closes, joining, play
 
 from ringroom.errors import RoomError
 from ringroom.providers.provider import Joined
@@ -177,3 +177,20 @@ def test_a_room_that_ends_while_it_is_joined_is_over_and_not_refused_too() -> No
 
     scene = play([], test)
     assert scene.told == [(0.0, "over", "room closed")]
+
+
+def test_a_room_that_ends_while_it_is_joined_has_been_joined_if_the_provider_says_so() -> None:
+    """A recording may be over before its `connect` has returned."""
+
+    async def test(scene: Scene) -> None:
+        async def closed() -> Joined:
+            scene.membership.ended("room closed", "")
+            return THERE
+
+        Script.script.append(Stay(closed))
+        await scene.start()
+        assert scene.staying is not None
+        await scene.staying
+
+    scene = play([], test)
+    assert scene.told == [(0.0, "over", "room closed"), (0.0, "joined")]

@@ -29,6 +29,42 @@ class Once(Script):
     joins_anew = False
 
 
+@pytest.mark.parametrize("error", ["the wire broke", ""], ids=["a loss", "the room's end"])
+def test_what_a_provider_says_after_it_was_refused_counts_no_more(error: str) -> None:
+    """It was once taken for the loss of a room, whose joining nobody would try again."""
+
+    async def test(scene: Scene) -> None:
+        scene.at(1.0, scene.membership.lost)  # while it joins
+        scene.at(3.0, lambda: told.append(scene.membership.hears))
+        scene.ends(4.0, error)
+        await scene.start()
+        await asyncio.sleep(300.0)
+        with pytest.raises(RoomError, match="nobody"):
+            await scene.membership.provider()
+
+    async def refused() -> Joined:
+        await asyncio.sleep(2.0)
+        raise RoomError("nobody", reason="unreachable")
+
+    told: list[bool] = []
+    scene = play([Stay(refused)], test)
+    assert told == [False]
+    assert scene.told == [(2.0, "refused", "nobody")]
+    assert closes() == [1]
+
+
+def test_what_a_provider_says_after_it_was_refused_later_counts_no_more() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.start()
+        scene.ends(0.0)
+        scene.ends(1.5)  # it was refused half a second ago
+        scene.ends(1.6, "", "closed")
+        await asyncio.sleep(300.0)
+
+    scene = play([Stay(joining()), Stay(refusing()), Stay(joining())], test)
+    assert scene.told == [(0.0, "joined"), (0.0, "parted", "wire"), (3.0, "joined")]
+
+
 def test_what_is_lost_is_joined_anew_after_the_wait() -> None:
     async def test(scene: Scene) -> None:
         await scene.start()

@@ -6,9 +6,11 @@ with a fresh hand-over from the application if there is anything to renew. Reade
 playouts live through that: see `rooms.RoomSession`, which is told.
 
     joining --> joined --> away --> joined ...      joining, joined, away --> over
+    joining --> refused, the first time
 
 Invariants: of the providers one at most is open; what one says is heard from its `connect` until
-the loss, and never after it; `Room.over` is called once, and last.
+that has failed, or until the loss, and never after it; `MembershipRoom.refused` or `over` is called
+once, and last, but for the `joined` of a room that has ended while it was being joined.
 """
 
 from __future__ import annotations
@@ -70,8 +72,11 @@ class Membership:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._options = SessionOptions()
-        self._retries: Retries
-        self._spec: ProviderSpec
+        self._retries = self._begin_retries()
+        self._spec: ProviderSpec | None = None
+        self._name = ""
+        """The provider's, once it is open."""
+        self._joins_anew = False
         self._renewing: Renewing | None = None
         self._provider: Provider | None = None
         self._joined: asyncio.Future[Provider] = self._future()
@@ -95,9 +100,13 @@ class Membership:
     ) -> None:
         """Open the provider, which takes the descriptors over. Raises what it raises."""
         self._spec, self._options = spec, options
-        # The moment tells apart those who lost the same server, and is the same in each simulation.
-        self._retries = Retries(options.reconnect, random.Random(self._clock()).random)  # noqa: S311
+        self._name, self._joins_anew = spec.name, spec.joins_anew
+        self._retries = self._begin_retries()
         self._provider = spec.open(descriptors)
+
+    def _begin_retries(self) -> Retries:
+        # Those that lost the same server differ by the moment, which a simulation repeats.
+        return Retries(self._options.reconnect, random.Random(self._clock()).random)  # noqa: S311
 
     async def provider(self, other_than: Provider | None = None) -> Provider:
         """The one of the room that we are in, once we are: of the next stay, if that of this one is
@@ -125,11 +134,12 @@ class Membership:
         """The room cannot be joined."""
         if self._over:  # which is told, or was our own doing
             return
+        self._stop_hearing()
         self._joined.set_exception(error)
         self._room.refused(error)
 
     async def _connect(self, provider: Provider, seconds: float) -> None:
-        name = self._spec.name
+        name = self._name
         self._provider, self.hears, self._loss = provider, True, self._future()
         try:
             # Its own limit comes first, and says more.
@@ -165,20 +175,19 @@ class Membership:
     def _too_late(self) -> None:
         self._deadline = None
         limit = self._options.reconnect.deadline
-        text = f"{self._spec.name}: the connection was lost, and not back within {limit:g} s"
+        text = f"{self._name}: the connection was lost, and not back within {limit:g} s"
         self.ended("connection lost", text)
 
     def ended(self, reason: str, error: str) -> None:
         """The room is over by itself, or (``error``) lost by what did not heal."""
-        if self._over or self._loss.done():
+        if not self.hears:
             return
-        self._forget_deadline()
-        if not error or not (self._spec.joins_anew and self._options.reconnect.retries):
+        self._stop_hearing()
+        if not error or not (self._joins_anew and self._options.reconnect.retries):
             failure = RoomError(error, reason="disconnected") if error else None
             self._end(reason, failure)
             return
         self._retries.lost(self._now())
-        self.hears = False
         if self._joined.done():
             self._joined = self._future()
         self._loss.set_result(_Loss(reason, error))
@@ -190,7 +199,7 @@ class Membership:
 
     def _finish(self, why: str) -> None:
         self._over = True
-        self.hears = False
+        self._stop_hearing()
         if self._joined.done():
             self._joined = self._future()
         self._joined.set_exception(ClosedError(why))
@@ -213,7 +222,7 @@ class Membership:
                 failure = failure or RoomError("no answer in time", reason="timeout")
             except RingroomError as error:
                 failure = error
-            self.hears = False
+            self._stop_hearing()
             self._room.notices.tell("joining anew", f"the room was not joined anew: {failure}")
             if getattr(failure, "reason", "") == "unauthorized":
                 break
@@ -233,6 +242,7 @@ class Membership:
     async def _try(self) -> None:
         seconds = self._options.connect_timeout
         spec = self._spec
+        assert spec is not None
         descriptors: tuple[int, ...] = ()
         if self._renewing is not None:
             blob, descriptors = await self._renewing.ask(seconds)
@@ -275,7 +285,6 @@ class Membership:
         any more, and ends once the provider lets it."""
         if not self._over:
             self._finish("the room was left")
-        self._forget_deadline()
         if self._renewing is not None:
             self._renewing.close()
         provider, self._provider = self._provider, None
@@ -284,6 +293,11 @@ class Membership:
                 await provider.close()
             except Exception:
                 log.exception("the provider failed to close")
+
+    def _stop_hearing(self) -> None:
+        """Whatever the provider says from here on does not count, until another connects."""
+        self.hears = False
+        self._forget_deadline()
 
     def _forget_deadline(self) -> None:
         timer, self._deadline = self._deadline, None

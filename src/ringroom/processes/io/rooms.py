@@ -65,6 +65,7 @@ class RoomSession:
         self._detaching: set[asyncio.Task[None]] = set()
         self._tracks: dict[InboundTrack[Any], None] = {}
         self._closing = False
+        self._closer: asyncio.Task[None] | None = None
         self._ended: m.Ended | None = None
         """Said to whoever is there, and to who comes later."""
         self._application.connect(self._wire)
