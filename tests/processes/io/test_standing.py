@@ -288,7 +288,7 @@ def test_whatever_comes_a_source_keeps_its_reserve() -> None:
     for seed in SEEDS:
         for source, left_out in _played(seed):
             cuts += left_out > 0
-            assert not left_out or source.found[-1] >= RESERVE + left_out - 1e-7, "I1"
+            assert not left_out or source.found[-1] >= RESERVE + left_out - 1e-7, "Q1"
     assert cuts > 10 * len(SEEDS)
 
 
@@ -303,7 +303,7 @@ def test_where_the_source_was_low_in_the_last_while_nothing_is_left_out() -> Non
             if left_out:
                 cuts += 1
                 short, long = _stood(found, SHORT_WHILE), _stood(found, WHILE)
-                assert long >= WORTH or (source.quiet and short >= STEP), "I2"
+                assert long >= WORTH or (source.quiet and short >= STEP), "Q2"
     assert cuts > 10 * len(SEEDS)
 
 
@@ -336,4 +336,4 @@ def test_in_a_while_no_more_is_left_out_than_stood_there(quiet: bool, a_while: f
             within = [
                 part for then, part in cuts.items() if 0 <= then - now < a_while - SPAN_SECONDS
             ]
-            assert sum(within) <= stands, "I3"
+            assert sum(within) <= stands, "Q3"
