@@ -15,7 +15,16 @@ from typing import Any
 from ringroom.checks import MAX_IDENTITY_BYTES
 from ringroom.frames import Event, EventKind, Participant, TrackInfo
 
-__all__ = ["MAX_TRACKS", "MAX_TRACKS_OF_ONE", "Admission", "Roster", "bounded", "bounded_event"]
+__all__ = [
+    "MAX_TRACKS",
+    "MAX_TRACKS_OF_ONE",
+    "Admission",
+    "Roster",
+    "bare",
+    "bounded",
+    "bounded_event",
+    "bounded_track",
+]
 
 MAX_TRACKS = 1_000
 MAX_TRACKS_OF_ONE = 64
@@ -88,7 +97,7 @@ class Roster:
             return
         self._text -= 0 if before is None else _text(before)
         if self._text + _text(who) > MAX_PEOPLE_TEXT:
-            who = replace(who, metadata="", attributes={})
+            who = bare(who)
         self._text += _text(who)
         self._people[who.identity] = who
 
@@ -106,6 +115,11 @@ _ABOUT_PEOPLE = (
 def _text(who: Participant) -> int:
     """How long metadata and attributes are."""
     return len(who.metadata) + sum(len(key) + len(value) for key, value in who.attributes.items())
+
+
+def bare(participant: Participant) -> Participant:
+    """The participant without metadata and attributes."""
+    return Participant(identity=participant.identity, sid=participant.sid, name=participant.name)
 
 
 def bounded(participant: Participant) -> Participant:

@@ -1,8 +1,9 @@
-"""What is told to a reader who may be slow, by one who cannot wait: messages, room events, and the
-tracks of a provider that is patient.
+"""What a reader that may be slow is told by a writer that cannot wait: messages, room events, and
+the tracks of a provider that is patient.
 
 A reliable lane, and a bounded backlog of what it has no room for. Beyond the bound what is new is
-dropped, counted; of a lane of events the reader is told how many, as soon as there is room.
+dropped, counted. If the lane is that of events, its reader is told how many were dropped, as soon
+as there is room.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ringroom.errors import FrameError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Item, Participant, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Item, VideoFrame
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableWriter
-from ringroom.lanes.statistics import Count
+from ringroom.processes.io.admission import bare
 
 __all__ = ["MAILBOX_RING", "Mailbox"]
 
@@ -25,7 +26,7 @@ MAX_BACKLOG_BYTES = 8 << 20
 
 
 class Mailbox:
-    """A reliable lane whose writer cannot wait: a bounded backlog stands in."""
+    """A reliable lane, and the backlog of a writer that cannot wait for room in it."""
 
     def __init__(self, writer: ReliableWriter, clock: Callable[[], int]) -> None:
         self.writer = writer
@@ -43,7 +44,7 @@ class Mailbox:
         return self.writer.max_record
 
     def post(self, item: Item) -> int:
-        """How many items this made it drop: 0 or 1."""
+        """Write the item, now or when there is room; how many items were dropped for it: 0 or 1."""
         now = self._clock()
         if not self._backlog and self._write(item, now):
             return 0
@@ -51,8 +52,7 @@ class Mailbox:
         if self._backlog and self._backlog_bytes + nbytes > MAX_BACKLOG_BYTES:
             self._lost += 1
             if not isinstance(item, Event):
-                self.writer.row.add(Count.SENT)
-                self.writer.row.add(Count.DROPPED_FULL)
+                self.writer.row.count_refused()
             return 1
         if not self._backlog:
             self.emptied.clear()
@@ -88,7 +88,7 @@ class Mailbox:
             who = item.participant
             if who is None or not (who.metadata or who.attributes):
                 raise
-            return self._write(replace(item, participant=_plain(who)), received_ns)
+            return self._write(replace(item, participant=bare(who)), received_ns)
         return True
 
     def close(self) -> None:
@@ -99,10 +99,6 @@ class Mailbox:
             self.emptied.set()
         self.writer.row.bury()
         self.writer.close()
-
-
-def _plain(who: Participant) -> Participant:
-    return Participant(identity=who.identity, sid=who.sid, name=who.name)
 
 
 def _held_bytes(item: Item) -> int:

@@ -8,6 +8,7 @@ limit; who came when it was full leaves without a farewell.
 from __future__ import annotations
 
 from ringroom.frames import Event, EventKind, Participant, TrackInfo
+from ringroom.processes.io.admission import bare
 
 __all__ = ["MAX_NOTED", "Presence"]
 
@@ -28,9 +29,9 @@ class Presence:
         who, track = event.participant, event.track
         match event.kind:
             case EventKind.PARTICIPANT_JOINED if who and len(self._people) < MAX_NOTED:
-                self._people[who.identity] = _plain(who)
+                self._people[who.identity] = bare(who)
             case EventKind.PARTICIPANT_CHANGED if who and who.identity in self._people:
-                self._people[who.identity] = _plain(who)
+                self._people[who.identity] = bare(who)
             case EventKind.PARTICIPANT_LEFT if who:
                 self._people.pop(who.identity, None)
                 self._forget_tracks(who.identity)
@@ -77,7 +78,3 @@ class Presence:
             for track in muted.values()
         ]
         return gone + left + back
-
-
-def _plain(who: Participant) -> Participant:
-    return Participant(identity=who.identity, sid=who.sid, name=who.name)

@@ -11,7 +11,8 @@ from ringroom.processes.io.wire import LoopLink
 
 __all__ = ["Renewing"]
 
-Answer = tuple[bytes, tuple[int, ...]]
+Renewal = tuple[bytes, tuple[int, ...]]
+"""The pickled spec, and its descriptors."""
 
 
 class Renewing:
@@ -20,10 +21,10 @@ class Renewing:
     def __init__(self, fd: int) -> None:
         self._wire = LoopLink(Link.attach(fd), self._on_message, self._gone)
         self._number = 0
-        self._answer: asyncio.Future[Answer] | None = None
+        self._answer: asyncio.Future[Renewal] | None = None
 
-    async def ask(self, seconds: float) -> Answer:
-        """The pickled spec, and descriptors that are the caller's.
+    async def ask(self, seconds: float) -> Renewal:
+        """A fresh hand-over; its descriptors are the caller's.
 
         Raises what the hand-over raised, and `RoomError` (timeout) when it took too long.
         """
@@ -48,7 +49,7 @@ class Renewing:
         return answer.result()
 
     @staticmethod
-    def _future() -> asyncio.Future[Answer]:
+    def _future() -> asyncio.Future[Renewal]:
         return asyncio.get_running_loop().create_future()
 
     def _on_message(self, message: m.Message, descriptors: tuple[int, ...]) -> None:

@@ -289,7 +289,7 @@ class RoomSession:
         if not self._down:
             self._down = True
             self._tell(EventKind.CONNECTION_LOST, reason)
-        self._end_tracks(reason)
+        self._end_tracks()
         for event in self._presence.farewell(reason, self.clock()):
             self.tell(event)
 
@@ -297,16 +297,16 @@ class RoomSession:
         """It will not be joined again."""
         if self._closing:
             return
-        self._end_tracks(reason)
+        self._end_tracks()
         self._tell(EventKind.DISCONNECTED, reason)
         failure = {} if error is None else m.error_to_json(error)
         ended = self._ended = m.Ended(reason=reason, error=failure)
         for attachment in tuple(self._attachments.values()):
             attachment.send(ended)
 
-    def _end_tracks(self, reason: str) -> None:
+    def _end_tracks(self) -> None:
         for track in tuple(self._tracks):
-            track.close(reason)
+            track.close()
         self._admission = Admission()
         for attachment in tuple(self._attachments.values()):
             attachment.outbound.interrupt()
