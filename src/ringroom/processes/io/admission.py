@@ -28,10 +28,10 @@ __all__ = [
 
 MAX_TRACKS = 1_000
 MAX_TRACKS_OF_ONE = 64
-# Of metadata, and of all attributes together; livekit-server's own limit is 64,000 each.
+# The length of metadata, and of all attributes together; livekit-server's own limit is 64,000 each.
 MAX_METADATA = 65_536
 MAX_TEXT = 1_024
-# Who is remembered for a worker that comes later, and what of their metadata and attributes.
+# People that are remembered for a worker that comes later; the length of what they tell in all.
 MAX_PEOPLE = 10_000
 MAX_PEOPLE_TEXT = 16 << 20
 
@@ -76,8 +76,8 @@ class Admission:
 
 
 class Roster:
-    """Who is in the room, for whoever takes a place later. Beyond the limits people are remembered
-    without metadata and attributes, and then not at all."""
+    """Who is in the room, for a worker that takes a place later. Beyond the limits people are
+    remembered without metadata and attributes, and then not at all."""
 
     def __init__(self) -> None:
         self._people: dict[str, Participant] = {}

@@ -46,8 +46,8 @@ class Attachment:
         self._wire: LoopLink | None = None
 
     def connect(self, wire: LoopLink) -> None:
-        """From here on messages can be sent to it. A worker that takes the place of a dead one is
-        told what it inherits first."""
+        """Send over that link from here on. A worker that takes the place of a dead one is
+        first told what it inherits."""
         before, self._wire = self._wire, wire
         if self.place == m.APPLICATION:
             return
@@ -98,7 +98,8 @@ class Attachment:
         close_descriptors(descriptors)
 
     def _answer(self) -> Answer:
-        """To whoever asks now: a successor has other requests of the same numbers."""
+        """Reaches the reader or writer that asks now. Its successor has other requests of the same
+        numbers."""
         wire = self._wire
 
         def answer(request: int, value: float) -> None:

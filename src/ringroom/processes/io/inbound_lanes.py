@@ -37,7 +37,7 @@ log = logging.getLogger("ringroom.io")
 W = TypeVar("W", LiveWriter, ReliableWriter)
 
 # A reader gives up lanes that have ended and that it does not read, beyond a number of its own
-# (`incoming.MAX_UNREAD_ENDED`); who waits for it stays well below.
+# (`incoming.MAX_UNREAD_ENDED`); a source that waits for it stays well below.
 MAX_UNREAD_ENDED = 32
 STALL_SECONDS = 10.0
 # Between two tries to write an event that had no room.
@@ -285,7 +285,7 @@ class InboundLanes:
             self.closed = True
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close all lanes; what was not taken is lost, counted. Idempotent."""
         self.stop()
         if self._owed_timer is not None:
             self._owed_timer.cancel()

@@ -1,9 +1,9 @@
-"""Being in the room: joined, lost and joined anew, or over.
+"""Our membership in the room: joined, lost and joined anew, or over.
 
 Owns the provider, which is used for one stay. When the room is lost for good (by the provider's
-word, or because it did not heal within the policy's deadline) it is closed, and another is opened,
-with a fresh hand-over from the application if there is anything to renew. Readers, lanes and
-playouts live through that: see `rooms.RoomSession`, which is told.
+word, or because the connection did not heal within the policy's deadline) the provider is closed,
+and another is opened, with a fresh hand-over from the application if there is anything to renew.
+Readers, lanes and playouts live through that: see `rooms.RoomSession`, which is told.
 
     joining --> joined --> away --> joined ...      joining, joined, away --> over
     joining --> refused, the first time
@@ -87,7 +87,7 @@ class Membership:
 
     def _future(self) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
-        # Nobody need be interested in it.
+        # asyncio complains of an error that nothing has asked for.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         return future
 
@@ -105,12 +105,12 @@ class Membership:
         self._provider = spec.open(descriptors)
 
     def _begin_retries(self) -> Retries:
-        # Those that lost the same server differ by the moment, which a simulation repeats.
+        # The moment differs among processes that lost one server, and is the same in a simulation.
         return Retries(self._options.reconnect, random.Random(self._clock()).random)  # noqa: S311
 
     async def provider(self, other_than: Provider | None = None) -> Provider:
-        """The one of the room that we are in, once we are: of the next stay, if that of this one is
-        given. Raises why there is none, `ClosedError` when it is over."""
+        """The open provider, once we are in the room; another than the one given, once we are in
+        the next. Raises what the first join was refused with, and `ClosedError` when it is over."""
         while True:
             found = await asyncio.shield(self._joined)
             if found is not other_than:

@@ -22,7 +22,7 @@ from ringroom.providers.provider import Provider
 Reader = LiveReader | ReliableReader
 Answer = Callable[[int, float], None]
 Retire = Callable[[int], None]
-"""Told the row of a lane that was drained and buried: nobody here counts in it any more."""
+"""Told the row of a lane that was drained and buried: nothing here counts in it any more."""
 # The reasons of a provider's `RoomError`: we are not in the room any more; we may not publish.
 GONE, REFUSED = "disconnected", "publish_refused"
 
@@ -142,5 +142,5 @@ class Outbound(ABC):
 
 
 def is_gone(error: Exception, *others: str) -> bool:
-    """Whether the room is, or the track, for one of the other reasons."""
+    """Whether the error says that the room is gone, or that it is for one of the other reasons."""
     return isinstance(error, RoomError) and error.reason in (GONE, *others)

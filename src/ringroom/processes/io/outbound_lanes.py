@@ -64,10 +64,10 @@ class OutboundLanes:
     # What the writer says.
 
     def open(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
-        """Takes the descriptors over. A lane that is none is refused, and who sends goes on."""
+        """Takes the descriptors over. A lane that is none is refused, and the writer goes on."""
         try:
             with until_taken(descriptors):
-                kind = _kind(message)  # whoever counts its lane relies on that
+                kind = _kind(message)  # the application, which counts its lane, relies on that
                 row = self._ledger.lend(message, self._writer)
                 track = _as_track(message, kind)
                 handles = LaneDescriptors.from_flat(descriptors)
@@ -87,7 +87,7 @@ class OutboundLanes:
             sending.outbound.flush(message.request, message.sequence, answer)
 
     def drain(self, message: m.Drain, answer: Answer) -> None:
-        """Of a track that was ended already: answer when it is over."""
+        """Where the track was ended already, the answer comes when it is over."""
         sending = self._find(message.lane)
         if sending is None:
             answer(message.request, 0.0)
@@ -115,7 +115,7 @@ class OutboundLanes:
     # What becomes of the writer, and of the room.
 
     def names(self) -> list[str]:
-        """Of the tracks in which the next writer goes on."""
+        """The names of the tracks in which the next writer goes on."""
         return [sending.name for sending in self._sendings if sending.takes_lanes]
 
     def answers_end(self, name: str) -> None:
@@ -247,7 +247,7 @@ class OutboundLanes:
 
     def _data_failed(self, error: RingroomError) -> None:
         if self._writer.closed:
-            return  # we have left, and nobody hears it
+            return  # we have left, and nothing hears it
         log.warning("a message was not sent: %s", str(error))
         self._room.tell(Event(kind=EventKind.DATA_FAILED, reason=str(error)))
 

@@ -55,7 +55,7 @@ class OutgoingData(Outbound):
             await provider.send_data(frame)
         except asyncio.CancelledError:
             if not self._is_closed:
-                # Whether it arrived nobody knows.
+                # It may have arrived or not.
                 self._count(Count.LOST, frame)
                 lost = RoomError("the room was lost while a message was sent", reason=GONE)
                 self._on_failed(lost)

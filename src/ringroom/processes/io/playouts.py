@@ -59,7 +59,7 @@ class OutgoingPlayout(Outbound):
         self._standing = StandingQueue()
         self._ended: RoomError | None = None
         self._warned = False
-        """Of a frame that the source did not take."""
+        """Whether it was logged that the source did not take a frame."""
         self._accepted = 0.0
         self._next: Frame | None = None
         self._flushes: list[Request] = []
@@ -109,7 +109,7 @@ class OutgoingPlayout(Outbound):
                 await self._close_source(playout)
 
     async def _close_source(self, playout: Playout) -> None:
-        """What it raises does not hide why we are here: a cancellation would be lost."""
+        """An error of the source does not hide why it is closed: a cancellation would be lost."""
         try:
             await playout.close()
         except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is logged)
@@ -201,8 +201,8 @@ class OutgoingPlayout(Outbound):
     def _without_surplus(
         self, playout: Playout, frame: AudioFrame | VideoFrame
     ) -> AudioFrame | VideoFrame | None:
-        """The frame, or the rest of it: without that of which the source of a live track would only
-        have more standing before what follows."""
+        """The frame of a live track without the sound that would only stand in the source before
+        all that follows; None if nothing is left of it."""
         if not (isinstance(frame, AudioFrame) and isinstance(self._readers[0], LiveReader)):
             return frame
         now = self._clock() / 1e9
@@ -222,7 +222,7 @@ class OutgoingPlayout(Outbound):
 
     @staticmethod
     def _accept(row: Row, frame: AudioFrame, ends: int) -> None:
-        # The samples last: who looks in between rather sees too little played than too much.
+        # The samples last: a look in between finds too little played rather than too much.
         row.set(Count.PLAYED_UNTIL_NS, ends)
         row.add(Count.PLAYED, len(frame.samples))
 
@@ -258,7 +258,7 @@ class OutgoingPlayout(Outbound):
             request.answer(request.number, request.seconds)
 
     def _serve_drains(self, playout: Playout, handled: int | None = None) -> None:
-        """Of those that wait for frames below ``handled``; of all when the lane is empty, where
+        """Those that wait for frames below ``handled``; all when the lane is empty, where
         frames that a live lane has dropped leave numbers out."""
         due = [r for r in self._drains if handled is None or r.sequence <= handled]
         for request in due:
@@ -266,7 +266,7 @@ class OutgoingPlayout(Outbound):
             task = self._loop.create_task(self._until_played(playout, self._accepted))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            # Also when the track ends first, before it has begun: who waits is not left waiting.
+            # Also when the track ends first, before the task has begun: no request is left waiting.
             task.add_done_callback(partial(self._answer, request))
 
     @staticmethod
@@ -274,12 +274,13 @@ class OutgoingPlayout(Outbound):
         request.answer(request.number, 0.0)
 
     async def _until_played(self, playout: Playout, accepted: float) -> None:
-        """So many of the seconds that the source has taken; what came later may wait on."""
+        """Until the first ``accepted`` seconds that the source has taken are played, whatever came
+        later."""
         while left := self._left(playout, accepted):
             await asyncio.sleep(left)
 
     def _left(self, playout: Playout, accepted: float) -> float:
-        """Seconds until so many are played; 0.0: they are."""
+        """Seconds until the first ``accepted`` seconds are played; 0.0 if they are."""
         queued = playout.queued()
         left = accepted - (self._accepted - queued)
         return left if min(queued, left) > PLAYED_MARGIN else 0.0

@@ -1,8 +1,8 @@
-"""Who is in the room and what they publish, and what of ours is muted, for when we lose it. Free of
-I/O.
+"""Who is in the room and what they publish, and which of our tracks are muted, for the events that
+tell of the room's loss. Free of I/O.
 
-Kept is what an event of farewell says: no metadata. Remote participants can grow it, so it has a
-limit; who came when it was full leaves without a farewell.
+Only what such an event says is kept: no metadata. Remote participants can grow it, so it has a
+limit; a participant that came when it was full leaves without a farewell.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ MAX_NOTED = 10_000
 
 
 class Presence:
-    """By what the provider has told."""
+    """What is there, as the provider has told it."""
 
     def __init__(self) -> None:
         self._people: dict[str, Participant] = {}
         self._tracks: dict[str, TrackInfo] = {}
         self._muted: dict[str, TrackInfo] = {}
-        """Of ours, by the server."""
+        """Our tracks that the server has muted."""
 
     def note(self, event: Event) -> None:
         """Something that happened in the room."""
@@ -53,8 +53,8 @@ class Presence:
             del self._tracks[track.sid]
 
     def farewell(self, reason: str, now_ns: int) -> list[Event]:
-        """What is to be told when the room is lost: all tracks are unpublished, all have left. Ours
-        are published anew in the next one, and nobody has muted them there."""
+        """What is to be told when the room is lost: all tracks are unpublished, all participants
+        have left. Our tracks are published anew in the next room, which has not muted them."""
         people, tracks, muted = self._people, self._tracks, self._muted
         self._people, self._tracks, self._muted = {}, {}, {}
         gone = [

@@ -67,13 +67,13 @@ class RoomSession:
         self._closing = False
         self._closer: asyncio.Task[None] | None = None
         self._ended: m.Ended | None = None
-        """Said to whoever is there, and to who comes later."""
+        """Said to the readers that are there, and to those that come later."""
         self._application.connect(self._wire)
 
     # What the application says.
 
     def _on_message(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
-        if self._closing:  # it comes too late: whatever it opened, nobody would close
+        if self._closing:  # it comes too late: what it opened would never be closed
             close_descriptors(descriptors)
             return
         match message:
@@ -113,7 +113,7 @@ class RoomSession:
         task.add_done_callback(self._detaching.discard)
 
     def _open_provider(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
-        """At once: a task that is cancelled before it begins would own descriptors, and nobody."""
+        """At once: a task that is cancelled before it begins would leave the descriptors open."""
         self._route = message.route
         self._routing = Routing(message.readers, message.places) if message.readers else None
         try:
@@ -198,8 +198,8 @@ class RoomSession:
         track: TrackInfo,
         participant: Participant,
     ) -> TrackSink:
-        # While its readers are closed the provider still is heard; lanes that it opened then would
-        # be nobody's.
+        # While the readers are closed the provider is still heard. A lane that it opened then would
+        # have no owner.
         if self._closing or not self._membership.hears or not self._admits(track):
             return NullTrack()
         track, participant = bounded_track(track), bounded(participant)
@@ -256,7 +256,7 @@ class RoomSession:
         self.tell(event)
 
     def tell(self, event: Event) -> None:
-        """An event for whoever receives any."""
+        """An event for all readers that receive events."""
         if event.kind is EventKind.TRACK_UNPUBLISHED and event.track is not None:
             self._admission.forget(event.track.sid)
         elif event.kind is EventKind.PARTICIPANT_LEFT and event.participant is not None:

@@ -1,10 +1,10 @@
 """The rows of statistics of one session, as the I/O role keeps them. Free of I/O.
 
-A row is acquired here, for a lane that we write, or lent by whoever writes to us. It is listed with
-the application when its lane begins to count, and retired when the counts are final. Once the
-application has read them, the row is back with its owner, and may serve another lane.
+A row is acquired here, for a lane that we write, or lent by the writer of a lane to us. It is
+listed with the application when its lane begins to count, and retired when the counts are final.
+Once the application has read them, the row is back with its owner, and may serve another lane.
 
-Law: nobody here touches a row after `retire`. Lent rows are known by the writer's place and not by
+Law: nothing here touches a row after `retire`. Lent rows are known by the writer's place and not by
 its process, so that the writer which follows a dead one gets them.
 """
 
@@ -47,7 +47,7 @@ class RowLedger:
         return self._pool.acquire()
 
     def release(self, row: Row) -> None:
-        """Give back a row of ours that nobody was told of."""
+        """Give back a row of ours that was not listed."""
         assert self._pool is not None
         self._pool.release(row.index)
 

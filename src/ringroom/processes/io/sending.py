@@ -1,4 +1,4 @@
-"""A way out and whose lane leads to it, and which of them end with their writer."""
+"""A way out with its writer's lane and its task, and the ways out that end with their writer."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ class Sending:
 
     @property
     def takes_lanes(self) -> bool:
-        """Whether it is a track that nobody has ended: its next writer goes on in it."""
+        """Whether it is a track that is not ending: its next writer goes on in it."""
         return self.is_track and not self.outbound.closing
 
     def lose_writer(self) -> None:
-        """Messages go out and that is all; a track waits for the next writer."""
+        """Its writer has died. Messages that are in the lane still go out; a track waits for the
+        next writer."""
         self.lane = 0
         if not self.is_track:
             self.outbound.finish()
@@ -39,14 +40,14 @@ class DyingAnswers:
     """The tracks that a writer is about to end.
 
     A reader that is through with a track closes it, may send a first word on the track of ours that
-    answers it, and then ends that one. If the reader dies in between, nobody else knows that the
-    answer has to end: the I/O role ends it, unless something that flows is answered on it too.
+    answers it, and then ends that one. If it dies in between, nothing else knows that the answer
+    has to end: the I/O role ends it, unless another track that flows is answered on it too.
     """
 
     def __init__(self) -> None:
         self._name = ""
-        """That of the answer to the track which was closed last."""
-        self._dying: set[Sending] = set()
+        """The name of the answer to the track that was closed last."""
+        self._dying: dict[Sending, None] = {}
 
     def closed(self, name: str, sendings: Iterable[Sending]) -> None:
         """The reader is through with a track that is answered under that name, if under any."""
@@ -55,14 +56,16 @@ class DyingAnswers:
             self.begun(sending)
 
     def begun(self, sending: Sending) -> None:
+        """Something begins to be sent."""
         if self._name and sending.name == self._name:
-            self._dying.add(sending)
+            self._dying[sending] = None
 
     def over(self, sending: Sending) -> None:
-        self._dying.discard(sending)
+        """It has ended."""
+        self._dying.pop(sending, None)
 
     def end(self, flows: Callable[[str], bool]) -> None:
-        """The writer has died."""
+        """The writer has died. ``flows`` says whether something is answered under that name."""
         for sending in self._dying:
             if not flows(sending.name):
                 sending.outbound.finish()
