@@ -60,6 +60,26 @@ def test_a_reply_that_a_dead_worker_was_about_to_end(
     run(main())
 
 
+def test_a_dead_workers_reply_ends_though_its_first_word_came_last() -> None:
+    """After the worker was through with what it answers, in the `close` of its processor."""
+
+    async def main() -> None:
+        async with there() as t:
+            worker = t.attach(0)
+            t.connect(1)
+            await t.joined()
+            sink = t.sink.open_track(track("T1"), ANN)
+            (lane,) = await until(lambda: worker.of(m.LaneOpened))
+            sink.close()
+            worker.link.send(m.LaneDone(lane=lane.lane))
+            worker.open(1, "ann/mic")
+            await until(lambda: worker.of(m.PlayoutReady))
+            worker.link.close()
+            await until(lambda: t.outside.source.closes)
+
+    run(main())
+
+
 def test_a_track_has_one_writer_until_it_has_ended() -> None:
     async def main() -> None:
         async with there() as t:
