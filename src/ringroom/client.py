@@ -23,11 +23,12 @@ from ringroom.faces import handover
 from ringroom.faces.connection import Connection, configured
 from ringroom.faces.face import Face, check_going_on, take_arrival, wanted_kinds
 from ringroom.faces.recovery import RecoveryThread
-from ringroom.faces.waiting import Closing, Deadline, Waiter
+from ringroom.faces.waiting import Closing
 from ringroom.frames import AudioFrame, Frame, Item, Kind
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
 from ringroom.processes.children import REAP_SECONDS, Where
+from ringroom.processes.waiting import Deadline
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.inbox import Arrival, Inbox
 from ringroom.sessions.outgoing_lane import OutgoingLane
@@ -212,7 +213,7 @@ class Sender(Face):
     ) -> T:
         connection = self._connection
         session = connection.session
-        with Waiter(connection) as waiter:
+        with connection.waiter() as waiter:
             while True:
                 self._check_open()
                 with connection.lock:
@@ -230,7 +231,7 @@ class Sender(Face):
         self._notify()  # who waits need not wait for the leaving
         connection.leave()
         limit = Deadline(connection.machine, connection.options.close_timeout + 1.0, "not left")
-        with Waiter(connection) as waiter:
+        with connection.waiter() as waiter:
             while not connection.left() and (remaining := limit.remaining()):
                 waiter.wait((connection.session.fileno(),), remaining)
 
@@ -343,7 +344,7 @@ class Receiver(Iterator[Item]):
             return arrival.item
         limit = Deadline(self._owner._connection.machine, self._timeout, "nothing received")
         # The waiter's counter is ours: whoever closes the inbox while we wait cannot close it.
-        with Waiter(self._owner._connection) as waiter:
+        with self._owner._connection.waiter() as waiter:
             while (arrival := self._look()) is None:
                 if not waiter.wait((self._inbox.fileno(),), limit.remaining()):
                     raise limit.expired()

@@ -24,7 +24,7 @@ from ringroom.faces import mending
 from ringroom.faces.connection import Connection, Prepared, Statistics, configured
 from ringroom.faces.places import Places
 from ringroom.faces.telling import Telling
-from ringroom.faces.waiting import Deadline, Waiter, sigterm_raises
+from ringroom.faces.waiting import sigterm_raises
 from ringroom.frames import Event, Kind
 from ringroom.options import TransportConfig, as_kinds, check_timeout
 from ringroom.pool_options import PoolOptions
@@ -32,6 +32,7 @@ from ringroom.processes import spawning
 from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.processes.spawning import interrupts_at_the_end
 from ringroom.processes.supervision import crew, supervisor
+from ringroom.processes.waiting import Deadline
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.inbox import Inbox
@@ -244,7 +245,7 @@ class Pool(Sender):
     def _watch(self) -> None:
         session = self._connection.session
         self._mending.begin()
-        with Waiter(self._connection) as waiter:
+        with self._connection.waiter() as waiter:
             while not (self._stopping or spawning.interpreter_is_ending()):
                 with self._connection.lock:
                     session.pump()

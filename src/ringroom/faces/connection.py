@@ -20,6 +20,7 @@ from ringroom.link import Link, close_descriptors
 from ringroom.options import TransportConfig
 from ringroom.processes.children import Where, choose_host
 from ringroom.processes.spawning import pickle_by_value
+from ringroom.processes.waiting import Waiter
 from ringroom.providers.provider import ProviderSpec
 from ringroom.providers.registry import build
 from ringroom.sessions.accounts import LaneStatistics
@@ -229,6 +230,10 @@ class Connection:
         """Whether a transport goes on with another I/O process, by `SessionOptions.reconnect`."""
         wanted = self.options.reconnect.retries > 0
         return wanted and self.spec.joins_anew and self.host.replaces_dead
+
+    def waiter(self) -> Waiter:
+        """What a thread waits with, to be entered for that. Raises `StartupError`."""
+        return Waiter(self.machine, self.lock, self.session)
 
     def statistics(self) -> Statistics:
         with self.lock:

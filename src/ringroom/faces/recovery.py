@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable
 from ringroom.errors import LostProcessError, StartupError
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import Mending, MendingCalls
-from ringroom.faces.waiting import Waiter
 from ringroom.frames import Event, EventKind
 from ringroom.processes.supervision.supervisor import Care
 
@@ -120,7 +119,7 @@ class RecoveryThread:
             stack.callback(self._over)
             wait: Callable[[Iterable[int], float | None], object]
             try:
-                wait = stack.enter_context(Waiter(self._connection)).wait
+                wait = stack.enter_context(self._connection.waiter()).wait
             except StartupError:  # no descriptor is left to be woken by
                 wait = self._wait_for_a_moment
             while not self._closing and self._recovery.turn():

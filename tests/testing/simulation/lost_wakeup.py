@@ -24,10 +24,10 @@ import ringroom
 from ringroom import AudioFrame
 from ringroom.client import Sender
 from ringroom.faces.face import check_going_on
-from ringroom.faces.waiting import Deadline
 from ringroom.lanes.memory import open_counter
 from ringroom.processes.children import IOHost, IOThread
 from ringroom.processes.machine import MACHINE, Machine
+from ringroom.processes.waiting import Deadline
 from ringroom.testing import FakeRoom
 
 T = TypeVar("T")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection
-from functools import partial
 from typing import TYPE_CHECKING
 
 from ringroom.errors import ClosedError
 from ringroom.frames import Frame, TrackInfo
-from ringroom.lanes.memory import open_counter
 from ringroom.options import Mode
+from ringroom.processes.waiting import Deadline, Waiter
 from ringroom.sessions.sendable import as_message
 
 if TYPE_CHECKING:
@@ -59,13 +57,10 @@ class WorkerContext:
     def _answers(self, session: Session, requests: set[int]) -> float:
         worker = self._worker
         seconds = 0.0
-        end = worker.machine.now() + FLUSH_SECONDS
-        # The worker's own thread may take the answer off the link; listeners are told.
-        with contextlib.closing(open_counter()) as changed:
-            listener = partial(changed.add, 1)
-            with worker.lock:
-                session.listeners.add(listener)
-            try:
+        limit = Deadline(worker.machine, FLUSH_SECONDS, "no answer to flush")
+        try:
+            # The worker's own thread may take the answer off the link: the waiter is told.
+            with Waiter(worker.machine, worker.lock, session) as waiter:
                 while True:
                     with worker.lock:
                         session.pump()
@@ -78,15 +73,13 @@ class WorkerContext:
                         session.check_unfailed()
                         if session.end is not None or session.interrupted:
                             return seconds  # the room is over, and nothing plays any more
-                        fds = (session.fileno(), changed.fileno())
-                    if not worker.machine.wait(fds, end - worker.machine.now()):
-                        raise TimeoutError(f"no answer to flush within {FLUSH_SECONDS} s")
-                    changed.take()
-            finally:
-                with worker.lock:
-                    session.listeners.discard(listener)
-                    for request in requests:
-                        session.requests.forget(request)
+                        fds = (session.fileno(),)
+                    if not waiter.wait(fds, limit.remaining()):
+                        raise limit.expired()
+        finally:
+            with worker.lock:
+                for request in requests:
+                    session.requests.forget(request)
 
     def played(self, track: str | TrackInfo | None = None) -> float:
         with self._worker.lock:

@@ -1,0 +1,69 @@
+"""Waiting on a thread for a change of a session, until a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Self
+
+from ringroom.lanes.memory import open_counter
+from ringroom.options import check_timeout
+from ringroom.processes.machine import Machine
+from ringroom.sessions.session import Session
+
+__all__ = ["Deadline", "Waiter"]
+
+
+class Waiter:
+    """Waits for a change of the session without losing one between a look and the wait. The lock
+    is the one under which the session is used. Raises `StartupError` when no descriptors are left.
+    """
+
+    def __init__(
+        self, machine: Machine, lock: AbstractContextManager[bool], session: Session
+    ) -> None:
+        self._machine = machine
+        self._lock = lock
+        self._listeners = session.listeners
+        self._counter = open_counter()
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            self._listeners.add(self._wake)
+        return self
+
+    def _wake(self) -> None:
+        self._counter.add(1)
+
+    def wait(self, fds: Iterable[int], seconds: float | None) -> bool:
+        """Until a descriptor is readable or the session changed; False when the time is up."""
+        changed = self._counter.fileno()
+        ready = self._machine.wait((changed, *fds), seconds)
+        if changed in ready:
+            self._counter.take()
+        return bool(ready)
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._listeners.discard(self._wake)
+            self._counter.close()
+
+
+class Deadline:
+    """A time limit that several waits share; None waits for ever. Raises `ConfigurationError` for
+    what is no time limit."""
+
+    __slots__ = ("_end", "_machine", "_seconds", "_what")
+
+    def __init__(self, machine: Machine, seconds: float | None, what: str) -> None:
+        seconds = check_timeout(seconds)
+        self._machine = machine
+        self._end = None if seconds is None else machine.now() + seconds
+        self._seconds = seconds
+        self._what = what
+
+    def remaining(self) -> float | None:
+        return None if self._end is None else max(0.0, self._end - self._machine.now())
+
+    def expired(self) -> TimeoutError:
+        return TimeoutError(f"{self._what} within {self._seconds} s")

@@ -1,0 +1,65 @@
+"""Waiting on a thread for a change of a session."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import cast
+
+import pytest
+
+from ringroom.errors import ConfigurationError
+from ringroom.lanes.memory import open_counter
+from ringroom.processes.machine import MACHINE
+from ringroom.processes.waiting import Deadline, Waiter
+from ringroom.sessions.inbox import Listeners
+from ringroom.sessions.session import Session
+
+
+class Stub:
+    """What a waiter needs of a session."""
+
+    def __init__(self) -> None:
+        self.listeners = Listeners()
+
+    def notify(self) -> None:
+        for listener in tuple(self.listeners):
+            listener()
+
+
+def waiter(session: Stub) -> Waiter:
+    return Waiter(MACHINE, threading.RLock(), cast(Session, session))
+
+
+def test_a_change_between_a_look_and_the_wait_is_not_lost() -> None:
+    session = Stub()
+    with waiter(session) as waiting:
+        session.notify()
+        assert waiting.wait((), 10.0)
+        assert not waiting.wait((), 0.0), "it was told of once"
+    assert len(session.listeners) == 0
+
+
+def test_a_descriptor_wakes_it_and_one_that_is_closed_does_not() -> None:
+    with contextlib.closing(open_counter()) as counter, waiter(Stub()) as waiting:
+        assert not waiting.wait((counter.fileno(), -1), 0.0)
+        counter.add(1)
+        assert waiting.wait((counter.fileno(), -1), 10.0)
+
+
+def test_several_wait_for_one_session() -> None:
+    session = Stub()
+    with waiter(session) as one, waiter(session) as other:
+        session.notify()
+        assert one.wait((), 0.0)
+        assert other.wait((), 0.0)
+
+
+def test_a_deadline_is_none_or_a_number_of_seconds() -> None:
+    assert Deadline(MACHINE, None, "nothing").remaining() is None
+    assert Deadline(MACHINE, -1, "nothing").remaining() == 0.0
+    limit = Deadline(MACHINE, 60, "nothing came")
+    assert 0.0 < (limit.remaining() or 0.0) <= 60.0
+    assert str(limit.expired()) == "nothing came within 60 s"
+    with pytest.raises(ConfigurationError, match="timeout"):
+        Deadline(MACHINE, "soon", "nothing")  # type: ignore[arg-type]
