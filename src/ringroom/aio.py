@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import sys
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -18,14 +17,15 @@ from typing import Any, Self, TypeVar
 from ringroom.errors import BusyError, ClosedError
 from ringroom.faces.awaiting import LoopWaiter, Turn, end_of, runs_here, start, within
 from ringroom.faces.connection import Connection, Statistics, configured
-from ringroom.faces.face import Face, check_going_on, take_arrival, wanted_kinds
+from ringroom.faces.face import Steps
+from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.recovery import Recovery
+from ringroom.faces.sending import SendingFace
 from ringroom.frames import Frame, Item
 from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
-from ringroom.sessions.inbox import Arrival, Inbox
-from ringroom.sessions.outgoing_lane import OutgoingLane
+from ringroom.sessions.inbox import Inbox
 from ringroom.sessions.sendable import as_message
 from ringroom.system import unwatched
 
@@ -48,7 +48,7 @@ def transport(
     return Transport(Connection(provider, configured(provider, config, options), io))
 
 
-class Transport(Face):
+class Transport(SendingFace):
     """What `transport` gives. For one event loop's thread: on another loop, every call that is
     awaited raises `BusyError`. `stats`, `ended` and `played` may be asked on any thread."""
 
@@ -89,7 +89,7 @@ class Transport(Face):
                 session.listeners.add(self._watch)
             seconds = self._connection.options.connect_timeout + 10
             async with within(seconds, f"{self._connection.spec.name}: no connection"):
-                await self._until(lambda: session.joined)
+                await self._finish(self._until(lambda: session.joined))
         except BaseException:
             await self.close()
             raise
@@ -225,27 +225,7 @@ class Transport(Face):
         self._check_here()
         await self._turn.wait()
         self._turn.begin()
-        with self._writer(frame, publish) as lane:
-            if lane is None:
-                return
-            if not lane.ready:
-                await self._until(lambda: self._is_ready(lane))
-            await self._push_all(lane)
-
-    async def _push_all(self, lane: OutgoingLane) -> None:
-        """A piece at a time: others have the loop in between, if it is their turn."""
-        outgoing = self._connection.outgoing
-        with self._connection.lock:
-            if outgoing.push_unsent(lane):
-                return
-        try:
-            while not await self._until(
-                lambda: outgoing.push_unsent(lane), lambda: outgoing.freed_fileno(lane)
-            ):
-                await self._turn.wait()
-                self._turn.begin()
-        finally:
-            self._notify()  # who else waits for it need not wait for more room
+        await self._finish(self._send_steps(frame, publish))
 
     async def send_data(
         self,
@@ -261,51 +241,35 @@ class Transport(Face):
     async def flush(self, track: str | None = None) -> float:
         """As `ringroom.client.Transport.flush`."""
         self._check_here()
-        with self._requests() as requests:
-            seconds = self._ask_flush(track, requests)
-            return seconds + sum([await self._answer(request) for request in requests])
+        return await self._finish(self._flush_steps(track))
 
     async def wait_playout(self, track: str | None = None) -> None:
         """As `ringroom.client.Transport.wait_playout`."""
         self._check_here()
-        with self._connection.lock:
-            lanes = self._connection.outgoing.named(track)
-        with self._requests() as requests:
-            for lane in lanes:
-                self._put_tail(lane)
-                await self._push_all(lane)
-                self._ask_drain(lane, requests)
-            for request in requests:
-                await self._answer(request)
-        for lane in lanes:
-            self._check_played(lane)
+        await self._finish(self._playout_steps(track))
 
     async def unpublish(self, track: str | None = None) -> None:
         """As `ringroom.client.Transport.unpublish`. Cancelled, it may end later."""
         self._check_here()
-        with self._requests() as requests:
-            with self._last_writer(track) as lane:
-                await self._push_all(lane)
-                self._end_track(lane, requests)
-            await self._answer(requests[0])
-            self._check_played(lane)
+        await self._finish(self._unpublish_steps(track))
 
-    async def _answer(self, request: int) -> float:
-        return await self._until(lambda: self._connection.session.requests.take(request))
-
-    async def _until(self, ready: Callable[[], T | None], fd: Callable[[], int] = lambda: -1) -> T:
-        session = self._connection.session
-        with LoopWaiter(self._connection) as waiter:
-            while True:
-                self._check_open()
-                with self._connection.lock:
-                    session.pump()
-                    result = ready()
-                    if result is not None:
-                        return result
-                    check_going_on(session)
-                    number = fd()
-                await waiter.wait(number)
+    async def _finish(self, steps: Steps[T]) -> T:
+        """Go through the steps, waiting where they have to; the result."""
+        try:
+            next(steps)
+            with LoopWaiter(self._connection) as waiter:
+                while True:
+                    number = next(steps)
+                    if number is not None:
+                        await waiter.wait(number)
+                    else:
+                        await self._turn.wait()
+                        self._turn.begin()
+        except StopIteration as over:
+            result: T = over.value
+            return result
+        finally:
+            steps.close()
 
     async def close(self) -> None:
         """As `ringroom.client.Transport.close`. Whoever calls it meanwhile waits for the same. On
@@ -380,13 +344,14 @@ class Transport(Face):
             await self.close()
 
 
-class Receiver(AsyncIterator[Item]):
+class Receiver(ReceivingEnd[Transport], AsyncIterator[Item]):
     """Yields frames and events; cancelling a wait loses nothing. Also where the next one is always
     there, since its reader is behind, others on the loop have their turns in between."""
 
+    _over = StopAsyncIteration
+
     def __init__(self, owner: Transport, inbox: Inbox) -> None:
-        self._owner = owner
-        self._inbox = inbox
+        super().__init__(owner, inbox)
         self._turn = Turn(owner._connection.machine.now)
 
     def __aiter__(self) -> Receiver:
@@ -401,24 +366,6 @@ class Receiver(AsyncIterator[Item]):
         self._turn.begin()
         return arrival.item
 
-    def _look(self) -> Arrival | None:
-        connection = self._owner._connection
-        self._owner._check_open()
-        with connection.lock:
-            arrival = take_arrival(connection.session, self._inbox)
-        if arrival is None and self._inbox.closed:
-            raise StopAsyncIteration
-        return arrival
-
     async def aclose(self) -> None:
         """Idempotent. Who waits for the next item gets `StopAsyncIteration`."""
-        with self._owner._connection.lock:
-            self._inbox.close()
-            self._owner._connection.session.notify()
-
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
-            return
-        if hasattr(self, "_inbox"):
-            with self._owner._connection.lock:  # collected on any thread
-                self._inbox.close()
+        self._close()

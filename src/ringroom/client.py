@@ -7,9 +7,7 @@ frame has one reader and a track one writer at a time (`BusyError` tells), waits
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -21,8 +19,10 @@ from ringroom.errors import (
 )
 from ringroom.faces import handover
 from ringroom.faces.connection import Connection, configured
-from ringroom.faces.face import Face, check_going_on, take_arrival, wanted_kinds
+from ringroom.faces.face import Steps
+from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.recovery import RecoveryThread
+from ringroom.faces.sending import SendingFace
 from ringroom.faces.waiting import Closing
 from ringroom.frames import AudioFrame, Frame, Item, Kind
 from ringroom.link import Link
@@ -30,8 +30,7 @@ from ringroom.options import PublishOptions, TransportConfig, as_identities, che
 from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.processes.waiting import Deadline
 from ringroom.providers.provider import ProviderSpec
-from ringroom.sessions.inbox import Arrival, Inbox
-from ringroom.sessions.outgoing_lane import OutgoingLane
+from ringroom.sessions.inbox import Inbox
 from ringroom.sessions.sendable import as_message, checked_name
 from ringroom.stream import AudioOut
 
@@ -70,7 +69,7 @@ def transport(
     return Transport(Connection(provider, configured(provider, config, options), io)).open()
 
 
-class Sender(Face):
+class Sender(SendingFace):
     """All that sends: what a transport and a pool have in common."""
 
     def __init__(self, connection: Connection) -> None:
@@ -91,7 +90,7 @@ class Sender(Face):
             connection.close()
         seconds = connection.options.connect_timeout + 10
         limit = Deadline(connection.machine, seconds, f"{connection.spec.name}: no connection")
-        self._until(lambda: connection.session.joined, tuple, limit)
+        self._finish(self._until(lambda: connection.session.joined), limit)
 
     def send(
         self,
@@ -110,26 +109,7 @@ class Sender(Face):
         """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "the frame was not taken")
-        with self._writer(frame, publish) as lane:
-            if lane is None:
-                return
-            if not lane.ready:
-                self._until(partial(self._is_ready, lane), tuple, limit)
-            self._push_all(lane, limit)
-
-    def _push_all(self, lane: OutgoingLane, limit: Deadline) -> None:
-        """A piece at a time: others have the lock in between."""
-        outgoing = self._connection.outgoing
-        with self._connection.lock:
-            if outgoing.push_unsent(lane):
-                return
-        try:
-            while not self._until(
-                lambda: outgoing.push_unsent(lane), lambda: (outgoing.freed_fileno(lane),), limit
-            ):
-                pass
-        finally:
-            self._notify()  # who else waits for it need not wait for more room
+        self._finish(self._send_steps(frame, publish), limit)
 
     def send_nowait(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `send`, but raises `WouldBlock` where that would wait; then nothing was taken. A
@@ -167,26 +147,14 @@ class Sender(Face):
         thrown away."""
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "no answer to flush")
-        with self._requests() as requests:
-            seconds = self._ask_flush(track, requests)
-            return seconds + sum(self._answer(request, limit) for request in requests)
+        return self._finish(self._flush_steps(track), limit)
 
     def wait_playout(self, track: str | None = None, timeout: float | None = None) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
         played. Raises what made a track fail, if nobody was told yet; the others have played."""
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "not played out")
-        with self._connection.lock:
-            lanes = self._connection.outgoing.named(track)
-        with self._requests() as requests:
-            for lane in lanes:
-                self._put_tail(lane)
-                self._push_all(lane, limit)
-                self._ask_drain(lane, requests)
-            for request in requests:
-                self._answer(request, limit)
-        for lane in lanes:
-            self._check_played(lane)
+        self._finish(self._playout_steps(track), limit)
 
     def unpublish(self, track: str | None = None, *, timeout: float | None = None) -> None:
         """End a track of ours (None: the default one): waits until what was sent on it is played
@@ -197,34 +165,24 @@ class Sender(Face):
         """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "the track has not ended")
-        with self._requests() as requests:
-            with self._last_writer(track) as lane:
-                self._push_all(lane, limit)
-                self._end_track(lane, requests)
-            self._answer(requests[0], limit)
-            self._check_played(lane)
+        self._finish(self._unpublish_steps(track), limit)
 
-    def _answer(self, request: int, limit: Deadline) -> float:
-        requests = self._connection.session.requests
-        return self._until(lambda: requests.take(request), tuple, limit)
-
-    def _until(
-        self, ready: Callable[[], T | None], fds: Callable[[], Sequence[int]], limit: Deadline
-    ) -> T:
-        connection = self._connection
-        session = connection.session
-        with connection.waiter() as waiter:
-            while True:
-                self._check_open()
-                with connection.lock:
-                    session.pump()
-                    result = ready()
-                    if result is not None:
-                        return result
-                    check_going_on(session)
-                    numbers = (session.fileno(), *fds())
-                if not waiter.wait(numbers, limit.remaining()):
-                    raise limit.expired()
+    def _finish(self, steps: Steps[T], limit: Deadline) -> T:
+        """Go through the steps, waiting where they have to; the result."""
+        try:
+            next(steps)
+            with self._connection.waiter() as waiter:
+                while True:
+                    number = next(steps)
+                    if number is not None:
+                        fds = (self._connection.session.fileno(), number)
+                        if not waiter.wait(fds, limit.remaining()):
+                            raise limit.expired()
+        except StopIteration as over:
+            result: T = over.value
+            return result
+        finally:
+            steps.close()
 
     def _leave(self) -> None:
         connection = self._connection
@@ -323,16 +281,17 @@ class Transport(Sender):
             self.close()
 
 
-class Receiver(Iterator[Item]):
+class Receiver(ReceivingEnd[Transport], Iterator[Item]):
     """Yields frames and events. An iterator object: a `TimeoutError` does not end it.
 
     One receiver for each kind at a time; it gives its kinds back when it is closed, exhausted or
     collected.
     """
 
+    _over = StopIteration
+
     def __init__(self, owner: Transport, inbox: Inbox, timeout: float | None) -> None:
-        self._owner = owner
-        self._inbox = inbox
+        super().__init__(owner, inbox)
         self._timeout = timeout
 
     def __iter__(self) -> Receiver:
@@ -342,35 +301,18 @@ class Receiver(Iterator[Item]):
         arrival = self._look()
         if arrival is not None:
             return arrival.item
-        limit = Deadline(self._owner._connection.machine, self._timeout, "nothing received")
+        connection = self._owner._connection
+        limit = Deadline(connection.machine, self._timeout, "nothing received")
         # The waiter's counter is ours: whoever closes the inbox while we wait cannot close it.
-        with self._owner._connection.waiter() as waiter:
+        with connection.waiter() as waiter:
             while (arrival := self._look()) is None:
                 if not waiter.wait((self._inbox.fileno(),), limit.remaining()):
                     raise limit.expired()
         return arrival.item
 
-    def _look(self) -> Arrival | None:
-        connection = self._owner._connection
-        self._owner._check_open()
-        with connection.lock:
-            arrival = take_arrival(connection.session, self._inbox)
-        if arrival is None and self._inbox.closed:
-            self._owner._check_open()  # another thread may have closed it before the lock was ours
-            raise StopIteration
-        return arrival
-
     def close(self) -> None:
         """Idempotent. Who waits for the next item gets `StopIteration`."""
-        with self._owner._connection.lock:
-            self._inbox.close()
-            self._owner._connection.session.notify()
-
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
-            return
-        if hasattr(self, "_inbox"):
-            self.close()
+        self._close()
 
 
 class VoiceTransport:

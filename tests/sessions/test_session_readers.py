@@ -19,7 +19,7 @@ from ringroom.errors import (
     StartupError,
     WireError,
 )
-from ringroom.faces.face import take_arrival
+from ringroom.faces.receiving import take_arrival
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import Count

@@ -13,9 +13,9 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 from unittest import mock
 
 import numpy as np
@@ -23,7 +23,7 @@ import numpy as np
 import ringroom
 from ringroom import AudioFrame
 from ringroom.client import Sender
-from ringroom.faces.face import check_going_on
+from ringroom.faces.face import Steps
 from ringroom.lanes.memory import open_counter
 from ringroom.processes.children import IOHost, IOThread
 from ringroom.processes.machine import MACHINE, Machine
@@ -31,28 +31,24 @@ from ringroom.processes.waiting import Deadline
 from ringroom.testing import FakeRoom
 
 T = TypeVar("T")
-Fds: TypeAlias = Callable[[], Sequence[int]]
 
 
-def until(self: Sender, ready: Callable[[], T | None], fds: Fds, limit: Deadline) -> T:
-    """As `Sender._until`, but it listens when it has looked."""
-    connection = self._connection
-    session, lock = connection.session, connection.lock
-    with contextlib.closing(open_counter()) as counter:
+def finish(self: Sender, steps: Steps[T], limit: Deadline) -> T:
+    """As `Sender._finish`, but it listens when it has looked."""
+    session, lock = self._connection.session, self._connection.lock
+    with contextlib.closing(steps), contextlib.closing(open_counter()) as counter:
         wake = partial(counter.add, 1)
         while True:
-            self._check_open()
-            with lock:
-                session.pump()
-                result = ready()
-                if result is not None:
-                    return result
-                check_going_on(session)
-                numbers = (counter.fileno(), session.fileno(), *fds())
-                left = limit.remaining()
+            try:
+                number = next(steps)
+            except StopIteration as over:
+                return over.value  # type: ignore[no-any-return]
+            if number is None:
+                continue
+            numbers = (counter.fileno(), session.fileno(), number)
             with lock:
                 session.listeners.add(wake)
-            woken = connection.machine.wait(numbers, left)
+            woken = self._connection.machine.wait(numbers, limit.remaining())
             with lock:
                 session.listeners.discard(wake)
             counter.take()
@@ -62,7 +58,7 @@ def until(self: Sender, ready: Callable[[], T | None], fds: Fds, limit: Deadline
 
 @contextlib.contextmanager
 def put_in() -> Iterator[None]:
-    with mock.patch.object(Sender, "_until", until):
+    with mock.patch.object(Sender, "_finish", finish):
         yield
 
 

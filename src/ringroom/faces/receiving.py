@@ -1,0 +1,89 @@
+"""Receiving, as the synchronous and the asyncio face share it: all but the waiting."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection
+from typing import ClassVar, Generic, TypeVar
+
+from ringroom.checks import as_items, shown
+from ringroom.errors import ConfigurationError
+from ringroom.faces.connection import Connection
+from ringroom.faces.face import Face
+from ringroom.frames import Kind
+from ringroom.sessions.inbox import Arrival, Inbox
+from ringroom.sessions.session import Session
+
+__all__ = ["ReceivingEnd", "take_arrival", "wanted_kinds"]
+
+F = TypeVar("F", bound=Face)
+
+
+class ReceivingEnd(Generic[F]):
+    """A receiver of a face. It gives its kinds back when it is closed, exhausted or collected."""
+
+    _over: ClassVar[type[Exception]]
+    """Raised when nothing comes any more."""
+
+    def __init__(self, owner: F, inbox: Inbox) -> None:
+        self._owner = owner
+        self._inbox = inbox
+
+    def _look(self) -> Arrival | None:
+        """The next arrival; None if nothing waits."""
+        connection = self._owner._connection
+        self._owner._check_open()
+        with connection.lock:
+            arrival = take_arrival(connection.session, self._inbox)
+        if arrival is None and self._inbox.closed:
+            self._owner._check_open()  # another thread may have closed it before the lock was ours
+            raise self._over
+        return arrival
+
+    def _close(self) -> None:
+        with self._owner._connection.lock:
+            self._inbox.close()
+            self._owner._connection.session.notify()
+
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if ending():  # what it would use may be gone
+            return
+        if hasattr(self, "_inbox"):
+            with self._owner._connection.lock:  # collected on any thread
+                self._inbox.close()
+
+
+def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> frozenset[Kind]:
+    """The kinds to receive. Raises `ConfigurationError` for none, and for one that was not asked
+    for."""
+    asked = connection.options.kinds
+    items = as_items(asked if kinds is None else kinds)
+    if items == ():
+        raise ConfigurationError(
+            "recv of no kinds would only wait for the room's end; name some, here and where the "
+            f"transport is opened (kinds={tuple(map(str, asked))})"
+        )
+    if items is None or not all(isinstance(kind, str) and kind in asked for kind in items):
+        raise ConfigurationError(
+            f"recv of {shown(kinds)}, but the transport was opened with "
+            f"kinds={tuple(map(str, asked))}"
+        )
+    return frozenset(map(Kind, items))
+
+
+def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
+    """The next arrival, counted as done; closes the inbox when the room has ended by itself."""
+    if inbox.closed:
+        return None
+    if inbox.woken:
+        session.pump()  # also where frames never run out: somebody has come, or the room is over
+    arrival = inbox.receive_nowait()
+    if arrival is None and session.pump():
+        arrival = inbox.receive_nowait()
+    if arrival is not None:
+        arrival.done()
+        return arrival
+    if session.end is not None:
+        inbox.close()
+        session.check_unfailed()
+    return None

@@ -1,0 +1,192 @@
+"""Sending, as the steps that the synchronous and the asyncio face share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+
+from ringroom.checks import shown
+from ringroom.errors import BusyError, ClosedError, ConfigurationError
+from ringroom.faces.connection import Connection
+from ringroom.faces.face import Face, Steps, check_going_on
+from ringroom.frames import Frame
+from ringroom.options import PublishOptions
+from ringroom.sessions.outgoing_lane import OutgoingLane
+from ringroom.sessions.sendable import DEFAULT_AUDIO, track_name
+
+__all__ = ["SendingFace"]
+
+
+class SendingFace(Face):
+    """See the module's docstring."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._sending: set[str] = set()
+        """The tracks on which somebody sends."""
+
+    def _send_steps(self, frame: Frame, publish: PublishOptions | None) -> Steps[None]:
+        connection = self._connection
+        lane = None
+        try:
+            with connection.lock:
+                lane = self._lane_for(frame, publish)
+                if lane is None:
+                    return
+                self._sending.add(lane.name)
+                lane.unsent.put(frame)
+                if lane.ready and connection.outgoing.push_unsent(lane):
+                    return
+            if not lane.ready:
+                yield from self._until(partial(self._is_ready, lane))
+            yield from self._write_rest(lane)
+        except ClosedError:
+            self._check_open()
+            # The room has ended: until its receivers have come to their ends, the frame is dropped.
+            if lane is None or not connection.session.incoming.inboxes:
+                raise
+        finally:
+            if lane is not None:
+                with connection.lock:
+                    lane.unsent.clear()
+                    self._sending.discard(lane.name)
+
+    def _write_all(self, lane: OutgoingLane) -> Steps[None]:
+        with self._connection.lock:
+            if self._connection.outgoing.push_unsent(lane):
+                return
+        yield from self._write_rest(lane)
+
+    def _write_rest(self, lane: OutgoingLane) -> Steps[None]:
+        """A piece at a time: others have the lock, or the loop, in between."""
+        outgoing = self._connection.outgoing
+        push = partial(outgoing.push_unsent, lane)
+        freed = partial(outgoing.freed_fileno, lane)
+        try:
+            while not (yield from self._until(push, freed)):
+                pass
+        finally:
+            self._notify()  # who else waits for it need not wait for more room
+
+    def _flush_steps(self, track: str | None) -> Steps[float]:
+        with self._requests() as requests:
+            seconds = self._ask_flush(track, requests)
+            for request in requests:
+                seconds += yield from self._answer(request)
+            return seconds
+
+    def _playout_steps(self, track: str | None) -> Steps[None]:
+        with self._connection.lock:
+            lanes = self._connection.outgoing.named(track)
+        with self._requests() as requests:
+            for lane in lanes:
+                self._put_tail(lane)
+                yield from self._write_all(lane)
+                self._ask_drain(lane, requests)
+            for request in requests:
+                yield from self._answer(request)
+        for lane in lanes:
+            self._check_played(lane)
+
+    def _unpublish_steps(self, track: str | None) -> Steps[None]:
+        with self._requests() as requests:
+            with self._last_writer(track) as lane:
+                yield from self._write_all(lane)
+                self._end_track(lane, requests)
+            yield from self._answer(requests[0])
+            self._check_played(lane)
+
+    def _answer(self, request: int) -> Steps[float]:
+        return self._until(partial(self._connection.session.requests.take, request))
+
+    def _lane_for(self, frame: Frame, publish: PublishOptions | None) -> OutgoingLane | None:
+        """The frame's lane; None once the room has ended and a receiver is still to learn it: a
+        loop that answers what it receives ends by its receiver, not by an error."""
+        connection = self._connection
+        connection.session.pump()
+        self._check_free(track_name(frame))
+        connection.session.check_unfailed()
+        if connection.session.end is not None:
+            if connection.session.incoming.inboxes:
+                return None
+            check_going_on(connection.session)
+        return connection.outgoing.lane_for(frame, publish)
+
+    def _check_free(self, name: str) -> None:
+        if name in self._sending:
+            raise BusyError(f"somebody else sends on track {name!r}; a track has one writer")
+
+    @contextlib.contextmanager
+    def _last_writer(self, track: str | None) -> Iterator[OutgoingLane]:
+        """The track, on which nobody else sends; what its resampler still holds is to be sent."""
+        connection = self._connection
+        outgoing = connection.outgoing
+        lane = None
+        try:
+            with connection.lock:
+                connection.session.check_unfailed()
+                wanted = DEFAULT_AUDIO if track is None else track
+                found = outgoing.find(wanted)
+                if found is None:
+                    ours = shown(sorted(lane.name for lane in outgoing.lanes if lane.name))
+                    raise ConfigurationError(
+                        f"we publish no track {shown(wanted)}; our tracks are {ours}"
+                    )
+                self._check_free(found.name)
+                lane = found
+                self._sending.add(lane.name)
+                lane.unsent.put(*lane.tail())
+            yield lane
+        finally:
+            if lane is not None:
+                with connection.lock:
+                    self._sending.discard(lane.name)
+
+    def _put_tail(self, lane: OutgoingLane) -> None:
+        """What the track's resampler still holds is to be sent, unless somebody is sending more."""
+        with self._connection.lock:
+            if lane.name not in self._sending:
+                lane.unsent.put(*lane.tail())
+
+    def _ask_drain(self, lane: OutgoingLane, requests: list[int]) -> None:
+        """Add to what is waited for."""
+        with self._connection.lock:
+            requests.append(self._connection.outgoing.drain(lane))
+
+    def _end_track(self, lane: OutgoingLane, requests: list[int]) -> None:
+        """End the track, all of which is written; add to what is waited for."""
+        with self._connection.lock:
+            self._connection.session.check_unclosed()
+            self._connection.outgoing.refresh(lane)
+            requests.append(self._connection.outgoing.end(lane))
+
+    def _check_played(self, lane: OutgoingLane) -> None:
+        """Raises what made the track fail, so that nothing of it was played."""
+        with self._connection.lock:
+            self._connection.outgoing.refresh(lane)
+
+    def _is_ready(self, lane: OutgoingLane) -> bool | None:
+        self._connection.outgoing.refresh(lane)
+        return lane.ready or None
+
+    def _ask_flush(self, track: str | None, requests: list[int]) -> float:
+        """Add to what is waited for; the seconds of sound that nobody has written yet."""
+        with self._connection.lock:
+            outgoing = self._connection.outgoing
+            lanes = outgoing.sounding(track)
+            seconds = sum(lane.forget_unsent() for lane in lanes)
+            requests += [outgoing.flush(lane) for lane in lanes]
+            self._connection.session.notify()
+        return seconds
+
+    @contextlib.contextmanager
+    def _requests(self) -> Iterator[list[int]]:
+        """Those whose answers are waited for. At the end nobody does any more, answered or not."""
+        requests: list[int] = []
+        try:
+            yield requests
+        finally:
+            with self._connection.lock:
+                for request in requests:
+                    self._connection.session.requests.forget(request)
