@@ -18,8 +18,10 @@ from app_kit import (
     PATIENCE,
     check_law,
     descriptors,
+    interrupted,
     sound,
 )
+from ringroom import aio
 from ringroom.errors import (
     BusyError,
     ClosedError,
@@ -27,6 +29,8 @@ from ringroom.errors import (
 from ringroom.faces.connection import Connection
 from ringroom.providers.fake.connection import FakeProvider
 from ringroom.testing import FakeRoom, VirtualClock
+
+MAX_MOMENTS = 200
 
 
 @pytest.mark.parametrize("io", ["thread", "process"])
@@ -142,6 +146,48 @@ def test_a_cancelled_close_still_closes(fake_room: FakeRoom) -> None:
     asyncio.run(main())
 
 
+def test_a_cancelled_close_does_not_wait_for_the_leaving(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, close = threading.Event(), FakeProvider.close
+
+    async def late(provider: FakeProvider) -> None:
+        await asyncio.to_thread(gate.wait, 60)
+        await close(provider)
+
+    monkeypatch.setattr(FakeProvider, "close", late)
+
+    async def main() -> None:
+        async with opened(fake_room, close_timeout=50) as transport:
+            session = transport._connection.session
+            closing = asyncio.create_task(transport.close())
+            await asyncio.sleep(0.05)
+            assert not session.closed
+            closing.cancel()
+            await until(lambda: session.closed)
+            assert not closing.done(), "it waits for the rest"
+            gate.set()
+            await asyncio.wait([closing])
+            assert closing.cancelled()
+
+    asyncio.run(main())
+
+
+def test_a_close_that_was_interrupted_can_be_repeated(fake_room: FakeRoom) -> None:
+    for moment in range(1, MAX_MOMENTS):
+        loop = asyncio.new_event_loop()
+        transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
+        loop.run_until_complete(transport.open())
+        close = lambda: loop.run_until_complete(transport.close())  # noqa: B023, E731
+        done = not interrupted(close, moment, aio)
+        loop.run_until_complete(soon(transport.close()))
+        assert transport._connection.session.closed
+        loop.close()
+        if done:
+            break
+    assert 5 < moment < MAX_MOMENTS
+
+
 def test_leaving_by_an_exception_does_not_play_out(fake_room: FakeRoom) -> None:
     async def speak_and_raise(transport: ringroom.aio.Transport) -> None:
         async with transport:
@@ -205,6 +251,9 @@ def test_once_its_loop_is_closed_a_transport_can_only_be_closed(fake_room: FakeR
     assert made.ended is None
     asyncio.run(made.close())
     fake_room.wait_for_app_gone()
+    for call in (made.flush, receiver.__anext__):
+        with pytest.raises(ClosedError, match="transport is closed"):
+            asyncio.run(soon(call()))
 
 
 def test_another_loop_closes_a_transport_without_delay() -> None:

@@ -15,12 +15,20 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ringroom.errors import BusyError, ClosedError
-from ringroom.faces.awaiting import LoopWaiter, Turn, end_of, runs_here, start, within
-from ringroom.faces.connection import Connection, Statistics, configured
+from ringroom.faces.awaiting import (
+    LoopShare,
+    LoopWaiter,
+    RecoveryTask,
+    end_of,
+    runs_here,
+    start,
+    within,
+)
+from ringroom.faces.connection import Connection, configured
 from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
-from ringroom.faces.recovery import Recovery
 from ringroom.faces.sending import SendingFace
+from ringroom.faces.waiting import leave
 from ringroom.frames import Frame, Item
 from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.processes.children import Where
@@ -50,28 +58,28 @@ def transport(
 
 class Transport(SendingFace):
     """What `transport` gives. For one event loop's thread: on another loop, every call that is
-    awaited raises `BusyError`. `stats`, `ended` and `played` may be asked on any thread."""
+    awaited raises `BusyError`. `stats`, `ended` and `played` may be asked on any thread, and tell
+    what the loop knows."""
 
     _entered_by = "async with"
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._watched = -1
-        self._turn = Turn(connection.machine.now)
-        """Of those who send: what is live waits for nothing."""
-        self._recovery: Recovery | None = None
-        self._recovering: asyncio.Task[None] | None = None
+        self._share = LoopShare(connection.machine.now)
+        """That of all who send: a send on a live track never waits."""
+        self._recovery: RecoveryTask | None = None
         self._starting: Future[None] | None = None
         self._closing: Future[None] | None = None
-        """Done when there is nothing left to close."""
-        self._shutting = False
-        """Whether a thread sees to that."""
+        """A thread closes the transport; done when there is nothing left to close."""
+        self._hurried = False
+        """Whether that thread is to wait for nothing any more."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> Self:
         """Connect. Raises as `ringroom.transport` does; `ClosedError` if closed meanwhile.
-        Cancelled, it ends what was started before it goes on with that, unless it is cancelled
-        once more: then that is ended behind it."""
+        If cancelled, it first stops what it has started. A second cancellation returns at once, and
+        the rest is stopped in the background."""
         self._check_process()
         if self._starting is not None or self._closed:
             raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
@@ -87,16 +95,14 @@ class Transport(SendingFace):
             with self._connection.lock:
                 self._watch()
                 session.listeners.add(self._watch)
-            seconds = self._connection.options.connect_timeout + 10
-            async with within(seconds, f"{self._connection.spec.name}: no connection"):
+            what = f"{self._connection.spec.name}: no connection"
+            async with within(self._connection.joining_seconds, what):
                 await self._finish(self._until(lambda: session.joined))
         except BaseException:
             await self.close()
             raise
         if self._connection.can_be_mended:
-            with self._connection.lock:
-                self._recovery = Recovery(self._connection, self._wake)
-                session.listeners.add(self._look_after)
+            self._recovery = RecoveryTask(self._connection)
         return self
 
     def _watch(self) -> None:
@@ -111,38 +117,6 @@ class Transport(SendingFace):
                 except OSError as error:
                     raise unwatched(error) from error
                 self._watched = fd
-
-    def _wake(self) -> None:
-        """From another thread."""
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._notify)
-
-    def _look_after(self) -> None:
-        """Begin to recover, if the I/O process has died."""
-        loop, recovery = self._loop, self._recovery
-        if recovery is None or self._recovering is not None or self._closed:
-            return
-        if recovery.is_due and loop is not None and not loop.is_closed():
-            self._recovering = loop.create_task(self._recover(recovery))
-
-    async def _recover(self, recovery: Recovery) -> None:
-        try:
-            with LoopWaiter(self._connection) as waiter:
-                while recovery.turn():
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(recovery.patience()):
-                            await waiter.wait()
-        finally:
-            with self._connection.lock:
-                self._recovering = None
-                self._look_after()
-
-    def _end_recovery(self) -> None:
-        if self._recovering is not None:
-            self._recovering.cancel()  # it waits, and will do nothing any more
-        if self._recovery is not None:
-            self._recovery.close()
 
     def _start(self) -> None:
         """On a thread, for a token minter may take its time. Either this finds the transport
@@ -170,39 +144,20 @@ class Transport(SendingFace):
             "which any thread may"
         )
 
-    def _forget_closed_loop(self) -> None:
-        """What it watched and was doing is over, and the loop that runs here does what is left."""
-        if self._loop is not None and self._loop.is_closed():
-            self._loop, self._watched, self._recovering = asyncio.get_running_loop(), -1, None
-
     def _pump(self) -> None:
         with self._connection.lock:
             self._connection.session.pump()
 
     @property
     def _elsewhere(self) -> bool:
-        """Whether the loop runs on another thread. What the link brings is for the loop then: it
-        watches the link's number, and who waits there may sleep."""
+        """Whether the loop runs on another thread."""
         return self._loop is not None and self._loop.is_running() and not runs_here(self._loop)
 
-    @property
-    def ended(self) -> str | None:
-        """As `ringroom.client.Transport.ended`; on another thread than the loop's, as the loop
-        knows it."""
-        self._check_process()
-        if not self._opened or not self._elsewhere:
-            return super().ended
-        ending = self._connection.session.end
-        return None if ending is None else ending.reason
-
-    def stats(self) -> Statistics:
-        """As `ringroom.client.Transport.stats`; on another thread than the loop's, of the lanes
-        that the loop knows."""
-        self._check_process()
-        if not self._opened or not self._elsewhere:
-            return super().stats()
-        with self._connection.lock:
-            return Statistics(lanes=tuple(self._connection.session.statistics()))
+    def _hear(self) -> None:
+        """What comes is the loop's to handle: it watches the link's number, and tasks that wait for
+        what comes are woken there."""
+        if not self._elsewhere:
+            super()._hear()
 
     def _unwatch(self) -> None:
         fd, self._watched = self._watched, -1
@@ -223,8 +178,8 @@ class Transport(SendingFace):
     async def send(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `ringroom.client.Transport.send`. Cancelled, part of a long sound may be taken."""
         self._check_here()
-        await self._turn.wait()
-        self._turn.begin()
+        await self._share.wait()
+        self._share.begin()
         await self._finish(self._send_steps(frame, publish))
 
     async def send_data(
@@ -263,8 +218,8 @@ class Transport(SendingFace):
                     if number is not None:
                         await waiter.wait(number)
                     else:
-                        await self._turn.wait()
-                        self._turn.begin()
+                        await self._share.wait()
+                        self._share.begin()
         except StopIteration as over:
             result: T = over.value
             return result
@@ -272,57 +227,51 @@ class Transport(SendingFace):
             steps.close()
 
     async def close(self) -> None:
-        """As `ringroom.client.Transport.close`. Whoever calls it meanwhile waits for the same. On
-        any loop, once its own is closed."""
+        """As `ringroom.client.Transport.close`. Whoever calls it meanwhile waits for the same. If
+        cancelled, it does not wait for the room to be left. On any loop, once its own is closed."""
         if self._forked:
             return
         if self._loop is not None and not self._loop.is_closed():
             self._check_loop()
-        if not self._closed or self._is_close_forsaken:
-            with self._connection.lock:
-                self._closed, opened = True, self._opened
-            if opened:
-                self._closing = Future()
-                await self._leave(self._closing)
-                return
-            self._closing = self._starting
         if self._closing is not None:
             await end_of(self._closing)
+            return
+        with self._connection.lock:
+            self._closed, opened = True, self._opened
+        if opened:
+            await self._end(self._begin_to_close())
+        elif self._starting is not None:
+            self._closing = self._starting  # it finds the transport closed, and ends it
+            await end_of(self._closing)
 
-    @property
-    def _is_close_forsaken(self) -> bool:
-        """Whether one was under way on a loop that is closed, which nobody brings to its end."""
-        on_closed_loop = self._loop is not None and self._loop.is_closed()
-        return on_closed_loop and not self._shutting
+    def _begin_to_close(self) -> Future[None]:
+        """From here on a thread sees to it, whatever becomes of this task and of its loop."""
+        over: Future[None] = Future()
+        with self._connection.lock:
+            self._connection.session.listeners.discard(self._watch)
+            self._unwatch()
+            self._connection.session.notify()  # who waits need not wait for the leaving
+        if self._recovery is not None:
+            self._recovery.close()
+        start(self._connection.machine, "ringroom-close", self._shut, over)
+        self._closing = over
+        return over
 
-    async def _leave(self, over: Future[None]) -> None:
-        connection = self._connection
+    def _shut(self) -> None:
         try:
-            with connection.lock:
-                self._forget_closed_loop()
-                self._watch()  # closed meanwhile, `open` does not
-                connection.session.notify()  # who waits need not wait for the leaving
-            self._end_recovery()
-            connection.leave()
-            async with asyncio.timeout(connection.options.close_timeout + 1):
-                await self._left()
-        except TimeoutError:
-            pass
+            leave(self._connection, lambda: self._hurried)
         finally:
-            with connection.lock:
-                connection.session.listeners.discard(self._watch)
-                self._unwatch()
-            # Waits for the I/O process's end, which takes its own time. Not a task: one that has
-            # not begun is cancelled with the loop's end, and nothing would be closed.
-            self._shutting = True
-            start(connection.machine, "ringroom-close", connection.close, over)
-            await end_of(over)
-            over.result()
+            self._connection.close()
 
-    async def _left(self) -> None:
-        with LoopWaiter(self._connection) as waiter:
-            while not self._connection.left():
-                await waiter.wait()
+    async def _end(self, over: Future[None]) -> None:
+        try:
+            await end_of(over)
+        except asyncio.CancelledError:
+            self._hurried = True
+            self._notify()
+            await end_of(over)
+            raise
+        over.result()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -334,7 +283,7 @@ class Transport(SendingFace):
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if exc_type is None and not self._closed and self.ended is None:
+            if exc_type is None and self._plays:
                 # Closed by another task, or the room has ended: nothing plays any more.
                 with contextlib.suppress(ClosedError):
                     seconds = self._connection.options.close_timeout
@@ -352,18 +301,18 @@ class Receiver(ReceivingEnd[Transport], AsyncIterator[Item]):
 
     def __init__(self, owner: Transport, inbox: Inbox) -> None:
         super().__init__(owner, inbox)
-        self._turn = Turn(owner._connection.machine.now)
+        self._share = LoopShare(owner._connection.machine.now)
 
     def __aiter__(self) -> Receiver:
         return self
 
     async def __anext__(self) -> Item:
-        self._owner._check_loop()
-        await self._turn.wait()  # before anything is taken: a cancellation would lose it
+        self._owner._check_here()
+        await self._share.wait()  # before anything is taken: a cancellation would lose it
         with LoopWaiter(self._owner._connection) as waiter:
             while (arrival := self._look()) is None:
                 await waiter.wait(self._inbox.fileno())
-        self._turn.begin()
+        self._share.begin()
         return arrival.item
 
     async def aclose(self) -> None:

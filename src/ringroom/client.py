@@ -23,7 +23,7 @@ from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.recovery import RecoveryThread
 from ringroom.faces.sending import SendingFace
-from ringroom.faces.waiting import Closing
+from ringroom.faces.waiting import Closing, leave
 from ringroom.frames import AudioFrame, Frame, Item, Kind
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
@@ -79,8 +79,7 @@ class Sender(SendingFace):
     @property
     def _closing_seconds(self) -> float:
         """What closing takes at most."""
-        leaving = self._connection.options.close_timeout + 1.0
-        return leaving + handover.CLOSE_SECONDS + REAP_SECONDS
+        return self._connection.leaving_seconds + handover.CLOSE_SECONDS + REAP_SECONDS
 
     def _connect(self, readers: Sequence[Link] = ()) -> None:
         connection = self._connection
@@ -88,8 +87,8 @@ class Sender(SendingFace):
         self._opened = True
         if self._closed:  # as it was opened: whoever did that found nothing to close
             connection.close()
-        seconds = connection.options.connect_timeout + 10
-        limit = Deadline(connection.machine, seconds, f"{connection.spec.name}: no connection")
+        what = f"{connection.spec.name}: no connection"
+        limit = Deadline(connection.machine, connection.joining_seconds, what)
         self._finish(self._until(lambda: connection.session.joined), limit)
 
     def send(
@@ -185,13 +184,8 @@ class Sender(SendingFace):
             steps.close()
 
     def _leave(self) -> None:
-        connection = self._connection
         self._notify()  # who waits need not wait for the leaving
-        connection.leave()
-        limit = Deadline(connection.machine, connection.options.close_timeout + 1.0, "not left")
-        with connection.waiter() as waiter:
-            while not connection.left() and (remaining := limit.remaining()):
-                waiter.wait((connection.session.fileno(),), remaining)
+        leave(self._connection)
 
 
 class Transport(Sender):
@@ -199,7 +193,9 @@ class Transport(Sender):
     (`TimeoutError` after ``close_timeout``, closed all the same), leaving it by an exception does
     not."""
 
-    _recovery: RecoveryThread | None = None
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._recovery: RecoveryThread | None = None
 
     def open(self) -> Self:
         """Connect; called by `transport`. Raises `ClosedError` the second time."""
@@ -272,8 +268,7 @@ class Transport(Sender):
         traceback: TracebackType | None,
     ) -> None:
         try:
-            going_on = not self._closed and not self._forked and self.ended is None
-            if exc_type is None and going_on:
+            if exc_type is None and self._plays:
                 # Closed by another thread, or the room has ended: nothing plays any more.
                 with contextlib.suppress(ClosedError):
                     self.wait_playout(timeout=self._connection.options.close_timeout)

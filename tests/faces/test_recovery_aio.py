@@ -145,8 +145,9 @@ def test_in_an_event_loop_that_is_closed_meanwhile_another_one_closes_it(
             killed(transport)
             while not transport._connection.session._past:
                 await asyncio.sleep(0.002)
-        assert transport._recovering is not None
-        return transport._recovering
+        assert transport._recovery is not None
+        assert transport._recovery._task is not None
+        return transport._recovery._task
 
     loop.run_until_complete(transport.open())
     recovering = loop.run_until_complete(begin())

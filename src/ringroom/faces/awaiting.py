@@ -11,12 +11,13 @@ from typing import Self
 
 from ringroom.errors import StartupError
 from ringroom.faces.connection import Connection
+from ringroom.faces.recovery import Recovery
 from ringroom.processes.machine import Machine
 from ringroom.system import unwatched, why
 
-# Who waits for nothing, since there is always an item or always room, lets others have the loop if
-# none had it for so long.
-TURN_SECONDS = 0.01
+# A reader or a sender that never waits, since there is always an item or always room, lets others
+# have the loop once it had it for so long.
+SHARE_SECONDS = 0.01
 
 
 def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
@@ -67,16 +68,17 @@ class LoopWaiter:
             self._connection.session.listeners.discard(self._wake)
 
 
-class Turn:
-    """How long a reader or a sender has had the loop for itself. Apart from it, for the loop keeps
-    this until it comes round, and a reader that is forgotten is closed at once."""
+class LoopShare:
+    """How long a reader or a sender has had the loop for itself. A separate object because the loop
+    holds it until its next round; otherwise a dropped reader would not be collected at once."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._since: float | None = None
 
     def begin(self) -> None:
-        """An item is given or taken; the turn ends when the loop comes round."""
+        """An item is given or taken; the share is used up by what follows until the loop's next
+        round."""
         if self._since is None:
             self._since = self._now()
             asyncio.get_running_loop().call_soon(self._end)
@@ -85,9 +87,53 @@ class Turn:
         self._since = None
 
     async def wait(self) -> None:
-        """Let the others have the loop, if it is their turn."""
-        if self._since is not None and self._now() - self._since >= TURN_SECONDS:
+        """Let others have the loop, if it is their turn."""
+        if self._since is not None and self._now() - self._since >= SHARE_SECONDS:
             await asyncio.sleep(0)
+
+
+class RecoveryTask:
+    """As `RecoveryThread`, for a face that one event loop's thread uses: a task of the loop that
+    runs here now, while there is something to do."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        with connection.lock:
+            self._recovery = Recovery(connection, waker(self._notify))
+            connection.session.listeners.add(self._look)
+
+    def _notify(self) -> None:
+        with self._connection.lock:
+            self._connection.session.notify()
+
+    def _look(self) -> None:
+        """Under the connection's lock, as all listeners are called. While the loop runs, nobody
+        finds the end of the link on another thread."""
+        due = self._recovery.is_due and not self._closing
+        if due and self._task is None and not self._loop.is_closed():
+            self._task = self._loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            with LoopWaiter(self._connection) as waiter:
+                while self._recovery.turn():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._recovery.patience()):
+                            await waiter.wait()
+        finally:
+            with self._connection.lock:
+                self._task = None
+                self._look()
+
+    def close(self) -> None:
+        """Idempotent: what is under way is given up. On another thread once the loop is closed."""
+        self._closing = True
+        if self._task is not None and not self._loop.is_closed():
+            self._task.cancel()  # it waits, and will do nothing any more
+        self._recovery.close()
 
 
 def start(machine: Machine, name: str, run: Callable[[], None], over: Future[None]) -> None:

@@ -28,6 +28,9 @@ from ringroom.sessions.outgoing import Outgoing
 from ringroom.sessions.session import Session, Side
 
 IO_ROWS = SLOTS // 2
+# The I/O role keeps the application's time limits itself; so long after them it is given up.
+CONNECT_GRACE = 10.0
+CLOSE_GRACE = 1.0
 # Of a message, what may tell which worker had whom: remotes choose how long their names are.
 MAX_PLACES_BYTES = m.MAX_MESSAGE_BYTES // 4
 
@@ -231,14 +234,19 @@ class Connection:
         wanted = self.options.reconnect.retries > 0
         return wanted and self.spec.joins_anew and self.host.replaces_dead
 
+    @property
+    def joining_seconds(self) -> float:
+        """How long is waited for the room to be joined, or for why it is not."""
+        return self.options.connect_timeout + CONNECT_GRACE
+
+    @property
+    def leaving_seconds(self) -> float:
+        """How long is waited for the room to be left."""
+        return self.options.close_timeout + CLOSE_GRACE
+
     def waiter(self) -> Waiter:
         """What a thread waits with, to be entered for that. Raises `StartupError`."""
         return Waiter(self.machine, self.lock, self.session)
-
-    def statistics(self) -> Statistics:
-        with self.lock:
-            self.session.pump()
-            return Statistics(lanes=tuple(self.session.statistics()))
 
     def leave(self) -> None:
         """Ask the session to close; the link's end tells that it did."""

@@ -72,9 +72,18 @@ class Face:
         if not self._opened:
             return None
         with self._connection.lock:
-            self._connection.session.pump()
+            self._hear()
             ending = self._connection.session.end
         return None if ending is None else ending.reason
+
+    def _hear(self) -> None:
+        """Handle what has come over the link; under the connection's lock."""
+        self._connection.session.pump()
+
+    @property
+    def _plays(self) -> bool:
+        """Whether there is a room to play out to."""
+        return not self._closed and not self._forked and self.ended is None
 
     def _until(self, ready: Callable[[], T | None], fd: Callable[[], int] = lambda: -1) -> Steps[T]:
         """Until it is ready; what it gives. Raises what a wait must end with when the session is
@@ -103,7 +112,7 @@ class Face:
         self._check_open()
         with self._connection.lock:
             self._connection.session.check_unclosed()
-            self._connection.session.pump()  # an I/O process that has died plays nothing more
+            self._hear()  # an I/O process that has died plays nothing more
             lane = self._connection.outgoing.find(track)
             return 0.0 if lane is None else lane.played()
 
@@ -112,7 +121,9 @@ class Face:
         self._check_process()  # likewise
         if not self._opened:
             return Statistics(lanes=())
-        return self._connection.statistics()
+        with self._connection.lock:
+            self._hear()
+            return Statistics(lanes=tuple(self._connection.session.statistics()))
 
     @property
     def _forked(self) -> bool:

@@ -1,8 +1,9 @@
 """What a transport without a pool does when its I/O process dies: it goes on with another.
 
 That is `mending`, as for a pool, driven by the threads or tasks that use the transport: nothing of
-it runs until one that calls or waits has found the link at its end. A face then calls `turn` again
-and again, on a thread (`client`) or in a task (`aio`), until there is nothing left to do.
+it runs until one that calls or waits has found the link at its end. Then `turn` is called again and
+again, on a thread (`RecoveryThread`) or in a task (`awaiting.RecoveryTask`), until there is nothing
+left to do.
 
 The lanes from before were held by this side alone, so their counts are final as soon as the room
 is joined again.
@@ -13,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from ringroom.errors import LostProcessError, StartupError
+from ringroom.errors import LostProcessError
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import Mending, MendingCalls
+from ringroom.faces.waiting import always_waiting
 from ringroom.frames import Event, EventKind
 from ringroom.processes.supervision.supervisor import Care
 
@@ -25,12 +27,9 @@ __all__ = ["Recovery", "RecoveryThread"]
 
 log = logging.getLogger("ringroom")
 
-# Between two looks, where the thread has no descriptor to be woken by.
-LOOK_SECONDS = 0.05
-
 
 class Recovery:
-    """Of one transport that is in its room. Made once it is; not thread-safe, and never waits."""
+    """For one transport, made once that is in its room. Not thread-safe, and never waits."""
 
     def __init__(self, connection: Connection, wake: Callable[[], None]) -> None:
         """``wake`` is called on another thread when there is something to do for `turn`."""
@@ -117,17 +116,9 @@ class RecoveryThread:
     def _run(self) -> None:
         with contextlib.ExitStack() as stack:
             stack.callback(self._over)
-            wait: Callable[[Iterable[int], float | None], object]
-            try:
-                wait = stack.enter_context(self._connection.waiter()).wait
-            except StartupError:  # no descriptor is left to be woken by
-                wait = self._wait_for_a_moment
+            wait = stack.enter_context(always_waiting(self._connection))
             while not self._closing and self._recovery.turn():
                 wait([self._session.fileno()], self._recovery.patience())
-
-    def _wait_for_a_moment(self, fds: Iterable[int], seconds: float | None) -> None:
-        moment = LOOK_SECONDS if seconds is None else min(LOOK_SECONDS, seconds)
-        self._connection.machine.wait(fds, moment)
 
     def _over(self) -> None:
         with self._connection.lock:

@@ -1,14 +1,52 @@
-"""Waiting on a thread for whoever is closing, and what interrupts it."""
+"""Waiting on a thread: for the end of a session, and for whoever is closing; and what interrupts
+it."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import FrameType
+from typing import TypeAlias
 
+from ringroom.errors import StartupError
+from ringroom.faces.connection import Connection
 from ringroom.processes.machine import Machine
+from ringroom.processes.waiting import Deadline
+
+Wait: TypeAlias = Callable[[Iterable[int], float | None], object]
+"""Until a descriptor is readable or the session changed, or so many seconds."""
+
+# How often is looked where nothing can wake.
+LOOK_SECONDS = 0.05
+
+
+def leave(connection: Connection, hurried: Callable[[], bool] = lambda: False) -> None:
+    """Leave the room, and wait for that as long as it may take, or until it is hurried (and the
+    session notified)."""
+    connection.leave()
+    limit = Deadline(connection.machine, connection.leaving_seconds, "not left")
+    with always_waiting(connection) as wait:
+        while not (connection.left() or hurried()) and (remaining := limit.remaining()):
+            wait((connection.session.fileno(),), remaining)
+
+
+@contextlib.contextmanager
+def always_waiting(connection: Connection) -> Iterator[Wait]:
+    """How to wait for a change of the session, also where no descriptor is left to be woken by."""
+    try:
+        waiter = connection.waiter()
+    except StartupError:
+        yield partial(_wait_for_a_moment, connection.machine)
+        return
+    with waiter:
+        yield waiter.wait
+
+
+def _wait_for_a_moment(machine: Machine, fds: Iterable[int], seconds: float | None) -> None:
+    machine.wait(fds, LOOK_SECONDS if seconds is None else min(LOOK_SECONDS, seconds))
 
 
 class Closing:
