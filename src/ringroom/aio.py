@@ -190,7 +190,7 @@ class Transport(SendingFace):
         reliable: bool = True,
         to: Collection[str] = (),
     ) -> None:
-        """Send a message (text as UTF-8) to everyone, or to the identities in ``to``."""
+        """As `ringroom.client.Transport.send_data`."""
         await self.send(as_message(payload, topic, reliable, to))
 
     async def flush(self, track: str | None = None) -> float:

@@ -104,7 +104,10 @@ class Sender(SendingFace):
         until every receiver has come to its end, and then it is `ClosedError` (`ended` tells).
 
         Raises `ClosedError`, `BusyError` (another thread or process sends on the track),
-        `FrameError`, `RoomError` (publish_refused), `TimeoutError` (part may have been taken).
+        `FrameError`, `RoomError` (publish_refused), `TimeoutError` (part may have been taken),
+        `ConfigurationError` for ``publish`` or a timeout that are none, `StartupError` when no
+        memory, descriptors or rows for statistics are left, and what has ended the session by
+        itself: `LostProcessError`, `RoomError`, `StartupError`, `WireError`.
         """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "the frame was not taken")
@@ -112,7 +115,7 @@ class Sender(SendingFace):
 
     def send_nowait(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
         """As `send`, but raises `WouldBlock` where that would wait; then nothing was taken. A
-        ``speech`` track holds some 2 s: with more at once, `send` always would."""
+        ``speech`` track holds some 2 s: with more at once, `send` always would wait."""
         self._check_open()
         with self._connection.lock:
             lane = self._lane_for(frame, publish)
@@ -129,28 +132,44 @@ class Sender(SendingFace):
         to: Collection[str] = (),
         timeout: float | None = None,
     ) -> None:
-        """Send a message (text as UTF-8) to everyone, or to the identities in ``to``."""
+        """Send a message (text as UTF-8) to everyone, or to the identities in ``to``. Waits while
+        there is no room for it. Raises as `send` does; of a message that the room refuses an event
+        tells (``DATA_FAILED``)."""
         self.send(as_message(payload, topic, reliable, to), timeout=timeout)
 
     def audio_out(self, track: str | None = None, *, sample_rate: int | None = None) -> AudioOut:
         """A raw binary stream: what is written is sent as PCM, interleaved int16 of the
-        transport's rate and channels. A write takes all of it or raises."""
+        transport's channels, and of ``sample_rate`` Hz (None: the transport's). A write takes all
+        of it or raises. Raises `ClosedError`, and `FrameError` for what is no name of a track or no
+        rate."""
         self._check_open()
         if track is not None:
             checked_name(track)
-        return AudioOut(self, track, None if sample_rate is None else check_rate(sample_rate))
+        options = self._connection.options
+        rate = options.sample_rate if sample_rate is None else check_rate(sample_rate)
+        return AudioOut(self.send, track, rate, options.channels)
 
     def flush(self, track: str | None = None, *, timeout: float | None = 5.0) -> float:
         """Throw away sound that was sent up to this call and not yet played (of one track, or of
         all), and the rest of what another thread is sending; later sends survive. The seconds
-        thrown away."""
+        thrown away.
+
+        Raises `ClosedError`, also when the room has ended, `FrameError` for what is no name of a
+        track, `ConfigurationError` for what is no timeout, `TimeoutError` (it may be thrown away
+        later), `StartupError` when no descriptors are left, and what has ended the session by
+        itself (as `send` does).
+        """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "no answer to flush")
         return self._finish(self._flush_steps(track), limit)
 
     def wait_playout(self, track: str | None = None, timeout: float | None = None) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
-        played. Raises what made a track fail, if nobody was told yet; the others have played."""
+        played.
+
+        Raises as `flush` does, `TimeoutError` if it is not played in time, and what made a track
+        fail (`RoomError`, `BusyError`) if no call has raised it yet; the others have played then.
+        """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "not played out")
         self._finish(self._playout_steps(track), limit)
@@ -159,8 +178,8 @@ class Sender(SendingFace):
         """End a track of ours (None: the default one): waits until what was sent on it is played
         and it is unpublished. The next frame under its name publishes it anew.
 
-        Raises `ConfigurationError` when no track of ours has that name, `BusyError` when somebody
-        sends on it, `TimeoutError` (it may end later), and as `send` does.
+        Raises `ConfigurationError` when no track of ours has that name, `BusyError` when another
+        thread sends on it, `TimeoutError` (it may end later), and as `wait_playout` does.
         """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "the track has not ended")
@@ -317,17 +336,17 @@ class VoiceTransport:
         self._transport = wrapped
 
     def recv(self, *, timeout: float | None = None) -> Receiver:
-        """Audio frames as they come."""
+        """Audio frames as they come; as `Transport.recv`."""
         return self._transport.recv(kinds=(Kind.AUDIO,), timeout=timeout)
 
     def send(self, frame: AudioFrame, *, timeout: float | None = None) -> None:
-        """Send sound."""
+        """Send sound. Raises as `Transport.send` does; `FrameError` also for other frames."""
         if not isinstance(frame, AudioFrame):
             raise FrameError(f"a voice transport sends AudioFrame, not {type(frame).__name__}")
         self._transport.send(frame, timeout=timeout)
 
     def close(self) -> None:
-        """Close the transport."""
+        """Close the transport; as `Transport.close`."""
         self._transport.close()
 
     def __enter__(self) -> Self:

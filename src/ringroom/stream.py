@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame
-
-if TYPE_CHECKING:
-    from ringroom.client import Sender
 
 __all__ = ["AudioOut"]
 
@@ -17,19 +15,26 @@ __all__ = ["AudioOut"]
 class AudioOut(io.RawIOBase):
     """A raw PCM stream to one track; see `Transport.audio_out`."""
 
-    def __init__(self, owner: Sender, track: str | None, sample_rate: int | None) -> None:
+    def __init__(
+        self,
+        send: Callable[[AudioFrame], None],
+        track: str | None,
+        sample_rate: int,
+        channels: int,
+    ) -> None:
         super().__init__()
-        self._transport = owner
+        self._send = send
         self._track = track
-        self._rate = sample_rate or owner._connection.options.sample_rate
-        self._channels = owner._connection.options.channels
+        self._rate = sample_rate
+        self._channels = channels
 
     def writable(self) -> bool:
         return True
 
     def write(self, pcm: Any) -> int:
-        """Send all of it; the number of bytes. Raises as `Transport.send` does, and `FrameError`
-        when it is no whole number of samples."""
+        """Send all of it; the number of bytes. Raises as `Transport.send` does, `FrameError` for
+        what is neither bytes nor int16, or no whole number of samples, and `ValueError` once the
+        stream is closed."""
         if self.closed:
             raise ValueError("write to a closed stream")
         view = _as_pcm(pcm)
@@ -40,7 +45,7 @@ class AudioOut(io.RawIOBase):
             )
         if len(view):
             frame = AudioFrame(view, self._rate, self._channels, track=self._track)
-            self._transport.send(frame)
+            self._send(frame)
         return len(view)
 
 

@@ -45,12 +45,14 @@ class Face:
 
     @property
     def room(self) -> str:
-        """The room's name, as the provider reports it."""
+        """The room's name, as the provider reports it; also after close. Raises `ClosedError` if it
+        was never joined."""
         return self._joined.room
 
     @property
     def identity(self) -> str:
-        """Who we are in the room."""
+        """Our identity in the room; also after close. Raises `ClosedError` if the room was never
+        joined."""
         return self._joined.identity
 
     @property
@@ -67,7 +69,8 @@ class Face:
 
     @property
     def ended(self) -> str | None:
-        """Why the room ended, in a word or two; None while it goes on."""
+        """Why the room ended, in a word or two; None while it goes on. Raises `ClosedError` in the
+        child of a fork."""
         self._check_process()  # it reads from the link, which is the original's
         if not self._opened:
             return None
@@ -108,7 +111,8 @@ class Face:
     def played(self, track: str | None = None) -> float:
         """Seconds of the track's sound that were really played; 0.0 if we publish none of that
         name. Of a track it never falls; another under its name begins at 0.0. None: the only track
-        of ours with sound, or `audio` of several."""
+        of ours with sound, or `audio` of several. Raises `ClosedError`, and `FrameError` for what
+        is no name of a track."""
         self._check_open()
         with self._connection.lock:
             self._connection.session.check_unclosed()
@@ -117,8 +121,9 @@ class Face:
             return 0.0 if lane is None else lane.played()
 
     def stats(self) -> Statistics:
-        """Counts of every lane so far. Also after close."""
-        self._check_process()  # likewise
+        """Counts of every lane so far. Also after close. Raises `ClosedError` in the child of a
+        fork."""
+        self._check_process()  # as for `ended`
         if not self._opened:
             return Statistics(lanes=())
         with self._connection.lock:
