@@ -67,13 +67,13 @@ class Transport(SendingFace):
         super().__init__(connection)
         self._watched = -1
         self._share = LoopShare(connection.machine.now)
-        """That of all who send: a send on a live track never waits."""
+        """The share of all calls that send: on a live track they never wait."""
         self._recovery: RecoveryTask | None = None
         self._starting: Future[None] | None = None
         self._closing: Future[None] | None = None
-        """A thread closes the transport; done when there is nothing left to close."""
+        """Done when the thread that closes the transport has ended."""
         self._hurried = False
-        """Whether that thread is to wait for nothing any more."""
+        """Whether that thread is not to wait for the room to be left."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> Self:
@@ -107,7 +107,7 @@ class Transport(SendingFace):
 
     def _watch(self) -> None:
         """Have the loop watch the link that the session has now. Called at each change of the
-        session: the number of a link that is closed may name something else any moment."""
+        session: the number of a closed link may name another descriptor at any moment."""
         fd = self._connection.session.fileno()
         if fd != self._watched:
             self._unwatch()
@@ -119,8 +119,8 @@ class Transport(SendingFace):
                 self._watched = fd
 
     def _start(self) -> None:
-        """On a thread, for a token minter may take its time. Either this finds the transport
-        closed, or whoever closes it finds it opened: one of them ends it."""
+        """Runs on a thread, for a token minter may take its time. Either this finds the transport
+        closed, or `close` finds it opened; the one that does closes the connection."""
         self._connection.open()
         with self._connection.lock:
             self._opened, closed = True, self._closed
@@ -128,7 +128,7 @@ class Transport(SendingFace):
             self._connection.close()
 
     def _check_here(self) -> None:
-        """What is awaited wakes on the loop that opened it."""
+        """Raises `ClosedError`, and `BusyError` on another loop than the one that opened it."""
         self._check_open()
         self._check_loop()
 
@@ -154,8 +154,8 @@ class Transport(SendingFace):
         return self._loop is not None and self._loop.is_running() and not runs_here(self._loop)
 
     def _hear(self) -> None:
-        """What comes is the loop's to handle: it watches the link's number, and tasks that wait for
-        what comes are woken there."""
+        """While the loop runs, its thread alone handles the link: the loop watches the link's
+        descriptor, and wakes the tasks that wait."""
         if not self._elsewhere:
             super()._hear()
 
@@ -176,7 +176,7 @@ class Transport(SendingFace):
         return Receiver(self, inbox)
 
     async def send(self, frame: Frame, *, publish: PublishOptions | None = None) -> None:
-        """As `ringroom.client.Transport.send`. Cancelled, part of a long sound may be taken."""
+        """As `ringroom.client.Transport.send`. If cancelled, part of the sound may be taken."""
         self._check_here()
         await self._share.wait()
         self._share.begin()
@@ -204,12 +204,12 @@ class Transport(SendingFace):
         await self._finish(self._playout_steps(track))
 
     async def unpublish(self, track: str | None = None) -> None:
-        """As `ringroom.client.Transport.unpublish`. Cancelled, it may end later."""
+        """As `ringroom.client.Transport.unpublish`. If cancelled, the track may end later."""
         self._check_here()
         await self._finish(self._unpublish_steps(track))
 
     async def _finish(self, steps: Steps[T]) -> T:
-        """Go through the steps, waiting where they have to; the result."""
+        """Go through the steps, and await what they have to wait for; the result."""
         try:
             next(steps)
             with LoopWaiter(self._connection) as waiter:
@@ -227,8 +227,9 @@ class Transport(SendingFace):
             steps.close()
 
     async def close(self) -> None:
-        """As `ringroom.client.Transport.close`. Whoever calls it meanwhile waits for the same. If
-        cancelled, it does not wait for the room to be left. On any loop, once its own is closed."""
+        """As `ringroom.client.Transport.close`. Calls that come meanwhile wait for the same. If
+        cancelled, it does not wait for the room to be left, and a second cancellation returns at
+        once. Any loop may close a transport whose own loop is closed."""
         if self._forked:
             return
         if self._loop is not None and not self._loop.is_closed():
@@ -241,16 +242,16 @@ class Transport(SendingFace):
         if opened:
             await self._end(self._begin_to_close())
         elif self._starting is not None:
-            self._closing = self._starting  # it finds the transport closed, and ends it
+            self._closing = self._starting  # `_start` finds the transport closed
             await end_of(self._closing)
 
     def _begin_to_close(self) -> Future[None]:
-        """From here on a thread sees to it, whatever becomes of this task and of its loop."""
+        """Start the thread that closes, whatever becomes of this task and its loop meanwhile."""
         over: Future[None] = Future()
         with self._connection.lock:
             self._connection.session.listeners.discard(self._watch)
             self._unwatch()
-            self._connection.session.notify()  # who waits need not wait for the leaving
+            self._connection.session.notify()  # calls that wait end before the room is left
         if self._recovery is not None:
             self._recovery.close()
         start(self._connection.machine, "ringroom-close", self._shut, over)
@@ -284,7 +285,7 @@ class Transport(SendingFace):
     ) -> None:
         try:
             if exc_type is None and self._plays:
-                # Closed by another task, or the room has ended: nothing plays any more.
+                # If another task closes it, or the room ends, nothing plays any more.
                 with contextlib.suppress(ClosedError):
                     seconds = self._connection.options.close_timeout
                     async with within(seconds, "not played out"):
@@ -294,8 +295,8 @@ class Transport(SendingFace):
 
 
 class Receiver(ReceivingEnd[Transport], AsyncIterator[Item]):
-    """Yields frames and events; cancelling a wait loses nothing. Also where the next one is always
-    there, since its reader is behind, others on the loop have their turns in between."""
+    """Yields frames and events; cancelling a wait loses nothing. Also if the next one is always
+    there, since the reader is behind, other tasks of the loop have their turns in between."""
 
     _over = StopAsyncIteration
 
@@ -316,5 +317,5 @@ class Receiver(ReceivingEnd[Transport], AsyncIterator[Item]):
         return arrival.item
 
     async def aclose(self) -> None:
-        """Idempotent. Who waits for the next item gets `StopAsyncIteration`."""
+        """Idempotent. A task that waits for the next item gets `StopAsyncIteration`."""
         self._close()

@@ -1,7 +1,8 @@
 """The synchronous face: a transport that an application pulls frames from and pushes frames to.
 
 It waits; the session behind it does not. Any number of threads may use one transport: a kind of
-frame has one reader and a track one writer at a time (`BusyError` tells), waits hold no lock.
+frame has one reader and a track one writer at a time (a second one gets `BusyError`), and no thread
+holds a lock while it waits.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def transport(
 
 
 class Sender(SendingFace):
-    """All that sends: what a transport and a pool have in common."""
+    """What a transport and a pool have in common: all that sends."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
@@ -78,14 +79,14 @@ class Sender(SendingFace):
 
     @property
     def _closing_seconds(self) -> float:
-        """What closing takes at most."""
+        """How many seconds closing takes at most."""
         return self._connection.leaving_seconds + handover.CLOSE_SECONDS + REAP_SECONDS
 
     def _connect(self, readers: Sequence[Link] = ()) -> None:
         connection = self._connection
         connection.open(readers)
         self._opened = True
-        if self._closed:  # as it was opened: whoever did that found nothing to close
+        if self._closed:  # by another thread, which found nothing to close yet
             connection.close()
         what = f"{connection.spec.name}: no connection"
         limit = Deadline(connection.machine, connection.joining_seconds, what)
@@ -186,7 +187,7 @@ class Sender(SendingFace):
         self._finish(self._unpublish_steps(track), limit)
 
     def _finish(self, steps: Steps[T], limit: Deadline) -> T:
-        """Go through the steps, waiting where they have to; the result."""
+        """Go through the steps, and wait where they have to; the result."""
         try:
             next(steps)
             with self._connection.waiter() as waiter:
@@ -203,7 +204,7 @@ class Sender(SendingFace):
             steps.close()
 
     def _leave(self) -> None:
-        self._notify()  # who waits need not wait for the leaving
+        self._notify()  # calls that wait end before the room is left
         leave(self._connection)
 
 
@@ -253,15 +254,15 @@ class Transport(Sender):
             try:
                 inbox = self._connection.session.incoming.open_inbox(wanted, only)
                 return Receiver(self, inbox, timeout)
-            except BaseException:  # Ctrl-C: nobody would ever close it
+            except BaseException:  # by Ctrl-C: the caller would have nothing to close
                 if inbox is not None:
                     inbox.close()
                 raise
 
     def close(self) -> None:
         """Leave the room. Idempotent, with a deadline; what was sent and not played is lost
-        (`wait_playout` first, or leave the ``with`` block normally). Whoever calls it meanwhile
-        waits for the same."""
+        (`wait_playout` first, or leave the ``with`` block normally). Calls that come meanwhile wait
+        for the same."""
         if not self._forked:
             self._closing.run(self._shut, self._closing_seconds)
 
@@ -288,7 +289,7 @@ class Transport(Sender):
     ) -> None:
         try:
             if exc_type is None and self._plays:
-                # Closed by another thread, or the room has ended: nothing plays any more.
+                # If another thread closes it, or the room ends, nothing plays any more.
                 with contextlib.suppress(ClosedError):
                     self.wait_playout(timeout=self._connection.options.close_timeout)
         finally:
@@ -317,7 +318,8 @@ class Receiver(ReceivingEnd[Transport], Iterator[Item]):
             return arrival.item
         connection = self._owner._connection
         limit = Deadline(connection.machine, self._timeout, "nothing received")
-        # The waiter's counter is ours: whoever closes the inbox while we wait cannot close it.
+        # The waiter has a counter of its own: a thread that closes the inbox while we wait does not
+        # close that.
         with connection.waiter() as waiter:
             while (arrival := self._look()) is None:
                 if not waiter.wait((self._inbox.fileno(),), limit.remaining()):
@@ -325,7 +327,7 @@ class Receiver(ReceivingEnd[Transport], Iterator[Item]):
         return arrival.item
 
     def close(self) -> None:
-        """Idempotent. Who waits for the next item gets `StopIteration`."""
+        """Idempotent. A thread that waits for the next item gets `StopIteration`."""
         self._close()
 
 
@@ -362,7 +364,8 @@ class VoiceTransport:
 
 
 def as_voice_transport(wrapped: Transport) -> VoiceTransport:
-    """Narrow a transport to recv / send / close. Raises `ConfigurationError` for what is none."""
+    """Narrow a transport to recv / send / close. Raises `ConfigurationError` for what is no
+    synchronous transport."""
     if not isinstance(wrapped, Transport):
         raise ConfigurationError(
             f"the transport is a {type(wrapped).__module__}.{type(wrapped).__qualname__}, expected "

@@ -29,8 +29,8 @@ def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def waker(wake: Callable[[], None]) -> Callable[[], None]:
-    """For any thread: it has ``wake`` called by the loop that runs here now, which may sleep by
-    then. Nothing, once that loop is closed."""
+    """A function for any thread, which has ``wake`` called on the loop that runs here now, and
+    wakes that loop if it sleeps. Once the loop is closed, the function does nothing."""
     loop = asyncio.get_running_loop()
 
     def call() -> None:
@@ -57,8 +57,9 @@ class LoopWaiter:
         return self
 
     async def wait(self, fd: int = -1) -> None:
-        """Until the descriptor (-1: none) is readable or the session changed. Cancelled, nothing
-        is lost. Raises `StartupError` when no descriptors are left, or it cannot be watched."""
+        """Until the descriptor (-1: none) is readable or the session changed. A cancellation loses
+        nothing. Raises `StartupError` when no descriptors are left, or this one cannot be watched.
+        """
         with _watched(fd, self._changed.set):
             await self._changed.wait()
         self._changed.clear()
@@ -77,8 +78,7 @@ class LoopShare:
         self._since: float | None = None
 
     def begin(self) -> None:
-        """An item is given or taken; the share is used up by what follows until the loop's next
-        round."""
+        """An item is given or taken: the time from here to the loop's next round counts."""
         if self._since is None:
             self._since = self._now()
             asyncio.get_running_loop().call_soon(self._end)
@@ -87,7 +87,7 @@ class LoopShare:
         self._since = None
 
     async def wait(self) -> None:
-        """Let others have the loop, if it is their turn."""
+        """Let other tasks have the loop, if it is their turn."""
         if self._since is not None and self._now() - self._since >= SHARE_SECONDS:
             await asyncio.sleep(0)
 
@@ -110,8 +110,8 @@ class RecoveryTask:
             self._connection.session.notify()
 
     def _look(self) -> None:
-        """Under the connection's lock, as all listeners are called. While the loop runs, nobody
-        finds the end of the link on another thread."""
+        """Called under the connection's lock, as all listeners are. While the loop runs, no other
+        thread handles the link, so none finds its end."""
         due = self._recovery.is_due and not self._closing
         if due and self._task is None and not self._loop.is_closed():
             self._task = self._loop.create_task(self._run())
@@ -129,22 +129,23 @@ class RecoveryTask:
                 self._look()
 
     def close(self) -> None:
-        """Idempotent: what is under way is given up. On another thread once the loop is closed."""
+        """Idempotent: gives up what is under way. Any thread may call it once the loop is
+        closed."""
         self._closing = True
         if self._task is not None and not self._loop.is_closed():
-            self._task.cancel()  # it waits, and will do nothing any more
+            self._task.cancel()  # the task waits, and will do nothing any more
         self._recovery.close()
 
 
 def start(machine: Machine, name: str, run: Callable[[], None], over: Future[None]) -> None:
-    """Run what blocks on a thread of its own: the loop's executor may be full for as long as what
-    others gave it likes. ``over``, which belongs to no loop, is done in any case: where no thread
-    is to be had, this one waits."""
+    """Run what blocks on a thread of its own, for the application may have filled the loop's
+    executor with calls that take long. ``over`` belongs to no loop, and is done in any case: if no
+    thread can be started, the calling thread runs it."""
 
     def body() -> None:
         try:
             run()
-        except BaseException as error:  # noqa: BLE001 (for who looks into the future)
+        except BaseException as error:  # noqa: BLE001 (for whoever looks into the future)
             over.set_exception(error)
         else:
             over.set_result(None)
@@ -156,7 +157,7 @@ def start(machine: Machine, name: str, run: Callable[[], None], over: Future[Non
 
 
 async def end_of(over: Future[None]) -> None:
-    """Until it is done, by whatever outcome. Cancelled, it goes on."""
+    """Wait until it is done, by whatever outcome. A cancellation ends the wait alone."""
     done = asyncio.Event()
     wake = waker(done.set)
     over.add_done_callback(lambda _: wake())
@@ -165,7 +166,7 @@ async def end_of(over: Future[None]) -> None:
 
 @contextlib.asynccontextmanager
 async def within(seconds: float, what: str) -> AsyncIterator[None]:
-    """A time limit, whose `TimeoutError` says what was not to be had."""
+    """A time limit, whose `TimeoutError` says what did not come."""
     try:
         async with asyncio.timeout(seconds) as limit:
             yield
@@ -177,8 +178,9 @@ async def within(seconds: float, what: str) -> AsyncIterator[None]:
 
 @contextlib.contextmanager
 def _watched(fd: int, wake: Callable[[], None]) -> Iterator[None]:
-    """By a number of our own. A loop calls one function for each number, and others may wait for
-    the same; nor can anybody close this one while the loop watches it."""
+    """Have the loop call ``wake`` when the descriptor is readable. It watches a duplicate: a loop
+    calls one function for each number, and several tasks may wait for one descriptor; and nobody
+    else can close the duplicate while the loop watches it."""
     if fd < 0:
         yield
         return

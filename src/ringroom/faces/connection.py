@@ -1,6 +1,6 @@
 """An opened session with all that belongs to it: what the application's faces share.
 
-It does not wait, except for the provider's hand-over (a token minter) and the I/O host's end.
+It waits for the provider's hand-over (a token minter) and the I/O host's end alone.
 Several threads may use a face, so each call here that touches the session is made under `lock`.
 """
 
@@ -28,7 +28,8 @@ from ringroom.sessions.outgoing import Outgoing
 from ringroom.sessions.session import Session, Side
 
 IO_ROWS = SLOTS // 2
-# The I/O role keeps the application's time limits itself; so long after them it is given up.
+# The I/O role keeps the application's time limits itself. If it says nothing for so many seconds
+# more, it is given up.
 CONNECT_GRACE = 10.0
 CLOSE_GRACE = 1.0
 # Of a message, what may tell which worker had whom: remotes choose how long their names are.
@@ -43,12 +44,12 @@ class Statistics:
 
     @property
     def received(self) -> LaneCounts:
-        """Of all lanes from the room."""
+        """The counts of all lanes from the room."""
         return _total(lane.counts for lane in self.lanes if lane.direction == "in")
 
     @property
     def sent(self) -> LaneCounts:
-        """Of all lanes to the room."""
+        """The counts of all lanes to the room."""
         return _total(lane.counts for lane in self.lanes if lane.direction == "out")
 
 
@@ -65,7 +66,8 @@ def rows_for(place: int, readers: int) -> tuple[int, int]:
 def configured(
     provider: str | ProviderSpec, config: TransportConfig | None, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Keywords, from keywords or from the neutral `TransportConfig`."""
+    """The options as keywords, from those that were given and a neutral `TransportConfig`. Raises
+    `ConfigurationError`."""
     if config is None:
         return options
     if not isinstance(config, TransportConfig):
@@ -143,7 +145,7 @@ class Connection:
     def _open(self, readers: Sequence[Link], handed: Handed) -> None:
         spec, descriptors = handed
         if self.options.reconnect.retries and (spec is not self.spec or descriptors):
-            # What travels as it is can be opened there again.
+            # A spec that travels as it is can be opened there again.
             self._renewals = Renewals(self.machine, self.spec, self.options)
         blob = pickled_spec(handed, self.options)
         self.table = StatisticsTable.create()
@@ -194,8 +196,8 @@ class Connection:
         return dict(reversed(latest.items()))
 
     def prepare(self) -> Prepared:
-        """What `reopen` needs: an I/O process that runs, and a fresh hand-over. May take a while;
-        holds no lock."""
+        """What `reopen` needs: a running I/O process, and a fresh hand-over. It may take a while,
+        and holds no lock."""
         self.host.start()
         handed = hand_over(self.machine, self.spec, self.options.connect_timeout)
         try:
@@ -207,7 +209,7 @@ class Connection:
 
     def reopen(self, prepared: Prepared, readers: Sequence[Link]) -> None:
         """Join again, after the I/O process has died: `session.joined` tells when it did, and then
-        comes `resume`. Counts go on, for what was before is kept."""
+        comes `resume`. Counts go on, for those from before are kept."""
         with self.lock, contextlib.ExitStack() as made:
             made.callback(prepared.close)
             made.callback(prepared.link.close)
@@ -236,16 +238,16 @@ class Connection:
 
     @property
     def joining_seconds(self) -> float:
-        """How long is waited for the room to be joined, or for why it is not."""
+        """How long a face waits for the room to be joined, or to be told why it is not."""
         return self.options.connect_timeout + CONNECT_GRACE
 
     @property
     def leaving_seconds(self) -> float:
-        """How long is waited for the room to be left."""
+        """How long a face waits for the room to be left."""
         return self.options.close_timeout + CLOSE_GRACE
 
     def waiter(self) -> Waiter:
-        """What a thread waits with, to be entered for that. Raises `StartupError`."""
+        """A waiter for the calling thread, to be entered. Raises `StartupError`."""
         return Waiter(self.machine, self.lock, self.session)
 
     def leave(self) -> None:

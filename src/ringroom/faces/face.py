@@ -5,9 +5,9 @@ waiting for, and returns the result. Each face goes through them in its own way 
 begins to listen for changes of the session at the first yield, so that a call which need not wait
 does without, and closes the steps when a time limit, Ctrl-C or a cancellation ends the wait.
 
-Each call that touches the session is made under the connection's lock, which nobody holds while
-waiting. A face for one event loop's thread takes it too: it is closed on another thread, and its
-receivers are collected on any.
+Each call that touches the session is made under the connection's lock, which no thread holds while
+it waits. The asyncio face takes it too: another thread closes it, and its receivers are collected
+on any.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class Face:
         return not self._closed and not self._forked and self.ended is None
 
     def _until(self, ready: Callable[[], T | None], fd: Callable[[], int] = lambda: -1) -> Steps[T]:
-        """Until it is ready; what it gives. Raises what a wait must end with when the session is
-        over."""
+        """Wait until ``ready`` gives something, and return that. Raises the error that a wait ends
+        with when the session is over."""
         session = self._connection.session
         yield None
         while True:
@@ -116,7 +116,7 @@ class Face:
         self._check_open()
         with self._connection.lock:
             self._connection.session.check_unclosed()
-            self._hear()  # an I/O process that has died plays nothing more
+            self._hear()  # if the I/O process has died, it plays nothing more
             lane = self._connection.outgoing.find(track)
             return 0.0 if lane is None else lane.played()
 
@@ -132,7 +132,7 @@ class Face:
 
     @property
     def _forked(self) -> bool:
-        """Whether this is a copy that a fork has made: what it holds belongs to the original."""
+        """Whether this is a copy that a fork has made: its descriptors belong to the original."""
         return os.getpid() != self._pid
 
     def _check_process(self) -> None:
@@ -151,7 +151,7 @@ class Face:
             raise ClosedError(f"{name}: not connected; use `{self._entered_by}`")
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
+        if ending():  # modules that this would use may be gone
             return
         if getattr(self, "_opened", False) and not self._closed and not self._forked:
             self._closed = True

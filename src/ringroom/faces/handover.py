@@ -2,8 +2,8 @@
 the I/O role has lost the room and joins it anew, for a token may have expired meanwhile.
 
 The second is done on a thread of its own, over a link of its own: the application may compute for
-as long as it likes, and nothing here touches its session. Who has nothing to renew (a spec that
-travels as it is) has no such thread.
+as long as it likes, and nothing here touches its session. A spec that travels as it is has nothing
+to renew, and needs no such thread.
 
 Ownership: each thread owns its end of the link, and closes it when the far end is closed, by the
 session's end, or when `Renewals.close` shuts it down.
@@ -33,7 +33,7 @@ __all__ = ["Handed", "Renewals", "hand_over", "pickled_spec"]
 
 log = logging.getLogger("ringroom")
 
-# A token function that takes longer is left behind at close, on its thread.
+# `close` waits so long for a token function, and then leaves it behind on its thread.
 CLOSE_SECONDS = 1.0
 FLUSH_SECONDS = 0.01
 # As base64 in a message, beside `connection.MAX_PLACES_BYTES`.
@@ -74,13 +74,13 @@ def hand_over(machine: Machine, spec: ProviderSpec, seconds: float) -> Handed:
             raise RoomError(
                 f"{spec.name}: the token was not minted within {seconds} s", reason="timeout"
             )
-    except BaseException:  # late, or interrupted (Ctrl-C): nobody takes what it brings
+    except BaseException:  # late, or interrupted (Ctrl-C): no caller takes what the thread brings
         with lock:
             late = True
             for handed in results:
                 close_descriptors(handed[1])
         raise
-    # No calls from here on: an interrupt would be raised as one returns.
+    # No calls from here on: Python raises an interrupt as one returns.
     if errors:
         raise errors[0]
     return results[0]
@@ -106,7 +106,7 @@ def pickled_spec(handed: Handed, options: SessionOptions) -> bytes:
 
 
 class Renewals:
-    """What answers the I/O role's wish for a fresh hand-over. Not thread-safe."""
+    """Answers the I/O role when it asks for a fresh hand-over. Not thread-safe."""
 
     def __init__(self, machine: Machine, spec: ProviderSpec, options: SessionOptions) -> None:
         self._machine = machine
@@ -116,8 +116,8 @@ class Renewals:
         self._thread: threading.Thread | None = None
 
     def open(self) -> Link:
-        """Begin; the far end, which is the caller's to send and to close. Ends what was before, and
-        does not wait for that."""
+        """Begin; returns the far end, which the caller sends and closes. Ends the thread from
+        before without waiting for it."""
         if self._answering is not None:
             self._answering.stop()
         ours, theirs = open_links()
@@ -132,7 +132,7 @@ class Renewals:
         return theirs
 
     def close(self) -> None:
-        """Idempotent. A token function that is still at it is not waited for."""
+        """Idempotent. Waits a second at most for a token function that is running."""
         answering, self._answering = self._answering, None
         thread, self._thread = self._thread, None
         if answering is not None and thread is not None:
@@ -141,7 +141,7 @@ class Renewals:
 
 
 class _Answering:
-    """The thread. Holds nothing of `Renewals`, which may be forgotten."""
+    """What the thread runs. It holds no reference to `Renewals`, which may be dropped."""
 
     def __init__(
         self, machine: Machine, link: Link, spec: ProviderSpec, options: SessionOptions
@@ -150,10 +150,10 @@ class _Answering:
         self._link = link
         self._spec = spec
         self._options = options
-        self._closing = threading.Lock()  # a number that is closed may name another socket
+        self._closing = threading.Lock()  # a closed descriptor's number may name another socket
 
     def stop(self) -> None:
-        """From another thread: end it, as the far end's close does."""
+        """Called on another thread: ends this one, as closing the far end does."""
         with self._closing:
             self._link.shut_down()
 

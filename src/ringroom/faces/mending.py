@@ -25,7 +25,7 @@ from ringroom.processes.spawning import interpreter_is_ending
 from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Record
 
 log = logging.getLogger("ringroom")
-# Between looks whether the standby still lives: nothing else tells, and it is seldom needed.
+# The time between two looks whether the standby lives: nothing else tells of its death.
 STANDBY_LOOK_SECONDS = 10.0
 
 
@@ -37,12 +37,12 @@ class MendingCalls:
     rejoin: Callable[[], None]
     tell: Callable[[EventKind, str], None]
     wake: Callable[[], None]
-    """On another thread, under the connection's lock: `turn` has something to do."""
+    """Called on another thread, under the connection's lock, when `turn` has something to do."""
 
 
 @dataclass(slots=True, eq=False)
 class _Attempt:
-    """What the thread brings; under the connection's lock."""
+    """What the thread brings. Used under the connection's lock."""
 
     prepared: Prepared | None = None
     error: RingroomError | None = None
@@ -212,7 +212,7 @@ class Mending:
 
     def _next_try(self, error: RingroomError, now: float) -> float | None:
         """Seconds to wait for it; None: it is given up."""
-        if isinstance(error, RoomError):  # a fresh token that is refused: nothing would change
+        if isinstance(error, RoomError):  # a refused token was fresh: another try changes nothing
             return None if error.reason == "unauthorized" else self._retries.next(now)
         wait = self._record.died(now, now - self._joined_at if self.is_up else 0.0)
         late = now + wait >= self._retries.lost(now)

@@ -1,4 +1,4 @@
-"""The places of a pool's workers in its session, of which there is another generation whenever an
+"""The places of a pool's workers in its session. There is another generation of them whenever an
 I/O process has taken over from one that died.
 
 Owns, for each place, our end of a link between the I/O process and the worker that takes the
@@ -30,8 +30,9 @@ class Places:
         self._unsettled: set[int] = set()
 
     def renew(self, occupied: set[int]) -> list[Link]:
-        """Another generation: a link for each place, of which these are the far ends. The workers
-        of the ``occupied`` ones use the lanes of the generation before until they are `settled`."""
+        """Begin another generation, with a link for each place; returns the far ends. The workers
+        of the ``occupied`` places use the lanes of the generation before until they are `settled`.
+        """
         with contextlib.ExitStack() as made:
             pairs: list[tuple[Link, Link]] = []
             for _ in range(self._count):
@@ -56,7 +57,8 @@ class Places:
             self._links.popitem()[1].close()
 
     def seat(self, place: int) -> tuple[m.Start, tuple[int, ...], Link]:
-        """A worker takes a place."""
+        """A worker takes a place: the message that tells it so, the descriptors that go with it,
+        and the link, which the caller closes when they are sent."""
         link = self._links.pop(place, None) or self._attach(place)
         first, count = rows_for(place, self._count)
         message = m.Start(
@@ -81,7 +83,7 @@ class Places:
         uses no lanes any more."""
         if generation in (None, self.generation):
             self._unsettled.discard(place)
-            # Before it is resumed the application still counts what it drops.
+            # Until the connection is resumed the application counts what it drops there.
             if self.generation > 0 and not self._connection.outgoing.is_away:
                 self.settle_past()
 
@@ -96,7 +98,7 @@ class Places:
         with self._connection.lock:
             self._connection.session.pump()
             counts = self._connection.session.counts_at(place)
-        # What only the reader counts: of a full ring it is the writer that drops.
+        # These the reader counts. What a full ring does not take the writer counts.
         return Progress(
             count=counts.taken + counts.done + counts.dropped_stale + counts.dropped_flushed,
             within=counts.taken > counts.done + counts.lost,

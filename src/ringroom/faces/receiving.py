@@ -36,7 +36,7 @@ class ReceivingEnd(Generic[F]):
         with connection.lock:
             arrival = take_arrival(connection.session, self._inbox)
         if arrival is None and self._inbox.closed:
-            self._owner._check_open()  # another thread may have closed it before the lock was ours
+            self._owner._check_open()  # another thread may have closed it before we had the lock
             raise self._over
         return arrival
 
@@ -46,7 +46,7 @@ class ReceivingEnd(Generic[F]):
             self._owner._connection.session.notify()
 
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
+        if ending():  # modules that this would use may be gone
             return
         if hasattr(self, "_inbox"):
             with self._owner._connection.lock:  # collected on any thread
@@ -76,7 +76,7 @@ def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
     if inbox.closed:
         return None
     if inbox.woken:
-        session.pump()  # also where frames never run out: somebody has come, or the room is over
+        session.pump()  # also where frames never run out: a lane has opened, or the room is over
     arrival = inbox.receive_nowait()
     if arrival is None and session.pump():
         arrival = inbox.receive_nowait()

@@ -32,7 +32,7 @@ class Recovery:
     """For one transport, made once that is in its room. Not thread-safe, and never waits."""
 
     def __init__(self, connection: Connection, wake: Callable[[], None]) -> None:
-        """``wake`` is called on another thread when there is something to do for `turn`."""
+        """``wake`` is called on another thread when `turn` has something to do."""
         policy = connection.options.reconnect
         care = Care(places=1, restarts=policy.retries, window=policy.deadline)
         calls = MendingCalls(reopen=self._reopen, rejoin=self._rejoin, tell=self._tell, wake=wake)
@@ -48,7 +48,7 @@ class Recovery:
         return session.interrupted and session.end is None and not session.closed
 
     def turn(self) -> bool:
-        """Do what is due; whether there is more to come. What goes wrong ends the session."""
+        """Do what is due; whether there is more to come. An error ends the session."""
         try:
             return self._turn()
         except Exception as error:
@@ -77,7 +77,7 @@ class Recovery:
         return min((limit for limit in limits if limit is not None), default=None)
 
     def close(self) -> None:
-        """Idempotent: what is under way is given up."""
+        """Idempotent: gives up what is under way."""
         self._mending.close()
 
     def _reopen(self, prepared: Prepared) -> None:
@@ -96,7 +96,7 @@ class Recovery:
 
 
 class RecoveryThread:
-    """For a face that any thread may use: a thread, while there is something to do."""
+    """The recovery of a face that any thread may use: a thread, while there is something to do."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -108,7 +108,7 @@ class RecoveryThread:
             self._session.listeners.add(self._look)
 
     def _look(self) -> None:
-        """Under the connection's lock, as all listeners are called."""
+        """Called under the connection's lock, as all listeners are."""
         if self._thread is None and not self._closing and self._recovery.is_due:
             machine = self._connection.machine
             self._thread = machine.start_thread("ringroom-recovery", self._run)
@@ -126,7 +126,7 @@ class RecoveryThread:
             self._look()
 
     def close(self) -> None:
-        """Idempotent: what is under way is given up."""
+        """Idempotent: gives up what is under way."""
         with self._connection.lock:
             self._closing = True
             thread = self._thread

@@ -24,7 +24,7 @@ class SendingFace(Face):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._sending: set[str] = set()
-        """The tracks on which somebody sends."""
+        """The tracks on which a call is sending."""
 
     def _send_steps(self, frame: Frame, publish: PublishOptions | None) -> Steps[None]:
         connection = self._connection
@@ -59,7 +59,7 @@ class SendingFace(Face):
         yield from self._write_rest(lane)
 
     def _write_rest(self, lane: OutgoingLane) -> Steps[None]:
-        """A piece at a time: others have the lock, or the loop, in between."""
+        """Write a piece at a time: other calls have the lock, or the loop, in between."""
         outgoing = self._connection.outgoing
         push = partial(outgoing.push_unsent, lane)
         freed = partial(outgoing.freed_fileno, lane)
@@ -67,7 +67,7 @@ class SendingFace(Face):
             while not (yield from self._until(push, freed)):
                 pass
         finally:
-            self._notify()  # who else waits for it need not wait for more room
+            self._notify()  # another call that waits for this lane need not wait for more room
 
     def _flush_steps(self, track: str | None) -> Steps[float]:
         with self._requests() as requests:
@@ -101,8 +101,8 @@ class SendingFace(Face):
         return self._until(partial(self._connection.session.requests.take, request))
 
     def _lane_for(self, frame: Frame, publish: PublishOptions | None) -> OutgoingLane | None:
-        """The frame's lane; None once the room has ended and a receiver is still to learn it: a
-        loop that answers what it receives ends by its receiver, not by an error."""
+        """The frame's lane; None once the room has ended and a receiver is still to be told: a loop
+        that answers what it receives ends by its receiver, not by an error."""
         connection = self._connection
         connection.session.pump()
         self._check_free(track_name(frame))
@@ -119,7 +119,7 @@ class SendingFace(Face):
 
     @contextlib.contextmanager
     def _last_writer(self, track: str | None) -> Iterator[OutgoingLane]:
-        """The track, on which nobody else sends; what its resampler still holds is to be sent."""
+        """The track, on which no other call sends; what its resampler still holds is to be sent."""
         connection = self._connection
         outgoing = connection.outgoing
         lane = None
@@ -144,18 +144,18 @@ class SendingFace(Face):
                     self._sending.discard(lane.name)
 
     def _put_tail(self, lane: OutgoingLane) -> None:
-        """What the track's resampler still holds is to be sent, unless somebody is sending more."""
+        """Have what the track's resampler still holds sent, unless another call is sending more."""
         with self._connection.lock:
             if lane.name not in self._sending:
                 lane.unsent.put(*lane.tail())
 
     def _ask_drain(self, lane: OutgoingLane, requests: list[int]) -> None:
-        """Add to what is waited for."""
+        """Add a request to those that are waited for: it is answered when all has played."""
         with self._connection.lock:
             requests.append(self._connection.outgoing.drain(lane))
 
     def _end_track(self, lane: OutgoingLane, requests: list[int]) -> None:
-        """End the track, all of which is written; add to what is waited for."""
+        """End the track, all of which is written; add the request that is answered then."""
         with self._connection.lock:
             self._connection.session.check_unclosed()
             self._connection.outgoing.refresh(lane)
@@ -171,7 +171,8 @@ class SendingFace(Face):
         return lane.ready or None
 
     def _ask_flush(self, track: str | None, requests: list[int]) -> float:
-        """Add to what is waited for; the seconds of sound that nobody has written yet."""
+        """Add a request for each track with sound; the seconds of sound that are not written yet,
+        and thrown away here."""
         with self._connection.lock:
             outgoing = self._connection.outgoing
             lanes = outgoing.sounding(track)
@@ -182,7 +183,8 @@ class SendingFace(Face):
 
     @contextlib.contextmanager
     def _requests(self) -> Iterator[list[int]]:
-        """Those whose answers are waited for. At the end nobody does any more, answered or not."""
+        """The requests whose answers are waited for. At the end they are forgotten, answered or
+        not."""
         requests: list[int] = []
         try:
             yield requests

@@ -1,6 +1,6 @@
 """What a pool tells of its workers: to the log, and to the application's callbacks.
 
-What happens is noted where locks are held, and the application is called back later, by whoever
+What happens is noted where locks are held. The application is called back later, by the thread that
 calls `Telling.tell_all`: a callback may take its time, call the pool, or raise.
 """
 
@@ -22,7 +22,7 @@ log = logging.getLogger("ringroom")
 
 
 class Telling:
-    """See the module's docstring. Any thread may note and tell."""
+    """See the module's docstring. Any thread may call it."""
 
     def __init__(self, options: PoolOptions, clock: Callable[[], int]) -> None:
         self._options = options
@@ -44,13 +44,13 @@ class Telling:
         self.event(EventKind.WORKER_REPLACED, text)
 
     def event(self, kind: EventKind, text: str) -> None:
-        """One of the pool itself, now."""
+        """Something has happened to the pool itself, now."""
         event = Event(kind=kind, reason=text, received_ns=self._clock())
         if self._options.on_event is not None:
             self._waiting.append(partial(self.tell_event, event))
 
     def tell_all(self) -> None:
-        """What was noted until now."""
+        """Call back for all that was noted until now."""
         while (tell := self._next()) is not None:
             tell()
 
@@ -61,7 +61,7 @@ class Telling:
             return None
 
     def tell_event(self, event: Event) -> None:
-        """Call back at once, if somebody listens."""
+        """Call back at once, if there is a callback for events."""
         if self._options.on_event is not None:
             _call_back(self._options.on_event, event)
 

@@ -19,13 +19,13 @@ from ringroom.processes.waiting import Deadline
 Wait: TypeAlias = Callable[[Iterable[int], float | None], object]
 """Until a descriptor is readable or the session changed, or so many seconds."""
 
-# How often is looked where nothing can wake.
+# How often a thread looks that nothing can wake.
 LOOK_SECONDS = 0.05
 
 
 def leave(connection: Connection, hurried: Callable[[], bool] = lambda: False) -> None:
-    """Leave the room, and wait for that as long as it may take, or until it is hurried (and the
-    session notified)."""
+    """Leave the room, and wait until it is left, the time for that is up, or ``hurried`` says so
+    (it is asked at each change of the session)."""
     connection.leave()
     limit = Deadline(connection.machine, connection.leaving_seconds, "not left")
     with always_waiting(connection) as wait:
@@ -35,7 +35,8 @@ def leave(connection: Connection, hurried: Callable[[], bool] = lambda: False) -
 
 @contextlib.contextmanager
 def always_waiting(connection: Connection) -> Iterator[Wait]:
-    """How to wait for a change of the session, also where no descriptor is left to be woken by."""
+    """A function that waits for a change of the session, also when no descriptor is left for a
+    waiter: then it looks every 0.05 s."""
     try:
         waiter = connection.waiter()
     except StartupError:
@@ -50,7 +51,7 @@ def _wait_for_a_moment(machine: Machine, fds: Iterable[int], seconds: float | No
 
 
 class Closing:
-    """What is closed once: whoever comes meanwhile waits for that."""
+    """Has one thread close; other threads that come meanwhile wait for it."""
 
     def __init__(self, machine: Machine) -> None:
         self._changed = machine.condition()
@@ -58,8 +59,9 @@ class Closing:
         self._closer: tuple[int, object] | None = None
 
     def run(self, close: Callable[[], None], patience: float) -> None:
-        """Close, or wait that many seconds for who does. One that was interrupted (Ctrl-C) can be
-        run again. A signal handler, which would wait for what it has interrupted, does not."""
+        """Close, or wait that many seconds for the thread that does. A close that was interrupted
+        (Ctrl-C) can be run again. A signal handler that interrupts one returns at once, for it
+        would wait for itself."""
         me = (threading.get_ident(), object())
         try:
             if self._begin(me, patience):
@@ -86,7 +88,8 @@ class Closing:
 
 @contextlib.contextmanager
 def sigterm_raises(error: type[BaseException]) -> Iterator[None]:
-    """SIGTERM is raised as that, where signals can be handled at all (the main thread)."""
+    """Have SIGTERM raise the error in the main thread, the only one that can handle signals; in
+    another thread this does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -98,5 +101,5 @@ def sigterm_raises(error: type[BaseException]) -> Iterator[None]:
     try:
         yield
     finally:
-        # None: it was set by other means than Python's.
+        # None: the handler from before was not set by Python.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)

@@ -59,7 +59,7 @@ class WorkerContext:
         seconds = 0.0
         limit = Deadline(worker.machine, FLUSH_SECONDS, "no answer to flush")
         try:
-            # The worker's own thread may take the answer off the link: the waiter is told.
+            # The worker's own thread may take the answer off the link; the waiter is told of that.
             with Waiter(worker.machine, worker.lock, session) as waiter:
                 while True:
                     with worker.lock:
@@ -87,7 +87,7 @@ class WorkerContext:
                 return 0.0
             outgoing = self._worker.replies.outgoing
             if self._worker.session is not None:
-                self._worker.session.pump()  # an I/O process that has died plays nothing more
+                self._worker.session.pump()  # if the I/O process has died, it plays nothing more
             return sum(lane.played() for lane in self._lanes(outgoing, track))
 
     @staticmethod
