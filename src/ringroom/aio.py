@@ -308,7 +308,8 @@ class Receiver(ReceivingEnd[Transport], AsyncIterator[Item]):
         return self
 
     async def __anext__(self) -> Item:
-        self._owner._check_here()
+        if self._owner._loop is not asyncio.get_running_loop():
+            self._owner._check_here()
         await self._share.wait()  # before anything is taken: a cancellation would lose it
         with LoopWaiter(self._owner._connection) as waiter:
             while (arrival := self._look()) is None:

@@ -143,6 +143,8 @@ class Face:
             )
 
     def _check_open(self) -> None:
+        if self._opened and not self._closed and os.getpid() == self._pid:
+            return
         self._check_process()
         name = self._connection.spec.name
         if self._closed:

@@ -105,7 +105,8 @@ class SendingFace(Face):
         that answers what it receives ends by its receiver, not by an error."""
         connection = self._connection
         connection.session.pump()
-        self._check_free(track_name(frame))
+        if self._sending or connection.session.end is not None:  # to find the name takes 1 us
+            self._check_free(track_name(frame))
         connection.session.check_unfailed()
         if connection.session.end is not None:
             if connection.session.incoming.inboxes:
