@@ -134,4 +134,11 @@ def test_a_fork_within_a_loop_takes_nothing_along(fake_room: FakeRoom) -> None:
             for ask in (lambda: transport.ended, transport.stats):
                 assert "open one here" in in_a_fork(ask)
 
+            def leave() -> None:
+                with contextlib.suppress(StopIteration):
+                    transport.__aexit__(None, None, None).send(None)
+
+            assert in_a_fork(leave) == "", "a child leaves it to its parent"
+            await transport.send(sound(0.01))
+
     asyncio.run(main())
