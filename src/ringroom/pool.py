@@ -405,7 +405,8 @@ def run(
     """Run a processor over a room until the room ends, or Ctrl-C, or SIGTERM; then finish what
     waits and leave. The counts of it all.
 
-    Raises as `Pool` and `Pool.wait` do. A second Ctrl-C does not wait.
+    Raises as `Pool` and `Pool.wait` do. A second Ctrl-C does not wait; a second SIGTERM changes
+    nothing.
     """
     pool = Pool(processor, provider, config, io=io, **options)
     with sigterm_raises(KeyboardInterrupt), contextlib.ExitStack() as leaving:

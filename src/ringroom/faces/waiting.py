@@ -88,14 +88,20 @@ class Closing:
 
 @contextlib.contextmanager
 def sigterm_raises(error: type[BaseException]) -> Iterator[None]:
-    """Have SIGTERM raise the error in the main thread, the only one that can handle signals; in
-    another thread this does nothing."""
+    """Have the first SIGTERM raise the error in the main thread, the only one that can handle
+    signals; in another thread this does nothing. Later ones change nothing: a service
+    manager may send one to it and another to its group, and kills what does not end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    came = False
+
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise error
+        nonlocal came
+        if not came:
+            came = True
+            raise error
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
