@@ -105,7 +105,7 @@ class Sender(SendingFace):
         until every receiver has come to its end, and then it is `ClosedError` (`ended` tells).
 
         Raises `ClosedError`, `BusyError` (another thread or process sends on the track),
-        `FrameError`, `RoomError` (publish_refused), `TimeoutError` (part may have been taken),
+        `FrameError`, `RoomError` (publish_refused), `TimeoutError` (it says how much was taken),
         `ConfigurationError` for ``publish`` or a timeout that are none, `StartupError` when no
         memory, descriptors or rows for statistics are left, and what has ended the session by
         itself: `LostProcessError`, `RoomError`, `StartupError`, `WireError`.
@@ -196,7 +196,7 @@ class Sender(SendingFace):
                     if number is not None:
                         fds = (self._connection.session.fileno(), number)
                         if not waiter.wait(fds, limit.remaining()):
-                            raise limit.expired()
+                            steps.throw(limit.expired())
         except StopIteration as over:
             result: T = over.value
             return result

@@ -3,7 +3,7 @@
 What waits is written as steps (`Steps`), once for both: a generator that yields what is worth
 waiting for, and returns the result. Each face goes through them in its own way (`_finish`): it
 begins to listen for changes of the session at the first yield, so that a call which need not wait
-does without, and closes the steps when a time limit, Ctrl-C or a cancellation ends the wait.
+does without. A time limit is raised within the steps; Ctrl-C or a cancellation closes them.
 
 Each call that touches the session is made under the connection's lock, which no thread holds while
 it waits. The asyncio face takes it too: another thread closes it, and its receivers are collected

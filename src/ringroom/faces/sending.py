@@ -10,7 +10,7 @@ from ringroom.checks import shown
 from ringroom.errors import BusyError, ClosedError, ConfigurationError
 from ringroom.faces.connection import Connection
 from ringroom.faces.face import Face, Steps, check_going_on
-from ringroom.frames import Frame
+from ringroom.frames import AudioFrame, Frame
 from ringroom.options import PublishOptions
 from ringroom.sessions.outgoing_lane import OutgoingLane
 from ringroom.sessions.sendable import DEFAULT_AUDIO, track_name
@@ -41,6 +41,8 @@ class SendingFace(Face):
             if not lane.ready:
                 yield from self._until(partial(self._is_ready, lane))
             yield from self._write_rest(lane)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}{_as_far_as(lane, frame)}") from None
         except ClosedError:
             self._check_open()
             # The room has ended: until its receivers have come to their ends, the frame is dropped.
@@ -193,3 +195,12 @@ class SendingFace(Face):
             with self._connection.lock:
                 for request in requests:
                     self._connection.session.requests.forget(request)
+
+
+def _as_far_as(lane: OutgoingLane | None, frame: Frame) -> str:
+    """How much of long sound was taken, for a message: all of it sent again would repeat
+    that."""
+    if lane is None or not isinstance(frame, AudioFrame):
+        return ""
+    taken = max(0.0, frame.duration - lane.unsent.seconds)
+    return f": {taken:.2f} of its {frame.duration:.2f} s were taken, and are played"

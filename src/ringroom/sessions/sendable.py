@@ -19,6 +19,16 @@ from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
 
 DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
+_CONVERSIONS = {
+    "bytes": "for PCM bytes: ringroom.AudioFrame(pcm, sample_rate)",
+    "livekit.rtc.audio_frame.AudioFrame": (
+        "for the SDK's: ringroom.AudioFrame(f.data, f.sample_rate, f.num_channels)"
+    ),
+    "livekit.rtc.video_frame.VideoFrame": (
+        "for the SDK's, as I420: ringroom.VideoFrame(f.data, f.width, f.height)"
+    ),
+}
+"""What to make of which type, for a message."""
 
 
 def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:
@@ -47,9 +57,16 @@ def kind_of(frame: Frame) -> Kind:
     if isinstance(frame, DataFrame):
         return Kind.DATA
     raise FrameError(
-        f"cannot send a {type(frame).__name__}; expected AudioFrame, VideoFrame or DataFrame "
-        "(for PCM bytes: ringroom.AudioFrame(pcm, sample_rate))"
+        f"cannot send a {_full_name(type(frame))}; expected AudioFrame, VideoFrame or DataFrame "
+        f"({_CONVERSIONS.get(_full_name(type(frame)), _CONVERSIONS['bytes'])})"
     )
+
+
+def _full_name(kind: type) -> str:
+    """Others have an AudioFrame too."""
+    module = kind.__module__
+    known = module == "builtins" or module.partition(".")[0] == "ringroom"
+    return kind.__name__ if known else f"{module}.{kind.__name__}"
 
 
 def track_name(frame: Frame) -> str:
