@@ -80,8 +80,8 @@ def a_cancelled_receive_loses_nothing(subject: Subject) -> None:
         )
         expect(
             len(numbers) > score.count,
-            f"{len(numbers)} frames came after cancelled waits, and no more within "
-            f"{stage.patience:g} s; {score.count + 1} were said",
+            f"of more than {score.count} frames that were said no more than {len(numbers)} came "
+            f"after cancelled waits, and none within another {stage.patience:g} s",
         )
 
     run(subject, play)
