@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -339,6 +341,19 @@ class Deaths(Words):
     def stereo(self, seconds: str) -> None:
         samples = np.full((int(16_000 * float(seconds)), 2), 1_000, np.int16)
         self.context.send(AudioFrame(samples, 16_000, track="voice"))
+
+    def bare(self, _: str) -> None:
+        """As code does that makes a daemon of itself."""
+        os.closerange(3, 4_096)
+        signal.pause()
+
+    def shout(self, text: str) -> None:
+        """To whatever sockets there are, as with a number that has been closed and taken again."""
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            with contextlib.suppress(OSError):
+                if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                    os.write(fd, text.encode())
+        signal.pause()
 
     def crash(self, _: str) -> None:
         ctypes.string_at(0)

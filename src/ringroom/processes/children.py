@@ -5,7 +5,6 @@ A host owns the control link; closing it ends the role.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import select
@@ -31,6 +30,7 @@ from ringroom.processes.spawning import (
     reap,
     spawn,
 )
+from ringroom.processes.spawned import Spawned
 from ringroom.processes.voice import MEMORY_HINT, Voice
 from ringroom.system import hold_standard_descriptors, raise_descriptor_limit, require_platform
 
@@ -74,7 +74,6 @@ class WorkerProcess:
         from ringroom.processes import entry
 
         self.voice = Voice()
-        self.pidfd: int | None = None
         try:
             self._process = spawn(
                 f"ringroom-worker-{number}",
@@ -88,9 +87,10 @@ class WorkerProcess:
             self.voice.close()
             raise
         self.voice.handed_over()
-        if hasattr(os, "pidfd_open"):
-            with contextlib.suppress(OSError):
-                self.pidfd = os.pidfd_open(self._process.pid)
+
+    @property
+    def pidfd(self) -> int | None:
+        return self._process.pidfd
 
     @property
     def pid(self) -> int | None:
@@ -108,12 +108,8 @@ class WorkerProcess:
         self._process.kill()
 
     def close(self) -> None:
-        fd, self.pidfd = self.pidfd, None
-        if fd is not None:
-            os.close(fd)
         self.voice.close()
-        if self.exitcode is not None:  # else it was given up: see `spawning.put_down`
-            self._process.close()
+        self._process.close()
 
 
 class IOHost(Closeable):
@@ -284,10 +280,10 @@ class IOProcess(IOHost):
         else:
             check_whole("max_memory", max_memory, MIN_MEMORY, 1 << 60)
         self._max_memory = max_memory
-        self._process: Any = None
+        self._process: Spawned | None = None
         self._death = ""
         """How the last process died."""
-        self._standby: tuple[Any, Link] | None = None
+        self._standby: tuple[Spawned, Link] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -298,7 +294,7 @@ class IOProcess(IOHost):
         self._process = self._spawn(control, "")
         control.close()
 
-    def _spawn(self, control: Link, preload: str) -> Any:
+    def _spawn(self, control: Link, preload: str) -> Spawned:
         from ringroom.processes import entry
 
         limits = self._max_memory, log.getEffectiveLevel()
@@ -353,7 +349,7 @@ class IOProcess(IOHost):
         with self._lock:
             return None if self._standby is None else self._standby[0].pid
 
-    def _living_standby(self) -> tuple[Any, Link] | None:
+    def _living_standby(self) -> tuple[Spawned, Link] | None:
         """The standby. One that has died is cleared away."""
         if self._standby is not None and self._standby[0].exitcode is not None:
             process, control = self._standby

@@ -14,7 +14,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -27,15 +26,15 @@ from multiprocess import reduction, resource_tracker
 from multiprocess.process import BaseProcess
 
 from ringroom.errors import ConfigurationError, StartupError
+from ringroom.processes.spawned import Spawned
 
 # A killed process dies at once, unless the kernel does something for it that nothing interrupts: in
 # a driver, or with a file server that does not answer.
 KILLED_SECONDS = 5.0
-_STEP_SECONDS = 0.02
 # Held while a child starts. A fork during that would inherit the held lock and the emptied
 # `__main__`.
 _main_lock = threading.RLock()
-_started: weakref.WeakSet[Any] = weakref.WeakSet()
+_started: weakref.WeakSet[Spawned] = weakref.WeakSet()
 _ending = threading.Event()
 _INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
@@ -54,8 +53,9 @@ def _detach(duplicate: Any) -> int:
     return int(duplicate.detach())
 
 
-def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
-    """Start a child that calls an importable function; a `multiprocess.Process`, started.
+def spawn(name: str, target: Callable[..., None], *arguments: object) -> Spawned:
+    """Start a child that calls an importable function with these few arguments: what is more than a
+    pipe takes would be waited for until the child has read it, which may die before.
 
     Raises `StartupError` when the machine refuses a process, when this process may have no children
     or is not told of their end, and at the interpreter's end.
@@ -70,8 +70,7 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Any:
             f"no process for {name}: SIGCHLD is ignored here, so nobody is told when and how a "
             "child ends: signal.signal(signal.SIGCHLD, signal.SIG_DFL) before"
         )
-    context = multiprocess.get_context("spawn")
-    process = context.Process(target=target, args=arguments, name=name, daemon=True)
+    process = Spawned(target=target, args=arguments, name=name, daemon=True)
     try:
         with interrupts_at_the_end():
             _start(process)
@@ -142,7 +141,7 @@ def _set_back(
         handler(number, None)
 
 
-def _start(process: Any) -> None:
+def _start(process: Spawned) -> None:
     """Start a child that is deaf to Ctrl-C and SIGTERM: it inherits the signal mask."""
     with _main_lock:
         if _ending.is_set():
@@ -240,15 +239,11 @@ def bury(process: Any) -> None:
     with interrupts_at_the_end():
         if process.exitcode is None:
             put_down(process)
-        if process.exitcode is not None:
-            process.close()
+        process.close()
 
 
 def put_down(process: Any) -> None:
     """Kill the process, and wait for its end. One that the kernel does not let go is given up: it
     runs no code of its own any more, and `multiprocess` reaps it when another is started."""
     process.kill()
-    end = time.monotonic() + KILLED_SECONDS
-    while process.exitcode is None and time.monotonic() < end:
-        # In steps: the pipe that tells of its end may be held open by a child of its own.
-        process.join(_STEP_SECONDS)
+    process.join(KILLED_SECONDS)

@@ -1,0 +1,108 @@
+"""The end of a child, which nothing but the process itself tells of reliably."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from app_kit import PATIENCE, Call, children, descriptors
+from ringroom.processes.spawned import Spawned
+from ringroom.processes.spawning import Inherited, reap, spawn
+
+LONG = 600.0
+
+
+@pytest.fixture(params=["pidfd", "steps"], autouse=True)
+def has_pidfds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    if request.param == "steps":
+        monkeypatch.delattr(os, "pidfd_open")
+    return bool(request.param == "pidfd")
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Its reading end, and the writing one, which whoever uses it closes."""
+    reading, writing = os.pipe()
+    yield reading, writing
+    os.close(reading)
+
+
+def with_nothing_open(fd: int) -> None:
+    os.closerange(0, 4_096)
+    signal.pause()
+
+
+def survived_by_a_fork(fd: int) -> None:
+    if not (pid := os.fork()):
+        signal.pause()
+    os.write(fd, pid.to_bytes(4, "big"))
+    os._exit(3)
+
+
+def at_once(fd: int) -> None:
+    os._exit(4)
+
+
+def test_who_has_closed_everything_and_lives_is_not_waited_for_without_limit(
+    pipe: tuple[int, int], has_pidfds: bool
+) -> None:
+    opened = descriptors()
+    reading, writing = pipe
+    process = spawn("child", with_nothing_open, Inherited(writing))
+    pid = process.pid
+    assert (process.pidfd is not None) is has_pidfds
+    os.close(writing)
+    try:
+        assert os.read(reading, 1) == b"", "it has closed them"
+        Call(process.join, 0.05).result()
+        assert process.exitcode is None
+        Call(reap, process, 0.05).result()
+    finally:
+        if reaped := pid not in children():
+            assert descriptors() == opened - 1
+        else:
+            os.kill(pid, signal.SIGKILL)
+    assert reaped
+
+
+def test_who_is_dead_is_not_waited_for_though_a_fork_of_it_lives(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    process = spawn("child", survived_by_a_fork, Inherited(writing))
+    os.close(writing)
+    fork = int.from_bytes(os.read(reading, 4), "big")
+    try:
+        Call(process.join, LONG).result()
+        assert process.exitcode == 3
+    finally:
+        os.kill(fork, signal.SIGKILL)
+        reap(process, PATIENCE)
+
+
+def test_whom_the_application_has_waited_for_is_over(
+    pipe: tuple[int, int], has_pidfds: bool
+) -> None:
+    _, writing = pipe
+    process = spawn("child", at_once, Inherited(writing))
+    os.close(writing)
+    assert os.waitpid(process.pid, 0)[1]
+    Call(process.join, LONG if has_pidfds else 0.05).result()
+    assert process.exitcode is None
+    process._popen.returncode = 4  # else `multiprocess` asks for it to the end
+    process.close()
+
+
+def test_it_is_closed_twice_and_then_has_no_descriptor(pipe: tuple[int, int]) -> None:
+    _, writing = pipe
+    process = spawn("child", at_once, Inherited(writing))
+    os.close(writing)
+    process.join()
+    for _ in range(2):
+        process.close()
+        assert process.pidfd is None
+
+
+def test_before_it_is_started_it_has_none() -> None:
+    assert Spawned(target=at_once).pidfd is None
