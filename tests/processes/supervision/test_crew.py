@@ -307,6 +307,21 @@ def test_another_io_process_is_told_to_those_in_its_places_only(scene: Scene) ->
     assert scene.settled == [(1, 7)]
 
 
+@care(places=2, restarts=3)
+def test_what_is_no_message_ends_who_sent_it_and_nobody_else(scene: Scene) -> None:
+    """User code that writes to a number which it had closed, say."""
+    scene.work()
+    first, second = scene.children
+    os.write(first.link.fileno(), b"GET / HTTP/1.0\r\n\r\n")
+    scene.turn()
+    assert (first.killed, first.closed, second.killed) == (1, True, 0)
+    assert scene.settled == [(0, None)]
+    (lost,) = scene.lost
+    assert lost.startswith("worker 0 was killed, for what it sent is no message of ours: a message")
+    assert scene.crew.occupied == {1}
+    assert scene.crew.failure is None
+
+
 @care(places=3, restarts=3)
 def test_who_is_interrupted_as_he_closes_leaves_nobody_behind(scene: Scene) -> None:
     scene.work()

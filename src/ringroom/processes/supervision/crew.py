@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, LostProcessError, RingroomError, StartupError
+from ringroom.errors import ClosedError, LostProcessError, RingroomError, StartupError, WireError
 from ringroom.link import Link, open_links
 from ringroom.processes.children import Child, IOHost
 from ringroom.processes.spawning import interrupts_at_the_end, put_down
@@ -192,6 +192,11 @@ class Crew:
         try:
             while (received := member.control.receive_nowait()) is not None:
                 self._on_message(member, received[0])
+        except (WireError, StartupError) as error:  # user code has written to its link, say
+            member.killed = f"was killed, for what it sent is no message of ours: {error}"
+            member.process.kill()
+            self._happens(member.number, ChildHappening.EXITED)
+            return
         except ClosedError:
             self._happens(member.number, ChildHappening.EXITED)
             return
