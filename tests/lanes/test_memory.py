@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from ringroom.errors import ClosedError, StartupError, WireError
+from ringroom.lanes import memory
 from ringroom.lanes.memory import (
     Counter,
     EventCounter,
@@ -100,6 +101,19 @@ def test_a_memfd_is_sealed() -> None:
         for size in (0, 2 * SIZE):
             with pytest.raises(PermissionError):
                 os.ftruncate(segment.fd, size)
+
+
+def test_a_segment_may_be_made_of_bytes(portable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if portable:
+        monkeypatch.setattr(memory, "_memfd", memory._unlinked_file)
+    data = bytes(range(250)) * 40
+    with closing(Segment.holding(data)) as made, made.map_shared() as mapped:
+        assert mapped[:] == data
+    before = open_descriptors()
+    monkeypatch.setattr(mmap, "mmap", refusing(errno.ENOMEM))
+    with pytest.raises(StartupError, match="cannot be mapped"):
+        Segment.holding(data)
+    assert open_descriptors() == before
 
 
 def test_all_pages_are_there_from_the_start(portable: bool) -> None:

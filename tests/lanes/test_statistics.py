@@ -125,6 +125,8 @@ def test_another_segment_is_no_table() -> None:
     before = len(os.listdir("/proc/self/fd"))
     with closing(Segment.create(4_096)) as segment, pytest.raises(WireError, match="4096"):
         StatisticsTable.attach(os.dup(segment.fd))
+    with pytest.raises(WireError, match="no bytes"):
+        StatisticsTable.attach(os.memfd_create("empty"))
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
 

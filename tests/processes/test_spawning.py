@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 import weakref
+from contextlib import closing
 from typing import Any
 
 import dill
@@ -18,7 +19,7 @@ import multiprocess
 import pytest
 from multiprocess import resource_tracker, util
 
-from app_kit import PATIENCE, children, descriptors, until
+from app_kit import PATIENCE, Call, children, descriptors, until
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, StartupError
 from ringroom.link import Link, open_links
 from ringroom.processes import footprint, spawning
@@ -331,7 +332,7 @@ def test_who_does_not_even_die_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_worker_that_was_given_up_is_closed_and_reaped_later() -> None:
     before, opened = children(), descriptors()
     ours, theirs = open_links()
-    worker = WorkerProcess(0, theirs, b"")
+    worker = WorkerProcess(0, theirs, b"not read")
     with faults.frozen(worker):
         worker.close()
         worker.close()
@@ -341,6 +342,27 @@ def test_a_worker_that_was_given_up_is_closed_and_reaped_later() -> None:
     ours.close()
     theirs.close()
     assert children() - before <= _tracker()
+    assert descriptors() == opened
+
+
+def test_a_worker_that_dies_before_it_has_read_its_processor_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which is more than a pipe takes."""
+    start, opened, begun = util.spawnv_passfds, descriptors(), list[int]()
+
+    def killed(*given: Any) -> int:
+        begun.append(start(*given))
+        faults.killed(begun[0])
+        return begun[0]
+
+    monkeypatch.setattr(util, "spawnv_passfds", killed)
+    ours, theirs = open_links()
+    with closing(ours), closing(theirs):
+        worker = Call(WorkerProcess, 0, theirs, bytes(1 << 20)).result()
+        worker.join(PATIENCE)
+        assert worker.exitcode == -signal.SIGKILL
+        worker.close()
     assert descriptors() == opened
 
 

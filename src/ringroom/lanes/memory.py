@@ -67,13 +67,28 @@ class Segment(Closeable):
             segment.close()
             raise StartupError(
                 f"no shared memory of {size} bytes: {why(error)}; free memory, raise the limit of "
-                "the container (--shm-size, memory), or lower the number or size of tracks"
+                "the container (--shm-size, memory), or lower the number or size of tracks, or "
+                "what the processor takes along"
             ) from error
         return segment
 
     @classmethod
+    def holding(cls, data: bytes) -> Self:
+        """One with these bytes in it (one at least), for another process to read. Raises
+        `StartupError`."""
+        segment = cls.create(len(data))
+        try:
+            with segment.map_shared() as mapped:
+                mapped[:] = data
+        except StartupError:
+            segment.close()
+            raise
+        return segment
+
+    @classmethod
     def attach(cls, fd: int) -> Self:
-        """Take over a received descriptor. Raises `WireError` for what cannot be mapped."""
+        """Take over a received descriptor. Raises `WireError` for what cannot be mapped: then it is
+        still the caller's."""
         size = os.fstat(fd).st_size
         if not size:
             raise WireError("a segment of no bytes")

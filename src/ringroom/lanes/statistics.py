@@ -16,6 +16,7 @@ stays "in flight" until whoever buries the lane counts it as lost.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final, NewType, Self
@@ -174,7 +175,13 @@ class StatisticsTable:
 
     @classmethod
     def attach(cls, fd: int) -> Self:
-        return cls(Segment.attach(fd))
+        """Takes the descriptor over, whether it is that of a table or not. Raises `WireError`."""
+        try:
+            segment = Segment.attach(fd)
+        except WireError:
+            os.close(fd)
+            raise
+        return cls(segment)
 
     @property
     def fd(self) -> int:

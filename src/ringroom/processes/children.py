@@ -5,6 +5,7 @@ A host owns the control link; closing it ends the role.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -19,6 +20,7 @@ from ringroom import messages as m
 from ringroom.checks import shown
 from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
+from ringroom.lanes.memory import Segment
 from ringroom.link import Link, open_links
 from ringroom.options import check_whole
 from ringroom.processes import footprint
@@ -75,14 +77,15 @@ class WorkerProcess:
 
         self.voice = Voice()
         try:
-            self._process = spawn(
-                f"ringroom-worker-{number}",
-                entry.worker_process,
-                Inherited(control.fileno()),
-                blob,
-                tuple(Inherited(fd) for fd in self.voice.theirs),
-                log.getEffectiveLevel(),
-            )
+            with contextlib.closing(Segment.holding(blob)) as segment:
+                self._process = spawn(
+                    f"ringroom-worker-{number}",
+                    entry.worker_process,
+                    Inherited(control.fileno()),
+                    Inherited(segment.fd),
+                    tuple(Inherited(fd) for fd in self.voice.theirs),
+                    log.getEffectiveLevel(),
+                )
         except BaseException:
             self.voice.close()
             raise

@@ -20,11 +20,12 @@ def io_process(control_fd: int, preload: str, max_memory: int, log_level: int) -
     run_process(control_fd, preload, max_memory)
 
 
-def worker_process(control_fd: int, blob: bytes, voice: tuple[int, int], log_level: int) -> None:
-    """A worker. It never imports the I/O role, nor the provider's SDK."""
+def worker_process(control_fd: int, blob_fd: int, voice: tuple[int, int], log_level: int) -> None:
+    """A worker; the segment holds its pickled processor. It never imports the I/O role, nor the
+    provider's SDK."""
     logging.getLogger("ringroom").setLevel(log_level)
     from ringroom.processes.spawning import ignore_interrupts
     from ringroom.processes.worker.working import run_process
 
     ignore_interrupts()
-    run_process(control_fd, blob, voice)
+    run_process(control_fd, blob_fd, voice)

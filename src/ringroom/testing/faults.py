@@ -115,7 +115,8 @@ def out_of_memory(process: Process, spare: int = 16 << 20) -> Iterator[None]:
 
 @contextlib.contextmanager
 def segments_refused(process: Process = None) -> Iterator[None]:
-    """No new shared memory in that process (None: this one): no new lane, no new transport."""
+    """No new shared memory in that process (None: this one): no new lane, transport or
+    worker."""
     if process is not None:
         # The kernel refuses to make files larger, anonymous ones too.
         with _limited(_pid(process), resource.RLIMIT_FSIZE, 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -11,6 +12,7 @@ import dill
 import multiprocess
 
 from ringroom import messages as m
+from ringroom.lanes.memory import Segment
 from ringroom.link import Link
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import MACHINE, Machine, ProcessMachine
@@ -53,12 +55,17 @@ def _unpickle(control: Link, blob: bytes) -> tuple[Processor, SessionOptions]:
     return processor, options
 
 
-def run_process(control_fd: int, blob: bytes, voice: tuple[int, int]) -> None:
-    """The main function of a worker process."""
+def _read(blob_fd: int) -> bytes:
+    with contextlib.closing(Segment.attach(blob_fd)) as segment, segment.map_shared() as mapped:
+        return mapped[:]
+
+
+def run_process(control_fd: int, blob_fd: int, voice: tuple[int, int]) -> None:
+    """The main function of a worker process, which takes the descriptors over."""
     hold_standard_descriptors()
     speak(*voice)
     raise_descriptor_limit()
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     control = Link.attach(control_fd)
     _die_with_parent()
-    run_role(control, blob, ProcessMachine())
+    run_role(control, _read(blob_fd), ProcessMachine())
