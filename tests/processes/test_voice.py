@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from app_kit import Call, descriptors
 from ringroom.errors import StartupError
 from ringroom.processes.voice import TAIL_BYTES, Voice, describe_exit, is_stopped
 from ringroom.testing import faults
@@ -66,6 +71,51 @@ def test_who_never_stops_talking_is_not_heard_for_ever(
         voice.hear()
     assert voice.tail == "x" * TAIL_BYTES
     voice.close()
+
+
+@pytest.fixture(params=["opened", "known by no name"])
+def named(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless(fd: int) -> str:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    if request.param != "opened":
+        monkeypatch.setattr(os, "ttyname", nameless)
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[int]:
+    """The end at which the user sits; the other is our standard error."""
+    ours, theirs = os.openpty()
+    before = os.dup(2)
+    os.dup2(theirs, 2)
+    os.close(theirs)
+    try:
+        yield ours
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(ours)
+
+
+@pytest.mark.usefixtures("named")
+def test_a_terminal_gets_what_is_said() -> None:
+    with terminal() as screen, closing(Voice()) as voice:
+        opened = descriptors()
+        os.write(voice.theirs[0], b"last words\n")
+        voice.hear()
+        assert os.read(screen, 100) == b"last words\r\n"
+        assert descriptors() == opened
+
+
+@pytest.mark.usefixtures("named")
+def test_nobody_waits_for_a_terminal_that_stands_still() -> None:
+    """Ctrl-S, say, or a connection that hangs."""
+    with terminal() as screen, closing(Voice()) as voice:
+        for _ in range(5):  # each is more than a terminal keeps
+            os.write(voice.theirs[0], b"a warning\n" * 6_000)
+            Call(voice.hear).result()
+        assert voice.tail.endswith("a warning")
+        assert os.read(screen, 10)
 
 
 def test_the_stack_of_a_child() -> None:

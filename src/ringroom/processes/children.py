@@ -14,7 +14,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
 from ringroom import messages as m
 from ringroom.checks import shown
@@ -25,6 +25,7 @@ from ringroom.link import Link, open_links
 from ringroom.options import check_whole
 from ringroom.processes import footprint
 from ringroom.processes.machine import MACHINE, Machine
+from ringroom.processes.spawned import Spawned
 from ringroom.processes.spawning import (
     KILLED_SECONDS,
     Inherited,
@@ -32,7 +33,6 @@ from ringroom.processes.spawning import (
     reap,
     spawn,
 )
-from ringroom.processes.spawned import Spawned
 from ringroom.processes.voice import MEMORY_HINT, Voice
 from ringroom.system import hold_standard_descriptors, raise_descriptor_limit, require_platform
 

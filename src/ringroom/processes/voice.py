@@ -33,6 +33,7 @@ _PAUSE_SECONDS = 0.2
 # A pipe takes 64 KiB; a worker that says more at once should not have to wait for the pool.
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 65_536
+_STANDARD_ERROR = 2
 # Nothing uses real-time signals by default, and their numbers are not mistaken for other signals'.
 STACK_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + (
     5 if hasattr(signal, "SIGRTMIN") else 0
@@ -127,14 +128,32 @@ class Voice:
 def _pass_on(text: bytes) -> None:
     """Write to this process's standard error, while it takes bytes: the pool must not wait for a
     terminal."""
-    if sys.__stderr__ is None:  # closed: descriptor 2 may be something else now
+    if not text or sys.__stderr__ is None:  # closed: descriptor 2 may be something else now
         return
+    if not os.isatty(_STANDARD_ERROR):
+        _write(_STANDARD_ERROR, text, select.PIPE_BUF)
+        return
+    try:
+        # Opened again, since O_NONBLOCK of descriptor 2 is shared with other programs.
+        terminal = os.open(os.ttyname(_STANDARD_ERROR), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:  # the terminal of another user (su), or one without a name (in a container)
+        _write(_STANDARD_ERROR, text[-TAIL_BYTES:], 1)
+        return
+    try:
+        _write(terminal, text, select.PIPE_BUF)
+    finally:
+        os.close(terminal)
+
+
+def _write(fd: int, text: bytes, piece: int) -> None:
+    """Write as much as there is room for. A terminal is ready while it has some room, and only a
+    single byte is sure to fit in."""
     view = memoryview(text)
     poller = select.poll()
-    poller.register(2, select.POLLOUT)
+    poller.register(fd, select.POLLOUT)
     while view and any(event & select.POLLOUT for _, event in poller.poll(0)):
         try:
-            view = view[os.write(2, view[: select.PIPE_BUF]) :]
+            view = view[os.write(fd, view[:piece]) :]
         except OSError as error:
             if error.errno != errno.EINTR:
                 return
@@ -142,9 +161,9 @@ def _pass_on(text: bytes) -> None:
 
 def speak(errors: int, stacks: int) -> None:
     """The child's end: from here on standard error goes to the pool."""
-    os.dup2(errors, 2)
+    os.dup2(errors, _STANDARD_ERROR)
     os.close(errors)
-    faulthandler.enable(2)  # `sys.stderr` is None where ours was closed
+    faulthandler.enable(_STANDARD_ERROR)  # `sys.stderr` is None where ours was closed
     faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True)
 
 
