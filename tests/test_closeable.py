@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
 import warnings
 
 import pytest
 
-from ringroom.closeable import Closeable
+from ringroom.closeable import Closeable, join_unless_within
 
 
 class Thing(Closeable):
@@ -61,7 +62,7 @@ def test_where_warnings_are_errors_it_is_closed_all_the_same() -> None:
 def test_at_the_interpreters_end_it_touches_nothing() -> None:
     code = """
 import sys
-from ringroom.closeable import Closeable
+from ringroom.closeable import Closeable, join_unless_within
 class Late(Closeable):
     def close(self): print("closed")
     def _left_open(self): print("asked"); return "late"
@@ -70,3 +71,15 @@ sys.late.itself = sys.late
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_nobody_waits_for_the_end_of_the_thread_that_it_is_on() -> None:
+    join_unless_within(threading.current_thread(), 60.0)
+    go_on = threading.Event()
+    other = threading.Thread(target=go_on.wait)
+    other.start()
+    join_unless_within(other, 0.0)
+    assert other.is_alive()
+    go_on.set()
+    join_unless_within(other, 60.0)
+    assert not other.is_alive()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import importlib
 import io
 import logging
@@ -18,7 +19,7 @@ import pytest
 
 import ringroom
 import ringroom.lanes.records
-from app_kit import descriptors
+from app_kit import PATIENCE, descriptors
 from recording_kit import a_call, audio, content, recorded
 from ringroom import ConfigurationError, Recorder
 from ringroom.frames import Item
@@ -248,3 +249,39 @@ def test_a_forgotten_recorder_is_closed_where_warnings_are_errors(
     del recorder
     assert told == [ResourceWarning]
     assert Reader(tmp_path / "call.mcap").cut == ""
+
+
+def test_a_forgotten_recorder_that_is_collected_on_its_own_thread_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: told.append(raised.exc_value))
+    forgotten, flush = threading.Event(), recorder_module._File.flush
+
+    def collecting(file: Any) -> None:
+        flush(file)
+        forgotten.wait(PATIENCE)
+        gc.collect()
+
+    def collect(thread: threading.Thread) -> None:
+        forgotten.set()
+        thread.join(PATIENCE)
+
+    monkeypatch.setattr(recorder_module._File, "flush", collecting)
+    gc.disable()
+    try:
+        recorder = Recorder(tmp_path / "call.mcap")
+        circle: list[Any] = [recorder]
+        circle.append(circle)
+        recorder.add(audio(1))
+        thread = recorder._thread
+        del recorder, circle
+        with pytest.warns(ResourceWarning, match="Recorder never closed"):
+            collect(thread)
+    finally:
+        gc.enable()
+    assert told == []
+    assert not thread.is_alive()
+    reader = Reader(tmp_path / "call.mcap")
+    assert len(list(reader)) == 1
+    assert reader.cut == ""

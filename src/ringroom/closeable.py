@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-__all__ = ["Closeable"]
+__all__ = ["Closeable", "join_unless_within"]
 
 
 class Closeable(ABC):
@@ -34,3 +35,10 @@ class Closeable(ABC):
             finally:
                 # Last: where warnings are errors, nothing comes after it.
                 warnings.warn(f"{left_open} never closed", ResourceWarning, 2)
+
+
+def join_unless_within(thread: threading.Thread, seconds: float) -> None:
+    """Wait for the end of a thread of what is closed, unless we are on it: the collector, which
+    closes what was forgotten, may run on any."""
+    if thread is not threading.current_thread():
+        thread.join(seconds)

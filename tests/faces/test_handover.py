@@ -153,6 +153,15 @@ def test_a_mint_that_hangs_does_not_hold_up_the_close(monkeypatch: pytest.Monkey
         until(lambda: not threads())
 
 
+def test_it_may_be_closed_on_its_own_thread() -> None:
+    """By the collector, which may run on any."""
+    closed: list[None] = []
+    with renewing(lambda: closed.append(renewals.close()) or "x") as (far, renewals):
+        far.send(m.Renew(request=2))
+        until(lambda: not threads())
+    assert closed == [None]
+
+
 def test_what_is_no_question_is_not_answered() -> None:
     with renewing(lambda: "x") as (far, _):
         far.send(m.Leave(), (0,))

@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -24,6 +25,7 @@ from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, S
 from ringroom.link import Link, open_links
 from ringroom.processes import footprint, spawning
 from ringroom.processes.children import IOProcess, IOThread, WorkerProcess, choose_host
+from ringroom.processes.machine import Machine
 from ringroom.processes.spawning import (
     Inherited,
     die_of_own_sigterm,
@@ -457,6 +459,42 @@ def test_a_forgotten_host_is_closed_where_warnings_are_errors(
     del host
     gc.collect()
     assert told == [ResourceWarning]
+    assert not thread.is_alive()
+
+
+def test_a_forgotten_host_that_is_collected_on_its_own_thread_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: told.append(raised.exc_value))
+    forgotten = threading.Event()
+
+    class Collecting(Machine):
+        def start_thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+            def run() -> None:
+                forgotten.wait(PATIENCE)
+                gc.collect()
+                work()
+
+            return super().start_thread(name, run)
+
+    def collect(thread: threading.Thread) -> None:
+        forgotten.set()
+        thread.join(PATIENCE)
+
+    gc.disable()
+    try:
+        host = IOThread(machine=Collecting()).start()
+        circle: list[Any] = [host]
+        circle.append(circle)
+        thread = host._thread
+        assert thread is not None
+        del host, circle
+        with pytest.warns(ResourceWarning, match="IOThread never closed"):
+            collect(thread)
+    finally:
+        gc.enable()
+    assert told == []
     assert not thread.is_alive()
 
 

@@ -15,6 +15,7 @@ import logging
 import threading
 
 from ringroom import messages as m
+from ringroom.closeable import join_unless_within
 from ringroom.errors import (
     ClosedError,
     ConfigurationError,
@@ -137,7 +138,7 @@ class Renewals:
         thread, self._thread = self._thread, None
         if answering is not None and thread is not None:
             answering.stop()
-            thread.join(CLOSE_SECONDS)
+            join_unless_within(thread, CLOSE_SECONDS)
 
 
 class _Answering:

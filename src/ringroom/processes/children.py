@@ -18,7 +18,7 @@ from typing import Literal, Protocol, Self
 
 from ringroom import messages as m
 from ringroom.checks import shown
-from ringroom.closeable import Closeable
+from ringroom.closeable import Closeable, join_unless_within
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
 from ringroom.lanes.memory import Segment
 from ringroom.link import Link, open_links
@@ -403,7 +403,7 @@ class IOThread(IOHost):
     def _join(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join(CLOSE_SECONDS)
+            join_unless_within(thread, CLOSE_SECONDS)
 
 
 def _has_hung_up(control: Link | None, patience: float) -> bool:

@@ -119,6 +119,8 @@ class Recorder(Closeable):
     def close(self) -> None:
         """Write what waits, and the index. Idempotent; never raises for the disk."""
         self._tape.close()
+        if self._thread is threading.current_thread():  # which has collected it
+            return
         self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
             self._tape.miss(f"the disk took longer than {CLOSE_SECONDS:.0f} s", 0)
