@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -99,6 +101,39 @@ def test_descriptors_go_with_their_message(links: tuple[Link, Link]) -> None:
         close_all(fds)
     assert open_descriptors() == before, "the sender keeps its own, and only these"
     close_all(files)
+
+
+class Interrupted(Link):
+    """Ctrl-C comes each time as the socket has taken something."""
+
+    def _push(self, data: memoryview, descriptors: tuple[int, ...]) -> int:
+        sent = super()._push(data, descriptors)
+        if sent:
+            signal.raise_signal(signal.SIGINT)
+        return sent
+
+
+def test_what_was_kept_is_sent_once_though_who_sends_it_is_interrupted() -> None:
+    first, second = socket.socketpair()
+    with closing(Link(first)) as ours, closing(Link(second)) as theirs:
+        (file,) = some_files(1)
+        count = 0
+        while ours.backlog < 3:
+            ours.send(m.LaneDone(lane=count), (file,) if ours.backlog else ())
+            count += 1
+        before = open_descriptors()
+        ours.__class__ = Interrupted
+        got: list[Received] = []
+        while len(got) < count:
+            with contextlib.suppress(KeyboardInterrupt):
+                ours.flush()
+            while (received := theirs.receive_nowait()) is not None:
+                got.append(received)
+                close_all(received[1])
+        assert [message for message, _ in got] == [m.LaneDone(lane=n) for n in range(count)]
+        assert (ours.backlog, theirs.receive_nowait()) == (0, None)
+        assert open_descriptors() == before - 2, "those that were kept are closed"
+        os.close(file)
 
 
 def test_closing_drops_what_was_received_and_not_taken(links: tuple[Link, Link]) -> None:

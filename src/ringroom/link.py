@@ -24,7 +24,7 @@ from ringroom import messages
 from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.messages import MAX_MESSAGE_BYTES, Message
-from ringroom.system import NO_DESCRIPTORS, why
+from ringroom.system import NO_DESCRIPTORS, interrupts_at_the_end, why
 
 _HEADER = struct.Struct("!II")
 MAX_DESCRIPTORS = 32
@@ -111,17 +111,22 @@ class Link(Closeable):
 
     def flush(self) -> bool:
         """Send what was kept. Returns whether all of it is sent."""
+        if self._outbox:
+            with interrupts_at_the_end():  # else something is sent or closed twice
+                self._send_kept()
+        return not self._outbox
+
+    def _send_kept(self) -> None:
         while self._outbox:
             data, descriptors = self._outbox[0]
             sent = self._push(data, descriptors)
             if not sent:
-                return False
+                return
             close_descriptors(descriptors)
             if sent < len(data):
                 self._outbox[0] = (data[sent:], ())
             else:
                 self._outbox.popleft()
-        return True
 
     def _push(self, data: memoryview, descriptors: tuple[int, ...]) -> int:
         """Returns how many bytes the socket took; 0 when the peer must read some first."""

@@ -30,12 +30,12 @@ from ringroom.options import TransportConfig, as_kinds, check_timeout
 from ringroom.pool_options import PoolOptions
 from ringroom.processes import spawning
 from ringroom.processes.children import REAP_SECONDS, Where
-from ringroom.processes.spawning import interrupts_at_the_end
 from ringroom.processes.supervision import crew, supervisor
 from ringroom.processes.waiting import Deadline
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.inbox import Inbox
+from ringroom.system import interrupts_at_the_end
 
 __all__ = ["Pool", "PoolOptions", "run"]
 

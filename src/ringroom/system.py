@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from types import FrameType
+from typing import Any
 
 from ringroom.errors import StartupError
 
@@ -60,3 +65,26 @@ def hold_standard_descriptors() -> None:
         while (fd := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
             os.set_inheritable(fd, True)
         os.close(fd)
+
+
+@contextlib.contextmanager
+def interrupts_at_the_end() -> Iterator[None]:
+    """Call the handlers of Ctrl-C and SIGTERM after the block: an exception in its middle could
+    leave a child that nobody knows of, or that nobody reaps. For blocks that take a moment."""
+    came: list[int] = []
+    with contextlib.ExitStack() as handlers:
+        if threading.current_thread() is threading.main_thread():  # others handle no signals
+            for number in (signal.SIGTERM, signal.SIGINT):
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    handlers.callback(_set_back, number, handler, came)
+                    signal.signal(number, lambda number, _: came.append(number))
+        yield
+
+
+def _set_back(
+    number: int, handler: Callable[[int, FrameType | None], Any], came: list[int]
+) -> None:
+    signal.signal(number, handler)
+    if number in came:
+        handler(number, None)

@@ -29,12 +29,16 @@ from ringroom.processes.spawned import Spawned
 from ringroom.processes.spawning import (
     KILLED_SECONDS,
     Inherited,
-    interrupts_at_the_end,
     reap,
     spawn,
 )
 from ringroom.processes.voice import MEMORY_HINT, Voice
-from ringroom.system import hold_standard_descriptors, raise_descriptor_limit, require_platform
+from ringroom.system import (
+    hold_standard_descriptors,
+    interrupts_at_the_end,
+    raise_descriptor_limit,
+    require_platform,
+)
 
 log = logging.getLogger("ringroom")
 

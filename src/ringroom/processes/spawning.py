@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from types import FrameType, ModuleType
 from typing import Any
@@ -27,6 +27,7 @@ from multiprocess.process import BaseProcess
 
 from ringroom.errors import ConfigurationError, StartupError
 from ringroom.processes.spawned import Spawned
+from ringroom.system import interrupts_at_the_end
 
 # A killed process dies at once, unless the kernel does something for it that nothing interrupts: in
 # a driver, or with a file server that does not answer.
@@ -116,29 +117,6 @@ os.register_at_fork(
     after_in_parent=_main_lock.release,
     after_in_child=_forget_all,
 )
-
-
-@contextlib.contextmanager
-def interrupts_at_the_end() -> Iterator[None]:
-    """Call the handlers of Ctrl-C and SIGTERM after the block: an exception in its middle could
-    leave a child that nobody knows of, or that nobody reaps. For blocks that take a moment."""
-    came: list[int] = []
-    with contextlib.ExitStack() as handlers:
-        if threading.current_thread() is threading.main_thread():  # others handle no signals
-            for number in (signal.SIGTERM, signal.SIGINT):
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    handlers.callback(_set_back, number, handler, came)
-                    signal.signal(number, lambda number, _: came.append(number))
-        yield
-
-
-def _set_back(
-    number: int, handler: Callable[[int, FrameType | None], Any], came: list[int]
-) -> None:
-    signal.signal(number, handler)
-    if number in came:
-        handler(number, None)
 
 
 def _start(process: Spawned) -> None:

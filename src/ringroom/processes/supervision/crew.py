@@ -20,12 +20,13 @@ from ringroom import messages as m
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, StartupError, WireError
 from ringroom.link import Link, open_links
 from ringroom.processes.children import Child, IOHost
-from ringroom.processes.spawning import interrupts_at_the_end, put_down
+from ringroom.processes.spawning import put_down
 from ringroom.processes.supervision import supervisor
 from ringroom.processes.supervision.supervisor import Care, Order, Supervisor
 from ringroom.processes.supervision.tables import Action, ChildHappening
 from ringroom.processes.voice import describe_exit, is_stopped
 from ringroom.processor import Problem
+from ringroom.system import interrupts_at_the_end
 
 log = logging.getLogger("ringroom")
 
