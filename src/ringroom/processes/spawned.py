@@ -1,4 +1,4 @@
-"""A child that was started, whose end is waited for without trusting it.
+"""A child process whose end is waited for without trusting the child.
 
 `multiprocess` waits for the end of a pipe that the child has inherited, and then, without limit,
 for the process. User code may close all descriptors and live on, or start a program that holds
@@ -21,7 +21,7 @@ _STEP_SECONDS = 0.02
 
 
 class Spawned(SpawnProcess):  # type: ignore[misc]
-    """A `multiprocess.Process`. Whoever has started it owns it until `close`."""
+    """A `multiprocess.Process`, owned until `close` by the caller that has started it."""
 
     pidfd: int | None = None
     """Readable once it is dead; None where there is no such, before `start` and after `close`."""

@@ -55,8 +55,8 @@ def _detach(duplicate: Any) -> int:
 
 
 def spawn(name: str, target: Callable[..., None], *arguments: object) -> Spawned:
-    """Start a child that calls an importable function with these few arguments: what is more than a
-    pipe takes would be waited for until the child has read it, which may die before.
+    """Start a child that calls an importable function. The arguments must fit into a pipe: a larger
+    write waits until the child has read them, for ever if it dies before.
 
     Raises `StartupError` when the machine refuses a process, when this process may have no children
     or is not told of their end, and at the interpreter's end.
