@@ -5,6 +5,7 @@ What wants a LiveKit server runs here on a fake room, and on a real one in integ
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -18,6 +19,10 @@ import pytest
 import docs_kit
 from docs_kit import ROOT, Block, block_id, blocks, lines_missing
 from ringroom.cli import _parser
+from ringroom.frames import EventKind
+from ringroom.options import PublishOptions, Reconnect, SessionOptions
+from ringroom.pool_options import PoolOptions
+from ringroom.processor import Context
 
 # Each block is a program of its own, some of them with processes and people who speak.
 pytestmark = [pytest.mark.once, pytest.mark.timeout(180)]
@@ -72,6 +77,31 @@ def test_markers_are_known() -> None:
     markers = {block.marker for block in every}
     assert {re.sub(r"^(file|change): .*", r"\1", marker) for marker in markers} <= known
     assert len(blocks("python")) > 5
+
+
+def _names_of_rows(page: str) -> set[str]:
+    """What the first cells of its tables name."""
+    cells = re.findall(r"^\| ([^|]+) \|", (ROOT / page).read_text(), re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`(\w+)", cell)}
+
+
+def _fields(options: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(options)}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(_fields(SessionOptions), id="every provider"),
+        pytest.param(_fields(PublishOptions), id="publish"),
+        pytest.param(_fields(Reconnect), id="reconnect"),
+        pytest.param(_fields(PoolOptions), id="pool"),
+        pytest.param({name for name in vars(Context) if name[0] != "_"}, id="context"),
+        pytest.param(set(EventKind.__members__), id="events"),
+    ],
+)
+def test_the_reference_has_a_row_for(names: set[str]) -> None:
+    assert not names - _names_of_rows("docs/reference.md")
 
 
 def _commands() -> list[str]:
