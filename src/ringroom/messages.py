@@ -220,7 +220,7 @@ class Drain(Message):
 
 
 class PlayoutClose(Message):
-    """Unpublish, after the frames that are in the lane."""
+    """Unpublish, after the frames that are in the lane. Of messages: no more come in that lane."""
 
     lane: int
 

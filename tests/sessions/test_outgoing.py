@@ -9,9 +9,11 @@ from outgoing_kit import LIVE, Bench, push
 from app_kit import RATE, noise, same, sound
 from ringroom import messages as m
 from ringroom.errors import BusyError, RoomError, StartupError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.lanes.memory import Segment
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
+from ringroom.sessions.outgoing_lane import OutgoingLane
+from ringroom.sessions.session import Session
 from ringroom.testing import faults, sources
 
 
@@ -228,6 +230,59 @@ def test_a_picture_for_which_there_is_no_larger_lane_is_told_once(bench: Bench) 
         assert bench.outgoing.push_nowait(lane, picture)
     opened = [one for one in bench.received() if isinstance(one, m.PlayoutOpen)]
     assert [(one.live, one.width) for one in opened] == [(True, 64), (True, 64), (True, 640)]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("owner", "step", "begun"),
+    [(OutgoingLane, "form", 0), (OutgoingLane, "begin", 0), (Session, "send", 1)],
+    ids=["form", "begin", "send"],
+)
+@pytest.mark.parametrize(
+    "frame",
+    [sound(0.02), DataFrame(b"x"), sources.picture(0, 64, 64)],
+    ids=["sound", "message", "picture"],
+)
+def test_a_track_whose_beginning_was_interrupted_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+    frame: AudioFrame | DataFrame | VideoFrame,
+    owner: type[OutgoingLane | Session],
+    step: str,
+    begun: int,
+    before: bool,
+) -> None:
+    """By Ctrl-C, as `sendmsg` returns, say. The row of a lane that was asked for counts still."""
+    bench = Bench()
+    does = getattr(owner, step)
+
+    def interrupted(self: object, *given: object) -> object:
+        monkeypatch.undo()
+        if not before:
+            does(self, *given)
+        raise KeyboardInterrupt
+
+    try:
+        monkeypatch.setattr(owner, step, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.outgoing.lane_for(frame)
+        first = bench.received()
+        opened = [one for one in first if isinstance(one, m.PlayoutOpen)]
+        assert len(opened) == (0 if before else begun)
+        for one in opened:
+            assert m.PlayoutClose(lane=one.lane) in first, "nobody else ends it"
+        lane = bench.outgoing.lane_for(frame)
+        (again,) = bench.received()
+        assert isinstance(again, m.PlayoutOpen)
+        for one in opened:
+            assert one.lane != again.lane
+            assert one.row != again.row
+            bench.tell(m.RowFree(row=one.row))
+        assert bench.outgoing.lane_for(frame) is lane
+        assert bench.outgoing.push_nowait(lane, frame)
+        assert lane.row is not None
+        assert (lane.row.index, lane.row.snapshot().sent) == (again.row, 1)
+    finally:
+        bench.close()
 
 
 @pytest.mark.parametrize("where", ["_drop", "close", "_ask"])

@@ -68,13 +68,14 @@ class Outgoing:
                 checked_name(name)
             session = self._session
             lane = OutgoingLane(name, kind, publish or session.options.publish, session.play_clock)
-            self._open(lane, frame)
+            # Known before it is opened: Ctrl-C may come anywhere in that, and its next frame goes
+            # on from there.
             self._lanes[name] = lane
         if lane.kind is not kind:
             raise FrameError(f"track {name!r} carries {lane.kind}, this is a frame of {kind}")
         self._check(lane)
-        if isinstance(frame, VideoFrame):
-            self._grow(lane, frame)
+        if lane.writer is None or isinstance(frame, VideoFrame):
+            self._open(lane, frame)
         return lane
 
     def push_nowait(self, lane: OutgoingLane, piece: Frame) -> bool:
@@ -265,6 +266,24 @@ class Outgoing:
             if lane.row is not None and lane.row.index == index:
                 lane.retire()
 
+    def _open(self, lane: OutgoingLane, frame: Frame) -> None:
+        """See that it has a lane for the frame, if that can be had now. Where the first one cannot
+        be had, the track has not begun."""
+        is_first = lane.opened is None
+        try:
+            if is_first:
+                lane.form(frame)
+            elif isinstance(frame, VideoFrame):
+                self._grow(lane, frame)
+            if lane.writer is None:
+                self._session.check_unfailed()
+                if not self.is_away:
+                    self._begin_lane(lane)
+        except RingroomError:
+            if is_first:
+                self._drop(lane)
+            raise
+
     def _grow(self, lane: OutgoingLane, frame: VideoFrame) -> None:
         """A picture larger than the ring was made for goes on in a larger one; or any, when none
         was to be had for the one before."""
@@ -272,23 +291,24 @@ class Outgoing:
             lane.forget_size()
         if not lane.takes(frame):
             lane.retire()
-            self._open(lane, frame)
-
-    def _open(self, lane: OutgoingLane, frame: Frame) -> None:
-        self._session.check_unfailed()
-        lane.form(frame)
-        if not self.is_away:
-            self._begin_lane(lane)
+            lane.form(frame)
 
     def _begin_lane(self, lane: OutgoingLane) -> None:
         row = self._rows.acquire()
+        self._numbers += 1
+        number = self._numbers
         try:
-            opened = lane.begin(self._numbers + 1, row)
-            self._numbers += 1
+            opened = lane.begin(number, row)
             assert lane.writer is not None
             self._session.send(opened, lane.writer.descriptors().flat())
-        except BaseException:
+        except RingroomError:  # it was not asked for
             lane.drop_writer()
             self._rows.release(row.index)
+            raise
+        except BaseException:
+            # Ctrl-C: the request may be on its way. Then the row counts until the I/O role has
+            # ended the lane, and comes back by `RowFree`.
+            lane.drop_writer()
+            self._session.send(m.PlayoutClose(lane=number))
             raise
         self._session.lane_begun(opened)

@@ -179,6 +179,22 @@ def test_messages_are_reliable_whatever_their_lane_says() -> None:
     run(main())
 
 
+def test_messages_go_on_in_another_lane_once_their_first_is_closed() -> None:
+    """As after Ctrl-C within the first send."""
+
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            t.open(1, "", kind="data").send_nowait(DataFrame(b"x"), 0)
+            t.link.send(m.PlayoutClose(lane=1))
+            t.open(2, "", kind="data").send_nowait(DataFrame(b"y"), 0)
+            await until(lambda: t.outside.sent == [b"x", b"y"])
+            await until(lambda: t.of(m.LaneRetired) == [m.LaneRetired(row=ROWS + 1)])
+
+    run(main())
+
+
 def test_who_was_refused_cannot_give_the_track_free() -> None:
     async def main() -> None:
         async with there() as t:

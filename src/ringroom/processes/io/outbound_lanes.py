@@ -97,9 +97,9 @@ class OutboundLanes:
             sending.outbound.drain(message.request, message.sequence, answer)
 
     def finish(self, lane: int) -> None:
-        """End the track."""
+        """End the track, or the messages, once what is in the lane has gone out."""
         sending = self._find(lane)
-        if sending is not None and sending.is_track:
+        if sending is not None:
             sending.outbound.finish()
 
     def finish_inherited(self, name: str) -> None:
