@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
-from collections.abc import Callable, Coroutine
+import selectors
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.lanes.lane import LaneDescriptors
@@ -50,6 +54,18 @@ def watched(fd: int) -> int:
     """What the loop waits for on the descriptor: 1 to read, 2 to write."""
     found = asyncio.get_running_loop()._selector.get_map().get(fd)  # type: ignore[attr-defined]
     return 0 if found is None else int(found.events)
+
+
+@contextlib.contextmanager
+def no_more_watched() -> Iterator[None]:
+    """The loop may watch no descriptor more (fs.epoll.max_user_watches)."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(selectors.DefaultSelector, "register", full)
+        yield
 
 
 def duplicate(descriptors: LaneDescriptors) -> LaneDescriptors:

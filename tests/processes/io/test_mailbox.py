@@ -5,18 +5,20 @@ Law: what is posted is in the lane, in order, or waits, or is counted as dropped
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
-from io_kit import RATE, duplicate, run, turns, until, watched
+from io_kit import RATE, duplicate, no_more_watched, run, turns, until, watched
 
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable
+from ringroom.notices import Notices
 from ringroom.processes.io import mailbox as mailboxes
 from ringroom.processes.io.mailbox import Mailbox
 
@@ -26,7 +28,7 @@ async def mailbox() -> AsyncIterator[Any]:
     with contextlib.closing(StatisticsTable.create()) as table:
         row = table.row(0)
         writer = ReliableWriter(ring_for(1_000, 8), row)
-        box = Mailbox(writer, lambda: 77)
+        box = Mailbox(writer, lambda: 77, Notices(logging.getLogger("ringroom.io")))
         reader = ReliableReader(duplicate(writer.descriptors()), row)
         try:
             yield box, reader, row
@@ -147,6 +149,26 @@ def test_who_waits_for_room_sleeps_until_there_is_more() -> None:
             assert poller.poll(0) == []
 
     run(main())
+
+
+def test_what_cannot_wait_is_dropped_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            number = 0
+            with no_more_watched():
+                while not box.post(message(number)):
+                    number += 1
+                assert box.emptied.is_set()
+                assert (row.snapshot().sent, row.snapshot().dropped_full) == (number + 1, 1)
+                await take(reader, number, row)
+                reader.give_back()
+            box.post(message(number))
+            told, last = await take(reader, 2, row)
+            assert (told.kind, told.reason) == (EventKind.EVENTS_LOST, "1 not read in time")
+            assert number_of(last) == number
+
+    run(main())
+    assert caplog.text.count("max_user_watches") == 1
 
 
 def test_closing_wakes_who_waits_for_the_mailbox() -> None:

@@ -50,7 +50,7 @@ class Owner:
         row = self.table.row(number)
         writer = ReliableWriter(ring, row)
         self.readers.append(ReliableReader(duplicate(writer.descriptors()), row, track))
-        self.boxes.append(Mailbox(writer, self.clock))
+        self.boxes.append(Mailbox(writer, self.clock, self.notices))
         self.opened.append((number, follows))
         return number, self.boxes[-1]
 

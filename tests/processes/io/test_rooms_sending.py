@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import pytest
-from io_kit import ANN, Source, run, sound, turns, until
+from io_kit import ANN, Source, no_more_watched, run, sound, turns, until
 from rooms_kit import ROWS, texts, there, track
 
 from ringroom import messages as m
@@ -164,6 +164,35 @@ def test_a_lane_that_is_refused_leaves_no_descriptors(wrong: dict[str, Any], cou
             os.close(reading)
             worker.open(2)
             await until(lambda: worker.of(m.PlayoutReady) == [m.PlayoutReady(lane=2)])
+
+    run(main())
+
+
+@pytest.mark.parametrize(("name", "kind"), [("voice", "audio"), ("", "data")])
+def test_a_lane_that_cannot_be_watched_is_refused(name: str, kind: str) -> None:
+    """Who sends on it once waited for ever."""
+
+    async def main() -> None:
+        async with there() as t:
+            t.connect(readers=1)
+            worker = t.attach(0)
+            await t.joined()
+            with no_more_watched():
+                t.open(1, name, kind=kind)
+                (failed,) = await until(lambda: t.of(m.PlayoutFailed))
+            assert (failed.lane, failed.error["type"]) == (1, "StartupError")
+            assert "max_user_watches" in failed.error["text"]
+            await until(lambda: t.of(m.LaneRetired) == [m.LaneRetired(row=ROWS + 1)])
+            worker.open(2, name, row=150, kind=kind)  # nobody has the name
+            await until(lambda: worker.of(m.PlayoutReady) == [m.PlayoutReady(lane=2)])
+            with no_more_watched():
+                worker.open(3, name, row=151, kind=kind)
+                (failed,) = await until(lambda: worker.of(m.PlayoutFailed))
+            assert failed.lane == 3
+            await until(lambda: m.LaneRetired(row=151) in t.of(m.LaneRetired))
+            if kind == "audio":  # the track goes on in its lane
+                worker.writers[2].send_nowait(sound(1), 0)
+                await until(lambda: t.outside.source.values == [1])
 
     run(main())
 

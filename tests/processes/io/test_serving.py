@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 import weakref
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from io_kit import run, until
+from io_kit import no_more_watched, run, until
 
 import ringroom
 from ringroom import messages as m
@@ -65,6 +66,41 @@ def test_the_role_ends_when_all_its_sessions_have(monkeypatch: pytest.MonkeyPatc
         links[1].close()
 
     run(main())
+
+
+def test_a_session_whose_link_cannot_be_watched_ends_and_others_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        ours, theirs = open_links()
+        role = asyncio.ensure_future(serving.serve(theirs))
+        await asyncio.sleep(0)
+        far, near = open_links()
+        with contextlib.closing(far):
+            with no_more_watched():
+                ours.send(m.NewSession(), (near.fileno(),))
+                near.close()
+                await until(lambda: _is_over(far))
+            far, near = open_links()
+        with contextlib.closing(far):
+            ours.send(m.NewSession(), (near.fileno(),))
+            near.close()
+            far.send(m.Leave())
+            await until(lambda: _is_over(far))
+            assert not role.done()
+            ours.close()
+            await role
+
+    run(main())
+    assert caplog.text.count("max_user_watches") == 1
+
+
+def _is_over(link: Link) -> bool:
+    try:
+        link.receive_nowait()
+    except ClosedError:
+        return True
+    return False
 
 
 def test_other_messages_are_refused_with_their_descriptors(

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from io_kit import run, turns, until, watched
+from io_kit import no_more_watched, run, turns, until, watched
 
 from ringroom import messages as m
+from ringroom.errors import StartupError
 from ringroom.link import Link
 from ringroom.processes.io.wire import LoopLink
 from ringroom.testing import faults
@@ -135,6 +136,39 @@ def test_a_message_without_its_descriptors_ends_the_link(
 
     run(main())
     assert "ulimit -n" in caplog.text
+
+
+def test_a_message_that_is_not_handled_ends_the_link_and_leaves_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its sender would wait for what it has asked for."""
+
+    def fails(*_: object) -> None:
+        raise ValueError("of the handler")
+
+    async def main() -> None:
+        async with far() as there:
+            there.wire._on_message = fails
+            there.link.send(ending(1))
+            await until(lambda: there.ends)
+            assert there.wire.closed
+            await turns()
+            assert there.ends == 1
+
+    run(main())
+    assert "ValueError: of the handler" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_link_that_cannot_be_watched_is_closed() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with contextlib.closing(theirs), no_more_watched():
+            with pytest.raises(StartupError, match="max_user_watches"):
+                LoopLink(Link(ours), lambda *_: None, lambda: None)
+            assert ours.fileno() == -1
+
+    run(main())
 
 
 def test_closing_in_a_crowd_leaves_the_loop_nothing_to_watch() -> None:

@@ -116,7 +116,7 @@ class InboundLanes:
         self, ring: Geometry, track: TrackInfo, participant: Participant, follows: int
     ) -> tuple[int, Mailbox]:
         number, lane, writer = self._open(ReliableWriter, ring, track, participant, follows)
-        mailbox = lane.mailbox = Mailbox(writer, self.clock)
+        mailbox = lane.mailbox = Mailbox(writer, self.clock, self.notices)
         self._announce(number, lane)
         return number, mailbox
 
@@ -242,7 +242,7 @@ class InboundLanes:
             participant={},
             follows=0,
         )
-        mailbox = Mailbox(writer, self.clock)
+        mailbox = Mailbox(writer, self.clock, self.notices)
         self._announce(self._numbers, _Lane(message, writer, mailbox=mailbox))
         return mailbox
 

@@ -1,9 +1,9 @@
 """What a reader that may be slow is told by a writer that cannot wait: messages, room events, and
 the tracks of a provider that is patient.
 
-A reliable lane, and a bounded backlog of what it has no room for. Beyond the bound what is new is
-dropped, counted. If the lane is that of events, its reader is told how many were dropped, as soon
-as there is room.
+A reliable lane, and a bounded backlog of what it has no room for. What is beyond the bound, or
+cannot wait because the loop may watch no descriptor more, is dropped, counted. The lane's reader is
+told how many were dropped, as soon as there is room.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from ringroom.errors import FrameError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Item, VideoFrame
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableWriter
+from ringroom.notices import Notices
 from ringroom.processes.io.admission import bare
+from ringroom.system import unwatched
 
 __all__ = ["MAILBOX_RING", "Mailbox"]
 
@@ -28,12 +30,13 @@ MAX_BACKLOG_BYTES = 8 << 20
 class Mailbox:
     """A reliable lane, and the backlog of a writer that cannot wait for room in it."""
 
-    def __init__(self, writer: ReliableWriter, clock: Callable[[], int]) -> None:
+    def __init__(self, writer: ReliableWriter, clock: Callable[[], int], notices: Notices) -> None:
         self.writer = writer
         self.emptied = asyncio.Event()
         """Set while nothing waits for room."""
         self.emptied.set()
         self._clock = clock
+        self._notices = notices
         self._loop = asyncio.get_running_loop()
         self._backlog: deque[tuple[Item, int, int]] = deque()
         self._backlog_bytes = 0
@@ -46,24 +49,40 @@ class Mailbox:
     def post(self, item: Item) -> int:
         """Write the item, now or when there is room; how many items were dropped for it: 0 or 1."""
         now = self._clock()
-        if not self._backlog and self._write(item, now):
-            return 0
+        if self.emptied.is_set():
+            self._tell_lost()
+            if self._write(item, now):
+                return 0
+            if not self._watch():
+                return self._drop(item)
         nbytes = _held_bytes(item)
         if self._backlog and self._backlog_bytes + nbytes > MAX_BACKLOG_BYTES:
-            self._lost += 1
-            if not isinstance(item, Event):
-                self.writer.row.count_refused()
-            return 1
-        if not self._backlog:
-            self.emptied.clear()
-            self._loop.add_reader(self.writer.freed_fileno(), self.drain)
+            return self._drop(item)
         self._backlog.append((item, now, nbytes))
         self._backlog_bytes += nbytes
         return 0
 
+    def _drop(self, item: Item) -> int:
+        self._lost += 1
+        if not isinstance(item, Event):
+            self.writer.row.count_refused()
+        return 1
+
+    def _watch(self) -> bool:
+        """Whether `drain` is called once there is room."""
+        try:
+            self._loop.add_reader(self.writer.freed_fileno(), self.drain)
+        except OSError as error:
+            self._notices.tell(
+                "mailbox", f"what has no room cannot wait for it: {unwatched(error)}"
+            )
+            return False
+        self.emptied.clear()
+        return True
+
     def drain(self) -> None:
         """Write what waits for room, if there is some."""
-        if not self._backlog:
+        if self.emptied.is_set():
             return
         while self._backlog:
             item, received_ns, nbytes = self._backlog[0]
@@ -71,11 +90,19 @@ class Mailbox:
                 return  # the writer took what credit there was: the loop sleeps until more
             self._backlog.popleft()
             self._backlog_bytes -= nbytes
+        if not self._tell_lost():
+            return
         self._loop.remove_reader(self.writer.freed_fileno())
         self.emptied.set()
+
+    def _tell_lost(self) -> bool:
+        """Whether the reader was told of all that was dropped."""
         if self._lost:
-            lost, self._lost = self._lost, 0
-            self.post(Event(kind=EventKind.EVENTS_LOST, reason=f"{lost} not read in time"))
+            told = Event(kind=EventKind.EVENTS_LOST, reason=f"{self._lost} not read in time")
+            if not self._write(told, self._clock()):
+                return False
+            self._lost = 0
+        return True
 
     def _write(self, item: Item, received_ns: int) -> bool:
         try:
@@ -93,7 +120,7 @@ class Mailbox:
 
     def close(self) -> None:
         """Idempotent."""
-        if self._backlog:
+        if not self.emptied.is_set():
             self._loop.remove_reader(self.writer.freed_fileno())
             self._backlog.clear()
             self.emptied.set()

@@ -18,6 +18,7 @@ from ringroom.errors import RoomError
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.providers.provider import Provider
+from ringroom.system import unwatched
 
 Reader = LiveReader | ReliableReader
 Answer = Callable[[int, float], None]
@@ -39,7 +40,10 @@ class Request:
 
 
 class Outbound(ABC):
-    """One way out: its lanes, the requests about what was sent in them, and its end."""
+    """One way out: its lanes, the requests about what was sent in them, and its end.
+
+    Where a lane cannot be watched, `StartupError` is raised, and its reader is closed.
+    """
 
     is_track: ClassVar[bool]
     """Whether it is a track of ours, which has a name in the room and outlives its writer."""
@@ -55,8 +59,12 @@ class Outbound(ABC):
         self._add(reader)
 
     def _add(self, reader: Reader) -> None:
+        try:
+            self._loop.add_reader(reader.fileno(), self._wake, reader)
+        except OSError as error:
+            reader.close()
+            raise unwatched(error) from error
         self._readers.append(reader)
-        self._loop.add_reader(reader.fileno(), self._wake, reader)
 
     def _wake(self, reader: Reader) -> None:
         reader.absorb()

@@ -189,7 +189,12 @@ class OutboundLanes:
             except BusyError:
                 reader.close()
                 raise
-        playout = OutgoingPlayout(track, reader, self._room.clock, self._ledger.retire)
+        try:
+            playout = OutgoingPlayout(track, reader, self._room.clock, self._ledger.retire)
+        except RingroomError:
+            if not ending:
+                self._room.release_track(message.name, self)
+            raise
         self._begin(message, playout, ending)
 
     def _claim(self, name: str) -> None:

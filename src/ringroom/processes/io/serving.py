@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from ringroom import messages as m
+from ringroom.errors import StartupError
 from ringroom.link import Link, close_descriptors
 from ringroom.processes import footprint
 from ringroom.processes.io.rooms import RoomSession
@@ -42,7 +43,11 @@ class _Server:
             log.error("the control link takes no %s", type(message).__name__)
             close_descriptors(descriptors)
             return
-        session = RoomSession(Link.attach(descriptors[0]), self._clock)
+        try:
+            session = RoomSession(Link.attach(descriptors[0]), self._clock)
+        except StartupError as error:  # its link is closed, which tells the application
+            log.error("a session cannot begin: %s", error)
+            return
         self._sessions[session] = None
         task = asyncio.get_running_loop().create_task(self._watch(session))
         self._tasks.add(task)

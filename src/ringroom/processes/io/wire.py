@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ringroom import messages as m
 from ringroom.errors import ClosedError, RingroomError, RoomError, StartupError, WireError
 from ringroom.link import Link
+from ringroom.system import unwatched
 
 log = logging.getLogger("ringroom.io")
 
@@ -17,7 +18,11 @@ OnMessage = Callable[[m.Message, tuple[int, ...]], None]
 
 
 class LoopLink:
-    """Owns the link. `on_closed` is called once, when the peer is gone or talks nonsense."""
+    """Owns the link. `on_closed` is called once, when the peer is gone or talks nonsense, or when
+    a message of its could not be handled: to go on without it would leave its sender waiting.
+
+    Raises `StartupError` when the loop may watch no descriptor more; then the link is closed.
+    """
 
     def __init__(self, link: Link, on_message: OnMessage, on_closed: Callable[[], None]) -> None:
         self._link = link
@@ -25,7 +30,11 @@ class LoopLink:
         self._on_message = on_message
         self._on_closed = on_closed
         self._writing = False
-        self._loop.add_reader(link.fileno(), self._readable)
+        try:
+            self._loop.add_reader(link.fileno(), self._readable)
+        except OSError as error:
+            link.close()
+            raise unwatched(error) from error
 
     @property
     def closed(self) -> bool:
@@ -59,6 +68,9 @@ class LoopLink:
             self._end()
         except StartupError as error:
             log.error("a session cannot go on: %s", error)
+            self._end()
+        except Exception:
+            log.exception("a message was not handled; its link is closed")
             self._end()
 
     def finish(self) -> None:
