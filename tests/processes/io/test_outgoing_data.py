@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from io_kit import Outside, duplicate, run, turns, until
 from playout_kit import RING
 
-from ringroom.errors import RingroomError, RoomError
+from ringroom.errors import RingroomError, RoomError, WireError
 from ringroom.frames import DataFrame
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable
@@ -150,7 +151,8 @@ def test_garbage_among_messages_is_told_and_ends_the_sending() -> None:
         async with messages() as (writer, data, failed, _):
             assert writer._push(b"\xff" * 40, b"")
             writer._publish(40)
-            await data.run(Outside(), nothing)
+            with pytest.raises(WireError):
+                await data.run(Outside(), nothing)
             assert len(failed) == 1
 
     run(main())

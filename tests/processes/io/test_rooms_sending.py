@@ -208,6 +208,28 @@ def test_messages_are_reliable_whatever_their_lane_says() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(("name", "kind"), [("voice", "audio"), ("", "data")])
+def test_who_sends_garbage_is_told_and_the_next_lane_goes_on(name: str, kind: str) -> None:
+    """Of messages nobody was told: they went into a lane that nobody read, until it was full."""
+
+    async def main() -> None:
+        async with there() as t:
+            t.connect()
+            await t.joined()
+            writer = t.open(1, name, kind=kind)
+            assert writer._push(b"\xff" * 40, b"")
+            writer._publish(40)
+            (failed,) = await until(lambda: t.of(m.PlayoutFailed))
+            assert (failed.lane, failed.error["type"]) == (1, "WireError")
+            await until(lambda: t.of(m.LaneRetired) == [m.LaneRetired(row=ROWS + 1)])
+            what = EventKind.PUBLISH_FAILED if kind == "audio" else EventKind.DATA_FAILED
+            await until(lambda: what in texts(t.items()))
+            t.open(2, name, kind=kind)
+            await until(lambda: m.PlayoutReady(lane=2) in t.of(m.PlayoutReady))
+
+    run(main())
+
+
 def test_messages_go_on_in_another_lane_once_their_first_is_closed() -> None:
     """As after Ctrl-C within the first send."""
 

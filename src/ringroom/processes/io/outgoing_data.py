@@ -42,7 +42,7 @@ class OutgoingData(Outbound):
                 frame = self._readers[0].receive_nowait()
             except WireError as error:
                 self._on_failed(error)
-                return
+                raise  # its writer waits for room in a lane that nobody reads
             if isinstance(frame, DataFrame):
                 await self._send(provider, frame)
             elif frame is None:
