@@ -171,6 +171,31 @@ def test_what_cannot_wait_is_dropped_counted_and_told(caplog: pytest.LogCaptureF
     assert caplog.text.count("max_user_watches") == 1
 
 
+def test_what_no_record_takes_is_left_out_counted_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also where it has waited for its turn; what comes after it arrives."""
+    large = DataFrame(b"", to=("i" * 900,) * 20)
+
+    async def main() -> None:
+        async with mailbox() as (box, reader, row):
+            box.post(large)
+            box.post(Event(kind=EventKind.CONNECTION_LOST, reason="r" * 20_000))
+            number = 0
+            while box.emptied.is_set():
+                box.post(message(number))
+                number += 1
+            box.post(large)
+            box.post(message(number))
+            items = await take(reader, number + 1, row)
+            assert [number_of(item) for item in items] == [*range(number + 1)]
+            await until(box.emptied.is_set)
+            assert row.snapshot().dropped_full == 2
+
+    run(main())
+    assert "left out: " in caplog.text
+
+
 def test_closing_wakes_who_waits_for_the_mailbox() -> None:
     async def main() -> None:
         async with mailbox() as (box, _, row):

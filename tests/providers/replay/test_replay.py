@@ -373,6 +373,15 @@ def test_frames_without_a_track_come_from_somebody(tmp_path: Path) -> None:
 # Ends.
 
 
+def test_a_message_to_many_comes_without_their_names(tmp_path: Path) -> None:
+    """They may be more than a record takes; it had ended the replay."""
+    many = tuple(f"{number:04}" + "i" * 900 for number in range(300))
+    path = recorded(tmp_path / "x.mcap", [DataFrame(b"x", to=many), DataFrame(b"y", to=("us",))])
+    with ringroom.transport("replay", path=path, kinds=("data",), speed=None, io="thread") as t:
+        frames = list(t.recv(timeout=PATIENCE))
+    assert [(frame.payload, frame.to) for frame in frames] == [(b"x", ()), (b"y", ())]
+
+
 def test_a_loop_begins_again(tmp_path: Path) -> None:
     path = recorded(tmp_path / "call.mcap", [audio(number) for number in range(5)])
     options = {"speed": None, "loop": True, "io": "thread"}

@@ -3,7 +3,7 @@ the tracks of a provider that is patient.
 
 A reliable lane, and a bounded backlog of what it has no room for. What is beyond the bound, or
 cannot wait because the loop may watch no descriptor more, is dropped, counted. The lane's reader is
-told how many were dropped, as soon as there is room.
+told how many were dropped, as soon as there is room. What no record takes is left out, counted too.
 """
 
 from __future__ import annotations
@@ -105,17 +105,19 @@ class Mailbox:
         return True
 
     def _write(self, item: Item, received_ns: int) -> bool:
+        """Whether it need not wait: it is written, or no record takes it."""
         try:
             self.writer.send_nowait(item, received_ns)
         except WouldBlock:
             return False
-        except FrameError:
+        except FrameError as error:
             # An event may tell of a participant with more metadata than a record takes.
-            assert isinstance(item, Event)
-            who = item.participant
-            if who is None or not (who.metadata or who.attributes):
-                raise
-            return self._write(replace(item, participant=bare(who)), received_ns)
+            who = item.participant if isinstance(item, Event) else None
+            if isinstance(item, Event) and who and (who.metadata or who.attributes):
+                return self._write(replace(item, participant=bare(who)), received_ns)
+            self._notices.tell("too large", f"something received is left out: {error}")
+            if not isinstance(item, Event):
+                self.writer.row.count_refused()
         return True
 
     def close(self) -> None:

@@ -79,7 +79,8 @@ class Stage:
                 size = (item.width, item.height)
                 track.sink.video(item.data.data, size, item.rotation, item.timestamp_us)
         elif isinstance(item, DataFrame):
-            self._sink.data(replace(item, sequence=0, received_ns=time.monotonic_ns()))
+            # To whom it went, a recording of what was sent tells; a receiver is not told that.
+            self._sink.data(replace(item, to=(), sequence=0, received_ns=time.monotonic_ns()))
         elif item.kind not in _NOT_TOLD:
             await self._event(item)
         await self._settled()
