@@ -23,7 +23,7 @@ class Stub:
         self.listeners = Listeners()
 
     def notify(self) -> None:
-        for listener in tuple(self.listeners):
+        for listener in self.listeners:
             listener()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import inspect
 import os
 import selectors
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -246,6 +248,57 @@ def test_who_reads_events_late_is_told_how_many_he_has_missed(far: Far) -> None:
         (EventKind.CONNECTION_LOST, "3"),
     ]
     assert len(told) == MAX_LOOSE_EVENTS + 1
+
+
+def test_a_listener_that_is_collected_as_all_are_told_takes_no_other_along(far: Far) -> None:
+    """Whatever the collector comes upon: each allocation of the call has its turn."""
+    listeners = far.session.listeners
+    told: list[int] = []
+    for number in range(25):  # so many make a tuple grow
+        listeners.add(partial(told.append, number))
+
+    class Receiver:
+        def __init__(self) -> None:
+            self.itself = self
+            listeners.add(_listener)
+
+        def __del__(self) -> None:
+            listeners.discard(_listener)
+
+    thresholds = gc.get_threshold()
+    collected_within = 0
+    gc.collect()
+    gc.disable()
+    try:
+        for allocations in range(40):
+            Receiver()
+            told.clear()
+            gc.set_threshold(gc.get_count()[0] + allocations, 1_000, 1_000)
+            gc.enable()
+            far.session.notify()
+            gc.disable()
+            collected_within += len(listeners) == 25
+            gc.collect()
+            assert told == list(range(25))
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.enable()
+    assert collected_within
+
+
+def _listener() -> None:
+    """A listener."""
+
+
+def test_a_reader_that_is_closed_as_all_are_told_takes_no_other_along(far: Far) -> None:
+    """By the collector, say."""
+    told: list[str] = []
+    inboxes: list[Inbox] = []
+    far.session.listeners.add(lambda: inboxes[0].close())
+    inboxes.append(far.session.incoming.open_inbox((Kind.AUDIO,), None))
+    far.session.listeners.add(lambda: told.append("after it"))
+    far.session.notify()
+    assert told == ["after it"]
 
 
 def full(*_: object) -> None:

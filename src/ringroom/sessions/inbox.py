@@ -93,7 +93,8 @@ class LooseEvents:
 
 
 class Listeners:
-    """Functions that are called at a change, in the order in which they were added."""
+    """Functions that are called at a change, in the order in which they were added. The garbage
+    collector may take one away at any moment, with the receiver that it belongs to."""
 
     def __init__(self) -> None:
         self._all: dict[Callable[[], None], None] = {}
@@ -105,7 +106,9 @@ class Listeners:
         self._all.pop(listener, None)
 
     def __iter__(self) -> Iterator[Callable[[], None]]:
-        return iter(self._all)
+        # A list takes them in one go, in which the collector has no turn. As a tuple is made it may
+        # have one, which is after its iterator.
+        return iter(list(self._all))
 
     def __len__(self) -> int:
         return len(self._all)
@@ -197,7 +200,8 @@ class Inbox:
             raise unwatched(error) from error
 
     def _on_change(self) -> None:
-        self._wake.add(1)
+        with contextlib.suppress(ClosedError):  # by the collector, since the first was called
+            self._wake.add(1)
 
     def add(self, lane: InboundLane) -> None:
         """Receive what comes through it, if it is of ours. Raises `StartupError`."""

@@ -164,7 +164,7 @@ class Session:
 
     def notify(self) -> None:
         """Wake all that wait for a change of the session."""
-        for listener in tuple(self.listeners):
+        for listener in self.listeners:
             listener()
 
     def fail(self, error: RingroomError) -> None:
