@@ -22,7 +22,7 @@ from ringroom.faces import handover
 from ringroom.faces.connection import Connection, configured
 from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
-from ringroom.faces.recovery import RecoveryThread
+from ringroom.faces.recovery import LEFT_BEHIND_SECONDS, RecoveryThread
 from ringroom.faces.sending import SendingFace
 from ringroom.faces.waiting import Closing, leave
 from ringroom.frames import AudioFrame, Frame, Item, Kind
@@ -216,6 +216,10 @@ class Transport(Sender):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._recovery: RecoveryThread | None = None
+
+    @property
+    def _closing_seconds(self) -> float:
+        return super()._closing_seconds + LEFT_BEHIND_SECONDS
 
     def open(self) -> Self:
         """Connect; called by `transport`. Raises `ClosedError` the second time."""

@@ -108,3 +108,20 @@ def test_the_deadline_is_that_of_the_outage(
         if seconds == 60.0:
             until_kind(events, "connection_back")
     settled(transport)
+
+
+def test_closing_in_a_signal_handler_that_has_interrupted_the_locks_holder(
+    clock: VirtualClock, room: FakeRoom
+) -> None:
+    """The thread that brings another I/O process cannot end before the handler returns."""
+    with opened_at(clock, room) as transport:
+        clock.kill("ringroom-io")
+        transport.stats()  # finds the death
+        assert "ringroom-recovery" in clock.roles
+        closing = clock.now()
+        with transport._connection.lock:
+            transport.close()
+        assert clock.now() - closing < 2.0
+        clock.sleep(0.1)
+        assert "ringroom-recovery" not in clock.roles
+    settled(transport)

@@ -27,6 +27,10 @@ __all__ = ["Recovery", "RecoveryThread"]
 
 log = logging.getLogger("ringroom")
 
+# `close` waits so long for the thread. A signal handler that has interrupted the lock's holder
+# cannot see its end: the thread waits for that lock, finds the session closed, and ends.
+LEFT_BEHIND_SECONDS = 1.0
+
 
 class Recovery:
     """For one transport, made once that is in its room. Not thread-safe, and never waits."""
@@ -126,11 +130,11 @@ class RecoveryThread:
             self._look()
 
     def close(self) -> None:
-        """Idempotent: gives up what is under way."""
+        """Idempotent: gives up what is under way, and waits a second at most for the thread."""
         with self._connection.lock:
             self._closing = True
             thread = self._thread
             self._session.notify()
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(LEFT_BEHIND_SECONDS)
         self._recovery.close()
