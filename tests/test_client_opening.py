@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,7 @@ from ringroom.errors import (
 )
 from ringroom.frames import DataFrame, Kind
 from ringroom.options import TransportConfig
-from ringroom.testing import FakeRoom
+from ringroom.testing import FakeRoom, VirtualClock
 
 
 def test_a_refused_connection(fake_room: FakeRoom) -> None:
@@ -127,3 +129,53 @@ def test_kinds_without_audio_refuse_a_voice(fake_room: FakeRoom) -> None:
         with pytest.raises(ConfigurationError):
             ringroom.as_voice_transport(transport).recv()
         assert transport._connection.options.kinds == (Kind.DATA,)
+
+
+class Known:
+    """A predicate over more people than a socket takes at once."""
+
+    def __init__(self) -> None:
+        self.identities = frozenset(f"participant {number:06}" for number in range(20_000))
+
+    def __call__(self, participant: ringroom.Participant) -> bool:
+        return participant.identity in self.identities
+
+
+def test_options_that_the_socket_does_not_take_at_once() -> None:
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        began = clock.now()
+        options: Any = {"room": room, "io": clock.io, "participants": Known()}
+        with ringroom.transport("fake", **options) as transport:
+            assert transport.room == room.name
+            assert clock.now() - began < 1.0
+            clock.kill("ringroom-io")
+            transport.send(sound(0.1), timeout=60)  # once another I/O process has the same options
+
+
+def test_the_same_in_an_event_loop() -> None:
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+
+        async def main() -> None:
+            began = clock.now()
+            options: Any = {"room": room, "io": clock.io, "participants": Known()}
+            async with ringroom.aio.transport("fake", **options) as transport:
+                assert clock.now() - began < 1.0
+                clock.kill("ringroom-io")
+                async with asyncio.timeout(60):
+                    await transport.send(sound(0.1))
+
+        clock.run(main())
+
+
+def test_the_same_in_a_pool() -> None:
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        options: Any = {"room": room, "io": clock.io, "workers": 1, "spares": 0}
+        with ringroom.Pool(Silent, "fake", participants=Known(), **options) as pool:
+            clock.kill("ringroom-io")
+            clock.sleep(5.0)
+            pool.send(sound(0.1), timeout=60)
+
+
+class Silent(ringroom.Processor):
+    def process(self, frame: Any) -> None:
+        return None

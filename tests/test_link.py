@@ -366,6 +366,16 @@ def test_a_message_larger_than_the_socket_goes_in_pieces(links: tuple[Link, Link
     assert got == [long, m.Leave()]
 
 
+def test_a_link_says_how_soon_it_is_to_be_flushed(links: tuple[Link, Link]) -> None:
+    ours, theirs = links
+    assert ours.patience() is None
+    ours.send(m.Failed(error={"type": "x" * 1_000_000}))
+    assert 0 < (ours.patience() or 0) <= 0.01
+    while theirs.receive_nowait() is None:
+        ours.flush()
+    assert ours.patience() is None
+
+
 def test_a_backlog_is_bounded_and_closes_with_its_descriptors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

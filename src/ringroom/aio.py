@@ -66,6 +66,8 @@ class Transport(SendingFace):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._watched = -1
+        self._flushing: asyncio.TimerHandle | None = None
+        """While the link keeps what its socket has not taken."""
         self._share = LoopShare(connection.machine.now)
         """The share of all calls that send: on a live track they never wait."""
         self._recovery: RecoveryTask | None = None
@@ -117,6 +119,23 @@ class Transport(SendingFace):
                 except OSError as error:
                     raise unwatched(error) from error
                 self._watched = fd
+        self._flush_later()
+
+    def _flush_later(self) -> None:
+        """Have the loop send more of what the link keeps, for nothing else may wake it."""
+        patience = self._connection.session.link.patience()
+        loop = self._loop
+        if self._watched < 0 or patience is None or self._flushing is not None or loop is None:
+            return
+        if not loop.is_closed():
+            self._flushing = loop.call_later(patience, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        with self._connection.lock:
+            if self._watched >= 0:
+                self._pump()
+                self._flush_later()
 
     def _start(self) -> None:
         """Runs on a thread, for a token minter may take its time. Either this finds the transport

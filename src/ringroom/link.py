@@ -30,6 +30,9 @@ _HEADER = struct.Struct("!II")
 MAX_DESCRIPTORS = 32
 # A peer that leaves this many messages unread counts as dead.
 MAX_BACKLOG = 100_000
+# The longest time between two calls of `flush` while something is kept. That the socket takes more
+# is looked for, not waited for: to poll, it is writable also where descriptors are refused.
+FLUSH_SECONDS = 0.01
 _READ_BYTES = 65_536
 # macOS may lack both flags. Python ignores SIGPIPE anyway, and close-on-exec is set after receipt.
 _NO_SIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0)
@@ -86,6 +89,10 @@ class Link(Closeable):
     def backlog(self) -> int:
         """Messages that the socket has not taken yet."""
         return len(self._outbox)
+
+    def patience(self) -> float | None:
+        """Seconds until `flush` is to be called again; None: nothing is kept."""
+        return FLUSH_SECONDS if self._outbox else None
 
     def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
         """Send or keep for `flush`. The descriptors are duplicated, the caller keeps its own.

@@ -21,6 +21,11 @@ class Stub:
 
     def __init__(self) -> None:
         self.listeners = Listeners()
+        self.link = self
+        self.keeps: float | None = None
+
+    def patience(self) -> float | None:
+        return self.keeps
 
     def notify(self) -> None:
         for listener in self.listeners:
@@ -45,6 +50,15 @@ def test_a_descriptor_wakes_it_and_one_that_is_closed_does_not() -> None:
         assert not waiting.wait((counter.fileno(), -1), 0.0)
         counter.add(1)
         assert waiting.wait((counter.fileno(), -1), 10.0)
+
+
+def test_a_wait_is_short_while_the_link_keeps_something_and_is_not_expired_for_that() -> None:
+    session = Stub()
+    with waiter(session) as waiting:
+        session.keeps = 0.001
+        assert waiting.wait((), 60.0)
+        assert waiting.wait((), None)
+        assert not waiting.wait((), 0.0)
 
 
 def test_several_wait_for_one_session() -> None:

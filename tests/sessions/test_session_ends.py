@@ -46,6 +46,22 @@ def test_every_listener_is_told_also_when_one_of_them_goes(far: Far) -> None:
     assert sorted(told) == ["a", "a", "b", "b", "c", "c", "leaves"], "who waits wakes"
 
 
+def test_what_the_socket_does_not_take_wakes_who_waits_and_each_look_sends_more(far: Far) -> None:
+    told: list[int] = []
+    far.session.listeners.add(lambda: told.append(1))
+    far.session.send(m.RowFree(row=1))
+    assert not told
+    long = m.WorkerFailed(error="x" * 1_000_000)
+    far.session.send(long)
+    assert told
+    looks = 0
+    while (received := far.link.receive_nowait()) is None or received[0] != long:
+        far.session.pump()
+        looks += 1
+    assert looks
+    assert far.session.link.patience() is None
+
+
 def test_the_end_of_the_other_side_wakes_who_waits(far: Far) -> None:
     for asked in (True, False):
         ours, theirs = open_links()

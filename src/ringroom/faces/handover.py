@@ -36,7 +36,6 @@ log = logging.getLogger("ringroom")
 
 # `close` waits so long for a token function, and then leaves it behind on its thread.
 CLOSE_SECONDS = 1.0
-FLUSH_SECONDS = 0.01
 # As base64 in a message, beside `connection.MAX_PLACES_BYTES`.
 MAX_OPTIONS_BYTES = m.MAX_MESSAGE_BYTES // 2
 # One descriptor beside them is that of the statistics table.
@@ -172,8 +171,7 @@ class _Answering:
     def _serve(self) -> None:
         while True:
             self._link.flush()
-            patience = FLUSH_SECONDS if self._link.backlog else None
-            self._machine.wait([self._link.fileno()], patience)
+            self._machine.wait([self._link.fileno()], self._link.patience())
             while (received := self._link.receive_nowait()) is not None:
                 self._take(*received)
 

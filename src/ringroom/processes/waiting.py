@@ -24,6 +24,7 @@ class Waiter:
     ) -> None:
         self._machine = machine
         self._lock = lock
+        self._session = session
         self._listeners = session.listeners
         self._counter = open_counter()
 
@@ -36,12 +37,15 @@ class Waiter:
         self._counter.add(1)
 
     def wait(self, fds: Iterable[int], seconds: float | None) -> bool:
-        """Until a descriptor is readable or the session changed; False when the time is up."""
+        """Until a descriptor is readable or the session changed; False when the time is up. While
+        the link keeps something, the wait is short, and True: `Session.pump` sends more of it."""
         changed = self._counter.fileno()
-        ready = self._machine.wait((changed, *fds), seconds)
+        flush = self._session.link.patience()
+        short = flush is not None and (seconds is None or flush < seconds)
+        ready = self._machine.wait((changed, *fds), flush if short else seconds)
         if changed in ready:
             self._counter.take()
-        return bool(ready)
+        return short or bool(ready)
 
     def __exit__(self, *exc: object) -> None:
         with self._lock:

@@ -118,6 +118,9 @@ class Session:
         except ClosedError:
             self._unheard = True
             self.notify()
+        else:
+            if self.link.backlog:
+                self.notify()  # waits become short, and each `pump` sends more
 
     def pump(self) -> bool:
         """Handle all messages that are here; whether there were any. What cannot be taken (no

@@ -19,7 +19,7 @@ from ringroom.errors import ClosedError
 from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import RowPool, StatisticsTable
-from ringroom.link import Link
+from ringroom.link import FLUSH_SECONDS, Link
 from ringroom.options import Mode, SessionOptions
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.worker.context import WorkerContext
@@ -92,7 +92,7 @@ class Worker:
             if self._stopping is not None and self.machine.now() >= self._stopping:
                 return
             if self._step():
-                woken = self._patience() == 0.0
+                woken = self._patience() == 0.0 or self._keeps
                 if self._inbox is not None:
                     self._look(self._inbox, 0)
                     woken = woken or self._inbox.woken
@@ -107,6 +107,12 @@ class Worker:
     def _patience(self) -> float | None:
         """Seconds until the session has something to do, though nothing is readable."""
         return None if self.session is None else self.session.incoming.patience()
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether a link keeps what its socket has not taken: `_pump` sends more of it."""
+        session = self.session
+        return self.control.backlog > 0 or (session is not None and session.link.backlog > 0)
 
     def _is_through(self) -> bool:
         """Whether the end was called and all that came before it is handled: also what a full
@@ -270,7 +276,7 @@ class Worker:
             if self._publish.mode != mode:
                 # Kept, for the next reply will be alike: to make it takes as long as to send.
                 self._publish = replace(self._publish, mode=mode)
-            if self.replies.send(frame, self._publish, source):
+            if self.replies.send(frame, self._publish, source) or self._keeps:
                 self._wake.add(1)
 
     def _send_waiting(self) -> None:
@@ -283,6 +289,8 @@ class Worker:
 
     def _wait(self, seconds: float | None = None) -> bool:
         """Until there is something to do; whether that may be for `_pump`."""
+        if self._keeps:
+            seconds = FLUSH_SECONDS if seconds is None else min(FLUSH_SECONDS, seconds)
         with self.lock:
             inbox = self._inbox
             others = [] if self.replies is None else self.replies.freed_filenos()
