@@ -30,12 +30,12 @@ def test_a_pool_without_a_thread_is_closed(
 
     def start(name: str, run: Any) -> Any:
         if name == "ringroom-pool":
-            raise RuntimeError("can't start new thread")
+            raise StartupError("no thread")
         return before(name, run)
 
     monkeypatch.setattr(clock, "start_thread", start)
     pool = Pool(kit.Echo, "fake", room=room, io=clock.io)
-    with pytest.raises(RuntimeError), pool:
+    with pytest.raises(StartupError), pool:
         pass
     assert set(clock.roles) <= NOBODY
 

@@ -22,6 +22,7 @@ import ringroom.lanes.records
 from app_kit import PATIENCE, descriptors
 from recording_kit import a_call, audio, content, recorded
 from ringroom import ConfigurationError, Recorder
+from ringroom.errors import StartupError
 from ringroom.frames import Item
 from ringroom.recording import Reader
 from ringroom.recording import recorder as recorder_module
@@ -220,7 +221,7 @@ def test_where_no_thread_is_to_be_had_the_file_is_closed(
     before = descriptors()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuses)
-        with pytest.raises(RuntimeError, match="new thread") as refused:
+        with pytest.raises(StartupError, match="new thread") as refused:
             Recorder(tmp_path / "call.mcap")
     # Its frames keep what they had, so nothing of it is collected.
     assert descriptors() == before

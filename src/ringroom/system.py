@@ -45,6 +45,12 @@ def unwatched(error: OSError) -> StartupError:
     return StartupError(f"one descriptor more cannot be waited for: {text}")
 
 
+def no_thread(name: str, error: RuntimeError) -> StartupError:
+    """The error to raise when Python cannot start one more thread."""
+    limits = "`ulimit -u`, or the container's limit of processes"
+    return StartupError(f"no thread for {name}: {error} (raise {limits})")
+
+
 def raise_descriptor_limit() -> None:
     """Lift the soft limit on open files, at most to the hard one: a lane costs a process four."""
     with contextlib.suppress(ImportError, ValueError, OSError):

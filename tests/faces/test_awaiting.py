@@ -186,7 +186,7 @@ def test_who_waits_on_a_loop_that_is_closed_disturbs_nobody() -> None:
 
 
 def on_no_thread(name: str, run: Callable[[], object]) -> threading.Thread:
-    raise RuntimeError("can't start new thread")
+    raise StartupError("no thread")
 
 
 @pytest.mark.parametrize("threads", [True, False])

@@ -17,7 +17,7 @@ import pytest
 
 from app_kit import PATIENCE, descriptors, interrupted, until
 from ringroom import messages as m
-from ringroom.errors import ClosedError, ConfigurationError, RoomError
+from ringroom.errors import ClosedError, ConfigurationError, RoomError, StartupError
 from ringroom.faces import handover
 from ringroom.faces.connection import MAX_PLACES_BYTES
 from ringroom.faces.handover import Renewals, hand_over
@@ -284,12 +284,12 @@ def test_who_is_interrupted_as_the_thread_starts_leaves_no_descriptor_of_a_hand_
 def test_where_no_thread_is_to_be_had_nothing_is_left_of_its_link() -> None:
     class Machine:
         def start_thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
-            raise RuntimeError("can't start new thread")
+            raise StartupError("no thread")
 
     before = descriptors()
     machine: Any = Machine()
     renewals = Renewals(machine, Minted(mint=lambda: "t"), SessionOptions())
-    with pytest.raises(RuntimeError) as refused:
+    with pytest.raises(StartupError) as refused:
         renewals.open()
     # Its frames keep what they had, so nothing of it is collected.
     left = len(os.listdir("/proc/self/fd"))

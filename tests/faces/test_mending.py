@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError
+from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError, StartupError
 from ringroom.faces import mending
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import STANDBY_LOOK_SECONDS, Mending, MendingCalls
@@ -29,6 +29,7 @@ class Paper:
     def __init__(self, *, standby: bool = False, **policy: Any) -> None:
         self.time = 100.0
         self.threads: list[Callable[[], object]] = []
+        self.no_thread: StartupError | None = None
         self.told: list[EventKind] = []
         self.done: list[str] = []
         self.refuses: RingroomError | None = None
@@ -46,7 +47,7 @@ class Paper:
             machine=SimpleNamespace(
                 now=lambda: self.time,
                 now_ns=lambda: int(self.time * 1e9),
-                start_thread=lambda _, run: self.threads.append(run),
+                start_thread=self._start_thread,
             ),
             lock=threading.RLock(),
             options=SessionOptions(reconnect=reconnect),
@@ -64,6 +65,11 @@ class Paper:
         care = Care(places=1, restarts=reconnect.retries, window=reconnect.deadline)
         self.mending = Mending(cast(Connection, connection), care, calls, standby)
         self.mending.begin()
+
+    def _start_thread(self, _: str, run: Callable[[], object]) -> None:
+        if self.no_thread is not None:
+            raise self.no_thread
+        self.threads.append(run)
 
     def _prepare(self) -> Prepared:
         if self.refuses is not None:
@@ -288,3 +294,28 @@ def test_a_token_function_that_exits_ends_its_thread_alone() -> None:
     paper.prepare()
     assert isinstance(paper.mending.failure, LostProcessError)
     assert str(paper.mending.failure).endswith("no other came: no token today")
+
+
+def test_where_no_thread_is_to_be_had_it_is_tried_again() -> None:
+    paper = Paper()
+    paper.no_thread = StartupError("no thread")
+    paper.die()
+    assert (paper.threads, paper.told) == ([], [LOST])
+    paper.wait()
+    paper.no_thread = None
+    paper.wait()
+    paper.prepare()
+    paper.join()
+    assert paper.told == [LOST, BACK]
+
+
+def test_where_none_is_ever_to_be_had_it_is_given_up_by_that_error() -> None:
+    paper = Paper(retries=3)
+    paper.no_thread = StartupError("no thread")
+    paper.die()
+    tries = 0
+    while paper.mending.failure is None:
+        paper.wait()
+        tries += 1
+        assert tries < 10
+    assert paper.mending.failure is paper.no_thread

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import ringroom
 from app_kit import RATE, sound
 from recovery_kit import settled, until_kind
-from ringroom.errors import RoomError, WouldBlock
+from ringroom.errors import RoomError, StartupError, WouldBlock
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock
 
@@ -124,4 +125,35 @@ def test_closing_in_a_signal_handler_that_has_interrupted_the_locks_holder(
         assert clock.now() - closing < 2.0
         clock.sleep(0.1)
         assert "ringroom-recovery" not in clock.roles
+    settled(transport)
+
+
+def test_where_no_thread_is_to_be_had_for_it_every_call_that_waits_is_told(
+    clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[str] = []
+    start = clock.start_thread
+
+    def refuse(name: str, run: Any) -> Any:
+        if name == "ringroom-recovery":
+            raise StartupError("no thread")
+        return start(name, run)
+
+    kinds = ("audio", "data", "event")
+    with ringroom.transport("fake", room=room, io=clock.io, kinds=kinds) as transport:
+
+        def read(kind: str) -> None:
+            with pytest.raises(StartupError, match="no thread"):
+                for _ in transport.recv(kinds=(kind,)):
+                    pass
+            errors.append(kind)
+
+        readers = [start(kind, partial(read, kind)) for kind in kinds]
+        clock.sleep(1.0)
+        monkeypatch.setattr(clock, "start_thread", refuse)
+        clock.kill("ringroom-io")
+        for reader in readers:
+            reader.join(1.0)
+        assert sorted(errors) == sorted(kinds)
+        assert transport.ended == "failed"
     settled(transport)

@@ -11,8 +11,11 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 import ringroom
 from app_kit import PATIENCE, microphone, say
+from ringroom.errors import StartupError
 from ringroom.frames import DataFrame
 from ringroom.lanes.memory import open_counter
 from ringroom.processes.machine import MACHINE
@@ -63,6 +66,15 @@ def test_a_thread_wakes_who_waits_on_a_condition() -> None:
     with changed:
         assert changed.wait_for(lambda: names, 30) == ["other"]
     thread.join()
+
+
+def test_no_thread_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(StartupError, match=r"no thread for other: can't start .* `ulimit -u`"):
+        MACHINE.start_thread("other", list)
 
 
 def test_a_coroutine_has_a_loop_of_its_own() -> None:

@@ -152,7 +152,7 @@ def start(machine: Machine, name: str, run: Callable[[], None], over: Future[Non
 
     try:
         machine.start_thread(name, body)
-    except RuntimeError:
+    except StartupError:
         body()
 
 

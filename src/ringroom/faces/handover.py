@@ -47,7 +47,7 @@ Handed = tuple[ProviderSpec, tuple[int, ...]]
 def hand_over(machine: Machine, spec: ProviderSpec, seconds: float) -> Handed:
     """Call `handover` on a thread with a deadline: a token minter may ask a server.
 
-    Raises what it raises, and `RoomError` (timeout).
+    Raises what it raises, `RoomError` (timeout), and `StartupError` where no thread is to be had.
     """
     results: list[Handed] = []
     errors: list[BaseException] = []
@@ -126,7 +126,7 @@ class Renewals:
             self._thread = self._machine.start_thread("ringroom-renewals", self._answering.run)
         except BaseException as error:
             theirs.close()  # which ends the thread, if there is one
-            if isinstance(error, RuntimeError):  # no thread is to be had
+            if isinstance(error, StartupError):  # no thread is to be had
                 ours.close()
             raise
         return theirs

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError
+from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError, StartupError
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.frames import EventKind
 from ringroom.processes.retries import Retries
@@ -134,15 +134,20 @@ class Mending:
         if self._standby_at is not None and now >= self._standby_at:
             self._keep_standby(now)
         if self._state is _State.WAITING and now >= self._next_try_at:
-            self._try()
+            self._try(now)
 
-    def _try(self) -> None:
+    def _try(self, now: float) -> None:
         attempt = _Attempt()
         with self._connection.lock:
             if self._state is _State.OVER:  # closed on another thread, meanwhile
                 return
             self._state, self._attempt = _State.PREPARING, attempt
-        self._machine.start_thread("ringroom-rejoin", self._runner(attempt))
+        try:
+            self._machine.start_thread("ringroom-rejoin", self._runner(attempt))
+        except StartupError as error:  # a moment later there may be one
+            with self._connection.lock:
+                self._attempt = None
+            self._failed(error, now)
 
     def _runner(self, attempt: _Attempt) -> Callable[[], None]:
         connection = self._connection

@@ -16,7 +16,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from ringroom.errors import LostProcessError
+from ringroom.errors import LostProcessError, StartupError
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import Mending, MendingCalls
 from ringroom.faces.waiting import always_waiting
@@ -115,7 +115,10 @@ class RecoveryThread:
         """Called under the connection's lock, as all listeners are."""
         if self._thread is None and not self._closing and self._recovery.is_due:
             machine = self._connection.machine
-            self._thread = machine.start_thread("ringroom-recovery", self._run)
+            try:
+                self._thread = machine.start_thread("ringroom-recovery", self._run)
+            except StartupError as error:  # no thread will look again
+                self._session.fail(error)
 
     def _run(self) -> None:
         with contextlib.ExitStack() as stack:

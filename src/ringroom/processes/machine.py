@@ -17,6 +17,7 @@ from selectors import DefaultSelector
 from typing import Any, TypeVar
 
 from ringroom.sessions.inbox import Found
+from ringroom.system import no_thread
 
 __all__ = ["MACHINE", "Machine", "ProcessMachine"]
 
@@ -58,9 +59,12 @@ class Machine:
         return threading.Condition()
 
     def start_thread(self, name: str, run: Callable[[], object]) -> threading.Thread:
-        """Start a thread of this process."""
+        """Start a thread of this process. Raises `StartupError` where none is to be had."""
         thread = threading.Thread(target=run, name=name, daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise no_thread(name, error) from error
         return thread
 
     def freeze_garbage(self) -> None:

@@ -23,6 +23,7 @@ from ringroom.options import check_flag, check_whole
 from ringroom.recording import format as layout
 from ringroom.recording.tap import AsyncTap, Tap
 from ringroom.recording.tape import Entry, Tape, entry_of
+from ringroom.system import no_thread
 
 if TYPE_CHECKING:
     from mcap.writer import Writer
@@ -42,7 +43,8 @@ class Recorder(Closeable):
 
     A file that is there already is refused, unless ``overwrite`` replaces it; ``queue_bytes`` is
     how much may wait for the disk. Raises `ConfigurationError` when the file is there or cannot be
-    made, the queue's size is none, or the package mcap is missing.
+    made, the queue's size is none, or the package mcap is missing, `StartupError` when no thread
+    is to be had.
     """
 
     def __init__(
@@ -72,8 +74,9 @@ class Recorder(Closeable):
             self._thread.start()
         except BaseException as error:
             self._tape.close()  # which ends the thread, if there is one
-            if isinstance(error, RuntimeError):  # no thread is to be had
+            if isinstance(error, RuntimeError):
                 stream.close()
+                raise no_thread(self._thread.name, error) from error
             raise
 
     @overload
