@@ -33,7 +33,7 @@ class Paper:
         self.told: list[EventKind] = []
         self.done: list[str] = []
         self.refuses: RingroomError | None = None
-        """What `prepare` raises."""
+        """What `prepare` raises, and what a standby is refused with."""
         self.closes: RingroomError | None = None
         """What reopening raises."""
         self.links: list[SimpleNamespace] = []
@@ -91,6 +91,8 @@ class Paper:
 
     def _keep_standby(self) -> bool:
         self.done.append("standby")
+        if self.refuses is not None:
+            raise self.refuses
         return True
 
     def die(self) -> None:
@@ -319,3 +321,16 @@ def test_where_none_is_ever_to_be_had_it_is_given_up_by_that_error() -> None:
         tries += 1
         assert tries < 10
     assert paper.mending.failure is paper.no_thread
+
+
+def test_a_standby_that_was_refused_is_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    paper = Paper(standby=True)
+    paper.refuses = StartupError("no process")
+    assert paper.wait() == STANDBY_AFTER
+    for _ in range(3):
+        assert paper.wait() == STANDBY_LOOK_SECONDS
+    assert caplog.messages == ["no standby I/O process: no process"], "told once a minute"
+    paper.refuses = None
+    assert paper.wait() == STANDBY_LOOK_SECONDS
+    assert paper.wait() == STANDBY_LOOK_SECONDS
+    assert paper.done == ["standby"] * 6

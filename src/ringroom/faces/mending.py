@@ -20,6 +20,7 @@ from enum import Enum, auto
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError, StartupError
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.frames import EventKind
+from ringroom.notices import Notices
 from ringroom.processes.retries import Retries
 from ringroom.processes.spawning import interpreter_is_ending
 from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care, Record
@@ -86,6 +87,7 @@ class Mending:
         self._joined_at = 0.0
         self._next_try_at = 0.0
         self._standby_at: float | None = None
+        self._notices = Notices(log, connection.machine.now_ns)
 
     def begin(self) -> None:
         """The room is joined."""
@@ -104,12 +106,12 @@ class Mending:
         self._standby_at = now + STANDBY_AFTER if self._standby else None
 
     def _keep_standby(self, now: float) -> None:
-        self._standby_at = None
+        self._standby_at = now + STANDBY_LOOK_SECONDS
         try:
-            if self._connection.keep_standby():
-                self._standby_at = now + STANDBY_LOOK_SECONDS
-        except RingroomError as error:
-            log.warning("no standby I/O process: %s", error)
+            if not self._connection.keep_standby():
+                self._standby_at = None  # the I/O process is not ours alone
+        except RingroomError as error:  # the machine may have room for it the next time
+            self._notices.tell("standby", f"no standby I/O process: {error}")
 
     @property
     def is_up(self) -> bool:
