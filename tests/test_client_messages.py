@@ -50,6 +50,22 @@ def test_a_refused_message_is_told_as_an_event(fake_room: FakeRoom) -> None:
     assert transport.stats().sent.problems == 1
 
 
+def test_messages_that_are_refused_do_not_fill_the_log(
+    fake_room: FakeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(fake_room, kinds=("event",)) as transport:
+        fake_room.refuse_data()
+        for _ in range(20):
+            transport.send_data(b"x")
+        transport.wait_playout(timeout=PATIENCE)
+        failed = 0
+        for event in transport.recv(timeout=PATIENCE):
+            failed += event.kind is EventKind.DATA_FAILED
+            if failed == 20:
+                break
+    assert caplog.text.count("a message was not sent") == 1
+
+
 def test_a_tracks_life_in_events(fake_room: FakeRoom) -> None:
     with opened(fake_room, kinds=("audio", "event")) as transport:
         events = transport.recv(timeout=PATIENCE)

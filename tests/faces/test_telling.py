@@ -8,6 +8,7 @@ import pytest
 
 from ringroom.faces.telling import Telling
 from ringroom.frames import Event, EventKind
+from ringroom.notices import EVERY_NS
 from ringroom.pool_options import PoolOptions
 from ringroom.processor import Problem
 
@@ -51,6 +52,29 @@ def test_a_callback_that_raises_is_logged_and_the_others_are_told(
     telling.tell_all()
     assert [event.reason for event in told] == ["a", "b"]
     assert "not this one" in caplog.text
+
+
+def test_callbacks_that_raise_again_and_again_do_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(_: object) -> None:
+        raise ValueError("not this one")
+
+    now = [0]
+    telling = Telling(PoolOptions(on_event=refuse, on_error=refuse), lambda: now[0])
+    for _ in range(1_000):
+        telling.event(EventKind.PARTICIPANT_CHANGED, "a")
+    telling.problem(problem(count=2))
+    telling.tell_all()
+    raised = [f"a callback of the pool raised: {name}" for name in ("on_event", "on_error")]
+    assert caplog.messages == raised, "each of them once"
+    assert caplog.text.count("ValueError: not this one") == 2
+    now[0] += EVERY_NS
+    telling.event(EventKind.PARTICIPANT_CHANGED, "a")
+    telling.tell_all()
+    assert caplog.messages[2:] == [
+        "a callback of the pool raised: on_event (999 more of this kind since it was last told)"
+    ]
 
 
 def test_a_callback_may_cause_more_to_be_told() -> None:

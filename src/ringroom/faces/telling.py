@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from ringroom.frames import Event, EventKind
+from ringroom.notices import Notices
 from ringroom.pool_options import PoolOptions
 from ringroom.processor import Problem
 
@@ -27,6 +28,7 @@ class Telling:
     def __init__(self, options: PoolOptions, clock: Callable[[], int]) -> None:
         self._options = options
         self._clock = clock
+        self._notices = Notices(log, clock)
         self._waiting: deque[Callable[[], None]] = deque()
 
     def problem(self, problem: Problem) -> None:
@@ -63,7 +65,7 @@ class Telling:
     def tell_event(self, event: Event) -> None:
         """Call back at once, if there is a callback for events."""
         if self._options.on_event is not None:
-            _call_back(self._options.on_event, event)
+            self._call_back("on_event", self._options.on_event, event)
 
     def _tell_problem(self, problem: Problem) -> None:
         if problem.where == "stuck":
@@ -78,11 +80,10 @@ class Telling:
                 problem.traceback or problem.summary,
             )
         if self._options.on_error is not None:
-            _call_back(self._options.on_error, problem)
+            self._call_back("on_error", self._options.on_error, problem)
 
-
-def _call_back(function: Callable[[Any], None], value: object) -> None:
-    try:
-        function(value)
-    except Exception:
-        log.exception("a callback of the pool raised")
+    def _call_back(self, name: str, function: Callable[[Any], None], value: object) -> None:
+        try:
+            function(value)
+        except Exception:  # noqa: BLE001 (told, once a minute: remotes cause as many calls as they like)
+            self._notices.tell(name, f"a callback of the pool raised: {name}", traceback=True)

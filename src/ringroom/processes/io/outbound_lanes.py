@@ -20,6 +20,7 @@ from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Row
 from ringroom.link import until_taken
+from ringroom.notices import Notices
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.processes.io.outbound import Answer, Outbound, Reader
 from ringroom.processes.io.outgoing_data import OutgoingData
@@ -37,6 +38,7 @@ class OutboundRoom(Protocol):
 
     options: SessionOptions
     clock: Callable[[], int]
+    notices: Notices
 
     async def joined_provider(self, other_than: Provider | None = None) -> Provider: ...
     def claim_track(self, name: str, owner: object) -> bool: ...
@@ -253,7 +255,7 @@ class OutboundLanes:
     def _data_failed(self, error: RingroomError) -> None:
         if self._writer.closed:
             return  # we have left, and nothing hears it
-        log.warning("a message was not sent: %s", str(error))
+        self._room.notices.tell("message", f"a message was not sent: {error}")
         self._room.tell(Event(kind=EventKind.DATA_FAILED, reason=str(error)))
 
 
