@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from ringroom import messages as m
-from ringroom.lanes.statistics import Count, StatisticsTable
+from ringroom.lanes.statistics import Count, Row, StatisticsTable
 from ringroom.sessions import accounts
-from ringroom.sessions.accounts import OTHERS, Accounts
+from ringroom.sessions.accounts import OTHERS, Accounts, merged
 
 KEPT = 10
 
@@ -51,3 +51,25 @@ def test_who_comes_and_goes_for_ever_is_counted_together(
     counts = [lane.counts for lane in lanes]
     assert sum(one.sent for one in counts) == 200
     assert sum(one.done for one in counts) == sum(one.lost for one in counts) == 100
+
+
+def count(kept: Accounts, row: Row, place: int, sent: int) -> None:
+    row.clear()
+    row.add(Count.SENT, sent)
+    kept.listed(
+        m.LaneListed(
+            row=row.index, direction="in", track="", kind="data", participant="", place=place
+        )
+    )
+
+
+def test_each_place_counts_for_itself_and_the_last_one_comes_last(table: StatisticsTable) -> None:
+    """Messages have a lane of the same name at each worker; some have ended, some count still."""
+    kept, later = Accounts(table), Accounts(table)
+    for place, sent in ((1, 1), (2, 2), (0, 4), (2, 8)):
+        count(kept, table.row(0), place, sent)
+        assert kept.retire(0)
+    count(later, table.row(0), 0, 16)
+    assert [(one.place, one.counts.sent) for one in kept.statistics()] == [(1, 1), (0, 4), (2, 10)]
+    both = merged([kept.statistics(), later.statistics()])
+    assert [(one.place, one.counts.sent) for one in both] == [(1, 1), (2, 10), (0, 20)]

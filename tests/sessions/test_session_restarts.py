@@ -234,7 +234,12 @@ def test_the_law_holds_across_generations(far: Far, another: Any) -> None:
     # Of a worker's lanes nothing is buried before all have let go.
     row = far.rows.acquire()
     listing = m.LaneListed(
-        row=row.index, direction="in", track="mic", kind="audio", participant="b", place=0
+        row=row.index,
+        direction="in",
+        track="mic",
+        kind="audio",
+        participant="b",
+        place=m.APPLICATION,
     )
     far.tell(listing)
     row.add(Count.SENT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from ringroom import messages as m
 from ringroom.frames import Kind
@@ -24,7 +25,8 @@ class LaneStatistics:
     track: str
     participant: str
     place: int | None
-    """Which worker; -1 the application, None several of them (`OTHERS`)."""
+    """Which worker; -1 the application, None several of them (`OTHERS`). A track that several have
+    had counts as one lane of each."""
     counts: LaneCounts
 
 
@@ -33,6 +35,8 @@ class LaneStatistics:
 MAX_REMEMBERED = 4_096
 OTHERS = "(others)"
 
+_Key: TypeAlias = tuple[str, Kind, str, str, int | None]
+
 
 class Accounts:
     """The lanes that count now, and what those before them have counted."""
@@ -40,7 +44,7 @@ class Accounts:
     def __init__(self, table: StatisticsTable) -> None:
         self._table = table
         self._listed: dict[int, tuple[Row, m.LaneListed]] = {}
-        self._retired: dict[tuple[str, ...], LaneStatistics] = {}
+        self._retired: dict[_Key, LaneStatistics] = {}
 
     def listed(self, listing: m.LaneListed) -> None:
         """A lane begins to count in a row."""
@@ -97,22 +101,24 @@ class Accounts:
             row.bury()
 
     def statistics(self) -> list[LaneStatistics]:
-        """The counts of every lane since the beginning; a track's successive lanes are one."""
+        """The counts of every lane since the beginning; a track's successive lanes at one place are
+        one. What began to count last comes last."""
         now = [_statistics(row, listing) for row, listing in self._listed.values()]
         return merged([list(self._retired.values()), now])
 
 
 def merged(parts: Iterable[list[LaneStatistics]]) -> list[LaneStatistics]:
-    """The same lanes of several accounts as one."""
-    sums: dict[tuple[str, ...], LaneStatistics] = {}
+    """The same lanes of several accounts as one, in the order of the last of each."""
+    sums: dict[_Key, LaneStatistics] = {}
     for part in parts:
         for lane in part:
-            sums[_key(lane)] = _sum(sums.get(_key(lane)), lane)
+            sums[_key(lane)] = _sum(sums.pop(_key(lane), None), lane)
     return list(sums.values())
 
 
-def _key(lane: LaneStatistics) -> tuple[str, ...]:
-    return (lane.direction, lane.kind, lane.participant, lane.track)
+def _key(lane: LaneStatistics) -> _Key:
+    # With the place: messages that name nobody have a lane at each worker.
+    return (lane.direction, lane.kind, lane.participant, lane.track, lane.place)
 
 
 def _sum(before: LaneStatistics | None, now: LaneStatistics) -> LaneStatistics:
