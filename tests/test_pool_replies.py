@@ -42,6 +42,16 @@ def test_replies_by_participant_and_track(fake_room: FakeRoom) -> None:
             assert same(heard(fake_room, mic.info.reply_name, 0.1), noise(0.1, seed))
 
 
+def test_what_answers_a_screen_share_is_one(fake_room: FakeRoom) -> None:
+    ann = fake_room.join("ann")
+    screen = ann.publish_video("screen", 64, 48, source="screen_share")
+    with running(fake_room, kit.Video):
+        screen.wait_for_subscriber()
+        screen.test_picture(seconds=0.1, fps=20)
+        fake_room.wait_for_video("ann/screen")
+        assert fake_room.application.tracks["ann/screen"].source == "screen_share"
+
+
 def test_a_kept_frame_answers_each_track(fake_room: FakeRoom) -> None:
     mics = [microphone(fake_room, who) for who in ("alice", "bob")]
     with running(fake_room, kit.Named):

@@ -71,7 +71,8 @@ class PublishOptions:
     """Pictures a second, at most; 0.1 to 240."""
     simulcast: bool = False
     source: str = ""
-    """microphone, camera, screen_share, screen_share_audio; empty: by the kind of the track."""
+    """microphone, camera, screen_share, screen_share_audio; empty: that of the track which it
+    answers, else by the kind of the track."""
 
     def __post_init__(self) -> None:
         check_choice("publish mode", self.mode, get_args(Mode))

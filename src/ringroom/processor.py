@@ -13,7 +13,7 @@ import numpy as np
 
 from ringroom.errors import ConfigurationError
 from ringroom.frames import DataFrame, Event, Frame, TrackInfo
-from ringroom.options import Mode, as_kinds, check_choice, check_function
+from ringroom.options import Mode, PublishOptions, as_kinds, check_choice, check_function
 
 __all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
 
@@ -33,12 +33,16 @@ class Context(Protocol):
         """The worker's place in the pool, from 0 to ``workers`` - 1; -1 in `Processor.start`, since
         a spare has no place before it takes that of a dead worker."""
 
-    def send(self, frame: Frame, *, mode: Mode | None = None) -> None:
+    def send(
+        self, frame: Frame, *, mode: Mode | None = None, publish: PublishOptions | None = None
+    ) -> None:
         """Send a frame on the track it names. Does not wait: what a full track does not take is
         kept and sent when it does (``speech``), or dropped, counted (``live``). ``mode`` is that of
         the track, chosen by its first frame; None is ``speech``, also where replies are ``live``.
+        ``publish`` in its place gives a new track options of its own, its mode among them.
 
-        Raises `FrameError`, and `ClosedError` in `Processor.start`, before there is a room."""
+        Raises `FrameError`, `ConfigurationError` for ``mode`` or ``publish`` that are none, or both
+        of them, and `ClosedError` in `Processor.start`, before there is a room."""
 
     def send_data(
         self,

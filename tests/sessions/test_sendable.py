@@ -10,7 +10,8 @@ from livekit import rtc
 from app_kit import sound
 from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo, VideoFrame
-from ringroom.sessions.sendable import kind_of, track_name
+from ringroom.options import PublishOptions
+from ringroom.sessions.sendable import kind_of, track_name, with_source
 from ringroom.testing import sources
 
 
@@ -36,3 +37,25 @@ def test_frames_of_the_sdk_are_named_with_their_conversion() -> None:
     with pytest.raises(FrameError, match=r"a livekit\.rtc\.video_frame\.VideoFrame; .* as I420"):
         kind_of(cast(Any, picture))
     assert VideoFrame(picture.data, picture.width, picture.height).width == 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "expected"),
+    [
+        (Kind.VIDEO, "screen_share", "screen_share"),
+        (Kind.VIDEO, "camera", "camera"),
+        (Kind.AUDIO, "screen_share_audio", "screen_share_audio"),
+        (Kind.AUDIO, "screen_share", ""),
+        (Kind.VIDEO, "microphone", ""),
+        (Kind.VIDEO, "unknown", ""),
+    ],
+)
+def test_what_answers_a_track_has_its_source(kind: Kind, source: str, expected: str) -> None:
+    """Unless the options name another, or it is none of that kind's."""
+    track = TrackInfo(sid="TR", name="x", kind=kind, participant="alice", source=source)
+    frame = sound(0.02) if kind is Kind.AUDIO else sources.picture(0, 64, 64)
+    assert with_source(PublishOptions(), frame).source == ""
+    frame.track = track
+    assert with_source(PublishOptions(dtx=True), frame) == PublishOptions(dtx=True, source=expected)
+    ours = PublishOptions(source="camera")
+    assert with_source(ours, frame) is ours

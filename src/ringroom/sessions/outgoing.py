@@ -18,7 +18,13 @@ from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import RowPool
 from ringroom.options import PublishOptions
 from ringroom.sessions.outgoing_lane import SPEECH_SECONDS, OutgoingLane
-from ringroom.sessions.sendable import DEFAULT_AUDIO, checked_name, kind_of, track_name
+from ringroom.sessions.sendable import (
+    DEFAULT_AUDIO,
+    checked_name,
+    kind_of,
+    track_name,
+    with_source,
+)
 from ringroom.sessions.session import Session
 
 
@@ -48,8 +54,14 @@ class Outgoing:
             return -1
         return lane.writer.freed_fileno()
 
-    def lane_for(self, frame: Frame, publish: PublishOptions | None = None) -> OutgoingLane:
-        """The lane of the frame's track, opened by its first frame.
+    def lane_for(
+        self,
+        frame: Frame,
+        publish: PublishOptions | None = None,
+        otherwise: PublishOptions | None = None,
+    ) -> OutgoingLane:
+        """The lane of the frame's track, opened by its first frame with ``publish``; if that is
+        None with ``otherwise``, or the session's options.
 
         Raises `FrameError` when the track carries another kind or has a bad name,
         `ConfigurationError` for ``publish`` that is none, and whatever made the track fail
@@ -67,7 +79,8 @@ class Outgoing:
             if name:
                 checked_name(name)
             session = self._session
-            lane = OutgoingLane(name, kind, publish or session.options.publish, session.play_clock)
+            options = with_source(publish or otherwise or session.options.publish, frame)
+            lane = OutgoingLane(name, kind, options, session.play_clock)
             # Known before it is opened: Ctrl-C may come anywhere in that, and its next frame goes
             # on from there.
             self._lanes[name] = lane

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ringroom.checks import (
 from ringroom.colour import i420_size
 from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
+from ringroom.options import PublishOptions
 
 DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
 _CONVERSIONS = {
@@ -29,6 +31,11 @@ _CONVERSIONS = {
     ),
 }
 """What to make of which type, for a message."""
+# What a publisher may say of its track, by kind.
+_SOURCES = {
+    Kind.AUDIO: ("microphone", "screen_share_audio"),
+    Kind.VIDEO: ("camera", "screen_share"),
+}
 
 
 def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:
@@ -82,6 +89,15 @@ def track_name(frame: Frame) -> str:
         return frame.track.reply_name
     default = DEFAULT_AUDIO if isinstance(frame, AudioFrame) else DEFAULT_VIDEO
     return checked_name(frame.track or default)
+
+
+def with_source(publish: PublishOptions, frame: Frame) -> PublishOptions:
+    """The options of the track that the frame opens: one that answers a track of the same kind has
+    the source of that, unless the options name one."""
+    if publish.source or isinstance(frame, DataFrame) or not isinstance(frame.track, TrackInfo):
+        return publish
+    source = frame.track.source
+    return replace(publish, source=source) if source in _SOURCES[kind_of(frame)] else publish
 
 
 def _check_unspoiled(frame: AudioFrame | VideoFrame) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from ringroom.errors import ClosedError
+from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.frames import Frame, TrackInfo
-from ringroom.options import Mode
+from ringroom.options import Mode, PublishOptions
 from ringroom.processes.waiting import Deadline, Waiter
 from ringroom.sessions.sendable import as_message
 
@@ -30,8 +30,15 @@ class WorkerContext:
     def worker(self) -> int:
         return self._worker.place
 
-    def send(self, frame: Frame, *, mode: Mode | None = None) -> None:
-        self._worker.reply(frame, mode or "speech")
+    def send(
+        self, frame: Frame, *, mode: Mode | None = None, publish: PublishOptions | None = None
+    ) -> None:
+        if mode is not None and publish is not None:
+            raise ConfigurationError(
+                "both mode= and publish= are given, expected one of them: "
+                "publish=PublishOptions(mode=...) says both"
+            )
+        self._worker.reply(frame, mode or "speech", publish=publish)
 
     def send_data(
         self,

@@ -54,12 +54,18 @@ class ReplyTracks:
         """Readable when there is room again."""
         return [self.outgoing.freed_fileno(lane) for lane in self._waiting]
 
-    def send(self, frame: Frame, publish: PublishOptions, source: InboundLane | None) -> bool:
+    def send(
+        self,
+        frame: Frame,
+        publish: PublishOptions | None,
+        otherwise: PublishOptions,
+        source: InboundLane | None,
+    ) -> bool:
         """Send on the frame's track, or keep what it does not take; ``source`` is then held.
-        Whether something has begun to wait. Raises as `Outgoing.lane_for` does."""
+        Whether something has begun to wait. Options and errors are those of `Outgoing.lane_for`."""
         if self._waiting:
             self.send_waiting()  # a processor may be at it for long, and come here alone
-        lane = self.outgoing.lane_for(frame, publish)
+        lane = self.outgoing.lane_for(frame, publish, otherwise)
         before = waiting = self._waiting.get(lane)
         if waiting is not None:
             waiting.ends = False  # the track it answers is back

@@ -20,7 +20,7 @@ from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import FLUSH_SECONDS, Link
-from ringroom.options import Mode, SessionOptions
+from ringroom.options import Mode, PublishOptions, SessionOptions
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.worker.context import WorkerContext
 from ringroom.processes.worker.problems import Problems, shortened
@@ -260,14 +260,22 @@ class Worker:
 
     def _answer(self, frame: Frame, lane: InboundLane | None) -> bool:
         try:
-            self.reply(frame, self._processor.mode, lane)
+            self.reply(frame, self._processor.mode, source=lane)
         except Exception as error:  # noqa: BLE001 (told to the pool; the other replies are sent)
             self.problems.raised("reply", error)
             return False
         return True
 
-    def reply(self, frame: Frame, mode: Mode, source: InboundLane | None = None) -> None:
-        """Send, or keep what a full track does not take; its source is then held."""
+    def reply(
+        self,
+        frame: Frame,
+        mode: Mode,
+        *,
+        publish: PublishOptions | None = None,
+        source: InboundLane | None = None,
+    ) -> None:
+        """Send, or keep what a full track does not take; its source is then held. A new track is
+        published as ``publish`` says; if that is None as the session's options do, in that mode."""
         with self.lock:
             if self.replies is None:
                 raise ClosedError("the worker is not connected yet; send from open() or process()")
@@ -276,7 +284,7 @@ class Worker:
             if self._publish.mode != mode:
                 # Kept, for the next reply will be alike: to make it takes as long as to send.
                 self._publish = replace(self._publish, mode=mode)
-            if self.replies.send(frame, self._publish, source) or self._keeps:
+            if self.replies.send(frame, publish, self._publish, source) or self._keeps:
                 self._wake.add(1)
 
     def _send_waiting(self) -> None:
