@@ -106,9 +106,10 @@ class Sender(SendingFace):
 
         Raises `ClosedError`, `BusyError` (another thread or process sends on the track),
         `FrameError`, `RoomError` (publish_refused), `TimeoutError` (it says how much was taken),
-        `ConfigurationError` for ``publish`` or a timeout that are none, `StartupError` when no
-        memory, descriptors or rows for statistics are left, and what has ended the session by
-        itself: `LostProcessError`, `RoomError`, `StartupError`, `WireError`.
+        `ConfigurationError` for ``publish`` or a timeout that are none, or a ``publish`` other than
+        the track has, `StartupError` when no memory, descriptors or rows for statistics are left,
+        and what has ended the session by itself: `LostProcessError`, `RoomError`, `StartupError`,
+        `WireError`.
         """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "the frame was not taken")

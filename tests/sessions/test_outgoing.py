@@ -8,13 +8,16 @@ from outgoing_kit import LIVE, Bench, push
 
 from app_kit import RATE, noise, same, sound
 from ringroom import messages as m
-from ringroom.errors import BusyError, RoomError, StartupError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.errors import BusyError, ConfigurationError, RoomError, StartupError, WouldBlock
+from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo, VideoFrame
 from ringroom.lanes.memory import Segment
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
+from ringroom.options import PublishOptions
 from ringroom.sessions.outgoing_lane import OutgoingLane
 from ringroom.sessions.session import Session
 from ringroom.testing import faults, sources
+
+SHARED = "screen_share_audio"
 
 
 def test_the_first_frame_opens_the_track_in_its_form(bench: Bench) -> None:
@@ -26,6 +29,48 @@ def test_the_first_frame_opens_the_track_in_its_form(bench: Bench) -> None:
     item = bench.readers[0].receive_nowait()
     assert isinstance(item, AudioFrame)
     assert (item.sample_rate, item.channels) == (48_000, 2)
+
+
+def test_a_track_keeps_the_options_of_its_first_frame(bench: Bench) -> None:
+    """Given again, or left out, they are the same; others are told, and change nothing."""
+    wide = PublishOptions(audio_bitrate=96_000)
+    lane = bench.outgoing.lane_for(sound(0.02), wide)
+    for same_options in (None, wide, PublishOptions(audio_bitrate=96_000)):
+        assert bench.outgoing.lane_for(sound(0.02), same_options, LIVE) is lane
+    other = r"track 'audio' .*\(audio_bitrate is 96000, not None, dtx is False, not True\)"
+    with pytest.raises(ConfigurationError, match=other):
+        bench.outgoing.lane_for(sound(0.02), PublishOptions(dtx=True))
+    assert bench.outgoing.lane_for(sound(0.02)) is lane
+    bench.outgoing.end(lane)
+    assert bench.outgoing.lane_for(sound(0.02), LIVE) is not lane
+
+
+def test_a_track_that_failed_begins_with_other_options(bench: Bench) -> None:
+    lane = bench.outgoing.lane_for(sound(0.02))
+    bench.received()
+    refused = m.error_to_json(RoomError("no", reason="publish_refused"))
+    bench.tell(m.PlayoutFailed(lane=lane.number, error=refused))
+    with pytest.raises(RoomError, match="no"):
+        bench.outgoing.lane_for(sound(0.02), LIVE)
+    assert bench.outgoing.lane_for(sound(0.02), LIVE) is not lane
+
+
+def test_a_track_that_goes_on_in_another_room_keeps_its_options(bench: Bench) -> None:
+    lane = bench.outgoing.lane_for(sound(0.02), LIVE)
+    bench.outgoing.restart(RowPool(bench.table, 4, 4))
+    assert bench.outgoing.lane_for(sound(0.02), PublishOptions(mode="live")) is lane
+    with pytest.raises(ConfigurationError, match=r"\(mode is 'live', not 'speech'\)"):
+        bench.outgoing.lane_for(sound(0.02), PublishOptions())
+
+
+def test_a_source_that_was_inherited_is_no_other_option(bench: Bench) -> None:
+    share = TrackInfo(sid="T", name="x", kind=Kind.AUDIO, participant="ann", source=SHARED)
+    frame = sound(0.02).replace(track=share)
+    lane = bench.outgoing.lane_for(frame, LIVE)
+    for options in (LIVE, PublishOptions(mode="live", source=SHARED)):
+        assert bench.outgoing.lane_for(frame, options) is lane
+    with pytest.raises(ConfigurationError, match=f"source is '{SHARED}', not 'microphone'"):
+        bench.outgoing.lane_for(frame, PublishOptions(mode="live", source="microphone"))
 
 
 def test_long_sound_goes_in_pieces_and_nothing_is_missing(bench: Bench) -> None:

@@ -64,7 +64,8 @@ class Outgoing:
         None with ``otherwise``, or the session's options.
 
         Raises `FrameError` when the track carries another kind or has a bad name,
-        `ConfigurationError` for ``publish`` that is none, and whatever made the track fail
+        `ConfigurationError` for ``publish`` that is none, or differs from what the track was opened
+        with, and whatever made the track fail
         (`BusyError`, `RoomError`).
         """
         self._take_news()
@@ -79,14 +80,17 @@ class Outgoing:
             if name:
                 checked_name(name)
             session = self._session
-            options = with_source(publish or otherwise or session.options.publish, frame)
-            lane = OutgoingLane(name, kind, options, session.play_clock)
+            asked = publish or otherwise or session.options.publish
+            lane = OutgoingLane(name, kind, with_source(asked, frame), session.play_clock, asked)
             # Known before it is opened: Ctrl-C may come anywhere in that, and its next frame goes
             # on from there.
             self._lanes[name] = lane
         if lane.kind is not kind:
             raise FrameError(f"track {name!r} carries {lane.kind}, this is a frame of {kind}")
         self._check(lane)
+        # The same object as a rule; to compare two takes longer.
+        if publish is not None and publish is not lane.asked and kind is not Kind.DATA:
+            lane.check_published_as(publish)
         if lane.writer is None or isinstance(frame, VideoFrame):
             self._open(lane, frame)
         return lane

@@ -10,11 +10,11 @@ Ownership: the writing end of the present lane. Its row of statistics is `Outgoi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from ringroom import messages as m
 from ringroom.colour import i420_size
-from ringroom.errors import RingroomError
+from ringroom.errors import ConfigurationError, RingroomError
 from ringroom.frames import AudioFrame, Frame, Kind, VideoFrame
 from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter
@@ -35,9 +35,15 @@ class OutgoingLane:
     """See the module's docstring. Not thread-safe."""
 
     def __init__(
-        self, name: str, kind: Kind, publish: PublishOptions, play_clock: Callable[[], int]
+        self,
+        name: str,
+        kind: Kind,
+        publish: PublishOptions,
+        play_clock: Callable[[], int],
+        asked: PublishOptions | None = None,
     ) -> None:
-        """``play_clock`` tells the moment in nanoseconds, and stands still while nothing plays."""
+        """``play_clock`` tells the moment in nanoseconds, and stands still while nothing plays.
+        ``asked`` is what ``publish`` was made of, if it was made of others."""
         self.name = name
         self.kind = kind
         self.number = 0
@@ -55,6 +61,8 @@ class OutgoingLane:
         self.unsent = Unsent(name)
         """What the sender has still to write; a flush empties it."""
         self._publish = publish
+        self.asked = publish if asked is None else asked
+        """The options that its first frame was sent with."""
         self._play_clock = play_clock
         self._ring = _DATA_RING
         """Of the next writer too."""
@@ -73,6 +81,21 @@ class OutgoingLane:
     @property
     def row(self) -> Row | None:
         return None if self.writer is None else self.writer.row
+
+    def check_published_as(self, publish: PublishOptions) -> None:
+        """Raises `ConfigurationError` unless the track is published with these options."""
+        if publish in (self.asked, self._publish):
+            return
+        differ = ", ".join(
+            f"{one.name} is {getattr(self._publish, one.name)!r}, not {wanted!r}"
+            for one in fields(publish)
+            if (wanted := getattr(publish, one.name))
+            not in (getattr(self.asked, one.name), getattr(self._publish, one.name))
+        )
+        raise ConfigurationError(
+            f"publish= is not what track {self.name!r} is published with ({differ}); expected the "
+            "options of its first frame, or None; `unpublish` the track first, or name another"
+        )
 
     def form(self, frame: Frame) -> None:
         """Fix the form of the lanes from here on by a frame: rate and channels, or size."""
