@@ -30,7 +30,8 @@ __all__ = [
 ]
 
 Participants: TypeAlias = frozenset[str] | Callable[[Participant], bool] | None
-"""Identities, or a predicate (it runs in the I/O process), or None for everyone."""
+"""Whose tracks and messages are received: identities, or a predicate (it runs in the I/O process),
+or None for everyone."""
 
 Mode: TypeAlias = Literal["speech", "live"]
 Route: TypeAlias = Literal["participant", "track"]

@@ -97,6 +97,35 @@ def test_only_who_is_asked_for_is_received() -> None:
     run(main())
 
 
+def test_a_function_decides_about_messages_as_it_does_about_tracks() -> None:
+    """By what is known of the sender when the message comes; also in the room that is joined
+    next."""
+
+    def wanted(who: Participant) -> bool:
+        return who.attributes.get("role") == "speaker" or who.identity == "early"
+
+    def said(kind: EventKind, who: str, role: str) -> Event:
+        return Event(kind=kind, participant=Participant(identity=who, attributes={"role": role}))
+
+    async def main() -> None:
+        async with there(participants=wanted, kinds=("data",)) as t:
+            t.connect()
+            await t.joined()
+            t.sink.event(said(EventKind.PARTICIPANT_JOINED, "ann", "speaker"))
+            t.sink.event(said(EventKind.PARTICIPANT_JOINED, "bob", "guest"))
+            for who in ("ann", "bob", "early", "late"):
+                t.sink.data(DataFrame(who.encode(), participant=who))
+            t.sink.event(said(EventKind.PARTICIPANT_CHANGED, "ann", "guest"))
+            t.sink.event(said(EventKind.PARTICIPANT_CHANGED, "bob", "speaker"))
+            for who in ("ann", "bob"):
+                t.sink.data(DataFrame(b"now " + who.encode(), participant=who))
+            t.sink.event(said(EventKind.PARTICIPANT_LEFT, "bob", "speaker"))
+            t.sink.data(DataFrame(b"not there", participant="bob"))
+            await until(lambda: texts(t.items()) == [b"ann", b"early", b"now bob"])
+
+    run(main())
+
+
 def test_nothing_is_sent_to_a_kind_that_was_not_asked_for() -> None:
     async def main() -> None:
         async with there(kinds=("audio",)) as t:

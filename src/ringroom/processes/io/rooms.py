@@ -28,6 +28,7 @@ from ringroom.processes.io.admission import (
     bounded_track,
 )
 from ringroom.processes.io.attachments import Attachment
+from ringroom.processes.io.choice import Choice
 from ringroom.processes.io.inbound import InboundTrack, LiveTrack, NullTrack
 from ringroom.processes.io.membership import Membership, unpickled
 from ringroom.processes.io.patient import PatientTrack
@@ -49,6 +50,7 @@ class RoomSession:
         self.done = asyncio.Event()
         self.notices = Notices(log, clock)
         self.lost = LostFrames(log, clock)
+        self._choice = Choice(self.options, self.notices)
         self._admission = Admission()
         self._roster = Roster()
         self._wire = LoopLink(link, self._on_message, self.leave)
@@ -120,6 +122,7 @@ class RoomSession:
             table = StatisticsTable.attach(descriptors[0])
             self._ledger.open(table, message.rows_first, message.rows_count)
             spec, self.options = unpickled(message.blob)
+            self._choice = Choice(self.options, self.notices)
             self._membership.open(spec, self.options, descriptors[1:])
         except Exception as error:
             if not isinstance(error, RingroomError):
@@ -164,21 +167,7 @@ class RoomSession:
     def wants(self, track: TrackInfo, participant: Participant) -> bool:
         if self._closing or not self._membership.hears or track.kind not in self.options.kinds:
             return False
-        return self._asked_for(bounded(participant)) and self._admits(track)
-
-    def _asked_for(self, participant: Participant) -> bool:
-        wanted = self.options.participants
-        if wanted is None:
-            return True
-        if not callable(wanted):
-            return participant.identity in wanted
-        try:
-            return bool(wanted(participant))
-        except Exception:  # noqa: BLE001 (the application's function)
-            who = participant.identity
-            text = f"participants=: the predicate raised for {who!r}"
-            self.notices.tell("predicate", text, traceback=True)
-            return False
+        return self._choice.wants(bounded(participant)) and self._admits(track)
 
     def _admits(self, track: TrackInfo) -> bool:
         refusal = self._admission.refusal(track)
@@ -227,12 +216,8 @@ class RoomSession:
         return self._attachments.get(place, self._application)
 
     def data(self, frame: DataFrame) -> None:
-        if self._membership.hears and self._allowed(frame.participant):
+        if self._membership.hears and self._choice.hears(frame.participant):
             self._reader_of(frame.participant).inbound.post(Kind.DATA, frame)
-
-    def _allowed(self, identity: str) -> bool:
-        wanted = self.options.participants
-        return callable(wanted) or wanted is None or identity in wanted
 
     def _reader_of(self, sender: str) -> Attachment:
         if self._routing is None:
@@ -262,6 +247,7 @@ class RoomSession:
         elif event.kind is EventKind.PARTICIPANT_LEFT and event.participant is not None:
             self._admission.forget_participant(event.participant.identity)
         event = bounded_event(event)
+        self._choice.note(event)
         if Kind.EVENT in self.options.kinds:
             self._roster.note(event)
         for attachment in tuple(self._attachments.values()):
