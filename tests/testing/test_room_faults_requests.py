@@ -25,6 +25,47 @@ def all_arrived(transport: ringroom.Transport, room: FakeRoom) -> None:
     room.wait_for_data("fence", timeout=PATIENCE)
 
 
+# Messages.
+
+
+def said(receiver: ringroom.Receiver) -> tuple[str, bytes]:
+    frame = next(receiver)
+    assert isinstance(frame, ringroom.DataFrame)
+    return frame.participant, frame.payload
+
+
+def test_messages_come_without_their_sender(fake_room: FakeRoom) -> None:
+    ann, bob = fake_room.join("ann"), fake_room.join("bob")
+    with opened(fake_room, kinds=("data",)) as transport:
+        receiver = transport.recv(timeout=PATIENCE)
+        fake_room.wait_for_app()
+        with fake_room.faults.messages_nameless("ann"):
+            ann.send_data(b"1")
+            bob.send_data(b"2")
+            with fake_room.faults.messages_nameless():
+                bob.send_data(b"3")
+        ann.send_data(b"4")
+        heard = [said(receiver) for _ in range(4)]
+        assert heard == [("", b"1"), ("bob", b"2"), ("", b"3"), ("ann", b"4")]
+        assert {frame.participant for frame in bob.received} == {"ann"}, "others know who it was"
+
+
+@pytest.mark.parametrize("wanted", [["ann"], lambda who: who.identity == "ann"])
+def test_messages_without_a_sender_are_left_out_and_told_where_some_are_wanted(
+    fake_room: FakeRoom, wanted: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann = fake_room.join("ann")
+    with opened(fake_room, kinds=("data",), participants=wanted) as transport:
+        receiver = transport.recv(timeout=PATIENCE)
+        fake_room.wait_for_app()
+        with fake_room.faults.messages_nameless("ann"):
+            ann.send_data(b"1")
+            ann.send_data(b"2")
+        ann.send_data(b"3")
+        assert said(receiver) == ("ann", b"3")
+    assert caplog.text.count("a message that names no sender was left out") == 1
+
+
 # Requests.
 
 

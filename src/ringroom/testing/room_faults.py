@@ -207,6 +207,17 @@ class RoomFaults:
         refusal = Refusal(reason="data_refused", text="the room refuses the message")
         return self._begin("data refused", lambda: self._ground.state.refused_data.lay(refusal))
 
+    def messages_nameless(self, participant: str | None = None) -> Fault:
+        """Messages of a participant reach the applications without their sender, as the first ones
+        of somebody may on LiveKit, before that participant is announced."""
+        nameless = self._ground.state.nameless
+
+        def begin() -> Callable[[], None]:
+            nameless.append(participant)
+            return lambda: nameless.remove(participant)
+
+        return self._begin("messages nameless", begin)
+
     def publishing_forbidden(self, app: str | None = None) -> Fault:
         """The server takes away the right to publish: what the application publishes is ended, and
         further tracks are refused while it lasts.

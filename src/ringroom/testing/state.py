@@ -116,6 +116,8 @@ class RoomState:
         """Applications that may not publish any more; None: no application may."""
         self.withholding: list[str | None] = []
         """Participants that keep their tracks from the applications; None: all of them."""
+        self.nameless: list[str | None] = []
+        """Participants whose messages reach the applications without their sender; None: all."""
         self.raising: list[str] = []
         """Where the provider is ordered to raise."""
         self.source_clock = SourceClock()
@@ -200,11 +202,12 @@ class RoomState:
 
     def data(self, sender: str, frame: DataFrame) -> None:
         """Passes a message on to everyone but the sender, or to those that it names."""
+        told = "" if {None, sender} & {*self.nameless} else sender
         for member in self.members.values():
             if member.identity == sender or (frame.to and member.identity not in frame.to):
                 continue
             if member.audience is not None:
-                member.audience.pass_data(sender, frame)
+                member.audience.pass_data(told, frame)
             else:
                 member.received.append(dataclasses.replace(frame, participant=sender))
         self._changed.notify_all()
