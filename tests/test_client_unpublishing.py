@@ -13,6 +13,7 @@ from app_kit import (
     RATE,
     Call,
     check_law,
+    microphone,
     opened,
     said,
     same,
@@ -53,6 +54,23 @@ def test_leaving_tells_of_a_refused_track_once_the_others_have_played(fake_room:
     with pytest.raises(RoomError, match="refuses the track"):
         stay()
     assert same(said(fake_room, 0.3, "music"), sound(0.3).samples)
+
+
+def test_a_received_track_names_the_one_that_answers_it(fake_room: FakeRoom) -> None:
+    mic = microphone(fake_room, "ann")
+    with opened(fake_room) as transport:
+        transport.audio_out(mic.info).write(sound(0.1).data)
+        transport.send(sound(0.1, track="other"))
+        transport.wait_playout(mic.info, timeout=PATIENCE)
+        assert same(fake_room.heard("ann/mic").samples, sound(0.1).samples)
+        assert transport.played(mic.info) == pytest.approx(0.1)
+        transport.send(sound(5.0, track=mic.info))
+        assert transport.flush(mic.info) > 0
+        transport.unpublish(mic.info, timeout=PATIENCE)
+        assert [*fake_room.application.tracks] == ["other"]
+        assert transport.played(mic.info) == 0.0
+        with pytest.raises(ConfigurationError, match="no track 'ann/mic'; our tracks are"):
+            transport.unpublish(mic.info)
 
 
 @pytest.mark.parametrize("io", ["thread", "process"])

@@ -29,7 +29,7 @@ from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.sending import SendingFace
 from ringroom.faces.waiting import leave
-from ringroom.frames import Frame, Item
+from ringroom.frames import Frame, Item, TrackInfo
 from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
@@ -212,17 +212,17 @@ class Transport(SendingFace):
         """As `ringroom.client.Transport.send_data`."""
         await self.send(as_message(payload, topic, reliable, to))
 
-    async def flush(self, track: str | None = None) -> float:
+    async def flush(self, track: str | TrackInfo | None = None) -> float:
         """As `ringroom.client.Transport.flush`."""
         self._check_here()
         return await self._finish(self._flush_steps(track))
 
-    async def wait_playout(self, track: str | None = None) -> None:
+    async def wait_playout(self, track: str | TrackInfo | None = None) -> None:
         """As `ringroom.client.Transport.wait_playout`."""
         self._check_here()
         await self._finish(self._playout_steps(track))
 
-    async def unpublish(self, track: str | None = None) -> None:
+    async def unpublish(self, track: str | TrackInfo | None = None) -> None:
         """As `ringroom.client.Transport.unpublish`. If cancelled, the track may end later."""
         self._check_here()
         await self._finish(self._unpublish_steps(track))

@@ -25,14 +25,14 @@ from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.recovery import LEFT_BEHIND_SECONDS, RecoveryThread
 from ringroom.faces.sending import SendingFace
 from ringroom.faces.waiting import Closing, leave
-from ringroom.frames import AudioFrame, Frame, Item, Kind
+from ringroom.frames import AudioFrame, Frame, Item, Kind, TrackInfo
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
 from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.processes.waiting import Deadline
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.inbox import Inbox
-from ringroom.sessions.sendable import as_message, checked_name
+from ringroom.sessions.sendable import as_message, name_of
 from ringroom.stream import AudioOut
 
 T = TypeVar("T")
@@ -139,22 +139,25 @@ class Sender(SendingFace):
         tells (``DATA_FAILED``)."""
         self.send(as_message(payload, topic, reliable, to), timeout=timeout)
 
-    def audio_out(self, track: str | None = None, *, sample_rate: int | None = None) -> AudioOut:
+    def audio_out(
+        self, track: str | TrackInfo | None = None, *, sample_rate: int | None = None
+    ) -> AudioOut:
         """A raw binary stream: what is written is sent as PCM, interleaved int16 of the
         transport's channels, and of ``sample_rate`` Hz (None: the transport's). A write takes all
         of it or raises. Raises `ClosedError`, and `FrameError` for what is no name of a track or no
         rate."""
         self._check_open()
         if track is not None:
-            checked_name(track)
+            name_of(track)
         options = self._connection.options
         rate = options.sample_rate if sample_rate is None else check_rate(sample_rate)
         return AudioOut(self.send, track, rate, options.channels)
 
-    def flush(self, track: str | None = None, *, timeout: float | None = 5.0) -> float:
+    def flush(self, track: str | TrackInfo | None = None, *, timeout: float | None = 5.0) -> float:
         """Throw away sound that was sent up to this call and not yet played (of one track, or of
         all), and the rest of what another thread is sending; later sends survive. The seconds
-        thrown away.
+        thrown away. A `TrackInfo` names the track that answers it, here and where a track is named
+        elsewhere.
 
         Raises `ClosedError`, also when the room has ended, `FrameError` for what is no name of a
         track, `ConfigurationError` for what is no timeout, `TimeoutError` (it may be thrown away
@@ -165,7 +168,9 @@ class Sender(SendingFace):
         limit = Deadline(self._connection.machine, timeout, "no answer to flush")
         return self._finish(self._flush_steps(track), limit)
 
-    def wait_playout(self, track: str | None = None, timeout: float | None = None) -> None:
+    def wait_playout(
+        self, track: str | TrackInfo | None = None, timeout: float | None = None
+    ) -> None:
         """Until all that was sent on the track (None: all that was sent at all, messages too) is
         played.
 
@@ -176,7 +181,9 @@ class Sender(SendingFace):
         limit = Deadline(self._connection.machine, timeout, "not played out")
         self._finish(self._playout_steps(track), limit)
 
-    def unpublish(self, track: str | None = None, *, timeout: float | None = None) -> None:
+    def unpublish(
+        self, track: str | TrackInfo | None = None, *, timeout: float | None = None
+    ) -> None:
         """End a track of ours (None: the default one): waits until what was sent on it is played
         and it is unpublished. The next frame under its name publishes it anew.
 

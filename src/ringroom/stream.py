@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ringroom.errors import FrameError
-from ringroom.frames import AudioFrame
+from ringroom.frames import AudioFrame, TrackInfo
 
 __all__ = ["AudioOut"]
 
@@ -18,7 +18,7 @@ class AudioOut(io.RawIOBase):
     def __init__(
         self,
         send: Callable[[AudioFrame], None],
-        track: str | None,
+        track: str | TrackInfo | None,
         sample_rate: int,
         channels: int,
     ) -> None:

@@ -21,6 +21,7 @@ from typing import ClassVar, TypeAlias, TypeVar
 from ringroom import messages as m
 from ringroom.errors import ClosedError
 from ringroom.faces.connection import Connection, Statistics
+from ringroom.frames import TrackInfo
 from ringroom.sessions.session import Session
 
 __all__ = ["Face", "Steps", "check_going_on"]
@@ -108,10 +109,11 @@ class Face:
         with self._connection.lock:
             self._connection.session.notify()
 
-    def played(self, track: str | None = None) -> float:
+    def played(self, track: str | TrackInfo | None = None) -> float:
         """Seconds of the track's sound that were really played; 0.0 if we publish none of that
-        name. Of a track it never falls; another under its name begins at 0.0. None: the only track
-        of ours with sound, or `audio` of several. Raises `ClosedError`, and `FrameError` for what
+        name. Of a track it never falls; another under its name begins at 0.0. A `TrackInfo` names
+        the track that answers it, None the only one of ours with sound, or `audio` of several.
+        Raises `ClosedError`, and `FrameError` for what
         is no name of a track."""
         self._check_open()
         with self._connection.lock:

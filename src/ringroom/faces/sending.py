@@ -10,10 +10,10 @@ from ringroom.checks import shown
 from ringroom.errors import BusyError, ClosedError, ConfigurationError
 from ringroom.faces.connection import Connection
 from ringroom.faces.face import Face, Steps, check_going_on
-from ringroom.frames import AudioFrame, Frame
+from ringroom.frames import AudioFrame, Frame, TrackInfo
 from ringroom.options import PublishOptions
 from ringroom.sessions.outgoing_lane import OutgoingLane
-from ringroom.sessions.sendable import DEFAULT_AUDIO, track_name
+from ringroom.sessions.sendable import DEFAULT_AUDIO, name_of, track_name
 
 __all__ = ["SendingFace"]
 
@@ -71,14 +71,14 @@ class SendingFace(Face):
         finally:
             self._notify()  # another call that waits for this lane need not wait for more room
 
-    def _flush_steps(self, track: str | None) -> Steps[float]:
+    def _flush_steps(self, track: str | TrackInfo | None) -> Steps[float]:
         with self._requests() as requests:
             seconds = self._ask_flush(track, requests)
             for request in requests:
                 seconds += yield from self._answer(request)
             return seconds
 
-    def _playout_steps(self, track: str | None) -> Steps[None]:
+    def _playout_steps(self, track: str | TrackInfo | None) -> Steps[None]:
         with self._connection.lock:
             lanes = self._connection.outgoing.named(track)
         with self._requests() as requests:
@@ -91,7 +91,7 @@ class SendingFace(Face):
         for lane in lanes:
             self._check_played(lane)
 
-    def _unpublish_steps(self, track: str | None) -> Steps[None]:
+    def _unpublish_steps(self, track: str | TrackInfo | None) -> Steps[None]:
         with self._requests() as requests:
             with self._last_writer(track) as lane:
                 yield from self._write_all(lane)
@@ -121,7 +121,7 @@ class SendingFace(Face):
             raise BusyError(f"somebody else sends on track {name!r}; a track has one writer")
 
     @contextlib.contextmanager
-    def _last_writer(self, track: str | None) -> Iterator[OutgoingLane]:
+    def _last_writer(self, track: str | TrackInfo | None) -> Iterator[OutgoingLane]:
         """The track, on which no other call sends; what its resampler still holds is to be sent."""
         connection = self._connection
         outgoing = connection.outgoing
@@ -129,7 +129,7 @@ class SendingFace(Face):
         try:
             with connection.lock:
                 connection.session.check_unfailed()
-                wanted = DEFAULT_AUDIO if track is None else track
+                wanted = DEFAULT_AUDIO if track is None else name_of(track)
                 found = outgoing.find(wanted)
                 if found is None:
                     ours = shown(sorted(lane.name for lane in outgoing.lanes if lane.name))
@@ -173,7 +173,7 @@ class SendingFace(Face):
         self._connection.outgoing.refresh(lane)
         return lane.ready or None
 
-    def _ask_flush(self, track: str | None, requests: list[int]) -> float:
+    def _ask_flush(self, track: str | TrackInfo | None, requests: list[int]) -> float:
         """Add a request for each track with sound; the seconds of sound that are not written yet,
         and thrown away here."""
         with self._connection.lock:

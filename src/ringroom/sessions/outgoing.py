@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ringroom import messages as m
 from ringroom.errors import ConfigurationError, FrameError, RingroomError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import RowPool
 from ringroom.options import PublishOptions
@@ -22,6 +22,7 @@ from ringroom.sessions.sendable import (
     DEFAULT_AUDIO,
     checked_name,
     kind_of,
+    name_of,
     track_name,
     with_source,
 )
@@ -176,29 +177,28 @@ class Outgoing:
         if self._lanes.get(lane.name) is lane:
             del self._lanes[lane.name]
 
-    def find(self, name: str | None) -> OutgoingLane | None:
+    def find(self, track: str | TrackInfo | None) -> OutgoingLane | None:
         """The track of that name, or one that has ended and plays still; None names the only one
         with sound, or the default one."""
-        if name is not None:
-            found = self.named(name)
+        if track is not None:
+            found = self.named(track)
             return found[0] if found else None
         sounding = [lane for lane in self._lanes.values() if lane.kind is Kind.AUDIO]
         return sounding[0] if len(sounding) == 1 else self.find(DEFAULT_AUDIO)
 
-    def named(self, name: str | None) -> list[OutgoingLane]:
-        """The lanes of that name, those that have ended and play still behind the present one; all,
-        that of the messages too, for None. Raises `ClosedError` once the session is closed, for
-        they are gone."""
+    def named(self, track: str | TrackInfo | None) -> list[OutgoingLane]:
+        """The lanes of that name (for a `TrackInfo`, of what answers it), those that have ended and
+        play still behind the present one; all, that of the messages too, for None. Raises
+        `ClosedError` once the session is closed, for they are gone."""
         self._session.check_unclosed()
-        if name is not None:
-            checked_name(name)
+        name = None if track is None else name_of(track)
         self._take_news()
         lanes = (*self._lanes.values(), *reversed(self._ended))
         return [lane for lane in lanes if name in (None, lane.name)]
 
-    def sounding(self, name: str | None) -> list[OutgoingLane]:
+    def sounding(self, track: str | TrackInfo | None) -> list[OutgoingLane]:
         """Those of `named` that carry sound."""
-        return [lane for lane in self.named(name) if lane.kind is Kind.AUDIO]
+        return [lane for lane in self.named(track) if lane.kind is Kind.AUDIO]
 
     @property
     def lanes(self) -> list[OutgoingLane]:

@@ -55,6 +55,12 @@ def checked_name(name: str) -> str:
     return check_name("track name", name)
 
 
+def name_of(track: str | TrackInfo) -> str:
+    """The name of a track of ours: of that which answers a received one, for its `TrackInfo`.
+    Raises `FrameError`."""
+    return track.reply_name if isinstance(track, TrackInfo) else checked_name(track)
+
+
 def kind_of(frame: Frame) -> Kind:
     """The kind of the track that the frame belongs on. Raises `FrameError` for what is no frame."""
     if isinstance(frame, AudioFrame):

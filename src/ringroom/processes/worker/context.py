@@ -13,8 +13,6 @@ from ringroom.sessions.sendable import as_message
 
 if TYPE_CHECKING:
     from ringroom.processes.worker.worker import Worker
-    from ringroom.sessions.outgoing import Outgoing
-    from ringroom.sessions.outgoing_lane import OutgoingLane
     from ringroom.sessions.session import Session
 
 FLUSH_SECONDS = 5.0
@@ -56,7 +54,7 @@ class WorkerContext:
             replies, session = worker.replies, worker.session
             if replies is None or session is None:
                 raise ClosedError("the worker is not connected yet")
-            lanes = self._lanes(replies.outgoing, track)
+            lanes = replies.outgoing.sounding(track)
             seconds = sum(replies.forget(lane) for lane in lanes)
             requests = {replies.outgoing.flush(lane) for lane in lanes}
         return seconds + self._answers(session, requests)
@@ -95,8 +93,4 @@ class WorkerContext:
             outgoing = self._worker.replies.outgoing
             if self._worker.session is not None:
                 self._worker.session.pump()  # if the I/O process has died, it plays nothing more
-            return sum(lane.played() for lane in self._lanes(outgoing, track))
-
-    @staticmethod
-    def _lanes(outgoing: Outgoing, track: str | TrackInfo | None) -> list[OutgoingLane]:
-        return outgoing.sounding(track.reply_name if isinstance(track, TrackInfo) else track)
+            return sum(lane.played() for lane in outgoing.sounding(track))
