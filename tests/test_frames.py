@@ -347,6 +347,19 @@ def test_wrong_timestamps(timestamp: Any) -> None:
         VideoFrame(bytes(24), 4, 4, timestamp_us=timestamp)
 
 
+@pytest.mark.parametrize("name", ["rgb", "bgr", "gray"])
+def test_pixels_with_a_rotation_a_time_and_a_track(name: str) -> None:
+    """A received picture, worked on as pixels, keeps what it came with."""
+    pixels = np.zeros((4, 6) if name == "gray" else (4, 6, 3), np.uint8)
+    make = getattr(VideoFrame, f"from_{name}")
+    track = TrackInfo(sid="T", name="cam", kind=Kind.VIDEO, participant="ann")
+    frame = make(pixels, rotation=90, timestamp_us=5, track=track)
+    assert (frame.rotation, frame.timestamp_us, frame.track) == (90, 5, track)
+    assert (frame.width, frame.height) == (6, 4)
+    with pytest.raises(FrameError, match="rotation is 45"):
+        make(pixels, rotation=45)
+
+
 @pytest.mark.parametrize("make", [VideoFrame.from_rgb, VideoFrame.from_bgr, VideoFrame.from_gray])
 @pytest.mark.parametrize(
     "pixels",

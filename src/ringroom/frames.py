@@ -297,22 +297,47 @@ class VideoFrame:
         return frame
 
     @classmethod
-    def from_rgb(cls, pixels: NDArray[np.uint8], *, track: str | None = None) -> VideoFrame:
-        """From an array of shape (height, width, 3), red first. BT.601, limited range."""
+    def from_rgb(
+        cls,
+        pixels: NDArray[np.uint8],
+        *,
+        rotation: int = 0,
+        timestamp_us: int = 0,
+        track: TrackInfo | str | None = None,
+    ) -> VideoFrame:
+        """From an array of shape (height, width, 3), red first. BT.601, limited range. The pixels
+        are taken as they are; ``rotation`` is to be applied for display."""
         height, width = checks.pixel_size(pixels, 3)
-        return cls(colour.rgb_to_i420(pixels), width, height, track=track)
+        data = colour.rgb_to_i420(pixels)
+        return cls(data, width, height, rotation=rotation, timestamp_us=timestamp_us, track=track)
 
     @classmethod
-    def from_bgr(cls, pixels: NDArray[np.uint8], *, track: str | None = None) -> VideoFrame:
+    def from_bgr(
+        cls,
+        pixels: NDArray[np.uint8],
+        *,
+        rotation: int = 0,
+        timestamp_us: int = 0,
+        track: TrackInfo | str | None = None,
+    ) -> VideoFrame:
         """From an array of shape (height, width, 3), blue first (OpenCV's order)."""
         height, width = checks.pixel_size(pixels, 3)
-        return cls(colour.rgb_to_i420(pixels[..., ::-1]), width, height, track=track)
+        data = colour.rgb_to_i420(pixels[..., ::-1])
+        return cls(data, width, height, rotation=rotation, timestamp_us=timestamp_us, track=track)
 
     @classmethod
-    def from_gray(cls, pixels: NDArray[np.uint8], *, track: str | None = None) -> VideoFrame:
+    def from_gray(
+        cls,
+        pixels: NDArray[np.uint8],
+        *,
+        rotation: int = 0,
+        timestamp_us: int = 0,
+        track: TrackInfo | str | None = None,
+    ) -> VideoFrame:
         """From an array of shape (height, width): 0 black, 255 white."""
         height, width = checks.pixel_size(pixels, 1)
-        return cls(colour.gray_to_i420(pixels), width, height, track=track)
+        data = colour.gray_to_i420(pixels)
+        return cls(data, width, height, rotation=rotation, timestamp_us=timestamp_us, track=track)
 
     def planes(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """Views of Y (height, width), U and V (half of each, rounded up)."""
