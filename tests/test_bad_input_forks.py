@@ -95,6 +95,24 @@ def in_a_fork(call: Callable[[], object]) -> str:
     return text
 
 
+@pytest.mark.parametrize("started", [False, True])
+def test_a_host_does_not_start_in_a_fork(started: bool, fake_room: FakeRoom) -> None:
+    """It could not be closed there, and a server that forks its workers makes it before."""
+    with contextlib.closing(ringroom.IOProcess()) as host:
+        if started:
+            host.start()
+        uses: tuple[Callable[[], object], ...] = (
+            host.start,
+            lambda: host.keep_standby("ringroom"),
+            lambda: ringroom.transport("fake", room=fake_room, io=host),
+            lambda: ringroom.Pool(print, "fake", room=fake_room, io=host, workers=1).__enter__(),
+        )
+        for use in uses:
+            assert "open one here" in in_a_fork(use)
+        with ringroom.transport("fake", room=fake_room, io=host):
+            assert host.pid is not None
+
+
 def test_a_fork_takes_nothing_off_the_link_of_its_parent(fake_room: FakeRoom) -> None:
     with ringroom.transport("fake", room=fake_room) as t:
         t.send(sound(0.1))

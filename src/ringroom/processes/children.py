@@ -157,7 +157,9 @@ class IOHost(Closeable):
         """Wait for the end of the role, whose control link is closed."""
 
     def start(self) -> Self:
-        """Start the role, if it does not run or has died. Raises `ClosedError` after `close`."""
+        """Start the role, if it does not run or has died. Raises `ClosedError` after `close`, and
+        in a fork of the process that has made the host."""
+        self._check_here()
         with self._lock:
             self._check_unclosed()
             if self._control is not None and self._is_dead(0.0):
@@ -181,6 +183,14 @@ class IOHost(Closeable):
             theirs.close()
             raise
         return ours
+
+    def _check_here(self) -> None:
+        """Before the lock is taken, which a thread of the parent may hold for ever in a fork."""
+        if os.getpid() != self._pid:
+            raise ClosedError(
+                f"this {type(self).__name__} was made in another process, and a fork does not take "
+                "it along; open one here"
+            )
 
     def _check_unclosed(self) -> None:
         if self._closed:
@@ -207,11 +217,13 @@ class IOHost(Closeable):
 
     def keep_standby(self, preload: str) -> bool:
         """Keep another role ready for the death of this one, with that module imported. A standby
-        that has died is replaced. Returns whether there is one. Raises `StartupError`."""
+        that has died is replaced. Returns whether there is one. Raises `StartupError`, and
+        `ClosedError` in a fork."""
         return False
 
     def open_session(self) -> Link:
-        """A link to a new session. Raises `LostProcessError` when the role has died."""
+        """A link to a new session. Raises `LostProcessError` when the role has died, and
+        `ClosedError` as `start` does."""
         self.start()
         ours, theirs = open_links()
         try:
@@ -337,6 +349,7 @@ class IOProcess(IOHost):
         return f"{how}; its standard error tells why"
 
     def keep_standby(self, preload: str) -> bool:
+        self._check_here()
         with self._lock:
             if self._closed or self._living_standby() is not None:
                 return not self._closed
