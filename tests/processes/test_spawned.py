@@ -6,10 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 
+import multiprocess
 import pytest
 
 from app_kit import PATIENCE, Call, children, descriptors
-from ringroom.processes.spawned import Spawned
+from ringroom.processes.spawned import REAPED_ELSEWHERE, Spawned
 from ringroom.processes.spawning import Inherited, reap, spawn
 
 LONG = 600.0
@@ -40,6 +41,11 @@ def survived_by_a_fork(fd: int) -> None:
         signal.pause()
     os.write(fd, pid.to_bytes(4, "big"))
     os._exit(3)
+
+
+def answers(asked: int, fd: int) -> None:
+    os.write(fd, b"!")
+    os.write(fd, os.read(asked, 1))
 
 
 def at_once(fd: int) -> None:
@@ -81,16 +87,59 @@ def test_who_is_dead_is_not_waited_for_though_a_fork_of_it_lives(pipe: tuple[int
         reap(process, PATIENCE)
 
 
-def test_whom_the_application_has_waited_for_is_over(
-    pipe: tuple[int, int], has_pidfds: bool
-) -> None:
+def test_whom_the_application_has_reaped_is_over(pipe: tuple[int, int]) -> None:
     _, writing = pipe
     process = spawn("child", at_once, Inherited(writing))
     os.close(writing)
     assert os.waitpid(process.pid, 0)[1]
-    Call(process.join, LONG if has_pidfds else 0.05).result()
-    assert process.exitcode is None
-    process._popen.returncode = 4  # else `multiprocess` asks for it to the end
+    Call(process.join, LONG).result()
+    assert process.exitcode == REAPED_ELSEWHERE
+    process.kill()
+    assert process not in multiprocess.active_children()
+    process.close()
+
+
+def test_a_number_that_the_application_has_freed_is_not_killed(
+    pipe: tuple[int, int], has_pidfds: bool
+) -> None:
+    """It may be that of another process: here it is given to one of ours."""
+    reading, writing = pipe
+    asked, asks = os.pipe()
+    stranger = spawn("child", answers, Inherited(asked), Inherited(writing))
+    process = spawn("child", at_once, Inherited(writing))
+    for fd in (asked, writing):
+        os.close(fd)
+    assert os.read(reading, 1) == b"!"
+    assert os.waitpid(process.pid, 0)[1]
+    if has_pidfds:  # else it is found not to be a child
+        process._popen.pid = stranger.pid
+    process.kill()
+    os.write(asks, b"?")
+    os.close(asks)
+    assert os.read(reading, 1) == b"?", "it lives"
+    process._popen.returncode = REAPED_ELSEWHERE
+    process.close()
+    reap(stranger, PATIENCE)
+
+
+def test_the_code_that_another_thread_is_about_to_note_is_not_lost(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = pipe
+    process = spawn("child", at_once, Inherited(writing))
+    os.close(writing)
+    assert os.read(reading, 1) == b""
+    wait, heard = os.waitpid, list[int | None]()
+
+    def interrupted(pid: int, flags: int) -> tuple[int, int]:
+        monkeypatch.setattr(os, "waitpid", wait)
+        reaped = wait(pid, 0)
+        heard.append(Call(lambda: process.exitcode).result())
+        return reaped
+
+    monkeypatch.setattr(os, "waitpid", interrupted)
+    assert process.exitcode == 4
+    assert heard == [None]
     process.close()
 
 

@@ -509,6 +509,18 @@ def test_a_dead_process_is_replaced_at_the_next_session() -> None:
         assert descriptors() == before
 
 
+def test_a_dead_process_that_the_application_has_reaped_is_replaced() -> None:
+    """As a handler of SIGCHLD does that waits for all children."""
+    with IOProcess() as host:
+        dead = host.pid
+        assert dead is not None
+        faults.killed(dead)
+        os.waitpid(dead, 0)
+        host.open_session().close()
+        assert host.pid not in (None, dead)
+        assert "reaped by the application" in host.how_it_died()
+
+
 def test_a_process_that_hears_no_more_and_lives_is_told_at_the_next_session() -> None:
     with IOProcess() as host:
         assert host.pid is not None

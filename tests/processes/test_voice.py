@@ -16,11 +16,13 @@ import pytest
 
 from app_kit import Call, descriptors
 from ringroom.errors import StartupError
+from ringroom.processes.spawned import REAPED_ELSEWHERE
 from ringroom.processes.voice import TAIL_BYTES, Voice, describe_exit, is_stopped
 from ringroom.testing import faults
 
 CHILD = """
 import os, sys, time
+from ringroom.processes.spawned import REAPED_ELSEWHERE
 from ringroom.processes.voice import speak
 
 speak(int(sys.argv[1]), int(sys.argv[2]))
@@ -173,6 +175,7 @@ def test_without_descriptors_it_says_so() -> None:
     [
         (None, "closed its link and did not end"),
         (0, "exited with code 0"),
+        (REAPED_ELSEWHERE, "was reaped by the application, which alone was told how it ended"),
         (-11, "was killed by signal 11 (SIGSEGV)"),
         (-40, "was killed by signal 40 (real-time)"),
     ],

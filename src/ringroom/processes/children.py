@@ -25,14 +25,14 @@ from ringroom.link import Link, open_links
 from ringroom.options import check_whole
 from ringroom.processes import footprint
 from ringroom.processes.machine import MACHINE, Machine
-from ringroom.processes.spawned import Spawned
+from ringroom.processes.spawned import REAPED_ELSEWHERE, Spawned
 from ringroom.processes.spawning import (
     KILLED_SECONDS,
     Inherited,
     reap,
     spawn,
 )
-from ringroom.processes.voice import MEMORY_HINT, Voice
+from ringroom.processes.voice import MEMORY_HINT, REAPED_HINT, Voice
 from ringroom.system import (
     hold_standard_descriptors,
     interrupts_at_the_end,
@@ -345,6 +345,8 @@ class IOProcess(IOHost):
             return f"it took more memory than max_memory, {self._max_memory >> 20} MiB"
         if code == -signal.SIGKILL:
             return f"killed by signal {-code}, {MEMORY_HINT}"
+        if code == REAPED_ELSEWHERE:
+            return f"{REAPED_HINT}; its standard error tells why"
         how = f"killed by signal {-code}" if code < 0 else f"exited with {code}"
         return f"{how}; its standard error tells why"
 

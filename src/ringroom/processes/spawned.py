@@ -1,9 +1,10 @@
-"""A child process whose end is waited for without trusting the child.
+"""A child process whose end is waited for without trusting the child, nor the application.
 
 `multiprocess` waits for the end of a pipe that the child has inherited, and then, without limit,
 for the process. User code may close all descriptors and live on, or start a program that holds
 them open and outlives it. Here the process itself tells of its end, by its pidfd; where there is
-none, it is asked in steps.
+none, it is asked in steps. An application that reaps all children itself takes the exit code, which
+`multiprocess` would wait for to the end; and the number may then be that of a stranger.
 """
 
 from __future__ import annotations
@@ -11,13 +12,42 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
+import threading
 import time
 
+from multiprocess import popen_spawn_posix
 from multiprocess.context import SpawnProcess
 
-__all__ = ["Spawned"]
+__all__ = ["REAPED_ELSEWHERE", "Spawned"]
 
+REAPED_ELSEWHERE = 256
+"""The exit code of a child that the application has reaped, which is not known; no real one."""
 _STEP_SECONDS = 0.02
+_LONG_SECONDS = 3_600.0
+
+
+class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
+    returncode: int | None
+
+    def __init__(self, process: Spawned) -> None:
+        self._polled = threading.RLock()  # a signal handler may ask in the middle
+        super().__init__(process)
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """The exit code, None while it lives; or while another thread, which may just have reaped
+        it, is about to note the code."""
+        if self.returncode is None and self._polled.acquire(blocking=False):
+            try:
+                pid, status = os.waitpid(self.pid, flag)
+                if pid == self.pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+            except ChildProcessError:
+                if self.returncode is None:
+                    self.returncode = REAPED_ELSEWHERE
+            finally:
+                self._polled.release()
+        return self.returncode
 
 
 class Spawned(SpawnProcess):  # type: ignore[misc]
@@ -25,6 +55,10 @@ class Spawned(SpawnProcess):  # type: ignore[misc]
 
     pidfd: int | None = None
     """Readable once it is dead; None where there is no such, before `start` and after `close`."""
+
+    @staticmethod
+    def _Popen(process: Spawned) -> _Popen:  # noqa: N802 - `multiprocess` names it
+        return _Popen(process)
 
     def start(self) -> None:
         super().start()
@@ -34,22 +68,29 @@ class Spawned(SpawnProcess):  # type: ignore[misc]
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for its end, for that many seconds at most. `exitcode` tells whether it came."""
-        if timeout is None:
-            super().join()
-            return
-        end = time.monotonic() + timeout
+        end = float("inf") if timeout is None else time.monotonic() + timeout
         super().join(0)
-        over = False  # and no exit code: the application has waited for all of its children
-        while self.exitcode is None and not over and (left := end - time.monotonic()) > 0:
-            over = self._ends_within(left)
+        while self.exitcode is None and (left := end - time.monotonic()) > 0:
+            self._await_end(min(left, _LONG_SECONDS))
 
-    def _ends_within(self, seconds: float) -> bool:
+    def _await_end(self, seconds: float) -> None:
         if self.pidfd is None:
             time.sleep(min(seconds, _STEP_SECONDS))
-            return False
+            return
         poller = select.poll()
         poller.register(self.pidfd, select.POLLIN)
-        return bool(poller.poll(seconds * 1000))
+        poller.poll(seconds * 1000)
+
+    def kill(self) -> None:
+        """Kill it, if it lives: by its pidfd, since its number may have gone to another process
+        once the application has reaped it."""
+        if self.exitcode is not None:
+            return
+        if self.pidfd is None:
+            super().kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def close(self) -> None:
         """Idempotent. One that lives was given up (see `spawning.put_down`): `multiprocess` reaps

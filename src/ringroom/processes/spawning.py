@@ -23,7 +23,6 @@ from typing import Any
 import dill
 import multiprocess
 from multiprocess import reduction, resource_tracker
-from multiprocess.process import BaseProcess
 
 from ringroom.errors import ConfigurationError, StartupError
 from ringroom.processes.spawned import Spawned
@@ -97,9 +96,9 @@ def _kill_all() -> None:
     if _main_lock.acquire(timeout=KILLED_SECONDS):  # a child that is being started is known then
         _main_lock.release()
     started = tuple(_started)
-    for end in (BaseProcess.kill, put_down):  # kill all of them before waiting for one
+    for end in (Spawned.kill, put_down):  # kill all of them before waiting for one
         for process in started:
-            with contextlib.suppress(ValueError):  # another thread has closed it
+            with contextlib.suppress(ValueError, OSError):  # another thread has closed it
                 end(process)
 
 

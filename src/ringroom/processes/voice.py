@@ -20,12 +20,14 @@ import sys
 from pathlib import Path
 
 from ringroom.errors import StartupError
+from ringroom.processes.spawned import REAPED_ELSEWHERE
 from ringroom.system import why
 
-__all__ = ["MEMORY_HINT", "Voice", "describe_exit", "is_stopped", "speak"]
+__all__ = ["MEMORY_HINT", "REAPED_HINT", "Voice", "describe_exit", "is_stopped", "speak"]
 
 TAIL_BYTES = 8_192
 MEMORY_HINT = "which is also what the kernel sends when memory runs out"
+REAPED_HINT = "reaped by the application, which alone was told how it ended"
 STACK_SECONDS = 0.5
 # The longest pause in the middle of a stack: a busy machine may keep the worker off its processor
 # for so long. The main thread, which usually matters most, is written last.
@@ -180,6 +182,8 @@ def describe_exit(code: int | None) -> str:
     """How a process died, in words."""
     if code is None:
         return "closed its link and did not end"
+    if code == REAPED_ELSEWHERE:
+        return f"was {REAPED_HINT}"
     if code >= 0:
         return f"exited with code {code}"
     try:
