@@ -19,6 +19,8 @@ NO_DESCRIPTORS = "no descriptors left (raise `ulimit -n`; a track takes about fo
 # More than 10,000 lanes; macOS takes no more for a process.
 ENOUGH_DESCRIPTORS = 65_536
 _STANDARD_ERROR = 2
+# Ctrl-C has its handler back last, since it is the likeliest to interrupt that.
+_SIGNALS = sorted(signal.valid_signals(), key=lambda number: (number != signal.SIGINT, number))
 
 
 def require_platform() -> None:
@@ -75,12 +77,13 @@ def hold_standard_descriptors() -> None:
 
 @contextlib.contextmanager
 def interrupts_at_the_end() -> Iterator[None]:
-    """Call the handlers of Ctrl-C and SIGTERM after the block: an exception in its middle could
-    leave a child that nobody knows of, or that nobody reaps. For blocks that take a moment."""
+    """Call the handlers of signals after the block: an exception in its middle (Ctrl-C, SIGTERM,
+    the time limit of a task queue) could leave a child that nobody knows of, or that nobody reaps.
+    For blocks that take a moment."""
     came: list[int] = []
     with contextlib.ExitStack() as handlers:
         if threading.current_thread() is threading.main_thread():  # others handle no signals
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _SIGNALS:
                 handler = signal.getsignal(number)
                 if callable(handler):
                     handlers.callback(_set_back, number, handler, came)

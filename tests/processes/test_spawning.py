@@ -197,7 +197,10 @@ def test_who_is_interrupted_as_it_starts_a_child_leaves_nothing_of_it(
         os.close(writing)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1],  # the last: limits of time
+)
 def test_an_interrupt_that_another_thread_is_given_waits_for_the_start(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
