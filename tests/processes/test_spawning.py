@@ -92,7 +92,10 @@ def deaf(fd: int) -> None:
     os.write(fd, b"!")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+TO_GROUPS = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, *TO_GROUPS])
 def test_an_interrupt_finds_no_child_that_is_still_starting(number: signal.Signals) -> None:
     reading, writing = os.pipe()
     try:
@@ -107,16 +110,16 @@ def test_an_interrupt_finds_no_child_that_is_still_starting(number: signal.Signa
         os.close(reading)
 
 
-def deaf_and_asked(fd: int) -> None:
+def deaf_and_asked(fd: int, number: int) -> None:
     ignore_interrupts()
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), number)
     program = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-    program.terminate()
-    assert program.wait() == -signal.SIGTERM
+    program.send_signal(number)
+    assert program.wait() == -number
 
     def fork() -> None:
         if not (pid := os.fork()):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             os._exit(0)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
@@ -125,19 +128,39 @@ def deaf_and_asked(fd: int) -> None:
     thread.start()
     thread.join()
     fork()
-    assert codes == [-signal.SIGTERM] * 2
+    assert codes == [-number] * 2
     os.write(fd, b"!")
 
 
-def test_what_a_child_starts_does_not_inherit_its_deafness() -> None:
-    """Neither a program nor a fork: user code ends them by SIGTERM."""
+@pytest.mark.parametrize("number", TO_GROUPS)
+def test_what_a_child_starts_does_not_inherit_its_deafness(number: signal.Signals) -> None:
+    """Neither a program nor a fork: user code ends them by SIGTERM, say."""
     reading, writing = os.pipe()
     try:
-        process = spawn("child", deaf_and_asked, Inherited(writing))
+        process = spawn("child", deaf_and_asked, Inherited(writing), number)
         os.close(writing)
         assert os.read(reading, 1) == b"!"
         reap(process, PATIENCE)
     finally:
+        os.close(reading)
+
+
+def what_is_ignored(fd: int) -> None:
+    ignore_interrupts()
+    os.write(fd, b"!" if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else b"?")
+
+
+def test_what_the_application_ignores_is_ignored_in_a_child_and_below_it() -> None:
+    """As below nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    reading, writing = os.pipe()
+    try:
+        process = spawn("child", what_is_ignored, Inherited(writing))
+        os.close(writing)
+        assert os.read(reading, 1) == b"!"
+        reap(process, PATIENCE)
+    finally:
+        signal.signal(signal.SIGHUP, before)
         os.close(reading)
 
 

@@ -36,7 +36,10 @@ KILLED_SECONDS = 5.0
 _main_lock = threading.RLock()
 _started: weakref.WeakSet[Spawned] = weakref.WeakSet()
 _ending = threading.Event()
-_INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
+# What a terminal, a service manager or an operator sends to a whole group. The application handles
+# it, or dies of it and takes its children along.
+_OPERATORS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM, *_OPERATORS}
 
 
 class Inherited:
@@ -119,7 +122,7 @@ os.register_at_fork(
 
 
 def _start(process: Spawned) -> None:
-    """Start a child that is deaf to Ctrl-C and SIGTERM: it inherits the signal mask."""
+    """Start a child that is deaf to what `ignore_interrupts` names: it inherits the signal mask."""
     with _main_lock:
         if _ending.is_set():
             raise StartupError(f"no process for {process.name}: the interpreter ends")
@@ -137,14 +140,17 @@ def _start(process: Spawned) -> None:
 
 
 def ignore_interrupts() -> None:
-    """In a child: ignore Ctrl-C, which goes to the whole foreground group, and SIGTERM, which goes
-    to all processes of a service. The application decides what they mean. `spawn` has blocked both,
-    so that neither meets a child that is still starting."""
+    """In a child: ignore Ctrl-C, which goes to the whole foreground group, SIGTERM, which goes to
+    all processes of a service, and what else is sent to groups. The application decides what they
+    mean. `spawn` has blocked them, so that none meets a child that is still starting."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # By a handler: programs that the user's code starts would inherit SIG_IGN, and that code may
     # want to end them by SIGTERM. For the same reason a fork drops the handler.
     signal.signal(signal.SIGTERM, _ignore)
-    os.register_at_fork(after_in_child=_forget_handler)
+    for number in _OPERATORS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # those programs keep what nohup ignores
+            signal.signal(number, _ignore)
+    os.register_at_fork(after_in_child=_forget_handlers)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
 
 
@@ -152,9 +158,10 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     pass
 
 
-def _forget_handler() -> None:
-    if signal.getsignal(signal.SIGTERM) is _ignore:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _forget_handlers() -> None:
+    for number in _INTERRUPTS:
+        if signal.getsignal(number) is _ignore:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def die_of_own_sigterm() -> None:
