@@ -9,7 +9,6 @@ import time
 from contextlib import AbstractContextManager
 
 import pytest
-from multiprocess import resource_tracker
 
 import processors_kit as kit
 import ringroom
@@ -150,7 +149,6 @@ def test_run_returns_at_the_rooms_end(fake_room: FakeRoom) -> None:
 def test_run_returns_when_it_is_interrupted_as_it_starts(
     fake_room: FakeRoom, number: signal.Signals
 ) -> None:
-    resource_tracker.ensure_running()
     before, handler = children(), signal.getsignal(number)
     stats = ringroom.run(kit.Interrupts(number), "fake", room=fake_room, io="thread", workers=1)
     assert stats.lanes == ()

@@ -13,6 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import dill
@@ -242,7 +243,6 @@ def test_an_interrupt_that_another_thread_is_given_waits_for_the_start(
     def terminate(*_: object) -> None:
         raise KeyboardInterrupt
 
-    resource_tracker.ensure_running()
     monkeypatch.setattr(util, "spawnv_passfds", interrupted)
     other = threading.Thread(target=over.wait, args=(PATIENCE,))
     other.start()
@@ -262,19 +262,55 @@ def test_an_interrupt_that_another_thread_is_given_waits_for_the_start(
         os.close(writing)
 
 
-def test_who_is_interrupted_before_it_starts_a_child_keeps_its_main_module(
-    monkeypatch: pytest.MonkeyPatch,
+def test_while_a_child_starts_the_main_module_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads pickle what it holds."""
+    main, launch, found = sys.modules["__main__"], util.spawnv_passfds, []
+
+    def seen(*given: Any) -> int:
+        found.append(sys.modules["__main__"])
+        pid: int = launch(*given)
+        return pid
+
+    monkeypatch.setattr(util, "spawnv_passfds", seen)
+    process = spawn("child", os.getpid)
+    reap(process, PATIENCE)
+    assert found == [main]
+
+
+def test_a_start_adds_one_process_and_no_resource_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in ("_fd", "_pid"):
+        monkeypatch.setattr(resource_tracker._resource_tracker, field, None)
+    before = children()
+    process = spawn("child", os.getpid)
+    assert children() - before == {process.pid}
+    process.join(PATIENCE)
+    assert process.exitcode == 0
+    process.close()
+
+
+def test_a_start_does_not_need_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with open(writing, "w") as output, open(os.devnull, "w") as sink:
+        monkeypatch.setattr(sys, "stdout", output)
+        output.write("it waits to be flushed")
+        os.close(reading)
+        try:
+            reap(spawn("child", os.getpid), PATIENCE)
+        finally:
+            os.dup2(sink.fileno(), writing)
+
+
+def test_a_start_does_not_need_the_working_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    main = sys.modules["__main__"]
-    monkeypatch.setitem(sys.modules, "__main__", main)
-
-    def interrupted(*given: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("ringroom.processes.spawning.signal.pthread_sigmask", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        spawn("child", forever)
-    assert sys.modules["__main__"] is main
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    process = spawn("child", os.getpid)
+    process.join(PATIENCE)
+    assert process.exitcode == 0
+    process.close()
 
 
 def test_a_child_inherits_what_it_is_given() -> None:
@@ -621,7 +657,7 @@ def test_what_is_being_started_as_the_interpreter_ends_is_killed_too(
     within = threading.Event()
 
     def begin() -> None:
-        with spawning._main_lock:  # as `spawn` has it while the child starts
+        with spawning._start_lock:  # as `spawn` has it while the child starts
             within.set()
             spawning._ending.wait(PATIENCE)
             monkeypatch.setattr(spawning, "_ending", threading.Event())  # it looked before
@@ -648,12 +684,12 @@ os.register_at_fork(before=FORKING.set)
 
 
 def test_a_fork_while_a_child_is_started_can_start_its_own() -> None:
-    """It waits for that: it would have the lock for ever, and no main module."""
+    """It waits for that: it would have the lock for ever."""
     within = threading.Event()
     FORKING.clear()
 
     def begin() -> None:
-        with spawning._main_lock:
+        with spawning._start_lock:
             within.set()
             FORKING.wait(PATIENCE)
 
@@ -665,7 +701,7 @@ def test_a_fork_while_a_child_is_started_can_start_its_own() -> None:
         child = os.fork()
     if not child:
         taken: list[bool] = []
-        another = threading.Thread(target=lambda: taken.append(spawning._main_lock.acquire(False)))
+        another = threading.Thread(target=lambda: taken.append(spawning._start_lock.acquire(False)))
         another.start()
         another.join()
         os._exit(0 if taken == [True] and not spawning._started else 1)

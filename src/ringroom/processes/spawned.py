@@ -10,14 +10,17 @@ none, it is asked in steps. An application that reaps all children itself takes 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import signal
+import sys
 import threading
 import time
+from typing import Any
 
-from multiprocess import popen_spawn_posix
-from multiprocess.context import SpawnProcess
+from multiprocess import popen_spawn_posix, process, reduction, spawn, util
+from multiprocess.context import SpawnProcess, set_spawning_popen
 
 __all__ = ["REAPED_ELSEWHERE", "Spawned"]
 
@@ -30,9 +33,34 @@ _LONG_SECONDS = 3_600.0
 class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
     returncode: int | None
 
-    def __init__(self, process: Spawned) -> None:
+    def __init__(self, child: Spawned) -> None:
+        # Here `multiprocess` flushes the application's output, which may fail.
+        self.returncode, self.finalizer = None, None
+        self._fds: list[int] = []
         self._polled = threading.RLock()  # a signal handler may ask in the middle
-        super().__init__(process)
+        self._launch(child)
+
+    def _launch(self, child: Spawned) -> None:
+        """As `multiprocess` does, but without its resource tracker: nothing of ours is registered
+        there, and it is a process that the application does not expect."""
+        data = io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            reduction.dump(_preparation(child.name), data)
+            reduction.dump(child, data)
+        finally:
+            set_spawning_popen(None)
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            self.sentinel, child_w = _pipe(ours, theirs)
+            child_r, parent_w = _pipe(theirs, ours)
+            self._fds += [child_r, child_w]
+            command = spawn.get_command_line(pipe_handle=child_r)
+            self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
+            ends = (self.sentinel, parent_w)
+            self.finalizer = util.Finalize(self, util.close_fds, ends)
+            ours.pop_all()
+            with open(parent_w, "wb", closefd=False) as pipe:
+                pipe.write(data.getbuffer())
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code, None while it lives; or while another thread, which may just have reaped
@@ -50,6 +78,26 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
         return self.returncode
 
 
+def _pipe(reads: contextlib.ExitStack, writes: contextlib.ExitStack) -> tuple[int, int]:
+    reading, writing = os.pipe()
+    reads.callback(os.close, reading)
+    writes.callback(os.close, writing)
+    return reading, writing
+
+
+def _preparation(name: str) -> dict[str, Any]:
+    """What a child is told before it unpickles. No main module: see `spawning`. No working folder,
+    which it inherits, and which may be gone."""
+    first = process.ORIGINAL_DIR
+    return {
+        "name": name,
+        "authkey": process.current_process().authkey,
+        "sys_path": [first if path == "" and first else path for path in sys.path],
+        "sys_argv": sys.argv,
+        "orig_dir": first,
+    }
+
+
 class Spawned(SpawnProcess):  # type: ignore[misc]
     """A `multiprocess.Process`, owned until `close` by the caller that has started it."""
 
@@ -57,8 +105,8 @@ class Spawned(SpawnProcess):  # type: ignore[misc]
     """Readable once it is dead; None where there is no such, before `start` and after `close`."""
 
     @staticmethod
-    def _Popen(process: Spawned) -> _Popen:  # noqa: N802 - `multiprocess` names it
-        return _Popen(process)
+    def _Popen(child: Spawned) -> _Popen:  # noqa: N802 - `multiprocess` names it
+        return _Popen(child)
 
     def start(self) -> None:
         super().start()
@@ -69,7 +117,6 @@ class Spawned(SpawnProcess):  # type: ignore[misc]
     def join(self, timeout: float | None = None) -> None:
         """Wait for its end, for that many seconds at most. `exitcode` tells whether it came."""
         end = float("inf") if timeout is None else time.monotonic() + timeout
-        super().join(0)
         while self.exitcode is None and (left := end - time.monotonic()) > 0:
             self._await_end(min(left, _LONG_SECONDS))
 

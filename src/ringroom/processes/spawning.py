@@ -2,7 +2,7 @@
 
 `multiprocess` re-imports the parent's `__main__` in the child, which runs a script without a main
 guard again, and fails for code from standard input. Nothing of ours needs it (a processor is
-pickled by value, see `pickle_by_value`), so the child is told that there is no main module.
+pickled by value, see `pickle_by_value`), so the child is told of no main module (see `spawned`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import io
 import os
 import signal
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from typing import Any
 
 import dill
 import multiprocess
-from multiprocess import reduction, resource_tracker
+from multiprocess import reduction
 
 from ringroom.errors import ConfigurationError, StartupError
 from ringroom.processes.spawned import Spawned
@@ -31,9 +30,8 @@ from ringroom.system import interrupts_at_the_end
 # A killed process dies at once, unless the kernel does something for it that nothing interrupts: in
 # a driver, or with a file server that does not answer.
 KILLED_SECONDS = 5.0
-# Held while a child starts. A fork during that would inherit the held lock and the emptied
-# `__main__`.
-_main_lock = threading.RLock()
+# Held while a child starts. A fork during that would inherit the held lock.
+_start_lock = threading.RLock()
 _started: weakref.WeakSet[Spawned] = weakref.WeakSet()
 _ending = threading.Event()
 # What a terminal, a service manager or an operator sends to a whole group. The application handles
@@ -96,8 +94,8 @@ def _kill_all() -> None:
     """Kill all children as the interpreter ends. `multiprocess`, whose handler runs after this one,
     would send them SIGTERM, which they ignore, and wait for them."""
     _ending.set()
-    if _main_lock.acquire(timeout=KILLED_SECONDS):  # a child that is being started is known then
-        _main_lock.release()
+    if _start_lock.acquire(timeout=KILLED_SECONDS):  # a child that is being started is known then
+        _start_lock.release()
     started = tuple(_started)
     for end in (Spawned.kill, put_down):  # kill all of them before waiting for one
         for process in started:
@@ -111,31 +109,26 @@ def _forget_all() -> None:
     for process in tuple(_started):
         getattr(multiprocess.process, "_children", set[Any]()).discard(process)
     _started.clear()
-    _main_lock.release()
+    _start_lock.release()
 
 
 os.register_at_fork(
-    before=_main_lock.acquire,
-    after_in_parent=_main_lock.release,
+    before=_start_lock.acquire,
+    after_in_parent=_start_lock.release,
     after_in_child=_forget_all,
 )
 
 
 def _start(process: Spawned) -> None:
     """Start a child that is deaf to what `ignore_interrupts` names: it inherits the signal mask."""
-    with _main_lock:
+    with _start_lock:
         if _ending.is_set():
             raise StartupError(f"no process for {process.name}: the interpreter ends")
-        main = sys.modules["__main__"]
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         try:
-            resource_tracker.ensure_running()  # its start would unblock the signals again
-            signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
-            sys.modules["__main__"] = ModuleType("__main__")
             process.start()
             _started.add(process)
         finally:
-            sys.modules["__main__"] = main
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
