@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -144,6 +146,47 @@ def test_what_was_made_before_a_fork_is_not_opened_after_it(
 
 async def _opened(transport: ringroom.aio.Transport) -> None:
     await transport.open()
+
+
+@contextlib.contextmanager
+def held_by_another_thread(lock: contextlib.AbstractContextManager[Any]) -> Iterator[None]:
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_a_receiver_ends_in_a_fork_whatever_other_threads_did(
+    fake_room: FakeRoom, close: bool
+) -> None:
+    with ringroom.transport("fake", room=fake_room, kinds=("audio", "data")) as t:
+        receivers = [t.recv(kinds=("audio",))]
+
+        def leave() -> None:
+            """As a child does that leaves the loop over its frames."""
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)  # one that hangs dies by it
+            if close:
+                receivers[0].close()
+            receivers.pop()  # which has it collected
+
+        with held_by_another_thread(t._connection.lock):
+            assert in_a_fork(leave) == ""
+        ann = fake_room.join("ann")
+        ann.publish_audio("mic").tone(seconds=0.1)
+        assert isinstance(next(receivers.pop()), ringroom.AudioFrame), "the parent's goes on"
 
 
 def test_a_fork_within_a_loop_takes_nothing_along(fake_room: FakeRoom) -> None:

@@ -41,6 +41,8 @@ class ReceivingEnd(Generic[F]):
         return arrival
 
     def _close(self) -> None:
+        if self._owner._forked:  # a thread of the original may hold the lock for ever here
+            return
         with self._owner._connection.lock:
             self._inbox.close()
             self._owner._connection.session.notify()
@@ -48,7 +50,7 @@ class ReceivingEnd(Generic[F]):
     def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if ending():  # modules that this would use may be gone
             return
-        if hasattr(self, "_inbox"):
+        if hasattr(self, "_inbox") and not self._owner._forked:
             with self._owner._connection.lock:  # collected on any thread
                 self._inbox.close()
 
