@@ -236,6 +236,40 @@ def test_what_is_left_open_ends_with_the_interpreter(opened: str) -> None:
         all_gone(children)
 
 
+AT_THE_END = """
+import atexit
+def handler():  # registered before the first use of ringroom: its processes are killed before it
+    try:
+        CALL
+        print("done", flush=True)
+    except ringroom.LostProcessError as error:
+        print(error, flush=True)
+atexit.register(handler)
+import ringroom
+from ringroom.testing import FakeRoom
+room = FakeRoom().__enter__()
+it = OPENED
+"""
+TRANSPORT = 'ringroom.transport("fake", room=room)'
+POOL = 'ringroom.Pool(lambda frame: frame, "fake", room=room, workers=1).__enter__()'
+
+
+@pytest.mark.parametrize(
+    ("opened", "call"),
+    [
+        (TRANSPORT, "it.send_data('goodbye')"),
+        (TRANSPORT, "it.send_data('one'); it.wait_playout()"),
+        (TRANSPORT, "next(it.recv())"),
+        (POOL, "it.send_data('goodbye')"),
+        (POOL, "it.wait()"),
+    ],
+)
+def test_what_waits_as_the_interpreter_ends_is_told(opened: str, call: str) -> None:
+    code = AT_THE_END.replace("OPENED", opened).replace("CALL", call)
+    with start("-c", code) as process:
+        assert finish(process).startswith("the interpreter ends, and its I/O processes with it")
+
+
 FORKS = """
 import os, sys
 with room, ringroom.Pool(lambda frame: frame, "fake", room=room, workers=1) as pool:

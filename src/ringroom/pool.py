@@ -172,7 +172,7 @@ class Pool(Sender):
         theirs = self._places.renew(set())
         try:
             self._connect(theirs)
-            self._connection.session.outlive_links()
+            self._connection.session.outlive_links(mending.ended_with_interpreter)
             with self._crew_lock:
                 self._crew.seat()
         finally:
@@ -246,7 +246,10 @@ class Pool(Sender):
         session = self._connection.session
         self._mending.begin()
         with self._connection.waiter() as waiter:
-            while not (self._stopping or spawning.interpreter_is_ending()):
+            while not self._stopping:
+                if (final := mending.ended_with_interpreter()) is not None:
+                    self._failure = self._failure or final
+                    break
                 with self._connection.lock:
                     session.pump()
                     ending = session.end

@@ -334,3 +334,15 @@ def test_a_standby_that_was_refused_is_asked_for_again(caplog: pytest.LogCapture
     assert paper.wait() == STANDBY_LOOK_SECONDS
     assert paper.wait() == STANDBY_LOOK_SECONDS
     assert paper.done == ["standby"] * 6
+
+
+def test_what_waits_for_another_process_as_the_interpreter_ends_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paper = Paper()
+    monkeypatch.setattr(mending, "interpreter_is_ending", lambda: True)
+    paper.mending.turn()
+    assert paper.mending.failure is None, "the I/O process may live"
+    paper.die()
+    assert isinstance(paper.mending.failure, LostProcessError)
+    assert (paper.told, paper.threads, paper.mending.patience()) == ([], [], None)

@@ -12,9 +12,7 @@ import pytest
 import session_kit
 from app_kit import same
 from ringroom import messages as m
-from ringroom.errors import (
-    RoomError,
-)
+from ringroom.errors import LostProcessError, RingroomError, RoomError
 from ringroom.frames import EventKind, Kind
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import open_links
@@ -253,6 +251,17 @@ def test_the_law_holds_across_generations(far: Far, another: Any) -> None:
     far.session.settle_past()
     counts = {lane.participant: lane.counts for lane in far.session.statistics()}
     assert (counts["b"].sent, counts["b"].lost, counts["b"].in_flight) == (2, 1, 1)
+
+
+def test_when_no_other_link_will_come_the_session_ends_by_what_is_given(far: Far) -> None:
+    final: list[RingroomError] = []
+    far.session.outlive_links(lambda: final[0] if final else None)
+    final.append(LostProcessError("no other comes"))
+    far.link.close()
+    far.session.pump()
+    assert not far.session.interrupted
+    with pytest.raises(LostProcessError, match="no other comes"):
+        far.session.check_unfailed()
 
 
 def test_of_however_many_that_died_one_account_is_kept(far: Far) -> None:

@@ -66,6 +66,17 @@ class _State(Enum):
     """It was given up, or closed."""
 
 
+def ended_with_interpreter() -> LostProcessError | None:
+    """What a session ends by as the interpreter ends, which kills the I/O processes and lets no
+    other start; None while it does not end."""
+    if not interpreter_is_ending():
+        return None
+    return LostProcessError(
+        "the interpreter ends, and its I/O processes with it; what was under way is lost. Finish "
+        "before, or in an atexit handler that is registered once a transport is open"
+    )
+
+
 class Mending:
     """See the module's docstring. Not thread-safe, but for `close`; never waits."""
 
@@ -124,8 +135,11 @@ class Mending:
         return None if due is None else max(0.0, due - self._machine.now())
 
     def turn(self) -> None:
-        """Do what is due; as the interpreter ends, nothing is."""
+        """Do what is due; as the interpreter ends, it is given up."""
         if interpreter_is_ending():
+            if self._connection.session.interrupted:
+                self.failure = ended_with_interpreter()
+                self._enter(_State.OVER)
             return
         now = self._machine.now()
         match self._state:

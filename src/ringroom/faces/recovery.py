@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from ringroom.errors import LostProcessError, StartupError
 from ringroom.faces.connection import Connection, Prepared
-from ringroom.faces.mending import Mending, MendingCalls
+from ringroom.faces.mending import Mending, MendingCalls, ended_with_interpreter
 from ringroom.faces.waiting import always_waiting
 from ringroom.frames import Event, EventKind
 from ringroom.processes.supervision.supervisor import Care
@@ -43,7 +43,7 @@ class Recovery:
         self._connection = connection
         self._mending = Mending(connection, care, calls, standby=False)
         self._mending.begin()
-        connection.session.outlive_links()
+        connection.session.outlive_links(ended_with_interpreter)
 
     @property
     def is_due(self) -> bool:

@@ -99,7 +99,8 @@ class Session:
         """Why the room was not joined again."""
         self._lost_ns: int | None = None
         """When the link had ended, until our tracks go on over another."""
-        self._outlives_links = False
+        self._final: Callable[[], RingroomError | None] | None = None
+        """See `outlive_links`; None: the end of the link is the session's."""
         self._leaving = False
         self._unheard = False
         """The peer is gone, which may not have been found on the link yet."""
@@ -201,10 +202,11 @@ class Session:
         """Our tracks have lanes over the present link, or there were none when it began."""
         self._lost_ns = None
 
-    def outlive_links(self) -> None:
+    def outlive_links(self, final: Callable[[], RingroomError | None] = lambda: None) -> None:
         """From here on the end of the link ends nothing: the caller sees to it that `restart` is
-        called."""
-        self._outlives_links = True
+        called. When ``final`` gives an error, no other link will come, and the session ends by
+        that."""
+        self._final = final
 
     def take_refusal(self) -> RingroomError | None:
         """Why the room was not joined again, once; None when it was, or may still be."""
@@ -218,10 +220,11 @@ class Session:
 
     def _lost(self) -> None:
         self.link.close()
+        final = None if self._final is None else self._final()
         if self.end is None and self._leaving:
             self.end = Ending("closed")
             self.notify()
-        elif self.end is None and not self.closed and self._outlives_links:
+        elif self.end is None and not self.closed and self._final is not None and final is None:
             self.interrupted = True
             self.incoming.expect_nothing()
             self._note_loss()
@@ -233,7 +236,7 @@ class Session:
             text = (
                 f"the I/O process died{how}; what was under way is lost. Open the transport again"
             )
-            self.fail(LostProcessError(text))
+            self.fail(final or LostProcessError(text))
 
     def _note_loss(self) -> None:
         if self._lost_ns is None:
