@@ -236,6 +236,31 @@ def test_what_is_left_open_ends_with_the_interpreter(opened: str) -> None:
         all_gone(children)
 
 
+UNHEARD = """
+import contextlib, os
+os.set_blocking(2, False)
+with contextlib.suppress(BlockingIOError):
+    while True:
+        os.write(2, b"x" * 4096)
+os.set_blocking(2, True)
+with room, contextlib.closing(ringroom.IOProcess()) as host:
+    host.keep_standby("no.such.module")  # of which it will want to tell
+    try:
+        with ringroom.transport("fake", room=room, io=host, connect_timeout=1.0) as it:
+            it.send_data("heard")
+        print(room.wait_for_data("", timeout=20)[0].payload.decode(), flush=True)
+    except Exception as error:
+        print(repr(error), flush=True)
+"""
+
+
+def test_a_standard_error_that_nobody_reads_holds_nobody_up() -> None:
+    with start("-c", PROLOGUE + UNHEARD) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "heard\n"
+        finish(process)
+
+
 AT_THE_END = """
 import atexit
 def handler():  # registered before the first use of ringroom: its processes are killed before it

@@ -11,16 +11,15 @@ child has written can still be read.
 from __future__ import annotations
 
 import contextlib
-import errno
 import faulthandler
 import os
 import select
 import signal
-import sys
 from pathlib import Path
 
 from ringroom.errors import StartupError
 from ringroom.processes.spawned import REAPED_ELSEWHERE
+from ringroom.processes.standard_error import STANDARD_ERROR, pass_on
 from ringroom.system import why
 
 __all__ = ["MEMORY_HINT", "REAPED_HINT", "Voice", "describe_exit", "is_stopped", "speak"]
@@ -35,7 +34,6 @@ _PAUSE_SECONDS = 0.2
 # A pipe takes 64 KiB; a worker that says more at once should not have to wait for the pool.
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 65_536
-_STANDARD_ERROR = 2
 # Nothing uses real-time signals by default, and their numbers are not mistaken for other signals'.
 STACK_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR2) + (
     5 if hasattr(signal, "SIGRTMIN") else 0
@@ -78,7 +76,7 @@ class Voice:
         errors, stack = (self._read(place) for place in range(2))
         self._tail = (self._tail + errors)[-TAIL_BYTES:]
         self._stack += stack
-        _pass_on(errors)
+        pass_on(errors)
 
     def _read(self, place: int) -> bytes:
         heard = []
@@ -127,45 +125,11 @@ class Voice:
             self.ours[place] = -1
 
 
-def _pass_on(text: bytes) -> None:
-    """Write to this process's standard error, while it takes bytes: the pool must not wait for a
-    terminal."""
-    if not text or sys.__stderr__ is None:  # closed: descriptor 2 may be something else now
-        return
-    if not os.isatty(_STANDARD_ERROR):
-        _write(_STANDARD_ERROR, text, select.PIPE_BUF)
-        return
-    try:
-        # Opened again, since O_NONBLOCK of descriptor 2 is shared with other programs.
-        terminal = os.open(os.ttyname(_STANDARD_ERROR), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
-    except OSError:  # the terminal of another user (su), or one without a name (in a container)
-        _write(_STANDARD_ERROR, text[-TAIL_BYTES:], 1)
-        return
-    try:
-        _write(terminal, text, select.PIPE_BUF)
-    finally:
-        os.close(terminal)
-
-
-def _write(fd: int, text: bytes, piece: int) -> None:
-    """Write as much as there is room for. A terminal is ready while it has some room, and only a
-    single byte is sure to fit in."""
-    view = memoryview(text)
-    poller = select.poll()
-    poller.register(fd, select.POLLOUT)
-    while view and any(event & select.POLLOUT for _, event in poller.poll(0)):
-        try:
-            view = view[os.write(fd, view[:piece]) :]
-        except OSError as error:
-            if error.errno != errno.EINTR:
-                return
-
-
 def speak(errors: int, stacks: int) -> None:
     """The child's end: from here on standard error goes to the pool."""
-    os.dup2(errors, _STANDARD_ERROR)
+    os.dup2(errors, STANDARD_ERROR)
     os.close(errors)
-    faulthandler.enable(_STANDARD_ERROR)  # `sys.stderr` is None where ours was closed
+    faulthandler.enable(STANDARD_ERROR)  # `sys.stderr` is None where ours was closed
     faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True)
 
 

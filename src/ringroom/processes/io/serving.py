@@ -21,6 +21,7 @@ from ringroom.processes import footprint
 from ringroom.processes.io.rooms import RoomSession
 from ringroom.processes.io.wire import LoopLink
 from ringroom.processes.machine import Machine, ProcessMachine
+from ringroom.processes.standard_error import Lines
 from ringroom.providers.provider import Provider
 from ringroom.system import hold_standard_descriptors, raise_descriptor_limit
 
@@ -94,7 +95,8 @@ def run_process(control_fd: int, preload: str, max_memory: int) -> None:
     hold_standard_descriptors()
     raise_descriptor_limit()
     faulthandler.enable(2)  # a crash of the SDK's native part leaves the stacks on standard error
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    # The event loop logs: it must not wait until somebody takes a line.
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", handlers=[Lines()])
     machine = ProcessMachine()
     if preload:
         try:
