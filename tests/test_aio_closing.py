@@ -283,7 +283,16 @@ def test_another_loop_closes_what_a_task_still_waits_for(fake_room: FakeRoom) ->
     receiving._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
-def test_another_loop_closes_what_an_interrupted_close_has_left_open(fake_room: FakeRoom) -> None:
+def test_another_loop_closes_what_an_interrupted_close_has_left_open(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, leave = threading.Event(), aio.leave
+
+    def later(*given: Any) -> None:
+        assert gate.wait(PATIENCE)
+        leave(*given)
+
+    monkeypatch.setattr(aio, "leave", later)  # it might be over before the interrupt comes
     loop = asyncio.new_event_loop()
     transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
     loop.run_until_complete(transport.open())
@@ -296,6 +305,7 @@ def test_another_loop_closes_what_an_interrupted_close_has_left_open(fake_room: 
     with pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(closing)
     assert not closing.done()
+    gate.set()
     loop.close()
     asyncio.run(soon(transport.close()))
     assert transport._connection.session.closed

@@ -413,6 +413,7 @@ def test_a_worker_that_dies_before_it_has_read_its_processor_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Which is more than a pipe takes."""
+    resource_tracker.ensure_running()  # it is not the child that is meant
     start, opened, begun = util.spawnv_passfds, descriptors(), list[int]()
 
     def killed(*given: Any) -> int:
