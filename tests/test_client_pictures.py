@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,17 @@ def test_pictures_both_ways(fake_room: FakeRoom, io: str) -> None:
         assert np.abs(echoed.to_rgb().astype(int) - red).max() < 6
         own = fake_room.wait_for_video("video").frames[0]
         assert sources.picture_number(own) == 5
+
+
+def test_what_is_to_be_kept_over_a_fork_can_be_copied(fake_room: FakeRoom) -> None:
+    camera = fake_room.join("alice").publish_video(width=64, height=48)
+    with opened(fake_room, kinds=("video",)) as transport:
+        camera.wait_for_subscriber()
+        camera.show(sources.picture(1, 64, 48))
+        frame = next(transport.recv(timeout=PATIENCE))
+        kept = copy.deepcopy(frame)
+        assert not np.shares_memory(kept.data, frame.data)
+        assert (kept.track, kept.data.tobytes()) == (frame.track, frame.data.tobytes())
 
 
 def test_a_growing_picture_inbound(fake_room: FakeRoom) -> None:

@@ -229,7 +229,8 @@ class VideoFrame:
 
     ``data`` is a one-dimensional uint8 array of width*height + 2*ceil(width/2)*ceil(height/2)
     bytes. ``rotation`` is 0, 90, 180 or 270 degrees clockwise, to be applied for display.
-    ``timestamp_us`` is the source's own clock.
+    ``timestamp_us`` is the source's own clock. The array of a picture that came in stays as it is
+    in the process that received it; what a fork is to keep, copy before it (`copy.deepcopy`).
 
     Raises `FrameError` for a wrong size, type or rotation.
     """
