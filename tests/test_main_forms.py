@@ -461,6 +461,26 @@ def test_a_second_interrupt_does_not_wait() -> None:
         all_gone(children)
 
 
+DEAF = """
+import ctypes, os
+def deaf(frame):
+    os.write(1, b"deaf\\n")
+    ctypes.PyDLL(None).sleep(60)  # holds the GIL
+with room, ringroom.Pool(deaf, "fake", room=room, workers=1, kinds=("data",)):
+    room.join("alice").send_data(b"")
+    input()
+"""
+
+
+def test_a_killed_application_takes_a_worker_along_whose_native_code_holds_the_gil() -> None:
+    with start("-c", PROLOGUE + DEAF) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "deaf\n"
+        children = descendants(process.pid)
+        process.kill()
+        all_gone(children)
+
+
 def test_a_killed_application_takes_its_children_along() -> None:
     with running("Words", "", "person.send_data(b'hang 60')") as (process, children):
         assert len(children) >= 3

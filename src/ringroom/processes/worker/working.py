@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
+import signal
 import threading
 import traceback
 
 import dill
 import multiprocess
+from multiprocess.connection import wait
 
 from ringroom import messages as m
 from ringroom.lanes.memory import Segment
@@ -24,16 +27,32 @@ from ringroom.system import hold_standard_descriptors, raise_descriptor_limit
 
 
 def _die_with_parent() -> None:
-    """A worker deep in the user's code does not look at its links; the thread does."""
+    """A worker deep in the user's code does not look at its links; the thread does. Native code
+    that holds the GIL keeps the thread from it, too: there the kernel kills the process."""
     parent = multiprocess.parent_process()
     if parent is None:
         return
+    # Of its own: where standard error was closed the original may be number 2, which is replaced.
+    pipe = os.dup(parent.sentinel)
+    _be_killed_at_the_end_of(pipe)
 
     def watch() -> None:
-        parent.join()
+        wait([pipe])
         os._exit(1)
 
     threading.Thread(target=watch, name="ringroom-parent", daemon=True).start()
+
+
+def _be_killed_at_the_end_of(pipe: int) -> None:
+    """When no process has the writing end any more, or one writes: all that the parent writes is
+    read before the arguments of this process are unpickled. Where the system does not
+    give that signal (macOS, some sandboxes), the thread is all there is."""
+    if not hasattr(fcntl, "F_SETSIG"):
+        return
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def run_role(control: Link, blob: bytes, machine: Machine = MACHINE) -> None:
@@ -63,9 +82,9 @@ def _read(blob_fd: int) -> bytes:
 def run_process(control_fd: int, blob_fd: int, voice: tuple[int, int]) -> None:
     """The main function of a worker process, which takes the descriptors over."""
     hold_standard_descriptors()
+    _die_with_parent()
     speak(*voice)
     raise_descriptor_limit()
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     control = Link.attach(control_fd)
-    _die_with_parent()
     run_role(control, _read(blob_fd), ProcessMachine())
