@@ -292,7 +292,7 @@ def test_where_no_thread_is_to_be_had_nothing_is_left_of_its_link() -> None:
     with pytest.raises(StartupError) as refused:
         renewals.open()
     # Its frames keep what they had, so nothing of it is collected.
-    left = len(os.listdir("/proc/self/fd"))
+    left = descriptors()
     renewals.close()
     del refused
     assert left == before

@@ -313,6 +313,17 @@ def test_a_start_does_not_need_the_working_folder(
     process.close()
 
 
+def test_no_file_of_the_working_folder_hides_a_module_that_a_start_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "socket.py").write_text("raise ImportError('that is not the one')")
+    monkeypatch.chdir(tmp_path)
+    process = spawn("child", os.getpid)
+    process.join(PATIENCE)
+    assert process.exitcode == 0
+    process.close()
+
+
 def test_a_child_inherits_what_it_is_given() -> None:
     main = sys.modules["__main__"]
     reading, writing = os.pipe()

@@ -54,7 +54,7 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
             self.sentinel, child_w = _pipe(ours, theirs)
             child_r, parent_w = _pipe(theirs, ours)
             self._fds += [child_r, child_w]
-            command = spawn.get_command_line(pipe_handle=child_r)
+            command = _command(child_r)
             self.pid = util.spawnv_passfds(spawn.get_executable(), command, self._fds)
             ends = (self.sentinel, parent_w)
             self.finalizer = util.Finalize(self, util.close_fds, ends)
@@ -83,6 +83,16 @@ def _pipe(reads: contextlib.ExitStack, writes: contextlib.ExitStack) -> tuple[in
     reads.callback(os.close, reading)
     writes.callback(os.close, writing)
     return reading, writing
+
+
+def _command(pipe: int) -> list[str]:
+    """To start the interpreter. Until it is prepared it looks for no module in the working folder
+    (``-P``), where one may hide a module of the standard library, or which may be gone: Python
+    3.13.0 does not survive that."""
+    command: list[str] = spawn.get_command_line(pipe_handle=pipe)
+    if not getattr(sys, "frozen", False):  # else it is no interpreter, and takes no options
+        command.insert(1, "-P")
+    return command
 
 
 def _preparation(name: str) -> dict[str, Any]:
