@@ -8,17 +8,17 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-__all__ = ["Closeable", "join_unless_within"]
+__all__ = ["Closeable", "Forgettable", "join_unless_within"]
 
 
-class Closeable(ABC):
-    """The base of what owns something until `close`: its finalizer closes it and warns."""
+class Forgettable(ABC):
+    """The base of what owns something that its finalizer closes, with a warning."""
 
     __slots__ = ()
 
     @abstractmethod
-    def close(self) -> None:
-        """Idempotent."""
+    def _close_forgotten(self) -> None:
+        """Close it, on whichever thread the collector runs."""
 
     @abstractmethod
     def _left_open(self) -> str:
@@ -31,10 +31,23 @@ class Closeable(ABC):
         left_open = self._left_open()
         if left_open:
             try:
-                self.close()
+                self._close_forgotten()
             finally:
                 # Last: where warnings are errors, nothing comes after it.
                 warnings.warn(f"{left_open} never closed", ResourceWarning, 2)
+
+
+class Closeable(Forgettable):
+    """What owns something until `close`, which may be called on any thread."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Idempotent."""
+
+    def _close_forgotten(self) -> None:
+        self.close()
 
 
 def join_unless_within(thread: threading.Thread, seconds: float) -> None:

@@ -193,6 +193,17 @@ class PlayoutOpen(Message):
     width: int = 0
     height: int = 0
 
+    def listed(self, place: int) -> LaneListed:
+        """How the lane is listed where it is counted, as of that place."""
+        return LaneListed(
+            row=self.row,
+            direction="out",
+            track=self.name,
+            kind=self.kind,
+            participant="",
+            place=place,
+        )
+
 
 class PlayoutReady(Message):
     lane: int

@@ -10,10 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import sys
 import threading
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -386,15 +383,12 @@ class Pool(Sender):
         if exc_type is None and self._failure is not None and not (raised or self._forked):
             self.wait()  # raises it
 
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
-            return
-        if getattr(self, "_started", False) and not self._closed and not self._forked:
-            try:
-                self.close()
-            finally:
-                # Last: where warnings are errors, nothing comes after it.
-                warnings.warn("pool never closed", ResourceWarning, 2)
+    def _left_open(self) -> str:
+        is_open = getattr(self, "_started", False) and not self._closed and not self._forked
+        return "pool" if is_open else ""
+
+    def _close_forgotten(self) -> None:
+        self.close()
 
 
 def run(

@@ -13,12 +13,11 @@ on any.
 from __future__ import annotations
 
 import os
-import sys
-import warnings
 from collections.abc import Callable, Generator
 from typing import ClassVar, TypeAlias, TypeVar
 
 from ringroom import messages as m
+from ringroom.closeable import Forgettable
 from ringroom.errors import ClosedError
 from ringroom.faces.connection import Connection, Statistics
 from ringroom.frames import TrackInfo
@@ -32,7 +31,7 @@ Steps: TypeAlias = Generator[int | None, None, T]
 before it looks for the first time: others may have the lock, or the loop, first."""
 
 
-class Face:
+class Face(Forgettable):
     """An application's side of a connection."""
 
     _noun: ClassVar[str] = "transport"
@@ -154,16 +153,13 @@ class Face:
         if not self._opened:
             raise ClosedError(f"{name}: not connected; use `{self._entered_by}`")
 
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # modules that this would use may be gone
-            return
-        if getattr(self, "_opened", False) and not self._closed and not self._forked:
-            self._closed = True
-            try:
-                self._connection.close()
-            finally:
-                # Last: where warnings are errors, nothing comes after it.
-                warnings.warn(f"{type(self).__name__} never closed", ResourceWarning, 2)
+    def _left_open(self) -> str:
+        is_open = getattr(self, "_opened", False) and not self._closed and not self._forked
+        return type(self).__name__ if is_open else ""
+
+    def _close_forgotten(self) -> None:
+        self._closed = True
+        self._connection.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "not connected"

@@ -16,6 +16,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from ringroom.closeable import join_unless_within
 from ringroom.errors import LostProcessError, StartupError
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import Mending, MendingCalls, ended_with_interpreter
@@ -138,6 +139,6 @@ class RecoveryThread:
             self._closing = True
             thread = self._thread
             self._session.notify()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(LEFT_BEHIND_SECONDS)
+        if thread is not None:
+            join_unless_within(thread, LEFT_BEHIND_SECONDS)
         self._recovery.close()

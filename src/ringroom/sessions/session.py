@@ -155,16 +155,7 @@ class Session:
     def lane_begun(self, opened: m.PlayoutOpen) -> None:
         """A lane of our own has begun; the other side will list it too, if it lives."""
         if self._side.keeps_accounts:
-            self._accounts.listed(
-                m.LaneListed(
-                    row=opened.row,
-                    direction="out",
-                    track=opened.name,
-                    kind=opened.kind,
-                    participant="",
-                    place=m.APPLICATION,
-                )
-            )
+            self._accounts.listed(opened.listed(m.APPLICATION))
 
     def notify(self) -> None:
         """Wake all that wait for a change of the session."""

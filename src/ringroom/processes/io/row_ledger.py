@@ -73,16 +73,7 @@ class RowLedger:
             raise ClosedError("there is no statistics table")
         row = self._table.row(opened.row)
         self._lenders[opened.row] = lender
-        self._tell(
-            m.LaneListed(
-                row=opened.row,
-                direction="out",
-                track=opened.name,
-                kind=opened.kind,
-                participant="",
-                place=lender.place,
-            )
-        )
+        self._tell(opened.listed(lender.place))
         return row
 
     def lent_by(self, lender: Lender) -> list[int]:
