@@ -174,6 +174,31 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd")) - (tracker is not None)
 
 
+def leaves_late(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """From now on a fake room is left once the event is set."""
+    gate, close = threading.Event(), FakeProvider.close
+
+    async def late(provider: FakeProvider) -> None:
+        await asyncio.to_thread(gate.wait, 60)
+        await close(provider)
+
+    monkeypatch.setattr(FakeProvider, "close", late)
+    return gate
+
+
+@contextlib.contextmanager
+def standard_error(fd: int) -> Iterator[None]:
+    """What is written to standard error goes to the descriptor, which this takes over."""
+    before = os.dup(2)
+    os.dup2(fd, 2)
+    os.close(fd)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
 def check_law(transport: Any) -> None:
     """The law of conservation holds for each lane now, whoever counts meanwhile."""
     check_counts(transport.stats().lanes)

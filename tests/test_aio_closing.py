@@ -19,6 +19,7 @@ from app_kit import (
     check_law,
     descriptors,
     interrupted,
+    leaves_late,
     sound,
 )
 from ringroom import aio
@@ -27,7 +28,6 @@ from ringroom.errors import (
     ClosedError,
 )
 from ringroom.faces.connection import Connection
-from ringroom.providers.fake.connection import FakeProvider
 from ringroom.testing import FakeRoom, VirtualClock
 
 MAX_MOMENTS = 200
@@ -78,13 +78,7 @@ def test_a_close_that_is_cancelled_as_the_loop_ends_still_closes(
 def test_who_waits_need_not_wait_for_the_leaving(
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, close = threading.Event(), FakeProvider.close
-
-    async def late(provider: FakeProvider) -> None:
-        await asyncio.to_thread(gate.wait, 60)
-        await close(provider)
-
-    monkeypatch.setattr(FakeProvider, "close", late)
+    gate = leaves_late(monkeypatch)
 
     async def main() -> None:
         async with opened(fake_room, close_timeout=50) as transport:
@@ -149,13 +143,7 @@ def test_a_cancelled_close_still_closes(fake_room: FakeRoom) -> None:
 def test_a_cancelled_close_does_not_wait_for_the_leaving(
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, close = threading.Event(), FakeProvider.close
-
-    async def late(provider: FakeProvider) -> None:
-        await asyncio.to_thread(gate.wait, 60)
-        await close(provider)
-
-    monkeypatch.setattr(FakeProvider, "close", late)
+    gate = leaves_late(monkeypatch)
 
     async def main() -> None:
         async with opened(fake_room, close_timeout=50) as transport:

@@ -15,6 +15,7 @@ from app_kit import (
     check_law,
     children,
     descriptors,
+    leaves_late,
     noise,
     opened,
     said,
@@ -78,13 +79,7 @@ def test_close_wakes_everybody(fake_room: FakeRoom, io: str) -> None:
 def test_who_waits_need_not_wait_for_the_leaving(
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, close = threading.Event(), FakeProvider.close
-
-    async def late(provider: FakeProvider) -> None:
-        await asyncio.to_thread(gate.wait, 60)
-        await close(provider)
-
-    monkeypatch.setattr(FakeProvider, "close", late)
+    gate = leaves_late(monkeypatch)
     with opened(fake_room, close_timeout=50) as transport:
         waiting = Call(next, transport.recv())
         until(lambda: len(transport._connection.session.listeners) >= 2)

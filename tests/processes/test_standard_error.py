@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app_kit import Call
+from app_kit import Call, standard_error
 from ringroom.processes.standard_error import Lines
 
 
@@ -20,14 +20,10 @@ def pipe_as_standard_error() -> Iterator[int]:
     """The reading end."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    before = os.dup(2)
-    os.dup2(writing, 2)
-    os.close(writing)
     try:
-        yield reading
+        with standard_error(writing):
+            yield reading
     finally:
-        os.dup2(before, 2)
-        os.close(before)
         os.close(reading)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from app_kit import Call, descriptors
+from app_kit import Call, descriptors, standard_error
 from ringroom.errors import StartupError
 from ringroom.processes.spawned import REAPED_ELSEWHERE
 from ringroom.processes.voice import TAIL_BYTES, Voice, describe_exit, is_stopped
@@ -88,14 +88,10 @@ def named(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 def terminal() -> Iterator[int]:
     """The end at which the user sits; the other is our standard error."""
     ours, theirs = os.openpty()
-    before = os.dup(2)
-    os.dup2(theirs, 2)
-    os.close(theirs)
     try:
-        yield ours
+        with standard_error(theirs):
+            yield ours
     finally:
-        os.dup2(before, 2)
-        os.close(before)
         os.close(ours)
 
 
