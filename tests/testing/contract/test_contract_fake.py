@@ -52,9 +52,8 @@ def test_an_opening_that_is_quicker_than_its_cancellation_breaks_no_promise(
 ) -> None:
     """A step of the loop lasts as long as the machine has it: the room may be joined within it."""
 
-    async def to_its_end(_: int, call: Awaitable[object], __: float) -> bool:
-        await call
-        return True
+    async def to_its_end(_: int, call: Awaitable[object], __: float) -> list[object]:
+        return [await call]
 
     monkeypatch.setattr(cancelling, "cancelled_after", to_its_end)
     report = contract.check(

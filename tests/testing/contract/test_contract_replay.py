@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import ringroom
 from ringroom.recording.reader import Reader
 from ringroom.testing import contract
+from ringroom.testing.contract import cancelling
 from ringroom.testing.contract.fake import APP, FakeDriver
 
 CLAIMS = contract.Capabilities(
@@ -113,6 +116,22 @@ def test_replay(case: contract.Case, tmp_path: Path) -> None:
     path = tmp_path / "call.mcap"
     replace(case, subject=recorded(path))()
     replace(case, subject=replayed(path))()
+
+
+def test_waits_that_are_quicker_than_their_cancellation_break_no_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recording has its frames ready, and a step of the loop lasts as long as the machine has it:
+    each of the waits that are to be cancelled may get one."""
+
+    async def to_its_end(_: int, call: Awaitable[object], __: float) -> list[object]:
+        return [await call]
+
+    path = tmp_path / "call.mcap"
+    promise = cancelling.a_cancelled_receive_loses_nothing
+    contract.Case(subject=recorded(path), promise=promise)()
+    monkeypatch.setattr(cancelling, "cancelled_after", to_its_end)
+    contract.Case(subject=replayed(path), promise=promise)()
 
 
 def test_a_recording_may_begin_when_the_first_track_is_over(tmp_path: Path) -> None:
