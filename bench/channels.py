@@ -214,14 +214,23 @@ class LaneInPlace(_OfLanes, InPlace):
     name = "ringroom lane, reserve"
 
     def loaning(self) -> Loan:
-        wait, writer, nbytes = self._until_freed(), self._writer, self.nbytes
+        wait, writer = self._until_freed(), self._writer
+        middle = len(self._head())
+        whole = middle + self.nbytes
+        loaned = memoryview(b"")
 
         def loan() -> memoryview:
-            while (view := writer.reserve(self._head(), nbytes)) is None:
+            nonlocal loaned
+            while (view := writer.reserve(whole)) is None:
                 wait()
-            return view
+            loaned = view
+            return view[middle:]
 
-        return loan, writer.commit
+        def commit() -> None:
+            loaned[:middle] = self._head()
+            writer.commit(whole)
+
+        return loan, commit
 
 
 # The standard library's.

@@ -16,6 +16,7 @@ from app_kit import (
     sound,
 )
 from ringroom.errors import (
+    BusyError,
     ConfigurationError,
     FrameError,
     RoomError,
@@ -23,7 +24,7 @@ from ringroom.errors import (
 from ringroom.frames import AudioFrame
 from ringroom.options import PublishOptions
 from ringroom.processes.children import IOHost
-from ringroom.testing import FakeRoom, VirtualClock
+from ringroom.testing import FakeRoom, VirtualClock, sources
 
 
 def test_a_track_is_unpublished_once_it_has_played(fake_room: FakeRoom) -> None:
@@ -199,5 +200,45 @@ def test_a_long_frame_is_converted_while_others_have_the_loop(fake_room: FakeRoo
             await until(lambda: 1 < transport.stats().sent.sent < 3_000)
             await soon(sending)
             assert transport.stats().sent.sent == 3_001
+
+    asyncio.run(main())
+
+
+def test_pictures_filled_in_place(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            for number in range(3):
+                async with transport.fill_video(64, 48) as frame:
+                    assert not frame.data.flags.owndata
+                    frame.data[:] = sources.picture(number, 64, 48).data
+                    with pytest.raises(BusyError):
+                        await soon(transport.send(frame))
+            with pytest.raises(ZeroDivisionError):
+                async with transport.fill_video(64, 48):
+                    raise ZeroDivisionError
+            await soon(transport.wait_playout())
+        frames = fake_room.wait_for_video(count=3).frames
+        assert [sources.picture_number(frame) for frame in frames] == [0, 1, 2]
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_block_frees_its_track(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            begun = asyncio.Event()
+
+            async def hang() -> None:
+                async with transport.fill_video(64, 48):
+                    begun.set()
+                    await asyncio.Event().wait()
+
+            task = asyncio.create_task(hang())
+            await soon(begun.wait())
+            await cancelled(task)
+            await soon(transport.send(sources.picture(1, 64, 48)))
+            await soon(transport.wait_playout())
+        (frame,) = fake_room.wait_for_video(count=1).frames
+        assert sources.picture_number(frame) == 1
 
     asyncio.run(main())

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app_kit import (
     PATIENCE,
+    Call,
     check_law,
     opened,
+    until,
 )
+from ringroom.client import Transport
+from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError
 from ringroom.frames import EventKind, VideoFrame
-from ringroom.testing import FakeRoom, sources
+from ringroom.options import PublishOptions
+from ringroom.testing import FakeRoom, faults, sources
 
 
 @pytest.mark.parametrize("io", ["thread", "process"])
@@ -82,3 +89,123 @@ def test_a_growing_picture_outbound(fake_room: FakeRoom) -> None:
     check_law(transport)
     (lane,) = transport.stats().lanes
     assert (lane.counts.sent, lane.counts.done) == (4, 4)
+
+
+@pytest.mark.parametrize("mode", ["speech", "live"])
+def test_pictures_filled_in_place(fake_room: FakeRoom, mode: str) -> None:
+    publish = PublishOptions(mode=mode)  # type: ignore[arg-type]
+    with opened(fake_room, io="process") as transport:
+        for number in range(4):
+            with transport.fill_video(64, 48, publish=publish, timeout=PATIENCE) as frame:
+                frame.data[:] = sources.picture(number, 64, 48).data
+                frame.rotation = 90
+            fake_room.wait_for_video(count=number + 1)
+        footage = fake_room.wait_for_video(count=4)
+    assert [sources.picture_number(frame) for frame in footage.frames] == [0, 1, 2, 3]
+    assert {frame.rotation for frame in footage.frames} == {90}
+    (lane,) = transport.stats().lanes
+    assert (lane.counts.sent, lane.counts.done) == (4, 4)
+
+
+def test_a_picture_is_filled_in_the_ring(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        with transport.fill_video(64, 48) as frame:
+            in_place = not frame.data.flags.owndata
+        assert in_place
+        with transport.fill_video(1280, 1280) as frame:
+            in_place = not frame.data.flags.owndata
+        assert in_place, "also when the track gets a larger ring"
+
+
+def test_a_block_that_raises_sends_nothing(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        with pytest.raises(ZeroDivisionError), transport.fill_video(64, 48):
+            raise ZeroDivisionError
+        transport.send(sources.picture(1, 64, 48), timeout=PATIENCE)
+        frames = fake_room.wait_for_video(count=1).frames
+    assert [sources.picture_number(frame) for frame in frames] == [1]
+    assert transport.stats().sent.sent == 1
+
+
+def test_a_track_whose_picture_is_being_filled_is_busy(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport, transport.fill_video(64, 48):
+        calls: list[Callable[[], Any]] = [
+            lambda: transport.send(sources.picture(1, 64, 48)),
+            lambda: transport.send_nowait(sources.picture(1, 64, 48)),
+            lambda: transport.unpublish("video"),
+            transport.fill_video(64, 48).__enter__,
+        ]
+        for call in calls:
+            with pytest.raises(BusyError, match="'video'"):
+                call()
+        with transport.fill_video(64, 48, track="other"):
+            pass
+    assert [lane.counts.sent for lane in transport.stats().lanes] == [1, 1]
+
+
+def test_a_picture_that_is_filled_waits_for_room(fake_room: FakeRoom) -> None:
+    """Where the ring is full the next one is filled elsewhere, and its end waits as `send` does."""
+    in_place: list[bool] = []
+
+    def show(transport: Transport) -> None:
+        with transport.fill_video(64, 48) as frame:
+            frame.data[:] = sources.picture(len(in_place), 64, 48).data
+            in_place.append(not frame.data.flags.owndata)
+
+    with opened(fake_room, io="process") as transport:
+        show(transport)
+        fake_room.wait_for_video()
+        assert transport.io_pid is not None
+        with faults.frozen(transport.io_pid):
+            while in_place[-1]:
+                shown = len(in_place)
+                call = Call(show, transport)
+                until(lambda before=shown: len(in_place) > before)  # type: ignore[misc]
+                if in_place[-1]:
+                    call.result()
+            with pytest.raises(TimeoutError), transport.fill_video(64, 48, track="x", timeout=0):
+                pass
+            assert not call.over
+        call.result()
+        frames = fake_room.wait_for_video("video", count=len(in_place)).frames
+    assert [sources.picture_number(frame) for frame in frames] == [*range(len(in_place))]
+
+
+def test_a_transport_that_is_closed_in_the_block_says_so(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        with pytest.raises(ClosedError), transport.fill_video(64, 48):
+            transport.close()
+        with pytest.raises(ClosedError), transport.fill_video(64, 48):
+            pass
+
+
+def test_a_room_that_ends_in_the_block_ends_it_as_send_does(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        filling = transport.fill_video(64, 48)
+        filling.__enter__()
+        fake_room.close_room()
+        until(lambda: transport.ended)
+        with pytest.raises(ClosedError, match="the room has ended"):
+            filling.__exit__(None, None, None)
+        receiver = transport.recv()
+        with transport.fill_video(64, 48) as frame:
+            frame.data[:] = 0  # dropped: a receiver is still to be told
+        assert list(receiver) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((1, 48), "the width is 1"), ((64, "48"), "the height is '48'")],
+)
+def test_what_cannot_be_filled_is_refused(
+    fake_room: FakeRoom, arguments: tuple[Any, Any], message: str
+) -> None:
+    with opened(fake_room) as transport:
+        with pytest.raises(FrameError, match=message), transport.fill_video(*arguments):
+            pass
+        unnamed = transport.fill_video(64, 48, track=5)  # type: ignore[arg-type]
+        with pytest.raises(FrameError, match="the track name"), unnamed:
+            pass
+        untimed = transport.fill_video(64, 48, timeout="soon")  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="timeout"), untimed:
+            pass

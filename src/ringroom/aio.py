@@ -29,10 +29,11 @@ from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.sending import SendingFace
 from ringroom.faces.waiting import leave
-from ringroom.frames import Frame, Item, TrackInfo
+from ringroom.frames import Frame, Item, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
+from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
 from ringroom.sessions.sendable import as_message
 from ringroom.system import unwatched
@@ -211,6 +212,29 @@ class Transport(SendingFace):
     ) -> None:
         """As `ringroom.client.Transport.send_data`."""
         await self.send(as_message(payload, topic, reliable, to))
+
+    @contextlib.asynccontextmanager
+    async def fill_video(
+        self,
+        width: int,
+        height: int,
+        *,
+        track: str | TrackInfo | None = None,
+        publish: PublishOptions | None = None,
+    ) -> AsyncIterator[VideoFrame]:
+        """As `ringroom.client.Transport.fill_video`, in an ``async with`` block."""
+        self._check_here()
+        form = blank(width, height, track)
+        await self._share.wait()
+        self._share.begin()
+        filling = await self._finish(self._fill_steps(form, publish))
+        try:
+            yield filling.frame
+            rest = self._send_filled(filling)
+        finally:
+            self._end_filling(filling)
+        if rest is not None:
+            await self.send(rest, publish=publish)
 
     async def flush(self, track: str | TrackInfo | None = None) -> float:
         """As `ringroom.client.Transport.flush`."""

@@ -25,12 +25,13 @@ from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.recovery import LEFT_BEHIND_SECONDS, RecoveryThread
 from ringroom.faces.sending import SendingFace
 from ringroom.faces.waiting import Closing, leave
-from ringroom.frames import AudioFrame, Frame, Item, Kind, TrackInfo
+from ringroom.frames import AudioFrame, Frame, Item, Kind, TrackInfo, VideoFrame
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
 from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.processes.waiting import Deadline
 from ringroom.providers.provider import ProviderSpec
+from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
 from ringroom.sessions.sendable import as_message, name_of
 from ringroom.stream import AudioOut
@@ -138,6 +139,37 @@ class Sender(SendingFace):
         there is no room for it. Raises as `send` does; of a message that the room refuses an event
         tells (``DATA_FAILED``)."""
         self.send(as_message(payload, topic, reliable, to), timeout=timeout)
+
+    @contextlib.contextmanager
+    def fill_video(
+        self,
+        width: int,
+        height: int,
+        *,
+        track: str | TrackInfo | None = None,
+        publish: PublishOptions | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[VideoFrame]:
+        """A picture to be filled in a ``with`` block, and sent at its end; not if the block raises.
+        Where that can be had, its memory is the ring from which the I/O process gives it to
+        LiveKit, so that this process never copies it.
+
+        ``data`` (uint8, I420; `VideoFrame.planes` gives its views) holds anything at first, and is
+        not to be touched after the block; ``rotation`` and ``timestamp_us`` may be set. Until then
+        the track has no other writer. Waits and raises as `send` does, ``timeout`` seconds before
+        the block and after it.
+        """
+        self._check_open()
+        form = blank(width, height, track)
+        limit = Deadline(self._connection.machine, timeout, "the track was not published")
+        filling = self._finish(self._fill_steps(form, publish), limit)
+        try:
+            yield filling.frame
+            rest = self._send_filled(filling)
+        finally:
+            self._end_filling(filling)
+        if rest is not None:
+            self.send(rest, publish=publish, timeout=timeout)
 
     def audio_out(
         self, track: str | TrackInfo | None = None, *, sample_rate: int | None = None

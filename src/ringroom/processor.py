@@ -6,13 +6,14 @@ import copy
 import inspect
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, get_args
 
 import numpy as np
 
 from ringroom.errors import ConfigurationError
-from ringroom.frames import DataFrame, Event, Frame, TrackInfo
+from ringroom.frames import DataFrame, Event, Frame, TrackInfo, VideoFrame
 from ringroom.options import Mode, PublishOptions, as_kinds, check_choice, check_function
 
 __all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
@@ -54,6 +55,20 @@ class Context(Protocol):
         to: Collection[str] = (),
     ) -> None:
         """Send a message (text as UTF-8) to everyone, or to the identities in ``to``."""
+
+    def fill_video(
+        self,
+        width: int,
+        height: int,
+        *,
+        track: str | TrackInfo | None = None,
+        mode: Mode | None = None,
+        publish: PublishOptions | None = None,
+    ) -> AbstractContextManager[VideoFrame]:
+        """A picture to be filled in a ``with`` block, and sent at its end as `send` does; not if
+        the block raises. Where that can be had, its memory is the ring from which the I/O process
+        gives it to LiveKit, so that the worker never copies it. More on what it holds and when it
+        may be touched: `Transport.fill_video`. Raises as `send` does."""
 
     def flush(self, track: str | TrackInfo | None = None) -> float:
         """Throw away sound sent on the track and not yet played; the seconds thrown away. A

@@ -18,7 +18,7 @@ from recovery_kit import ALL, LONG, Events, killed, settled
 from ringroom.errors import ClosedError
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import OutgoingTrack, Playout, Provider
-from ringroom.testing import FakeRoom, faults
+from ringroom.testing import FakeRoom, faults, sources
 
 
 def test_who_receives_goes_on(fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,3 +191,15 @@ def test_those_who_share_a_process_get_another_together(fake_room: FakeRoom) -> 
                 fake_room.wait_for_audio(name, 0.1, timeout=LONG)
         for one in events:
             one.join()
+
+
+def test_a_picture_that_is_filled_meanwhile_is_shown_in_the_next_room(fake_room: FakeRoom) -> None:
+    with opened(fake_room, **ALL) as transport:
+        events = Events(transport)
+        with transport.fill_video(64, 48, timeout=LONG) as frame:
+            frame.data[:] = sources.picture(7, 64, 48).data
+            killed(transport)
+            events.back()
+        (shown,) = fake_room.wait_for_video(count=1, timeout=LONG).frames
+        assert sources.picture_number(shown) == 7
+    events.join()

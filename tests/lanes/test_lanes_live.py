@@ -243,7 +243,7 @@ def test_what_is_refused_takes_no_room(ends: ExitStack, clock: Clock, in_place: 
     large, used = audio(2_980), writer.in_use
     if in_place:
         head, body = records.encode(large, (writer.sequence, clock.now))
-        assert writer.reserve(head, len(body)) is None
+        assert writer.reserve(len(head) + len(body)) is None
     else:
         assert not writer.send(large, clock.now)
     assert writer.in_use == used

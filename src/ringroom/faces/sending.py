@@ -10,8 +10,9 @@ from ringroom.checks import shown
 from ringroom.errors import BusyError, ClosedError, ConfigurationError
 from ringroom.faces.connection import Connection
 from ringroom.faces.face import Face, Steps, check_going_on
-from ringroom.frames import AudioFrame, Frame, TrackInfo
+from ringroom.frames import AudioFrame, Frame, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions
+from ringroom.sessions.filling import Filling
 from ringroom.sessions.outgoing_lane import OutgoingLane
 from ringroom.sessions.sendable import DEFAULT_AUDIO, name_of, track_name
 
@@ -53,6 +54,38 @@ class SendingFace(Face):
                 with connection.lock:
                     lane.unsent.clear()
                     self._sending.discard(lane.name)
+
+    def _fill_steps(self, form: VideoFrame, publish: PublishOptions | None) -> Steps[Filling]:
+        """Wait until the track is published; a picture of that form, to be filled."""
+        lane = None
+        try:
+            with self._connection.lock:
+                lane = self._lane_for(form, publish)
+                if lane is None or lane.ready:
+                    return Filling(lane, form)
+                self._sending.add(lane.name)
+            yield from self._until(partial(self._is_ready, lane))
+            with self._connection.lock:
+                return Filling(lane, form)
+        finally:
+            if lane is not None:
+                with self._connection.lock:
+                    self._sending.discard(lane.name)
+
+    def _send_filled(self, filling: Filling) -> VideoFrame | None:
+        """Send the picture from where it lies; else what is to be sent in its place."""
+        self._check_open()
+        connection = self._connection
+        with connection.lock:
+            connection.session.pump()
+            goes_on = connection.session.end is None
+            if goes_on and connection.outgoing.send_filled(filling):
+                return None
+            return filling.copied()
+
+    def _end_filling(self, filling: Filling) -> None:
+        with self._connection.lock:
+            filling.end()
 
     def _write_all(self, lane: OutgoingLane) -> Steps[None]:
         with self._connection.lock:
@@ -137,6 +170,7 @@ class SendingFace(Face):
                         f"we publish no track {shown(wanted)}; our tracks are {ours}"
                     )
                 self._check_free(found.name)
+                found.check_not_filled()
                 lane = found
                 self._sending.add(lane.name)
                 lane.unsent.put(*lane.tail())

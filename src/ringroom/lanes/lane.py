@@ -107,6 +107,8 @@ class LaneWriter:
         self.row = row
         self._sequence = 0
         self._records = 0
+        self._spare = 0
+        """Bytes that `reserve` leaves free for other records."""
 
     @property
     def sequence(self) -> int:
@@ -161,15 +163,22 @@ class LaneWriter:
             self._turn(len(head) + len(body)) and push(head, body, spare)
         )
 
-    def _reserve(self, nbytes: int, spare: int) -> memoryview | None:
-        """Room for a record, to be committed in the ring and published. For `LiveWriter.reserve`,
-        which only tests and the benchmark use."""
+    def reserve(self, nbytes: int) -> memoryview | None:
+        """A writable view of that many bytes, for a record that is filled in place and published
+        by `commit`; None when there is no room, or once closed. The next record or reservation
+        gives it up, and then the reader never sees it."""
         if nbytes >= REWIND_FROM:
             self._rewind()
-        view = self._ring.reserve(nbytes, spare)
+        view = self._ring.reserve(nbytes, self._spare)
         if view is None and self._turn(nbytes):
-            view = self._ring.reserve(nbytes, spare)
+            view = self._ring.reserve(nbytes, self._spare)
         return view
+
+    def commit(self, nbytes: int) -> None:
+        """Publish what `reserve` gave: a record of that many bytes, at most what was reserved.
+        Raises `ValueError` when nothing is reserved."""
+        self._ring.commit(nbytes)
+        self._publish(nbytes)
 
     def _rewind(self) -> None:
         self._refill()

@@ -36,8 +36,7 @@ class LiveWriter(LaneWriter):
     def __init__(self, ring: Geometry, row: Row, *, portable: bool | None = None) -> None:
         super().__init__(ring, row, portable=portable)
         self._owed: deque[Event] = deque()
-        self._reserved = 0
-        self._event_room = min(EVENT_ROOM, self.max_record)
+        self._spare = min(EVENT_ROOM, self.max_record)
 
     def send(self, frame: AudioFrame | VideoFrame, received_ns: int) -> bool:
         """Offer a frame. Returns whether it went in (else it is counted as dropped)."""
@@ -47,43 +46,19 @@ class LiveWriter(LaneWriter):
     def send_parts(self, head: bytes, body: Buffer) -> bool:
         """Offer a record made by `records.audio_head` or `video_head` with `sequence`."""
         nbytes = len(head) + len(body)
-        if not (self._may_write(nbytes) and self._push(head, body, self._event_room)):
+        if nbytes > self._ring.max_payload and self._mapping is not None:
+            raise self._too_large(nbytes)
+        if not (self._owes_nothing() and self._push(head, body, self._spare)):
             self._refuse()
             return False
         self._publish(nbytes)
         return True
 
-    def reserve(self, head: bytes, nbytes: int) -> memoryview | None:
-        """Offer a frame whose body is filled in place: a writable view of it, to be published by
-        `commit`, or None when there is no room (counted as dropped). A reservation that is not
-        committed is given up by the next one, and never seen by the reader.
+    def reserve(self, nbytes: int) -> memoryview | None:
+        return super().reserve(nbytes) if self._owes_nothing() else None
 
-        Used by tests and by the benchmark (``bench/channels.py``) only: no face offers it, nor
-        `commit`."""
-        size = len(head) + nbytes
-        view = self._reserve(size, self._event_room) if self._may_write(size) else None
-        if view is None:
-            self._refuse()
-            return None
-        view[: len(head)] = head
-        self._reserved = size
-        return view[len(head) :]
-
-    def commit(self) -> None:
-        """Publish what `reserve` gave. Raises `ValueError` when nothing is reserved."""
-        if not self._reserved:
-            raise ValueError("nothing is reserved")
-        nbytes, self._reserved = self._reserved, 0
-        self._ring.commit(nbytes)
-        self._publish(nbytes)
-        if self._owed:
-            self.write_owed()
-
-    def _may_write(self, nbytes: int) -> bool:
-        """Whether no event waits for room. Gives up what is reserved and not committed."""
-        if nbytes > self._ring.max_payload and self._mapping is not None:
-            raise self._too_large(nbytes)
-        self._reserved = 0
+    def _owes_nothing(self) -> bool:
+        """Whether no event waits for room."""
         return not self._owed or self.write_owed()
 
     def _refuse(self) -> None:
@@ -103,18 +78,14 @@ class LiveWriter(LaneWriter):
 
     def write_owed(self) -> bool:
         """Write the events that had no room. Returns whether none is owed any more."""
-        while self._owed and not self._reserved:
+        while self._owed:
             event = self._owed[0]
             head, body = records.encode(event, (self._sequence, event.received_ns))
             if not self._push(head, body):
                 return False
             self._publish(len(head) + len(body), event=True)
             self._owed.popleft()
-        return not self._owed
-
-    def close(self) -> None:
-        self._reserved = 0
-        super().close()
+        return True
 
 
 class LiveReader(LaneReader):

@@ -42,8 +42,8 @@ _VIDEO = struct.Struct("<IIq")
 _DATA = struct.Struct("<HHH")
 _LENGTH = struct.Struct("<H")
 HEADER_BYTES = _HEADER.size
-_VIDEO_HEADER_BYTES = HEADER_BYTES + _VIDEO.size
-MAX_MEDIA_HEADER_BYTES = _VIDEO_HEADER_BYTES
+VIDEO_HEADER_BYTES = HEADER_BYTES + _VIDEO.size
+MAX_MEDIA_HEADER_BYTES = VIDEO_HEADER_BYTES
 """The longest header of any media, a picture's. Lanes of sound leave room for it too."""
 _RELIABLE = 1
 _INT16 = np.dtype("<i2")
@@ -119,9 +119,9 @@ def _decode_audio(record: Buffer, track: TrackInfo | str | None, head: Head) -> 
 def _decode_video(record: Buffer, track: TrackInfo | str | None, head: Head) -> VideoFrame:
     _, _, rotation, _, sequence, received_ns = head
     width, height, timestamp_us = _VIDEO.unpack_from(record, HEADER_BYTES)
-    nbytes = len(record) - _VIDEO_HEADER_BYTES
+    nbytes = len(record) - VIDEO_HEADER_BYTES
     check_picture(nbytes, (width, height), rotation)
-    data = np.frombuffer(record, np.uint8, nbytes, _VIDEO_HEADER_BYTES)
+    data = np.frombuffer(record, np.uint8, nbytes, VIDEO_HEADER_BYTES)
     stamp = (sequence, received_ns)
     return VideoFrame.received(data, (width, height), (rotation, timestamp_us), track, stamp)
 

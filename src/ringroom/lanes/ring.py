@@ -211,8 +211,7 @@ class RingWriter:
 
     def reserve(self, nbytes: int, spare: int = 0) -> memoryview | None:
         """A writable view of that many bytes, for a record that is filled in place; None when
-        `push` would write none. For `LiveWriter.reserve`, which only tests and the benchmark use.
-        """
+        `push` would write none."""
         offset = self._place(nbytes, spare)
         if offset < 0:
             return None

@@ -17,6 +17,7 @@ from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, Video
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import RowPool
 from ringroom.options import PublishOptions
+from ringroom.sessions.filling import Filling
 from ringroom.sessions.outgoing_lane import SPEECH_SECONDS, OutgoingLane
 from ringroom.sessions.sendable import (
     DEFAULT_AUDIO,
@@ -66,7 +67,7 @@ class Outgoing:
 
         Raises `FrameError` when the track carries another kind or has a bad name,
         `ConfigurationError` for ``publish`` that is none, or differs from what the track was opened
-        with, and whatever made the track fail
+        with, `BusyError` while a picture of it is being filled, and whatever made the track fail
         (`BusyError`, `RoomError`).
         """
         self._take_news()
@@ -89,6 +90,7 @@ class Outgoing:
         if lane.kind is not kind:
             raise FrameError(f"track {name!r} carries {lane.kind}, this is a frame of {kind}")
         self._check(lane)
+        lane.check_not_filled()
         # The same object as a rule; to compare two takes longer.
         if publish is not None and publish is not lane.asked and kind is not Kind.DATA:
             lane.check_published_as(publish)
@@ -110,6 +112,21 @@ class Outgoing:
         assert lane.writer is not None
         assert not isinstance(piece, DataFrame)
         return lane.writer.send(piece, now)
+
+    def send_filled(self, filling: Filling) -> bool:
+        """Send the picture from where it lies; False if it is to be sent as any other, `copied`.
+        Raises `FrameError` for one that was spoiled, and what made the track fail."""
+        lane, frame = filling.lane, filling.frame
+        if lane is None or track_name(frame) != lane.name:
+            return False
+        try:
+            self._check_taking(lane)
+        except WouldBlock:
+            return False
+        if filling.is_in_place:
+            filling.commit(self._session.clock())
+            return True
+        return False
 
     def _check_taking(self, lane: OutgoingLane) -> None:
         self._session.check_unfailed()

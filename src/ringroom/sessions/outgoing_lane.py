@@ -9,12 +9,13 @@ Ownership: the writing end of the present lane. Its row of statistics is `Outgoi
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, fields
 
 from ringroom import messages as m
 from ringroom.colour import i420_size
-from ringroom.errors import ConfigurationError, RingroomError
+from ringroom.errors import BusyError, ConfigurationError, RingroomError
 from ringroom.frames import AudioFrame, Frame, Kind, VideoFrame
 from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter
@@ -60,6 +61,9 @@ class OutgoingLane:
         """The request whose answer tells that the track is over; 0 until it is ended."""
         self.unsent = Unsent(name)
         """What the sender has still to write; a flush empties it."""
+        self.filling: weakref.ref[object] | None = None
+        """What has the track to itself (`filling.py`). Its owner may be interrupted anywhere, and
+        then it is collected."""
         self._publish = publish
         self.asked = publish if asked is None else asked
         """The options that its first frame was sent with."""
@@ -81,6 +85,14 @@ class OutgoingLane:
     @property
     def row(self) -> Row | None:
         return None if self.writer is None else self.writer.row
+
+    def check_not_filled(self) -> None:
+        """Raises `BusyError` while a picture is being filled: nothing else may be sent then."""
+        if self.filling is not None and self.filling() is not None:
+            raise BusyError(
+                f"a picture of track {self.name!r} is being filled; use the track once that is "
+                "sent, or another"
+            )
 
     def check_published_as(self, publish: PublishOptions) -> None:
         """Raises `ConfigurationError` unless the track is published with these options."""

@@ -8,9 +8,11 @@ import pytest
 from worker_kit import Bench, sound
 
 from ringroom import messages as m
-from ringroom.errors import ConfigurationError, FrameError
+from ringroom.errors import BusyError, ConfigurationError, FrameError
+from ringroom.frames import VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.processes.worker.context import WorkerContext
+from ringroom.testing import sources
 
 
 def test_a_context_takes_names_of_tracks(bench: Bench) -> None:
@@ -40,3 +42,55 @@ def test_a_context_sends_with_options_for_the_track(bench: Bench) -> None:
         context.send(sound(1), mode="live", publish=wide)
     with pytest.raises(ConfigurationError, match="publish is str"):
         context.send(sound(1), publish="live")  # type: ignore[arg-type]
+
+
+def pictures(bench: Bench, name: str) -> list[int]:
+    bench.listen()
+    taken = iter(bench.replies[name].receive_nowait, None)
+    return [sources.picture_number(item) for item in taken if isinstance(item, VideoFrame)]
+
+
+def test_a_context_fills_pictures_in_place(bench: Bench) -> None:
+    context = WorkerContext(bench.worker)
+    for number in range(3):
+        with context.fill_video(64, 48, track="drawn") as frame:
+            assert not frame.data.flags.owndata
+            frame.data[:] = sources.picture(number, 64, 48).data
+            with pytest.raises(BusyError, match="'drawn'"):
+                context.send(VideoFrame(frame.data, 64, 48, track="drawn"))
+    with pytest.raises(ZeroDivisionError), context.fill_video(64, 48, track="drawn"):
+        raise ZeroDivisionError
+    assert pictures(bench, "drawn") == [0, 1, 2]
+    both = context.fill_video(64, 48, mode="live", publish=PublishOptions())
+    with pytest.raises(ConfigurationError, match="both mode= and publish="), both:
+        pass
+
+
+def test_what_a_full_track_does_not_take_is_kept(bench: Bench) -> None:
+    """Pictures that find no room wait, and those that follow wait behind them."""
+    context = WorkerContext(bench.worker)
+    sent, in_place = 0, True
+    while in_place or sent < 12:
+        with context.fill_video(64, 48) as frame:
+            in_place = not frame.data.flags.owndata
+            frame.data[:] = sources.picture(sent, 64, 48).data
+        sent += 1
+    got = pictures(bench, "video")
+    assert len(got) < sent
+    with context.fill_video(64, 48) as frame:
+        assert frame.data.flags.owndata, "there is room, but others have waited for it"
+        frame.data[:] = sources.picture(sent, 64, 48).data
+    for _ in range(sent):
+        bench.work()
+        got += pictures(bench, "video")
+    assert got == [*range(sent + 1)]
+
+
+def test_a_picture_that_is_filled_as_the_room_ends_goes_nowhere(bench: Bench) -> None:
+    context = WorkerContext(bench.worker)
+    with context.fill_video(64, 48) as frame:
+        frame.data[:] = 0
+        bench.link.send(m.Ended(reason="room_deleted", error={}))
+        bench.worker._pump()
+    with context.fill_video(64, 48) as frame:
+        frame.data[:] = 0

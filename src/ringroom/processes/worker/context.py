@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from ringroom.errors import ClosedError, ConfigurationError
-from ringroom.frames import Frame, TrackInfo
+from ringroom.frames import Frame, TrackInfo, VideoFrame
 from ringroom.options import Mode, PublishOptions
 from ringroom.processes.waiting import Deadline, Waiter
+from ringroom.sessions.filling import blank
 from ringroom.sessions.sendable import as_message
 
 if TYPE_CHECKING:
@@ -31,12 +33,29 @@ class WorkerContext:
     def send(
         self, frame: Frame, *, mode: Mode | None = None, publish: PublishOptions | None = None
     ) -> None:
-        if mode is not None and publish is not None:
-            raise ConfigurationError(
-                "both mode= and publish= are given, expected one of them: "
-                "publish=PublishOptions(mode=...) says both"
-            )
+        _check_one_of(mode, publish)
         self._worker.reply(frame, mode or "speech", publish=publish)
+
+    @contextlib.contextmanager
+    def fill_video(
+        self,
+        width: int,
+        height: int,
+        *,
+        track: str | TrackInfo | None = None,
+        mode: Mode | None = None,
+        publish: PublishOptions | None = None,
+    ) -> Iterator[VideoFrame]:
+        _check_one_of(mode, publish)
+        filling = self._worker.fill(blank(width, height, track), mode or "speech", publish)
+        try:
+            yield filling.frame
+            rest = self._worker.send_filled(filling)
+        finally:
+            with self._worker.lock:
+                filling.end()
+        if rest is not None:
+            self._worker.reply(rest, mode or "speech", publish=publish)
 
     def send_data(
         self,
@@ -94,3 +113,11 @@ class WorkerContext:
             if self._worker.session is not None:
                 self._worker.session.pump()  # if the I/O process has died, it plays nothing more
             return sum(lane.played() for lane in outgoing.sounding(track))
+
+
+def _check_one_of(mode: Mode | None, publish: PublishOptions | None) -> None:
+    if mode is not None and publish is not None:
+        raise ConfigurationError(
+            "both mode= and publish= are given, expected one of them: "
+            "publish=PublishOptions(mode=...) says both"
+        )

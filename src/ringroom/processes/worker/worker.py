@@ -16,7 +16,7 @@ from functools import partial
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError
-from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo
+from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo, VideoFrame
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import FLUSH_SECONDS, Link
@@ -26,6 +26,7 @@ from ringroom.processes.worker.context import WorkerContext
 from ringroom.processes.worker.problems import Problems, shortened
 from ringroom.processes.worker.replies import ReplyTracks
 from ringroom.processor import Processor, Replies, as_frames, of_track
+from ringroom.sessions.filling import Filling
 from ringroom.sessions.inbox import Arrival, InboundLane, Inbox
 from ringroom.sessions.outgoing import Outgoing
 from ringroom.sessions.session import Session
@@ -277,15 +278,42 @@ class Worker:
         """Send, or keep what a full track does not take; its source is then held. A new track is
         published as ``publish`` says; if that is None as the session's options do, in that mode."""
         with self.lock:
-            if self.replies is None:
-                raise ClosedError("the worker is not connected yet; send from open() or process()")
-            if self._room_over():
-                return  # it would not be heard, and no track of the room makes room for it
-            if self._publish.mode != mode:
-                # Kept, for the next reply will be alike: to make it takes as long as to send.
-                self._publish = replace(self._publish, mode=mode)
-            if self.replies.send(frame, publish, self._publish, source) or self._keeps:
+            replies = self._answering(mode)
+            if replies is not None and (
+                replies.send(frame, publish, self._publish, source) or self._keeps
+            ):
                 self._wake.add(1)
+
+    def fill(self, form: VideoFrame, mode: Mode, publish: PublishOptions | None) -> Filling:
+        """A picture of that form, to be filled; its track is published as by `reply`."""
+        with self.lock:
+            replies = self._answering(mode)
+            if replies is None:
+                return Filling(None, form)
+            filling = Filling(replies.outgoing.lane_for(form, publish, self._publish), form)
+            if self._keeps:
+                self._wake.add(1)
+            return filling
+
+    def send_filled(self, filling: Filling) -> VideoFrame | None:
+        """Send the picture from where it lies; else what is to be sent in its place."""
+        with self.lock:
+            replies = None if self._room_over() else self.replies
+            if replies is not None and replies.outgoing.send_filled(filling):
+                return None
+            return filling.copied()
+
+    def _answering(self, mode: Mode) -> ReplyTracks | None:
+        """What new tracks are published with in that mode is `_publish` from here on. None when the
+        room is over: nothing would be heard, and no track of the room makes room for it."""
+        if self.replies is None:
+            raise ClosedError("the worker is not connected yet; send from open() or process()")
+        if self._room_over():
+            return None
+        if self._publish.mode != mode:
+            # Kept, for the next reply will be alike: to make it takes as long as to send.
+            self._publish = replace(self._publish, mode=mode)
+        return self.replies
 
     def _send_waiting(self) -> None:
         replies = self.replies
