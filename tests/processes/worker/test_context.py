@@ -92,5 +92,7 @@ def test_a_picture_that_is_filled_as_the_room_ends_goes_nowhere(bench: Bench) ->
         frame.data[:] = 0
         bench.link.send(m.Ended(reason="room_deleted", error={}))
         bench.worker._pump()
+    assert pictures(bench, "video") == []
     with context.fill_video(64, 48) as frame:
         frame.data[:] = 0
+    assert pictures(bench, "video") == []
