@@ -93,7 +93,8 @@ def recorded(path: Path) -> contract.Subject:
                     driver=FakeDriver(room),
                 )
                 room.close_room()
-                thread.join(5)
+                thread.join(30)
+                assert not thread.is_alive(), "what is replayed would lack its end"
 
     return contract.Subject(name="recorded", rooms=rooms, capabilities=CLAIMS)
 

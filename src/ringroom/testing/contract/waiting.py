@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from ringroom.errors import BusyError, ConfigurationError, RoomError
 from ringroom.frames import AudioFrame
 from ringroom.testing import sources
 from ringroom.testing.contract.hearing import say
-from ringroom.testing.contract.promise import broken, expect, expect_error, promise
+from ringroom.testing.contract.promise import Call, broken, expect, expect_error, promise
 from ringroom.testing.contract.score import RATE, Score
 from ringroom.testing.contract.subject import LOOK_SECONDS, Subject
 
@@ -53,11 +54,17 @@ def a_timeout_does_not_end_the_loop(subject: Subject) -> None:
         took = time.monotonic() - begun
         expect(took >= 0.09, f"a timeout of 0.1 s came after {took:.3f} s")
         say(stage, Score(stage.capabilities))
-        stage.until(lambda: transport.stats().received.sent, "sound coming in")
+
+        def comes() -> bool:
+            with contextlib.suppress(TimeoutError):  # the sound may take longer than that to come
+                next(receiver)
+                return True
+            return False
+
         try:
-            next(receiver)
-        except (TimeoutError, StopIteration) as error:
-            broken(f"a frame came in after the timeout, the reader raised {type(error).__name__}")
+            stage.until(comes, "a frame after the timeout")
+        except StopIteration:
+            broken("a frame came in after the timeout, the reader raised StopIteration")
 
 
 @promise("audio_out", "pacing")
@@ -76,12 +83,16 @@ def a_send_keeps_its_time_limit(subject: Subject) -> None:
 def a_wait_for_playout_keeps_its_time_limit(subject: Subject) -> None:
     """`wait_playout` raises `TimeoutError` when its time is up and sound is still to be played."""
     with subject.opened(kinds=()) as (transport, stage):
-        transport.send(AudioFrame(sources.noise(1.0, RATE), RATE), timeout=stage.patience)
+        long = AudioFrame(sources.noise(6.0, RATE), RATE)
+        sending = Call("a send", transport.send, long, timeout=stage.patience)
+        stage.until(lambda: transport.stats().sent.sent, "sound being sent")
         expect_error(
             TimeoutError,
             lambda: transport.wait_playout(timeout=0.1),
-            "waiting 0.1 s for the playout of 1 s",
+            "waiting 0.1 s for the playout of 6 s",
         )
+        transport.flush()
+        sending.result(stage.patience)
 
 
 @promise()
@@ -108,10 +119,14 @@ def only_what_was_asked_for_can_be_read(subject: Subject) -> None:
 def a_transport_that_failed_to_open_can_be_tried_again(subject: Subject) -> None:
     """A wrong option raises `ConfigurationError` before anything is started; the next opens."""
     with subject.staged() as stage:
-        begun = time.monotonic()
-        expect_error(
-            ConfigurationError, lambda: stage.open(sample_rate=1).close(), "a sample rate of 1 Hz"
-        )
-        took = time.monotonic() - begun
-        expect(took < 0.5, f"a wrong option was found only after {took:.2f} s")
+        took = []
+        for _ in range(3):  # the first may import something, and a slow machine may hold up one
+            begun = time.monotonic()
+            expect_error(
+                ConfigurationError,
+                lambda: stage.open(sample_rate=1).close(),
+                "a sample rate of 1 Hz",
+            )
+            took.append(time.monotonic() - begun)
+        expect(min(took) < 0.5, f"a wrong option was found only after {min(took):.2f} s")
         stage.open().close()
