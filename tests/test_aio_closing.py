@@ -176,20 +176,22 @@ def test_a_close_that_was_interrupted_can_be_repeated(fake_room: FakeRoom) -> No
     assert 5 < moment < MAX_MOMENTS
 
 
-def test_leaving_by_an_exception_does_not_play_out(fake_room: FakeRoom) -> None:
+def test_leaving_by_an_exception_does_not_play_out(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
     async def speak_and_raise(transport: ringroom.aio.Transport) -> None:
         async with transport:
             await transport.send(sound(1.5))
             raise KeyError
 
     async def main() -> None:
-        transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
+        transport = ringroom.aio.transport("fake", room=fake_room, io=virtual_clock.io)
         with pytest.raises(KeyError):
             await speak_and_raise(transport)
         assert transport.stats().sent.lost > 0
         check_law(transport)
 
-    asyncio.run(main())
+    virtual_clock.run(main())
 
 
 def test_forgotten_transports_say_so(fake_room: FakeRoom) -> None:

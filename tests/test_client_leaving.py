@@ -151,8 +151,10 @@ def test_leaving_normally_plays_out(fake_room: FakeRoom) -> None:
     assert transport.stats().sent.lost == 0
 
 
-def test_leaving_by_an_exception_does_not_play_out(fake_room: FakeRoom) -> None:
-    transport = ringroom.transport("fake", room=fake_room, io="thread")
+def test_leaving_by_an_exception_does_not_play_out(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
+    transport = ringroom.transport("fake", room=fake_room, io=virtual_clock.io)
     transport.send(sound(1.5))
     fake_room.wait_for_audio(seconds=0.01)
     with pytest.raises(KeyError), transport:

@@ -46,8 +46,10 @@ def test_flush_tells_how_much_and_later_sends_survive(fake_room: FakeRoom) -> No
     check_law(transport)
 
 
-def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoom) -> None:
-    with opened(fake_room) as transport:
+def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
+    with opened(fake_room, io=virtual_clock.io) as transport:
         for track in ("one", "two", "three"):  # the first answer is waited for in vain
             transport.send(sound(0.5, track=track))
         for _ in range(3):
@@ -55,7 +57,7 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoo
                 transport.wait_playout(timeout=0.0)
         transport.wait_playout(timeout=PATIENCE)
         session = transport._connection.session
-        until(
+        fake_room.wait_until(
             lambda: transport.stats() and not session.requests.unanswered
         )  # whoever calls takes the news
         assert not session.requests.answers
@@ -182,8 +184,10 @@ def test_flush_cuts_a_send_that_waits(fake_room: FakeRoom) -> None:
         until(lambda: seconds + fake_room.heard().duration == pytest.approx(20.0, abs=0.03))
 
 
-def test_flush_and_playout_wait_for_an_answer(fake_room: FakeRoom) -> None:
-    with opened(fake_room) as transport:
+def test_flush_and_playout_wait_for_an_answer(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
+    with opened(fake_room, io=virtual_clock.io) as transport:
         transport.send(sound(1.0))
         with pytest.raises(TimeoutError, match="not played out"):
             transport.wait_playout(timeout=0.01)
@@ -191,8 +195,8 @@ def test_flush_and_playout_wait_for_an_answer(fake_room: FakeRoom) -> None:
         transport.wait_playout(timeout=PATIENCE)
 
 
-def test_played_follows_what_was_heard(fake_room: FakeRoom) -> None:
-    with opened(fake_room) as transport:
+def test_played_follows_what_was_heard(fake_room: FakeRoom, virtual_clock: VirtualClock) -> None:
+    with opened(fake_room, io=virtual_clock.io) as transport:
         assert transport.played() == 0.0
         transport.send(sound(1.5))
         fake_room.wait_for_audio(seconds=0.2)

@@ -26,7 +26,7 @@ from ringroom.errors import (
     RoomError,
 )
 from ringroom.frames import EventKind
-from ringroom.testing import FakeRoom, sources
+from ringroom.testing import FakeRoom, VirtualClock, sources
 
 
 @pytest.mark.parametrize("told", [False, True])
@@ -118,17 +118,22 @@ def test_nobody_unpublishes_a_track_that_somebody_sends_on(fake_room: FakeRoom) 
 
 
 @contextlib.contextmanager
-def ending(room: FakeRoom, seconds: float, track: str = "audio") -> Iterator[ringroom.Transport]:
-    """A transport with a track that was unpublished and plays still."""
-    with opened(room) as transport:
+def ending(
+    room: FakeRoom, clock: VirtualClock, seconds: float, track: str = "audio"
+) -> Iterator[ringroom.Transport]:
+    """A transport with a track that was unpublished and plays still: in virtual time, for on a slow
+    machine it may have played before the next call."""
+    with opened(room, io=clock.io) as transport:
         transport.send(sound(seconds, track=track))
         with pytest.raises(TimeoutError, match="the track has not ended"):
             transport.unpublish(track, timeout=0.0)
         yield transport
 
 
-def test_leaving_plays_out_a_track_that_is_ending(fake_room: FakeRoom) -> None:
-    with ending(fake_room, 0.8, "music") as transport, transport:
+def test_leaving_plays_out_a_track_that_is_ending(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
+    with ending(fake_room, virtual_clock, 0.8, "music") as transport, transport:
         pass
     assert same(said(fake_room, 0.8, "music"), sound(0.8).samples)
 
@@ -136,35 +141,40 @@ def test_leaving_plays_out_a_track_that_is_ending(fake_room: FakeRoom) -> None:
 @pytest.mark.parametrize("track", ["music", None])
 @pytest.mark.parametrize("wait", ["unpublish", "wait_playout"])
 def test_who_waits_waits_for_a_track_that_is_ending(
-    fake_room: FakeRoom, wait: str, track: str | None
+    fake_room: FakeRoom, virtual_clock: VirtualClock, wait: str, track: str | None
 ) -> None:
-    with ending(fake_room, 0.8, track or "audio") as transport:
+    with ending(fake_room, virtual_clock, 0.8, track or "audio") as transport:
         assert transport.played(track) < 0.8
         getattr(transport, wait)(track, timeout=PATIENCE)
         assert same(said(fake_room, 0.8, track or "audio"), sound(0.8).samples)
         if wait == "unpublish":
-            until(lambda: not fake_room.wait_for_app().tracks)
+            fake_room.wait_until(lambda: not fake_room.application.tracks)
             with pytest.raises(ConfigurationError, match="we publish no track"):
                 transport.unpublish(track)
 
 
-def test_a_flush_cuts_a_track_that_is_ending_and_its_successor(fake_room: FakeRoom) -> None:
-    with ending(fake_room, 2.0) as transport:
+def test_a_flush_cuts_a_track_that_is_ending_and_its_successor(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
+    with ending(fake_room, virtual_clock, 2.0) as transport:
         fake_room.wait_for_track("audio")
         transport.send_nowait(sound(0.3, 1))
         seconds = transport.flush(timeout=PATIENCE)
-        until(lambda: seconds + fake_room.heard().duration == pytest.approx(2.3, abs=0.03))
+        whole = pytest.approx(2.3, abs=0.03)
+        fake_room.wait_until(lambda: seconds + fake_room.heard().duration == whole)
         transport.wait_playout(timeout=PATIENCE)
         check_law(transport)
 
 
-def test_unpublishing_again_ends_no_other_track(fake_room: FakeRoom) -> None:
-    with ending(fake_room, 0.3) as transport:
+def test_unpublishing_again_ends_no_other_track(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
+    with ending(fake_room, virtual_clock, 0.3) as transport:
         transport.send(sound(0.02, track="music"))
         transport.unpublish(timeout=PATIENCE)
         with pytest.raises(ConfigurationError, match=r"no track 'audio'; our tracks are \['music'"):
             transport.unpublish()
-        until(lambda: list(fake_room.wait_for_app().tracks) == ["music"])
+        fake_room.wait_until(lambda: list(fake_room.application.tracks) == ["music"])
 
 
 def test_a_resampled_track_is_unpublished_with_its_end(fake_room: FakeRoom) -> None:

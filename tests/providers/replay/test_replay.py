@@ -332,7 +332,10 @@ def test_answers_play_at_the_pace_of_the_replay(
 
 def test_flush_throws_away_what_was_not_played(tmp_path: Path) -> None:
     path = recorded(tmp_path / "call.mcap", [audio(0), audio(1, at_ms=20_000)])
-    with ringroom.transport("replay", path=path, io="thread") as transport:
+    with (
+        VirtualClock() as clock,
+        ringroom.transport("replay", path=path, io=clock.io) as transport,
+    ):
         transport.send(AudioFrame(np.ones((RATE, 1), np.int16), RATE))
         assert transport.flush() > 0.5
         transport.send(VideoFrame(bytes(64 * 48 * 3 // 2), 64, 48))
