@@ -171,7 +171,8 @@ def held_by_another_thread(lock: contextlib.AbstractContextManager[Any]) -> Iter
 def test_a_receiver_ends_in_a_fork_whatever_other_threads_did(
     fake_room: FakeRoom, close: bool
 ) -> None:
-    with ringroom.transport("fake", room=fake_room, kinds=("audio", "data")) as t:
+    options: dict[str, Any] = {"kinds": ("audio", "data"), "max_age": 20.0}
+    with ringroom.transport("fake", room=fake_room, **options) as t:
         receivers = [t.recv(kinds=("audio",))]
 
         def leave() -> None:

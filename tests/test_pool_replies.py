@@ -12,6 +12,7 @@ import processors_kit as kit
 from app_kit import (
     PATIENCE,
     RATE,
+    Call,
     check_law,
     microphone,
     noise,
@@ -223,8 +224,12 @@ def test_the_application_sends_beside_the_workers(fake_room: FakeRoom) -> None:
         assert told(fake_room, "own") == ["hi"]
         with pytest.raises(BusyError, match=r"sent by somebody else .*workers=1, or"):
             pool.send(sound(0.02, track="alice/mic"), timeout=PATIENCE)
-        pool.send(sound(1.0))
-        assert pool.flush() > 0.5
+        sending = Call(pool.send, sound(20.0))
+        fake_room.wait_for_audio("audio", 0.3, timeout=PATIENCE)
+        flushed = pool.flush()
+        sending.result()
         pool.wait_playout(timeout=PATIENCE)
+        whole = pytest.approx(20.2, abs=0.05)
+        until(lambda: flushed + fake_room.heard("audio").duration == whole)
     with pytest.raises(ClosedError, match="fake: pool is closed"):
         pool.send(sound(0.02))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-import time
 import warnings
 import weakref
 from collections.abc import Callable
@@ -232,12 +232,14 @@ def test_an_interrupt_that_another_thread_is_given_waits_for_the_start(
     then raises, whatever its own mask is."""
     before, handler = children(), signal.getsignal(number)
     launch, pids, over = util.spawnv_passfds, [], threading.Event()
+    told, telling = socket.socketpair()
+    telling.setblocking(False)
 
     def interrupted(*given: Any) -> int:
         pid: int = launch(*given)
         pids.append(pid)
         os.kill(os.getpid(), number)
-        time.sleep(0)  # where the handler is called
+        told.recv(1)  # the other thread has been given it, however late it got its turn
         return pid
 
     def terminate(*_: object) -> None:
@@ -248,6 +250,7 @@ def test_an_interrupt_that_another_thread_is_given_waits_for_the_start(
     other.start()
     reading, writing = os.pipe()
     signal.signal(number, terminate)
+    woken = signal.set_wakeup_fd(telling.fileno())
     try:
         with pytest.raises(KeyboardInterrupt):
             spawn("child", forever, Inherited(writing))
@@ -255,9 +258,12 @@ def test_an_interrupt_that_another_thread_is_given_waits_for_the_start(
         assert len(pids) == 1
         assert children() - before <= _tracker()
     finally:
+        signal.set_wakeup_fd(woken)
         signal.signal(number, handler)
         over.set()
         other.join()
+        told.close()
+        telling.close()
         os.close(reading)
         os.close(writing)
 
