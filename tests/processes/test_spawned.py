@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import multiprocess
 import pytest
+from spawned_kit import answers, at_once, survived_by_a_fork, with_nothing_open
 
 from app_kit import PATIENCE, Call, children, descriptors
 from ringroom.processes.spawned import REAPED_ELSEWHERE, Spawned
@@ -29,27 +30,6 @@ def pipe() -> Iterator[tuple[int, int]]:
     reading, writing = os.pipe()
     yield reading, writing
     os.close(reading)
-
-
-def with_nothing_open(fd: int) -> None:
-    os.closerange(0, 4_096)
-    signal.pause()
-
-
-def survived_by_a_fork(fd: int) -> None:
-    if not (pid := os.fork()):
-        signal.pause()
-    os.write(fd, pid.to_bytes(4, "big"))
-    os._exit(3)
-
-
-def answers(asked: int, fd: int) -> None:
-    os.write(fd, b"!")
-    os.write(fd, os.read(asked, 1))
-
-
-def at_once(fd: int) -> None:
-    os._exit(4)
 
 
 def test_who_has_closed_everything_and_lives_is_not_waited_for_without_limit(

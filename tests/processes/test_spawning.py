@@ -20,6 +20,7 @@ import dill
 import multiprocess
 import pytest
 from multiprocess import resource_tracker, util
+from spawned_kit import deaf, deaf_and_asked, echo_child, forever, panics, what_is_ignored
 
 from app_kit import PATIENCE, Call, children, descriptors, until
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, StartupError
@@ -29,8 +30,6 @@ from ringroom.processes.children import IOProcess, IOThread, WorkerProcess, choo
 from ringroom.processes.machine import Machine
 from ringroom.processes.spawning import (
     Inherited,
-    die_of_own_sigterm,
-    ignore_interrupts,
     pickle_by_value,
     reap,
     spawn,
@@ -76,23 +75,6 @@ def test_what_cannot_travel_says_what_and_what_to_do() -> None:
         pickle_by_value("the thing", (number for number in range(3)), "leave it")
 
 
-def echo_child(fd: int, text: str) -> None:
-    os.write(fd, text.encode())
-
-
-def forever(fd: int) -> None:
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.write(fd, b"!")
-    signal.pause()
-
-
-def deaf(fd: int) -> None:
-    ignore_interrupts()
-    os.write(fd, b"!")
-
-
 TO_GROUPS = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
 
 
@@ -111,28 +93,6 @@ def test_an_interrupt_finds_no_child_that_is_still_starting(number: signal.Signa
         os.close(reading)
 
 
-def deaf_and_asked(fd: int, number: int) -> None:
-    ignore_interrupts()
-    os.kill(os.getpid(), number)
-    program = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-    program.send_signal(number)
-    assert program.wait() == -number
-
-    def fork() -> None:
-        if not (pid := os.fork()):
-            os.kill(os.getpid(), number)
-            os._exit(0)
-        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-
-    codes: list[int] = []
-    thread = threading.Thread(target=fork)
-    thread.start()
-    thread.join()
-    fork()
-    assert codes == [-number] * 2
-    os.write(fd, b"!")
-
-
 @pytest.mark.parametrize("number", TO_GROUPS)
 def test_what_a_child_starts_does_not_inherit_its_deafness(number: signal.Signals) -> None:
     """Neither a program nor a fork: user code ends them by SIGTERM, say."""
@@ -144,11 +104,6 @@ def test_what_a_child_starts_does_not_inherit_its_deafness(number: signal.Signal
         reap(process, PATIENCE)
     finally:
         os.close(reading)
-
-
-def what_is_ignored(fd: int) -> None:
-    ignore_interrupts()
-    os.write(fd, b"!" if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else b"?")
 
 
 def test_what_the_application_ignores_is_ignored_in_a_child_and_below_it() -> None:
@@ -163,18 +118,6 @@ def test_what_the_application_ignores_is_ignored_in_a_child_and_below_it() -> No
     finally:
         signal.signal(signal.SIGHUP, before)
         os.close(reading)
-
-
-def panics(fd: int, wait: int) -> None:
-    ignore_interrupts()
-    die_of_own_sigterm()
-    os.write(fd, b"!")
-    assert os.read(wait, 1) == b"!"
-    os.write(fd, b"!")
-    while signal.SIGTERM in signal.sigpending():  # of two that wait the kernel keeps the first
-        os.sched_yield()
-    os.kill(os.getpid(), signal.SIGTERM)
-    signal.pause()
 
 
 def test_a_child_dies_of_its_own_sigterm_and_not_of_anothers() -> None:
