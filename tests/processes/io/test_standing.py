@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 
@@ -311,12 +312,13 @@ def _stood(found: Sequence[tuple[float, float]], seconds: float) -> float:
     """How much more than the reserve was there through such a while, as of one of the looks that
     may have been the last: a span ago at most. A while is as long as its spans, or longer where
     nobody came as they ended."""
-    now = found[-1][0]
-    looks = {then for then, _ in found if now - then <= SPAN_SECONDS + 1e-9}
-    within = [(then, queued) for then, queued in found if now - then <= seconds + 1e-9]
-    shortest = seconds - SPAN_SECONDS
+    moments = [then for then, _ in found]
+    queued = [waits for _, waits in found]
+    now, shortest = moments[-1], seconds - SPAN_SECONDS
+    began = bisect_left(moments, now - seconds - 1e-9)
     lows = (
-        min(queued for then, queued in within if look - shortest <= then <= look) for look in looks
+        min(queued[max(began, bisect_left(moments, look - shortest)) : bisect_right(moments, look)])
+        for look in set(moments[bisect_left(moments, now - SPAN_SECONDS - 1e-9) :])
     )
     return max(lows) - RESERVE + 1e-9
 
