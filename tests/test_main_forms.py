@@ -167,6 +167,13 @@ def function(frame):
         assert finish(process) == EXPECTED
 
 
+def test_what_lies_where_the_application_alone_looks() -> None:
+    """As in a folder of its own with all that it needs, or an archive."""
+    code = f"import sys\nsys.path[:] = {sys.path!r}\n" + program("function")
+    with start("-S", "-c", code) as process:
+        assert finish(process) == EXPECTED
+
+
 # What Python has on Linux, and not on macOS. Its selector, kqueue, is played by Linux's.
 ELSEWHERE = """
 import fcntl, mmap, os, resource, signal, socket, subprocess, sys, tempfile

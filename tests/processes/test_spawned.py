@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import multiprocess
@@ -131,6 +132,19 @@ def test_it_is_closed_twice_and_then_has_no_descriptor(pipe: tuple[int, int]) ->
     for _ in range(2):
         process.close()
         assert process.pidfd is None
+
+
+def test_one_that_dies_before_it_has_read_is_not_told_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = descriptors()
+    monkeypatch.setattr(sys, "argv", ["x" * 2_000_000])  # more than a pipe takes
+    monkeypatch.setattr(multiprocess.spawn, "get_executable", lambda: b"/bin/false")
+    process = Call(spawn, "child", at_once).result()
+    process.join()
+    assert process.exitcode == 1
+    process.close()
+    assert descriptors() == opened
 
 
 def test_before_it_is_started_it_has_none() -> None:

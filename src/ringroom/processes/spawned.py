@@ -19,6 +19,8 @@ import threading
 import time
 from typing import Any
 
+import dill
+import multiprocess
 from multiprocess import popen_spawn_posix, process, reduction, spawn, util
 from multiprocess.context import SpawnProcess, set_spawning_popen
 
@@ -59,8 +61,19 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
             ends = (self.sentinel, parent_w)
             self.finalizer = util.Finalize(self, util.close_fds, ends)
             ours.pop_all()
-            with open(parent_w, "wb", closefd=False) as pipe:
-                pipe.write(data.getbuffer())
+            self._tell(parent_w, data.getbuffer())
+
+    def _tell(self, pipe: int, told: memoryview) -> None:
+        """Write what the child begins with, while it lives. The application's arguments and paths
+        may be more than a pipe takes, and a child that dies as it starts reads nothing."""
+        os.set_blocking(pipe, False)
+        poller = select.poll()
+        poller.register(pipe, select.POLLOUT)
+        while told and self.poll() is None:
+            try:
+                told = told[os.write(pipe, told) :]
+            except BlockingIOError:
+                poller.poll(_STEP_SECONDS * 1000)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code, None while it lives; or while another thread, which may just have reaped
@@ -88,10 +101,12 @@ def _pipe(reads: contextlib.ExitStack, writes: contextlib.ExitStack) -> tuple[in
 def _command(pipe: int) -> list[str]:
     """To start the interpreter. Until it is prepared it looks for no module in the working folder
     (``-P``), where one may hide a module of the standard library, or which may be gone: Python
-    3.13.0 does not survive that."""
+    3.13.0 does not survive that. What prepares it may lie where the application alone looks."""
     command: list[str] = spawn.get_command_line(pipe_handle=pipe)
     if not getattr(sys, "frozen", False):  # else it is no interpreter, and takes no options
         command.insert(1, "-P")
+        folders = [os.path.dirname(os.path.dirname(m.__file__)) for m in (multiprocess, dill)]
+        command[-2] = f"import sys; sys.path += {folders}; {command[-2]}"
     return command
 
 

@@ -25,7 +25,7 @@ from multiprocess import reduction
 
 from ringroom.errors import ConfigurationError, StartupError
 from ringroom.processes.spawned import Spawned
-from ringroom.system import interrupts_at_the_end
+from ringroom.system import interrupts_at_the_end, why
 
 # A killed process dies at once, unless the kernel does something for it that nothing interrupts: in
 # a driver, or with a file server that does not answer.
@@ -76,7 +76,7 @@ def spawn(name: str, target: Callable[..., None], *arguments: object) -> Spawned
         with interrupts_at_the_end():
             _start(process)
     except OSError as error:
-        raise StartupError(f"no process for {name}: {error.strerror}") from error
+        raise StartupError(f"no process for {name}: {why(error)}") from error
     except BaseException:
         if process.pid is not None:  # interrupted (Ctrl-C): nobody takes the child
             bury(process)
