@@ -33,6 +33,7 @@ from ringroom.errors import (
 )
 from ringroom.frames import AudioFrame, EventKind
 from ringroom.options import PublishOptions
+from ringroom.sessions.unsent import Unsent
 from ringroom.testing import FakeRoom, sources
 
 LIVE = PublishOptions(mode="live")
@@ -52,6 +53,22 @@ def test_the_default_track_named_tracks_and_replies(fake_room: FakeRoom) -> None
         assert same(said(fake_room, 0.04, "audio"), noise(0.04, 1))
         assert same(said(fake_room, 0.04, "music"), noise(0.04, 2))
         assert same(said(fake_room, 0.02, "alice/mic"), noise(0.02, 3))
+
+
+def test_ctrl_c_as_a_send_ends_does_not_keep_the_track(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Unsent) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with opened(fake_room) as transport:
+        monkeypatch.setattr(Unsent, "clear", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            transport.send(sound(0.02, 1))
+        transport.send(sound(0.02, 2), timeout=PATIENCE)
+        transport.wait_playout(timeout=PATIENCE)
+        assert len(said(fake_room, 0.04, "audio"))
 
 
 def test_other_rates_and_channels_are_converted(fake_room: FakeRoom) -> None:

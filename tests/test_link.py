@@ -84,6 +84,25 @@ def test_messages_in_order_both_ways(links: tuple[Link, Link]) -> None:
     assert theirs.receive_nowait() is None
 
 
+def test_what_has_come_is_known_before_it_is_received(links: tuple[Link, Link]) -> None:
+    ours, theirs = links
+    assert not ours.has_come()
+    with open(os.devnull, "rb") as file:
+        theirs.send(m.RowFree(row=1), (file.fileno(),))
+    held = open_descriptors()
+    assert ours.has_come()
+    assert open_descriptors() == held, "nothing was taken"
+    received = ours.receive_nowait()
+    assert received is not None
+    os.close(received[1][0])
+    assert not ours.has_come()
+    theirs.close()
+    assert ours.has_come(), "its end"
+    ours.close()
+    with pytest.raises(ClosedError):
+        ours.has_come()
+
+
 def test_descriptors_go_with_their_message(links: tuple[Link, Link]) -> None:
     ours, theirs = links
     files = some_files(MAX_DESCRIPTORS)

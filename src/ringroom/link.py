@@ -150,6 +150,18 @@ class Link(Closeable):
                 raise
             raise ClosedError(f"the peer is gone: {error.strerror}") from None
 
+    def has_come(self) -> bool:
+        """Whether `receive_nowait` may have something to give or to raise; it is not needed where
+        not. Raises `ClosedError` when this end is closed."""
+        if not self._received:
+            try:
+                self._open_socket().recv(1, socket.MSG_PEEK)
+            except BlockingIOError:
+                return False
+            except OSError:  # `receive_nowait` raises it
+                pass
+        return True
+
     def receive_nowait(self) -> Received | None:
         """The next message and its descriptors, or None.
 

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from app_kit import descriptors
 from ringroom.errors import ConfigurationError
 from ringroom.lanes.memory import open_counter
 from ringroom.processes.machine import MACHINE
@@ -30,6 +31,22 @@ class Stub:
     def notify(self) -> None:
         for listener in self.listeners:
             listener()
+
+
+class InterruptedLock:
+    """Ctrl-C comes as it is taken for the n-th time."""
+
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+
+    def __enter__(self) -> bool:
+        self._left -= 1
+        if not self._left:
+            raise KeyboardInterrupt
+        return True
+
+    def __exit__(self, *exc: object) -> None:
+        pass
 
 
 def waiter(session: Stub) -> Waiter:
@@ -67,6 +84,18 @@ def test_several_wait_for_one_session() -> None:
         session.notify()
         assert one.wait((), 0.0)
         assert other.wait((), 0.0)
+
+
+@pytest.mark.filterwarnings("ignore:EventCounter never closed:ResourceWarning")
+@pytest.mark.parametrize("nth", [1, 2], ids=["as it begins", "as it ends"])
+def test_one_that_is_interrupted_leaves_nothing_behind(nth: int) -> None:
+    opened, session = descriptors(), Stub()
+    waiting = Waiter(MACHINE, InterruptedLock(nth), cast(Session, session))
+    with pytest.raises(KeyboardInterrupt) as interrupt, waiting:
+        pass
+    del waiting, interrupt
+    assert len(session.listeners) == 0
+    assert descriptors() == opened
 
 
 def test_a_deadline_is_none_or_a_number_of_seconds() -> None:

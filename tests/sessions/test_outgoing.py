@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from outgoing_kit import LIVE, Bench, push
@@ -296,7 +299,8 @@ def test_a_track_whose_beginning_was_interrupted_goes_on(
     begun: int,
     before: bool,
 ) -> None:
-    """By Ctrl-C, as `sendmsg` returns, say. The row of a lane that was asked for counts still."""
+    """By what no signal's handler has raised (`MemoryError`), as `sendmsg` returns, say. The row of
+    a lane that was asked for counts still."""
     bench = Bench()
     does = getattr(owner, step)
 
@@ -328,6 +332,31 @@ def test_a_track_whose_beginning_was_interrupted_goes_on(
         assert (lane.row.index, lane.row.snapshot().sent) == (again.row, 1)
     finally:
         bench.close()
+
+
+@pytest.mark.parametrize("step", [RowPool.acquire, Segment.create])
+def test_ctrl_c_as_a_track_begins_comes_once_it_has_begun(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: Callable[..., object]
+) -> None:
+    """Between two steps it would leave a row, or a descriptor, that nobody knows of."""
+    owner = RowPool if step is RowPool.acquire else Segment
+
+    def interrupted(*given: object) -> object:
+        monkeypatch.undo()
+        made = step(*given)
+        signal.raise_signal(signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(owner, step.__name__, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench.outgoing.lane_for(sound(0.02))
+    lane = bench.outgoing.lane_for(sound(0.02))
+    (opened,) = bench.received()
+    assert isinstance(opened, m.PlayoutOpen)
+    assert lane.row is not None
+    assert (opened.lane, opened.row) == (lane.number, lane.row.index)
+    assert opened.row == 0, "no row is lost"
+    assert bench.outgoing.push_nowait(lane, sound(0.02))
 
 
 @pytest.mark.parametrize("where", ["_drop", "close", "_ask"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from typing import Any
 
@@ -20,7 +21,7 @@ from ringroom.errors import (
 from ringroom.frames import Kind
 from ringroom.lanes.memory import Segment
 from ringroom.lanes.statistics import SLOTS
-from ringroom.link import open_links
+from ringroom.link import Link, open_links
 from ringroom.options import SessionOptions
 from ringroom.sessions.session import Session
 from ringroom.testing import faults
@@ -44,6 +45,29 @@ def test_every_listener_is_told_also_when_one_of_them_goes(far: Far) -> None:
     assert sorted(told) == ["a", "b", "c", "leaves"]
     far.session.close()
     assert sorted(told) == ["a", "a", "b", "b", "c", "c", "leaves"], "who waits wakes"
+
+
+@pytest.mark.parametrize("step", ["_keep_descriptors", "_next"])
+def test_what_is_said_as_ctrl_c_comes_is_heard_and_told(
+    far: Far, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It is off the socket then, and nobody says it again: a track would never be ready."""
+    request = far.session.requests.new()
+    far.link.send(m.Reply(request=request, value=0.5))
+    does, told = getattr(Link, step), list[int]()
+    far.session.listeners.add(lambda: told.append(1))
+
+    def interrupted(*given: object) -> object:
+        monkeypatch.undo()
+        result = does(*given)
+        signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(Link, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        far.session.pump()
+    assert told, "another thread may wait for it"
+    assert far.session.requests.take(request) == 0.5
 
 
 def test_what_the_socket_does_not_take_wakes_who_waits_and_each_look_sends_more(far: Far) -> None:

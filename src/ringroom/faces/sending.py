@@ -52,8 +52,8 @@ class SendingFace(Face):
         finally:
             if lane is not None:
                 with connection.lock:
+                    self._sending.discard(lane.name)  # first, for Ctrl-C may come in between
                     lane.unsent.clear()
-                    self._sending.discard(lane.name)
 
     def _fill_steps(self, form: VideoFrame, publish: PublishOptions | None) -> Steps[Filling]:
         """Wait until the track is published; a picture of that form, to be filled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Self
 
 from ringroom.lanes.memory import open_counter
@@ -19,22 +20,24 @@ class Waiter:
     is the one under which the session is used. Raises `StartupError` when no descriptors are left.
     """
 
+    _listens = False
+
     def __init__(
         self, machine: Machine, lock: AbstractContextManager[bool], session: Session
     ) -> None:
         self._machine = machine
         self._lock = lock
         self._session = session
-        self._listeners = session.listeners
         self._counter = open_counter()
+        # The session does not refer to the waiter: one that Ctrl-C has kept from its end falls out.
+        self._wake = partial(self._counter.add, 1)
+        self._listeners = session.listeners
 
     def __enter__(self) -> Self:
         with self._lock:
+            self._listens = True
             self._listeners.add(self._wake)
         return self
-
-    def _wake(self) -> None:
-        self._counter.add(1)
 
     def wait(self, fds: Iterable[int], seconds: float | None) -> bool:
         """Until a descriptor is readable or the session changed; False when the time is up. While
@@ -50,7 +53,12 @@ class Waiter:
     def __exit__(self, *exc: object) -> None:
         with self._lock:
             self._listeners.discard(self._wake)
+            self._listens = False
             self._counter.close()
+
+    def __del__(self) -> None:
+        if self._listens:
+            self._listeners.discard(self._wake)
 
 
 class Deadline:

@@ -28,6 +28,7 @@ from ringroom.sessions.sendable import (
     with_source,
 )
 from ringroom.sessions.session import Session
+from ringroom.system import interrupts_at_the_end
 
 
 class Outgoing:
@@ -328,6 +329,10 @@ class Outgoing:
             lane.form(frame)
 
     def _begin_lane(self, lane: OutgoingLane) -> None:
+        with interrupts_at_the_end():  # else memory, a row or a lane may be left that nobody has
+            self._ask_for(lane)
+
+    def _ask_for(self, lane: OutgoingLane) -> None:
         row = self._rows.acquire()
         self._numbers += 1
         number = self._numbers
@@ -340,8 +345,8 @@ class Outgoing:
             self._rows.release(row.index)
             raise
         except BaseException:
-            # Ctrl-C: the request may be on its way. Then the row counts until the I/O role has
-            # ended the lane, and comes back by `RowFree`.
+            # No memory, say: the request may be on its way. Then the row counts until the I/O role
+            # has ended the lane, and comes back by `RowFree`.
             lane.drop_writer()
             self._session.send(m.PlayoutClose(lane=number))
             raise

@@ -32,6 +32,7 @@ from ringroom.sessions.inbox import Listeners
 from ringroom.sessions.incoming import Incoming
 from ringroom.sessions.news import News
 from ringroom.sessions.requests import Requests
+from ringroom.system import interrupts_at_the_end
 
 
 @dataclass(slots=True)
@@ -128,6 +129,17 @@ class Session:
         descriptors are left for a lane, say) ends the session by that error."""
         if self.closed or self.link.closed:
             return False
+        if self.link.has_come():
+            with interrupts_at_the_end():  # else a message is lost, or nobody is told of it
+                return self._tell(self._take_messages())
+        self._flush()
+        return self._tell(False)
+
+    def _flush(self) -> None:
+        with contextlib.suppress(ClosedError):  # the next look finds the end
+            self.link.flush()
+
+    def _take_messages(self) -> bool:
         changed = False
         try:
             while (received := self.link.receive_nowait()) is not None:
@@ -141,8 +153,10 @@ class Session:
             self.link.close()
             self.fail(copy.copy(error))  # without the frames that it came through
         else:
-            with contextlib.suppress(ClosedError):  # the next look finds the end
-                self.link.flush()
+            self._flush()
+        return changed
+
+    def _tell(self, changed: bool) -> bool:
         if self._unheard:
             changed = True
             self._lost()
