@@ -294,6 +294,7 @@ POOL = 'ringroom.Pool(lambda frame: frame, "fake", room=room, workers=1).__enter
         (TRANSPORT, "next(it.recv())"),
         (POOL, "it.send_data('goodbye')"),
         (POOL, "it.wait()"),
+        (POOL, "it.drain()"),
     ],
 )
 def test_what_waits_as_the_interpreter_ends_is_told(opened: str, call: str) -> None:

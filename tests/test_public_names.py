@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 from typing import Any
 
@@ -19,6 +20,10 @@ def test_all_is_sorted_and_whole() -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = ringroom.nonsense  # type: ignore[attr-defined]
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert ringroom.__version__ == importlib.metadata.version("ringroom")
 
 
 @pytest.mark.parametrize(

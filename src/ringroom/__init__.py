@@ -147,6 +147,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name in ("aio", "recording"):
         return import_module(f"ringroom.{name}")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("ringroom")
     if name not in _WHERE:
         raise AttributeError(f"module 'ringroom' has no attribute {name!r}")
     home, attribute = _WHERE[name]

@@ -308,11 +308,15 @@ class Pool(Sender):
 
     def drain(self) -> None:
         """Finish what waits, play out, and end the workers; then close. In the child of a fork it
-        does nothing: they are the parent's."""
+        does nothing: they are the parent's. Raises `LostProcessError` as the interpreter ends: it
+        kills them before it calls the `atexit` handlers that were registered early."""
         if self._forked:
             return
+        killed = None if self._closed else mending.ended_with_interpreter()
         self._stop_workers(self.options.drain_timeout)
         self.close()
+        if killed is not None:
+            raise killed
 
     def _stop_workers(self, drain: float) -> None:
         self._stopping = True
