@@ -84,6 +84,26 @@ def test_tracks_end_before_the_room(room: Room) -> None:
     run(scenario())
 
 
+def test_the_end_is_told_though_its_tracks_could_not_be_ended(
+    room: Room, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(self: Roster, reason: str) -> None:
+        raise RuntimeError("no end")
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        with monkeypatch.context() as patched:
+            patched.setattr(Roster, "end_tracks", broken)
+            room.emit("disconnected", rtc.DisconnectReason.ROOM_DELETED)
+            await turns()
+        assert sink.log == [("ended", "room closed: it was deleted", "")]
+        await app.close()
+
+    run(scenario())
+    assert "RuntimeError: no end" in caplog.text
+
+
 def test_an_end_that_our_close_overtakes_is_not_told(room: Room) -> None:
     async def scenario() -> None:
         sink, app = Sink(), provider()

@@ -217,7 +217,10 @@ class LiveKitProvider(Provider):
         if opened is None:
             return
         opened.line.end()
-        await opened.roster.end_tracks(reason)  # a close may overtake it
+        try:
+            await opened.roster.end_tracks(reason)  # a close may overtake it
+        except Exception as failed:  # noqa: BLE001  (else nobody would be told of the room's end)
+            _log.error("livekit: the tracks of a room did not end\n%s", scrubbed(failed))
         opened.roster.close()
         if self._closing is None:
             sink.ended(reason, error=error)
