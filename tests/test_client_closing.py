@@ -4,6 +4,7 @@ the moments at which Python looks for it."""
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 
 import ringroom
-from app_kit import Call, interrupted, microphone, opened, say, sound
+from app_kit import Call, descriptors, interrupted, microphone, opened, say, sound
 from ringroom import client
 from ringroom.client import Transport
 from ringroom.errors import ClosedError
 from ringroom.faces import connection
 from ringroom.sessions import incoming
+from ringroom.sessions.inbox import Inbox
 from ringroom.testing import FakeRoom, leaks
 
 MAX_LOCKS = 40
@@ -108,6 +110,25 @@ def test_a_receiver_that_nobody_got_for_ctrl_c_keeps_no_kind(fake_room: FakeRoom
                 break
             transport.recv().close()
         assert 5 < moment < MAX_MOMENTS
+
+
+def test_ctrl_c_as_a_receiver_is_made_leaves_no_descriptors(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Inbox.__init__
+
+    def interrupted_then(*given: Any) -> None:
+        monkeypatch.undo()
+        make(*given)
+        signal.raise_signal(signal.SIGINT)
+
+    with opened(fake_room) as transport:
+        held = descriptors()
+        monkeypatch.setattr(Inbox, "__init__", interrupted_then)
+        with pytest.raises(KeyboardInterrupt):
+            transport.recv()
+        assert descriptors() == held
+        transport.recv().close()
 
 
 def test_a_close_that_was_interrupted_can_be_repeated(fake_room: FakeRoom) -> None:

@@ -35,6 +35,7 @@ from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
 from ringroom.sessions.sendable import as_message, name_of
 from ringroom.stream import AudioOut
+from ringroom.system import interrupts_at_the_end
 
 T = TypeVar("T")
 
@@ -296,8 +297,9 @@ class Transport(Sender):
         inbox = None
         with self._connection.lock:
             try:
-                inbox = self._connection.session.incoming.open_inbox(wanted, only)
-                return Receiver(self, inbox, timeout)
+                with interrupts_at_the_end():
+                    inbox = self._connection.session.incoming.open_inbox(wanted, only)
+                    return Receiver(self, inbox, timeout)
             except BaseException:  # by Ctrl-C: the caller would have nothing to close
                 if inbox is not None:
                     inbox.close()
