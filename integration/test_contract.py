@@ -53,6 +53,7 @@ CLAIMS = contract.Capabilities(
     several_tracks=True,
     people=True,
     profiles=True,
+    own_profile=True,
     sources=True,
     room_end=True,
     removal=True,
@@ -236,6 +237,15 @@ class LiveKitDriver:
     def tracks(self) -> set[str]:
         return {*self._published()}
 
+    def profile(self) -> Participant | None:
+        app = next(iter(self._rooms.values())).remote_participants.get(APP)
+        if app is None:
+            return None
+        attributes = dict(app.attributes)
+        return Participant(
+            identity=APP, name=app.name, metadata=app.metadata, attributes=attributes
+        )
+
     def source(self, track: str) -> str:
         if track not in self._published():
             return ""
@@ -323,7 +333,8 @@ def subject_by(livekit_server: LiveKitServer, io_process: ringroom.IOProcess) ->
                 driver = LiveKitDriver(room, relay)
                 url = relay.url if relayed else room.url
                 try:
-                    options = {"url": url, "token": room.token(APP), "sdk_path": sdk_path}
+                    token = room.token(APP, can_update_own_metadata=True)
+                    options = {"url": url, "token": token, "sdk_path": sdk_path}
                     yield contract.Room(provider="livekit", options=options, driver=driver)
                 finally:
                     driver.close()

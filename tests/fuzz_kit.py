@@ -158,6 +158,7 @@ def a_fake_message() -> Decoder:
             request=1, participant="ann", topic="t", reliable=True, to=("a",), payload=b"hello"
         ),
         fake.Publish(request=1, track="1", name="mic", kind=Kind.AUDIO, source="microphone"),
+        fake.SetProfile(request=1, name="Ann", metadata="{}", attributes={"a": "b"}),
     ]
     return Decoder("fake room's message", [wire.encode(one) for one in said], wire.decode)
 

@@ -53,12 +53,31 @@ def someone(identity: str, *publications: Publication) -> Any:
 class Local(SimpleNamespace):
     def __init__(self) -> None:
         allowed = SimpleNamespace(
-            can_publish=True, can_subscribe=True, can_publish_data=True, can_publish_sources=[]
+            can_publish=True,
+            can_subscribe=True,
+            can_publish_data=True,
+            can_publish_sources=[],
+            can_update_metadata=True,
         )
         super().__init__(identity="app", sid="PA_app", permissions=allowed, log=[], published=[])
+        self.name, self.metadata, self.attributes = "", "", {}
         self.answer: Callable[[], Any] = lambda: Publication("TR_own", name="answer")
         self.wait: asyncio.Future[None] | None = None
         self.unanswered: asyncio.Future[None] | None = None
+
+    async def set_name(self, name: str) -> None:
+        await self._set("name", name)
+
+    async def set_metadata(self, metadata: str) -> None:
+        await self._set("metadata", metadata)
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None:
+        await self._set("attributes", attributes)
+
+    async def _set(self, what: str, value: Any) -> None:
+        self.log.append((what, value))
+        if self.unanswered is not None:
+            await self.unanswered
 
     async def publish_track(self, track: Any, options: Any) -> Any:
         if self.wait is not None:
@@ -83,7 +102,7 @@ class Room:
     name = "voice-room"
 
     def __init__(self) -> None:
-        self.handlers: dict[str, Any] = {}
+        self.handlers: dict[str, list[Any]] = {}
         self.local_participant = Local()
         self.remote_participants: dict[str, Any] = {}
         self.failure: Exception | None = None
@@ -95,10 +114,11 @@ class Room:
         self.panics = 0
 
     def on(self, name: str, handler: Any) -> None:
-        self.handlers[name] = handler
+        self.handlers.setdefault(name, []).append(handler)
 
     def emit(self, name: str, *arguments: Any) -> None:
-        self.handlers[name](*arguments)
+        for handler in self.handlers[name]:
+            handler(*arguments)
 
     async def connect(self, url: str, token: str, options: Any) -> None:
         self.asked += 1

@@ -32,6 +32,17 @@ def test_a_token_from_the_environment_keys(
     assert 0 < found["exp"] - found["nbf"] <= 61  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("words", [[], ["--set-profile"]])
+def test_whether_a_token_lets_its_holder_change_their_own_profile(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
+    assert main(["token", "--room", "r", "--identity", "ann", *words]) == 0
+    video = claims(capsys.readouterr().out)["video"]
+    assert video.get("canUpdateOwnMetadata", False) is bool(words)  # type: ignore[attr-defined]
+
+
 def test_a_secret_as_an_option_works_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["token", "--room", "r", "--identity", "ann", "--key", "key", "--secret", SECRET]
     assert main(words) == 0
@@ -109,7 +120,10 @@ def test_where_the_token_comes_from(
     monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
     minter = access.token(run_arguments("--room", "r", "--identity", "me"))
     assert callable(minter)
-    assert claims(minter())["sub"] == "me"
+    minted = claims(minter())
+    assert minted["sub"] == "me"
+    # It stays with us: what runs there may set its own profile.
+    assert minted["video"]["canUpdateOwnMetadata"] is True  # type: ignore[index]
 
 
 def test_a_secret_that_is_short_is_told_in_one_line(

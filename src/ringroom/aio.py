@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
@@ -32,6 +32,7 @@ from ringroom.faces.waiting import leave
 from ringroom.frames import Frame, Item, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.processes.children import Where
+from ringroom.profile import change_of
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
@@ -250,6 +251,17 @@ class Transport(SendingFace):
         """As `ringroom.client.Transport.unpublish`. If cancelled, the track may end later."""
         self._check_here()
         await self._finish(self._unpublish_steps(track))
+
+    async def set_profile(
+        self,
+        *,
+        name: str | None = None,
+        metadata: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """As `ringroom.client.Transport.set_profile`. If cancelled, it may be done later."""
+        self._check_here()
+        await self._finish(self._profile_steps(change_of(name, metadata, attributes)))
 
     async def _finish(self, steps: Steps[T]) -> T:
         """Go through the steps, and await what they have to wait for; the result."""

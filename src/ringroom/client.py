@@ -8,7 +8,7 @@ holds a lock while it waits.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -30,6 +30,7 @@ from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
 from ringroom.processes.children import REAP_SECONDS, Where
 from ringroom.processes.waiting import Deadline
+from ringroom.profile import change_of
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
@@ -226,6 +227,29 @@ class Sender(SendingFace):
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "the track has not ended")
         self._finish(self._unpublish_steps(track), limit)
+
+    def set_profile(
+        self,
+        *,
+        name: str | None = None,
+        metadata: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Change what the others are told of us: what is given, of ``attributes`` those that are
+        named; an empty value takes one away, the others stay. Waits until the room has done it. It
+        holds for this transport or pool: wherever it joins anew, all of it is told again.
+
+        A name has 1 to 256 bytes, metadata 1 to 524,288; all attributes that are set have 65,536
+        together. Raises `ConfigurationError` for other values, `RoomError` (profile_refused:
+        a token needs the grant ``canUpdateOwnMetadata``; not_supported by the provider),
+        `ClosedError`, `TimeoutError` (it may be done later), and what has ended the session by
+        itself (as `send` does).
+        """
+        self._check_open()
+        change = change_of(name, metadata, attributes)
+        limit = Deadline(self._connection.machine, timeout, "no answer to what was set of us")
+        self._finish(self._profile_steps(change), limit)
 
     def _finish(self, steps: Steps[T], limit: Deadline) -> T:
         """Go through the steps, and wait where they have to; the result."""

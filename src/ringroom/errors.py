@@ -57,7 +57,8 @@ class RoomError(RingroomError):
     """The room refused us, could not be reached, or was lost and did not come back.
 
     ``reason`` is one word for programs: ``unauthorized``, ``unreachable``, ``timeout``,
-    ``disconnected``, ``publish_refused``, ``data_refused``, ``failed``.
+    ``disconnected``, ``publish_refused``, ``data_refused``, ``profile_refused``,
+    ``not_supported``, ``failed``.
     """
 
     def __init__(self, message: str, *, reason: str = "failed") -> None:

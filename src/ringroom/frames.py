@@ -64,6 +64,7 @@ class EventKind(StrEnum):
     PUBLISH_MUTED = "publish_muted"
     PUBLISH_UNMUTED = "publish_unmuted"
     DATA_FAILED = "data_failed"
+    PROFILE_FAILED = "profile_failed"
     EVENTS_LOST = "events_lost"
     WORKER_LOST = "worker_lost"
     WORKER_REPLACED = "worker_replaced"

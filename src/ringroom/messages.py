@@ -6,11 +6,11 @@ as base64). Law: any bytes decode to a message or raise `WireError`. Descriptors
 Who speaks with whom
   application -> I/O process   control link: NewSession
   application -> session       Renewals, Connect, Attach, Leave, RowFree
-  session -> application       Connected, Failed, LaneListed, LaneRetired
+  session -> application       Connected, Failed, LaneListed, LaneRetired, ProfileKnown
   session -> worker            Attached
   session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree,
-                               Ended
-  reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose
+                               ProfileSet, Ended
+  reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose, SetProfile
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
   worker -> application        WorkerReady, WorkerFailed, WorkerProblem, Rejoined,
@@ -245,6 +245,28 @@ class TrackClose(Message):
 class Reply(Message):
     request: int
     value: float
+
+
+class SetProfile(Message):
+    """Change what the others are told of us. ``awaited``: the answer is; else an event tells of a
+    refusal. ``profile`` are the fields of a `profile.Profile`."""
+
+    request: int
+    awaited: bool
+    profile: dict[str, Any]
+
+
+class ProfileSet(Message):
+    """The room has answered; ``error`` is empty when it did as it was asked."""
+
+    request: int
+    error: dict[str, Any]
+
+
+class ProfileKnown(Message):
+    """All that the room has been told of us, by whomever: for another I/O process to tell it."""
+
+    profile: dict[str, Any]
 
 
 class Start(Message):

@@ -70,6 +70,18 @@ class Context(Protocol):
         gives it to LiveKit, so that the worker never copies it. More on what it holds and when it
         may be touched: `Transport.fill_video`. Raises as `send` does."""
 
+    def set_profile(
+        self,
+        *,
+        name: str | None = None,
+        metadata: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Change what the others are told of us, as `Pool.set_profile` does; it is that of the
+        pool, whichever worker sets it. Does not wait: of a refusal an event tells
+        (``PROFILE_FAILED``). Raises `ConfigurationError` for values that no room takes, and
+        `ClosedError` in `Processor.start`."""
+
     def flush(self, track: str | TrackInfo | None = None) -> float:
         """Throw away sound sent on the track and not yet played; the seconds thrown away. A
         `TrackInfo` names the track that answers it, None all tracks of this worker. Waits for the

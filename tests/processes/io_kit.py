@@ -16,7 +16,7 @@ import pytest
 from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.options import PublishOptions, SessionOptions
-from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, Sink
+from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
 
 DEADLINE = 20.0
 RATE = 16_000
@@ -132,6 +132,9 @@ class Outside(Provider):
         self.publishes = asyncio.Event()
         self.publishes.set()
         self.refuses: Exception | None = None
+        self.profiles: list[Profile] = []
+        self.settles = asyncio.Event()
+        self.settles.set()
         self.closes = 0
         self.sink: Sink | None = None
 
@@ -139,6 +142,12 @@ class Outside(Provider):
         self.sink = sink
         await self.connects.wait()
         return Joined(room="room", identity="us")
+
+    async def set_profile(self, change: Profile) -> None:
+        self.profiles.append(change)
+        await self.settles.wait()
+        if self.refuses is not None:
+            raise self.refuses
 
     async def publish(self, track: OutgoingTrack) -> Playout:
         await self.publishes.wait()

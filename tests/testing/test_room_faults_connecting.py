@@ -27,6 +27,7 @@ FAULTS: list[Callable[[FakeRoom], Any]] = [
     lambda room: room.faults.publish_refused(),
     lambda room: room.faults.publishing_forbidden(),
     lambda room: room.faults.data_refused(),
+    lambda room: room.faults.profile_refused(),
     lambda room: room.faults.provider_raises("publish"),
     lambda room: room.faults.late(0.1),
     lambda room: room.faults.bursts(0.1),

@@ -180,6 +180,16 @@ def test_a_refused_track_and_a_refused_message(fake_room: FakeRoom) -> None:
     check_law(transport)
 
 
+def test_a_refused_profile(fake_room: FakeRoom) -> None:
+    with opened(fake_room, kinds=ALL) as transport:
+        with fake_room.faults.profile_refused():
+            with pytest.raises(RoomError, match="the room refuses the profile") as refused:
+                transport.set_profile(name="App", timeout=PATIENCE)
+            assert refused.value.reason == "profile_refused"
+        transport.set_profile(name="App", timeout=PATIENCE)
+        assert [one.name for one in fake_room.participants] == ["App"]
+
+
 # A provider that raises.
 
 
@@ -232,6 +242,17 @@ def test_a_provider_that_raises_in_send_data(fake_room: FakeRoom, io: str) -> No
             assert "ordered" in event(events, EventKind.DATA_FAILED).reason
         transport.send_data(b"sent")
         assert fake_room.wait_for_data()[0].payload == b"sent"
+
+
+def test_a_provider_that_raises_in_set_profile(fake_room: FakeRoom, io: str) -> None:
+    with in_either(fake_room, io) as transport:
+        with (
+            fake_room.faults.provider_raises("set_profile"),
+            pytest.raises(RoomError, match="RuntimeError: ordered to raise in set_profile"),
+        ):
+            transport.set_profile(name="App", timeout=PATIENCE)
+        transport.set_profile(name="App", timeout=PATIENCE)
+        assert [one.name for one in fake_room.participants] == ["App"]
 
 
 def test_a_provider_that_raises_in_receive(fake_room: FakeRoom, io: str) -> None:

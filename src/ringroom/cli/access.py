@@ -79,10 +79,13 @@ def _minter(
         raise ConfigurationError("no API key: set LIVEKIT_API_KEY, or give --key or --key-file")
     if not secret:
         raise ConfigurationError("no API secret: set LIVEKIT_API_SECRET, or give --secret-file")
-    name, ttl = getattr(asked, "name", ""), getattr(asked, "ttl", 6 * 3600.0)
+    name = getattr(asked, "name", "")
+    # What is minted for a processor of ours stays with us: it may.
+    may = getattr(asked, "set_profile", True)
+    grants = Grants(ttl=getattr(asked, "ttl", 6 * 3600.0), can_update_own_metadata=may)
 
     def minted() -> str:
-        return mint(key, secret, room=room, identity=identity, name=name, grants=Grants(ttl=ttl))
+        return mint(key, secret, room=room, identity=identity, name=name, grants=grants)
 
     if len(secret.encode(errors="replace")) < SHORTEST_SECRET:
         _warn(f"the API secret is shorter than {SHORTEST_SECRET} bytes, so it can be guessed")

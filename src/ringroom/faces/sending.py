@@ -12,6 +12,7 @@ from ringroom.faces.connection import Connection
 from ringroom.faces.face import Face, Steps, check_going_on
 from ringroom.frames import AudioFrame, Frame, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions
+from ringroom.profile import Profile
 from ringroom.sessions.filling import Filling
 from ringroom.sessions.outgoing_lane import OutgoingLane
 from ringroom.sessions.sendable import DEFAULT_AUDIO, name_of, track_name
@@ -131,6 +132,18 @@ class SendingFace(Face):
                 self._end_track(lane, requests)
             yield from self._answer(requests[0])
             self._check_played(lane)
+
+    def _profile_steps(self, change: Profile) -> Steps[None]:
+        connection = self._connection
+        changes = connection.session.profile
+        with connection.lock:
+            connection.session.check_unfailed()
+            number = changes.ask(change, awaited=True)
+        try:
+            yield from self._until(partial(changes.take, number))
+        finally:
+            with connection.lock:
+                changes.forget(number)
 
     def _answer(self, request: int) -> Steps[float]:
         return self._until(partial(self._connection.session.requests.take, request))

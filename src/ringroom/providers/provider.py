@@ -19,12 +19,14 @@ from typing import ClassVar, Protocol, Self, runtime_checkable
 from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, DataFrame, Event, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
+from ringroom.profile import Profile
 
 __all__ = [
     "Joined",
     "OutgoingTrack",
     "PatientSink",
     "Playout",
+    "Profile",
     "PromptSink",
     "Provider",
     "ProviderSpec",
@@ -175,6 +177,15 @@ class Provider(ABC):
     async def send_data(self, frame: DataFrame) -> None:
         """Send a message; return once the transport has it. Raises `RoomError` (``data_refused``;
         ``disconnected`` once the room is lost: those that follow wait for the next)."""
+
+    async def set_profile(self, change: Profile) -> None:
+        """Have the others told so of us; return once the room has taken it. One call at a time;
+        what was set is set again by a further call in each further room. Raises `RoomError`
+        (``profile_refused``; ``disconnected`` once the room is lost). Need not be overridden."""
+        raise RoomError(
+            "not supported: set_profile (this provider changes nothing of what is told of us)",
+            reason="not_supported",
+        )
 
     @abstractmethod
     async def close(self) -> None:

@@ -31,6 +31,7 @@ from ringroom.sessions.accounts import Accounts, LaneStatistics, merged
 from ringroom.sessions.inbox import Listeners
 from ringroom.sessions.incoming import Incoming
 from ringroom.sessions.news import News
+from ringroom.sessions.profile_changes import ProfileChanges
 from ringroom.sessions.requests import Requests
 from ringroom.system import interrupts_at_the_end
 
@@ -87,6 +88,7 @@ class Session:
         self.listeners = Listeners()
         self.incoming = Incoming(self)
         self.requests = Requests()
+        self.profile = ProfileChanges(self.send)
         self.news = News()
         self.attached: m.Attached | None = None
         """What a worker has inherited, once that is known."""
@@ -263,6 +265,10 @@ class Session:
                 self.news.tracks[number] = m.error_from_json(error)
             case m.RowFree(row=row):
                 self.news.rows.append(row)
+            case m.ProfileSet():
+                self.profile.answered(message)
+            case m.ProfileKnown():
+                self.profile.known(message)
             case m.Attached():
                 self.attached = message
                 self._rejoined()
@@ -307,6 +313,7 @@ class Session:
         self.news.clear()
         for inbox in self.incoming.inboxes:
             inbox.relink()
+        self.profile.ask_again()
         self.notify()
 
     def settle_past(self) -> None:

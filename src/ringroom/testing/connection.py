@@ -42,6 +42,7 @@ _ENDS = {
 
 _MAY_NOT_PUBLISH = "publishing this track is not allowed (canPublish)"
 _MAY_NOT_SEND = "sending data is not allowed (canPublishData)"
+_MAY_NOT_DESCRIBE = "changing our own profile is not allowed (canUpdateOwnMetadata)"
 
 
 @dataclass
@@ -230,6 +231,19 @@ class Connection:
         )
         self._state.application(self.identity).add_data(frame)
         self._state.data(self.identity, frame)
+        self._line.send(messages.Done(request=message.request))
+
+    def _set_profile(self, message: messages.SetProfile) -> None:
+        assert self._member is not None
+        refusal = self._state.refused_profile.value
+        if refusal is None and not self._allowed.set_profile:
+            refusal = Refusal(reason="profile_refused", text=_MAY_NOT_DESCRIBE)
+        if refusal is not None:
+            self._refuse(message.request, refusal)
+            return
+        texts = {"name": message.name, "metadata": message.metadata}
+        given = {key: text for key, text in texts.items() if text}
+        self._state.describe(self._member, attributes=message.attributes, **given)
         self._line.send(messages.Done(request=message.request))
 
     def _refuse(self, request: int, refusal: Refusal) -> None:
@@ -447,6 +461,7 @@ class Connection:
         messages.Done: _obey,
         messages.Publish: _publish,
         messages.Unpublish: _unpublish,
+        messages.SetProfile: _set_profile,
         messages.Subscription: _subscription,
         messages.Audio: _media,
         messages.AudioPause: _media,

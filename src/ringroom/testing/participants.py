@@ -121,9 +121,7 @@ class FakeParticipant:
 
     def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Sets these; an empty value removes one. The others stay. Raises `FrameError`."""
-        _check_attributes(attributes)
-        merged = {**self._member.participant.attributes, **attributes}
-        self._change(attributes={key: value for key, value in merged.items() if value})
+        self._change(attributes=attributes)
 
     def set_metadata(self, metadata: str) -> None:
         """Change what the application is told of this participant."""
@@ -168,8 +166,7 @@ class FakeParticipant:
         _check_person(dataclasses.replace(self._member.participant, **fields))
         with self._floor.wire.changed:
             self._check_present()
-            self._member.participant = dataclasses.replace(self._member.participant, **fields)
-            self._floor.state.announce()
+            self._floor.state.describe(self._member, **fields)
 
     def _fall_silent(self) -> None:
         for track in self._tracks:

@@ -324,6 +324,12 @@ class FakeRoom:
         with self._core.wire.changed:
             self._core.state.refused_data.base = refusal if refuse else None
 
+    def refuse_profile(self, refuse: bool = True) -> None:
+        """What applications set of themselves is refused."""
+        refusal = Refusal(reason="profile_refused", text="the room refuses the profile")
+        with self._core.wire.changed:
+            self._core.state.refused_profile.base = refusal if refuse else None
+
     def lose_connection(self, identity: str | None = None, reason: str = "") -> None:
         """Nothing gets through to or from the application until `restore_connection`. Media is
         lost; requests wait."""

@@ -22,7 +22,7 @@ from ringroom.testing.wire import Wire
 __all__ = ["Fault", "RoomFaults"]
 
 # Where the provider `fake` can be made to raise.
-PLACES = ("connect", "publish", "play", "send_data", "receive", "close")
+PLACES = ("connect", "publish", "play", "send_data", "set_profile", "receive", "close")
 _ANSWER_SECONDS = 5.0
 _MOST_PPM = 500_000
 
@@ -207,6 +207,13 @@ class RoomFaults:
         refusal = Refusal(reason="data_refused", text="the room refuses the message")
         return self._begin("data refused", lambda: self._ground.state.refused_data.lay(refusal))
 
+    def profile_refused(self) -> Fault:
+        """What applications set of themselves (`set_profile`) is refused."""
+        refusal = Refusal(reason="profile_refused", text="the room refuses the profile")
+        return self._begin(
+            "profile refused", lambda: self._ground.state.refused_profile.lay(refusal)
+        )
+
     def messages_nameless(self, participant: str | None = None) -> Fault:
         """Messages of a participant reach the applications without their sender, as the first ones
         of somebody may on LiveKit, before that participant is announced."""
@@ -257,8 +264,8 @@ class RoomFaults:
 
     def provider_raises(self, where: str) -> Fault:
         """The provider raises what no provider should, a `RuntimeError`, in its ``connect``,
-        ``publish``, ``play`` (a frame on a track), ``send_data``, ``receive`` (at once, in the
-        task that reads what the room says) or ``close``.
+        ``publish``, ``play`` (a frame on a track), ``send_data``, ``set_profile``, ``receive`` (at
+        once, in the task that reads what the room says) or ``close``.
 
         Begins and ends once the provider of every application that is there knows.
         """

@@ -11,7 +11,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ringroom.checks import MAX_NAME_BYTES, check_text
 from ringroom.frames import DataFrame, Participant, TrackInfo
@@ -108,6 +108,7 @@ class RoomState:
         self.refused_connects = Layers[Refusal | None](None)
         self.refused_publish = Layers[Refusal | None](None)
         self.refused_data = Layers[Refusal | None](None)
+        self.refused_profile = Layers[Refusal | None](None)
         self.entrance = Layers[Callable[[Callable[[], None]], None]](lambda admit: admit())
         """Calls what it is given when it is time to answer an application that wants to join."""
         self.subscribing = Layers[float](0.0)
@@ -138,6 +139,15 @@ class RoomState:
         member = self.members[numbered.identity] = Member(numbered, audience)
         self.announce()
         return member
+
+    def describe(self, member: Member, **fields: Any) -> None:
+        """Changes what is told of a member; of ``attributes`` those that are named, and one without
+        a value is taken away."""
+        if "attributes" in fields:
+            merged = {**member.participant.attributes, **fields["attributes"]}
+            fields["attributes"] = {key: value for key, value in merged.items() if value}
+        member.participant = dataclasses.replace(member.participant, **fields)
+        self.announce()
 
     def put_out(self, member: Member, reason: str) -> None:
         """Ends a member's stay; an application is told that the room is over for it."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import pytest
-from worker_kit import Bench, sound
+from worker_kit import Bench, Scripted, sound
 
 from ringroom import messages as m
-from ringroom.errors import BusyError, ConfigurationError, FrameError
+from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError
 from ringroom.frames import VideoFrame
-from ringroom.options import PublishOptions
+from ringroom.link import open_links
+from ringroom.options import PublishOptions, SessionOptions
 from ringroom.processes.worker.context import WorkerContext
+from ringroom.processes.worker.worker import Worker
+from ringroom.profile import Profile
 from ringroom.testing import sources
 
 
@@ -26,6 +29,34 @@ def test_a_context_takes_names_of_tracks(bench: Bench) -> None:
             context.send(nothing)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="mode is 'fast'"):
         context.send(sound(1), mode="fast")  # type: ignore[arg-type]
+
+
+def test_a_context_sets_our_profile_and_waits_for_nothing(bench: Bench) -> None:
+    context = WorkerContext(bench.worker)
+    bench.listen()
+    context.set_profile(attributes={"lk.agent.state": "thinking"})
+    context.set_profile(name="Bot", metadata="m")
+    one, two = (told for told in bench.listen() if isinstance(told, m.SetProfile))
+    assert (one.awaited, two.awaited) == (False, False)
+    assert one.profile == Profile(attributes={"lk.agent.state": "thinking"}).to_json()
+    assert two.profile == Profile(name="Bot", metadata="m").to_json()
+    for wrong in ({}, {"name": ""}, {"attributes": {"a": 1}}):
+        with pytest.raises(ConfigurationError):
+            context.set_profile(**wrong)  # type: ignore[arg-type]
+    bench.link.send(m.Ended(reason="closed", error={}))
+    bench.worker._pump()
+    context.set_profile(name="late")
+    assert not bench.listen()
+
+
+def test_before_there_is_a_room_a_context_sets_nothing() -> None:
+    control, theirs = open_links()
+    worker = Worker(theirs, Scripted(), SessionOptions())
+    with pytest.raises(ClosedError, match="set it in open"):
+        WorkerContext(worker).set_profile(name="early")
+    worker._close()
+    control.close()
+    theirs.close()
 
 
 def test_a_context_sends_with_options_for_the_track(bench: Bench) -> None:

@@ -43,7 +43,8 @@ def test_text_that_is_no_token_allows_everything(text: str) -> None:
 
 
 def test_a_token_as_the_server_reads_it() -> None:
-    assert granted(token(), "room") == Grants(identity="robot")
+    assert granted(token(), "room") == Grants(identity="robot", set_profile=False)
+    assert granted(token(can_update_own_metadata=True), "room") == Grants(identity="robot")
     some = granted(token(can_publish=False, can_subscribe=False, can_publish_data=False), "room")
     assert (some.publish, some.subscribe, some.publish_data) == (False, False, False)
     # Data follows publishing where nothing is said of it.
@@ -158,6 +159,18 @@ def test_who_may_not_send_data() -> None:
         assert not ann.received
         transport.send(sound(0.02))
         room.wait_for_audio(seconds=0.02)
+
+
+def test_who_may_change_their_own_profile() -> None:
+    """As on a server, nobody whose token does not say so."""
+    with FakeRoom("room") as room:
+        with opened(room, token=token()) as transport:
+            with pytest.raises(RoomError, match="canUpdateOwnMetadata") as refused:
+                transport.set_profile(name="Robot", timeout=PATIENCE)
+            assert refused.value.reason == "profile_refused"
+        with opened(room, token=token(can_update_own_metadata=True)) as transport:
+            transport.set_profile(name="Robot", timeout=PATIENCE)
+            assert [one.name for one in room.participants] == ["Robot"]
 
 
 def test_who_may_not_subscribe_hears_nothing_and_is_told_who_speaks() -> None:

@@ -11,6 +11,7 @@ from fake_kit import Opener, audio_track, connected, run, video_track, wait
 from ringroom.checks import MAX_DATA_BYTES
 from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.providers.provider import Profile
 from ringroom.testing import FakeRoom, sources
 
 
@@ -84,6 +85,51 @@ def test_tracks_and_messages_are_refused(room: FakeRoom, open_provider: Opener) 
             room.refuse_data(False)
             await provider.publish(audio_track())
             await provider.send_data(DataFrame(b"x"))
+
+    run(test())
+
+
+def test_a_profile_is_taken_or_refused(room: FakeRoom, open_provider: Opener) -> None:
+    """As a server takes it: what is empty stays as it is, of an attribute it takes that away."""
+
+    def known() -> tuple[str, str, dict[str, str]]:
+        (one,) = (who for who in room.participants if who.identity == "app")
+        return one.name, one.metadata, dict(one.attributes)
+
+    async def test() -> None:
+        async with connected(open_provider(room, "app")) as (provider, _):
+            await provider.set_profile(
+                Profile(name="App", metadata="m", attributes={"a": "1", "b": "2"})
+            )
+            assert known() == ("App", "m", {"a": "1", "b": "2"})
+            await provider.set_profile(Profile(attributes={"a": "", "c": "3"}))
+            assert known() == ("App", "m", {"b": "2", "c": "3"})
+            room.refuse_profile()
+            with pytest.raises(RoomError) as raised:
+                await provider.set_profile(Profile(name="other"))
+            assert raised.value.reason == "profile_refused"
+            assert known() == ("App", "m", {"b": "2", "c": "3"})
+            room.refuse_profile(False)
+            await provider.set_profile(Profile(name="other"))
+            assert known() == ("other", "m", {"b": "2", "c": "3"})
+
+    run(test())
+
+
+def test_other_applications_are_told_of_a_changed_profile(
+    room: FakeRoom, open_provider: Opener
+) -> None:
+    async def test() -> None:
+        async with (
+            connected(open_provider(room, "app")) as (provider, own),
+            connected(open_provider(room, "other")) as (_, sink),
+        ):
+            await provider.set_profile(Profile(attributes={"lk.agent.state": "thinking"}))
+            changed = await sink.event_of(EventKind.PARTICIPANT_CHANGED)
+            assert changed.participant is not None
+            assert changed.participant.identity == "app"
+            assert changed.participant.attributes == {"lk.agent.state": "thinking"}
+            assert not own.of(EventKind.PARTICIPANT_CHANGED), "we know what we have set"
 
     run(test())
 

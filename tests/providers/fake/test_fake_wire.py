@@ -75,6 +75,7 @@ MESSAGES = st.one_of(
         source=TEXT,
     ),
     st.builds(messages.Unpublish, track=TEXT),
+    st.builds(messages.SetProfile, request=NUMBER, name=TEXT, metadata=TEXT, attributes=ATTRIBUTES),
     st.builds(messages.Subscription, track=TEXT, wanted=st.booleans()),
     audio(),
     st.builds(messages.AudioPause, track=TEXT),

@@ -340,6 +340,7 @@ def test_flush_throws_away_what_was_not_played(tmp_path: Path) -> None:
         assert transport.flush() > 0.5
         transport.send(VideoFrame(bytes(64 * 48 * 3 // 2), 64, 48))
         transport.send_data("to nobody")
+        transport.set_profile(name="nobody", timeout=PATIENCE)
         transport.wait_playout(timeout=10)
 
 

@@ -25,6 +25,7 @@ from ringroom.providers.provider import (
     Joined,
     OutgoingTrack,
     Playout,
+    Profile,
     Provider,
     Sink,
     TrackSink,
@@ -157,6 +158,9 @@ class Twist(Wrong):
     async def send_data(self, provider: Provider, frame: DataFrame) -> None:
         await provider.send_data(frame)
 
+    async def set_profile(self, provider: Provider, change: Profile) -> None:
+        await provider.set_profile(change)
+
     async def close(self, provider: Provider) -> None:
         await provider.close()
 
@@ -184,6 +188,9 @@ class TwistedProvider(Provider):
 
     async def send_data(self, frame: DataFrame) -> None:
         await self.twist.send_data(self.inner, frame)
+
+    async def set_profile(self, change: Profile) -> None:
+        await self.twist.set_profile(self.inner, change)
 
     async def close(self) -> None:
         await self.twist.close(self.inner)

@@ -10,7 +10,7 @@ what is in their lanes. The next worker is told of all that, and goes on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ringroom import messages as m
@@ -19,6 +19,7 @@ from ringroom.link import close_descriptors
 from ringroom.processes.io.inbound_lanes import InboundLanes, InboundRoom
 from ringroom.processes.io.outbound import Answer
 from ringroom.processes.io.outbound_lanes import OutboundLanes, OutboundRoom
+from ringroom.processes.io.own_profile import OwnProfile
 from ringroom.processes.io.row_ledger import RowLedger
 from ringroom.processes.io.wire import LoopLink
 
@@ -27,6 +28,8 @@ log = logging.getLogger("ringroom.io")
 
 class AttachmentRoom(InboundRoom, OutboundRoom, Protocol):
     """What an attachment needs of the room it is attached to."""
+
+    profile: OwnProfile
 
     def people(self) -> Iterable[Participant]: ...
 
@@ -91,6 +94,8 @@ class Attachment:
                 self.outbound.finish(number)
             case m.TrackClose(name=name):
                 self.outbound.finish_inherited(name)
+            case m.SetProfile():
+                self._room.profile.ask(message, self._to_asker())
             case m.Leave():
                 self.leaving = True
             case _:
@@ -100,13 +105,21 @@ class Attachment:
     def _answer(self) -> Answer:
         """Reaches the reader or writer that asks now. Its successor has other requests of the same
         numbers."""
-        wire = self._wire
+        send = self._to_asker()
 
         def answer(request: int, value: float) -> None:
-            if wire is not None:
-                wire.send(m.Reply(request=request, value=value))
+            send(m.Reply(request=request, value=value))
 
         return answer
+
+    def _to_asker(self) -> Callable[[m.Message], None]:
+        wire = self._wire
+
+        def send(message: m.Message) -> None:
+            if wire is not None:
+                wire.send(message)
+
+        return send
 
     async def close(self) -> None:
         """Idempotent."""

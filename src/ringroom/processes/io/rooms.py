@@ -31,6 +31,7 @@ from ringroom.processes.io.attachments import Attachment
 from ringroom.processes.io.choice import Choice
 from ringroom.processes.io.inbound import InboundTrack, LiveTrack, NullTrack
 from ringroom.processes.io.membership import Membership, unpickled
+from ringroom.processes.io.own_profile import OwnProfile
 from ringroom.processes.io.patient import PatientTrack
 from ringroom.processes.io.presence import Presence
 from ringroom.processes.io.routing import Routing
@@ -55,6 +56,7 @@ class RoomSession:
         self._roster = Roster()
         self._wire = LoopLink(link, self._on_message, self.leave)
         self._ledger = RowLedger(self._wire.send)
+        self.profile = OwnProfile(self, self._wire.send)
         self._application = Attachment(self, self._ledger, m.APPLICATION)
         self._attachments: dict[int, Attachment] = {m.APPLICATION: self._application}
         self._owners: dict[str, object] = {}
@@ -265,6 +267,7 @@ class RoomSession:
             self._tell(EventKind.CONNECTION_BACK)
             self._down = False
         self._application.send(m.Connected(room=joined.room, identity=joined.identity))
+        self.profile.joined()
 
     def refused(self, error: RingroomError) -> None:
         """The room was not joined, the first time."""
@@ -275,6 +278,7 @@ class RoomSession:
         if not self._down:
             self._down = True
             self._tell(EventKind.CONNECTION_LOST, reason)
+        self.profile.parted()
         self._end_tracks()
         for event in self._presence.farewell(reason, self.clock()):
             self.tell(event)
@@ -283,6 +287,7 @@ class RoomSession:
         """It will not be joined again."""
         if self._closing:
             return
+        self.profile.parted()
         self._end_tracks()
         self._tell(EventKind.DISCONNECTED, reason)
         failure = {} if error is None else m.error_to_json(error)
@@ -306,6 +311,7 @@ class RoomSession:
         """Close everything; `done` is set afterwards."""
         if not self._closing:
             self._closing = True
+            self.profile.parted()
             self._closer = asyncio.get_running_loop().create_task(self._close())
 
     async def _close(self) -> None:

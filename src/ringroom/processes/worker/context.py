@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.frames import Frame, TrackInfo, VideoFrame
 from ringroom.options import Mode, PublishOptions
 from ringroom.processes.waiting import Deadline, Waiter
+from ringroom.profile import change_of
 from ringroom.sessions.filling import blank
 from ringroom.sessions.sendable import as_message
 
@@ -66,6 +67,15 @@ class WorkerContext:
         to: Collection[str] = (),
     ) -> None:
         self._worker.reply(as_message(payload, topic, reliable, to), "speech")
+
+    def set_profile(
+        self,
+        *,
+        name: str | None = None,
+        metadata: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._worker.set_profile(change_of(name, metadata, attributes))
 
     def flush(self, track: str | TrackInfo | None = None) -> float:
         worker = self._worker

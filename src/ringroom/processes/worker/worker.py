@@ -26,6 +26,7 @@ from ringroom.processes.worker.context import WorkerContext
 from ringroom.processes.worker.problems import Problems, shortened
 from ringroom.processes.worker.replies import ReplyTracks
 from ringroom.processor import Processor, Replies, as_frames, of_track
+from ringroom.profile import Profile
 from ringroom.sessions.filling import Filling
 from ringroom.sessions.inbox import Arrival, InboundLane, Inbox
 from ringroom.sessions.outgoing import Outgoing
@@ -314,6 +315,17 @@ class Worker:
             # Kept, for the next reply will be alike: to make it takes as long as to send.
             self._publish = replace(self._publish, mode=mode)
         return self.replies
+
+    def set_profile(self, change: Profile) -> None:
+        """Ask the room to tell it of us; the answer is not waited for."""
+        with self.lock:
+            if self.session is None or self.replies is None:
+                raise ClosedError("the worker is not connected yet; set it in open() or process()")
+            if self._room_over():
+                return
+            self.session.profile.ask(change, awaited=False)
+            if self._keeps:
+                self._wake.add(1)
 
     def _send_waiting(self) -> None:
         replies = self.replies

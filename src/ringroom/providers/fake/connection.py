@@ -26,6 +26,7 @@ from ringroom.providers.provider import (
     Joined,
     OutgoingTrack,
     Playout,
+    Profile,
     Provider,
     Sink,
 )
@@ -140,6 +141,17 @@ class FakeProvider(Provider):
             payload=frame.payload,
         )
         await self._request(number, message, "data_refused")
+
+    async def set_profile(self, change: Profile) -> None:
+        self._raise_if_ordered("set_profile")
+        number = next(self._numbers)
+        message = messages.SetProfile(
+            request=number,
+            name=change.name or "",
+            metadata=change.metadata or "",
+            attributes=change.attributes,
+        )
+        await self._request(number, message, "profile_refused")
 
     async def close(self) -> None:
         self._closed = True

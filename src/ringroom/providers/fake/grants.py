@@ -31,6 +31,7 @@ class Grants:
     publish: bool = True
     subscribe: bool = True
     publish_data: bool = True
+    set_profile: bool = True
     publish_sources: tuple[str, ...] = ()
 
 
@@ -55,6 +56,7 @@ def granted(token: str, room: str) -> Grants:
         subscribe=video.get("canSubscribe") is not False,
         # Who may not publish may send no data, unless it is granted.
         publish_data=bool(video.get("canPublishData", publish)),
+        set_profile=video.get("canUpdateOwnMetadata") is True,
         publish_sources=tuple(str(source).lower() for source in sources),
     )
 

@@ -6,6 +6,7 @@ at most one ``payload`` of raw bytes: `wire` carries exactly these.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from ringroom.frames import EventKind, Kind, Participant, TrackInfo
@@ -27,6 +28,7 @@ __all__ = [
     "PublicationMuted",
     "Publish",
     "Refused",
+    "SetProfile",
     "Subscription",
     "TrackMuted",
     "TrackPublished",
@@ -48,6 +50,7 @@ class Join(Value):
     publish: bool = True
     subscribe: bool = True
     publish_data: bool = True
+    set_profile: bool = True
     sources: tuple[str, ...] = ()
 
 
@@ -67,6 +70,15 @@ class Publish(Value):
 
 class Unpublish(Value):
     track: str
+
+
+class SetProfile(Value):
+    """An empty name or metadata stays as it is; an attribute without a value is taken away."""
+
+    request: int
+    name: str
+    metadata: str
+    attributes: Mapping[str, str]
 
 
 class Subscription(Value):
@@ -208,6 +220,7 @@ Message: TypeAlias = (
     | Leave
     | Publish
     | Unpublish
+    | SetProfile
     | Subscription
     | Audio
     | AudioPause

@@ -111,6 +111,7 @@ class Fake(ProviderSpec):
             publish=grants.publish,
             subscribe=grants.subscribe,
             publish_data=grants.publish_data,
+            set_profile=grants.set_profile,
             sources=grants.publish_sources,
         )
 

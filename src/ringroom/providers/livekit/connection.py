@@ -30,10 +30,11 @@ from ringroom.providers.livekit.mapping import (
 )
 from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.livekit.outbox import AT_RISK, Outbox
+from ringroom.providers.livekit.own_profile import EVENTS, OwnProfile
 from ringroom.providers.livekit.paths import open_path
 from ringroom.providers.livekit.publications import Publications
 from ringroom.providers.livekit.roster import Roster
-from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, Sink
+from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
 
 __all__ = ["LiveKitProvider"]
 
@@ -53,6 +54,7 @@ class _Opened:
     roster: Roster
     publications: Publications
     outbox: Outbox
+    profile: OwnProfile
 
     def reconnecting(self) -> None:
         self.line.set(False)
@@ -153,10 +155,13 @@ class LiveKitProvider(Provider):
             roster=roster,
             publications=Publications(room, line, calls, options, path),
             outbox=Outbox(room, line, calls, options.connect_timeout, give_up),
+            profile=OwnProfile(room, line, options.connect_timeout),
         )
         roster.on("reconnecting", opened.reconnecting)
         roster.on("reconnected", opened.reconnected)
         roster.on("participant_permissions_changed", opened.rights_changed)
+        for event in EVENTS:
+            roster.on(event, lambda *_: opened.profile.changed())
         roster.on("disconnected", lambda code: self._begin_to_end(sink, *end_of_room(code)))
         return opened
 
@@ -165,6 +170,9 @@ class LiveKitProvider(Provider):
 
     async def send_data(self, frame: DataFrame) -> None:
         await self._joined().outbox.send(frame)
+
+    async def set_profile(self, change: Profile) -> None:
+        await self._joined().profile.set(change)
 
     async def close(self) -> None:
         if self._closing is None:

@@ -23,6 +23,8 @@ class Grants:
     can_publish: bool = True
     can_subscribe: bool = True
     can_publish_data: bool = True
+    can_update_own_metadata: bool = False
+    """Its own name, metadata and attributes."""
     hidden: bool = False
     room_admin: bool = False
     ttl: float = 6 * 3600
@@ -57,6 +59,7 @@ def mint(
         can_publish=allowed.can_publish,
         can_subscribe=allowed.can_subscribe,
         can_publish_data=allowed.can_publish_data,
+        can_update_own_metadata=allowed.can_update_own_metadata,
         hidden=allowed.hidden,
         room_admin=allowed.room_admin,
     )

@@ -14,7 +14,7 @@ from collections.abc import Generator
 from ringroom.errors import ClosedError, RoomError
 from ringroom.frames import DataFrame, Event, EventKind
 from ringroom.options import SessionOptions
-from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, Sink
+from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
 from ringroom.providers.replay.playout import Discarding, discarding
 from ringroom.providers.replay.stage import Stage
 from ringroom.recording.reader import Entry, Reader
@@ -58,6 +58,9 @@ class ReplayProvider(Provider):
     async def send_data(self, frame: DataFrame) -> None:
         self._check_going_on()
         self._messages += 1
+
+    async def set_profile(self, change: Profile) -> None:
+        self._check_going_on()  # it is told to nobody
 
     async def close(self) -> None:
         self._closed = True

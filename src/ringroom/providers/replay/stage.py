@@ -40,6 +40,7 @@ _NOT_TOLD = (
     EventKind.PUBLISH_MUTED,
     EventKind.PUBLISH_UNMUTED,
     EventKind.DATA_FAILED,
+    EventKind.PROFILE_FAILED,
     EventKind.EVENTS_LOST,
 )
 # Frames that were recorded without a track's description: somebody has to have sent them.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
 from ringroom.processes.children import Where
 from ringroom.testing.contract.subject import Capabilities, Refused, Room, Subject
 from ringroom.testing.participants import Camera, FakeParticipant, Microphone
@@ -36,6 +36,7 @@ FAKE = Capabilities(
     several_tracks=True,
     people=True,
     profiles=True,
+    own_profile=True,
     sources=True,
     room_end=True,
     removal=True,
@@ -131,6 +132,9 @@ class FakeDriver:
         applications = self._room.applications
         return applications[APP].tracks.keys() if APP in applications else ()
 
+    def profile(self) -> Participant | None:
+        return next((one for one in self._room.participants if one.identity == APP), None)
+
     def source(self, track: str) -> str:
         applications = self._room.applications
         info = applications[APP].tracks.get(track) if APP in applications else None
@@ -156,8 +160,10 @@ class FakeDriver:
             self._room.refuse_connects()
         elif what == "publish":
             self._room.refuse_publish()
-        else:
+        elif what == "data":
             self._room.refuse_data()
+        else:
+            self._room.refuse_profile()
 
     def moderate(self, track: str, muted: bool) -> None:
         self._mutes[track] = self._mutes.get(track) or self._room.faults.muted_by_server(track)

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from ringroom import aio, client
 from ringroom.client import Transport
-from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
 from ringroom.processes.children import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.contract.promise import broken
@@ -24,7 +24,7 @@ from ringroom.testing.contract.promise import broken
 __all__ = ["Capabilities", "Driver", "Refused", "Room", "Stage", "Subject"]
 
 T = TypeVar("T")
-Refused = Literal["connect", "publish", "data"]
+Refused = Literal["connect", "publish", "data", "profile"]
 # Between two looks at something that tells nobody that it has changed.
 LOOK_SECONDS = 0.002
 # `max_age` where a promise is not about age: on a slow machine no frame becomes stale.
@@ -70,6 +70,8 @@ class Capabilities:
     """The driver knows who is in the room (``people``)."""
     profiles: bool = False
     """People have a name, metadata and attributes that can change (``describe``)."""
+    own_profile: bool = False
+    """What people are told of the application can be changed by it (``profile``)."""
     sources: bool = False
     """Tracks tell what they are of: a microphone, a camera, a screen (``source``)."""
     room_end: bool = False
@@ -81,7 +83,8 @@ class Capabilities:
     connection_loss: bool = False
     """A connection that is lost comes back (``lose_connection``, ``restore_connection``)."""
     refusals: bool = False
-    """The room can refuse connections, tracks and messages (``refuse``)."""
+    """The room can refuse connections, tracks, messages and, where ``own_profile`` is claimed,
+    profiles (``refuse``)."""
     moderation: bool = False
     """The room can mute a track of the application's, and take away its right to publish
     (``moderate``, ``forbid_publishing``)."""
@@ -169,6 +172,9 @@ class Driver(Protocol):
 
     def tracks(self) -> Collection[str]:
         """The names of the tracks that the application publishes now."""
+
+    def profile(self) -> Participant | None:
+        """What the others are told of the application; None while they do not know of it."""
 
     def source(self, track: str) -> str:
         """What the others are told that the application's track is of: microphone, camera,

@@ -1,0 +1,72 @@
+"""What is asked of a room about our own profile, until it has answered.
+
+When the I/O process dies, all of it is asked again over the next link; at the application's end
+after what the room had been told before, by whomever, for a token has none of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ringroom import messages as m
+from ringroom.errors import RingroomError
+from ringroom.profile import Profile
+
+__all__ = ["ProfileChanges"]
+
+
+class ProfileChanges:
+    """Those of one end of a session. ``send`` sends over its link, if there is one. Not
+    thread-safe."""
+
+    def __init__(self, send: Callable[[m.Message], None]) -> None:
+        self._send = send
+        self._number = 0
+        self._known: dict[str, Any] | None = None
+        """What the room has been told."""
+        self._unanswered: dict[int, m.SetProfile] = {}
+        self._answers: dict[int, RingroomError | None] = {}
+        """Those that have not been taken yet."""
+
+    def ask(self, change: Profile, *, awaited: bool) -> int:
+        """A request, by its number; what is ``awaited`` is to be taken or forgotten."""
+        self._number += 1
+        message = m.SetProfile(request=self._number, awaited=awaited, profile=change.to_json())
+        self._unanswered[self._number] = message
+        self._send(message)
+        return self._number
+
+    def ask_again(self) -> None:
+        """There is another link."""
+        if self._known is not None:
+            self._send(m.SetProfile(request=0, awaited=False, profile=self._known))
+        for message in self._unanswered.values():
+            self._send(message)
+
+    def known(self, message: m.ProfileKnown) -> None:
+        """The room has been told."""
+        self._known = message.profile
+
+    def answered(self, message: m.ProfileSet) -> None:
+        """The room has answered."""
+        asked = self._unanswered.pop(message.request, None)
+        if asked is not None and asked.awaited:
+            error = m.error_from_json(message.error) if message.error else None
+            self._answers[message.request] = error
+
+    def take(self, number: int) -> bool | None:
+        """Whether the room has done it; None until it has answered. Raises what it was refused
+        with."""
+        if number not in self._answers:
+            return None
+        error = self._answers.pop(number)
+        if error is not None:
+            raise error
+        return True
+
+    def forget(self, number: int) -> None:
+        """No caller waits for the answer any more, whether it has come or not."""
+        self._answers.pop(number, None)
+        if number in self._unanswered:
+            self._unanswered[number] = self._unanswered[number].replace(awaited=False)
