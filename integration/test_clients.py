@@ -80,6 +80,14 @@ def test_data_goes_both_ways(go_client: Joins, browser: Joins) -> None:
     assert ann.wait_for_data(participant="ben", topic="lossy") == b"lossy"
 
 
+def test_texts_go_from_browser_to_browser(browser: Joins) -> None:
+    ann, ben = browser("ann"), browser("ben")
+    ann.wait_for("participant", participant="ben")
+    ann.call("text", text="grüße", topic="lk.chat", attributes={"a": "b"})
+    came = ben.wait_for("text", participant="ann", topic="lk.chat")
+    assert (came["text"], came["attributes"]) == ("grüße", {"a": "b"})
+
+
 def test_muting_unpublishing_and_leaving_are_noticed(
     go_client: Joins, browser: Joins, opus: Callable[..., str]
 ) -> None:

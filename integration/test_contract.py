@@ -12,6 +12,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from livekit import api, rtc
 
 import ringroom
 from integration.clients.relay import Relay
-from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Participant, TextFrame, VideoFrame
 from ringroom.testing import contract
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
 
@@ -46,6 +47,8 @@ CLAIMS = contract.Capabilities(
     topics=True,
     addressing=True,
     unreliable=True,
+    texts_in=True,
+    texts_out=True,
     events=True,
     unpublish=True,
     mute=True,
@@ -77,7 +80,8 @@ class LiveKitDriver:
         self._tracks: dict[tuple[str, str], tuple[Any, Any]] = {}
         self._sounds: dict[str, list[np.ndarray]] = defaultdict(list)
         self._pictures: dict[str, list[VideoFrame]] = defaultdict(list)
-        self._messages: dict[str, list[DataFrame]] = defaultdict(list)
+        self._messages: dict[str, list[DataFrame | None]] = defaultdict(list)
+        """None in the place of a text that has not come whole yet."""
         self._listening: list[asyncio.Task[None]] = []
         self._joins: list[concurrent.futures.Future[None]] = []
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
@@ -114,8 +118,22 @@ class LiveKitDriver:
 
         room.on("track_subscribed", subscribed)
         room.on("data_received", received)
+        for topic in contract.TEXT_TOPICS:
+            room.register_text_stream_handler(topic, partial(self._begin_text, who))
         token = self._room.token(who, profile=self._profiles.get(who), can_update_own_metadata=True)
         await room.connect(self._room.url, token)
+
+    def _begin_text(self, who: str, reader: Any, sender: str) -> None:
+        place = len(self._messages[who])
+        self._messages[who].append(None)
+
+        async def read() -> None:
+            text, topic = await reader.read_all(), reader.info.topic
+            attributes = reader.info.attributes
+            frame = TextFrame(text.encode(), topic, sender, attributes=attributes)
+            self._messages[who][place] = frame
+
+        self._listening.append(self._loop.create_task(read()))
 
     def describe(self, who: str, name: str, metadata: str, attributes: Mapping[str, str]) -> None:
         profile = Participant(identity=who, name=name, metadata=metadata, attributes=attributes)
@@ -196,6 +214,18 @@ class LiveKitDriver:
             )
         )
 
+    def send_text(self, who: str, text: str, topic: str, attributes: Mapping[str, str]) -> None:
+        person = self._rooms[who].local_participant
+        self._run(person.send_text(text, topic=topic, attributes=dict(attributes)))
+
+    def break_off_text(self, who: str, text: str, topic: str) -> None:
+        async def begin() -> None:
+            writer = await self._rooms[who].local_participant.stream_text(topic=topic)
+            await writer.write(text)
+            await writer.aclose(reason="it is broken off")
+
+        self._run(begin())
+
     def send_unreliably(self, who: str, payload: bytes) -> None:
         self._run(self._rooms[who].local_participant.publish_data(payload, reliable=False))
 
@@ -227,7 +257,7 @@ class LiveKitDriver:
         return list(self._pictures[track])
 
     def received(self, who: str) -> Sequence[DataFrame]:
-        return list(self._messages[who])
+        return [message for message in self._messages[who] if message is not None]
 
     def _published(self) -> dict[str, Any]:
         ann = next(iter(self._rooms.values()))

@@ -64,7 +64,7 @@ def test_a_browser_that_does_what_it_likes(
     seed = random.randrange(1 << 31)
     print(f"seed {seed}")
     token = livekit_room.token("app")
-    options = {"url": livekit_room.url, "token": token}
+    options = {"url": livekit_room.url, "token": token, "text_topics": ("lk.chat",)}
     with ringroom.transport("livekit", kinds=("audio", "video", "data", "event"), **options) as t:
         seen = Counter[str]()
         listening = threading.Thread(target=listen, args=(t, seen), daemon=True)

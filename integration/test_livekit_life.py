@@ -197,11 +197,16 @@ def test_nothing_is_left_behind(server: Server, sdk_path: str) -> None:
 
     async def once() -> None:
         sink = Recorder()
-        async with peer(server) as ann, connected(server.spec(sdk_path=sdk_path), sink) as app:
+        spec, texts = server.spec(sdk_path=sdk_path), {"kinds": ("data",), "text_topics": ("t",)}
+        async with peer(server) as ann, connected(spec, sink, **texts) as app:
             await ann.speak("voice", 440)
+            await ann.room.local_participant.send_text("whole", topic="t")
+            writer = await ann.room.local_participant.stream_text(topic="t")
+            await writer.write("never ended")
             playout = await app.publish(outgoing("answer"))
             async with background(speaking(playout, 880)):
                 await until(lambda: sink.tracks and sink.tracks[0].sound, "sound")
+                await until(lambda: sink.messages, "a text")
                 await asyncio.gather(app.close(), app.close())
         others = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
         assert not others, others

@@ -34,6 +34,7 @@ from ringroom.frames import (
     Item,
     Kind,
     Participant,
+    TextFrame,
     TrackInfo,
     VideoFrame,
 )
@@ -49,6 +50,7 @@ ITEMS: tuple[Item, ...] = (
     AudioFrame(np.arange(6, dtype=np.int16), 16_000, 2, track=MIC),
     VideoFrame(bytes(range(6)), 2, 2, rotation=90, timestamp_us=5, track="camera"),
     DataFrame(b"hello", "chat", "ann", to=("bob", "cé")),
+    TextFrame("hé".encode(), "lk.chat", "ann", to=("bob",), attributes={"a": "1", "é": ""}),
     Event(kind=EventKind.TRACK_MUTED, participant=ANN, track=MIC, reason="why"),
 )
 NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 64) - 1)
@@ -157,6 +159,10 @@ def a_fake_message() -> Decoder:
         fake.Data(
             request=1, participant="ann", topic="t", reliable=True, to=("a",), payload=b"hello"
         ),
+        fake.Text(
+            request=1, participant="", topic="t", to=(), attributes={"a": "b"}, payload=b"hello"
+        ),
+        fake.TextBroken(participant=ANN, topic="t", reason="why"),
         fake.Publish(request=1, track="1", name="mic", kind=Kind.AUDIO, source="microphone"),
         fake.SetProfile(request=1, name="Ann", metadata="{}", attributes={"a": "b"}),
     ]

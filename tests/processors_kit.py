@@ -10,12 +10,13 @@ import stat
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import ringroom
-from ringroom import AudioFrame, DataFrame, Event, Processor, TrackInfo
+from ringroom import AudioFrame, DataFrame, Event, Processor, TextFrame, TrackInfo
 
 
 def echo(frame: Any) -> Any:
@@ -224,6 +225,22 @@ class Slowly(Processor):
 class SendsTooEarly(Processor):
     def start(self, context: Any) -> None:
         context.send_data("x")
+
+
+class Clerk(Processor):
+    """Answers each text twice: by the context, and with what it returns."""
+
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> Any:
+        if not isinstance(frame, TextFrame):
+            return None
+        to, attributes = [frame.participant], {**frame.attributes, "worker": "1"}
+        self.context.send_text(frame.text.upper(), topic="by", to=to, attributes=attributes)
+        return replace(frame, topic="returned", participant="", to=())
 
 
 class Odd(Processor):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ringroom import AudioFrame, DataFrame, Event, Recorder, VideoFrame
+from ringroom import AudioFrame, DataFrame, Event, Recorder, TextFrame, VideoFrame
 from ringroom.colour import i420_size
 from ringroom.frames import EventKind, Item, Kind, Participant, TrackInfo
 
@@ -31,7 +31,9 @@ def content(item: Item) -> tuple[Any, ...]:
     if isinstance(item, VideoFrame):
         size = (item.width, item.height, item.rotation, item.timestamp_us)
         return (item.data.tobytes(), *size, item.track, *stamp)
-    return (item.payload, item.topic, item.participant, item.reliable, item.to, *stamp)
+    attributes = item.attributes if isinstance(item, TextFrame) else None
+    address = (item.topic, item.participant, item.reliable, item.to)
+    return (item.payload, *address, attributes, *stamp)
 
 
 def a_call(count: int = 12) -> list[Item]:

@@ -89,6 +89,9 @@ class Local(SimpleNamespace):
     async def unpublish_track(self, sid: str) -> None:
         self.log.append(f"unpublished {sid}")
 
+    async def send_text(self, text: str, **fields: Any) -> None:
+        await self.publish_data(text.encode(), **fields)
+
     async def publish_data(self, payload: bytes, **fields: Any) -> None:
         self.log.append((payload, fields))
         if self.unanswered is not None:
@@ -103,6 +106,7 @@ class Room:
 
     def __init__(self) -> None:
         self.handlers: dict[str, list[Any]] = {}
+        self.text_handlers: dict[str, Any] = {}
         self.local_participant = Local()
         self.remote_participants: dict[str, Any] = {}
         self.failure: Exception | None = None
@@ -115,6 +119,9 @@ class Room:
 
     def on(self, name: str, handler: Any) -> None:
         self.handlers.setdefault(name, []).append(handler)
+
+    def register_text_stream_handler(self, topic: str, handler: Any) -> None:
+        self.text_handlers[topic] = handler
 
     def emit(self, name: str, *arguments: Any) -> None:
         for handler in self.handlers[name]:

@@ -21,7 +21,7 @@ from ringroom.errors import (
     FrameError,
     RoomError,
 )
-from ringroom.frames import AudioFrame
+from ringroom.frames import AudioFrame, TextFrame
 from ringroom.options import PublishOptions
 from ringroom.processes.children import IOHost
 from ringroom.testing import FakeRoom, VirtualClock, sources
@@ -202,6 +202,25 @@ def test_a_long_frame_is_converted_while_others_have_the_loop(fake_room: FakeRoo
             assert sent < 201, "it had the loop for itself"
             await soon(sending)
             assert transport.stats().sent.sent == 201
+
+    asyncio.run(main())
+
+
+def test_texts_go_out_and_come_in(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        ann = fake_room.join("ann")
+        options = {"kinds": ("data",), "text_topics": ("lk.chat",)}
+        async with opened(fake_room, **options) as transport:
+            await soon(transport.send_text("grüße", topic="t", to=["ann"], attributes={"a": "b"}))
+            await until(lambda: ann.received)
+            [sent] = ann.received
+            assert isinstance(sent, TextFrame)
+            assert (sent.text, sent.topic, sent.attributes) == ("grüße", "t", {"a": "b"})
+            ann.send_text("hello", topic="lk.chat")
+            receiver = transport.recv()
+            got = await soon(anext(receiver))
+            assert isinstance(got, TextFrame)
+            assert (got.text, got.participant) == ("hello", "ann")
 
     asyncio.run(main())
 

@@ -42,6 +42,25 @@ def test_sigterm_before_the_room_is_joined_ends_in_good_order(
     assert not Path("call.mcap").exists()
 
 
+@pytest.mark.parametrize("words", [["run", "my_app:echo"], ["record", "call.mcap"]])
+def test_the_topics_of_texts_are_passed_on(
+    application: str, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    asked: list[Any] = []
+
+    def starts(*_: object, **options: Any) -> None:
+        asked.append(options["text_topics"])
+        raise ConfigurationError("that is all")
+
+    monkeypatch.setattr(ringroom, "Pool", starts)
+    monkeypatch.setattr(ringroom, "transport", starts)
+    for more in ([], ["--text-topics", "lk.chat, lk.transcription"]):
+        monkeypatch.setenv("LIVEKIT_TOKEN", "token")
+        monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
+        assert main([*words, *more]) == 2
+    assert asked == [(), ("lk.chat", "lk.transcription")]
+
+
 def test_what_handled_sigterm_may_not_be_pythons(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then `signal.signal` gives nothing that could be set again."""
     set_to: list[Any] = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 import pytest
 
 import ringroom
@@ -10,12 +13,13 @@ from app_kit import (
     microphone,
     opened,
     say,
+    until,
 )
-from ringroom.checks import MAX_DATA_BYTES
-from ringroom.errors import (
-    FrameError,
-)
-from ringroom.frames import AudioFrame, EventKind
+from ringroom.checks import MAX_DATA_BYTES, MAX_TEXT_BYTES
+from ringroom.errors import ConfigurationError, FrameError
+from ringroom.frames import AudioFrame, EventKind, TextFrame
+from ringroom.providers.fake import Fake
+from ringroom.providers.provider import Provider
 from ringroom.testing import FakeRoom
 
 
@@ -122,3 +126,148 @@ def test_events_apart_from_frames(fake_room: FakeRoom) -> None:
             EventKind.TRACK_PUBLISHED,
             EventKind.TRACK_STARTED,
         }
+
+
+# Texts.
+
+CHAT = {"kinds": ("data", "event"), "text_topics": ("lk.chat",)}
+
+
+def test_texts_to_all_and_to_some(fake_room: FakeRoom) -> None:
+    alice, bob = fake_room.join("alice"), fake_room.join("bob")
+    with opened(fake_room) as transport:
+        transport.send_text("grüße", topic="lk.chat", to=["alice"], attributes={"a": "é"})
+        transport.send_data(b"between")
+        transport.send_text("")
+        first, between, last = fake_room.wait_for_data(count=3)
+        assert isinstance(first, TextFrame)
+        assert (first.text, first.topic, first.attributes) == ("grüße", "lk.chat", {"a": "é"})
+        assert (first.to, first.participant) == (("alice",), "app")
+        assert not isinstance(between, TextFrame)
+        assert isinstance(last, TextFrame)
+        assert (last.text, last.attributes) == ("", {})
+        assert [type(m) for m in alice.received] == [TextFrame, ringroom.DataFrame, TextFrame]
+        assert [type(m) for m in bob.received] == [ringroom.DataFrame, TextFrame]
+
+
+def test_a_text_may_be_long_and_no_longer(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        longest = "ü" * (MAX_TEXT_BYTES // 2)
+        transport.send_text(longest, attributes={"a": "v" * 11_999})
+        [frame] = fake_room.wait_for_data()
+        assert isinstance(frame, TextFrame)
+        assert frame.text == longest
+        with pytest.raises(FrameError, match="a text has 200001 bytes, at most 200000"):
+            transport.send_text(longest + "x")
+        with pytest.raises(FrameError, match="type bytes, expected text; bytes go with send_data"):
+            transport.send_text(b"x")  # type: ignore[arg-type]
+        with pytest.raises(FrameError, match="not valid Unicode"):
+            transport.send_text("\ud800")
+        with pytest.raises(FrameError, match="the attribute is of type int"):
+            transport.send_text("x", attributes={"a": 1})  # type: ignore[dict-item]
+        with pytest.raises(FrameError, match="expected a tuple of identities"):
+            transport.send_text("x", to="alice")
+
+
+def test_a_text_is_a_frame_that_any_sender_takes(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        transport.send(TextFrame(b"x", "t", attributes={"a": "b"}))
+        transport.send_nowait(TextFrame(b"y", "t"))
+        texts = fake_room.wait_for_data("t", count=2)
+    assert [type(text) for text in texts] == [TextFrame, TextFrame]
+    assert [text.payload for text in texts] == [b"x", b"y"]
+
+
+def test_texts_of_the_topics_that_are_asked_for_arrive_whole(fake_room: FakeRoom) -> None:
+    alice = fake_room.join("alice")
+    with opened(fake_room, kinds=("data",), text_topics=("lk.chat",)) as transport:
+        receiver = transport.recv(timeout=PATIENCE)
+        fake_room.wait_for_app()
+        alice.send_text("of no interest", topic="lk.transcription")
+        alice.send_data(b"a message", topic="lk.chat")
+        long = "é" * (MAX_TEXT_BYTES // 2)
+        alice.send_text(long, topic="lk.chat", attributes={"id": "1"})
+        alice.send_text("not for us", topic="lk.chat", to=["bob"])
+        alice.send_text("", topic="lk.chat")
+        message, text, last = (next(receiver) for _ in range(3))
+        assert type(message) is ringroom.DataFrame, "it comes as what it was sent as"
+        assert isinstance(text, TextFrame)
+        assert (text.text, text.participant) == (long, "alice")
+        assert (text.topic, text.attributes) == ("lk.chat", {"id": "1"})
+        assert isinstance(last, TextFrame)
+        assert last.text == ""
+        assert text.received_ns > 0
+        assert last.sequence == text.sequence + 1
+    assert transport.stats().received.dropped == 0
+
+
+def test_texts_are_not_received_unless_they_are_asked_for(fake_room: FakeRoom) -> None:
+    alice = fake_room.join("alice")
+    with opened(fake_room, kinds=("data",)) as transport:
+        receiver = transport.recv(timeout=PATIENCE)
+        fake_room.wait_for_app()
+        alice.send_text("hello", topic="lk.chat")
+        alice.send_data(b"x")
+        assert next(receiver).payload == b"x"
+
+
+def test_a_text_that_breaks_off_is_counted_and_told(
+    fake_room: FakeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice = fake_room.join("alice", attributes={"seat": "4"})
+    with opened(fake_room, **CHAT) as transport:
+        receiver = transport.recv(timeout=PATIENCE)
+        fake_room.wait_for_app()
+        with fake_room.faults.texts_broken_off("alice"):
+            alice.send_text("half", topic="lk.chat")
+            alice.send_text("of no interest", topic="lk.transcription")
+        alice.send_text("whole", topic="lk.chat")
+        items = iter(receiver)
+        failed = next(item for item in items if getattr(item, "kind", "") == "text_failed")
+        assert failed.participant.identity == "alice"
+        assert failed.participant.attributes == {"seat": "4"}
+        assert "the text broke off" in failed.reason
+        until(lambda: transport.stats().received.sent == 2)
+        received = transport.stats().received
+        assert (received.sent, received.dropped) == (2, 1)
+    assert caplog.text.count("of 'alice' something is not received") == 1
+
+
+def test_a_text_that_breaks_off_of_somebody_else_is_no_business_of_ours(
+    fake_room: FakeRoom,
+) -> None:
+    alice, bob = fake_room.join("alice"), fake_room.join("bob")
+    with opened(fake_room, **CHAT, participants=["bob"]) as transport:
+        receiver = transport.recv(timeout=PATIENCE)
+        fake_room.wait_for_app()
+        with fake_room.faults.texts_broken_off():
+            alice.send_text("half", topic="lk.chat")
+            bob.send_text("half", topic="lk.chat")
+        failed = next(item for item in receiver if getattr(item, "kind", "") == "text_failed")
+        assert failed.participant.identity == "bob"
+    assert transport.stats().received.dropped == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutTexts(Fake):
+    """A provider of before there were texts."""
+
+    texts = False
+
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        provider = super().open(descriptors)
+        provider.send_text = partial(Provider.send_text, provider)  # type: ignore[method-assign]
+        return provider
+
+
+def test_a_provider_without_texts_says_so(fake_room: FakeRoom) -> None:
+    spec = WithoutTexts(room=fake_room)
+    with pytest.raises(ConfigurationError, match="fake: not supported: text_topics"):
+        ringroom.transport(spec, kinds=("data",), text_topics=("lk.chat",), io="thread")
+    with ringroom.transport(spec, kinds=("event",), io="thread") as transport:
+        with pytest.raises(ConfigurationError, match="fake: not supported: send_text"):
+            transport.send_text("x")
+        transport.send(TextFrame(b"x"))
+        events = transport.recv(timeout=PATIENCE)
+        failed = next(event for event in events if event.kind is EventKind.DATA_FAILED)
+        assert "not supported: send_text" in failed.reason

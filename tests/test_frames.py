@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ringroom.checks import MAX_DATA_BYTES, MAX_DESTINATIONS
+from ringroom.checks import MAX_DATA_BYTES, MAX_DESTINATIONS, MAX_TEXT_BYTES
 from ringroom.errors import FrameError
 from ringroom.frames import (
     AudioFrame,
@@ -21,6 +22,7 @@ from ringroom.frames import (
     EventKind,
     Kind,
     Participant,
+    TextFrame,
     TrackInfo,
     VideoFrame,
 )
@@ -425,6 +427,40 @@ def test_wrong_messages(fields: dict[str, Any], match: str) -> None:
         DataFrame(**{"payload": b"", **fields})
 
 
+def test_texts() -> None:
+    given = {"lk.segment_id": "SG_1"}
+    frame = TextFrame("grüße".encode(), "lk.chat", to=("ann",), attributes=given)
+    given["lk.segment_id"] = "changed"
+    assert (frame.text, frame.attributes) == ("grüße", {"lk.segment_id": "SG_1"})
+    assert frame.reliable
+    assert TextFrame(b"x") == TextFrame(b"x")
+    assert TextFrame(b"x") != DataFrame(b"x"), "the others tell them apart"
+    assert len({frame, replace(frame, attributes={})}) == 2
+    TextFrame("é".encode() * (MAX_TEXT_BYTES // 2), attributes={"n": "v" * 11_999})
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"payload": "text"}, "a text is bytes, not str; encode text first"),
+        ({"payload": b"x" * (MAX_TEXT_BYTES + 1)}, "a text has 200001 bytes, at most 200000"),
+        ({"payload": b"\xff\xfe"}, "not UTF-8 .*; other bytes go in a DataFrame"),
+        ({"reliable": False}, "LiveKit sends texts reliably alone"),
+        ({"topic": "t" * 1_025}, "topic has 1025 bytes"),
+        ({"attributes": None}, "expected a mapping of text to text"),
+        ({"attributes": [("a", "b")]}, "expected a mapping of text to text"),
+        ({"attributes": {"a": 1}}, "the attribute is of type int, expected text"),
+        ({"attributes": {1: "a"}}, "the attribute's name is of type int, expected text"),
+        ({"attributes": {"a": "\ud800"}}, "not valid Unicode"),
+        ({"attributes": {"a": "v" * 12_001}}, "has 12001 bytes, at most 12000"),
+        ({"attributes": {"a": "v" * 6_000, "b": "w" * 5_999}}, "12001 bytes together"),
+    ],
+)
+def test_wrong_texts(fields: dict[str, Any], match: str) -> None:
+    with pytest.raises(FrameError, match=match):
+        TextFrame(**{"payload": b"", **fields})
+
+
 # What all have in common.
 
 
@@ -438,7 +474,8 @@ def test_items_pickle_and_copy(again: Any) -> None:
     assert (picture.data.tobytes(), picture.rotation) == (i420(4, 4), 180)
     person = Participant(identity="ann", attributes={"a": "b"})
     event = Event(kind=EventKind.TRACK_MUTED, participant=person, track=TRACK)
-    for value in (event, TRACK, person, Participant(identity="bob"), DataFrame(b"x", to=("a",))):
+    data, text = DataFrame(b"x", to=("a",)), TextFrame(b"x", attributes={"a": "b"})
+    for value in (event, TRACK, person, Participant(identity="bob"), data, text):
         assert again(value) == value
 
 

@@ -80,6 +80,11 @@ def test_numbers_of_numpy_become_plain() -> None:
         ({"kinds": b""}, "kinds is b''"),
         ({"kinds": np.array("audio")}, "kinds is array"),
         ({"kinds": [np.zeros(2)]}, "kinds has array"),
+        ({"text_topics": "lk.chat"}, r"expected a tuple such as \('lk.chat',\)"),
+        ({"text_topics": None}, "text_topics is None"),
+        ({"text_topics": (1,)}, "text_topics: the topic is of type int"),
+        ({"text_topics": ("t" * 1_025,)}, "text_topics: the topic has 1025 bytes"),
+        ({"text_topics": ("lk.chat",)}, "kinds has no 'data': texts come as messages do; add it"),
         ({"participants": b""}, "participants is b''"),
         ({"participants": np.array("ann")}, "participants is array"),
         ({"participants": lambda: True}, "too many positional .* a function of a Participant"),
@@ -206,6 +211,12 @@ def test_kinds_become_kinds_once_each_in_order() -> None:
     options = SessionOptions(kinds=["video", Kind.AUDIO, "video"])  # type: ignore[arg-type]
     assert options.kinds == (Kind.VIDEO, Kind.AUDIO)
     assert all(isinstance(kind, Kind) for kind in options.kinds)
+
+
+def test_topics_are_each_there_once() -> None:
+    topics = ["lk.chat", "", "lk.chat"]
+    options = SessionOptions(kinds=(Kind.DATA,), text_topics=topics)  # type: ignore[arg-type]
+    assert options.text_topics == ("lk.chat", "")
 
 
 def test_participants() -> None:

@@ -25,7 +25,7 @@ from pool_kit import heard, running, told
 from ringroom.errors import (
     ConfigurationError,
 )
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Participant
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Participant, TextFrame
 from ringroom.pool import Pool
 from ringroom.testing import FakeRoom, sources
 
@@ -209,3 +209,20 @@ def test_the_applications_level_for_our_log_holds_in_the_children(
         say(mic, 0.02)
         assert told(fake_room, "level") == [str(logging.CRITICAL)]
     assert (tmp_path / "level").read_text() == str(logging.CRITICAL)
+
+
+def test_a_processor_gets_texts_and_sends_some(fake_room: FakeRoom) -> None:
+    ann = fake_room.join("ann")
+    with running(fake_room, kit.Clerk, text_topics=("lk.chat",)) as pool:
+        fake_room.wait_for_app()
+        ann.send_data(b"no text", topic="lk.chat")
+        ann.send_text("grüße", topic="lk.chat", attributes={"id": "1"})
+        [sent] = fake_room.wait_for_data("by", timeout=PATIENCE)
+        [returned] = fake_room.wait_for_data("returned", timeout=PATIENCE)
+        assert isinstance(sent, TextFrame)
+        assert isinstance(returned, TextFrame)
+        assert (sent.text, sent.to) == ("GRÜSSE", ("ann",))
+        assert sent.attributes == {"id": "1", "worker": "1"}
+        assert (returned.text, returned.attributes) == ("grüße", {"id": "1"})
+        pool.send_text("from the pool", topic="pool")
+        assert fake_room.wait_for_data("pool", timeout=PATIENCE)[0].payload == b"from the pool"

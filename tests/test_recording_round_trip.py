@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recording_kit import MIC, a_call, content, recorded
-from ringroom import AudioFrame, DataFrame, Event, VideoFrame
+from ringroom import AudioFrame, DataFrame, Event, TextFrame, VideoFrame
 from ringroom.colour import i420_size
 from ringroom.frames import EventKind, Item, Kind, Participant, TrackInfo
 from ringroom.recording import Reader
@@ -63,6 +63,16 @@ ITEMS = st.one_of(
         to=st.lists(TEXT, max_size=3).map(tuple),
         sequence=U64,
         received_ns=U64,
+    ),
+    st.builds(
+        TextFrame,
+        payload=TEXT.map(str.encode),
+        topic=TEXT,
+        participant=TEXT,
+        to=st.lists(TEXT, max_size=3).map(tuple),
+        sequence=U64,
+        received_ns=U64,
+        attributes=st.dictionaries(TEXT, TEXT, max_size=3),
     ),
     st.builds(
         Event,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         EventKind,
         Kind,
         Participant,
+        TextFrame,
         TrackInfo,
         VideoFrame,
     )
@@ -78,6 +79,7 @@ _HOMES = {
         "EventKind",
         "Kind",
         "Participant",
+        "TextFrame",
         "TrackInfo",
         "VideoFrame",
     ),
@@ -125,6 +127,7 @@ __all__ = [
     "SessionOptions",
     "StartupError",
     "Statistics",
+    "TextFrame",
     "TrackInfo",
     "Transport",
     "TransportConfig",

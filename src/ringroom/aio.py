@@ -36,7 +36,7 @@ from ringroom.profile import change_of
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
-from ringroom.sessions.sendable import as_message
+from ringroom.sessions.sendable import as_message, as_text
 from ringroom.system import unwatched
 
 T = TypeVar("T")
@@ -213,6 +213,18 @@ class Transport(SendingFace):
     ) -> None:
         """As `ringroom.client.Transport.send_data`."""
         await self.send(as_message(payload, topic, reliable, to))
+
+    async def send_text(
+        self,
+        text: str,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """As `ringroom.client.Transport.send_text`."""
+        self._check_texts()
+        await self.send(as_text(text, topic, to, attributes))
 
     @contextlib.asynccontextmanager
     async def fill_video(

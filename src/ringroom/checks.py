@@ -6,6 +6,7 @@ Everything here raises `FrameError`, which says what was wrong, what was expecte
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -23,6 +24,11 @@ MAX_CHANNELS = 2
 MAX_SIDE = 8_192
 # livekit-server 1.13 negotiates packets of 64,000 bytes; topic, names and envelope are in them too.
 MAX_DATA_BYTES = 62_000
+# What a lane for messages takes is 256 KiB, with topic, sender, attributes and some destinations.
+MAX_TEXT_BYTES = 200_000
+# The header of a text, which LiveKit's SDK sends in one packet of 15,000 bytes, has the topic and
+# the destinations too.
+MAX_ATTRIBUTES_BYTES = 12_000
 MAX_TOPIC_BYTES = 1_024
 MAX_IDENTITY_BYTES = 1_024
 MAX_DESTINATIONS = 1_000
@@ -156,6 +162,23 @@ def as_destinations(to: Any) -> tuple[str, ...]:
     if len(items) > MAX_DESTINATIONS:
         raise FrameError(f"{len(items)} destinations, at most {MAX_DESTINATIONS} are allowed")
     return tuple(check_text("destination identity", each, MAX_IDENTITY_BYTES) for each in items)
+
+
+def as_attributes(attributes: Any) -> dict[str, str]:
+    """A copy, for the caller may change its own."""
+    if not isinstance(attributes, Mapping):
+        raise FrameError(
+            f"the attributes are {shown(attributes)}, expected a mapping of text to text"
+        )
+    size = 0
+    for name, value in attributes.items():
+        for what, text in (("attribute's name", name), ("attribute", value)):
+            size += len(check_text(what, text, MAX_ATTRIBUTES_BYTES).encode())
+    if size > MAX_ATTRIBUTES_BYTES:
+        raise FrameError(
+            f"the attributes have {size} bytes together, at most {MAX_ATTRIBUTES_BYTES} are allowed"
+        )
+    return dict(attributes)
 
 
 def as_samples(samples: Any, channels: int | None) -> Samples:

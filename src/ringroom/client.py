@@ -34,7 +34,7 @@ from ringroom.profile import change_of
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
-from ringroom.sessions.sendable import as_message, name_of
+from ringroom.sessions.sendable import as_message, as_text, name_of
 from ringroom.stream import AudioOut
 from ringroom.system import interrupts_at_the_end
 
@@ -141,6 +141,22 @@ class Sender(SendingFace):
         there is no room for it. Raises as `send` does; of a message that the room refuses an event
         tells (``DATA_FAILED``)."""
         self.send(as_message(payload, topic, reliable, to), timeout=timeout)
+
+    def send_text(
+        self,
+        text: str,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a text with attributes, as LiveKit's frontends receive them (text streams: topics
+        ``lk.chat``, ``lk.transcription``), in order with messages. Up to 200,000 bytes of UTF-8,
+        attributes 12,000. Waits and raises as `send_data` does; `ConfigurationError` where the
+        provider has no texts."""
+        self._check_texts()
+        self.send(as_text(text, topic, to, attributes), timeout=timeout)
 
     @contextlib.contextmanager
     def fill_video(

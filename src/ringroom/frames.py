@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,7 @@ __all__ = [
     "Item",
     "Kind",
     "Participant",
+    "TextFrame",
     "TrackInfo",
     "VideoFrame",
 ]
@@ -65,6 +66,7 @@ class EventKind(StrEnum):
     PUBLISH_UNMUTED = "publish_unmuted"
     DATA_FAILED = "data_failed"
     PROFILE_FAILED = "profile_failed"
+    TEXT_FAILED = "text_failed"
     EVENTS_LOST = "events_lost"
     WORKER_LOST = "worker_lost"
     WORKER_REPLACED = "worker_replaced"
@@ -382,15 +384,18 @@ class DataFrame:
     sequence: int = 0
     received_ns: int = 0
 
+    _max_bytes: ClassVar[int] = checks.MAX_DATA_BYTES
+    _noun: ClassVar[str] = "a data payload"
+
     def __post_init__(self) -> None:
         payload: object = self.payload
         if not isinstance(payload, bytes):
             kind = type(payload).__name__
-            raise FrameError(f"a data payload is bytes, not {kind}; encode text first")
-        if len(self.payload) > checks.MAX_DATA_BYTES:
+            raise FrameError(f"{self._noun} is bytes, not {kind}; encode text first")
+        if len(self.payload) > self._max_bytes:
             raise FrameError(
-                f"a data payload has {len(self.payload)} bytes, the server takes at most "
-                f"{checks.MAX_DATA_BYTES}; split it"
+                f"{self._noun} has {len(self.payload)} bytes, at most {self._max_bytes} are taken; "
+                "split it"
             )
         if not isinstance(self.reliable, bool):
             raise FrameError(f"reliable is {checks.shown(self.reliable)}, expected True or False")
@@ -402,6 +407,38 @@ class DataFrame:
     def data(self) -> bytes:
         """The payload, under the name that all frames give their bytes."""
         return self.payload
+
+
+@dataclass(frozen=True, slots=True)
+class TextFrame(DataFrame):
+    """A whole text, as LiveKit's frontends exchange them (text streams: chat, transcriptions): a
+    message of up to 200,000 bytes of UTF-8, with attributes. `text` is the payload as text.
+
+    ``attributes`` are text by text, names and values 12,000 bytes together. ``reliable`` is True.
+    Raises `FrameError` as `DataFrame` does, and for a payload that is not UTF-8.
+    """
+
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    _max_bytes: ClassVar[int] = checks.MAX_TEXT_BYTES
+    _noun: ClassVar[str] = "a text"
+
+    def __post_init__(self) -> None:
+        DataFrame.__post_init__(self)
+        try:
+            self.payload.decode()
+        except UnicodeDecodeError as error:
+            raise FrameError(
+                f"a text that is not UTF-8 ({error.reason}); other bytes go in a DataFrame"
+            ) from None
+        if not self.reliable:
+            raise FrameError("a text with reliable=False; LiveKit sends texts reliably alone")
+        object.__setattr__(self, "attributes", checks.as_attributes(self.attributes))
+
+    @property
+    def text(self) -> str:
+        """The payload as text."""
+        return self.payload.decode()
 
 
 Stamp: TypeAlias = tuple[int, int]

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ringroom.checks import (
     MAX_IDENTITY_BYTES,
+    MAX_TOPIC_BYTES,
     as_items,
     check_channels,
     check_rate,
@@ -133,6 +134,9 @@ class SessionOptions:
     kinds: tuple[Kind, ...] = (Kind.AUDIO,)
     """What is subscribed and received; a decoder costs CPU, so only what is asked for."""
     participants: Participants = None
+    text_topics: tuple[str, ...] = ()
+    """Of texts (LiveKit's text streams), the topics that are received, each text whole as a
+    `TextFrame`, with ``"data"`` among the ``kinds``."""
     frame_ms: int = 20
     """How much sound a received frame holds: a multiple of 10, up to 1000."""
     max_age: float = 0.2
@@ -155,6 +159,11 @@ class SessionOptions:
             raise ConfigurationError(str(error)) from None
         object.__setattr__(self, "kinds", as_kinds(self.kinds))
         object.__setattr__(self, "participants", _as_participants(self.participants))
+        object.__setattr__(self, "text_topics", _as_topics(self.text_topics))
+        if self.text_topics and Kind.DATA not in self.kinds:
+            raise ConfigurationError(
+                "text_topics are given, and kinds has no 'data': texts come as messages do; add it"
+            )
         settle_whole(self, "frame_ms", MIN_FRAME_MS, MAX_FRAME_MS)
         if self.frame_ms % 10:
             raise ConfigurationError(
@@ -271,6 +280,18 @@ def as_kinds(kinds: Any) -> tuple[Kind, ...]:
         if not isinstance(kind, str) or kind not in list(Kind):
             raise ConfigurationError(f"kinds has {shown(kind)}, expected some of: {known}")
     return tuple(dict.fromkeys(map(Kind, items)))
+
+
+def _as_topics(value: Any) -> tuple[str, ...]:
+    topics = as_items(value)
+    if topics is None:
+        raise ConfigurationError(
+            f"text_topics is {shown(value)}, expected a tuple such as ('lk.chat',)"
+        )
+    try:
+        return tuple(dict.fromkeys(check_text("topic", one, MAX_TOPIC_BYTES) for one in topics))
+    except FrameError as error:
+        raise ConfigurationError(f"text_topics: {error}") from None
 
 
 def _as_participants(value: Any) -> Participants:

@@ -56,6 +56,18 @@ class Context(Protocol):
     ) -> None:
         """Send a message (text as UTF-8) to everyone, or to the identities in ``to``."""
 
+    def send_text(
+        self,
+        text: str,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send a text with attributes, as LiveKit's frontends receive them (text streams), to
+        everyone, or to the identities in ``to``; up to 200,000 bytes, attributes 12,000. Where the
+        provider has no texts, ``DATA_FAILED`` tells."""
+
     def fill_video(
         self,
         width: int,

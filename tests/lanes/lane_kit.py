@@ -17,6 +17,7 @@ from ringroom.frames import (
     Item,
     Kind,
     Participant,
+    TextFrame,
     TrackInfo,
     VideoFrame,
 )
@@ -109,7 +110,8 @@ def content(item: Item) -> tuple[object, ...]:
         return ("video", *form, item.data.tobytes())
     if isinstance(item, DataFrame):
         form_of_data = (item.topic, item.participant, item.reliable, item.to)
-        return ("data", item.payload, *form_of_data)
+        attributes = item.attributes if isinstance(item, TextFrame) else None
+        return ("data", item.payload, *form_of_data, attributes)
     return ("event", item.kind, item.participant, item.track, item.reason)
 
 

@@ -20,6 +20,7 @@ from ringroom.frames import (
     Item,
     Kind,
     Participant,
+    TextFrame,
     TrackInfo,
     VideoFrame,
 )
@@ -33,6 +34,10 @@ KINDS: dict[str, Item] = {
     "video": video(4, 3, 9),
     "data": DataFrame(b"payload", "topic", "ann", reliable=False, to=("bob", "zoë")),
     "empty data": DataFrame(b""),
+    "text": TextFrame(
+        "grüße".encode(), "lk.chat", "ann", to=("bob",), attributes={"é": "1", "b": ""}
+    ),
+    "empty text": TextFrame(b""),
     "event": muted(3, padding=5),
     "bare event": Event(kind=EventKind.DISCONNECTED),
 }
@@ -116,6 +121,27 @@ def test_any_message_comes_back(
 
 
 @given(
+    text=st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
+    topic=TEXT,
+    sender=TEXT,
+    to=st.lists(TEXT, max_size=3).map(tuple),
+    attributes=st.dictionaries(TEXT, TEXT, max_size=5),
+)
+@settings(deadline=None)
+def test_any_text_comes_back(
+    text: str, topic: str, sender: str, to: tuple[str, ...], attributes: dict[str, str]
+) -> None:
+    frame = TextFrame(text.encode(), topic, sender, to=to, attributes=attributes)
+    assert content(records.decode(whole(frame))) == content(frame)
+
+
+def test_the_longest_text_with_all_its_attributes_fits_a_lane_for_messages() -> None:
+    attributes = {f"{number:04}": "12345678" for number in range(1_000)}  # 12,000 bytes
+    frame = TextFrame(bytes(200_000), "t" * 1_024, "s" * 1_024, attributes=attributes)
+    assert len(whole(frame)) < 1 << 18
+
+
+@given(
     kind=st.sampled_from(EventKind),
     participant=st.none()
     | st.builds(
@@ -150,7 +176,7 @@ def test_any_event_comes_back(
 @given(raw=st.binary(max_size=120))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_decode_or_are_wire_errors(raw: bytes) -> None:
-    for kind in (None, 1, 2, 3, 4):
+    for kind in (None, 1, 2, 3, 4, 5):
         record = raw if kind is None or not raw else bytes([kind]) + raw[1:]
         decodes_or_refuses(record)
 
@@ -222,7 +248,7 @@ def test_events_of_wrong_json_are_wire_errors(text: bytes) -> None:
         records.decode(raw)
 
 
-@pytest.mark.parametrize("kind", [0, 5, 255])
+@pytest.mark.parametrize("kind", [0, 6, 255])
 def test_unknown_kinds_are_wire_errors(kind: int) -> None:
     with pytest.raises(WireError, match="unknown kind"):
         records.decode(bytes([kind]) + bytes(40))

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Kind,
+    Participant,
+    TextFrame,
+    TrackInfo,
+    VideoFrame,
+)
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
@@ -127,6 +135,7 @@ class Outside(Provider):
         self.source = source or Source()
         self.sources: list[Source] = []
         self.sent: list[bytes] = []
+        self.texts: list[str] = []
         self.connects = asyncio.Event()
         self.connects.set()
         self.publishes = asyncio.Event()
@@ -160,6 +169,11 @@ class Outside(Provider):
         if self.refuses is not None:
             raise self.refuses
         self.sent.append(frame.payload)
+
+    async def send_text(self, frame: TextFrame) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.texts.append(frame.text)
 
     async def close(self) -> None:
         self.closes += 1

@@ -66,6 +66,33 @@ def test_messages_without_a_sender_are_left_out_and_told_where_some_are_wanted(
     assert caplog.text.count("a message that names no sender was left out") == 1
 
 
+def test_texts_that_break_off_reach_nobody(fake_room: FakeRoom) -> None:
+    ann, bob = fake_room.join("ann"), fake_room.join("bob")
+    options = {"kinds": ("data", "event"), "text_topics": ("t",)}
+    with opened(fake_room, **options) as transport:
+        receiver = transport.recv(timeout=PATIENCE)
+        fake_room.wait_for_app()
+        with fake_room.faults.texts_broken_off("ann"):
+            ann.send_text("1", topic="t")
+            ann.send_text("2", topic="other")
+            ann.send_data(b"3")
+            bob.send_text("4", topic="t")
+            with fake_room.faults.texts_broken_off():
+                bob.send_text("5", topic="t")
+        ann.send_text("6", topic="t")
+        heard, failed = [], []
+        while len(heard) < 3 or len(failed) < 2:
+            item = next(receiver)
+            if isinstance(item, ringroom.DataFrame):
+                heard.append(item.payload)
+            elif item.kind is EventKind.TEXT_FAILED:
+                failed.append(item.participant.identity)
+        assert heard == [b"3", b"4", b"6"]
+        assert failed == ["ann", "bob"], "not of what nobody asked for"
+        assert [one.payload for one in bob.received] == [b"3", b"6"]
+        assert [one.payload for one in ann.received] == [b"4"]
+
+
 # Requests.
 
 

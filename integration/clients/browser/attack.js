@@ -41,8 +41,15 @@ function deedsOf(random) {
     async unfinished() {
       // Streams that begin, go on, and never end.
       for (let n = 0; n < 20; n++) {
-        const stream = await local().streamText({ topic: words(50), totalSize: below(2 ** 31) });
+        const topic = one([words(50), "lk.chat"]);
+        const stream = await local().streamText({ topic, totalSize: one([undefined, below(2 ** 31)]) });
         await stream.write(words(500));
+      }
+    },
+    async chatter() {
+      for (let n = 0; n < 50; n++) {
+        const attributes = Object.fromEntries([[words(20), words(below(9_000))]]);
+        await local().sendText(words(below(300_000)), { topic: "lk.chat", attributes });
       }
     },
     async files() {

@@ -5,12 +5,13 @@
 //             | "tone" (frequency, level: peak of 0..1) | "colour" (quarters: four [r, g, b])
 //   mute      name, muted                        unpublish   name
 //   data      payload (base64), topic, reliable, to: [identity]
+//   text      text, topic, attributes, to: [identity]
 //   attack    seconds, seed, only: see attack.js
 //   measure   seconds: answers with one "measured" event for each track that it receives
 //   leave
 //
-// Events: joined, participant, gone, subscribed, unsubscribed, muted, unmuted, data, reconnecting,
-// reconnected, disconnected, measured.
+// Events: joined, participant, gone, subscribed, unsubscribed, muted, unmuted, data, text,
+// reconnecting, reconnected, disconnected, measured.
 const { Room, RoomEvent, Track } = LivekitClient;
 const room = new Room();
 const received = new Map(); // track sid -> what is needed to measure it
@@ -55,6 +56,13 @@ room
     const taps = track.kind === Track.Kind.Audio ? listenTo(track.mediaStreamTrack) : { element };
     received.set(publication.trackSid, { ...about(publication, participant), ...taps });
     say({ event: "subscribed", ...about(publication, participant) });
+  });
+
+// As LiveKit's own components do (useChat, useTranscriptions).
+for (const topic of ["lk.chat", "lk.transcription"])
+  room.registerTextStreamHandler(topic, async (reader, { identity }) => {
+    const { attributes } = reader.info;
+    say({ event: "text", participant: identity, topic, text: await reader.readAll(), attributes });
   });
 
 function listenTo(track) {
@@ -229,6 +237,9 @@ const commands = {
   },
   async data({ payload, topic, reliable = true, to = [] }) {
     await room.localParticipant.publishData(bytes(payload), { topic, reliable, destinationIdentities: to });
+  },
+  async text({ text, topic, attributes = {}, to = [] }) {
+    await room.localParticipant.sendText(text, { topic, attributes, destinationIdentities: to });
   },
   async measure({ seconds }) {
     const all = [...received.values()].map(async (track) => {

@@ -37,6 +37,7 @@ def record(asked: argparse.Namespace, console: Console) -> int:
         "room": asked.room,
         "kinds": asked.kinds,
         "participants": asked.participants,
+        "text_topics": asked.text_topics,
         "sample_rate": asked.sample_rate,
         "channels": asked.channels,
         "frame_ms": asked.frame_ms,

@@ -37,6 +37,7 @@ def run(asked: argparse.Namespace, console: Console) -> int:
         "token": access.token(asked),
         "room": asked.room,
         "participants": asked.participants,
+        "text_topics": asked.text_topics,
         "sample_rate": asked.sample_rate,
         "channels": asked.channels,
         "frame_ms": asked.frame_ms,

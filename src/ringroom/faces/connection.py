@@ -110,6 +110,10 @@ class Connection:
         beside: Collection[str] = (),
     ) -> None:
         self.spec, self.options = build(provider, options, beside)
+        if self.options.text_topics and not self.spec.texts:
+            raise ConfigurationError(
+                f"{self.spec.name}: not supported: text_topics (this provider has no texts)"
+            )
         self.host, self._own_host = choose_host(io)
         self.machine = self.host.machine
         self.lock = self.machine.lock()

@@ -162,6 +162,14 @@ class SendingFace(Face):
             check_going_on(connection.session)
         return connection.outgoing.lane_for(frame, publish)
 
+    def _check_texts(self) -> None:
+        spec = self._connection.spec
+        if not spec.texts:
+            raise ConfigurationError(
+                f"{spec.name}: not supported: send_text (this provider has no texts; send_data "
+                "sends bytes)"
+            )
+
     def _check_free(self, name: str) -> None:
         if name in self._sending:
             raise BusyError(f"somebody else sends on track {name!r}; a track has one writer")

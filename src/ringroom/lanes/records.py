@@ -5,6 +5,8 @@ A record: a 24-byte header (kind, flags, a kind's own u16 and u32, sequence, rec
   video   width u32, height u32, timestamp_us i64, I420 (u16: rotation)
   data    lengths of topic and sender u16, count of destinations u16, those texts, the payload
           (flags bit 0: reliable; u32: payload length)
+  text    as data, but for the attributes before the payload: name and value of each, with their
+          lengths u16          (flags bit 0: set; u16: count of attributes; u32: payload length)
   event   JSON                                          (u32: its length)
 
 Law: any bytes decode to a value or raise `WireError`; what `encode` gave decodes to an equal value
@@ -31,12 +33,13 @@ from ringroom.frames import (
     Kind,
     Participant,
     Stamp,
+    TextFrame,
     TrackInfo,
     VideoFrame,
 )
 from ringroom.lanes.ring import Buffer
 
-AUDIO, VIDEO, DATA, EVENT = 1, 2, 3, 4
+AUDIO, VIDEO, DATA, EVENT, TEXT = 1, 2, 3, 4, 5
 _HEADER = struct.Struct("<BBHIQQ")
 _VIDEO = struct.Struct("<IIq")
 _DATA = struct.Struct("<HHH")
@@ -101,6 +104,8 @@ def decode(record: Buffer, track: TrackInfo | str | None = None, head: Head | No
             return _decode_data(record, head)
         if kind == EVENT:
             return _decode_event(record, head)
+        if kind == TEXT:
+            return _decode_data(record, head)
     except (FrameError, ValueError, TypeError, KeyError, struct.error, RecursionError) as error:
         raise WireError(f"a record of kind {kind} does not decode: {error}") from error
     raise WireError(f"a record of unknown kind {kind}")
@@ -130,13 +135,22 @@ def _encode_data(frame: DataFrame, stamp: Stamp) -> tuple[bytes, Buffer]:
     topic, sender = frame.topic.encode(), frame.participant.encode()
     texts = b"".join(_LENGTH.pack(len(raw)) + raw for raw in (to.encode() for to in frame.to))
     flags = _RELIABLE if frame.reliable else 0
-    head = _HEADER.pack(DATA, flags, 0, len(frame.payload), *stamp)
+    if isinstance(frame, TextFrame):
+        texts += b"".join(map(_encode_attribute, frame.attributes.items()))
+        head = _HEADER.pack(TEXT, flags, len(frame.attributes), len(frame.payload), *stamp)
+    else:
+        head = _HEADER.pack(DATA, flags, 0, len(frame.payload), *stamp)
     lengths = _DATA.pack(len(topic), len(sender), len(frame.to))
     return head + lengths + topic + sender + texts, frame.payload
 
 
+def _encode_attribute(attribute: tuple[str, str]) -> bytes:
+    name, value = attribute[0].encode(), attribute[1].encode()
+    return _LENGTH.pack(len(name)) + name + _LENGTH.pack(len(value)) + value
+
+
 def _decode_data(record: Buffer, head: Head) -> DataFrame:
-    _, flags, _, payload_bytes, sequence, received_ns = head
+    kind, flags, count, payload_bytes, sequence, received_ns = head
     topic_bytes, sender_bytes, destinations = _DATA.unpack_from(record, HEADER_BYTES)
     rest = bytes(record[HEADER_BYTES + _DATA.size :])
     topic, rest = _cut(rest, topic_bytes)
@@ -146,10 +160,26 @@ def _decode_data(record: Buffer, head: Head) -> DataFrame:
         (length,) = _LENGTH.unpack_from(rest)
         identity, rest = _cut(rest[_LENGTH.size :], length)
         to.append(identity)
+    reliable = bool(flags & _RELIABLE)
+    if kind == TEXT:
+        attributes, rest = _cut_attributes(rest, count)
+        if len(rest) != payload_bytes:
+            raise WireError(f"a text of {len(rest)} bytes, its header says {payload_bytes}")
+        of = (topic, sender, reliable, tuple(to), sequence, received_ns)
+        return TextFrame(rest, *of, attributes)
     if len(rest) != payload_bytes:
         raise WireError(f"a data record holds {len(rest)} bytes, its header says {payload_bytes}")
-    reliable = bool(flags & _RELIABLE)
     return DataFrame(rest, topic, sender, reliable, tuple(to), sequence, received_ns)
+
+
+def _cut_attributes(raw: bytes, count: int) -> tuple[dict[str, str], bytes]:
+    texts, at = [], 0
+    for _ in range(2 * count):
+        (length,) = _LENGTH.unpack_from(raw, at)
+        text, _ = _cut(raw[at + _LENGTH.size : at + _LENGTH.size + length], length)
+        texts.append(text)
+        at += _LENGTH.size + length
+    return dict(zip(texts[::2], texts[1::2], strict=True)), raw[at:]
 
 
 def _cut(raw: bytes, length: int) -> tuple[str, bytes]:

@@ -17,7 +17,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, DataFrame, Event, Kind, Participant, TrackInfo, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Event,
+    Kind,
+    Participant,
+    TextFrame,
+    TrackInfo,
+    VideoFrame,
+)
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.profile import Profile
 
@@ -96,7 +105,9 @@ class Sink(Protocol):
         """A wanted track begins to flow."""
 
     def data(self, frame: DataFrame) -> None:
-        """A message came in."""
+        """A message came in, or a whole text (a `TextFrame`), of which those pass whose topic is
+        in ``text_topics``. Of a text that broke off, or is none of ours, tell by `event`
+        (``TEXT_FAILED``, with the ``participant`` and the ``reason``): it is counted."""
 
     def event(self, event: Event) -> None:
         """Anything of the room's life except what `TrackSink` and `ended` tell."""
@@ -178,6 +189,13 @@ class Provider(ABC):
         """Send a message; return once the transport has it. Raises `RoomError` (``data_refused``;
         ``disconnected`` once the room is lost: those that follow wait for the next)."""
 
+    async def send_text(self, frame: TextFrame) -> None:
+        """As `send_data`, of a text: the others receive it as a text, and by no handler of
+        messages. A provider whose spec says ``texts`` has it."""
+        raise RoomError(
+            "not supported: send_text (this provider has no texts)", reason="data_refused"
+        )
+
     async def set_profile(self, change: Profile) -> None:
         """Have the others told so of us; return once the room has taken it. One call at a time;
         what was set is set again by a further call in each further room. Raises `RoomError`
@@ -204,6 +222,10 @@ class ProviderSpec(ABC):
     joins_anew: ClassVar[bool] = True
     """Whether a room that was lost (`Sink.ended` with an error) may be joined anew: the spec is
     opened again then, as `ringroom.Reconnect` says. A recording, say, would begin again."""
+
+    texts: ClassVar[bool] = False
+    """Whether whole texts are sent (`Provider.send_text`) and received (`Sink.data`, as
+    ``text_topics`` asks). Else both are refused."""
 
     @abstractmethod
     def open(self, descriptors: tuple[int, ...]) -> Provider:

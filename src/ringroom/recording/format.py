@@ -36,7 +36,8 @@ __all__ = [
 ]
 
 PROFILE = "ringroom"
-# The last part is the version of the records' layout; another layout is another encoding.
+# The last part is the version of the records' layout; another layout of a kind that it has already
+# is another encoding.
 ENCODING = "ringroom.record.v1"
 MAGIC = b"\x89MCAP0\r\n"
 OFFSET = "log_time_minus_monotonic_ns"
@@ -46,6 +47,8 @@ kind 2, video: u16 rotation; then width u32, height u32, timestamp_us i64, the p
 kind 3, data: flags bit 0 reliable, u32 payload length; then the lengths of topic and sender u16,
   the count of destinations u16, topic, sender, each destination with its length u16, the payload
 kind 4, event: u32 length; then JSON
+kind 5, text: as data, u16 count of attributes; before the payload, which is UTF-8, the name and the
+  value of each attribute, each with its length u16
 received_ns is the recording machine's monotonic clock, as the message's log time is its wall clock.
 """
 

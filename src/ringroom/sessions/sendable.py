@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,15 @@ from ringroom.checks import (
 )
 from ringroom.colour import i420_size
 from ringroom.errors import FrameError
-from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Frame,
+    Kind,
+    TextFrame,
+    TrackInfo,
+    VideoFrame,
+)
 from ringroom.options import PublishOptions
 
 DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
@@ -48,6 +56,22 @@ def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[
     elif not isinstance(payload, bytes):
         raise FrameError(f"a payload of type {type(payload).__name__}, expected bytes or text")
     return DataFrame(payload, topic, reliable=reliable, to=as_destinations(to))
+
+
+def as_text(
+    text: str, topic: str, to: Collection[str], attributes: Mapping[str, str] | None
+) -> TextFrame:
+    """A text from what `send_text` takes. Raises `FrameError`."""
+    if not isinstance(text, str):
+        raise FrameError(
+            f"a text of type {type(text).__name__}, expected text; bytes go with send_data"
+        )
+    try:
+        payload = text.encode()
+    except UnicodeEncodeError as error:
+        raise FrameError(f"the text is not valid Unicode text ({error.reason})") from None
+    given = {} if attributes is None else attributes
+    return TextFrame(payload, topic, to=as_destinations(to), attributes=given)
 
 
 def checked_name(name: str) -> str:

@@ -217,7 +217,7 @@ class Application:
 
     @property
     def messages(self) -> list[DataFrame]:
-        """The data it has sent, oldest first."""
+        """The data it has sent, oldest first; a text is a `TextFrame`."""
         with self._changed:
             return list(self._messages)
 

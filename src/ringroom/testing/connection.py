@@ -19,6 +19,7 @@ from ringroom.checks import MAX_IDENTITY_BYTES
 from ringroom.errors import WireError
 from ringroom.frames import DataFrame, EventKind, Participant, TrackInfo
 from ringroom.providers.fake import messages
+from ringroom.providers.fake.envelopes import opened, sealed
 from ringroom.testing.application import PictureLog, SoundLog
 from ringroom.testing.state import (
     Media,
@@ -215,20 +216,14 @@ class Connection:
                 raise WireError(f"{type(message).__name__} on a track of kind {kind}")
         self._state.media(publication, message)
 
-    def _data(self, message: messages.Data) -> None:
+    def _data(self, message: messages.Data | messages.Text) -> None:
         refusal = self._state.refused_data.value
         if refusal is None and not self._allowed.publish_data:
             refusal = Refusal(reason="data_refused", text=_MAY_NOT_SEND)
         if refusal is not None:
             self._refuse(message.request, refusal)
             return
-        frame = DataFrame(
-            message.payload,
-            topic=message.topic,
-            participant=self.identity,
-            reliable=message.reliable,
-            to=message.to,
-        )
+        frame = opened(message, self.identity, to=message.to)
         self._state.application(self.identity).add_data(frame)
         self._state.data(self.identity, frame)
         self._line.send(messages.Done(request=message.request))
@@ -269,16 +264,11 @@ class Connection:
     def pass_data(self, sender: str, frame: DataFrame) -> None:
         if self.lost:
             return
-        self._line.send(
-            messages.Data(
-                request=0,
-                participant=sender,
-                topic=frame.topic,
-                reliable=frame.reliable,
-                to=frame.to,
-                payload=frame.payload,
-            )
-        )
+        self._line.send(sealed(frame, participant=sender))
+
+    def pass_broken_text(self, sender: Participant, topic: str, reason: str) -> None:
+        if not self.lost:
+            self._line.send(messages.TextBroken(participant=sender, topic=topic, reason=reason))
 
     def end(self, reason: str) -> None:
         if self in self._state.audience:
@@ -467,6 +457,7 @@ class Connection:
         messages.AudioPause: _media,
         messages.Video: _media,
         messages.Data: _data,
+        messages.Text: _data,
     }
 
 

@@ -29,7 +29,7 @@ from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
 from ringroom.options import MAX_TIMEOUT, check_range
 from ringroom.providers.fake import messages
-from ringroom.sessions.sendable import as_message
+from ringroom.sessions.sendable import as_message, as_text
 from ringroom.testing import counting, sources
 from ringroom.testing.pacing import Pace, Pacer, Performance
 from ringroom.testing.state import Media, Member, Publication, RoomState
@@ -73,7 +73,7 @@ class FakeParticipant:
 
     @property
     def received(self) -> list[DataFrame]:
-        """The data that reached this participant, oldest first."""
+        """The data that reached this participant, oldest first; a text is a `TextFrame`."""
         with self._floor.wire.changed:
             return list(self._member.received)
 
@@ -115,6 +115,22 @@ class FakeParticipant:
         """A message (text as UTF-8) to everyone, or to the identities in ``to``. Raises
         `FrameError`."""
         frame = as_message(payload, topic, reliable, to)
+        with self._floor.wire.changed:
+            self._check_present()
+            self._floor.state.data(self.identity, frame)
+
+    def send_text(
+        self,
+        text: str,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """A text with attributes, to everyone or to the identities in ``to``. Applications receive
+        those whose topic is in their ``text_topics``, as from LiveKit's frontends. Raises
+        `FrameError`."""
+        frame = as_text(text, topic, to, attributes)
         with self._floor.wire.changed:
             self._check_present()
             self._floor.state.data(self.identity, frame)

@@ -279,7 +279,8 @@ class FakeRoom:
         timeout: float = 5.0,
         app: str | None = None,
     ) -> list[DataFrame]:
-        """Waits until that many messages were sent (of the topic); all of them, oldest first."""
+        """Waits until that many messages and texts were sent (of the topic); all of them, oldest
+        first. A text is a `TextFrame`, with its `text` and its ``attributes``."""
 
         def received() -> list[DataFrame] | None:
             found = [

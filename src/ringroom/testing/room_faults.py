@@ -225,6 +225,17 @@ class RoomFaults:
 
         return self._begin("messages nameless", begin)
 
+    def texts_broken_off(self, participant: str | None = None) -> Fault:
+        """Texts that are sent (by that participant) break off on their way, as when a sender leaves
+        or its connection is lost: applications are told by ``TEXT_FAILED``."""
+        breaking = self._ground.state.breaking_off
+
+        def begin() -> Callable[[], None]:
+            breaking.append(participant)
+            return lambda: breaking.remove(participant)
+
+        return self._begin("texts broken off", begin)
+
     def publishing_forbidden(self, app: str | None = None) -> Fault:
         """The server takes away the right to publish: what the application publishes is ended, and
         further tracks are refused while it lasts.

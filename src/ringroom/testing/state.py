@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ringroom.checks import MAX_NAME_BYTES, check_text
-from ringroom.frames import DataFrame, Participant, TrackInfo
+from ringroom.frames import DataFrame, Participant, TextFrame, TrackInfo
 from ringroom.testing.application import Application, PictureLog, SoundLog
 from ringroom.testing.media_path import Layers, Media, MediaPath, SourceClock
 
 __all__ = ["Audience", "Media", "Member", "Publication", "Refusal", "RoomState"]
+
+
+BROKEN_OFF = "stream closed abnormally: the text broke off"
 
 
 class Publication:
@@ -51,7 +54,10 @@ class Audience(Protocol):
         """Sound or a picture of a track of somebody else."""
 
     def pass_data(self, sender: str, frame: DataFrame) -> None:
-        """A message for it."""
+        """A message for it, or a text."""
+
+    def pass_broken_text(self, sender: Participant, topic: str, reason: str) -> None:
+        """A text for it that does not come to its end."""
 
     def end(self, reason: str) -> None:
         """The application was put out of the room."""
@@ -119,6 +125,8 @@ class RoomState:
         """Participants that keep their tracks from the applications; None: all of them."""
         self.nameless: list[str | None] = []
         """Participants whose messages reach the applications without their sender; None: all."""
+        self.breaking_off: list[str | None] = []
+        """Participants whose texts break off on their way; None: all."""
         self.raising: list[str] = []
         """Where the provider is ordered to raise."""
         self.source_clock = SourceClock()
@@ -212,11 +220,16 @@ class RoomState:
 
     def data(self, sender: str, frame: DataFrame) -> None:
         """Passes a message on to everyone but the sender, or to those that it names."""
+        broken = isinstance(frame, TextFrame) and {None, sender} & {*self.breaking_off}
         told = "" if {None, sender} & {*self.nameless} else sender
         for member in self.members.values():
             if member.identity == sender or (frame.to and member.identity not in frame.to):
                 continue
-            if member.audience is not None:
+            if broken:
+                if member.audience is not None:
+                    who = self.members[sender].participant
+                    member.audience.pass_broken_text(who, frame.topic, BROKEN_OFF)
+            elif member.audience is not None:
                 member.audience.pass_data(told, frame)
             else:
                 member.received.append(dataclasses.replace(frame, participant=sender))

@@ -27,6 +27,7 @@ from ringroom.frames import (
     Frame,
     Kind,
     Participant,
+    TextFrame,
     TrackInfo,
     VideoFrame,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "participants",
     "ring_geometries",
     "room_histories",
+    "text_frames",
     "tracks",
     "video_frames",
 ]
@@ -130,9 +132,20 @@ def data_frames(max_bytes: int = 200) -> st.SearchStrategy[DataFrame]:
     )
 
 
+def text_frames(max_size: int = 200) -> st.SearchStrategy[TextFrame]:
+    """Texts of so many characters, with and without attributes, to all or to some."""
+    return st.builds(
+        TextFrame,
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=max_size).map(str.encode),
+        topic=_TEXT,
+        to=st.lists(_NAMES, max_size=2, unique=True).map(tuple),
+        attributes=st.dictionaries(_NAMES, _TEXT, max_size=2),
+    )
+
+
 def frames() -> st.SearchStrategy[Frame]:
-    """Audio, video or data."""
-    return st.one_of(data_frames(), audio_frames(), video_frames())
+    """Audio, video, data or text."""
+    return st.one_of(data_frames(), text_frames(), audio_frames(), video_frames())
 
 
 def participants() -> st.SearchStrategy[Participant]:

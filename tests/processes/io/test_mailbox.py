@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from io_kit import RATE, duplicate, no_more_watched, run, turns, until, watched
 
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, TextFrame
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable
@@ -215,3 +215,5 @@ def test_sound_waits_with_its_size() -> None:
     assert mailboxes._held_bytes(frame) > 2_000
     assert mailboxes._held_bytes(message(1, 5_000)) > 5_000
     assert mailboxes._held_bytes(DataFrame(b"", topic="t" * 1_000)) > 1_000, "most of a flood"
+    text = TextFrame(b"x" * 100, attributes={"name": "v" * 5_000})
+    assert mailboxes._held_bytes(text) > 5_100

@@ -12,7 +12,7 @@ from io_kit import Outside, duplicate, run, turns, until
 from playout_kit import RING
 
 from ringroom.errors import RingroomError, RoomError, WireError
-from ringroom.frames import DataFrame
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable
 from ringroom.processes.io.outgoing_data import OutgoingData
@@ -120,6 +120,30 @@ def test_messages_go_in_order_and_a_drain_waits_for_its_own() -> None:
             assert answers == [(1, 1), (2, 2), (3, 3)]
             assert row.get(Count.DONE) == 3
             assert failed == []
+            task.cancel()
+            await asyncio.wait([task])
+
+    run(main())
+
+
+def test_texts_and_messages_go_to_the_provider_by_ways_of_their_own() -> None:
+    class Told(Outside):
+        order: list[str] = []  # noqa: RUF012
+
+        async def send_data(self, frame: DataFrame) -> None:
+            self.order.append("data")
+
+        async def send_text(self, frame: TextFrame) -> None:
+            self.order.append("text")
+
+    async def main() -> None:
+        async with messages() as (writer, data, failed, row):
+            for frame in (DataFrame(b"a"), TextFrame(b"b"), DataFrame(b"c")):
+                writer.send_nowait(frame, 1)
+            outside = Told()
+            task = asyncio.ensure_future(data.run(outside, nothing))
+            await until(lambda: row.get(Count.DONE) == 3)
+            assert (outside.order, failed) == (["data", "text", "data"], [])
             task.cancel()
             await asyncio.wait([task])
 

@@ -10,7 +10,7 @@ from rooms_kit import BOB, ROWS, hear, texts, there, track
 
 from ringroom import messages as m
 from ringroom.errors import StartupError
-from ringroom.frames import DataFrame, Event, EventKind, Participant
+from ringroom.frames import DataFrame, Event, EventKind, Participant, TextFrame
 from ringroom.lanes.live import MAX_OWED
 from ringroom.lanes.memory import Segment
 from ringroom.processes.io.inbound_lanes import MAX_UNREAD_ENDED
@@ -93,6 +93,54 @@ def test_only_who_is_asked_for_is_received() -> None:
             for who in ("bob", "ann"):
                 t.sink.data(DataFrame(who.encode(), participant=who))
             await until(lambda: texts(t.items()) == [b"ann"])
+
+    run(main())
+
+
+def test_texts_of_topics_that_nobody_asked_for_are_left_out() -> None:
+    async def main() -> None:
+        async with there(kinds=("data",), text_topics=("wanted",)) as t:
+            t.connect()
+            await t.joined()
+            for topic in ("other", "wanted"):
+                t.sink.data(TextFrame(topic.encode(), topic, "ann"))
+                t.sink.data(DataFrame(b"message", topic, "ann"))
+            await until(lambda: texts(t.items()) == [b"message", b"wanted", b"message"])
+
+    run(main())
+
+
+def test_a_text_that_did_not_come_whole_is_counted_at_its_senders_reader() -> None:
+    def failed(who: str) -> Event:
+        return Event(kind=EventKind.TEXT_FAILED, participant=Participant(identity=who), reason="x")
+
+    async def main() -> None:
+        kinds = {"kinds": ("data", "event"), "text_topics": ("t",)}
+        async with there(participants=("ann", "bob"), **kinds) as t:
+            t.connect(readers=2)
+            workers = [t.attach(place) for place in range(2)]
+            await t.joined()
+            for who in ("ann", "bob"):
+                t.sink.data(DataFrame(who.encode(), participant=who))
+            for who in ("bob", "eve", "bob"):
+                t.sink.event(failed(who))
+            told: list[list[str]] = [[], []]
+
+            def all_told() -> bool:
+                for one, names in zip(workers, told, strict=True):
+                    events = [item for item in one.items() if isinstance(item, Event)]
+                    found = [e for e in events if e.kind is EventKind.TEXT_FAILED]
+                    names += [e.participant.identity for e in found if e.participant]
+                return told == [["bob", "bob"], ["bob", "bob"]]
+
+            await until(all_told)
+            counts = [
+                t.table.row(lane.row).snapshot()
+                for one in workers
+                for lane in one.of(m.LaneOpened)
+                if lane.kind == "data"
+            ]
+            assert [(one.sent, one.dropped_full) for one in counts] == [(1, 0), (3, 2)]
 
     run(main())
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fake_kit import Opener, audio_track, connected, run, video_track, wait
 
-from ringroom.checks import MAX_DATA_BYTES
+from ringroom.checks import MAX_DATA_BYTES, MAX_TEXT_BYTES
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.frames import AudioFrame, DataFrame, EventKind, TextFrame
 from ringroom.providers.provider import Profile
 from ringroom.testing import FakeRoom, sources
 
@@ -65,6 +66,33 @@ def test_data_goes_both_ways_and_to_whom_it_names(room: FakeRoom, open_provider:
             assert [message.to for message in found] == [("alice",)]  # type: ignore[attr-defined]
             assert [message.payload[:6] for message in alice.received] == [b"secret", b"xxxxxx"]
             assert [m.payload[:7] for m in bob.received] == [b"for bob", b"for all", b"xxxxxxx"]
+
+    run(test())
+
+
+def test_texts_both_ways(room: FakeRoom, open_provider: Opener) -> None:
+    alice = room.join("alice")
+
+    async def test() -> None:
+        async with connected(open_provider(room, "app")) as (provider, sink):
+            alice.send_text("grüße", topic="t", attributes={"a": "é"})
+            alice.send_text("for bob", to=("bob",))
+            alice.send_data(b"last")
+            await sink.until(lambda: len(sink.messages) == 2)
+            text, message = sink.messages
+            assert isinstance(text, TextFrame)
+            assert (text.text, text.topic, text.participant) == ("grüße", "t", "alice")
+            assert text.attributes == {"a": "é"}
+            assert type(message) is DataFrame
+            longest = TextFrame(b"x" * MAX_TEXT_BYTES, "y", to=("alice",), attributes={"b": ""})
+            await provider.send_text(longest)
+            [sent] = await wait(room.wait_for_data, "y")  # type: ignore[misc]
+            assert sent == replace(longest, participant="app")
+            assert alice.received == [sent]
+            room.refuse_data()
+            with pytest.raises(RoomError) as raised:
+                await provider.send_text(TextFrame(b"x"))
+            assert raised.value.reason == "data_refused"
 
     run(test())
 

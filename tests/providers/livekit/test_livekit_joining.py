@@ -9,8 +9,9 @@ from livekit import rtc
 from livekit.rtc.room import ConnectError
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
+from ringroom.checks import MAX_TEXT_BYTES
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import DataFrame, EventKind
+from ringroom.frames import DataFrame, EventKind, Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import connection, joins
 from ringroom.providers.livekit.connection import LiveKitProvider
@@ -79,6 +80,22 @@ def test_streams_that_nobody_reads_are_not_kept(room: Room) -> None:
         app = provider()
         await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
         assert room.connected[2].data_stream.max_payload_byte_length == 1
+        assert room.text_handlers == {}
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.skipif(
+    not hasattr(rtc, "DataStreamOptions"), reason="this SDK has no limit for streams of others"
+)
+def test_texts_that_are_read_are_kept_up_to_our_limit(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        options = SessionOptions(kinds=(Kind.DATA,), text_topics=("a", "b"))
+        await app.connect(Sink(), options)  # type: ignore[arg-type]
+        assert room.connected[2].data_stream.max_payload_byte_length == MAX_TEXT_BYTES
+        assert [*room.text_handlers] == ["a", "b"]
         await app.close()
 
     run(scenario())

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 from livekit import rtc
+from livekit.rtc.data_stream import StreamError
 from livekit.rtc.participant import PublishDataError, PublishTrackError
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
 from loop_kit import VirtualLoop, run_virtual
 from ringroom.errors import RoomError
-from ringroom.frames import DataFrame, Kind
+from ringroom.frames import DataFrame, Kind, TextFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.livekit import mapping
 from ringroom.providers.provider import OutgoingTrack
@@ -138,6 +139,29 @@ def test_sending_data(room: Room) -> None:
         local.permissions.can_publish_data = False
         with pytest.raises(RoomError, match="canPublishData"):
             await app.send_data(DataFrame(b"x"))
+        await app.close()
+
+    run(scenario())
+
+
+def test_sending_texts(room: Room) -> None:
+    """They are handed over as messages are, and the SDK refuses them in its own way."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        text = TextFrame("grüße".encode(), "t", to=("ann",), attributes={"a": "b"})
+        await app.send_text(text)
+        fields = {"destination_identities": ["ann"], "topic": "t", "attributes": {"a": "b"}}
+        assert local.log == [("grüße".encode(), fields)]
+        local.answer = raising(StreamError(f"stream header exceeds maximum size {TOKEN}"))
+        with pytest.raises(RoomError, match=r"header exceeds .*\(token\)") as caught:
+            await app.send_text(text)
+        assert caught.value.reason == "data_refused"
+        local.permissions.can_publish_data = False
+        with pytest.raises(RoomError, match="canPublishData"):
+            await app.send_text(text)
         await app.close()
 
     run(scenario())

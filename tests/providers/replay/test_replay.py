@@ -32,7 +32,15 @@ from replay_kit import (
 
 import ringroom
 from app_kit import PATIENCE, until
-from ringroom import AudioFrame, ConfigurationError, DataFrame, Event, Replay, VideoFrame
+from ringroom import (
+    AudioFrame,
+    ConfigurationError,
+    DataFrame,
+    Event,
+    Replay,
+    TextFrame,
+    VideoFrame,
+)
 from ringroom.errors import ClosedError
 from ringroom.frames import EventKind, Item, Participant
 from ringroom.options import SessionOptions
@@ -341,6 +349,7 @@ def test_flush_throws_away_what_was_not_played(tmp_path: Path) -> None:
         transport.send(VideoFrame(bytes(64 * 48 * 3 // 2), 64, 48))
         transport.send_data("to nobody")
         transport.set_profile(name="nobody", timeout=PATIENCE)
+        transport.send_text("to nobody")
         transport.wait_playout(timeout=10)
 
 
@@ -384,6 +393,19 @@ def test_a_message_to_many_comes_without_their_names(tmp_path: Path) -> None:
     with ringroom.transport("replay", path=path, kinds=("data",), speed=None, io="thread") as t:
         frames = list(t.recv(timeout=PATIENCE))
     assert [(frame.payload, frame.to) for frame in frames] == [(b"x", ()), (b"y", ())]
+
+
+def test_texts_come_back_where_they_are_asked_for(tmp_path: Path) -> None:
+    text = TextFrame("grüße".encode(), "lk.chat", "ann", attributes={"id": "1"})
+    path = recorded(tmp_path / "x.mcap", [text, DataFrame(b"x", "lk.chat", "ann")])
+    options = {"path": path, "kinds": ("data",), "speed": None, "io": "thread"}
+    with ringroom.transport("replay", text_topics=("lk.chat",), **options) as t:
+        again, data = t.recv(timeout=PATIENCE)
+    assert isinstance(again, TextFrame)
+    assert (again.text, again.topic, again.attributes) == ("grüße", "lk.chat", {"id": "1"})
+    assert (again.participant, type(data)) == ("ann", DataFrame)
+    with ringroom.transport("replay", text_topics=("lk.transcription",), **options) as t:
+        assert [type(frame) for frame in t.recv(timeout=PATIENCE)] == [DataFrame]
 
 
 def test_a_loop_begins_again(tmp_path: Path) -> None:

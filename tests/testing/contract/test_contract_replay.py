@@ -34,6 +34,7 @@ CLAIMS = contract.Capabilities(
     profiles=True,
     sources=True,
     unreliable=True,
+    texts_in=True,
     room_end=True,
     lossless_audio=True,
     exact_video=True,
@@ -59,7 +60,7 @@ PLAYED = [
     promise
     for promise in contract.PROMISES
     if not promise.unclaimed(SUBJECT)
-    and {"audio_in", "video_in", "data_in", "events"} & {*promise.needs}
+    and {"audio_in", "video_in", "data_in", "texts_in", "events"} & {*promise.needs}
     and promise.name not in LIVE_ONLY
 ]
 ALL_KINDS = ("audio", "video", "data", "event")
@@ -79,6 +80,7 @@ def recorded(path: Path) -> contract.Subject:
     def rooms() -> Iterator[contract.Room]:
         with ringroom.testing.FakeRoom() as room:
             options = {"kinds": ALL_KINDS, "max_age": 20.0, "io": "thread"}
+            options["text_topics"] = contract.TEXT_TOPICS
             with (
                 ringroom.transport("fake", room=room, identity="recorder", **options) as transport,
                 # A promise may want several rooms; the last one is replayed.

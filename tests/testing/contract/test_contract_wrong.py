@@ -17,6 +17,7 @@ import wrong_losing
 import wrong_outbound
 import wrong_own_profile
 import wrong_people
+import wrong_texts
 import wrong_tracks
 from wrong_kit import EVERY, Twist, Wrong, WrongCore, found, with_patience
 
@@ -128,3 +129,4 @@ def test_a_twist_that_does_nothing_is_right() -> None:
 assert wrong_inbound, wrong_people  # their classes are found by being defined
 assert wrong_tracks, wrong_losing
 assert wrong_own_profile
+assert wrong_texts

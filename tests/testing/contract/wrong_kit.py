@@ -18,7 +18,7 @@ import numpy as np
 from ringroom import aio, client
 from ringroom.errors import RoomError
 from ringroom.faces.connection import Connection
-from ringroom.frames import DataFrame, Event, Participant, TrackInfo
+from ringroom.frames import DataFrame, Event, Participant, TextFrame, TrackInfo
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import (
@@ -161,6 +161,9 @@ class Twist(Wrong):
     async def set_profile(self, provider: Provider, change: Profile) -> None:
         await provider.set_profile(change)
 
+    async def send_text(self, provider: Provider, frame: TextFrame) -> None:
+        await provider.send_text(frame)
+
     async def close(self, provider: Provider) -> None:
         await provider.close()
 
@@ -191,6 +194,9 @@ class TwistedProvider(Provider):
 
     async def set_profile(self, change: Profile) -> None:
         await self.twist.set_profile(self.inner, change)
+
+    async def send_text(self, frame: TextFrame) -> None:
+        await self.twist.send_text(self.inner, frame)
 
     async def close(self) -> None:
         await self.twist.close(self.inner)

@@ -217,17 +217,27 @@ class InboundLanes:
         """A message or a room event for the reader."""
         if self.closed or kind not in self.options.kinds:
             return
-        mailbox = self._mailboxes.get(kind)
-        if mailbox is None:
-            try:
-                mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
-            except StartupError as error:  # as for a track's lane: the next one tries again
-                text = f"of {kind.value} nothing is received: {error}"
-                self.notices.tell(kind.value, text)
-                return
-        lost = mailbox.post(item)
+        mailbox = self._mailboxes.get(kind) or self._first_mailbox(kind)
+        lost = mailbox.post(item) if mailbox is not None else 0
         if lost:
             self.lost.note(kind.value, WHY_FULL, lost)
+
+    def refuse(self, kind: Kind) -> None:
+        """Count a message for the reader that did not come whole as dropped."""
+        if self.closed or kind not in self.options.kinds:
+            return
+        mailbox = self._mailboxes.get(kind) or self._first_mailbox(kind)
+        if mailbox is not None:
+            mailbox.writer.row.count_refused()
+
+    def _first_mailbox(self, kind: Kind) -> Mailbox | None:
+        """None while it cannot be made, as for a track's lane: the next one tries again."""
+        try:
+            mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
+        except StartupError as error:
+            self.notices.tell(kind.value, f"of {kind.value} nothing is received: {error}")
+            return None
+        return mailbox
 
     def _open_mailbox(self, kind: Kind) -> Mailbox:
         row, writer = self._make(ReliableWriter, MAILBOX_RING)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ringroom.errors import FrameError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Item, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Item, TextFrame, VideoFrame
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.notices import Notices
@@ -135,8 +135,13 @@ def _held_bytes(item: Item) -> int:
         return 256 + item.samples.nbytes
     if isinstance(item, VideoFrame):
         return 256 + item.data.nbytes
+    if isinstance(item, TextFrame):
+        return 512 + len(item.payload) + len(item.topic) + _characters(item.attributes)
     if isinstance(item, DataFrame):
         return 256 + len(item.payload) + len(item.topic)
     who = item.participant
-    texts = () if who is None else (who.metadata, *who.attributes, *who.attributes.values())
-    return 1_280 + sum(map(len, texts))
+    return 1_280 + (0 if who is None else len(who.metadata) + _characters(who.attributes))
+
+
+def _characters(attributes: Mapping[str, str]) -> int:
+    return sum(map(len, (*attributes, *attributes.values())))

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from ringroom.errors import RingroomError, RoomError, WireError
-from ringroom.frames import DataFrame
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Cell, Count
 from ringroom.processes.io.outbound import GONE, Outbound, Retire, is_gone
@@ -52,7 +52,10 @@ class OutgoingData(Outbound):
 
     async def _send(self, provider: Provider, frame: DataFrame) -> None:
         try:
-            await provider.send_data(frame)
+            if isinstance(frame, TextFrame):
+                await provider.send_text(frame)
+            else:
+                await provider.send_data(frame)
         except asyncio.CancelledError:
             if not self._is_closed:
                 # It may have arrived or not.

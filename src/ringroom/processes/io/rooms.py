@@ -15,7 +15,15 @@ from typing import Any
 
 from ringroom import messages as m
 from ringroom.errors import RingroomError
-from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import (
+    DataFrame,
+    Event,
+    EventKind,
+    Kind,
+    Participant,
+    TextFrame,
+    TrackInfo,
+)
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.notices import LostFrames, Notices
@@ -218,8 +226,19 @@ class RoomSession:
         return self._attachments.get(place, self._application)
 
     def data(self, frame: DataFrame) -> None:
+        if isinstance(frame, TextFrame) and frame.topic not in self.options.text_topics:
+            return
         if self._membership.hears and self._choice.hears(frame.participant):
             self._reader_of(frame.participant).inbound.post(Kind.DATA, frame)
+
+    def _text_failed(self, event: Event) -> bool:
+        """Count the text, if it was one for us; whether it was."""
+        sender = "" if event.participant is None else event.participant.identity
+        heard = bool(self.options.text_topics) and self._choice.hears(sender)
+        if heard:
+            self.notices.tell("text", f"of {sender!r} something is not received: {event.reason}")
+            self._reader_of(sender).inbound.refuse(Kind.DATA)
+        return heard
 
     def _reader_of(self, sender: str) -> Attachment:
         if self._routing is None:
@@ -228,6 +247,8 @@ class RoomSession:
 
     def event(self, event: Event) -> None:
         if not self._membership.hears:
+            return
+        if event.kind is EventKind.TEXT_FAILED and not self._text_failed(event):
             return
         if event.kind is EventKind.CONNECTION_LOST:
             self._down = True

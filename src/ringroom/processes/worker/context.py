@@ -12,7 +12,7 @@ from ringroom.options import Mode, PublishOptions
 from ringroom.processes.waiting import Deadline, Waiter
 from ringroom.profile import change_of
 from ringroom.sessions.filling import blank
-from ringroom.sessions.sendable import as_message
+from ringroom.sessions.sendable import as_message, as_text
 
 if TYPE_CHECKING:
     from ringroom.processes.worker.worker import Worker
@@ -67,6 +67,16 @@ class WorkerContext:
         to: Collection[str] = (),
     ) -> None:
         self._worker.reply(as_message(payload, topic, reliable, to), "speech")
+
+    def send_text(
+        self,
+        text: str,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._worker.reply(as_text(text, topic, to, attributes), "speech")
 
     def set_profile(
         self,

@@ -16,9 +16,18 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ringroom.errors import ClosedError, RoomError, WireError
-from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import (
+    DataFrame,
+    Event,
+    EventKind,
+    Kind,
+    Participant,
+    TextFrame,
+    TrackInfo,
+)
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
+from ringroom.providers.fake.envelopes import opened, sealed
 from ringroom.providers.fake.ingest import InboundTrack
 from ringroom.providers.fake.playout import AudioPlayout, Outlet, PublishedTrack, VideoPlayout
 from ringroom.providers.fake.stream import MessageStream
@@ -132,15 +141,10 @@ class FakeProvider(Provider):
     async def send_data(self, frame: DataFrame) -> None:
         self._raise_if_ordered("send_data")
         number = next(self._numbers)
-        message = messages.Data(
-            request=number,
-            participant="",
-            topic=frame.topic,
-            reliable=frame.reliable,
-            to=frame.to,
-            payload=frame.payload,
-        )
-        await self._request(number, message, "data_refused")
+        await self._request(number, sealed(frame, request=number), "data_refused")
+
+    async def send_text(self, frame: TextFrame) -> None:
+        await self.send_data(frame)
 
     async def set_profile(self, change: Profile) -> None:
         self._raise_if_ordered("set_profile")
@@ -370,16 +374,14 @@ class FakeProvider(Provider):
         if inbound is not None and inbound.sink is not None:
             inbound.pause()
 
-    def _data(self, message: messages.Data) -> None:
-        self._sink.data(
-            DataFrame(
-                message.payload,
-                topic=message.topic,
-                participant=message.participant,
-                reliable=message.reliable,
-                received_ns=self._now_ns(),
-            )
-        )
+    def _data(self, message: messages.Data | messages.Text) -> None:
+        frame = opened(message, message.participant, received_ns=self._now_ns())
+        self._sink.data(frame)
+
+    def _text_broken(self, message: messages.TextBroken) -> None:
+        if message.topic in self._options.text_topics:
+            kind = EventKind.TEXT_FAILED
+            self._event(kind, message.participant, reason=message.reason)
 
     _HANDLERS: ClassVar[dict[type[Any], Callable[[FakeProvider, Any], None]]] = {
         messages.Done: _done,
@@ -396,4 +398,6 @@ class FakeProvider(Provider):
         messages.Video: _media,
         messages.AudioPause: _paused,
         messages.Data: _data,
+        messages.Text: _data,
+        messages.TextBroken: _text_broken,
     }

@@ -30,6 +30,8 @@ __all__ = [
     "Refused",
     "SetProfile",
     "Subscription",
+    "Text",
+    "TextBroken",
     "TrackMuted",
     "TrackPublished",
     "TrackUnpublished",
@@ -130,7 +132,26 @@ class Data(Value):
     payload: bytes
 
 
+class Text(Value):
+    """As `Data`; the payload is UTF-8."""
+
+    request: int
+    participant: str
+    topic: str
+    to: tuple[str, ...]
+    attributes: Mapping[str, str]
+    payload: bytes
+
+
 # From the room.
+
+
+class TextBroken(Value):
+    """A text was begun that does not come to its end."""
+
+    participant: Participant
+    topic: str
+    reason: str
 
 
 class Misbehave(Value):
@@ -226,6 +247,8 @@ Message: TypeAlias = (
     | AudioPause
     | Video
     | Data
+    | Text
+    | TextBroken
     | Joined
     | Refused
     | Done

@@ -44,6 +44,7 @@ class Fake(ProviderSpec):
 
     name = "fake"
     preload = "ringroom.providers.fake.connection"
+    texts = True
 
     room: rooms.Reachable | HandedOver | str
     identity: str | None = None

@@ -18,8 +18,8 @@ from typing import Any, NoReturn, TypeVar
 from ringroom.checks import MAX_SIDE, check_channels, check_rate, check_size
 from ringroom.colour import i420_size
 from ringroom.errors import FrameError, WireError
-from ringroom.frames import DataFrame, EventKind, Kind, Participant, TrackInfo
-from ringroom.providers.fake.messages import Audio, Data, Message, Video
+from ringroom.frames import DataFrame, EventKind, Kind, Participant, TextFrame, TrackInfo
+from ringroom.providers.fake.messages import Audio, Data, Message, Text, Video
 
 __all__ = ["Decoder", "decode", "encode"]
 
@@ -279,5 +279,7 @@ def _check_contents(message: Message) -> None:
         case Data():
             # A DataFrame knows its own bounds.
             DataFrame(message.payload, topic=message.topic, to=message.to)
+        case Text():
+            TextFrame(message.payload, message.topic, to=message.to, attributes=message.attributes)
         case _:
             pass

@@ -15,8 +15,9 @@ from livekit import rtc
 from livekit.rtc import room as sdk_room
 from livekit.rtc.room import ConnectError
 
+from ringroom.checks import MAX_TEXT_BYTES
 from ringroom.errors import ClosedError, RingroomError, RoomError
-from ringroom.frames import DataFrame, EventKind, Kind
+from ringroom.frames import DataFrame, EventKind, Kind, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import attempts, joins
 from ringroom.providers.livekit.calls import Calls
@@ -34,6 +35,7 @@ from ringroom.providers.livekit.own_profile import EVENTS, OwnProfile
 from ringroom.providers.livekit.paths import open_path
 from ringroom.providers.livekit.publications import Publications
 from ringroom.providers.livekit.roster import Roster
+from ringroom.providers.livekit.texts import Texts
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
 
 __all__ = ["LiveKitProvider"]
@@ -52,6 +54,7 @@ class _Opened:
     path: MediaPath
     line: Line
     roster: Roster
+    texts: Texts
     publications: Publications
     outbox: Outbox
     profile: OwnProfile
@@ -78,6 +81,7 @@ class _Opened:
             await asyncio.wait({ending})
         # Before the room goes: the native library logs an error for a capture that it cuts off.
         await self.publications.close()
+        await self.texts.end("")
         await self.roster.end_tracks("closed")
         self.roster.close()
         if self.room.isconnected():
@@ -141,6 +145,12 @@ class LiveKitProvider(Provider):
         options, calls, line, room = self._options, self._calls, Line(), rtc.Room()
         path = open_path(self._sdk_path)
         roster = Roster(room, sink, options, path)
+        texts = Texts(
+            roster.guarded("text", sink.data),
+            roster.guarded("text", roster.text_failed),
+            lambda sender: sender in room.remote_participants,
+        )
+        texts.listen(room, options.text_topics)
 
         def give_up(why: str) -> None:
             """The connection takes no message any more, and does not tell that it is lost."""
@@ -153,6 +163,7 @@ class LiveKitProvider(Provider):
             path=path,
             line=line,
             roster=roster,
+            texts=texts,
             publications=Publications(room, line, calls, options, path),
             outbox=Outbox(room, line, calls, options.connect_timeout, give_up),
             profile=OwnProfile(room, line, options.connect_timeout),
@@ -169,6 +180,9 @@ class LiveKitProvider(Provider):
         return await self._joined().publications.publish(track)
 
     async def send_data(self, frame: DataFrame) -> None:
+        await self._joined().outbox.send(frame)
+
+    async def send_text(self, frame: TextFrame) -> None:
         await self._joined().outbox.send(frame)
 
     async def set_profile(self, change: Profile) -> None:
@@ -193,7 +207,7 @@ class LiveKitProvider(Provider):
             # is published, and WebRTC may leave some without anybody to give its pictures to.
             single_peer_connection=Kind.VIDEO not in self._options.kinds,
         )
-        _take_no_streams(options)
+        _bound_streams(options, MAX_TEXT_BYTES if self._options.text_topics else 1)
         room, roster = opened.room, opened.roster
         await attempts.connect(room, self._url, self._token, options, lambda: not roster.closed)
         local = room.local_participant
@@ -226,6 +240,7 @@ class LiveKitProvider(Provider):
             return
         opened.line.end()
         try:
+            await opened.texts.end(reason)
             await opened.roster.end_tracks(reason)  # a close may overtake it
         except Exception as failed:  # noqa: BLE001  (else nobody would be told of the room's end)
             _log.error("livekit: the tracks of a room did not end\n%s", scrubbed(failed))
@@ -270,12 +285,12 @@ class LiveKitProvider(Provider):
             _stop_listening(room)  # also if the loop ends first
 
 
-def _take_no_streams(options: rtc.RoomOptions) -> None:
-    """Text and byte streams are read by nobody here, but the SDK keeps each until it ends, which
-    its sender may never do: with a limit it ends them itself. Since livekit 1.2."""
+def _bound_streams(options: rtc.RoomOptions, most: int) -> None:
+    """Of a text or byte stream, read here or not, the SDK keeps what has come until it ends, which
+    its sender may never do: with a limit of bytes it ends them itself. Since livekit 1.2."""
     limits = getattr(sdk_room, "DataStreamOptions", None)
     if limits is not None:
-        options.data_stream = limits(max_payload_byte_length=1)
+        options.data_stream = limits(max_payload_byte_length=most)
 
 
 async def _part(room: rtc.Room) -> None:

@@ -1,4 +1,4 @@
-"""The messages that we send in one room.
+"""The messages and texts that we send in one room.
 
 A fact about the SDK (livekit 1.1.21 to 1.2.1) that it rests on: a message for which its data
 channel has no room (2 MiB) waits, and while one does, the SDK does not begin to reconnect, for it
@@ -10,13 +10,15 @@ as sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from livekit import rtc
+from livekit.rtc.data_stream import StreamError
 from livekit.rtc.participant import PublishDataError
 
 from ringroom.errors import RoomError
-from ringroom.frames import DataFrame
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.providers.livekit.calls import Calls
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import scrub
@@ -74,6 +76,8 @@ class Outbox:
             await self._calls.run(request, self._timeout, gone=line.gone, excused=lost_meanwhile)
         except PublishDataError as error:
             raise _refused(scrub(error.message)) from None
+        except StreamError as error:
+            raise _refused(scrub(error.description)) from None
         except TimeoutError:
             raise _refused("the message was not taken in time") from None
         except ConnectionError:
@@ -95,15 +99,22 @@ class Outbox:
         if self._watch is None and not self._line.gone.done():
             self._watch = self._loop.call_at(self._lively + DEAD_AFTER, self._look)
         try:
-            await self._room.local_participant.publish_data(
-                frame.payload,
-                reliable=frame.reliable,
-                destination_identities=list(frame.to),
-                topic=frame.topic,
-            )
+            await self._request(frame)
         finally:
             self._under_way -= 1
             self._lively = self._loop.time()
+
+    def _request(self, frame: DataFrame) -> Coroutine[Any, Any, Any]:
+        us = self._room.local_participant
+        to = list(frame.to)
+        if isinstance(frame, TextFrame):
+            attributes = dict(frame.attributes)
+            return us.send_text(
+                frame.text, destination_identities=to, topic=frame.topic, attributes=attributes
+            )
+        return us.publish_data(
+            frame.payload, reliable=frame.reliable, destination_identities=to, topic=frame.topic
+        )
 
     def _look(self) -> None:
         self._watch = None

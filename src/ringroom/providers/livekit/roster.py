@@ -89,9 +89,11 @@ class Roster:
 
     def on(self, name: Any, handler: Callable[..., None]) -> None:
         """Have a room event handled while the roster is open."""
-        self._room.on(name, self._guarded(name, handler))
+        self._room.on(name, self.guarded(name, handler))
 
-    def _guarded(self, name: Any, handler: Callable[..., None]) -> Callable[..., None]:
+    def guarded(self, name: Any, handler: Callable[..., None]) -> Callable[..., None]:
+        """The handler, for as long as the roster is open; what it raises is counted and logged."""
+
         def guarded(*arguments: Any) -> None:
             if self.closed:
                 return
@@ -219,7 +221,7 @@ class Roster:
             f"the server has not answered the subscription within {seconds:g} s; it does so once "
             "what keeps it from that (its publisher does not permit it, say) is over"
         )
-        late = self._guarded("subscription", partial(self._late, track, publisher, why))
+        late = self.guarded("subscription", partial(self._late, track, publisher, why))
         self._asked[track.sid] = loop.call_later(seconds, late)
 
     def _late(self, track: TrackInfo, publisher: Participant, why: str) -> None:
@@ -334,6 +336,11 @@ class Roster:
             self._notices.tell("data", f"livekit: a message of {sender!r} is left out: {error}")
             return
         self._sink.data(frame)
+
+    def text_failed(self, sender: str, reason: str) -> None:
+        """A text of somebody did not come whole."""
+        who = self._present.get(sender) or Participant(identity=sender)
+        self.tell(EventKind.TEXT_FAILED, participant=who, reason=reason)
 
     def _on_encryption(self, participant: rtc.Participant | None, state: int) -> None:
         failure = encryption_failure(state)

@@ -46,6 +46,7 @@ class LiveKit(ProviderSpec):
 
     name = "livekit"
     preload = "ringroom.providers.livekit.connection"
+    texts = True
 
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator
 
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import DataFrame, Event, EventKind
+from ringroom.frames import DataFrame, Event, EventKind, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
 from ringroom.providers.replay.playout import Discarding, discarding
@@ -58,6 +58,9 @@ class ReplayProvider(Provider):
     async def send_data(self, frame: DataFrame) -> None:
         self._check_going_on()
         self._messages += 1
+
+    async def send_text(self, frame: TextFrame) -> None:
+        await self.send_data(frame)
 
     async def set_profile(self, change: Profile) -> None:
         self._check_going_on()  # it is told to nobody

@@ -32,6 +32,7 @@ class Replay(ProviderSpec):
 
     name = "replay"
     joins_anew = False
+    texts = True
 
     path: str | os.PathLike[str]
     speed: float | None = 1.0

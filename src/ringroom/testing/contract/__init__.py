@@ -24,10 +24,12 @@ from ringroom.testing.contract.run import (
     parametrize,
 )
 from ringroom.testing.contract.subject import Capabilities, Driver, Room, Stage, Subject
+from ringroom.testing.contract.texting import TEXT_TOPICS
 
 __all__ = [
     "FAKE",
     "PROMISES",
+    "TEXT_TOPICS",
     "Broken",
     "Capabilities",
     "Case",

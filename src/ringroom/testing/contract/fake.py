@@ -29,6 +29,8 @@ FAKE = Capabilities(
     topics=True,
     addressing=True,
     unreliable=True,
+    texts_in=True,
+    texts_out=True,
     events=True,
     unpublish=True,
     mute=True,
@@ -111,6 +113,13 @@ class FakeDriver:
 
     def send_unreliably(self, who: str, payload: bytes) -> None:
         self._people[who].send_data(payload, reliable=False)
+
+    def send_text(self, who: str, text: str, topic: str, attributes: Mapping[str, str]) -> None:
+        self._people[who].send_text(text, topic=topic, attributes=attributes)
+
+    def break_off_text(self, who: str, text: str, topic: str) -> None:
+        with self._room.faults.texts_broken_off(who):
+            self._people[who].send_text(text, topic=topic)
 
     def heard(self, track: str) -> AudioFrame | None:
         with contextlib.suppress(LookupError):

@@ -25,6 +25,7 @@ from ringroom.testing.contract import (
     receiving,
     sending,
     statistics,
+    texting,
     tracks,
     waiting,
 )
@@ -41,6 +42,7 @@ _TOPICS = (
     receiving,
     pictures,
     messaging,
+    texting,
     events,
     people,
     own_profile,

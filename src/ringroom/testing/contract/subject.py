@@ -56,6 +56,10 @@ class Capabilities:
     """Messages can be meant for some of the people only."""
     unreliable: bool = False
     """Messages tell whether they are sent again when they are lost (``send_unreliably``)."""
+    texts_in: bool = False
+    """Whole texts are received by their topics (``send_text``, ``break_off_text``)."""
+    texts_out: bool = False
+    """Whole texts are sent (``received`` tells them from messages)."""
     events: bool = False
     """What happens in the room is told: who comes and goes, tracks, the connection (``leave``)."""
     unpublish: bool = False
@@ -104,6 +108,8 @@ class Capabilities:
     """Pictures carry the time that their source gave them."""
     max_data: int = 62_000
     """Bytes of the largest message."""
+    max_text: int = 200_000
+    """Bytes of the longest text."""
     level_tolerance: float = 0.3
     """By how much, relatively, the level of sound may differ; for codecs."""
     patience: float = 5.0
@@ -161,6 +167,12 @@ class Driver(Protocol):
     def send_unreliably(self, who: str, payload: bytes) -> None:
         """Send a message to everybody that is not sent again when it is lost."""
 
+    def send_text(self, who: str, text: str, topic: str, attributes: Mapping[str, str]) -> None:
+        """Send a whole text to everybody."""
+
+    def break_off_text(self, who: str, text: str, topic: str) -> None:
+        """Begin a text, to everybody, send that much of it, and break it off."""
+
     def heard(self, track: str) -> AudioFrame | None:
         """All sound of the application's track of that name so far; None if there was none."""
 
@@ -168,7 +180,8 @@ class Driver(Protocol):
         """The pictures of the application's track of that name so far."""
 
     def received(self, who: str) -> Sequence[DataFrame]:
-        """The messages that reached somebody, oldest first."""
+        """The messages that reached somebody, oldest first; texts, as `TextFrame`s, in the order in
+        which they began. Their topics are `contract.TEXT_TOPICS`."""
 
     def tracks(self) -> Collection[str]:
         """The names of the tracks that the application publishes now."""
