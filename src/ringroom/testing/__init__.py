@@ -12,6 +12,7 @@ from ringroom.testing.application import Application, Footage, Gap, Recording
 from ringroom.testing.participants import Camera, FakeParticipant, Microphone
 from ringroom.testing.room import DeadlinePassed, FakeRoom
 from ringroom.testing.virtual import Stuck, VirtualClock, sleep
+from ringroom.testing.workbench import Workbench
 
 __all__ = [
     "Application",
@@ -25,6 +26,7 @@ __all__ = [
     "Recording",
     "Stuck",
     "VirtualClock",
+    "Workbench",
     "sleep",
     "counting",
     "leaks",

@@ -87,7 +87,7 @@ def test_it_ends_in_order_tracks_backlog_playout(bench: Bench) -> None:
     context.send(sound(1, 5.0, "x"))
     bench.control.send(m.Stop(drain=60.0))
     bench.worker._pump()
-    ending = Call(bench.worker._finish)
+    ending = Call(bench.worker.finish)
     samples = 0
 
     def drains() -> list[m.Drain]:
@@ -139,7 +139,7 @@ def test_who_cannot_say_goodbye_though_it_has_a_place_has_a_problem(bench: Bench
     bench.processor.stop = stop  # type: ignore[method-assign]
     bench.control.send(m.Stop(drain=0.0))
     bench.worker._loop()
-    bench.worker._finish()
+    bench.worker.finish()
     (problem,) = [message for message in bench.told() if isinstance(message, m.WorkerProblem)]
     assert (problem.where, problem.count) == ("stop", 1)
     assert "a moment ago" in problem.summary
@@ -170,7 +170,7 @@ def test_a_flush_in_stop_does_not_read_on(bench: Bench) -> None:
     bench.work()
     bench.control.send(m.Stop(drain=0.0))
     bench.worker._loop()
-    ending = Call(bench.worker._finish)
+    ending = Call(bench.worker.finish)
 
     def flushes() -> list[m.Flush]:
         bench.listen()

@@ -25,6 +25,7 @@ from ringroom.processes.supervision import supervisor
 from ringroom.processes.supervision.supervisor import Care, Order, Supervisor
 from ringroom.processes.supervision.tables import Action, ChildHappening
 from ringroom.processes.voice import describe_exit, is_stopped
+from ringroom.processes.worker.problems import as_problem
 from ringroom.processor import Problem
 from ringroom.system import interrupts_at_the_end
 
@@ -217,15 +218,7 @@ class Crew:
             case m.WorkerDone():
                 self._happens(member.number, ChildHappening.DONE)
             case m.WorkerProblem():
-                self._calls.problem(
-                    Problem(
-                        worker=message.place,
-                        where=message.where,
-                        summary=message.summary,
-                        traceback=message.traceback,
-                        count=message.count,
-                    )
-                )
+                self._calls.problem(as_problem(message))
 
     def _happens(self, number: int, happening: ChildHappening) -> None:
         self._obey(self._supervisor.on(number, happening, self._machine.now()))

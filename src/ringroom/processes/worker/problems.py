@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from ringroom import messages as m
 from ringroom.link import Link
+from ringroom.processor import Problem
 
 # Characters of an exception that are told: a message has its limit.
 MAX_TOLD = 20_000
@@ -65,6 +66,17 @@ class Problems:
                 count=count,
             )
         )
+
+
+def as_problem(message: m.WorkerProblem) -> Problem:
+    """What a worker has told, for the application."""
+    return Problem(
+        worker=message.place,
+        where=message.where,
+        summary=message.summary,
+        traceback=message.traceback,
+        count=message.count,
+    )
 
 
 def shortened(text: str) -> str:

@@ -66,19 +66,30 @@ class Worker:
 
     def run(self) -> None:
         """Until the control link ends, a Stop came, or the room has ended."""
-        context = WorkerContext(self)
         try:
-            self._start(context)
+            self._start()
             self._loop()
-            self._finish()
+            self.finish()
         except ClosedError:
             return  # the application is gone
         finally:
-            self._close()
+            self.close()
 
-    def _start(self, context: WorkerContext) -> None:
+    # The parts of `run`, for a test that turns a worker by hand.
+
+    def begin(self) -> None:
+        """Have the processor start; what that raises."""
+        self._processor.start(WorkerContext(self))
+
+    def work(self) -> None:
+        """All that there is to do now, without a wait."""
+        self._pump()
+        while self._step():
+            self._pump()
+
+    def _start(self) -> None:
         try:
-            self._processor.start(context)
+            self.begin()
         except Exception:  # noqa: BLE001 (told to the pool)
             self.control.send(m.WorkerFailed(error=shortened(traceback.format_exc())))
             raise SystemExit(1) from None
@@ -359,7 +370,7 @@ class Worker:
             inbox.note(found)
         return bool(found)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Close the tracks in good order and play out, within the time that Stop gave."""
         self._stop_receiving()
         for track in tuple(self._tracks.values()):
@@ -374,7 +385,7 @@ class Worker:
         with self.lock:
             if self.session is not None:
                 self.session.leave()
-        self._close()
+        self.close()
         self.control.send(m.WorkerDone())
 
     def _stop_receiving(self) -> None:
@@ -386,7 +397,7 @@ class Worker:
                 # In its place: another thread may take an answer that we wait for off the link.
                 self.session.listeners.add(partial(self._wake.add, 1))
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Idempotent."""
         with self.lock:
             if self.replies is not None:

@@ -1,0 +1,432 @@
+"""`Workbench`: a processor at work in the test's own process, without a pool, a room or a wait.
+
+It is the worker of a pool, with its session and its lanes, turned by hand: what is opened, given
+and closed is handled before the call returns. Only the far end (`far_end.py`) is another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from selectors import DefaultSelector
+from types import TracebackType
+from typing import Self, TypeVar
+
+from ringroom.errors import ClosedError, ConfigurationError, FrameError
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    Event,
+    EventKind,
+    Frame,
+    Kind,
+    Participant,
+    TrackInfo,
+    VideoFrame,
+)
+from ringroom.link import Link
+from ringroom.options import (
+    Mode,
+    PublishOptions,
+    SessionOptions,
+    as_kinds,
+    check_choice,
+    check_function,
+    check_range,
+    check_timeout,
+)
+from ringroom.processes.machine import Machine
+from ringroom.processes.worker.problems import Problems, as_problem
+from ringroom.processes.worker.worker import Worker
+from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
+from ringroom.sessions.inbox import Found, InboundLane
+from ringroom.sessions.sendable import kind_of, track_name
+from ringroom.testing.far_end import FarEnd, InboundTrack
+
+__all__ = ["Workbench"]
+
+# Time for what the worker finishes at its end; nothing there waits for anything but user code.
+_STOP_SECONDS = 5.0
+_MAX_SECONDS = 1e9
+_NAMES = {Kind.AUDIO: ("mic", "microphone"), Kind.VIDEO: ("camera", "camera")}
+_TOLD_BY_CALLS = (EventKind.TRACK_STARTED, EventKind.TRACK_ENDED)
+_OF_LANES = (EventKind.TRACK_MUTED, EventKind.TRACK_UNMUTED)
+_Found = TypeVar("_Found")
+
+
+class Workbench:
+    """A processor at work, by the rules and with the code of a pool's worker, in this process.
+
+    A context manager: it begins with `Processor.start`, and ends with `close` of what is open and
+    `Processor.stop`. Each call returns when the processor is through with it; whatever user code
+    raised in it is raised then, as it is, unless ``on_error`` is there to be told of it by a
+    `Problem`, as a pool's is. The processor is the object that is handed in, and no copy as in a
+    pool: whether it can travel to a worker only a pool shows.
+
+    Nothing that is sent waits for room, and no frame is too old: it is all the same how long the
+    processor takes. What is sent is played when `play` says so.
+    """
+
+    def __init__(
+        self, processor: ProcessorLike, *, on_error: Callable[[Problem], None] | None = None
+    ) -> None:
+        if on_error is not None:
+            check_function("on_error", on_error, "a Problem")
+        self._processor = as_processor(processor)
+        self._kinds = as_kinds(self._processor.kinds)
+        self._on_error = on_error
+        self._changed = threading.Condition()
+        self._sent: list[Frame] = []
+        self._tracks: dict[str, InboundTrack] = {}
+        self._numbers = 0
+        self._worker: _HandTurned | None = None
+        self._far: FarEnd | None = None
+
+    @property
+    def processor(self) -> Processor:
+        """The processor: also where its class or a function was handed in."""
+        return self._processor
+
+    def __enter__(self) -> Self:
+        if self._far is not None:
+            raise ClosedError("a workbench is used once; make another")
+        far = self._far = FarEnd()
+        self._worker = worker = _HandTurned(far, self._processor, self._options(), self._note)
+        try:
+            worker.begin()
+            far.seat()
+            worker.work()
+        except BaseException:
+            self._close()
+            raise
+        self._began_ns = time.monotonic_ns()
+        return self
+
+    def _options(self) -> SessionOptions:
+        wants = (Kind.EVENT,) if self._processor.wants_events else ()
+        return SessionOptions(kinds=(*self._kinds, *wants), max_age=60)
+
+    # What comes in.
+
+    def open(
+        self,
+        participant: str | Participant,
+        name: str = "",
+        *,
+        kind: str = "audio",
+        source: str = "",
+    ) -> TrackInfo:
+        """A track of somebody arrives: ``mic`` or ``camera``, if it is not named.
+
+        Raises `ConfigurationError` for a kind that the processor does not receive.
+        """
+        check_choice("kind", kind, tuple(_NAMES))
+        chosen = Kind(kind)
+        self._check_received(chosen)
+        who = Participant(identity=participant) if isinstance(participant, str) else participant
+        self._numbers += 1
+        usual_name, usual_source = _NAMES[chosen]
+        info = TrackInfo(
+            sid=f"TR_{self._numbers}",
+            name=name or usual_name,
+            kind=chosen,
+            participant=who.identity,
+            source=source or usual_source,
+        )
+        track = self._tracks[info.sid] = InboundTrack(info, who)
+        self._open_far.open(track)
+        self._work()
+        return info
+
+    def process(
+        self, frame: Frame, track: TrackInfo | None = None, *, at: float | None = None
+    ) -> list[Frame]:
+        """A frame arrives, of that track; by default of its own, or of the only one that is open. A
+        message (`DataFrame`) is of none. ``at`` is what its `received_ns` says, in seconds since
+        the beginning; None: now.
+
+        Returns what was sent meanwhile. Raises `ConfigurationError` for what the processor does not
+        receive, and for a track that is not open.
+        """
+        kind = kind_of(frame)
+        self._check_received(kind)
+        received_ns = self._moment(at)
+        far = self._open_far
+        if isinstance(frame, DataFrame):
+            far.post(frame, received_ns)
+        else:
+            far.give(self._track_of(frame, track), frame, received_ns)
+        return self._work(received_ns)
+
+    def event(self, event: Event, *, at: float | None = None) -> list[Frame]:
+        """Something happens in the room, or to a track that is open. Returns what was sent
+        meanwhile. Raises `ConfigurationError` where `Processor.event` is not overridden, and for
+        what `open` and `close` tell."""
+        if event.kind in _TOLD_BY_CALLS:
+            raise ConfigurationError(f"{event.kind} is told by open() and close() of the workbench")
+        if not self._processor.wants_events:
+            raise ConfigurationError(
+                f"{_name(self._processor)} does not override event(), and is told of none"
+            )
+        received_ns = self._moment(at)
+        if event.kind in _OF_LANES and event.track is not None:
+            self._open_far.tell(self._opened(event.track), event)
+        else:
+            self._open_far.post(event, received_ns)
+        return self._work(received_ns)
+
+    def close(self, track: TrackInfo) -> list[Frame]:
+        """The track has ended. Returns what was sent meanwhile."""
+        found = self._opened(track)
+        del self._tracks[track.sid]
+        self._open_far.end(found)
+        return self._work()
+
+    # What goes out.
+
+    @property
+    def sent(self) -> list[Frame]:
+        """All that was sent, in its order: sound, pictures, and messages. The ``track`` of a frame
+        is the name of the track that it was sent on."""
+        with self._changed:
+            return list(self._sent)
+
+    @property
+    def messages(self) -> list[DataFrame]:
+        """The messages among it."""
+        return [frame for frame in self.sent if isinstance(frame, DataFrame)]
+
+    @property
+    def published(self) -> dict[str, PublishOptions]:
+        """The tracks that it sends on now, by name, with their options; one that answered a track
+        ends with it, and all at the end of the block."""
+        return {} if self._far is None else self._far.published
+
+    @property
+    def flushed(self) -> list[tuple[str, float]]:
+        """The tracks that were flushed, in order, and how many seconds were thrown away."""
+        return [] if self._far is None else list(self._far.flushed)
+
+    def play(self, seconds: float | None = None, track: str | TrackInfo | None = None) -> None:
+        """That much of what was sent is played to the room (None: all), on that track (None: on
+        each): `Context.played` tells of it, and a flush does not throw it away."""
+        if seconds is not None:
+            seconds = check_range("seconds", seconds, 0, _MAX_SECONDS)
+        name = track.reply_name if isinstance(track, TrackInfo) else track
+        self._open_far.play(name, seconds)
+
+    def wait_until(self, condition: Callable[[], _Found], timeout: float = 5.0) -> _Found:
+        """Waits until ``condition()`` is true, for a processor that sends from threads of its own
+        (it is asked whenever something is sent), and returns what it returned. Raises
+        `TimeoutError`, an `AssertionError` too, which tells what was sent."""
+        check_timeout(timeout)
+        with self._changed:
+            found = self._changed.wait_for(condition, timeout)
+        if not found:
+            raise _Unmet(f"waited {timeout} s for the condition; sent until now: {self._sent[-8:]}")
+        return found
+
+    # The end.
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        worker, far = self._worker, self._far
+        assert worker is not None
+        assert far is not None
+        try:
+            far.stop(_STOP_SECONDS)
+            worker.work()
+            worker.finish()
+            if error is None:
+                self._tell()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        with contextlib.ExitStack() as steps:
+            if self._far is not None:
+                steps.callback(self._far.close)
+            if self._worker is not None:
+                steps.callback(self._worker.close)
+        self._worker = None
+        self._tracks.clear()  # their rows would keep the statistics in memory
+
+    @property
+    def _open_far(self) -> FarEnd:
+        if self._worker is None or self._far is None:
+            raise ClosedError("the workbench is not open; use `with Workbench(...) as bench:`")
+        return self._far
+
+    def _check_received(self, kind: Kind) -> None:
+        if kind not in self._kinds:
+            raise ConfigurationError(
+                f"{_name(self._processor)} receives {', '.join(self._kinds)} (its `kinds`): "
+                f"nothing of {kind} reaches it"
+            )
+
+    def _track_of(self, frame: AudioFrame | VideoFrame, track: TrackInfo | None) -> InboundTrack:
+        named = track or frame.track
+        if isinstance(named, TrackInfo):
+            found = self._opened(named)
+        elif named is None and len(self._tracks) == 1:
+            (found,) = self._tracks.values()
+        else:
+            raise ConfigurationError(
+                f"of which track is the frame? It says {named!r}, open are {self._names()}: name "
+                "one by what `open` returned"
+            )
+        if found.info.kind is not kind_of(frame):
+            raise FrameError(
+                f"track {found.info.reply_name!r} carries {found.info.kind}, this is a frame of "
+                f"{kind_of(frame)}"
+            )
+        return found
+
+    def _opened(self, track: TrackInfo) -> InboundTrack:
+        found = self._tracks.get(track.sid)
+        if found is None:
+            raise ConfigurationError(
+                f"track {track.reply_name!r} ({track.sid}) is not open; open are {self._names()}"
+            )
+        return found
+
+    def _names(self) -> list[str]:
+        return [one.info.reply_name for one in self._tracks.values()]
+
+    def _moment(self, at: float | None) -> int:
+        if at is None:
+            return time.monotonic_ns()
+        return self._began_ns + round(check_range("at", at, 0, _MAX_SECONDS) * 1e9)
+
+    def _work(self, now_ns: int | None = None) -> list[Frame]:
+        """Have the worker do all there is to do, at that moment; what was sent meanwhile."""
+        worker = self._worker
+        assert worker is not None
+        before = len(self._sent)
+        worker.turn(now_ns)
+        self._tell()
+        return self.sent[before:]
+
+    def _tell(self) -> None:
+        """What user code has raised."""
+        assert self._worker is not None
+        assert self._far is not None
+        told, raised = self._far.told(), self._worker.take_raised()
+        if self._on_error is not None:
+            for message in told:
+                self._on_error(as_problem(message))
+        elif raised:
+            for other in raised[1:]:
+                raised[0].add_note(f"afterwards: {type(other).__name__}: {other}")
+            raise raised[0]
+
+    def _note(self, frame: Frame) -> None:
+        with self._changed:
+            self._sent.append(frame)
+            self._changed.notify_all()
+
+
+class _Unmet(AssertionError, TimeoutError):
+    """What the test waited for did not come."""
+
+
+class _HandTurned(Worker):
+    """The worker. All that it sends is noted, and read at once by the far end."""
+
+    def __init__(
+        self,
+        far: FarEnd,
+        processor: Processor,
+        options: SessionOptions,
+        note: Callable[[Frame], None],
+    ) -> None:
+        self._hand_machine = _HandMachine(far)
+        super().__init__(far.near, processor, options, self._hand_machine)
+        self.problems = self._raised = _Raised(far.near, lambda: self.place)
+        self._far = far
+        self._note = note
+
+    def turn(self, now_ns: int | None) -> None:
+        """All there is to do, at that moment (None: now)."""
+        self._hand_machine.moment_ns = now_ns
+        try:
+            self.work()
+            self._far.serve()
+        finally:
+            self._hand_machine.moment_ns = None
+
+    def take_raised(self) -> list[Exception]:
+        """What user code has raised since the last call."""
+        raised, self._raised.errors = self._raised.errors, []
+        return raised
+
+    def reply(
+        self,
+        frame: Frame,
+        mode: Mode,
+        *,
+        publish: PublishOptions | None = None,
+        source: InboundLane | None = None,
+    ) -> None:
+        super().reply(frame, mode, publish=publish, source=source)
+        with self.lock:
+            self._note(_as_sent(frame))
+            self._far.serve()
+            while self.session is not None and self.replies is not None and self.replies.waits:
+                self.session.pump()
+                self.replies.send_waiting()
+                self._far.serve()
+
+
+class _Raised(Problems):
+    """Problems that keep the errors, too."""
+
+    def __init__(self, control: Link, place: Callable[[], int]) -> None:
+        super().__init__(control, place)
+        self.errors: list[Exception] = []
+
+    def raised(self, where: str, error: Exception, more: str = "") -> None:
+        self.errors.append(error)
+        super().raised(where, error, more)
+
+
+class _HandMachine(Machine):
+    """The real machine; before a thread waits, the far end has answered what was asked."""
+
+    def __init__(self, far: FarEnd) -> None:
+        self.moment_ns: int | None = None
+        """The moment that the test has said it is."""
+        self._far = far
+
+    def now_ns(self) -> int:
+        return super().now_ns() if self.moment_ns is None else self.moment_ns
+
+    def wait(self, fds: Iterable[int], seconds: float | None) -> list[int]:
+        self._far.serve()
+        return super().wait(fds, seconds)
+
+    def select(self, selector: DefaultSelector, seconds: float | None) -> Found:
+        self._far.serve()
+        return super().select(selector, seconds)
+
+
+def _as_sent(frame: Frame) -> Frame:
+    """A copy, of the track that it goes out on: the processor may use its memory again."""
+    if isinstance(frame, DataFrame):
+        return frame
+    name, stamp = track_name(frame), (frame.sequence, frame.received_ns)
+    if isinstance(frame, AudioFrame):
+        return AudioFrame.received(frame.samples.copy(), frame.sample_rate, name, stamp)
+    size, origin = (frame.width, frame.height), (frame.rotation, frame.timestamp_us)
+    return VideoFrame.received(frame.data.copy(), size, origin, name, stamp)
+
+
+def _name(processor: Processor) -> str:
+    name = type(processor).__name__
+    return "the processor" if name.startswith("_") else name  # a function, or a chain

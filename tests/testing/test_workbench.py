@@ -1,0 +1,448 @@
+"""A processor on a workbench: what a worker calls, sends, tells and refuses, without a pool."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ringroom
+from ringroom import AudioFrame, DataFrame, Event, EventKind, TrackInfo, VideoFrame
+from ringroom.errors import ClosedError, ConfigurationError, FrameError
+from ringroom.options import PublishOptions
+from ringroom.processor import Problem
+from ringroom.testing import FakeRoom, VirtualClock, Workbench
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+def sound(level: int = 1_000, samples: int = 320, track: Any = None) -> AudioFrame:
+    return AudioFrame(np.full(samples, level, np.int16), 16_000, track=track)
+
+
+def levels(frames: list[Any]) -> list[tuple[str, int]]:
+    """What was sent: on which track, and its first sample."""
+    return [(frame.track, int(frame.samples[0, 0])) for frame in frames]
+
+
+class Diary(ringroom.Processor):
+    """Writes down what is called, and sends what is asked for."""
+
+    kinds = ("audio", "data")
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def start(self, context: ringroom.Context) -> None:
+        self.context = context
+        self.calls.append(f"start at {context.worker}")
+
+    def open(self, track: TrackInfo) -> None:
+        self.calls.append(f"open {track.reply_name}")
+        self.context.send_data("open", topic=track.name)
+
+    def process(self, frame: Any) -> Any:
+        if isinstance(frame, DataFrame):
+            self.calls.append(f"message of {frame.participant}")
+            return None
+        self.calls.append(f"sound of {frame.track.name}")
+        return [frame.gain(0.5), frame.replace(track="aside")]
+
+    def event(self, event: Event) -> Any:
+        self.calls.append(str(event.kind))
+
+    def close(self, track: TrackInfo) -> Any:
+        self.calls.append(f"close {track.reply_name}")
+        return sound(7)
+
+    def stop(self) -> None:
+        self.calls.append(f"stop at {self.context.worker}")
+
+
+def test_it_is_called_as_by_a_worker() -> None:
+    diary = Diary()
+    with Workbench(diary) as bench:
+        assert bench.processor is diary
+        ann = bench.open("ann")
+        answers = bench.process(sound(1_000))
+        assert levels(answers) == [("ann/mic", 500), ("aside", 1_000)]
+        assert bench.process(DataFrame(b"hi", participant="bob")) == []
+        bench.event(Event(kind=EventKind.TRACK_MUTED, track=ann))
+        bench.event(Event(kind=EventKind.CONNECTION_LOST))
+        assert sorted(bench.published) == ["", "ann/mic", "aside"][1:]
+        assert levels(bench.close(ann)) == [("ann/mic", 7)]
+        assert sorted(bench.published) == ["aside"]  # what answered ann has ended with her
+        bench.open("bob", "desk")
+    assert diary.calls == [
+        "start at -1",
+        "track_started",
+        "open ann/mic",
+        "sound of mic",
+        "message of bob",
+        "track_muted",
+        "connection_lost",
+        "track_ended",
+        "close ann/mic",
+        "track_started",
+        "open bob/desk",
+        "close bob/desk",
+        "stop at 0",
+    ]
+    assert [message.topic for message in bench.messages] == ["mic", "desk"]
+    assert levels(bench.sent[-1:]) == [("bob/desk", 7)]
+
+
+class Told(ringroom.Processor):
+    """Tells of all that is called in messages, and answers."""
+
+    kinds = ("audio",)
+
+    def start(self, context: ringroom.Context) -> None:
+        self.context = context
+
+    def tell(self, what: str) -> None:
+        self.context.send_data(what, topic="told")
+
+    def open(self, track: TrackInfo) -> None:
+        self.tell(f"open {track.participant} {track.name} {track.source}")
+
+    def process(self, frame: Any) -> Any:
+        self.tell(f"{frame.track.name} {frame.sequence} {int(frame.samples[0, 0])}")
+        if frame.sequence == 1:
+            raise ValueError("the second frame")
+        return [frame, "no frame"] if frame.sequence == 2 else frame
+
+    def event(self, event: Event) -> Any:
+        if event.track is not None and event.kind.startswith("track_"):
+            self.tell(event.kind)
+
+    def close(self, track: TrackInfo) -> Any:
+        self.tell(f"close {track.participant}")
+
+
+SPOKEN = [600, 1_200, 1_800, 2_400]
+
+
+def in_a_pool() -> tuple[list[bytes], list[str], list[int]]:
+    problems: list[Problem] = []
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        options: dict[str, Any] = {"workers": 1, "io": clock.io, "on_error": problems.append}
+        with ringroom.Pool(Told, "fake", room=room, **options):
+            ann = room.join("ann")
+            microphone = ann.publish_audio("mic", 16_000)
+            for level in SPOKEN:
+                microphone.speak(sound(level), wait=True)
+            microphone.mute()
+            clock.sleep(1)
+            ann.leave()
+            clock.sleep(1)
+        told = [message.payload for message in room.application.messages]
+        told = [one for one in told if b"published" not in one]
+        heard = room.heard("ann/mic").samples[::320, 0].tolist()
+    return told, [f"{one.where} {one.summary}" for one in problems], heard
+
+
+def on_a_workbench() -> tuple[list[bytes], list[str], list[int]]:
+    problems: list[Problem] = []
+    with Workbench(Told, on_error=problems.append) as bench:
+        ann = bench.open("ann")
+        for level in SPOKEN:
+            bench.process(sound(level))
+        bench.event(Event(kind=EventKind.TRACK_MUTED, track=ann))
+        bench.close(ann)
+        heard = [level for _, level in levels([f for f in bench.sent if f not in bench.messages])]
+        told = [message.payload for message in bench.messages]
+    return told, [f"{one.where} {one.summary}" for one in problems], heard
+
+
+def test_a_pool_and_a_workbench_are_of_one_mind() -> None:
+    """Law: of the same call a processor is told the same, in the same order, its errors are told in
+    the same words, and the same is sent."""
+    told, problems, heard = on_a_workbench()
+    assert (told, problems, heard) == in_a_pool()
+    assert heard == [600, 1_800, 2_400]
+    assert len(problems) == 2
+
+
+def test_what_it_raises_is_raised_where_the_frame_was_given() -> None:
+    def fails(frame: AudioFrame) -> AudioFrame:
+        if frame.samples[0, 0] == 1:
+            raise KeyError("one")
+        return frame
+
+    with Workbench(fails) as bench:
+        bench.open("ann")
+        with pytest.raises(KeyError, match="one"):
+            bench.process(sound(1))
+        assert levels(bench.process(sound(2))) == [("ann/mic", 2)]  # it goes on, as a worker does
+
+
+def test_a_reply_that_cannot_be_sent_is_raised_behind_those_that_can() -> None:
+    def answers(frame: AudioFrame) -> Any:
+        picture = VideoFrame.from_gray(np.zeros((8, 8), np.uint8), track=frame.track)
+        return [frame, picture, frame.gain(2)]
+
+    with Workbench(answers) as bench:
+        bench.open("ann")
+        with pytest.raises(FrameError, match="carries audio, this is a frame of video"):
+            bench.process(sound(2))
+        assert levels(bench.sent) == [("ann/mic", 2), ("ann/mic", 4)]
+
+
+def test_several_errors_of_one_call_are_told_together() -> None:
+    class Bad(ringroom.Processor):
+        def event(self, event: Event) -> Any:
+            raise ValueError("event")
+
+        def open(self, track: TrackInfo) -> None:
+            raise KeyError("open")
+
+    with Workbench(Bad) as bench, pytest.raises(ValueError, match="event") as raised:
+        bench.open("ann")
+    assert raised.value.__notes__ == ["afterwards: KeyError: 'open'"]
+
+
+def test_errors_of_the_start_and_of_the_end_are_raised() -> None:
+    class Bad(ringroom.Processor):
+        def __init__(self, where: str) -> None:
+            self.where = where
+
+        def start(self, context: ringroom.Context) -> None:
+            self.fail("start")
+
+        def close(self, track: TrackInfo) -> None:
+            self.fail("close")
+
+        def stop(self) -> None:
+            self.fail("stop")
+
+        def fail(self, where: str) -> None:
+            if where == self.where:
+                raise ValueError(where)
+
+    def run(bad: Bad) -> None:
+        with Workbench(bad) as bench:
+            bench.open("ann")
+
+    for where in ("start", "close", "stop"):
+        with pytest.raises(ValueError, match=where):
+            run(Bad(where))
+
+
+def test_the_errors_of_the_block_come_before_those_of_its_end() -> None:
+    class Bad(Diary):
+        def stop(self) -> None:
+            raise ValueError("stop")
+
+    with pytest.raises(KeyError, match="block"), Workbench(Bad):
+        raise KeyError("block")
+
+
+def test_nothing_is_sent_before_there_is_a_room() -> None:
+    class Hasty(ringroom.Processor):
+        def start(self, context: ringroom.Context) -> None:
+            context.send(sound(track="x"))
+
+    with pytest.raises(ClosedError, match="not connected yet"), Workbench(Hasty):
+        pass
+
+
+def test_how_a_track_is_published() -> None:
+    class Sender(ringroom.Processor):
+        def start(self, context: ringroom.Context) -> None:
+            self.context = context
+
+        def process(self, frame: Any) -> Any:
+            self.context.send(frame.replace(track="a"), publish=PublishOptions(dtx=True))
+            self.context.send(frame.replace(track="b"), mode="live")
+            return frame
+
+    with Workbench(Sender) as bench:
+        bench.open("ann", "screen", source="screen_share_audio")
+        bench.process(sound())
+        published = bench.published
+        assert (published["a"].dtx, published["a"].mode) == (True, "speech")
+        assert published["b"].mode == "live"
+        assert published["ann/screen"].source == "screen_share_audio"
+        with pytest.raises(ConfigurationError, match="dtx is True, not False"):
+            bench.processor.context.send(  # type: ignore[attr-defined]
+                sound(track="a"), publish=PublishOptions()
+            )
+    with Workbench(lambda frame: frame) as bench:
+        bench.open("ann")
+        bench.process(sound())
+        assert bench.published["ann/mic"].mode == "live"
+
+
+def test_a_flush_throws_away_what_is_not_played() -> None:
+    class Interrupted(ringroom.Processor):
+        def start(self, context: ringroom.Context) -> None:
+            self.context = context
+
+        def process(self, frame: Any) -> Any:
+            if frame.samples[0, 0]:
+                self.thrown = self.context.flush(frame.track)
+                return None
+            return (sound(5, 16_000) for _ in range(3))
+
+    with Workbench(Interrupted()) as bench:
+        ann = bench.open("ann")
+        bench.process(sound(0))
+        played = bench.processor.context.played  # type: ignore[attr-defined]
+        assert played(ann) == 0.0
+        bench.play(1.25, "another")
+        bench.play(1.25, ann)
+        assert played(ann) == 1.25
+        bench.process(sound(1))
+        assert bench.flushed == [("ann/mic", 1.75)]
+        assert bench.processor.thrown == 1.75  # type: ignore[attr-defined]
+        bench.process(sound(0))
+        bench.play()
+        assert played(ann) == 4.25
+
+
+def test_a_thread_of_the_processor_may_send_and_flush() -> None:
+    class Threaded(ringroom.Processor):
+        def start(self, context: ringroom.Context) -> None:
+            self.context = context
+
+        def process(self, frame: Any) -> Any:
+            self.thread = threading.Thread(target=self.work, args=(frame,))
+            self.thread.start()
+
+        def work(self, frame: AudioFrame) -> None:
+            for _ in range(50):
+                self.context.send(frame)
+                self.context.flush(frame.track)
+
+        def stop(self) -> None:
+            self.thread.join()
+
+    with Workbench(Threaded()) as bench:
+        bench.open("ann")
+        bench.process(sound())
+        assert bench.wait_until(lambda: len(bench.sent) == 50, timeout=30)
+    assert bench.flushed == [("ann/mic", 0.02)] * 50
+
+
+def test_what_does_not_come_is_told() -> None:
+    with Workbench(lambda frame: frame) as bench:
+        bench.open("ann")
+        bench.process(sound())
+        with pytest.raises(TimeoutError, match=r"AudioFrame\(320 samples.*'ann/mic'"):
+            bench.wait_until(lambda: False, timeout=0.01)
+        with pytest.raises(AssertionError):
+            bench.wait_until(lambda: False, timeout=0.01)
+
+
+def test_no_reply_waits_for_room() -> None:
+    with Workbench(ringroom.chain(lambda f: f, Diary)) as bench:
+        bench.open("ann")
+        long = sound(3, 16_000 * 60)
+        answers = bench.process(long)
+        assert [frame.duration for frame in answers] == [60.0, 60.0]
+        assert len(bench.process(sound(4))) == 2
+
+
+def test_frames_are_as_from_a_room() -> None:
+    class Keeper(ringroom.Processor):
+        kinds = ("audio", "video")
+
+        def __init__(self) -> None:
+            self.kept: list[Any] = []
+
+        def process(self, frame: Any) -> None:
+            self.kept.append(frame)
+
+    with Workbench(Keeper()) as bench:
+        camera, mic = bench.open("ann", kind="video"), bench.open("ann")
+        for n in range(40):  # ever larger ones, all kept
+            picture = np.full((32 + 32 * n, 64), n, np.uint8)
+            bench.process(VideoFrame.from_gray(picture, rotation=90), camera, at=n / 10)
+        bench.process(sound(9), mic, at=0)
+        with pytest.raises(FrameError, match="'ann/mic' carries audio, this is a frame of video"):
+            bench.process(VideoFrame.from_gray(picture), mic)
+        *pictures, heard = bench.processor.kept  # type: ignore[attr-defined]
+    assert [frame.sequence for frame in pictures] == list(range(40))
+    first = pictures[0].received_ns
+    assert [frame.received_ns - first for frame in pictures] == [n * 10**8 for n in range(40)]
+    assert heard.received_ns == first
+    for n, frame in enumerate(pictures):
+        assert (frame.rotation, frame.height, frame.track) == (90, 32 + 32 * n, camera)
+        assert abs(frame.to_gray().astype(int) - n).max() <= 1
+        assert not frame.data.flags.writeable
+    assert heard.track == mic
+
+
+def test_what_is_sent_is_kept_as_it_was() -> None:
+    buffer = np.zeros((320, 1), np.int16)
+
+    class Reusing(ringroom.Processor):
+        def process(self, frame: Any) -> Any:
+            buffer[:] += 1
+            return AudioFrame(buffer, 16_000)
+
+    with Workbench(Reusing) as bench:
+        bench.open("ann")
+        for _ in range(3):
+            bench.process(sound())
+    assert levels(bench.sent) == [("ann/mic", 1), ("ann/mic", 2), ("ann/mic", 3)]
+
+
+def test_many_tracks_come_and_go() -> None:
+    with Workbench(lambda frame: frame) as bench:
+        for _ in range(260):  # more than there are rows of statistics
+            track = bench.open("ann")
+            bench.process(sound())
+            bench.close(track)
+        assert bench.published == {}
+
+
+def test_what_a_processor_would_never_get_is_refused() -> None:
+    with Workbench(lambda frame: None) as bench:
+        with pytest.raises(ConfigurationError, match="nothing of video reaches"):
+            bench.open("ann", kind="video")
+        with pytest.raises(ConfigurationError, match="nothing of data reaches"):
+            bench.process(DataFrame(b"x"))
+        with pytest.raises(ConfigurationError, match=r"does not override event\(\)"):
+            bench.event(Event(kind=EventKind.CONNECTED))
+        with pytest.raises(ConfigurationError, match=r"told by open\(\) and close\(\)"):
+            bench.event(Event(kind=EventKind.TRACK_STARTED))
+        with pytest.raises(ConfigurationError, match="kind is 'event'"):
+            bench.open("ann", kind="event")
+
+
+def test_a_frame_is_of_an_open_track() -> None:
+    with Workbench(lambda frame: None) as bench:
+        with pytest.raises(ConfigurationError, match=r"It says None, open are \[\]"):
+            bench.process(sound())
+        ann, bob = bench.open("ann"), bench.open("bob")
+        with pytest.raises(ConfigurationError, match=r"open are \['ann/mic', 'bob/mic'\]"):
+            bench.process(sound())
+        with pytest.raises(ConfigurationError, match="It says 'mic'"):
+            bench.process(sound(track="mic"))
+        bench.process(sound(track=bob))
+        bench.close(ann)
+        for late in (lambda: bench.process(sound(), ann), lambda: bench.close(ann)):
+            with pytest.raises(ConfigurationError, match=r"'ann/mic' \(TR_1\) is not open"):
+                late()
+        with pytest.raises(FrameError, match="cannot send a bytes"):
+            bench.process(b"sound")  # type: ignore[arg-type]
+
+
+def test_it_is_used_once_and_open() -> None:
+    bench = Workbench(lambda frame: frame)
+    assert (bench.published, bench.flushed, bench.sent) == ({}, [], [])
+    for call in (lambda: bench.open("ann"), bench.play, lambda: bench.process(sound())):
+        with pytest.raises(ClosedError, match="use `with Workbench"):
+            call()
+    with bench:
+        pass
+    with pytest.raises(ClosedError, match="not open"):
+        bench.open("ann")
+    with pytest.raises(ClosedError, match="make another"):
+        bench.__enter__()
+    with pytest.raises(ConfigurationError, match="on_error"):
+        Workbench(lambda frame: frame, on_error=3)  # type: ignore[arg-type]
