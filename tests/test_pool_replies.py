@@ -233,3 +233,21 @@ def test_the_application_sends_beside_the_workers(fake_room: FakeRoom) -> None:
         until(lambda: flushed + fake_room.heard("audio").duration == whole)
     with pytest.raises(ClosedError, match="fake: pool is closed"):
         pool.send(sound(0.02))
+
+
+class Shouting(kit.Echo):
+    """Answers all on one track."""
+
+    def process(self, frame: Any) -> Any:
+        return frame.replace(track="all")
+
+
+def test_a_worker_that_sends_on_the_track_of_another_is_told(fake_room: FakeRoom) -> None:
+    """Also by its last frame."""
+    problems: list[Any] = []
+    with running(fake_room, Shouting, workers=2, on_error=problems.append):
+        for name in ("ann", "bob"):
+            say(microphone(fake_room, name), 0.02)
+        until(lambda: problems)
+    assert [one.where for one in problems] == ["reply"]
+    assert problems[0].summary.startswith("BusyError: track 'all' is sent by somebody else")

@@ -40,6 +40,8 @@ class Outgoing:
         self._lanes: dict[str, OutgoingLane] = {}
         self._ended: list[OutgoingLane] = []
         """Those that were ended, and that play still."""
+        self._has_failed = False
+        """Whether a track has, since `take_failed`."""
         self._numbers = 0
         self._restarts = session.restarts
         session.tracks_go_on()  # what was lost before was nothing of ours
@@ -184,6 +186,12 @@ class Outgoing:
         self._take_news()
         self._check(lane)
 
+    def take_failed(self) -> list[OutgoingLane]:
+        """If a track has failed since the last call, those whose senders were not told yet."""
+        self._take_news()
+        has_failed, self._has_failed = self._has_failed, False
+        return [lane for lane in self._lanes.values() if lane.error] if has_failed else []
+
     def _check(self, lane: OutgoingLane) -> None:
         if lane.error is not None:
             self._drop(lane)
@@ -286,6 +294,7 @@ class Outgoing:
             for lane in (*self._lanes.values(), *self._ended):
                 if lane.number == number:
                     lane.note(error)
+            self._has_failed = self._has_failed or error is not None
         news.tracks.clear()
         unanswered = self._session.requests.unanswered
         self._ended = [lane for lane in self._ended if lane.end_request in unanswered]

@@ -72,6 +72,22 @@ def test_a_reply_that_cannot_be_sent_is_told(bench: Bench) -> None:
     assert frames_of(bench) == [1, 2], "its source is held no longer"
 
 
+def test_a_reply_that_was_written_and_is_refused_is_told(bench: Bench) -> None:
+    """Nothing waits, and nothing more is sent there, which would raise it."""
+    bench.processor.answer = lambda _: sound(1, track="x")
+    send(bench.open("A"), 1)
+    bench.work()
+    opened = next(one for one in bench.listen() if isinstance(one, m.PlayoutOpen))
+    refused = {"type": "BusyError", "text": "somebody else sends it", "reason": ""}
+    bench.link.send(m.PlayoutFailed(lane=opened.lane, error=refused))
+    for _ in range(2):
+        bench.work()
+    told = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
+    assert [(one.where, one.summary) for one in told] == [
+        ("reply", "BusyError: somebody else sends it")
+    ]
+
+
 class Unspeakable(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")

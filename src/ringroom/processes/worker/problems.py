@@ -7,6 +7,7 @@ from __future__ import annotations
 import traceback
 from collections import Counter as Tally
 from collections.abc import Callable
+from functools import partial
 
 from ringroom import messages as m
 from ringroom.link import Link
@@ -31,12 +32,12 @@ class Problems:
         return len(self._counts)
 
     def raised(self, where: str, error: Exception, more: str = "") -> None:
-        """User code did, in that call. Said while the error is being handled."""
+        """User code did, in that call."""
         try:
             summary = f"{type(error).__name__}: {error}"
         except Exception:  # noqa: BLE001 (words that the user's exception does not find)
             summary = type(error).__name__
-        self._tell(where, summary + more, traceback.format_exc, f"{where} {_kind(error)}")
+        self._tell(where, summary + more, partial(_text, error), f"{where} {_kind(error)}")
 
     def cut(self, track: str) -> None:
         """A live track has dropped what did not fit: said once, with the cure."""
@@ -66,6 +67,10 @@ class Problems:
                 count=count,
             )
         )
+
+
+def _text(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 def as_problem(message: m.WorkerProblem) -> Problem:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ringroom.errors import FrameError, WouldBlock
+from ringroom.errors import BusyError, FrameError, WouldBlock
 from ringroom.frames import Frame
 from ringroom.options import PublishOptions
 from ringroom.processes.worker.problems import Problems
@@ -156,6 +156,13 @@ class ReplyTracks:
         for request in tuple(self.end_requests):
             if session.requests.take(request) is not None:
                 self.end_requests.discard(request)
+
+    def tell_busy(self) -> None:
+        """Of tracks that somebody else sends: what went there is lost, nothing more may be sent
+        there that would raise it, and no event of the room tells of it."""
+        for lane in self.outgoing.take_failed():
+            if isinstance(lane.error, BusyError) and lane not in self._waiting:
+                self._problems.raised("reply", lane.error)
 
     def close(self) -> None:
         """Idempotent."""

@@ -163,6 +163,7 @@ class Worker:
                     self._inherit(self.session, self.session.attached)
                 if self.replies is not None:
                     self.replies.take_answers(self.session)
+                    self.replies.tell_busy()
 
     def _begin(self, message: m.Start, descriptors: tuple[int, ...]) -> None:
         with self.lock:
