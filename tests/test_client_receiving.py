@@ -162,6 +162,20 @@ def test_the_rooms_end_ends_the_loop_after_what_waits(fake_room: FakeRoom) -> No
     check_law(transport)
 
 
+def test_every_event_says_when(fake_room: FakeRoom) -> None:
+    with opened(fake_room, kinds=("audio", "event")) as transport:
+        before = time.monotonic_ns()
+        mic = microphone(fake_room)
+        mic.wait_for_subscriber()
+        say(mic, 0.02)
+        mic.mute()
+        fake_room.close_room()
+        events = [one for one in transport.recv() if isinstance(one, ringroom.Event)]
+        assert {EventKind.TRACK_STARTED, EventKind.TRACK_ENDED} <= {one.kind for one in events}
+        times = [one.received_ns for one in events if one.kind is not EventKind.CONNECTED]
+        assert all(before <= then <= time.monotonic_ns() for then in times)
+
+
 def test_the_rooms_end_wakes_who_waits(fake_room: FakeRoom) -> None:
     with opened(fake_room) as transport:
         waiting = Call(lambda: list(transport.recv()))

@@ -62,7 +62,7 @@ class Reader:
             for entry in batch:
                 yield entry.item
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Generator[Entry, None, None]:
         """Items with their times."""
         for batch in self.batches():
             yield from batch

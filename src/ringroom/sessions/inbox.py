@@ -37,6 +37,7 @@ class InboundLane:
     reader: LiveReader | ReliableReader
     track: TrackInfo | None
     participant: Participant | None
+    clock: Callable[[], int]
     is_ending: bool = False
     """Its writer adds nothing more; what it holds may not be read yet."""
     successor: InboundLane | None = None
@@ -44,7 +45,8 @@ class InboundLane:
     """Follows another lane, but as a new beginning of the track and not as its continuation."""
 
     def track_event(self, kind: EventKind) -> Event:
-        return Event(kind=kind, track=self.track, participant=self.participant)
+        who, now_ns = self.participant, self.clock()
+        return Event(kind=kind, track=self.track, participant=who, received_ns=now_ns)
 
 
 @dataclass(frozen=True, slots=True)

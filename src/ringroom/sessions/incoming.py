@@ -80,7 +80,7 @@ class Incoming:
             )
         else:
             reader = ReliableReader(handles, row, track, start=start)
-        lane = InboundLane(message.lane, kind, reader, track, who)
+        lane = InboundLane(message.lane, kind, reader, track, who, self.session.clock)
         before = self._lanes.get(message.follows)
         if before is None and (before := self._ended_before(track)) is not None:
             lane.fresh = True

@@ -16,7 +16,16 @@ from functools import partial
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError
-from ringroom.frames import DataFrame, Event, EventKind, Frame, Kind, TrackInfo, VideoFrame
+from ringroom.frames import (
+    DataFrame,
+    Event,
+    EventKind,
+    Frame,
+    Item,
+    Kind,
+    TrackInfo,
+    VideoFrame,
+)
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import FLUSH_SECONDS, Link
@@ -31,6 +40,8 @@ from ringroom.sessions.filling import Filling
 from ringroom.sessions.inbox import Arrival, InboundLane, Inbox
 from ringroom.sessions.outgoing import Outgoing
 from ringroom.sessions.session import Session
+
+_TOLD_HERE = (EventKind.TRACK_STARTED, EventKind.TRACK_RESUMED, EventKind.TRACK_ENDED)
 
 
 class Worker:
@@ -204,8 +215,7 @@ class Worker:
             arrival = None if self._inbox is None else self._inbox.receive_nowait()
         if arrival is None:
             return False
-        late = self._stopping is not None and arrival.item.received_ns > self._stopped_ns
-        if late and arrival.lane is not None:
+        if arrival.lane is not None and self._is_late(arrival.item):
             # It came after the end was called: in a room that talks on there is always more.
             with self.lock:
                 assert self._inbox is not None
@@ -213,6 +223,12 @@ class Worker:
             return True
         self._handle(arrival)
         return True
+
+    def _is_late(self, item: Item) -> bool:
+        """Whether it came after the end was called. Where a track begins and ends is told as the
+        worker comes there, before and behind frames that came in time."""
+        told_here = isinstance(item, Event) and item.kind in _TOLD_HERE
+        return self._stopping is not None and not told_here and item.received_ns > self._stopped_ns
 
     def _handle(self, arrival: Arrival) -> None:
         item = arrival.item

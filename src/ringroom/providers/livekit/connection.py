@@ -243,7 +243,7 @@ class LiveKitProvider(Provider):
             await opened.texts.end(reason)
             await opened.roster.end_tracks(reason)  # a close may overtake it
         except Exception as failed:  # noqa: BLE001  (else nobody would be told of the room's end)
-            _log.error("livekit: the tracks of a room did not end\n%s", scrubbed(failed))
+            _log.error("livekit: what came in from a room did not end\n%s", scrubbed(failed))
         opened.roster.close()
         if self._closing is None:
             sink.ended(reason, error=error)
