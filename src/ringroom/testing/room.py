@@ -8,11 +8,12 @@ through `asyncio.to_thread`.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ringroom.checks import check_name, shown
 from ringroom.errors import ClosedError, ConfigurationError
@@ -28,6 +29,9 @@ from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room_faults import RoomFaults
 from ringroom.testing.state import Refusal, RoomState
 from ringroom.testing.wire import Clock, Wire
+
+if TYPE_CHECKING:
+    from ringroom.testing.playback import Playback
 
 __all__ = ["DeadlinePassed", "FakeRoom"]
 
@@ -98,6 +102,7 @@ class FakeRoom:
             )
         self._core = _Core(name, clock, kept_pictures)
         self._faults = RoomFaults(self._core)
+        self._playbacks: list[Playback] = []
         self._closed = False
         rooms.announce(self)
 
@@ -127,6 +132,27 @@ class FakeRoom:
             attributes={} if attributes is None else attributes,
         )
         return FakeParticipant(self._core, participant)
+
+    def replay(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        speed: float = 1.0,
+        participants: Collection[str] | None = None,
+    ) -> Playback:
+        """A recorded call begins: its people come in, speak, show, send messages, mute and leave as
+        it was recorded, at ``speed`` times the pace of the room's clock. ``participants`` are the
+        identities that take part; None: all. Who is still there at its end stays.
+
+        Raises `ConfigurationError` for what is no recording, and for one in which an application
+        of the room has a part of its own.
+        """
+        from ringroom.testing.playback import Playback  # it loads what nothing else here needs
+
+        self._check_open()
+        playback = Playback(self._core, path, speed, participants)
+        self._playbacks = [one for one in self._playbacks if not one.done] + [playback]
+        return playback
 
     @property
     def participants(self) -> tuple[Participant, ...]:
@@ -394,6 +420,8 @@ class FakeRoom:
             return
         self._closed = True
         rooms.withdraw(self)
+        for playback in self._playbacks:
+            playback.stop()
         with self._core.wire.changed:
             # At once: an application let in between the two would take it for a lost connection.
             self.close_room()
