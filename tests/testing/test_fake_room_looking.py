@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +15,34 @@ from fake_room_kit import App, ManualClock, joined
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Kind
 from ringroom.providers.fake import messages
-from ringroom.testing import DeadlinePassed, FakeRoom, sources
+from ringroom.testing import DeadlinePassed, FakeRoom, VirtualClock, sources
 
 # Waiting.
+
+
+def test_a_condition_may_look_elsewhere(room: FakeRoom) -> None:
+    """Nothing happens in the room that would have it asked again."""
+    elsewhere: list[int] = []
+    timer = threading.Timer(0.1, lambda: elsewhere.append(1))
+    timer.start()
+    before = time.monotonic()
+    assert room.wait_until(lambda: elsewhere, timeout=60) == [1]
+    assert time.monotonic() - before < 30
+    timer.join()
+
+
+def test_a_condition_may_look_elsewhere_in_virtual_time() -> None:
+    with VirtualClock() as clock, FakeRoom(clock=clock) as room:
+        elsewhere: list[int] = []
+
+        def come() -> None:
+            clock.sleep(3)
+            elsewhere.append(1)
+
+        coming = clock.start_thread("elsewhere", come)
+        assert room.wait_until(lambda: elsewhere, timeout=600) == [1]
+        assert clock.now() < 1_004
+        coming.join()
 
 
 def test_a_deadline_tells_what_did_arrive(room: FakeRoom) -> None:

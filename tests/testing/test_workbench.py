@@ -11,6 +11,7 @@ import pytest
 import ringroom
 from ringroom import AudioFrame, DataFrame, Event, EventKind, TrackInfo, VideoFrame
 from ringroom.errors import ClosedError, ConfigurationError, FrameError
+from ringroom.frames import Kind
 from ringroom.options import PublishOptions
 from ringroom.processor import Problem
 from ringroom.testing import FakeRoom, VirtualClock, Workbench
@@ -412,6 +413,17 @@ def test_what_a_processor_would_never_get_is_refused() -> None:
             bench.event(Event(kind=EventKind.TRACK_STARTED))
         with pytest.raises(ConfigurationError, match="kind is 'event'"):
             bench.open("ann", kind="event")
+
+
+def test_a_recorded_track_is_opened_as_it_is() -> None:
+    recorded = TrackInfo(sid="TR_7", name="desk", kind=Kind.AUDIO, participant="ann")
+    with Workbench(lambda frame: frame) as bench:
+        assert bench.open(recorded) == recorded
+        assert levels(bench.process(sound(3, track=recorded))) == [("ann/desk", 3)]
+        with pytest.raises(ConfigurationError, match=r"'ann/desk' \(TR_7\) is open already"):
+            bench.open(recorded)
+        with pytest.raises(FrameError, match="identity"):
+            bench.open(7)  # type: ignore[arg-type]
 
 
 def test_a_frame_is_of_an_open_track() -> None:

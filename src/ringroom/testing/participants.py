@@ -404,7 +404,10 @@ class Camera(_Track):
     def show(self, picture: VideoFrame) -> None:
         """Shows one picture now, of any size. Raises `FrameError` for what is none."""
         if not isinstance(picture, VideoFrame):
-            raise FrameError(f"a {type(picture).__name__} is no picture, expected a VideoFrame")
+            raise FrameError(
+                f"a {type(picture).__name__} is no picture, expected a VideoFrame: "
+                "VideoFrame.from_rgb(pixels) makes one of an array"
+            )
         self._perform(iter([(self._message(picture), 0.0)]), 0.0, {})
 
     def test_picture(self, seconds: float = 1.0, fps: float = 30.0, **pace: Unpack[Pace]) -> None:

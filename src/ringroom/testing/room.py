@@ -54,9 +54,12 @@ class _Core:
         self.state = RoomState(name, self.wire.changed, self.wire.time, kept_pictures)
 
     def wait_until(self, condition: Callable[[], _Found], what: str, timeout: float) -> _Found:
-        """The first true value of ``condition``."""
+        """The first true value of ``condition``, which looks at the room alone."""
         check_timeout(timeout)
-        found = self.wire.wait_until(condition, timeout)
+        return self.come(self.wire.wait_until(condition, timeout), what, timeout)
+
+    def come(self, found: _Found, what: str, timeout: float) -> _Found:
+        """What was waited for, if it has come."""
         if not found:
             raise DeadlinePassed(
                 f"waited {timeout} s for {what}, which did not come\n  {self.summary()}"
@@ -191,9 +194,13 @@ class FakeRoom:
     def wait_until(
         self, condition: Callable[[], _Found], what: str = "the condition", timeout: float = 5.0
     ) -> _Found:
-        """Waits until ``condition()`` is true (it is asked whenever something happens in the
-        room), and returns what it returned. Raises `DeadlinePassed`."""
-        return self._core.wait_until(condition, what, timeout)
+        """Waits until ``condition()`` is true, and returns what it returned. It is asked whenever
+        something happens in the room, and else every quarter of a second at least. Raises
+        `DeadlinePassed`."""
+        limit = check_timeout(timeout)
+        wire = self._core.wire
+        found = (wire.wait_until if limit is None else wire.look_until)(condition, timeout)
+        return self._core.come(found, what, timeout)
 
     def wait_for_app(self, identity: str | None = None, *, timeout: float = 5.0) -> Application:
         """Waits until the application is in the room."""
@@ -201,7 +208,7 @@ class FakeRoom:
         def present() -> Application | None:
             return next((one for one in self._chosen(identity) if one.joined), None)
 
-        return _known(self.wait_until(present, "an application to join", timeout))
+        return _known(self._core.wait_until(present, "an application to join", timeout))
 
     def wait_for_app_gone(
         self, identity: str | None = None, *, timeout: float = 5.0
@@ -211,7 +218,7 @@ class FakeRoom:
         def gone() -> Application | None:
             return next((one for one in self._chosen(identity) if not one.joined), None)
 
-        return _known(self.wait_until(gone, "an application to leave", timeout))
+        return _known(self._core.wait_until(gone, "an application to leave", timeout))
 
     def wait_for_track(
         self, name: str, *, timeout: float = 5.0, app: str | None = None
@@ -222,7 +229,7 @@ class FakeRoom:
             tracks = (one.tracks.get(name) for one in self._chosen(app))
             return next((track for track in tracks if track is not None), None)
 
-        return _known(self.wait_until(published, f"track {name!r}", timeout))
+        return _known(self._core.wait_until(published, f"track {name!r}", timeout))
 
     def wait_for_audio(
         self,
@@ -244,7 +251,7 @@ class FakeRoom:
             return None
 
         what = f"{seconds} s of sound on {track or 'the audio track'!r}"
-        return _known(self.wait_until(heard, what, timeout))
+        return _known(self._core.wait_until(heard, what, timeout))
 
     def wait_for_quiet(
         self,
@@ -274,7 +281,7 @@ class FakeRoom:
             return None
 
         what = f"{seconds} s of quiet after sound on {track or 'the audio track'!r}"
-        return _known(self.wait_until(quiet, what, timeout))
+        return _known(self._core.wait_until(quiet, what, timeout))
 
     def wait_for_video(
         self,
@@ -295,7 +302,7 @@ class FakeRoom:
             return None
 
         what = f"{count} pictures on {track or 'the video track'!r}"
-        return _known(self.wait_until(seen, what, timeout))
+        return _known(self._core.wait_until(seen, what, timeout))
 
     def wait_for_data(
         self,
@@ -318,7 +325,7 @@ class FakeRoom:
             return found if len(found) >= count else None
 
         what = f"{count} messages" + ("" if topic is None else f" of topic {topic!r}")
-        return _known(self.wait_until(received, what, timeout))
+        return _known(self._core.wait_until(received, what, timeout))
 
     # Faults as calls, and the room's own end. ``identity`` None: every application.
 

@@ -33,6 +33,8 @@ MAX_EVENTS = 20_000
 LONGEST_WAIT = 3_600.0
 """Seconds; what the system waits for is a whole number of milliseconds that has an end."""
 _READ_BYTES = 1 << 18
+# Seconds between two looks at what a test waits for, while nothing happens in the room.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
 # Below a nanosecond two times are the same: sums of floating-point durations differ by less.
 _SAME = 1e-9
 T = TypeVar("T")
@@ -178,6 +180,18 @@ class Wire:
         it says at last when the time is up."""
         with self.changed:
             return self.changed.wait_for(condition, timeout)
+
+    def look_until(self, condition: Callable[[], T], timeout: float) -> T:
+        """The same for a condition that may look elsewhere than into the room: it is asked in
+        between, too, less and less often."""
+        ends, pause = self._machine.now() + timeout, _SHORTEST_PAUSE
+        with self.changed:
+            while True:
+                left = ends - self._machine.now()
+                found = self.changed.wait_for(condition, min(left, pause))
+                if found or left <= pause:
+                    return found
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
     def dial(self, reader: LineReader) -> socket.socket:
         """A fresh connection: the peer's end, while this end is served. Raises `RoomError`,

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
-from selectors import DefaultSelector
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
+from ringroom.checks import MAX_IDENTITY_BYTES, check_text
 from ringroom.errors import ClosedError, ConfigurationError, FrameError
 from ringroom.frames import (
     AudioFrame,
@@ -26,9 +26,7 @@ from ringroom.frames import (
     TrackInfo,
     VideoFrame,
 )
-from ringroom.link import Link
 from ringroom.options import (
-    Mode,
     PublishOptions,
     SessionOptions,
     as_kinds,
@@ -37,13 +35,11 @@ from ringroom.options import (
     check_range,
     check_timeout,
 )
-from ringroom.processes.machine import Machine
-from ringroom.processes.worker.problems import Problems, as_problem
-from ringroom.processes.worker.worker import Worker
+from ringroom.processes.worker.problems import as_problem
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
-from ringroom.sessions.inbox import Found, InboundLane
-from ringroom.sessions.sendable import kind_of, track_name
+from ringroom.sessions.sendable import kind_of
 from ringroom.testing.far_end import FarEnd, InboundTrack
+from ringroom.testing.hand_turned import HandTurned
 
 __all__ = ["Workbench"]
 
@@ -81,7 +77,7 @@ class Workbench:
         self._sent: list[Frame] = []
         self._tracks: dict[str, InboundTrack] = {}
         self._numbers = 0
-        self._worker: _HandTurned | None = None
+        self._worker: HandTurned | None = None
         self._far: FarEnd | None = None
 
     @property
@@ -93,7 +89,7 @@ class Workbench:
         if self._far is not None:
             raise ClosedError("a workbench is used once; make another")
         far = self._far = FarEnd()
-        self._worker = worker = _HandTurned(far, self._processor, self._options(), self._note)
+        self._worker = worker = HandTurned(far, self._processor, self._options(), self._note)
         try:
             worker.begin()
             far.seat()
@@ -112,33 +108,41 @@ class Workbench:
 
     def open(
         self,
-        participant: str | Participant,
+        participant: str | Participant | TrackInfo,
         name: str = "",
         *,
         kind: str = "audio",
         source: str = "",
     ) -> TrackInfo:
-        """A track of somebody arrives: ``mic`` or ``camera``, if it is not named.
+        """A track of somebody arrives: ``mic`` or ``camera``, if it is not named. A `TrackInfo`
+        (that of a recorded frame, say) is taken as it is.
 
         Raises `ConfigurationError` for a kind that the processor does not receive.
         """
-        check_choice("kind", kind, tuple(_NAMES))
-        chosen = Kind(kind)
-        self._check_received(chosen)
-        who = Participant(identity=participant) if isinstance(participant, str) else participant
-        self._numbers += 1
-        usual_name, usual_source = _NAMES[chosen]
-        info = TrackInfo(
-            sid=f"TR_{self._numbers}",
-            name=name or usual_name,
-            kind=chosen,
-            participant=who.identity,
-            source=source or usual_source,
-        )
+        if isinstance(participant, TrackInfo):
+            info, who = participant, Participant(identity=participant.participant)
+        else:
+            who = participant if isinstance(participant, Participant) else _somebody(participant)
+            info = self._described(who, name, kind, source)
+        self._check_received(info.kind)
+        if info.sid in self._tracks:
+            raise ConfigurationError(f"track {info.reply_name!r} ({info.sid}) is open already")
         track = self._tracks[info.sid] = InboundTrack(info, who)
         self._open_far.open(track)
         self._work()
         return info
+
+    def _described(self, who: Participant, name: str, kind: str, source: str) -> TrackInfo:
+        check_choice("kind", kind, tuple(_NAMES))
+        usual_name, usual_source = _NAMES[Kind(kind)]
+        self._numbers += 1
+        return TrackInfo(
+            sid=f"TR_{self._numbers}",
+            name=name or usual_name,
+            kind=Kind(kind),
+            participant=who.identity,
+            source=source or usual_source,
+        )
 
     def process(
         self, frame: Frame, track: TrackInfo | None = None, *, at: float | None = None
@@ -336,95 +340,8 @@ class _Unmet(AssertionError, TimeoutError):
     """What the test waited for did not come."""
 
 
-class _HandTurned(Worker):
-    """The worker. All that it sends is noted, and read at once by the far end."""
-
-    def __init__(
-        self,
-        far: FarEnd,
-        processor: Processor,
-        options: SessionOptions,
-        note: Callable[[Frame], None],
-    ) -> None:
-        self._hand_machine = _HandMachine(far)
-        super().__init__(far.near, processor, options, self._hand_machine)
-        self.problems = self._raised = _Raised(far.near, lambda: self.place)
-        self._far = far
-        self._note = note
-
-    def turn(self, now_ns: int | None) -> None:
-        """All there is to do, at that moment (None: now)."""
-        self._hand_machine.moment_ns = now_ns
-        try:
-            self.work()
-            self._far.serve()
-        finally:
-            self._hand_machine.moment_ns = None
-
-    def take_raised(self) -> list[Exception]:
-        """What user code has raised since the last call."""
-        raised, self._raised.errors = self._raised.errors, []
-        return raised
-
-    def reply(
-        self,
-        frame: Frame,
-        mode: Mode,
-        *,
-        publish: PublishOptions | None = None,
-        source: InboundLane | None = None,
-    ) -> None:
-        super().reply(frame, mode, publish=publish, source=source)
-        with self.lock:
-            self._note(_as_sent(frame))
-            self._far.serve()
-            while self.session is not None and self.replies is not None and self.replies.waits:
-                self.session.pump()
-                self.replies.send_waiting()
-                self._far.serve()
-
-
-class _Raised(Problems):
-    """Problems that keep the errors, too."""
-
-    def __init__(self, control: Link, place: Callable[[], int]) -> None:
-        super().__init__(control, place)
-        self.errors: list[Exception] = []
-
-    def raised(self, where: str, error: Exception, more: str = "") -> None:
-        self.errors.append(error)
-        super().raised(where, error, more)
-
-
-class _HandMachine(Machine):
-    """The real machine; before a thread waits, the far end has answered what was asked."""
-
-    def __init__(self, far: FarEnd) -> None:
-        self.moment_ns: int | None = None
-        """The moment that the test has said it is."""
-        self._far = far
-
-    def now_ns(self) -> int:
-        return super().now_ns() if self.moment_ns is None else self.moment_ns
-
-    def wait(self, fds: Iterable[int], seconds: float | None) -> list[int]:
-        self._far.serve()
-        return super().wait(fds, seconds)
-
-    def select(self, selector: DefaultSelector, seconds: float | None) -> Found:
-        self._far.serve()
-        return super().select(selector, seconds)
-
-
-def _as_sent(frame: Frame) -> Frame:
-    """A copy, of the track that it goes out on: the processor may use its memory again."""
-    if isinstance(frame, DataFrame):
-        return frame
-    name, stamp = track_name(frame), (frame.sequence, frame.received_ns)
-    if isinstance(frame, AudioFrame):
-        return AudioFrame.received(frame.samples.copy(), frame.sample_rate, name, stamp)
-    size, origin = (frame.width, frame.height), (frame.rotation, frame.timestamp_us)
-    return VideoFrame.received(frame.data.copy(), size, origin, name, stamp)
+def _somebody(identity: str) -> Participant:
+    return Participant(identity=check_text("identity", identity, MAX_IDENTITY_BYTES))
 
 
 def _name(processor: Processor) -> str:
