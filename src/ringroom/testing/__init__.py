@@ -10,6 +10,7 @@ with FakeRoom() as room, ringroom.transport("fake", room=room) as transport:
 from ringroom.testing import counting, leaks
 from ringroom.testing.application import Application, Footage, Gap, Recording
 from ringroom.testing.participants import Camera, FakeParticipant, Microphone
+from ringroom.testing.playback import Playback
 from ringroom.testing.room import DeadlinePassed, FakeRoom
 from ringroom.testing.virtual import Stuck, VirtualClock, sleep
 from ringroom.testing.workbench import Workbench
@@ -23,6 +24,7 @@ __all__ = [
     "Footage",
     "Gap",
     "Microphone",
+    "Playback",
     "Recording",
     "Stuck",
     "VirtualClock",

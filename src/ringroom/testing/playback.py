@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Collection, Generator
-from typing import Protocol
 
 from ringroom.checks import as_items, shown
 from ringroom.errors import ConfigurationError
@@ -293,20 +292,10 @@ class _Cast:
             self.state.unpublish(member, publication, reason)
 
 
-class Timed(Protocol):
-    """What a `_Part` needs of its cast."""
-
-    floor: Floor
-    state: RoomState
-
-    def close_part(self, part: _Part, reason: str) -> None:
-        """The track flows no more."""
-
-
 class _Part:
     """A `TrackSink` that speaks into a track of the room, or shows there."""
 
-    def __init__(self, cast: Timed, track: TrackInfo, publication: Publication | None) -> None:
+    def __init__(self, cast: _Cast, track: TrackInfo, publication: Publication | None) -> None:
         self.track = track
         self._cast = cast
         self._wire = cast.floor.wire

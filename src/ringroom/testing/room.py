@@ -13,7 +13,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ringroom.checks import check_name, shown
 from ringroom.errors import ClosedError, ConfigurationError
@@ -26,12 +26,10 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.application import Application, Footage, Recording
 from ringroom.testing.connection import Connection, connections
 from ringroom.testing.participants import FakeParticipant
+from ringroom.testing.playback import Playback
 from ringroom.testing.room_faults import RoomFaults
 from ringroom.testing.state import Refusal, RoomState
 from ringroom.testing.wire import Clock, Wire
-
-if TYPE_CHECKING:
-    from ringroom.testing.playback import Playback
 
 __all__ = ["DeadlinePassed", "FakeRoom"]
 
@@ -150,8 +148,6 @@ class FakeRoom:
         Raises `ConfigurationError` for what is no recording, and for one in which an application
         of the room has a part of its own.
         """
-        from ringroom.testing.playback import Playback  # it loads what nothing else here needs
-
         self._check_open()
         playback = Playback(self._core, path, speed, participants)
         self._playbacks = [one for one in self._playbacks if not one.done] + [playback]

@@ -215,7 +215,7 @@ class Worker:
             arrival = None if self._inbox is None else self._inbox.receive_nowait()
         if arrival is None:
             return False
-        if arrival.lane is not None and self._is_late(arrival.item):
+        if self._stopping is not None and arrival.lane is not None and self._is_late(arrival.item):
             # It came after the end was called: in a room that talks on there is always more.
             with self.lock:
                 assert self._inbox is not None
@@ -228,7 +228,7 @@ class Worker:
         """Whether it came after the end was called. Where a track begins and ends is told as the
         worker comes there, before and behind frames that came in time."""
         told_here = isinstance(item, Event) and item.kind in _TOLD_HERE
-        return self._stopping is not None and not told_here and item.received_ns > self._stopped_ns
+        return not told_here and item.received_ns > self._stopped_ns
 
     def _handle(self, arrival: Arrival) -> None:
         item = arrival.item
