@@ -131,7 +131,8 @@ class FarEnd:
             if nbytes > track.frame_bytes:
                 self._renew(track, nbytes)
             assert track.writer is not None
-            track.writer.send_parts(*records.encode(frame, (track.sequence, received_ns)))
+            taken = track.writer.send_parts(*records.encode(frame, (track.sequence, received_ns)))
+            assert taken, "no room in a lane whose reader has taken all"
             track.sequence += 1
 
     def tell(self, track: InboundTrack, event: Event) -> None:
