@@ -16,7 +16,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ringroom import messages as m
@@ -217,8 +217,6 @@ class InboundLanes:
         """A message or a room event for the reader."""
         if self.closed or kind not in self.options.kinds:
             return
-        if isinstance(item, Event) and not item.received_ns:
-            item = replace(item, received_ns=self.clock())
         mailbox = self._mailboxes.get(kind) or self._first_mailbox(kind)
         lost = mailbox.post(item) if mailbox is not None else 0
         if lost:

@@ -98,8 +98,7 @@ class Mailbox:
     def _tell_lost(self) -> bool:
         """Whether the reader was told of all that was dropped."""
         if self._lost:
-            text, now = f"{self._lost} not read in time", self._clock()
-            told = Event(kind=EventKind.EVENTS_LOST, reason=text, received_ns=now)
+            told = Event(kind=EventKind.EVENTS_LOST, reason=f"{self._lost} not read in time")
             if not self._write(told, self._clock()):
                 return False
             self._lost = 0
