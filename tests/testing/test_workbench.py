@@ -392,6 +392,26 @@ def test_what_is_sent_is_kept_as_it_was() -> None:
     assert levels(bench.sent) == [("ann/mic", 1), ("ann/mic", 2), ("ann/mic", 3)]
 
 
+@pytest.mark.parametrize("mode", ["speech", "live"])
+def test_a_picture_that_is_filled_is_sent(mode: Any) -> None:
+    class Painter(ringroom.Processor):
+        def start(self, context: ringroom.Context) -> None:
+            self.context = context
+
+        def process(self, frame: Any) -> None:
+            for level in range(20):  # more than the ring has room for
+                with self.context.fill_video(64, 48, track=frame.track, mode=mode) as picture:
+                    picture.data[:] = level
+                    picture.rotation = 90
+
+    with Workbench(Painter) as bench:
+        bench.open("ann")
+        sent = bench.process(sound())
+    assert [(f.track, f.rotation, int(f.data[0])) for f in sent if isinstance(f, VideoFrame)] == [
+        ("ann/mic", 90, level) for level in range(20)
+    ]
+
+
 def test_many_tracks_come_and_go() -> None:
     with Workbench(lambda frame: frame) as bench:
         for _ in range(260):  # more than there are rows of statistics

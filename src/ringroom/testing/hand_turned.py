@@ -12,6 +12,7 @@ from ringroom.processes.machine import Machine
 from ringroom.processes.worker.problems import Problems
 from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
+from ringroom.sessions.filling import Filling
 from ringroom.sessions.inbox import Found, InboundLane
 from ringroom.sessions.sendable import track_name
 from ringroom.testing.far_end import FarEnd
@@ -65,6 +66,14 @@ class HandTurned(Worker):
                 self.session.pump()
                 self.replies.send_waiting()
                 self._far.serve()
+
+    def send_filled(self, filling: Filling) -> VideoFrame | None:
+        whole = filling.copied()  # afterwards it is no picture any more
+        rest = super().send_filled(filling)
+        if rest is None:  # else it is sent by `reply`
+            self._note(_as_sent(whole))
+            self._far.serve()
+        return rest
 
 
 class _Raised(Problems):
