@@ -328,6 +328,36 @@ def test_a_thread_of_the_processor_may_send_and_flush() -> None:
     assert bench.flushed == [("ann/mic", 0.02)] * 50
 
 
+def test_what_is_waited_for_may_ask_the_processor() -> None:
+    """While a thread of it sends: no lock of one is waited for with that of the other in hand."""
+
+    class Threaded(ringroom.Processor):
+        def start(self, context: ringroom.Context) -> None:
+            self.context = context
+
+        def open(self, track: TrackInfo) -> None:
+            self.track = track
+            self.thread = threading.Thread(target=self.work)
+            self.thread.start()
+
+        def work(self) -> None:
+            for _ in range(300):
+                self.context.send(sound(track=self.track))
+
+        def stop(self) -> None:
+            self.thread.join()
+
+    with Workbench(Threaded()) as bench:
+        track = bench.open("ann")
+
+        def all_played() -> bool:
+            bench.play()
+            played = bench.processor.context.played(track)  # type: ignore[attr-defined]
+            return bool(played >= 300 * 0.02 - 1e-6)
+
+        assert bench.wait_until(all_played, timeout=60)
+
+
 def test_what_does_not_come_is_told() -> None:
     with Workbench(lambda frame: frame) as bench:
         bench.open("ann")

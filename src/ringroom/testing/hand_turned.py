@@ -58,8 +58,8 @@ class HandTurned(Worker):
         publish: PublishOptions | None = None,
         source: InboundLane | None = None,
     ) -> None:
-        super().reply(frame, mode, publish=publish, source=source)
-        with self.lock:
+        with self.lock:  # noted in the order in which threads send
+            super().reply(frame, mode, publish=publish, source=source)
             self._note(_as_sent(frame))
             self._far.serve()
             while self.session is not None and self.replies is not None and self.replies.waits:

@@ -7,6 +7,7 @@ and closed is handled before the call returns. Only the far end (`far_end.py`) i
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +47,7 @@ __all__ = ["Workbench"]
 # Time for what the worker finishes at its end; nothing there waits for anything but user code.
 _STOP_SECONDS = 5.0
 _MAX_SECONDS = 1e9
+_LOOK_SECONDS = 0.02
 _NAMES = {Kind.AUDIO: ("mic", "microphone"), Kind.VIDEO: ("camera", "camera")}
 _TOLD_BY_CALLS = (EventKind.TRACK_STARTED, EventKind.TRACK_ENDED)
 _OF_LANES = (EventKind.TRACK_MUTED, EventKind.TRACK_UNMUTED)
@@ -223,13 +225,18 @@ class Workbench:
 
     def wait_until(self, condition: Callable[[], _Found], timeout: float = 5.0) -> _Found:
         """Waits until ``condition()`` is true, for a processor that sends from threads of its own
-        (it is asked whenever something is sent), and returns what it returned. Raises
+        (it is asked when something is sent, and in between), and returns what it returned. Raises
         `TimeoutError`, an `AssertionError` too, which tells what was sent."""
-        check_timeout(timeout)
-        with self._changed:
-            found = self._changed.wait_for(condition, timeout)
-        if not found:
-            raise _Unmet(f"waited {timeout} s for the condition; sent until now: {self._sent[-8:]}")
+        limit = check_timeout(timeout)
+        ends = math.inf if limit is None else time.monotonic() + limit
+        # Asked without a lock in hand: it may call the processor, whose threads send meanwhile.
+        while not (found := condition()):
+            left = ends - time.monotonic()
+            if left <= 0:
+                newest = self.sent[-8:]
+                raise _Unmet(f"waited {timeout} s for the condition; sent until now: {newest}")
+            with self._changed:
+                self._changed.wait(min(left, _LOOK_SECONDS))
         return found
 
     # The end.
