@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +13,6 @@ from ringroom.processes.io.admission import (
     MAX_TRACKS,
     MAX_TRACKS_OF_ONE,
     Admission,
-    Roster,
     bounded,
     bounded_event,
     bounded_track,
@@ -88,33 +86,3 @@ def test_texts_of_any_size_are_bounded() -> None:
     assert len(repr(bounded_event(event))) < 20_000
     small = Event(kind=EventKind.CONNECTED, participant=honest)
     assert bounded_event(small) is small
-
-
-def somebody(kind: EventKind, identity: str, metadata: str = "") -> Event:
-    return Event(kind=kind, participant=Participant(identity=identity, metadata=metadata))
-
-
-def test_who_is_there_is_remembered_as_they_are_now() -> None:
-    roster = Roster()
-    roster.note(somebody(EventKind.PARTICIPANT_JOINED, "ann"))
-    roster.note(somebody(EventKind.PARTICIPANT_JOINED, "bob"))
-    roster.note(somebody(EventKind.PARTICIPANT_CHANGED, "ann", "new"))
-    roster.note(somebody(EventKind.PARTICIPANT_LEFT, "bob"))
-    roster.note(somebody(EventKind.PARTICIPANT_LEFT, "carl"))
-    roster.note(somebody(EventKind.TRACK_PUBLISHED, "dora"))
-    roster.note(Event(kind=EventKind.CONNECTION_LOST))
-    assert [(who.identity, who.metadata) for who in roster] == [("ann", "new")]
-
-
-def test_people_are_remembered_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "MAX_PEOPLE", 3)
-    monkeypatch.setattr(admission, "MAX_PEOPLE_TEXT", 10)
-    roster = Roster()
-    for identity in "abcd":
-        roster.note(somebody(EventKind.PARTICIPANT_JOINED, identity, "1234"))
-    assert {who.identity: who.metadata for who in roster} == {"a": "1234", "b": "1234", "c": ""}
-    roster.note(somebody(EventKind.PARTICIPANT_LEFT, "a"))
-    roster.note(somebody(EventKind.PARTICIPANT_CHANGED, "b", "12345"))
-    roster.note(somebody(EventKind.PARTICIPANT_CHANGED, "c", "12345"))
-    roster.note(somebody(EventKind.PARTICIPANT_JOINED, "d", "1"))
-    assert {who.identity: who.metadata for who in roster} == {"b": "12345", "c": "12345", "d": ""}

@@ -95,3 +95,37 @@ def test_remotes_cannot_grow_it_beyond_its_limit(monkeypatch: pytest.MonkeyPatch
     tracks = [TrackInfo(sid=f"T{n}", name="", kind=Kind.AUDIO, participant="p0") for n in range(9)]
     made = noted(*map(joined, many), *(published(track, many[0]) for track in tracks))
     assert len(farewell(made)) == 6
+
+
+def somebody(kind: EventKind, identity: str, metadata: str = "") -> Event:
+    return Event(kind=kind, participant=Participant(identity=identity, metadata=metadata))
+
+
+def told(made: Presence) -> dict[str, str]:
+    return {who.identity: who.metadata for who in made.people}
+
+
+def test_who_is_there_is_remembered_as_they_are_now() -> None:
+    made = Presence()
+    made.note(somebody(EventKind.PARTICIPANT_JOINED, "ann"))
+    made.note(somebody(EventKind.PARTICIPANT_JOINED, "bob"))
+    made.note(somebody(EventKind.PARTICIPANT_CHANGED, "ann", "new"))
+    made.note(somebody(EventKind.PARTICIPANT_LEFT, "bob"))
+    made.note(somebody(EventKind.PARTICIPANT_LEFT, "carl"))
+    made.note(somebody(EventKind.TRACK_PUBLISHED, "dora"))
+    made.note(Event(kind=EventKind.CONNECTION_LOST))
+    assert told(made) == {"ann": "new"}
+
+
+def test_people_are_remembered_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "MAX_NOTED", 3)
+    monkeypatch.setattr(presence, "MAX_TEXT", 10)
+    made = Presence()
+    for identity in "abcd":
+        made.note(somebody(EventKind.PARTICIPANT_JOINED, identity, "1234"))
+    assert told(made) == {"a": "1234", "b": "1234", "c": ""}
+    made.note(somebody(EventKind.PARTICIPANT_LEFT, "a"))
+    made.note(somebody(EventKind.PARTICIPANT_CHANGED, "b", "12345"))
+    made.note(somebody(EventKind.PARTICIPANT_CHANGED, "c", "12345"))
+    made.note(somebody(EventKind.PARTICIPANT_JOINED, "d", "1"))
+    assert told(made) == {"b": "12345", "c": "12345", "d": ""}

@@ -8,22 +8,21 @@ honest people on a LiveKit server with its own limits meets none of these.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from ringroom.checks import MAX_IDENTITY_BYTES
-from ringroom.frames import Event, EventKind, Participant, TrackInfo
+from ringroom.frames import Event, Participant, TrackInfo
 
 __all__ = [
     "MAX_TRACKS",
     "MAX_TRACKS_OF_ONE",
     "Admission",
-    "Roster",
     "bare",
     "bounded",
     "bounded_event",
     "bounded_track",
+    "text_length",
 ]
 
 MAX_TRACKS = 1_000
@@ -31,9 +30,6 @@ MAX_TRACKS_OF_ONE = 64
 # The length of metadata, and of all attributes together; livekit-server's own limit is 64,000 each.
 MAX_METADATA = 65_536
 MAX_TEXT = 1_024
-# People that are remembered for a worker that comes later; the length of what they tell in all.
-MAX_PEOPLE = 10_000
-MAX_PEOPLE_TEXT = 16 << 20
 
 
 class Admission:
@@ -75,44 +71,7 @@ class Admission:
         self._count.pop(identity, None)
 
 
-class Roster:
-    """Who is in the room, for a worker that takes a place later. Beyond the limits people are
-    remembered without metadata and attributes, and then not at all."""
-
-    def __init__(self) -> None:
-        self._people: dict[str, Participant] = {}
-        self._text = 0
-
-    def note(self, event: Event) -> None:
-        """Somebody came, changed or left; other events tell nothing here. They are bounded ones."""
-        who = event.participant
-        if who is None or event.kind not in _ABOUT_PEOPLE:
-            return
-        before = self._people.get(who.identity)
-        if event.kind is EventKind.PARTICIPANT_LEFT:
-            self._text -= 0 if before is None else _text(before)
-            self._people.pop(who.identity, None)
-            return
-        if before is None and len(self._people) >= MAX_PEOPLE:
-            return
-        self._text -= 0 if before is None else _text(before)
-        if self._text + _text(who) > MAX_PEOPLE_TEXT:
-            who = bare(who)
-        self._text += _text(who)
-        self._people[who.identity] = who
-
-    def __iter__(self) -> Iterator[Participant]:
-        return iter(tuple(self._people.values()))
-
-
-_ABOUT_PEOPLE = (
-    EventKind.PARTICIPANT_JOINED,
-    EventKind.PARTICIPANT_CHANGED,
-    EventKind.PARTICIPANT_LEFT,
-)
-
-
-def _text(who: Participant) -> int:
+def text_length(who: Participant) -> int:
     """How long metadata and attributes are."""
     return len(who.metadata) + sum(len(key) + len(value) for key, value in who.attributes.items())
 
@@ -131,7 +90,7 @@ def bounded(participant: Participant) -> Participant:
     }
     if len(participant.metadata) > MAX_METADATA:
         changes["metadata"] = ""
-    if _text(participant) - len(participant.metadata) > MAX_METADATA:
+    if text_length(participant) - len(participant.metadata) > MAX_METADATA:
         changes["attributes"] = {}
     return replace(participant, **changes) if changes else participant
 

@@ -1,25 +1,29 @@
-"""Who is in the room and what they publish, and which of our tracks are muted, for the events that
-tell of the room's loss. Free of I/O.
+"""Who is in the room and what they publish, and which of our tracks are muted: for the events that
+tell of the room's loss, and for a worker that takes a place later. Free of I/O.
 
-Only what such an event says is kept: no metadata. Remote participants can grow it, so it has a
-limit; a participant that came when it was full leaves without a farewell.
+Remote participants can grow it, so it has limits. Beyond `MAX_TEXT` people are remembered without
+metadata and attributes; beyond `MAX_NOTED` not at all, and then they leave without a farewell.
 """
 
 from __future__ import annotations
 
 from ringroom.frames import Event, EventKind, Participant, TrackInfo
-from ringroom.processes.io.admission import bare
+from ringroom.processes.io.admission import bare, text_length
 
-__all__ = ["MAX_NOTED", "Presence"]
+__all__ = ["MAX_NOTED", "MAX_TEXT", "Presence"]
 
 MAX_NOTED = 10_000
+# The length of all metadata and attributes together.
+MAX_TEXT = 16 << 20
 
 
 class Presence:
-    """What is there, as the provider has told it."""
+    """What is there, as the provider has told it in events whose texts are bounded."""
 
     def __init__(self) -> None:
         self._people: dict[str, Participant] = {}
+        self._text = 0
+        """The length of what they tell of themselves."""
         self._tracks: dict[str, TrackInfo] = {}
         self._muted: dict[str, TrackInfo] = {}
         """Our tracks that the server has muted."""
@@ -28,13 +32,10 @@ class Presence:
         """Something that happened in the room."""
         who, track = event.participant, event.track
         match event.kind:
-            case EventKind.PARTICIPANT_JOINED if who and len(self._people) < MAX_NOTED:
-                self._people[who.identity] = bare(who)
-            case EventKind.PARTICIPANT_CHANGED if who and who.identity in self._people:
-                self._people[who.identity] = bare(who)
+            case EventKind.PARTICIPANT_JOINED | EventKind.PARTICIPANT_CHANGED if who:
+                self._remember(who)
             case EventKind.PARTICIPANT_LEFT if who:
-                self._people.pop(who.identity, None)
-                self._forget_tracks(who.identity)
+                self._forget(who.identity)
             case EventKind.TRACK_PUBLISHED if track and len(self._tracks) < MAX_NOTED:
                 self._tracks[track.sid] = track
             case EventKind.TRACK_UNPUBLISHED if track:
@@ -48,15 +49,36 @@ class Presence:
         """A track of ours: its name is free."""
         self._muted.pop(name, None)
 
-    def _forget_tracks(self, identity: str) -> None:
+    @property
+    def people(self) -> tuple[Participant, ...]:
+        """Everybody who is there, as they are now."""
+        return tuple(self._people.values())
+
+    def _remember(self, who: Participant) -> None:
+        before = self._people.get(who.identity)
+        if before is not None:
+            self._text -= text_length(before)
+        elif len(self._people) >= MAX_NOTED:
+            return
+        if self._text + text_length(who) > MAX_TEXT:
+            who = bare(who)
+        self._text += text_length(who)
+        self._people[who.identity] = who
+
+    def _forget(self, identity: str) -> None:
+        before = self._people.pop(identity, None)
+        if before is not None:
+            self._text -= text_length(before)
         for track in [one for one in self._tracks.values() if one.participant == identity]:
             del self._tracks[track.sid]
 
     def farewell(self, reason: str, now_ns: int) -> list[Event]:
         """What is to be told when the room is lost: all tracks are unpublished, all participants
-        have left. Our tracks are published anew in the next room, which has not muted them."""
-        people, tracks, muted = self._people, self._tracks, self._muted
-        self._people, self._tracks, self._muted = {}, {}, {}
+        have left (without metadata). Our tracks are published anew in the next room, which has not
+        muted them."""
+        people = {who.identity: bare(who) for who in self.people}
+        tracks, muted = self._tracks, self._muted
+        self._people, self._text, self._tracks, self._muted = {}, 0, {}, {}
         gone = [
             Event(
                 kind=EventKind.TRACK_UNPUBLISHED,

@@ -30,7 +30,6 @@ from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes.io.admission import (
     Admission,
-    Roster,
     bounded,
     bounded_event,
     bounded_track,
@@ -61,7 +60,6 @@ class RoomSession:
         self.lost = LostFrames(log, clock)
         self._choice = Choice(self.options, self.notices)
         self._admission = Admission()
-        self._roster = Roster()
         self._wire = LoopLink(link, self._on_message, self.leave)
         self._ledger = RowLedger(self._wire.send)
         self.profile = OwnProfile(self, self._wire.send)
@@ -157,8 +155,8 @@ class RoomSession:
     # What attachments need.
 
     def people(self) -> Iterable[Participant]:
-        """Who is in the room, as far as events were asked for."""
-        return self._roster
+        """Who is in the room."""
+        return self._presence.people
 
     async def joined_provider(self, other_than: Provider | None = None) -> Provider:
         """Raises `ClosedError` when the room is over, and what kept us from joining it."""
@@ -254,6 +252,7 @@ class RoomSession:
             self._down = True
             self._membership.lost()
         elif event.kind is EventKind.CONNECTION_BACK:
+        event = bounded_event(event)
             self._down = False
             self._membership.back()
         elif event.kind is EventKind.CONNECTED and self._down:
@@ -271,8 +270,6 @@ class RoomSession:
             self._admission.forget_participant(event.participant.identity)
         event = bounded_event(event)
         self._choice.note(event)
-        if Kind.EVENT in self.options.kinds:
-            self._roster.note(event)
         for attachment in tuple(self._attachments.values()):
             attachment.inbound.post(Kind.EVENT, event)
 
