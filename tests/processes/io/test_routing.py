@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from ringroom.messages import APPLICATION
 from ringroom.processes.io import routing
 from ringroom.processes.io.routing import Routing
 
-KEYS = st.sampled_from([f"p{number}" for number in range(12)])
+KEYS = st.sampled_from(["", *(f"p{number}" for number in range(11))])
 
 
 @given(places=st.integers(1, 5), keys=st.lists(KEYS, unique=True))
@@ -107,6 +108,21 @@ def test_who_was_there_before_finds_the_same_place() -> None:
     routing = Routing(3, {"ann": 2, "bob": 2, "gone": 7})
     assert [routing.opened(who) for who in ("bob", "ann", "gone", "new")] == [2, 2, 0, 1]
     assert routing.opened("TR_9", "ann") == routing.place("TR_9") == 2
+
+
+def test_without_workers_all_is_for_the_application() -> None:
+    table = Routing()
+    assert [table.opened("ann"), table.opened("ann"), table.place("bob")] == [APPLICATION] * 3
+    table.closed("ann")
+    assert +table._open_at == Counter({APPLICATION: 1})
+    table.closed("ann")
+    assert not +table._open_at
+    assert not table._open
+    assert not table._place_of, "there is nothing to remember"
+
+
+def test_what_names_no_sender_goes_to_the_first() -> None:
+    assert (Routing(3).of_sender(""), Routing().of_sender("")) == (0, APPLICATION)
 
 
 def test_who_has_a_track_left_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

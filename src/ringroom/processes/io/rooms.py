@@ -69,7 +69,7 @@ class RoomSession:
         self._membership = Membership(self, clock)
         self._presence = Presence()
         self._down = False
-        self._routing: Routing | None = None
+        self._routing = Routing()
         self._route = "participant"
         self._tasks: set[asyncio.Task[None]] = set()
         self._detaching: set[asyncio.Task[None]] = set()
@@ -125,7 +125,7 @@ class RoomSession:
     def _open_provider(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
         """At once: a task that is cancelled before it begins would leave the descriptors open."""
         self._route = message.route
-        self._routing = Routing(message.readers, message.places) if message.readers else None
+        self._routing = Routing(message.readers, message.places)
         try:
             table = StatisticsTable.attach(descriptors[0])
             self._ledger.open(table, message.rows_first, message.rows_count)
@@ -203,13 +203,12 @@ class RoomSession:
         by_track = self._route == "track"
         key = track.sid if by_track else participant.identity
         name = track.reply_name if by_track else key
-        place = m.APPLICATION if self._routing is None else self._routing.opened(key, name)
+        place = self._routing.opened(key, name)
 
         def closed(sink: InboundTrack[Any]) -> None:
             self._tracks.pop(sink, None)
             self._admission.forget(track.sid)
-            if self._routing is not None:
-                self._routing.closed(key)
+            self._routing.closed(key)
 
         sink = made(self._at(place).inbound, track, participant, closed)
         self._tracks[sink] = None
@@ -239,9 +238,7 @@ class RoomSession:
         return heard
 
     def _reader_of(self, sender: str) -> Attachment:
-        if self._routing is None:
-            return self._application
-        return self._at(self._routing.place(sender) if sender else 0)
+        return self._at(self._routing.of_sender(sender))
 
     def event(self, event: Event) -> None:
         if not self._membership.hears:
@@ -252,13 +249,13 @@ class RoomSession:
             self._down = True
             self._membership.lost()
         elif event.kind is EventKind.CONNECTION_BACK:
-        event = bounded_event(event)
             self._down = False
             self._membership.back()
         elif event.kind is EventKind.CONNECTED and self._down:
             # Not for the first time. It comes before all else that a stay begins with.
             self._down = False
             event = replace(event, kind=EventKind.CONNECTION_BACK)
+        event = bounded_event(event)
         self._presence.note(event)
         self.tell(event)
 

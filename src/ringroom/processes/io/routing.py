@@ -1,4 +1,5 @@
-"""Which worker a track belongs to: sticky, and spread evenly. Free of I/O.
+"""Which worker a track belongs to: sticky, and spread evenly; the application, where there are no
+workers. Free of I/O.
 
 A key (a participant's identity, or a track's sid) keeps its place for as long as the session
 remembers it. A new key goes where a session before this one had its name (a track has that of the
@@ -12,14 +13,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from ringroom.messages import MAX_PLACES
+from ringroom.messages import APPLICATION, MAX_PLACES
 
 
 class Routing:
     """The places of one session's keys."""
 
-    def __init__(self, places: int, known: Mapping[str, int] | None = None) -> None:
-        self._places = range(places)
+    def __init__(self, workers: int = 0, known: Mapping[str, int] | None = None) -> None:
+        self._places = range(workers) if workers else (APPLICATION,)
         self._place_of: dict[str, int] = {}
         self._open: Counter[str] = Counter()
         self._open_at: Counter[int] = Counter()
@@ -27,7 +28,9 @@ class Routing:
         self._known = {key: p for key, p in (known or {}).items() if p in self._places}
 
     def place(self, key: str, name: str = "") -> int:
-        """The key's place, chosen now if it is new."""
+        """The key's place, chosen now if it is new; where there is but one, none is chosen."""
+        if len(self._places) == 1:
+            return self._places[0]
         place = self._place_of.pop(key, None)
         if place is None:
             place = self._known.get(name or key, self._least_busy())
@@ -35,6 +38,10 @@ class Routing:
             self._forget()
         self._place_of[key] = place  # last in order: the most lately used
         return place
+
+    def of_sender(self, identity: str) -> int:
+        """The place of that participant's messages; the first, for those that name no sender."""
+        return self.place(identity) if identity else self._places[0]
 
     def _least_busy(self) -> int:
         return min(self._places, key=lambda p: (self._open_at[p], self._keys_at[p], p))
@@ -52,7 +59,7 @@ class Routing:
             del self._open[key]
         else:
             self._open[key] -= 1
-        self._open_at[self._place_of[key]] -= 1
+        self._open_at[self._place_of.get(key, self._places[0])] -= 1
 
     def _forget(self) -> None:
         if len(self._place_of) < MAX_PLACES:
