@@ -193,7 +193,6 @@ def test_a_blob_does_not_show() -> None:
         rows_count=1,
         readers=1,
         route="participant",
-        provider_descriptors=0,
         places={},
     )
     assert "secret" not in repr(message)

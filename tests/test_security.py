@@ -58,7 +58,6 @@ def test_no_secret_is_in_a_repr() -> None:
         rows_count=1,
         readers=0,
         route="track",
-        provider_descriptors=0,
         places={},
     )
     for thing in (fake, config, connect):

@@ -19,7 +19,6 @@ from ringroom.errors import FrameError
 # LiveKit encodes Opus, which takes 8 to 48 kHz; sources up to 192 kHz are resampled by WebRTC.
 MIN_SAMPLE_RATE = 8_000
 MAX_SAMPLE_RATE = 192_000
-MAX_CHANNELS = 2
 # WebRTC encodes nothing wider than 8K UHD.
 MAX_SIDE = 8_192
 # livekit-server 1.13 negotiates packets of 64,000 bytes; topic, names and envelope are in them too.

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bytes: TypeAlias = NDArray[np.uint8]
-Shorts: TypeAlias = NDArray[np.int16]
 
 _BT601_TO_RGB = {"r": (0, 102), "g": (-25, -52), "b": (129, 0)}
 """For each colour the factors of U-128 and V-128, times 64."""

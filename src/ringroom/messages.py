@@ -65,7 +65,6 @@ class Connect(Message):
     rows_count: int
     readers: int
     route: str
-    provider_descriptors: int
     places: dict[str, Any]
 
 

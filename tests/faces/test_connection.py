@@ -96,7 +96,6 @@ def test_who_was_where_fits_in_a_message_whatever_they_call_themselves(route: st
         rows_count=1,
         readers=3,
         route=route,
-        provider_descriptors=0,
         places=places,
     )
     assert len(m.encode(message)) < m.MAX_MESSAGE_BYTES // 2

@@ -206,7 +206,6 @@ def test_the_largest_options_and_the_most_descriptors_fit_into_what_is_said() ->
         rows_count=1,
         readers=256,
         route="participant",
-        provider_descriptors=len(fds),
         places={"x" * MAX_PLACES_BYTES: 1},
     )
     ours, theirs = open_links()

@@ -133,7 +133,6 @@ class There(End):
             rows_count=ROWS,
             readers=readers,
             route=route,
-            provider_descriptors=len(fds),
             places={},
         )
         self.link.send(message, (self.table.fd, *fds))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ class Statistics:
         return _total(lane.counts for lane in self.lanes if lane.direction == "out")
 
 
-def _total(counts: Any) -> LaneCounts:
+def _total(counts: Iterable[LaneCounts]) -> LaneCounts:
     return sum(counts, start=LaneCounts())
 
 
@@ -173,7 +173,6 @@ class Connection:
             rows_count=IO_ROWS,
             readers=self.readers,
             route=self._route,
-            provider_descriptors=len(descriptors),
             places=self._places(),
         )
         self.session.send(message, (self.table.fd, *descriptors))

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from ringroom.frames import Event, EventKind
 from ringroom.notices import Notices
@@ -20,6 +20,7 @@ from ringroom.processor import Problem
 __all__ = ["Telling"]
 
 log = logging.getLogger("ringroom")
+T = TypeVar("T")
 
 
 class Telling:
@@ -82,7 +83,7 @@ class Telling:
         if self._options.on_error is not None:
             self._call_back("on_error", self._options.on_error, problem)
 
-    def _call_back(self, name: str, function: Callable[[Any], None], value: object) -> None:
+    def _call_back(self, name: str, function: Callable[[T], None], value: T) -> None:
         try:
             function(value)
         except Exception:  # noqa: BLE001 (told, once a minute: remotes cause as many calls as they like)

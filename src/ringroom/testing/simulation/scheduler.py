@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ringroom.lanes.memory import EventCounter
 from ringroom.link import Link
@@ -22,7 +22,6 @@ from ringroom.testing.virtual.waits import Lock
 
 __all__ = ["Schedule", "SeededClock"]
 
-R = TypeVar("R")
 _LONGEST_DELAY_NS = 15_000_000
 
 
