@@ -189,8 +189,7 @@ class Pool(Sender):
                 self._check_unclosed()
                 theirs = self._places.renew(self._crew.occupied)
         except BaseException:
-            prepared.link.close()
-            prepared.close()
+            prepared.discard()
             raise
         try:
             self._connection.reopen(prepared, theirs)

@@ -90,9 +90,11 @@ class Prepared:
     link: Link
     blob: bytes
     descriptors: tuple[int, ...]
+    """They are duplicated when they are sent."""
 
-    def close(self) -> None:
-        """Close the descriptors, which are duplicated when they are sent."""
+    def discard(self) -> None:
+        """Nothing will be said there."""
+        self.link.close()
         close_descriptors(self.descriptors)
 
 
@@ -214,8 +216,7 @@ class Connection:
         """Join again, after the I/O process has died: `session.joined` tells when it did, and then
         comes `resume`. Counts go on, for those from before are kept."""
         with self.lock, contextlib.ExitStack() as made:
-            made.callback(prepared.close)
-            made.callback(prepared.link.close)
+            made.callback(prepared.discard)
             self.session.check_unfailed()  # another thread may have closed it
             table = StatisticsTable.create()
             before, self.table = self.table, table
@@ -225,7 +226,7 @@ class Connection:
             try:
                 self._ask(prepared.blob, readers, prepared.descriptors)
             finally:
-                prepared.close()
+                close_descriptors(prepared.descriptors)
 
     def resume(self) -> None:
         """The room is joined again: our tracks go on there, under their names."""

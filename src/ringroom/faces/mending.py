@@ -252,5 +252,4 @@ class Mending:
 def _discard(attempt: _Attempt) -> None:
     prepared, attempt.prepared = attempt.prepared, None
     if prepared is not None:
-        prepared.link.close()
-        prepared.close()
+        prepared.discard()
