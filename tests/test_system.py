@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
 import subprocess
 import sys
 
@@ -80,3 +81,17 @@ assert os.open(os.devnull, os.O_RDONLY) == 3, "no other is left open"
 """
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
     assert done.returncode == 0
+
+
+class Told(Exception):
+    """What the signal raises."""
+
+
+def test_a_second_sigterm_changes_nothing() -> None:
+    """What stops a program may send one to it, and another to its group."""
+    before = signal.getsignal(signal.SIGTERM)
+    with system.sigterm_raises(Told):
+        with pytest.raises(Told):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before

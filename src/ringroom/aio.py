@@ -24,11 +24,11 @@ from ringroom.faces.awaiting import (
     start,
     within,
 )
+from ringroom.faces.closing import leave
 from ringroom.faces.connection import Connection, configured
 from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.sending import SendingFace
-from ringroom.faces.waiting import leave
 from ringroom.frames import Frame, Item, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions, TransportConfig, as_identities
 from ringroom.processes.children import Where

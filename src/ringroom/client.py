@@ -19,12 +19,12 @@ from ringroom.errors import (
     FrameError,
 )
 from ringroom.faces import handover
+from ringroom.faces.closing import Closing, leave
 from ringroom.faces.connection import Connection, configured
 from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.recovery import LEFT_BEHIND_SECONDS, RecoveryThread
 from ringroom.faces.sending import SendingFace
-from ringroom.faces.waiting import Closing, leave
 from ringroom.frames import AudioFrame, Frame, Item, Kind, TrackInfo, VideoFrame
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout

@@ -21,7 +21,6 @@ from ringroom.faces import mending
 from ringroom.faces.connection import Connection, Prepared, Statistics, configured
 from ringroom.faces.places import Places
 from ringroom.faces.telling import Telling
-from ringroom.faces.waiting import sigterm_raises
 from ringroom.frames import Event, Kind
 from ringroom.options import TransportConfig, as_kinds, check_timeout
 from ringroom.pool_options import PoolOptions
@@ -32,7 +31,7 @@ from ringroom.processes.waiting import Deadline
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.inbox import Inbox
-from ringroom.system import interrupts_at_the_end
+from ringroom.system import interrupts_at_the_end, sigterm_raises
 
 __all__ = ["Pool", "PoolOptions", "run"]
 

@@ -1,4 +1,5 @@
-"""What ringroom needs of the operating system, process-wide settings, and refusals in words."""
+"""What ringroom needs of the operating system: settings and signals of the process, and refusals in
+words."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from ringroom.errors import StartupError
 NO_DESCRIPTORS = "no descriptors left (raise `ulimit -n`; a track takes about four per process)"
 # More than 10,000 lanes; macOS takes no more for a process.
 ENOUGH_DESCRIPTORS = 65_536
-_STANDARD_ERROR = 2
+STANDARD_ERROR = 2
 # Ctrl-C has its handler back last, since it is the likeliest to interrupt that.
 _SIGNALS = sorted(signal.valid_signals(), key=lambda number: (number != signal.SIGINT, number))
 # As C has it: `signal` makes an enumeration of each answer, which takes 0.1 ms for all of them.
@@ -72,7 +73,7 @@ def hold_standard_descriptors() -> None:
     a descriptor opened later would take their number, and receive what native code writes to
     standard error."""
     with contextlib.suppress(OSError):
-        while (fd := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
             os.set_inheritable(fd, True)
         os.close(fd)
 
@@ -91,6 +92,31 @@ def interrupts_at_the_end() -> Iterator[None]:
                     handlers.callback(_set_back, number, handler, came)
                     signal.signal(number, lambda number, _: came.append(number))
         yield
+
+
+@contextlib.contextmanager
+def sigterm_raises(error: type[BaseException]) -> Iterator[None]:
+    """Have the first SIGTERM raise the error in the main thread, the only one that can handle
+    signals; in another thread this does nothing. Later ones change nothing: a service
+    manager may send one to it and another to its group, and kills what does not end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    came = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if not came:
+            came = True
+            raise error
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        # None: the handler from before was not set by Python.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _set_back(

@@ -19,7 +19,7 @@ import ringroom
 from ringroom.cli import access
 from ringroom.cli.view import Processes, View, pool_processes, says
 from ringroom.errors import ConfigurationError
-from ringroom.faces.waiting import sigterm_raises
+from ringroom.system import sigterm_raises
 
 __all__ = ["Terminated", "find_processor", "run", "terminated_by_sigterm"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from ringroom.link import Link, close_descriptors
 from ringroom.options import TransportConfig
 from ringroom.processes.children import Where, choose_host
 from ringroom.processes.spawning import pickle_by_value
-from ringroom.processes.waiting import Waiter
+from ringroom.processes.waiting import Wait, Waiter, always_waiting
 from ringroom.providers.provider import ProviderSpec
 from ringroom.providers.registry import build
 from ringroom.sessions.accounts import LaneStatistics
@@ -253,6 +254,10 @@ class Connection:
     def waiter(self) -> Waiter:
         """A waiter for the calling thread, to be entered. Raises `StartupError`."""
         return Waiter(self.machine, self.lock, self.session)
+
+    def always_waiting(self) -> AbstractContextManager[Wait]:
+        """The same, also where no descriptor is left for it."""
+        return always_waiting(self.machine, self.lock, self.session)
 
     def leave(self) -> None:
         """Ask the session to close; the link's end tells that it did."""

@@ -20,7 +20,6 @@ from ringroom.closeable import join_unless_within
 from ringroom.errors import LostProcessError, StartupError
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import Mending, MendingCalls, ended_with_interpreter
-from ringroom.faces.waiting import always_waiting
 from ringroom.frames import Event, EventKind
 from ringroom.processes.supervision.supervisor import Care
 
@@ -124,7 +123,7 @@ class RecoveryThread:
     def _run(self) -> None:
         with contextlib.ExitStack() as stack:
             stack.callback(self._over)
-            wait = stack.enter_context(always_waiting(self._connection))
+            wait = stack.enter_context(self._connection.always_waiting())
             while not self._closing and self._recovery.turn():
                 wait([self._session.fileno()], self._recovery.patience())
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Self
+from typing import Self, TypeAlias
 
+from ringroom.errors import StartupError
 from ringroom.lanes.memory import open_counter
 from ringroom.options import check_timeout
 from ringroom.processes.machine import Machine
 from ringroom.sessions.session import Session
 
-__all__ = ["Deadline", "Waiter"]
+__all__ = ["Deadline", "Wait", "Waiter", "always_waiting"]
+
+Wait: TypeAlias = Callable[[Iterable[int], float | None], object]
+"""Until a descriptor is readable or the session changed, or so many seconds."""
+
+# How often a thread looks that nothing can wake.
+LOOK_SECONDS = 0.05
 
 
 class Waiter:
@@ -59,6 +67,25 @@ class Waiter:
     def __del__(self) -> None:
         if self._listens:
             self._listeners.discard(self._wake)
+
+
+@contextlib.contextmanager
+def always_waiting(
+    machine: Machine, lock: AbstractContextManager[bool], session: Session
+) -> Iterator[Wait]:
+    """What waits as a `Waiter` does, also where no descriptor is left for one: then it looks every
+    0.05 s."""
+    try:
+        waiter = Waiter(machine, lock, session)
+    except StartupError:
+        yield partial(_wait_for_a_moment, machine)
+        return
+    with waiter:
+        yield waiter.wait
+
+
+def _wait_for_a_moment(machine: Machine, fds: Iterable[int], seconds: float | None) -> None:
+    machine.wait(fds, LOOK_SECONDS if seconds is None else min(LOOK_SECONDS, seconds))
 
 
 class Deadline:

@@ -1,16 +1,15 @@
-"""A call that waits for another that is closing; and what SIGTERM raises."""
+"""A call that waits for another that is closing."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from app_kit import interrupted
-from ringroom.faces import waiting
-from ringroom.faces.waiting import Closing, sigterm_raises
+from ringroom.faces import closing as module
+from ringroom.faces.closing import Closing
 from ringroom.processes.machine import MACHINE
 from ringroom.testing.virtual import VirtualClock
 
@@ -91,23 +90,9 @@ def test_whenever_it_is_interrupted_it_can_be_run_again() -> None:
         def close(closed: list[bool] = closed) -> None:
             closed.append(True)
 
-        done = not interrupted(partial(closing.run, close, 0.0), moment, waiting)
+        done = not interrupted(partial(closing.run, close, 0.0), moment, module)
         closing.run(close, 0.0)
         assert closed
         if done:
             break
     assert 5 < moment < 50
-
-
-class Told(Exception):
-    """What the signal raises."""
-
-
-def test_a_second_sigterm_changes_nothing() -> None:
-    """What stops a program may send one to it, and another to its group."""
-    before = signal.getsignal(signal.SIGTERM)
-    with sigterm_raises(Told):
-        with pytest.raises(Told):
-            signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
