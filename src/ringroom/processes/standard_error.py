@@ -9,9 +9,10 @@ import os
 import select
 import sys
 
-__all__ = ["STANDARD_ERROR", "Lines", "pass_on"]
+from ringroom.system import STANDARD_ERROR
 
-STANDARD_ERROR = 2
+__all__ = ["Lines", "pass_on"]
+
 # The end of a text that would have to be written byte by byte.
 _SLOW_BYTES = 8_192
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from ringroom.errors import StartupError
 from ringroom.processes.spawned import REAPED_ELSEWHERE
-from ringroom.processes.standard_error import STANDARD_ERROR, pass_on
-from ringroom.system import why
+from ringroom.processes.standard_error import pass_on
+from ringroom.system import STANDARD_ERROR, why
 
 __all__ = ["MEMORY_HINT", "REAPED_HINT", "Voice", "describe_exit", "is_stopped", "speak"]
 

@@ -23,7 +23,11 @@ from ringroom.processes.io.wire import LoopLink
 from ringroom.processes.machine import Machine, ProcessMachine
 from ringroom.processes.standard_error import Lines
 from ringroom.providers.provider import Provider
-from ringroom.system import hold_standard_descriptors, raise_descriptor_limit
+from ringroom.system import (
+    STANDARD_ERROR,
+    hold_standard_descriptors,
+    raise_descriptor_limit,
+)
 
 log = logging.getLogger("ringroom.io")
 
@@ -94,7 +98,7 @@ def run_process(control_fd: int, preload: str, max_memory: int) -> None:
     """The main function of an I/O process, which may have to wait for its turn."""
     hold_standard_descriptors()
     raise_descriptor_limit()
-    faulthandler.enable(2)  # a crash of the SDK's native part leaves the stacks on standard error
+    faulthandler.enable(STANDARD_ERROR)  # for a crash of the SDK's native part
     # The event loop logs: it must not wait until somebody takes a line.
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", handlers=[Lines()])
     machine = ProcessMachine()
