@@ -164,7 +164,7 @@ def test_bytes_become_objects_or_code_in_four_places_only() -> None:
         ("ringroom.cli.inline", "pickle.load"),
         ("ringroom.testing.histories", "exec"),
         ("ringroom.processes.io.membership", "dill.loads"),
-        ("ringroom.processes.worker.working", "dill.loads"),
+        ("ringroom.processes.worker.starting", "dill.loads"),
     }
 
 

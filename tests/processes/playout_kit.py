@@ -14,7 +14,7 @@ from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Row, StatisticsTable
-from ringroom.processes.io.playouts import OutgoingPlayout
+from ringroom.processes.io.outgoing_playout import OutgoingPlayout
 
 MS = 1_000_000
 RING = Geometry(1 << 16)

@@ -25,7 +25,7 @@ def worker_process(control_fd: int, blob_fd: int, voice: tuple[int, int], log_le
     provider's SDK."""
     logging.getLogger("ringroom").setLevel(log_level)
     from ringroom.processes.spawning import ignore_interrupts
-    from ringroom.processes.worker.working import run_process
+    from ringroom.processes.worker.starting import run_process
 
     ignore_interrupts()
     run_process(control_fd, blob_fd, voice)

@@ -22,7 +22,7 @@ from ringroom.frames import Item
 from ringroom.options import check_flag, check_whole
 from ringroom.recording import format as layout
 from ringroom.recording.tap import AsyncTap, Tap
-from ringroom.recording.tape import Entry, Tape, entry_of
+from ringroom.recording.tape import Encoded, Tape, encoded
 from ringroom.system import no_thread
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Recorder(Closeable):
     def add(self, item: Item) -> None:
         """Record one frame or event. Never raises and never waits for the disk."""
         try:
-            entry = entry_of(item)
+            entry = encoded(item)
         except Exception as error:  # noqa: BLE001 (whatever it is: the receiving goes on)
             why = error if isinstance(item, Item) else "expected a frame or an event"
             self._tape.miss(f"a {type(item).__name__} cannot be recorded: {why}")
@@ -192,7 +192,7 @@ class _File:
         self._schema = self._writer.register_schema(layout.ENCODING, "text/plain", layout.SCHEMA)
         self._writer.flush()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Encoded) -> None:
         channel = self._channels.get(entry.source)
         if channel is None:
             topic, metadata = layout.described(entry.source)

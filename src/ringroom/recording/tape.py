@@ -15,7 +15,7 @@ from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
 from ringroom.lanes import records
 from ringroom.recording import format as layout
 
-__all__ = ["Entry", "Tape", "entry_of"]
+__all__ = ["Encoded", "Tape", "encoded"]
 
 log = logging.getLogger("ringroom")
 
@@ -23,7 +23,7 @@ _ENTRY_BYTES = 256  # what a small record costs beside its bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Encoded:
     """A record, and what its channel and its log time are made of."""
 
     source: layout.Source
@@ -36,14 +36,14 @@ class Entry:
         return len(self.record) + _ENTRY_BYTES
 
 
-def entry_of(item: Item) -> Entry:
+def encoded(item: Item) -> Encoded:
     """A copy of the item, as it is written. For what is no item it raises anything."""
     sequence = item.sequence if isinstance(item, AudioFrame | VideoFrame | DataFrame) else 0
     head, body = records.encode(item, (sequence, item.received_ns))
     record = b"".join((head, body))
     # Some events, and frames that were made and not received, carry no time.
     when = item.received_ns or time.monotonic_ns()
-    return Entry(layout.source_of(item), when, sequence, record)
+    return Encoded(layout.source_of(item), when, sequence, record)
 
 
 class Tape:
@@ -58,10 +58,10 @@ class Tape:
         self._limit = limit
         self._bytes = 0
         self._broken = False
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[Encoded] = deque()
         self._changed = threading.Condition()
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: Encoded) -> None:
         with self._changed:
             if self.closing or self._broken:
                 problem = self.problem or "the recorder is closed"
@@ -81,13 +81,13 @@ class Tape:
         if first:
             log.warning("%s: the recording is not complete: %s", self._name, problem)
 
-    def take(self, seconds: float | None) -> Entry | None:
+    def take(self, seconds: float | None) -> Encoded | None:
         """The next entry; None when none came in time, or none will come."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.closing, seconds)
             return self._waiting.popleft() if self._waiting else None
 
-    def written(self, entry: Entry) -> None:
+    def written(self, entry: Encoded) -> None:
         with self._changed:
             self._bytes -= entry.cost
 

@@ -1,5 +1,5 @@
-"""What the two ways out have in common, that of a track of ours (`playouts`) and that of our
-messages (`outgoing_data`).
+"""What the two ways out have in common: that of a track of ours (`outgoing_playout`), and that of
+our messages (`outgoing_data`).
 
 Owns the reading ends of its lanes. It lives through losses of the room: `run` serves one stay, and
 is called again for the next.

@@ -24,7 +24,7 @@ from ringroom.notices import Notices
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.processes.io.outbound import Answer, Outbound, Reader
 from ringroom.processes.io.outgoing_data import OutgoingData
-from ringroom.processes.io.playouts import OutgoingPlayout
+from ringroom.processes.io.outgoing_playout import OutgoingPlayout
 from ringroom.processes.io.row_ledger import Lender, RowLedger
 from ringroom.processes.io.sending import DyingAnswers, Sending
 from ringroom.processes.io.wire import as_ours

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ringroom.link import Link
 from ringroom.processes.children import Child, IOThread
-from ringroom.processes.worker.working import run_role
+from ringroom.processes.worker.starting import run_role
 from ringroom.testing.virtual.roles import Role
 
 if TYPE_CHECKING:
