@@ -187,7 +187,7 @@ def test_who_is_stopped_as_it_starts_is_told_nothing_of_its_time(scene: Scene) -
     assert scene.children[0].killed == 1
     scene.turn()
     assert scene.crew.over
-    assert scene.crew._last_error is None
+    assert scene.crew._last.error is None
 
 
 @care(restarts=3, start_timeout=5.0)

@@ -89,6 +89,17 @@ class _Member:
         return fds
 
 
+@dataclass(frozen=True, slots=True)
+class _Death:
+    """How the last child died, or why it did not start."""
+
+    text: str = ""
+    error: Exception | None = None
+    """In place of the text, where it is more than a death."""
+    words: str = ""
+    """The end of its standard error."""
+
+
 class Crew:
     """See the module's docstring."""
 
@@ -105,9 +116,7 @@ class Crew:
         self._supervisor = Supervisor(care)
         self._members: dict[int, _Member] = {}
         self._drain = 0.0
-        self._last = ""
-        self._last_error: Exception | None = None
-        self._last_words = ""
+        self._last = _Death()
         self._stuck = 0
         self._look_at = 0.0
 
@@ -250,7 +259,7 @@ class Crew:
             case Action.SPAWN:
                 self._spawn(order.child)
             case Action.TELL_LOST:
-                self._calls.lost(self._last)
+                self._calls.lost(self._last.text)
             case Action.TELL_REPLACED:
                 self._calls.replaced(f"worker {order.place} goes on in another process")
             case Action.FAIL:
@@ -282,7 +291,7 @@ class Crew:
             with interrupts_at_the_end():  # a child that is started is known
                 self._members[number] = self._start_member(number)
         except StartupError as error:
-            self._last, self._last_error = f"a worker does not start: {error}", error
+            self._last = _Death(f"a worker does not start: {error}", error)
             self._happens(number, ChildHappening.EXITED)
 
     def _start_member(self, number: int) -> _Member:
@@ -342,25 +351,27 @@ class Crew:
         code = process.exitcode
         if code is None:
             put_down(process)
+        words = ""
         if process.voice is not None:
             process.voice.hear()
-            self._last_words = process.voice.tail
-        self._last = f"{self._name(member.number, place)} {member.killed or describe_exit(code)}"
-        self._last_error = member.error
+            words = process.voice.tail
+        text = f"{self._name(member.number, place)} {member.killed or describe_exit(code)}"
+        self._last = _Death(text, member.error, words)
         if place is None and member.number > len(self.pids) and not self._supervisor.stopping:
-            log.warning("%s", member.error or self._last)  # nothing else tells of a spare
+            log.warning("%s", member.error or text)  # nothing else tells of a spare
         process.close()
         if place is not None:
             self._calls.settled(place, None)
 
     def _why(self, place: int | None) -> Exception:
-        if self._last_error is not None:
-            return self._last_error
-        text = self._last
+        last = self._last
+        if last.error is not None:
+            return last.error
+        text = last.text
         if place is not None and self._care.restarts:
             text += f"; {self._care.restarts + 1} deaths within {self._care.window:g} s"
-        if self._last_words:
-            text += f"; its standard error ends with\n{self._last_words}"
+        if last.words:
+            text += f"; its standard error ends with\n{last.words}"
         return LostProcessError(text)
 
     def _report_stuck(self, member: _Member, place: int) -> None:
