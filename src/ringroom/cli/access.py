@@ -13,14 +13,24 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ringroom.errors import ConfigurationError
 from ringroom.providers.livekit.tokens import Grants, mint
 
-__all__ = ["minter", "token", "url"]
+__all__ = ["joining", "minter", "token", "url"]
 
 # A key for HS256 is at least as long as its hash (RFC 7518).
 SHORTEST_SECRET = 32
+
+
+def joining(asked: argparse.Namespace) -> dict[str, Any]:
+    """Which room, as whom, and what is heard there, as options of a transport or a pool. Raises
+    `ConfigurationError` as `url` and `token` do."""
+    who = ("room", "participants", "text_topics")
+    form = ("sample_rate", "channels", "frame_ms", "max_age")
+    options = {name: getattr(asked, name) for name in (*who, *form)}
+    return {"url": url(asked), "token": token(asked), **options}
 
 
 def url(asked: argparse.Namespace) -> str:

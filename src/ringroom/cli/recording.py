@@ -31,18 +31,7 @@ def record(asked: argparse.Namespace, console: Console) -> int:
     """Record until the room ends, ``--seconds`` are over or SIGTERM (0), or Ctrl-C (130). The file
     is whole in each case. Raises `RingroomError` when something is missing in it."""
     _check_place(asked.out, overwrite=asked.overwrite)
-    options: dict[str, Any] = {
-        "url": access.url(asked),
-        "token": access.token(asked),
-        "room": asked.room,
-        "kinds": asked.kinds,
-        "participants": asked.participants,
-        "text_topics": asked.text_topics,
-        "sample_rate": asked.sample_rate,
-        "channels": asked.channels,
-        "frame_ms": asked.frame_ms,
-        "max_age": asked.max_age,
-    }
+    options = {**access.joining(asked), "kinds": asked.kinds}
     # SIGTERM may come before the room is joined, and again while it is left.
     recorder: ringroom.Recorder | None = None
     code = dropped = 0

@@ -24,6 +24,19 @@ from ringroom.system import sigterm_raises
 __all__ = ["Terminated", "find_processor", "run", "terminated_by_sigterm"]
 
 
+# Options of a pool under their own names.
+_POOL = (
+    "workers",
+    "route",
+    "mode",
+    "spares",
+    "standby",
+    "restarts",
+    "stuck_after",
+    "restart_stuck",
+)
+
+
 class Terminated(BaseException):
     """SIGTERM came. As with Ctrl-C, no `except Exception` catches it."""
 
@@ -32,25 +45,7 @@ def run(asked: argparse.Namespace, console: Console) -> int:
     """Run until the room ends (0), SIGTERM (0) or Ctrl-C (130); raises what else ended it."""
     _log_to(console)
     processor = find_processor(asked.processor)
-    options: dict[str, Any] = {
-        "url": access.url(asked),
-        "token": access.token(asked),
-        "room": asked.room,
-        "participants": asked.participants,
-        "text_topics": asked.text_topics,
-        "sample_rate": asked.sample_rate,
-        "channels": asked.channels,
-        "frame_ms": asked.frame_ms,
-        "max_age": asked.max_age,
-        "workers": asked.workers,
-        "route": asked.route,
-        "mode": asked.mode,
-        "spares": asked.spares,
-        "standby": asked.standby,
-        "restarts": asked.restarts,
-        "stuck_after": asked.stuck_after,
-        "restart_stuck": asked.restart_stuck,
-    }
+    options = access.joining(asked) | {name: getattr(asked, name) for name in _POOL}
     if asked.kinds is not None:
         options["kinds"] = asked.kinds
     # SIGTERM may come before there is a pool, and again while it finishes.
