@@ -69,6 +69,12 @@ def test_the_cpu_of_children_is_told_by_name() -> None:
         child.wait()
 
 
+def test_a_number_that_is_a_strangers_by_now_is_not_shown() -> None:
+    processes = Processes(lambda: {1: "worker 0"})
+    processes.usage()
+    assert set(dict(processes.usage())) == {"app"}
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     pause = threading.Event()
     for _ in range(200):

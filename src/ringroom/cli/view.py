@@ -66,37 +66,29 @@ class Processes:
 
     def usage(self) -> list[tuple[str, float]]:
         """(name, share of a core since the last call)."""
-        now, seconds = time.monotonic(), self._seconds()
-        since, self._at = now - self._at, now
-        before, self._before = self._before, seconds
         names = {os.getpid(): "app", **self._known()}
+        now = time.monotonic()
+        since, self._at = now - self._at, now
+        seconds = {pid: used for pid in names if (used := _seconds(pid)) is not None}
+        before, self._before = self._before, seconds
         return [
-            (names[pid], (value - before[pid]) / max(since, 1e-9))
-            for pid, value in seconds.items()
-            if pid in before and pid in names
+            (names[pid], (used - before[pid]) / max(since, 1e-9))
+            for pid, used in seconds.items()
+            if pid in before
         ]
 
-    @staticmethod
-    def _seconds() -> dict[int, float]:
-        """CPU seconds by pid."""
-        me, found = os.getpid(), {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                pid = int(stat.parent.name)
-                fields = stat.read_text(errors="replace").rpartition(")")[2].split()
-                if pid != me and (
-                    int(fields[1]) != me or b"resource_tracker" in _command(stat.parent)
-                ):
-                    continue
-            except OSError:
-                continue  # it has just ended
-            ticks = os.sysconf("SC_CLK_TCK")
-            found[pid] = (int(fields[11]) + int(fields[12])) / ticks
-        return found
 
-
-def _command(folder: Path) -> bytes:
-    return (folder / "cmdline").read_bytes()
+def _seconds(pid: int) -> float | None:
+    """CPU seconds; None where there is no /proc, and for what is neither this process nor a child
+    of its: a number may be a stranger's by now."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields, me = stat.rpartition(")")[2].split(), os.getpid()
+    if me not in (pid, int(fields[1])):
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class View:
