@@ -210,7 +210,7 @@ def test_forgotten_transports_say_so(fake_room: FakeRoom) -> None:
 
 
 def test_many_cycles_leave_nothing(fake_room: FakeRoom) -> None:
-    from ringroom.processes.children import IOThread
+    from ringroom.processes.hosts import IOThread
 
     async def main() -> None:
         with IOThread() as shared:

@@ -23,7 +23,7 @@ from ringroom.errors import (
 )
 from ringroom.frames import AudioFrame, TextFrame
 from ringroom.options import PublishOptions
-from ringroom.processes.children import IOHost
+from ringroom.processes.hosts import IOHost
 from ringroom.testing import FakeRoom, VirtualClock, sources
 
 

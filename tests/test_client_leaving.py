@@ -175,7 +175,7 @@ def test_leaving_while_the_room_ends_is_no_error(fake_room: FakeRoom) -> None:
 
 @pytest.mark.once
 def test_many_cycles_leave_nothing(fake_room: FakeRoom) -> None:
-    from ringroom.processes.children import IOThread
+    from ringroom.processes.hosts import IOThread
 
     with IOThread() as shared:
 

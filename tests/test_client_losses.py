@@ -30,7 +30,7 @@ from ringroom.errors import (
 )
 from ringroom.frames import EventKind
 from ringroom.link import Link
-from ringroom.processes.children import IOProcess
+from ringroom.processes.hosts import IOProcess
 from ringroom.processes.voice import MEMORY_HINT
 from ringroom.testing import FakeRoom, faults
 

@@ -20,7 +20,7 @@ from ringroom.faces import mending
 from ringroom.faces.mending import _State
 from ringroom.frames import Event, EventKind, Participant
 from ringroom.pool import Pool
-from ringroom.processes.children import IOProcess
+from ringroom.processes.hosts import IOProcess
 from ringroom.providers.fake import Fake
 from ringroom.testing import FakeRoom, faults
 

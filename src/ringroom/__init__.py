@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
     from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
     from ringroom.pool import Pool, PoolOptions, run
-    from ringroom.processes.children import IOProcess
+    from ringroom.processes.hosts import IOProcess
     from ringroom.processor import Context, Problem, Processor, chain
     from ringroom.providers.fake import Fake
     from ringroom.providers.livekit import LiveKit
@@ -85,7 +85,7 @@ _HOMES = {
     ),
     "ringroom.options": ("PublishOptions", "Reconnect", "SessionOptions", "TransportConfig"),
     "ringroom.pool": ("Pool", "PoolOptions", "run"),
-    "ringroom.processes.children": ("IOProcess",),
+    "ringroom.processes.hosts": ("IOProcess",),
     "ringroom.processor": ("Context", "Problem", "Processor", "chain"),
     "ringroom.providers.fake": ("Fake",),
     "ringroom.providers.livekit": ("LiveKit",),

@@ -31,7 +31,7 @@ from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.sending import SendingFace
 from ringroom.frames import Frame, Item, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions, TransportConfig, as_identities
-from ringroom.processes.children import Where
+from ringroom.processes.hosts import Where
 from ringroom.profile import change_of
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.filling import blank

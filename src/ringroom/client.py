@@ -28,7 +28,7 @@ from ringroom.faces.sending import SendingFace
 from ringroom.frames import AudioFrame, Frame, Item, Kind, TrackInfo, VideoFrame
 from ringroom.link import Link
 from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
-from ringroom.processes.children import REAP_SECONDS, Where
+from ringroom.processes.hosts import REAP_SECONDS, Where
 from ringroom.processes.waiting import Deadline
 from ringroom.profile import change_of
 from ringroom.providers.provider import ProviderSpec

@@ -25,7 +25,7 @@ from ringroom.frames import Event, Kind
 from ringroom.options import TransportConfig, as_kinds, check_timeout
 from ringroom.pool_options import PoolOptions
 from ringroom.processes import spawning
-from ringroom.processes.children import REAP_SECONDS, Where
+from ringroom.processes.hosts import REAP_SECONDS, Where
 from ringroom.processes.supervision import crew, supervisor
 from ringroom.processes.waiting import Deadline
 from ringroom.processor import Processor, ProcessorLike, as_processor

@@ -19,7 +19,7 @@ from ringroom.faces.handover import Renewals
 from ringroom.frames import Kind
 from ringroom.lanes.statistics import SLOTS, LaneCounts
 from ringroom.options import TransportConfig
-from ringroom.processes.children import IOThread
+from ringroom.processes.hosts import IOThread
 from ringroom.providers.provider import Provider, ProviderSpec
 from ringroom.sessions.accounts import LaneStatistics
 from ringroom.sessions.session import Session

@@ -10,7 +10,7 @@ import pytest
 from loop_kit import run_virtual
 from ringroom.errors import ConfigurationError
 from ringroom.processes import footprint
-from ringroom.processes.children import IOProcess
+from ringroom.processes.hosts import IOProcess
 
 MIB = 1 << 20
 

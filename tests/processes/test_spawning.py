@@ -26,7 +26,8 @@ from app_kit import PATIENCE, Call, children, descriptors, until
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, StartupError
 from ringroom.link import Link, open_links
 from ringroom.processes import footprint, spawning
-from ringroom.processes.children import IOProcess, IOThread, WorkerProcess, choose_host
+from ringroom.processes.children import WorkerProcess
+from ringroom.processes.hosts import IOProcess, IOThread, choose_host
 from ringroom.processes.machine import Machine
 from ringroom.processes.spawning import (
     Inherited,

@@ -1,6 +1,6 @@
 """What a role needs of the machine it runs on: time, waiting, threads, an event loop.
 
-`MACHINE` is the real one. All waits and all looks at the clock go through it, and `children.IOHost`
+`MACHINE` is the real one. All waits and all looks at the clock go through it, and `hosts.IOHost`
 starts the other roles, so that a test can play all roles in one process, one at a time and in
 virtual time. No thread holds a lock while it waits, except that of the `condition` it waits on.
 """

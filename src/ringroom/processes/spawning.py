@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable
 from importlib import import_module
 from types import FrameType, ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import dill
 import multiprocess
@@ -38,6 +38,18 @@ _ending = threading.Event()
 # it, or dies of it and takes its children along.
 _OPERATORS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _INTERRUPTS = {signal.SIGINT, signal.SIGTERM, *_OPERATORS}
+
+
+class Process(Protocol):
+    """A child that was started: a `Spawned`, or what stands for one in virtual time."""
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it lives."""
+
+    def join(self, timeout: float | None = None) -> None: ...
+    def kill(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class Inherited:
@@ -202,7 +214,7 @@ class _Pickler(dill.Pickler):  # type: ignore[misc]
         return NotImplemented
 
 
-def reap(process: Any, deadline: float) -> None:
+def reap(process: Process, deadline: float) -> None:
     """Join within the deadline (seconds), or kill. When the wait is interrupted (Ctrl-C), the
     process is killed at once."""
     try:
@@ -211,7 +223,7 @@ def reap(process: Any, deadline: float) -> None:
         bury(process)
 
 
-def bury(process: Any) -> None:
+def bury(process: Process) -> None:
     """Kill the process, if it lives, and reap it. An interrupt meanwhile is raised afterwards."""
     with interrupts_at_the_end():
         if process.exitcode is None:
@@ -219,7 +231,7 @@ def bury(process: Any) -> None:
         process.close()
 
 
-def put_down(process: Any) -> None:
+def put_down(process: Process) -> None:
     """Kill the process, and wait for its end. One that the kernel does not let go is given up: it
     runs no code of its own any more, and `multiprocess` reaps it when another is started."""
     process.kill()

@@ -26,7 +26,7 @@ from ringroom.client import Transport
 from ringroom.errors import ConfigurationError
 from ringroom.lanes import memory
 from ringroom.pool import Pool
-from ringroom.processes import children
+from ringroom.processes import hosts
 from ringroom.sessions.inbox import InboundLane, Inbox
 from ringroom.testing.room import DeadlinePassed
 
@@ -144,11 +144,11 @@ def descriptors_exhausted(process: Process = None) -> Iterator[None]:
     lift = system.raise_descriptor_limit
     with _limited(pid, resource.RLIMIT_NOFILE, _first_free(pid)):
         # A transport that is opened would lift the limit again.
-        vars(children)["raise_descriptor_limit"] = lambda: None
+        vars(hosts)["raise_descriptor_limit"] = lambda: None
         try:
             yield
         finally:
-            vars(children)["raise_descriptor_limit"] = lift
+            vars(hosts)["raise_descriptor_limit"] = lift
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import numpy as np
 import ringroom
 from ringroom.client import Receiver, Transport
 from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, TrackInfo, VideoFrame
-from ringroom.processes.children import IOThread
+from ringroom.processes.hosts import IOThread
 from ringroom.testing import sources
 from ringroom.testing.connection import connections
 from ringroom.testing.room import FakeRoom

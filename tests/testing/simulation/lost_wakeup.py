@@ -25,7 +25,7 @@ from ringroom import AudioFrame
 from ringroom.client import Sender
 from ringroom.faces.face import Steps
 from ringroom.lanes.memory import open_counter
-from ringroom.processes.children import IOHost, IOThread
+from ringroom.processes.hosts import IOHost, IOThread
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.waiting import Deadline
 from ringroom.testing import FakeRoom

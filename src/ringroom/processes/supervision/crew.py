@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from ringroom import messages as m
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, StartupError, WireError
 from ringroom.link import Link, open_links
-from ringroom.processes.children import Child, IOHost
+from ringroom.processes.children import Child
+from ringroom.processes.hosts import IOHost
 from ringroom.processes.spawning import put_down
 from ringroom.processes.supervision import supervisor
 from ringroom.processes.supervision.supervisor import Care, Order, Supervisor

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ringroom.pool import Pool
-from ringroom.processes.children import IOProcess
+from ringroom.processes.hosts import IOProcess
 from ringroom.testing import faults
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import HOLD, SLEEP

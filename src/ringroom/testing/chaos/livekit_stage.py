@@ -16,7 +16,7 @@ from typing import Any, Self
 from ringroom.client import Transport, transport
 from ringroom.errors import RingroomError
 from ringroom.frames import AudioFrame, DataFrame, TrackInfo
-from ringroom.processes.children import IOProcess
+from ringroom.processes.hosts import IOProcess
 from ringroom.testing import faults, sources
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import SAY

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 
 from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
-from ringroom.processes.children import Where
+from ringroom.processes.hosts import Where
 from ringroom.testing.contract.subject import Capabilities, Refused, Room, Subject
 from ringroom.testing.participants import Camera, FakeParticipant, Microphone
 from ringroom.testing.room import FakeRoom

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from ringroom import aio, client
 from ringroom.client import Transport
 from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
-from ringroom.processes.children import Where
+from ringroom.processes.hosts import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.contract.promise import broken
 

@@ -28,7 +28,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ringroom.processes.children import IOHost
+from ringroom.processes.hosts import IOHost
 from ringroom.processes.machine import Machine
 from ringroom.sessions.inbox import Found
 from ringroom.testing.virtual.hosts import VirtualHost

@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from ringroom.link import Link
-from ringroom.processes.children import Child, IOThread
+from ringroom.processes.children import Child
+from ringroom.processes.hosts import IOThread
 from ringroom.processes.worker.starting import run_role
 from ringroom.testing.virtual.roles import Role
 
