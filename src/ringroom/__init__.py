@@ -4,10 +4,10 @@ A dedicated I/O process owns the connection to the room and exchanges frames wit
 or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
-    closeable, colour, errors, notices, values  <  checks, system  <  frames, options, profile  <
-    lanes  <  messages, link, resampling, recording  <  providers, processor  <  sessions  <
-    processes  <  pool_options, faces  <  stream, client, aio, pool  <  testing  <
-    cli, pytest_plugin, __main__
+    closeable, colour, errors, notices, values  <  checks, system  <
+    frames, option_checks, options, profile  <  lanes  <  messages, link, resampling, recording  <
+    providers, processor  <  sessions  <  processes  <  pool_options, faces  <
+    stream, client, aio, pool  <  testing  <  cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """
 

@@ -30,7 +30,8 @@ from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.sending import SendingFace
 from ringroom.frames import Frame, Item, TrackInfo, VideoFrame
-from ringroom.options import PublishOptions, TransportConfig, as_identities
+from ringroom.option_checks import as_identities
+from ringroom.options import PublishOptions, TransportConfig
 from ringroom.processes.hosts import Where
 from ringroom.profile import change_of
 from ringroom.providers.provider import ProviderSpec

@@ -27,7 +27,8 @@ from ringroom.faces.recovery import LEFT_BEHIND_SECONDS, RecoveryThread
 from ringroom.faces.sending import SendingFace
 from ringroom.frames import AudioFrame, Frame, Item, Kind, TrackInfo, VideoFrame
 from ringroom.link import Link
-from ringroom.options import PublishOptions, TransportConfig, as_identities, check_timeout
+from ringroom.option_checks import as_identities, check_timeout
+from ringroom.options import PublishOptions, TransportConfig
 from ringroom.processes.hosts import REAP_SECONDS, Where
 from ringroom.processes.waiting import Deadline
 from ringroom.profile import change_of

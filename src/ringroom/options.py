@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
 
-from ringroom.checks import (
-    MAX_IDENTITY_BYTES,
-    MAX_TOPIC_BYTES,
-    as_items,
-    check_channels,
-    check_rate,
-    check_text,
-    is_whole,
-    shown,
-)
+from ringroom.checks import check_channels, check_rate, shown
 from ringroom.errors import ConfigurationError, FrameError
 from ringroom.frames import Kind, Participant
+from ringroom.option_checks import (
+    MAX_TIMEOUT,
+    as_identities,
+    as_kinds,
+    as_topics,
+    check_choice,
+    check_flag,
+    check_function,
+    settle_number,
+    settle_whole,
+)
 
 __all__ = [
     "MEDIA",
@@ -42,8 +42,6 @@ MEDIA = (Kind.AUDIO, Kind.VIDEO)
 MIN_FRAME_MS, MAX_FRAME_MS = 10, 1_000
 # The rate of Opus.
 MAX_RECEIVED_RATE = 48_000
-# Eleven days: in milliseconds they still fit an int of C.
-MAX_TIMEOUT = 1_000_000
 # Seconds between two tries to join again.
 MAX_WAIT = 3_600
 SOURCES = ("microphone", "camera", "screen_share", "screen_share_audio")
@@ -159,7 +157,7 @@ class SessionOptions:
             raise ConfigurationError(str(error)) from None
         object.__setattr__(self, "kinds", as_kinds(self.kinds))
         object.__setattr__(self, "participants", _as_participants(self.participants))
-        object.__setattr__(self, "text_topics", _as_topics(self.text_topics))
+        object.__setattr__(self, "text_topics", as_topics(self.text_topics))
         if self.text_topics and Kind.DATA not in self.kinds:
             raise ConfigurationError(
                 "text_topics are given, and kinds has no 'data': texts come as messages do; add it"
@@ -199,129 +197,8 @@ class TransportConfig:
             raise ConfigurationError(f"extra is {type(self.extra).__name__}, expected a mapping")
 
 
-def check_whole(name: str, value: Any, low: int, high: int) -> int:
-    """The value as a plain number: those of numpy do not travel. Raises `ConfigurationError`."""
-    if not is_whole(value):
-        raise ConfigurationError(
-            f"{name} is {shown(value)}, expected a whole number from {low} to {high}"
-        )
-    if not low <= value <= high:
-        raise ConfigurationError(f"{name} is {shown(value)}, expected {low} to {high}")
-    return int(value)
-
-
-def check_range(name: str, value: Any, low: float, high: float) -> float:
-    """The value as a plain number. Raises `ConfigurationError`."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ConfigurationError(
-            f"{name} is {shown(value)}, expected a number from {low} to {high}"
-        )
-    number: Any = value  # `Real` is not known to have an order
-    if not low <= number <= high:
-        raise ConfigurationError(f"{name} is {shown(value)}, expected {low} to {high}")
-    return int(number) if is_whole(value) else float(number)
-
-
-def settle_whole(options: object, name: str, low: int, high: int) -> None:
-    """Check a field of frozen options, and leave the plain number there."""
-    object.__setattr__(options, name, check_whole(name, getattr(options, name), low, high))
-
-
-def settle_number(options: object, name: str, low: float, high: float) -> None:
-    """Check a field of frozen options, and leave the plain number there."""
-    object.__setattr__(options, name, check_range(name, getattr(options, name), low, high))
-
-
-def check_flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{name} is {shown(value)}, expected True or False")
-
-
-def check_choice(name: str, value: object, known: tuple[str, ...], *, empty: bool = False) -> None:
-    """Raises `ConfigurationError` unless it is one of those, or empty where ``empty`` allows it."""
-    if not isinstance(value, str) or not (value in known or (empty and not value)):
-        *others, last = map(repr, known)
-        raise ConfigurationError(
-            f"{name} is {shown(value)}, expected {', '.join(others)} or {last}"
-        )
-
-
-def check_function(name: str, function: Any, *given: str) -> None:
-    """Check that the function can be called with these values, and is not async. Raises
-    `ConfigurationError`."""
-    expected = f"a function of {' and '.join(given)}" if given else "a function without arguments"
-    if not callable(function):
-        raise ConfigurationError(f"{name} is {shown(function)}, expected {expected}")
-    asks = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-    if any(ask(function) or ask(function.__call__) for ask in asks):
-        raise ConfigurationError(
-            f"{name} is async, and there is no event loop where it is called; expected an ordinary "
-            "function (it may block)"
-        )
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return  # some functions in C have none
-    try:
-        signature.bind(*given)
-    except TypeError as error:
-        raise ConfigurationError(f"{name}: {error}; expected {expected}") from None
-
-
-def as_kinds(kinds: Any) -> tuple[Kind, ...]:
-    """``kinds=`` as a tuple, each once. Raises `ConfigurationError`."""
-    items = as_items(kinds)
-    if items is None:
-        raise ConfigurationError(
-            f"kinds is {shown(kinds)}, expected a tuple such as ('audio', 'video')"
-        )
-    known = ", ".join(Kind)
-    for kind in items:
-        if not isinstance(kind, str) or kind not in list(Kind):
-            raise ConfigurationError(f"kinds has {shown(kind)}, expected some of: {known}")
-    return tuple(dict.fromkeys(map(Kind, items)))
-
-
-def _as_topics(value: Any) -> tuple[str, ...]:
-    topics = as_items(value)
-    if topics is None:
-        raise ConfigurationError(
-            f"text_topics is {shown(value)}, expected a tuple such as ('lk.chat',)"
-        )
-    try:
-        return tuple(dict.fromkeys(check_text("topic", one, MAX_TOPIC_BYTES) for one in topics))
-    except FrameError as error:
-        raise ConfigurationError(f"text_topics: {error}") from None
-
-
 def _as_participants(value: Any) -> Participants:
     if callable(value):
         check_function("participants", value, "a Participant")
         return value  # type: ignore[no-any-return]  # (`callable` says nothing of what it takes)
     return None if value is None else as_identities(value)
-
-
-def as_identities(value: Any) -> frozenset[str]:
-    """``participants=`` as a set. Raises `ConfigurationError`."""
-    identities = as_items(value)
-    if identities is None:
-        raise ConfigurationError(
-            f"participants is {shown(value)}, expected a list of identities (or, where the "
-            "connection is opened, a function of a Participant)"
-        )
-    if not all(isinstance(identity, str) and identity for identity in identities):
-        raise ConfigurationError("participants has an identity that is empty or not text")
-    try:
-        for identity in identities:
-            check_text("identity", identity, MAX_IDENTITY_BYTES)
-    except FrameError as error:
-        raise ConfigurationError(f"participants: {error}") from None
-    return frozenset(identities)
-
-
-def check_timeout(seconds: float | None) -> float | None:
-    """For ``timeout=``: None waits for ever, what is below 0 is over at once.
-
-    Raises `ConfigurationError`.
-    """
-    return None if seconds is None else check_range("timeout", seconds, -MAX_TIMEOUT, MAX_TIMEOUT)

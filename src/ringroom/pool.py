@@ -22,7 +22,8 @@ from ringroom.faces.connection import Connection, Prepared, Statistics, configur
 from ringroom.faces.places import Places
 from ringroom.faces.telling import Telling
 from ringroom.frames import Event, Kind
-from ringroom.options import TransportConfig, as_kinds, check_timeout
+from ringroom.option_checks import as_kinds, check_timeout
+from ringroom.options import TransportConfig
 from ringroom.pool_options import PoolOptions
 from ringroom.processes import spawning
 from ringroom.processes.hosts import REAP_SECONDS, Where

@@ -8,15 +8,14 @@ from typing import get_args
 
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Event
-from ringroom.options import (
-    Mode,
-    Route,
+from ringroom.option_checks import (
     check_choice,
     check_flag,
     check_function,
     settle_number,
     settle_whole,
 )
+from ringroom.options import Mode, Route
 from ringroom.processes.supervision.supervisor import Care
 from ringroom.processor import Problem
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from ringroom.errors import ConfigurationError
 from ringroom.frames import DataFrame, Event, Frame, TrackInfo, VideoFrame
-from ringroom.options import Mode, PublishOptions, as_kinds, check_choice, check_function
+from ringroom.option_checks import as_kinds, check_choice, check_function
+from ringroom.options import Mode, PublishOptions
 
 __all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
 

@@ -20,7 +20,7 @@ from ringroom.checks import shown
 from ringroom.closeable import Closeable, join_unless_within
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError
 from ringroom.link import Link, open_links
-from ringroom.options import check_whole
+from ringroom.option_checks import check_whole
 from ringroom.processes import footprint
 from ringroom.processes.children import Child, WorkerProcess
 from ringroom.processes.machine import MACHINE, Machine

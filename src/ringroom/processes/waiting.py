@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 
 from ringroom.errors import StartupError
 from ringroom.lanes.memory import open_counter
-from ringroom.options import check_timeout
+from ringroom.option_checks import check_timeout
 from ringroom.processes.machine import Machine
 from ringroom.sessions.session import Session
 

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Self, TypeVar, overload
 from ringroom.closeable import Closeable
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Item
-from ringroom.options import check_flag, check_whole
+from ringroom.option_checks import check_flag, check_whole
 from ringroom.recording import format as layout
 from ringroom.recording.tap import AsyncTap, Tap
 from ringroom.recording.tape import Encoded, Tape, encoded

@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 
 from ringroom.checks import shown
 from ringroom.errors import ConfigurationError
-from ringroom.options import MAX_TIMEOUT, check_flag, check_range
+from ringroom.option_checks import MAX_TIMEOUT, check_flag, check_range
 from ringroom.testing.media_path import Media, SourceClock
 from ringroom.testing.wire import Wire
 

@@ -27,7 +27,7 @@ from ringroom.checks import (
 )
 from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, DataFrame, Kind, Participant, TrackInfo, VideoFrame
-from ringroom.options import MAX_TIMEOUT, check_range
+from ringroom.option_checks import MAX_TIMEOUT, check_range
 from ringroom.providers.fake import messages
 from ringroom.sessions.sendable import as_message, as_text
 from ringroom.testing import counting, sources

@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 from ringroom.checks import check_name, shown
 from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.frames import DataFrame, Participant, TrackInfo
-from ringroom.options import check_timeout, check_whole
+from ringroom.option_checks import check_timeout, check_whole
 from ringroom.processes.machine import Machine
 from ringroom.providers import registry
 from ringroom.providers.fake import Fake, rooms

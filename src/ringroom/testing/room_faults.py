@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
-from ringroom.options import check_choice, check_range, check_whole
+from ringroom.option_checks import check_choice, check_range, check_whole
 from ringroom.testing.connection import Connection, connections
 from ringroom.testing.media_path import Bursts, Late, OutOfOrder, Stage
 from ringroom.testing.pacing import check_positive

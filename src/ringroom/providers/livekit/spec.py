@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from ringroom.checks import check_name, shown
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.options import check_choice, check_function
+from ringroom.option_checks import check_choice, check_function
 from ringroom.providers.claims import claims_of
 from ringroom.providers.provider import Provider, ProviderSpec
 

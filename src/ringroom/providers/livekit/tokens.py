@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ringroom.checks import MAX_IDENTITY_BYTES, MAX_NAME_BYTES, check_text
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.options import check_range
+from ringroom.option_checks import check_range
 
 __all__ = ["Grants", "mint"]
 
