@@ -106,11 +106,6 @@ class LiveKitProvider(Provider):
         self._ending: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
-    @property
-    def failures(self) -> int:
-        """How often an event of the room was not handled, or a track was given up. For tests."""
-        return self._opened.roster.failures if self._opened is not None else 0
-
     async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
         self._check_open()
         if self._opened is not None:

@@ -1,8 +1,8 @@
 """Who is in the room and what they publish: the SDK's room events, told to the `Sink`.
 
 Owns the subscriptions and the inbound tracks. The SDK's emitter calls the handlers on the event
-loop, between room events; an exception of theirs would be logged there and forgotten, so it is
-counted and logged here.
+loop, between room events. What they raise the emitter would log each time; here it is told as what
+repeats.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ class Roster:
     def __init__(
         self, room: rtc.Room, sink: Sink, options: SessionOptions, path: MediaPath
     ) -> None:
-        self.failures = 0
-        """How often a handler, or the sink behind it, raised."""
         self.closed = False
         self._room = room
         self._sink = sink
@@ -100,7 +98,6 @@ class Roster:
             try:
                 handler(*arguments)
             except Exception:  # noqa: BLE001  (there is nobody above to raise it to)
-                self.failures += 1
                 text = f"livekit: the room's event {name} was not handled"
                 self._notices.tell(name, text, traceback=True)
 
@@ -280,7 +277,6 @@ class Roster:
             del self._ingests[ingest.track.sid]
         if task.cancelled() or (error := task.exception()) is None:
             return
-        self.failures += 1
         _log.error("livekit: track %s failed", ingest.track.sid, exc_info=error)
         if not self.closed:
             self.tell(
