@@ -95,3 +95,17 @@ def test_a_second_sigterm_changes_nothing() -> None:
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_status_of_a_process_whatever_its_name() -> None:
+    with open("/proc/self/comm") as file:
+        name = file.read()
+    try:
+        with open("/proc/self/comm", "w") as file:
+            file.write("a) Z (b")
+        state, parent, *_ = system.process_status(os.getpid())
+    finally:
+        with open("/proc/self/comm", "w") as file:
+            file.write(name)
+    assert (state, int(parent)) == ("R", os.getppid())
+    assert system.process_status(2**22 + 1) == []

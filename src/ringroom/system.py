@@ -78,6 +78,17 @@ def hold_standard_descriptors() -> None:
         os.close(fd)
 
 
+def process_status(pid: int) -> list[str]:
+    """The fields of ``/proc/<pid>/stat`` from the state on, which is the third; none where there is
+    no such process, or no /proc."""
+    try:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
+            # The name, in parentheses, may hold anything.
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 @contextlib.contextmanager
 def interrupts_at_the_end() -> Iterator[None]:
     """Call the handlers of signals after the block: an exception in its middle (Ctrl-C, SIGTERM,

@@ -22,6 +22,7 @@ from ringroom.faces.connection import Statistics
 from ringroom.messages import APPLICATION
 from ringroom.pool import Pool
 from ringroom.sessions.accounts import LaneStatistics
+from ringroom.system import process_status
 
 __all__ = ["Processes", "View", "machine_seconds", "pool_processes", "says"]
 
@@ -81,12 +82,8 @@ class Processes:
 def _seconds(pid: int) -> float | None:
     """CPU seconds; None where there is no /proc, and for what is neither this process nor a child
     of its: a number may be a stranger's by now."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    fields, me = stat.rpartition(")")[2].split(), os.getpid()
-    if me not in (pid, int(fields[1])):
+    fields, me = process_status(pid), os.getpid()
+    if not fields or me not in (pid, int(fields[1])):
         return None
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

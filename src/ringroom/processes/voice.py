@@ -15,12 +15,11 @@ import faulthandler
 import os
 import select
 import signal
-from pathlib import Path
 
 from ringroom.errors import StartupError
 from ringroom.processes.spawned import REAPED_ELSEWHERE
 from ringroom.processes.standard_error import pass_on
-from ringroom.system import STANDARD_ERROR, why
+from ringroom.system import STANDARD_ERROR, process_status, why
 
 __all__ = ["MEMORY_HINT", "REAPED_HINT", "Voice", "describe_exit", "is_stopped", "speak"]
 
@@ -135,11 +134,7 @@ def speak(errors: int, stacks: int) -> None:
 
 def is_stopped(pid: int) -> bool:
     """Whether the process is stopped (SIGSTOP); False where that cannot be seen."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return False
-    return text.rpartition(")")[2].split()[0] in "Tt"
+    return process_status(pid)[:1] in (["T"], ["t"])
 
 
 def describe_exit(code: int | None) -> str:

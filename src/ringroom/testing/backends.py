@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 from ringroom.errors import ConfigurationError, StartupError
 from ringroom.providers.livekit.spec import checked_url
+from ringroom.system import process_status
 
 __all__ = [
     "Backend",
@@ -408,9 +409,4 @@ def _is_dead(owner: str) -> bool:
 
 def _started(pid: int) -> str:
     """When the process began, in the kernel's ticks; empty for one that is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-    # The name, in parentheses, may hold anything; the start time is field 22, counted from 1.
-    return stat.rpartition(")")[2].split()[19]
+    return "".join(process_status(pid)[19:20])  # field 22

@@ -202,11 +202,7 @@ def _stop(pid: int) -> None:
 
 def _state(pid: int) -> str:
     """The kernel's letter for the state of the process; that of the dead if it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return "X"
-    return text.rpartition(")")[2].split()[0]
+    return "".join(system.process_status(pid)[:1]) or "X"
 
 
 def _is_dead(pid: int) -> bool:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ringroom.pool import Pool
 from ringroom.processes.hosts import IOProcess
+from ringroom.system import process_status
 from ringroom.testing import faults
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import HOLD, SLEEP
@@ -220,9 +221,4 @@ class Deaths:
 
 
 def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    return process_status(pid)[:1] not in ([], ["Z"], ["X"])

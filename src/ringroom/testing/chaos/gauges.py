@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringroom.pool import Pool
+from ringroom.system import process_status
 from ringroom.testing.belongings import belongings
 
 __all__ = [
@@ -91,11 +92,8 @@ def steal_between(before: tuple[int, int], after: tuple[int, int]) -> float:
 def is_asleep(pid: int) -> tuple[str, str] | None:
     """The process's state and faults, which are the same at two moments if it waits for something;
     None if it works, or is dead."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (text[0], text[11]) if text[0] == "S" else None
+    fields = process_status(pid)
+    return (fields[0], fields[11]) if fields[:1] == ["S"] else None
 
 
 def held_by(pool: Pool) -> Gauge:
