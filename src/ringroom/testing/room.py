@@ -51,12 +51,14 @@ class _Core:
         self.wire = Wire(name, clock)
         self.state = RoomState(name, self.wire.changed, self.wire.time, kept_pictures)
 
-    def wait_until(self, condition: Callable[[], _Found], what: str, timeout: float) -> _Found:
+    def wait_until(
+        self, condition: Callable[[], _Found | None], what: str, timeout: float
+    ) -> _Found:
         """The first true value of ``condition``, which looks at the room alone."""
         check_timeout(timeout)
         return self.come(self.wire.wait_until(condition, timeout), what, timeout)
 
-    def come(self, found: _Found, what: str, timeout: float) -> _Found:
+    def come(self, found: _Found | None, what: str, timeout: float) -> _Found:
         """What was waited for, if it has come."""
         if not found:
             raise DeadlinePassed(
@@ -188,7 +190,10 @@ class FakeRoom:
     # Waiting. ``app`` names one of several applications.
 
     def wait_until(
-        self, condition: Callable[[], _Found], what: str = "the condition", timeout: float = 5.0
+        self,
+        condition: Callable[[], _Found | None],
+        what: str = "the condition",
+        timeout: float = 5.0,
     ) -> _Found:
         """Waits until ``condition()`` is true, and returns what it returned. It is asked whenever
         something happens in the room, and else every quarter of a second at least. Raises
@@ -204,7 +209,7 @@ class FakeRoom:
         def present() -> Application | None:
             return next((one for one in self._chosen(identity) if one.joined), None)
 
-        return _known(self._core.wait_until(present, "an application to join", timeout))
+        return self._core.wait_until(present, "an application to join", timeout)
 
     def wait_for_app_gone(
         self, identity: str | None = None, *, timeout: float = 5.0
@@ -214,7 +219,7 @@ class FakeRoom:
         def gone() -> Application | None:
             return next((one for one in self._chosen(identity) if not one.joined), None)
 
-        return _known(self._core.wait_until(gone, "an application to leave", timeout))
+        return self._core.wait_until(gone, "an application to leave", timeout)
 
     def wait_for_track(
         self, name: str, *, timeout: float = 5.0, app: str | None = None
@@ -225,7 +230,7 @@ class FakeRoom:
             tracks = (one.tracks.get(name) for one in self._chosen(app))
             return next((track for track in tracks if track is not None), None)
 
-        return _known(self._core.wait_until(published, f"track {name!r}", timeout))
+        return self._core.wait_until(published, f"track {name!r}", timeout)
 
     def wait_for_audio(
         self,
@@ -247,7 +252,7 @@ class FakeRoom:
             return None
 
         what = f"{seconds} s of sound on {track or 'the audio track'!r}"
-        return _known(self._core.wait_until(heard, what, timeout))
+        return self._core.wait_until(heard, what, timeout)
 
     def wait_for_quiet(
         self,
@@ -277,7 +282,7 @@ class FakeRoom:
             return None
 
         what = f"{seconds} s of quiet after sound on {track or 'the audio track'!r}"
-        return _known(self._core.wait_until(quiet, what, timeout))
+        return self._core.wait_until(quiet, what, timeout)
 
     def wait_for_video(
         self,
@@ -298,7 +303,7 @@ class FakeRoom:
             return None
 
         what = f"{count} pictures on {track or 'the video track'!r}"
-        return _known(self._core.wait_until(seen, what, timeout))
+        return self._core.wait_until(seen, what, timeout)
 
     def wait_for_data(
         self,
@@ -321,7 +326,7 @@ class FakeRoom:
             return found if len(found) >= count else None
 
         what = f"{count} messages" + ("" if topic is None else f" of topic {topic!r}")
-        return _known(self._core.wait_until(received, what, timeout))
+        return self._core.wait_until(received, what, timeout)
 
     # Faults as calls, and the room's own end. ``identity`` None: every application.
 
@@ -465,8 +470,3 @@ class FakeRoom:
 
 def _is_clock(clock: object) -> bool:
     return all(callable(getattr(clock, name, None)) for name in ("time", "call_at"))
-
-
-def _known(found: _Found | None) -> _Found:
-    assert found is not None
-    return found
