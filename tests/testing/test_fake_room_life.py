@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import pickle
+import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +67,18 @@ def test_a_room_that_is_forgotten_warns_and_ends() -> None:
     with pytest.warns(ResourceWarning, match="<FakeRoom 'forgotten' open"):
         forget()
     assert alice.identity == "alice"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_room_that_is_forgotten_where_warnings_are_errors_ends_all_the_same() -> None:
+    rooms = [FakeRoom("unheard of")]
+    (thread,) = (one for one in threading.enumerate() if one.name == "fake room unheard of")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        rooms.clear()
+        gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_a_room_stands_in_for_a_real_one() -> None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 from ringroom.checks import check_name, shown
+from ringroom.closeable import Forgettable
 from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.frames import DataFrame, Participant, TrackInfo
 from ringroom.option_checks import check_timeout, check_whole
@@ -76,7 +75,7 @@ class _Core:
         return "\n  ".join(parts)
 
 
-class FakeRoom:
+class FakeRoom(Forgettable):
     """A room in memory. Participants are the test's; applications join with the provider ``fake``.
 
     ``clock`` gives the time for paced speech (`Clock`), by default the machine's; deadlines are
@@ -442,12 +441,11 @@ class FakeRoom:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if ending():  # what it would use may be gone
-            return
-        if not self._closed:
-            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
-            self._core.wire.close_soon(0.0)
+    def _left_open(self) -> str:
+        return "" if self._closed else repr(self)
+
+    def _close_forgotten(self) -> None:
+        self._core.wire.close_soon(0.0)
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError(
