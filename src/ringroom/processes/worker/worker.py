@@ -57,7 +57,6 @@ class Worker:
         self.control = control
         self.machine = machine
         self.lock = machine.lock()
-        self.place = -1
         self.session: Session | None = None
         self.replies: ReplyTracks | None = None
         self.problems = Problems(control, lambda: self.place)
@@ -70,10 +69,15 @@ class Worker:
         self._stopping: float | None = None
         self._stopped_ns = 0
         self._tracks: dict[str, TrackInfo] = {}
-        self._rows = (0, 0)
+        self._seat: m.Start | None = None
+        """The place, and the rows of statistics that go with it."""
         self._attaching = False
-        self._generation = 0
         self._inherited: set[str] = set()
+
+    @property
+    def place(self) -> int:
+        """The worker's number; -1 while it has none."""
+        return -1 if self._seat is None else self._seat.place
 
     def run(self) -> None:
         """Until the control link ends, a Stop came, or the room has ended."""
@@ -178,11 +182,9 @@ class Worker:
 
     def _begin(self, message: m.Start, descriptors: tuple[int, ...]) -> None:
         with self.lock:
-            self.place = message.place
             before, self._table = self._table, StatisticsTable.attach(descriptors[1])
             link = Link.attach(descriptors[0])
-            self._rows = (message.rows_first, message.rows_count)
-            self._attaching, self._generation = True, message.generation
+            self._seat, self._attaching = message, True
             if self.session is not None and before is not None:
                 self.session.restart(link, self._table)
                 before.close()
@@ -197,15 +199,17 @@ class Worker:
         """Go on for the worker that was in this place before; with another I/O process, with our
         own tracks."""
         assert self._table is not None
-        self._attaching = False
-        rows = RowPool(self._table, *self._rows, taken=frozenset(attached.rows))
+        assert self._seat is not None
+        seat, self._attaching = self._seat, False
+        taken = frozenset(attached.rows)
+        rows = RowPool(self._table, seat.rows_first, seat.rows_count, taken=taken)
         if self.replies is None:
             assert self._inbox is not None
             self.replies = ReplyTracks(Outgoing(session, rows), self._inbox, self.problems)
         else:
             self.replies.outgoing.restart(rows)
         if session.restarts:  # also when the I/O process before had died without a word to us
-            self.control.send(m.Rejoined(place=self.place, generation=self._generation))
+            self.control.send(m.Rejoined(place=seat.place, generation=seat.generation))
         self._inherited = set(attached.tracks)
 
     def _step(self) -> bool:
