@@ -45,8 +45,8 @@ def _die_with_parent() -> None:
 
 def _be_killed_at_the_end_of(pipe: int) -> None:
     """When no process has the writing end any more, or one writes: all that the parent writes is
-    read before the arguments of this process are unpickled. Where the system does not
-    give that signal (macOS, some sandboxes), the thread is all there is."""
+    read before the arguments of this process are unpickled. Where the system does not give that
+    signal (macOS, some sandboxes), the thread is all there is."""
     if not hasattr(fcntl, "F_SETSIG"):
         return
     with contextlib.suppress(OSError):

@@ -1,9 +1,8 @@
 """Media beside the SDK's public API: no queue, no task and no copy of its own for a frame.
 
 In: native frames are given to the sink where they lie, and freed; sound on the native thread that
-brings it, if the sink takes it there. Out: the native library is asked
-itself, by one request for each piece, whose answer wakes only who waits for it. Both by way of
-`native`.
+brings it, if the sink takes it there. Out: the native library itself is asked, by one request for
+each piece, whose answer wakes a sender only if one waits for it. Both by way of `native`.
 """
 
 from __future__ import annotations

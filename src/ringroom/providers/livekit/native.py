@@ -3,7 +3,7 @@
 All that the native library has to say comes to one callback of the SDK's, on native threads. It
 asks each subscriber's filter whether the event is for it; the filter of an `Exchange` takes what is
 its own and always says no, so nothing is queued by the SDK. An event of a stream is offered to the
-stream there and then. What it does not take so is kept, and handled on the loop, and so is what
+stream there and then. What it does not take then is kept, and handled on the loop, and so is what
 comes of that stream until then: each stream's events are handled in their order, one at a time. The
 answer to a capture is written down where it comes; the loop wakes for it if somebody waits, or if
 it is a refusal.
@@ -259,8 +259,8 @@ class Exchange:
 
 def _settle_thread(thread: int) -> None:
     """Let a native thread keep its Python state. It would get one for each event, with a stack that
-    is mapped and unmapped again, which costs more than all the rest. The threads that
-    Python itself has started have theirs anyway."""
+    is mapped and unmapped again, which costs more than all the rest. The threads that Python itself
+    has started have theirs anyway."""
     if all(one.ident != thread for one in threading.enumerate()):
         ctypes.pythonapi.PyGILState_Ensure()
 

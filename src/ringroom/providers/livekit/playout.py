@@ -201,8 +201,8 @@ class AudioPlayout(Playout):
             due = max(due, self._not_before - now)
             if due > 0:
                 if self._timer is None:
-                    # Two turns later: whose wait for room ends at the same time goes first, and
-                    # what he brings goes with it.
+                    # Two turns later: a sender whose wait for room ends at the same time goes
+                    # first, and what it brings goes along.
                     soon = self._loop.call_soon
                     self._timer = self._loop.call_later(due, soon, soon, self._timed)
                 return

@@ -35,7 +35,8 @@ class ScaledTime:
 
 
 class Unpaced(Playout):
-    """Takes all at once: who replays as fast as he receives is not to wait for what he answers."""
+    """Takes all at once: an application that gets its frames as fast as it receives them does not
+    wait for what it answers."""
 
     def __init__(self, track: OutgoingTrack) -> None:
         self._track = track
