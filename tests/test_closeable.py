@@ -41,6 +41,12 @@ def test_what_is_collected_open_is_closed_and_told_of() -> None:
     assert told[0].filename == __file__, "it points to where it was forgotten"
 
 
+def test_the_end_of_a_block_closes_it() -> None:
+    with Thing() as thing:
+        assert thing.open
+    assert not thing.open
+
+
 def test_what_is_closed_or_was_never_made_goes_silently() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

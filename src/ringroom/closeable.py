@@ -7,6 +7,7 @@ import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Self
 
 __all__ = ["Closeable", "Forgettable", "join_unless_within"]
 
@@ -38,9 +39,16 @@ class Forgettable(ABC):
 
 
 class Closeable(Forgettable):
-    """What owns something until `close`, which may be called on any thread."""
+    """What owns something until `close`, which may be called on any thread; at the latest the end
+    of a ``with`` block does."""
 
     __slots__ = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @abstractmethod
     def close(self) -> None:

@@ -168,7 +168,7 @@ class Connection:
         for place, reader in enumerate(readers):
             self.session.send(m.Attach(place=place), (reader.fileno(),))
         if self._renewals is not None:
-            with contextlib.closing(self._renewals.open()) as far:
+            with self._renewals.open() as far:
                 self.session.send(m.Renewals(), (far.fileno(),))
         message = m.Connect(
             blob=blob,

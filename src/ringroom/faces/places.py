@@ -69,7 +69,7 @@ class Places:
     def _attach(self, place: int) -> Link:
         """A link between the I/O process and the worker that takes the place."""
         link, theirs = open_links()
-        with contextlib.closing(theirs):
+        with theirs:
             try:
                 with self._connection.lock:
                     self._connection.session.send(m.Attach(place=place), (theirs.fileno(),))

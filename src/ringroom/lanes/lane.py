@@ -97,10 +97,9 @@ class LaneWriter:
     def __init__(self, ring: Geometry, row: Row, *, portable: bool | None = None) -> None:
         form = {} if portable is None else {"portable": portable}
         with contextlib.ExitStack() as made:
-            segment = Segment.create(ring.capacity, **form)
-            self._segment = made.enter_context(contextlib.closing(segment))
-            self._published = made.enter_context(contextlib.closing(open_counter(**form)))
-            self._freed = made.enter_context(contextlib.closing(open_counter(**form)))
+            self._segment = made.enter_context(Segment.create(ring.capacity, **form))
+            self._published = made.enter_context(open_counter(**form))
+            self._freed = made.enter_context(open_counter(**form))
             self._mapping: mmap.mmap | None = self._segment.map_shared()
             self._ring = RingWriter(memoryview(self._mapping), ring.banks)
             made.pop_all()
@@ -233,9 +232,9 @@ class LaneReader:
             self._published = attach_counter(descriptors.published)
             self._freed = attach_counter(descriptors.freed)
             taken.pop_all()
-            taken.enter_context(contextlib.closing(self._segment))
-            taken.enter_context(contextlib.closing(self._published))
-            taken.enter_context(contextlib.closing(self._freed))
+            taken.enter_context(self._segment)
+            taken.enter_context(self._published)
+            taken.enter_context(self._freed)
             self._mapping: mmap.mmap | None = self._map()
             offset, waiting = start
             self._ring = RingReader(memoryview(self._mapping), offset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import Protocol
 
@@ -40,7 +39,7 @@ class WorkerProcess:
 
         self.voice = Voice()
         try:
-            with contextlib.closing(Segment.holding(blob)) as segment:
+            with Segment.holding(blob) as segment:
                 self._process = spawn(
                     f"ringroom-worker-{number}",
                     entry.worker_process,

@@ -12,7 +12,6 @@ import signal
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
-from types import TracebackType
 from typing import Literal, Self
 
 from ringroom import messages as m
@@ -195,14 +194,6 @@ class IOHost(Closeable):
 
     def __enter__(self) -> Self:
         return self.start()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _left_open(self) -> str:
         runs = getattr(self, "_control", None) is not None and os.getpid() == self._pid

@@ -13,8 +13,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterable, Iterable
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Self, TypeVar, overload
+from typing import IO, TYPE_CHECKING, TypeVar, overload
 
 from ringroom.closeable import Closeable
 from ringroom.errors import ConfigurationError
@@ -127,17 +126,6 @@ class Recorder(Closeable):
         self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
             self._tape.miss(f"the disk took longer than {CLOSE_SECONDS:.0f} s", 0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _left_open(self) -> str:
         return "Recorder" if hasattr(self, "_thread") and not self._tape.closing else ""

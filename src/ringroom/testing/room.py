@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 from ringroom.checks import check_name, shown
-from ringroom.closeable import Forgettable
+from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.frames import DataFrame, Participant, TrackInfo
 from ringroom.option_checks import check_timeout, check_whole
@@ -75,7 +75,7 @@ class _Core:
         return "\n  ".join(parts)
 
 
-class FakeRoom(Forgettable):
+class FakeRoom(Closeable):
     """A room in memory. Participants are the test's; applications join with the provider ``fake``.
 
     ``clock`` gives the time for paced speech (`Clock`), by default the machine's; deadlines are
@@ -434,12 +434,6 @@ class FakeRoom(Forgettable):
             self.close_room()
             self._core.wire.close_soon(_GRACE_SECONDS)
         self._core.wire.close(_GRACE_SECONDS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _left_open(self) -> str:
         return "" if self._closed else repr(self)

@@ -310,7 +310,7 @@ class Crew:
         self.pids[place] = member.process.pid or 0
         try:
             message, descriptors, link = self._calls.seat(place)
-            with contextlib.closing(link):
+            with link:
                 member.control.send(message, descriptors)
         except ClosedError:
             pass  # it has just died, which will be heard

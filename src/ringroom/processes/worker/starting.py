@@ -75,7 +75,7 @@ def _unpickle(control: Link, blob: bytes) -> tuple[Processor, SessionOptions]:
 
 
 def _read(blob_fd: int) -> bytes:
-    with contextlib.closing(Segment.attach(blob_fd)) as segment, segment.map_shared() as mapped:
+    with Segment.attach(blob_fd) as segment, segment.map_shared() as mapped:
         return mapped[:]
 
 
