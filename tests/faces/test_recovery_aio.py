@@ -66,7 +66,7 @@ def test_in_an_event_loop_closing_meanwhile(fake_room: FakeRoom) -> None:
         await asyncio.to_thread(fake_room.wait_for_audio, "audio", 0.1, timeout=LONG)
         with fake_room.faults.hanging_connect():
             killed(transport)
-            while not transport._connection.session._past:
+            while not transport._connection.session.restarts:
                 await asyncio.sleep(0.002)
             await transport.close()
             with pytest.raises(ClosedError):
@@ -119,7 +119,7 @@ def test_in_an_event_loop_a_close_that_is_cancelled_meanwhile_still_closes(
         connection = transport._connection
         with fake_room.faults.hanging_connect():
             killed(transport)
-            while not connection.session._past:
+            while not connection.session.restarts:
                 await asyncio.sleep(0.002)
             closing = asyncio.create_task(transport.close())
             for _ in range(1 + steps):
@@ -143,7 +143,7 @@ def test_in_an_event_loop_that_is_closed_meanwhile_another_one_closes_it(
     async def begin() -> asyncio.Task[None]:
         with fake_room.faults.hanging_connect():
             killed(transport)
-            while not transport._connection.session._past:
+            while not transport._connection.session.restarts:
                 await asyncio.sleep(0.002)
         assert transport._recovery is not None
         assert transport._recovery._task is not None

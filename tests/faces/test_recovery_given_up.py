@@ -96,7 +96,7 @@ def test_closing_meanwhile(fake_room: FakeRoom) -> None:
         waiting = Call(next, transport.recv())
         sending = Call(transport.send, sound(20.0))
         killed(transport)
-        until(lambda: len(transport._connection.session._past), timeout=LONG)
+        until(lambda: transport._connection.session.restarts, timeout=LONG)
         transport.close()
         for call in (waiting, sending):
             with pytest.raises(ClosedError):

@@ -264,7 +264,7 @@ def test_when_no_other_link_will_come_the_session_ends_by_what_is_given(far: Far
         far.session.check_unfailed()
 
 
-def test_of_however_many_that_died_one_account_is_kept(far: Far) -> None:
+def test_of_however_many_that_died_what_is_kept_does_not_grow(far: Far) -> None:
     session = far.session
     session.outlive_links()
     with contextlib.ExitStack() as closing:
@@ -285,7 +285,8 @@ def test_of_however_many_that_died_one_account_is_kept(far: Far) -> None:
         (lane,) = session.statistics()
         counts = lane.counts
         assert (counts.sent, counts.lost, counts.in_flight) == (5, 4, 1)
-        assert len(session._past) == 1
+        assert not session._accounts._before
+        assert len(session._accounts._retired) == 1
         session.close()
 
 

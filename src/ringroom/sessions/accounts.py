@@ -6,7 +6,6 @@ under way when the other side died is counted as lost, since no other process is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -39,11 +38,14 @@ _Key: TypeAlias = tuple[str, Kind, str, str, int | None]
 
 
 class Accounts:
-    """The lanes that count now, and what those before them have counted."""
+    """The lanes that count now, and what those before them have counted. Lanes from before a
+    `renew` may count until `settle`."""
 
     def __init__(self, table: StatisticsTable) -> None:
         self._table = table
         self._listed: dict[int, tuple[Row, m.LaneListed]] = {}
+        self._before: list[tuple[Row, m.LaneListed]] = []
+        """In earlier tables, whose rows serve no other lane."""
         self._retired: dict[_Key, LaneStatistics] = {}
 
     def listed(self, listing: m.LaneListed) -> None:
@@ -55,10 +57,12 @@ class Accounts:
         had sent and its reader had not taken, say on a track that was refused, is lost."""
         if index not in self._listed:
             return False
-        row, listing = self._listed.pop(index)
+        self._retire(*self._listed.pop(index))
+        return True
+
+    def _retire(self, row: Row, listing: m.LaneListed) -> None:
         row.bury()
         self._keep(_statistics(row, listing))
-        return True
 
     def _keep(self, now: LaneStatistics) -> None:
         # Last in order: the one that ended most lately.
@@ -76,15 +80,22 @@ class Accounts:
         gone = replace(gone, track=OTHERS, participant="", place=None)
         self._retired[_key(gone)] = _sum(self._retired.get(_key(gone)), gone)
 
+    def renew(self, table: StatisticsTable) -> None:
+        """From here on lanes begin in another table: the other side is gone, and another there."""
+        self._before += self._listed.values()
+        self._listed.clear()
+        self._table = table
+
+    def settle(self) -> None:
+        """Lanes from before are not used any more: what is under way there is lost."""
+        for row, listing in self._before:
+            self._retire(row, listing)
+        self._before.clear()
+
     def retire_all(self) -> None:
         """No row is looked at from here on."""
-        for index in tuple(self._listed):
-            self.retire(index)
-
-    def absorb(self, later: Accounts) -> None:
-        """Count those as well, which came after these and whose lanes have all been retired."""
-        for lane in later._retired.values():
-            self._keep(lane)
+        self.renew(self._table)
+        self.settle()
 
     def received_at(self, place: int) -> LaneCounts:
         """The counts of those inbound lanes of a place that count now."""
@@ -95,25 +106,15 @@ class Accounts:
         )
         return sum(rows, start=LaneCounts())
 
-    def bury(self) -> None:
-        """The other side is gone without having counted what was under way: that is lost."""
-        for row, _ in self._listed.values():
-            row.bury()
-
     def statistics(self) -> list[LaneStatistics]:
         """The counts of every lane since the beginning; a track's successive lanes at one place are
         one. What began to count last comes last."""
-        now = [_statistics(row, listing) for row, listing in self._listed.values()]
-        return merged([list(self._retired.values()), now])
-
-
-def merged(parts: Iterable[list[LaneStatistics]]) -> list[LaneStatistics]:
-    """The same lanes of several accounts as one, in the order of the last of each."""
-    sums: dict[_Key, LaneStatistics] = {}
-    for part in parts:
-        for lane in part:
+        counting = (*self._before, *self._listed.values())
+        now = [_statistics(row, listing) for row, listing in counting]
+        sums: dict[_Key, LaneStatistics] = {}
+        for lane in (*self._retired.values(), *now):
             sums[_key(lane)] = _sum(sums.pop(_key(lane), None), lane)
-    return list(sums.values())
+        return list(sums.values())
 
 
 def _key(lane: LaneStatistics) -> _Key:

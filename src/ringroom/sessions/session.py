@@ -27,7 +27,7 @@ from ringroom.errors import (
 from ringroom.lanes.statistics import LaneCounts, StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.options import SessionOptions
-from ringroom.sessions.accounts import Accounts, LaneStatistics, merged
+from ringroom.sessions.accounts import Accounts, LaneStatistics
 from ringroom.sessions.inbox import Listeners
 from ringroom.sessions.incoming import Incoming
 from ringroom.sessions.news import News
@@ -97,7 +97,6 @@ class Session:
         self._side = side
         self._table = table
         self._accounts = Accounts(table)
-        self._past: list[Accounts] = []
         self._refusal: RingroomError | None = None
         """Why the room was not joined again."""
         self._lost_ns: int | None = None
@@ -304,8 +303,8 @@ class Session:
         self.link.close()
         self._note_loss()  # the application may have told us of it first
         self.incoming.lose_lanes()
-        self._past.append(self._accounts)
-        self._accounts, self._table, self.link = Accounts(table), table, link
+        self._accounts.renew(table)
+        self._table, self.link = table, link
         self.restarts += 1
         self.interrupted, self._unheard = False, False
         self.joined = self._refusal = self.attached = None
@@ -318,12 +317,7 @@ class Session:
 
     def settle_past(self) -> None:
         """Lanes from before `restart` are not used any more: what is under way there is lost."""
-        for accounts in self._past:
-            accounts.bury()
-            accounts.retire_all()
-        # One is enough for them all: I/O processes may die for ever.
-        while len(self._past) > 1:
-            self._past[0].absorb(self._past.pop(1))
+        self._accounts.settle()
 
     def counts_at(self, place: int) -> LaneCounts:
         """What a worker has received through the lanes that it has now."""
@@ -331,7 +325,7 @@ class Session:
 
     def statistics(self) -> list[LaneStatistics]:
         """The counts of every lane since the beginning; a track's successive lanes are one."""
-        return merged(accounts.statistics() for accounts in (*self._past, self._accounts))
+        return self._accounts.statistics()
 
     def close(self) -> None:
         """Idempotent. Closes every lane and the link; all that wait wake."""
@@ -339,9 +333,6 @@ class Session:
             return
         self.closed = True
         self.notify()
-        if self.link.closed:
-            self._accounts.bury()
         self.incoming.close()
-        self.settle_past()
         self._accounts.retire_all()
         self.link.close()
