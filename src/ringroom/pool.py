@@ -28,7 +28,7 @@ from ringroom.pool_options import PoolOptions
 from ringroom.processes import spawning
 from ringroom.processes.hosts import REAP_SECONDS, Where
 from ringroom.processes.supervision import crew, supervisor
-from ringroom.processes.waiting import Deadline
+from ringroom.processes.waiting import Deadline, shortest
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sessions.inbox import Inbox
@@ -260,8 +260,7 @@ class Pool(Sender):
                     fds, patience = [session.fileno(), *self._crew.fds], self._crew.patience()
                 if self._inbox is not None:
                     fds.append(self._inbox.fileno())
-                limits = (patience, self._mending.patience())
-                waiter.wait(fds, min((s for s in limits if s is not None), default=None))
+                waiter.wait(fds, shortest(patience, self._mending.patience()))
 
     def _tell_events(self) -> None:
         while self._inbox is not None:
@@ -280,8 +279,7 @@ class Pool(Sender):
         """Hear what the children say within that time, and do what follows; then call back."""
         with self._crew_lock:
             fds, patience = self._crew.fds, self._crew.patience()
-        limits = [limit for limit in (seconds, patience) if limit is not None]
-        ready = self._machine.wait(fds, min(limits, default=None))
+        ready = self._machine.wait(fds, shortest(seconds, patience))
         with self._crew_lock:
             self._crew.turn(ready)
         self._telling.tell_all()

@@ -12,7 +12,7 @@ from app_kit import descriptors
 from ringroom.errors import ConfigurationError
 from ringroom.lanes.memory import open_counter
 from ringroom.processes.machine import MACHINE
-from ringroom.processes.waiting import Deadline, Waiter
+from ringroom.processes.waiting import Deadline, Waiter, shortest
 from ringroom.sessions.inbox import Listeners
 from ringroom.sessions.session import Session
 
@@ -106,3 +106,9 @@ def test_a_deadline_is_none_or_a_number_of_seconds() -> None:
     assert str(limit.expired()) == "nothing came within 60 s"
     with pytest.raises(ConfigurationError, match="timeout"):
         Deadline(MACHINE, "soon", "nothing")  # type: ignore[arg-type]
+
+
+def test_of_several_limits_the_shortest_counts() -> None:
+    assert shortest(None, 2.0, 0.5, None) == 0.5
+    assert shortest(0.0, None) == 0.0
+    assert shortest(None, None) is None

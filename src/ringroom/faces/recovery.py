@@ -22,6 +22,7 @@ from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import Mending, MendingCalls, ended_with_interpreter
 from ringroom.frames import Event, EventKind
 from ringroom.processes.supervision.supervisor import Care
+from ringroom.processes.waiting import shortest
 
 __all__ = ["Recovery", "RecoveryThread"]
 
@@ -77,8 +78,7 @@ class Recovery:
 
     def patience(self) -> float | None:
         """Seconds until `turn` has something to do; None: when the session changes."""
-        limits = (self._mending.patience(), self._connection.session.incoming.patience())
-        return min((limit for limit in limits if limit is not None), default=None)
+        return shortest(self._mending.patience(), self._connection.session.incoming.patience())
 
     def close(self) -> None:
         """Idempotent: gives up what is under way."""

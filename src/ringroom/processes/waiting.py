@@ -14,13 +14,18 @@ from ringroom.option_checks import check_timeout
 from ringroom.processes.machine import Machine
 from ringroom.sessions.session import Session
 
-__all__ = ["Deadline", "Wait", "Waiter", "always_waiting"]
+__all__ = ["Deadline", "Wait", "Waiter", "always_waiting", "shortest"]
 
 Wait: TypeAlias = Callable[[Iterable[int], float | None], object]
 """Until a descriptor is readable or the session changed, or so many seconds."""
 
 # How often a thread looks that nothing can wake.
 LOOK_SECONDS = 0.05
+
+
+def shortest(*limits: float | None) -> float | None:
+    """The shortest of some time limits, in seconds; None where none is one."""
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 class Waiter:
@@ -85,7 +90,7 @@ def always_waiting(
 
 
 def _wait_for_a_moment(machine: Machine, fds: Iterable[int], seconds: float | None) -> None:
-    machine.wait(fds, LOOK_SECONDS if seconds is None else min(LOOK_SECONDS, seconds))
+    machine.wait(fds, shortest(LOOK_SECONDS, seconds))
 
 
 class Deadline:

@@ -31,6 +31,7 @@ from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import FLUSH_SECONDS, Link
 from ringroom.options import Mode, PublishOptions, SessionOptions
 from ringroom.processes.machine import MACHINE, Machine
+from ringroom.processes.waiting import shortest
 from ringroom.processes.worker.context import WorkerContext
 from ringroom.processes.worker.problems import Problems, shortened
 from ringroom.processes.worker.replies import ReplyTracks
@@ -127,14 +128,15 @@ class Worker:
                 continue
             if self._is_through():
                 return
-            limits = [] if (patience := self._patience()) is None else [patience]
-            if self._stopping is not None:
-                limits.append(self._stopping - self.machine.now())
-            woken = self._wait(min(limits, default=None))
+            woken = self._wait(shortest(self._patience(), self._time_left()))
 
     def _patience(self) -> float | None:
         """Seconds until the session has something to do, though nothing is readable."""
         return None if self.session is None else self.session.incoming.patience()
+
+    def _time_left(self) -> float | None:
+        """Seconds in which what waits is to be finished; None while the end was not called."""
+        return None if self._stopping is None else self._stopping - self.machine.now()
 
     @property
     def _keeps(self) -> bool:
@@ -370,7 +372,7 @@ class Worker:
     def _wait(self, seconds: float | None = None) -> bool:
         """Until there is something to do; whether that may be for `_pump`."""
         if self._keeps:
-            seconds = FLUSH_SECONDS if seconds is None else min(FLUSH_SECONDS, seconds)
+            seconds = shortest(FLUSH_SECONDS, seconds)
         with self.lock:
             inbox = self._inbox
             others = [] if self.replies is None else self.replies.freed_filenos()
@@ -398,7 +400,7 @@ class Worker:
             self._close_track(track)
         self._call("stop", self._stop_processor, None, None)
         while self.replies is not None and self.replies.waits and self._may_wait():
-            self._wait((self._stopping or 0.0) - self.machine.now())
+            self._wait(self._time_left())
             self._pump()
             with self.lock:
                 self._send_waiting()
@@ -441,7 +443,7 @@ class Worker:
         """Whether there is time left; another Stop may have shortened it."""
         if self.session is not None and self.session.interrupted:
             return False  # what waits is not played
-        return (self._stopping or 0.0) > self.machine.now() and not self._room_over()
+        return (self._time_left() or 0.0) > 0.0 and not self._room_over()
 
     def _play_out(self) -> None:
         if self.replies is None or self._room_over():
@@ -449,5 +451,5 @@ class Worker:
         with self.lock:
             self.replies.drain()
         while self.replies.end_requests and self._may_wait():
-            self._wait((self._stopping or 0.0) - self.machine.now())
+            self._wait(self._time_left())
             self._pump()
