@@ -490,7 +490,7 @@ def test_an_answer_after_the_last_user_ends_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_answer_for_a_loop_that_is_closed_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> tuple[native.Capture, list[int]]:
+    async def scenario() -> tuple[native.DirectCapture, list[int]]:
         exchange = native.exchange()
         sent = deaf(exchange, monkeypatch)
         capture = exchange.capture(capture_request(), np.zeros((1, 1), np.int16), quiet)

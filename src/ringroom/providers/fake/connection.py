@@ -28,7 +28,7 @@ from ringroom.frames import (
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.envelopes import opened, sealed
-from ringroom.providers.fake.ingest import InboundTrack
+from ringroom.providers.fake.ingest import Ingest
 from ringroom.providers.fake.playout import AudioPlayout, Outlet, PublishedTrack, VideoPlayout
 from ringroom.providers.fake.stream import MessageStream
 from ringroom.providers.provider import (
@@ -67,7 +67,7 @@ class FakeProvider(Provider):
         self._numbers = itertools.count(1)
         self._requests: dict[int, asyncio.Future[None]] = {}
         self._playouts: list[PublishedTrack] = []
-        self._inbound: dict[str, InboundTrack] = {}
+        self._inbound: dict[str, Ingest] = {}
         self._raising: set[str] = set()
         self._over = ""
         self._closed = False
@@ -306,7 +306,7 @@ class FakeProvider(Provider):
             wanted = False
             reason = "receiving tracks is not allowed (canSubscribe)"
             self._event(EventKind.TRACK_FAILED, participant, track, reason)
-        inbound = InboundTrack(track, participant, wanted, self._options)
+        inbound = Ingest(track, participant, wanted, self._options)
         inbound.muted = message.muted
         if (before := self._inbound.get(track.sid)) is not None:
             before.close("published again")
@@ -319,7 +319,7 @@ class FakeProvider(Provider):
         with contextlib.suppress(RoomError):
             self._send(messages.Subscription(track=track.sid, wanted=wanted))
 
-    def _late(self, inbound: InboundTrack) -> None:
+    def _late(self, inbound: Ingest) -> None:
         reason = (
             f"the room has not answered the subscription within {self._options.connect_timeout:g} s"
             " (its publisher does not permit it); it does so once it is permitted"

@@ -14,10 +14,10 @@ from ringroom.providers.fake import messages
 from ringroom.providers.fake.conversion import FrameCutter
 from ringroom.providers.provider import TrackSink
 
-__all__ = ["InboundTrack"]
+__all__ = ["Ingest"]
 
 
-class InboundTrack:
+class Ingest:
     """A track of somebody else, and where its frames go while they are wanted and given."""
 
     def __init__(

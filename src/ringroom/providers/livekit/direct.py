@@ -184,10 +184,12 @@ class DirectSource:
         self._source = source
         self._request: Any = None
 
-    def capture(self, samples: NDArray[np.int16], answered: Callable[[], None]) -> native.Capture:
+    def capture(
+        self, samples: NDArray[np.int16], answered: Callable[[], None]
+    ) -> native.DirectCapture:
         if self._source._ffi_handle.disposed:
             # It takes everything, as the SDK's own does.
-            return native.Capture(samples, answered, error="")
+            return native.DirectCapture(samples, answered, error="")
         if self._request is None:
             self._request = _capture_request(self._source)
         return self._exchange.capture(self._request, samples, answered)

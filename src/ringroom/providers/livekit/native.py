@@ -56,7 +56,7 @@ def exchange() -> Exchange:
     return found
 
 
-class Capture:
+class DirectCapture:
     """A `media.Capture`. A native thread writes the answer and then looks whether it was asked for;
     who asks looks for an answer afterwards: one of both sees the other."""
 
@@ -111,7 +111,7 @@ class Exchange:
         self._streams: dict[int, tuple[Taker, _Passage]] = {}
         self._unnamed = _Passage()
         """Of streams that are being opened, whose numbers are not known yet."""
-        self._captures: dict[int, Capture] = {}
+        self._captures: dict[int, DirectCapture] = {}
         self._waiting: deque[tuple[int, _Passage, Any]] = deque()
         self._opening = 0
         self._awake = False
@@ -155,7 +155,7 @@ class Exchange:
 
     def capture(
         self, request: Any, samples: NDArray[np.int16], answered: Callable[[], None]
-    ) -> Capture:
+    ) -> DirectCapture:
         """Send the request, whose buffer has all but the samples."""
         number = next(_ids)
         ours = request.capture_audio_frame
@@ -164,7 +164,7 @@ class Exchange:
         ours.buffer.samples_per_channel = len(samples)
         packed = request.SerializeToString()
         # Before the request: its answer may come before it returns.
-        capture = self._captures[number] = Capture(samples, answered)
+        capture = self._captures[number] = DirectCapture(samples, answered)
         handle = self._ask(
             packed,
             len(packed),
@@ -204,7 +204,7 @@ class Exchange:
                 event.audio_stream_event.stream_handle = 0
         return False
 
-    def _answered(self, capture: Capture, error: str) -> None:
+    def _answered(self, capture: DirectCapture, error: str) -> None:
         capture.error = error
         with contextlib.suppress(RuntimeError):  # the loop is closed
             if error or capture.asked:
