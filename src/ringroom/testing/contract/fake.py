@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields
 
 import numpy as np
 
@@ -19,41 +20,7 @@ from ringroom.testing.room_faults import Fault
 
 __all__ = ["FAKE", "FakeDriver", "fake_rooms", "fake_subject"]
 
-FAKE = Capabilities(
-    audio_in=True,
-    audio_out=True,
-    video_in=True,
-    video_out=True,
-    data_in=True,
-    data_out=True,
-    topics=True,
-    addressing=True,
-    unreliable=True,
-    texts_in=True,
-    texts_out=True,
-    events=True,
-    unpublish=True,
-    mute=True,
-    several_people=True,
-    several_tracks=True,
-    people=True,
-    profiles=True,
-    own_profile=True,
-    sources=True,
-    room_end=True,
-    removal=True,
-    broken_connection=True,
-    connection_loss=True,
-    refusals=True,
-    moderation=True,
-    pacing=True,
-    conversion=True,
-    stereo=True,
-    lossless_audio=True,
-    exact_video=True,
-    rotation=True,
-    timestamps=True,
-)
+FAKE = Capabilities(**{claim.name: True for claim in fields(Capabilities) if claim.type == "bool"})
 """The provider ``fake`` claims every capability."""
 APP = "app"
 
