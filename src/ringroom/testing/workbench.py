@@ -27,15 +27,14 @@ from ringroom.frames import (
     TrackInfo,
     VideoFrame,
 )
-from ringroom.options import (
-    PublishOptions,
-    SessionOptions,
+from ringroom.option_checks import (
     as_kinds,
     check_choice,
     check_function,
     check_range,
     check_timeout,
 )
+from ringroom.options import PublishOptions, SessionOptions
 from ringroom.processes.worker.problems import as_problem
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
 from ringroom.sessions.sendable import kind_of
