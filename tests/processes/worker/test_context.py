@@ -54,7 +54,7 @@ def test_before_there_is_a_room_a_context_sets_nothing() -> None:
     worker = Worker(theirs, Scripted(), SessionOptions())
     with pytest.raises(ClosedError, match="set it in open"):
         WorkerContext(worker).set_profile(name="early")
-    worker._close()
+    worker.close()
     control.close()
     theirs.close()
 
