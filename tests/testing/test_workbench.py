@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import ringroom
-from ringroom import AudioFrame, DataFrame, Event, EventKind, TrackInfo, VideoFrame
+from ringroom import AudioFrame, DataFrame, Event, EventKind, TextFrame, TrackInfo, VideoFrame
 from ringroom.errors import ClosedError, ConfigurationError, FrameError
 from ringroom.frames import Kind
 from ringroom.options import PublishOptions
 from ringroom.processor import Problem
+from ringroom.profile import Profile
 from ringroom.testing import FakeRoom, VirtualClock, Workbench
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -440,6 +441,34 @@ def test_a_picture_that_is_filled_is_sent(mode: Any) -> None:
     assert [(f.track, f.rotation, int(f.data[0])) for f in sent if isinstance(f, VideoFrame)] == [
         ("ann/mic", 90, level) for level in range(20)
     ]
+
+
+class Herald(ringroom.Processor):
+    """Tells the room what it does."""
+
+    def start(self, context: ringroom.Context) -> None:
+        self.context = context
+
+    def open(self, track: TrackInfo) -> None:
+        self.context.set_profile(name="Herald", attributes={"state": "listening", "old": "1"})
+
+    def process(self, frame: Any) -> None:
+        self.context.set_profile(attributes={"state": "speaking", "old": ""})
+        self.context.send_text("so it is", topic="lk.transcription", attributes={"final": "true"})
+
+
+def test_what_is_told_of_us_and_what_is_written() -> None:
+    with Workbench(Herald) as bench:
+        assert bench.profile == Profile()
+        bench.open("ann")
+        assert bench.profile.name == "Herald"
+        (text,) = bench.process(sound())
+        assert bench.profile.attributes == {"state": "speaking", "old": ""}
+        assert bench.profile.metadata is None
+        assert isinstance(text, TextFrame)
+        assert (text.text, text.topic) == ("so it is", "lk.transcription")
+        assert text.attributes == {"final": "true"}
+        assert bench.messages == [text]
 
 
 def test_many_tracks_come_and_go() -> None:

@@ -33,6 +33,7 @@ from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, Row, RowPool, StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import PublishOptions
+from ringroom.profile import Profile
 
 __all__ = ["FarEnd", "InboundTrack"]
 
@@ -87,6 +88,7 @@ class FarEnd:
     def __init__(self) -> None:
         self.flushed: list[tuple[str, float]] = []
         """Tracks that were flushed, and the seconds thrown away."""
+        self._profile = Profile()
         self._lock = threading.RLock()
         self._lanes = 0
         self._writers: dict[int, LiveWriter | ReliableWriter] = {}
@@ -190,6 +192,13 @@ class FarEnd:
             tracks = [one.opened for one in self._outbound.values() if one.opened.name]
             return {opened.name: PublishOptions(**opened.publish) for opened in tracks}
 
+    @property
+    def profile(self) -> Profile:
+        """All that the room was told of us."""
+        self.serve()
+        with self._lock:
+            return self._profile
+
     def play(self, track: str | None, seconds: float | None) -> None:
         """That much of what was sent on the track (None: on each) is played."""
         self.serve()
@@ -233,6 +242,9 @@ class FarEnd:
                 one.play(None)
                 one.reader.close()
                 self._link.send(m.RowFree(row=one.opened.row))
+            case m.SetProfile(request=request, profile=profile):
+                self._profile = self._profile.followed_by(Profile.from_json(profile))
+                self._link.send(m.ProfileSet(request=request, error={}))
             case m.LaneDone(lane=lane):
                 writer = self._writers.pop(lane)
                 self._rows.release(writer.row.index)

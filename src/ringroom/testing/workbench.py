@@ -37,6 +37,7 @@ from ringroom.option_checks import (
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.processes.worker.problems import as_problem
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
+from ringroom.profile import Profile
 from ringroom.sessions.sendable import kind_of
 from ringroom.testing.far_end import FarEnd, InboundTrack
 from ringroom.testing.hand_turned import HandTurned
@@ -208,6 +209,11 @@ class Workbench:
         """The tracks that it sends on now, by name, with their options; one that answered a track
         ends with it, and all at the end of the block."""
         return {} if self._far is None else self._far.published
+
+    @property
+    def profile(self) -> Profile:
+        """All that `Context.set_profile` has set; None, or no attribute, what it has not."""
+        return Profile() if self._far is None else self._far.profile
 
     @property
     def flushed(self) -> list[tuple[str, float]]:
