@@ -41,7 +41,7 @@ class Filling:
         """``lane`` is None where nobody would receive the picture."""
         nbytes = form.data.nbytes
         self._whole = records.VIDEO_HEADER_BYTES + nbytes
-        self._lane = lane
+        self.lane = lane
         self._writer = None if lane is None else lane.writer
         self._view: memoryview | None = None
         if self._writer is not None and lane is not None and not lane.unsent:
@@ -58,13 +58,9 @@ class Filling:
             lane.filling = weakref.ref(self)
 
     @property
-    def lane(self) -> OutgoingLane | None:
-        return self._lane
-
-    @property
     def is_in_place(self) -> bool:
         """Whether the picture can be published from where it lies."""
-        frame, lane, writer = self.frame, self._lane, self._writer
+        frame, lane, writer = self.frame, self.lane, self._writer
         return (
             self._view is not None
             and lane is not None
@@ -95,7 +91,7 @@ class Filling:
 
     def end(self) -> None:
         """Idempotent: the track is free again, and the frame is no picture any more."""
-        if self._lane is not None:
-            self._lane.filling = None
+        if self.lane is not None:
+            self.lane.filling = None
         self._data.flags.writeable = False
         self.frame.data = _SENT
