@@ -373,11 +373,14 @@ def test_what_takes_too_long_is_told(call: Path, fake_room: FakeRoom) -> None:
         fake_room.replay(call).wait(timeout=0.01)
 
 
-def test_what_went_wrong_is_raised_by_wait(tmp_path: Path, fake_room: FakeRoom) -> None:
+def test_what_went_wrong_is_logged_and_raised_by_wait(
+    tmp_path: Path, fake_room: FakeRoom, caplog: pytest.LogCaptureFixture
+) -> None:
     items: list[Item] = [sound(1, 1), event(EventKind.PARTICIPANT_LEFT, 2, "x" * 5_000)]
     playback = fake_room.replay(recorded(tmp_path / "call.mcap", items))
     with pytest.raises(FrameError, match="reason"):
         playback.wait()
+    assert "call.mcap was not played to its end: " in caplog.text
     fake_room.join("ann")  # the room goes on
 
 

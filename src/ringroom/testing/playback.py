@@ -8,6 +8,7 @@ do what it is told. It runs on the room's timers, and all of it under `Wire.chan
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Collection, Generator
 
@@ -33,6 +34,8 @@ from ringroom.testing.participants import Floor
 from ringroom.testing.state import Media, Member, Publication, RoomState
 
 __all__ = ["Playback"]
+
+_log = logging.getLogger("ringroom.testing")
 
 _SAME = 1e-9
 _TURN_SECONDS = 0.02
@@ -113,6 +116,8 @@ class Playback:
             self._cast.end()
         except Exception as error:  # noqa: BLE001 (likewise)
             self._error = self._error or error
+        if self._error is not None:  # for who does not call `wait`, too
+            _log.warning("%s was not played to its end: %s", self._reader.path, self._error)
         self._floor.wire.changed.notify_all()
 
     def __repr__(self) -> str:
