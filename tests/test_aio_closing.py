@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import ringroom
-from aio_kit import cancelled, opened, soon, until
+from aio_kit import opened, soon, until
 from app_kit import (
     PATIENCE,
     check_law,
@@ -127,12 +127,19 @@ def test_who_closes_meanwhile_waits_for_the_end_too(
     asyncio.run(main())
 
 
-def test_a_cancelled_close_still_closes(fake_room: FakeRoom) -> None:
+def test_a_cancelled_close_still_closes(
+    fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = leaves_late(monkeypatch)  # or its thread may be done before the cancellation
+
     async def main() -> None:
-        async with opened(fake_room) as transport:
+        async with opened(fake_room, close_timeout=50) as transport:
             closing = asyncio.create_task(transport.close())
             await asyncio.sleep(0)
-            await cancelled(closing)
+            closing.cancel()
+            gate.set()
+            with pytest.raises(asyncio.CancelledError):
+                await soon(closing)
             # Here: at the block's end it is closed again.
             await until(lambda: transport._connection.session.closed)
             await until(lambda: not fake_room.participants)
