@@ -62,7 +62,7 @@ def test_a_received_track_names_the_one_that_answers_it(fake_room: FakeRoom) -> 
         transport.audio_out(mic.info).write(sound(0.1).data)
         transport.send(sound(0.1, track="other"))
         transport.wait_playout(mic.info, timeout=PATIENCE)
-        assert same(fake_room.heard("ann/mic").samples, sound(0.1).samples)
+        assert same(said(fake_room, 0.1, "ann/mic"), sound(0.1).samples)
         assert transport.played(mic.info) == pytest.approx(0.1)
         transport.send(sound(5.0, track=mic.info))
         assert transport.flush(mic.info) > 0
