@@ -10,6 +10,7 @@ import stat
 import sys
 import threading
 import time
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -435,3 +436,58 @@ class Lives(Processor):
 
     def close(self, track: TrackInfo) -> None:
         tell(self.context, f"close {track.reply_name}", "life")
+
+
+class Forks(Processor):
+    """Its child comes back to the worker, as that of a careless library does."""
+
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+        self.child = 0
+
+    def process(self, frame: DataFrame) -> Any:
+        command, _, rest = frame.payload.decode().partition(" ")
+        return getattr(self, command)(rest)
+
+    def echo(self, text: str) -> Any:
+        return DataFrame(text.encode(), "told")
+
+    def fork(self, how: str) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads about
+            self.child = os.fork()
+        return None if self.child else getattr(self, how)()
+
+    def returns(self) -> Any:
+        return [DataFrame(b"x", "child"), AudioFrame(np.ones(320, np.int16), 16_000, track="child")]
+
+    def yields(self) -> Any:
+        yield from self.returns()
+
+    def raises(self) -> None:
+        raise ValueError("child")
+
+    def asks(self) -> None:
+        frame = AudioFrame(np.ones(320, np.int16), 16_000, track="child")
+        calls = (
+            lambda: self.context.send(frame),
+            lambda: self.context.send_data(b"x", topic="child"),
+            lambda: self.context.send_text("x", topic="child"),
+            lambda: self.context.fill_video(64, 48).__enter__(),
+            lambda: self.context.set_profile(name="child"),
+            self.context.flush,
+            self.context.played,
+        )
+        for call in calls:
+            try:
+                call()
+            except ringroom.ClosedError as error:
+                if "forked from a worker" in str(error):
+                    continue
+            os._exit(3)
+
+    def reap(self, _: str) -> Any:
+        _, status = os.waitpid(self.child, 0)
+        return DataFrame(str(os.waitstatus_to_exitcode(status)).encode(), "reaped")

@@ -25,11 +25,16 @@ class WorkerContext:
     """Thread-safe: each call holds the worker's lock, and none waits but `flush`."""
 
     def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+        self._here = worker
 
     @property
     def worker(self) -> int:
-        return self._worker.place
+        return self._here.place
+
+    @property
+    def _worker(self) -> Worker:
+        self._here.check_process()  # first: another thread may have held the lock in the fork
+        return self._here
 
     def send(
         self, frame: Frame, *, mode: Mode | None = None, publish: PublishOptions | None = None

@@ -9,6 +9,7 @@ statistics until the I/O role buries the lane.
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,6 +59,7 @@ class Worker:
         self.control = control
         self.machine = machine
         self.lock = machine.lock()
+        self._pid = os.getpid()
         self.session: Session | None = None
         self.replies: ReplyTracks | None = None
         self.problems = Problems(control, lambda: self.place)
@@ -87,7 +89,7 @@ class Worker:
             self._loop()
             self.finish()
         except ClosedError:
-            return  # the application is gone
+            return  # the application is gone, or this is a fork's child
         finally:
             self.close()
 
@@ -288,10 +290,12 @@ class Worker:
         good = True
         try:
             for frame in as_frames(function()):
+                self.check_process()
                 good = self._answer(of_track(frame, source), lane) and good
         except Exception as error:  # noqa: BLE001 (told to the pool)
             self.problems.raised(where, error)
-            return False
+            good = False
+        self.check_process()
         return good
 
     def _answer(self, frame: Frame, lane: InboundLane | None) -> bool:
@@ -420,8 +424,24 @@ class Worker:
                 # In its place: another thread may take an answer that we wait for off the link.
                 self.session.listeners.add(partial(self._wake.add, 1))
 
+    def check_process(self) -> None:
+        """Raises `ClosedError` in the child of a fork that user code has made: it would write, take
+        and count in the name of the worker."""
+        if self._forked:
+            raise ClosedError(
+                "this process was forked from a worker, which alone has a part in the room: hand "
+                "the worker what is found here, and end with os._exit()"
+            )
+
+    @property
+    def _forked(self) -> bool:
+        return os.getpid() != self._pid
+
     def close(self) -> None:
-        """Idempotent."""
+        """Idempotent. A fork's child has nothing to close: the selector is one with the worker's,
+        which would not wake any more."""
+        if self._forked:
+            return
         with self.lock:
             if self.replies is not None:
                 self.replies.close()
