@@ -27,9 +27,11 @@ from ringroom.processes.hosts import IOHost
 from ringroom.testing import FakeRoom, VirtualClock, sources
 
 
-def test_a_track_is_unpublished_once_it_has_played(fake_room: FakeRoom) -> None:
+def test_a_track_is_unpublished_once_it_has_played(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
     async def main() -> None:
-        async with opened(fake_room) as transport:
+        async with opened(fake_room, io=virtual_clock.io) as transport:
             with pytest.raises(ConfigurationError, match="we publish no track 'audio'"):
                 await transport.unpublish()
             await soon(transport.send(sound(0.2)))
@@ -41,7 +43,7 @@ def test_a_track_is_unpublished_once_it_has_played(fake_room: FakeRoom) -> None:
             await until(lambda: not fake_room.wait_for_app().tracks)
             assert len(fake_room.heard().samples) == pytest.approx(0.3 * RATE, abs=1)
 
-    asyncio.run(main())
+    virtual_clock.run(main())
 
 
 def test_leaving_plays_out_a_track_that_is_ending(fake_room: FakeRoom) -> None:

@@ -257,14 +257,19 @@ def test_what_a_child_opens_is_counted() -> None:
 def test_a_task_for_each_visit_is_named() -> None:
     async def test() -> str:
         tasks = []
-
-        async def visit() -> None:
-            tasks.append(asyncio.create_task(asyncio.sleep(60)))
-
         loop = asyncio.get_running_loop()
-        text = await asyncio.to_thread(
-            leaked, lambda number: asyncio.run_coroutine_threadsafe(visit(), loop).result(10)
-        )
+
+        def visit(number: int) -> None:
+            begun = threading.Event()
+
+            def begin() -> None:  # a function, for a coroutine would be another task for a moment
+                tasks.append(loop.create_task(asyncio.sleep(60)))
+                begun.set()
+
+            loop.call_soon_threadsafe(begin)
+            assert begun.wait(10)
+
+        text = await asyncio.to_thread(leaked, visit)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

@@ -293,7 +293,7 @@ def test_a_second_capture_is_refused_and_the_first_goes_on(way: str) -> None:
     async def scenario() -> None:
         path = open_path(way)
         source = path.source(rtc.AudioSource(RATE, 1, 20))
-        first = source.capture(np.full((RATE // 2, 1), 1000, np.int16), lambda: None)
+        first = source.capture(np.full((RATE * 3, 1), 1000, np.int16), lambda: None)
         await until(lambda: first.error is None)
         assert "InvalidState" in await taken(source, np.zeros((160, 1), np.int16), ask=False)
         assert first.error is None

@@ -308,7 +308,7 @@ def test_a_room_is_left_though_its_tracks_do_not_end(
     async def scenario() -> None:
         app = provider()
         room.wait = asyncio.get_running_loop().create_future()
-        options = SessionOptions(connect_timeout=0.1)
+        options = SessionOptions(connect_timeout=0.1 if joins_late else 30)
         joining = asyncio.create_task(app.connect(Sink(), options))  # type: ignore[arg-type]
         if joins_late:
             with pytest.raises(RoomError, match="joining took longer"):

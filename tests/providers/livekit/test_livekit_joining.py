@@ -178,7 +178,9 @@ def test_a_room_joined_too_late_is_left(room: Room) -> None:
     run(scenario())
 
 
-def test_closed_while_joining(room: Room) -> None:
+def test_closed_while_joining(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SETTLE_SECONDS", 30)
+
     async def scenario() -> None:
         room.wait = asyncio.get_running_loop().create_future()
         app = provider()
