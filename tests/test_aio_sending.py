@@ -87,14 +87,14 @@ def test_cancelled_sending_keeps_what_was_taken(fake_room: FakeRoom) -> None:
             flushed = await soon(transport.flush())
             sent = pytest.approx(taken / 10, abs=0.03)
             await until(lambda: flushed + fake_room.heard().duration == sent)
-            await soon(transport.send(sound(0.1, 9)))
+            await soon(transport.send(sound(0.5, 9)))
             waiting = asyncio.create_task(transport.wait_playout())
             await asyncio.sleep(0.01)
             before = readers()
             await cancelled(waiting)
             assert readers() <= before
             await soon(transport.wait_playout())
-            await until(lambda: same(fake_room.heard().samples[-1_600:], noise(0.1, 9)))
+            await until(lambda: same(fake_room.heard().samples[-8_000:], noise(0.5, 9)))
             flushing = asyncio.create_task(transport.flush())
             flushing.cancel()
             await asyncio.wait([flushing])
@@ -128,9 +128,11 @@ def test_a_send_goes_on_whoever_waits_for_the_same_track(given_up: int) -> None:
         assert clock.run(send(clock.io, 2, given_up)) == pytest.approx(alone, abs=0.01)
 
 
-def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoom) -> None:
+def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
     async def main() -> None:
-        async with opened(fake_room) as transport:
+        async with opened(fake_room, io=virtual_clock.io) as transport:
             session = transport._connection.session
             await transport.send(sound(0.3))
             waiting = asyncio.create_task(transport.wait_playout())
@@ -140,7 +142,7 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_kept(fake_room: FakeRoo
             await until(lambda: not session.requests.unanswered)
             assert not session.requests.answers
 
-    asyncio.run(main())
+    virtual_clock.run(main())
 
 
 def test_a_flush_reaches_who_waits_for_the_track(
