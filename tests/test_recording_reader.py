@@ -74,6 +74,7 @@ def test_a_tail_of_zeros_is_a_cut(
 ) -> None:
     """As a file system leaves it when the power fails: within a chunk, and beyond it."""
     monkeypatch.setattr(recorder_module, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(recorder_module, "FLUSH_SECONDS", 3600)  # however long it takes here
     items = a_call()
     path = recorded(tmp_path / "call.mcap", items)
     raw = path.read_bytes()
@@ -83,6 +84,25 @@ def test_a_tail_of_zeros_is_a_cut(
     assert len(items) // 2 <= len(got) < len(items)
     assert got == [content(item) for item in items[: len(got)]]
     assert told in reader.cut
+
+
+def test_zeros_instead_of_what_was_not_written_are_no_part_of_an_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever they begin, also where they make up what a chunk or a record lacks."""
+    monkeypatch.setattr(recorder_module, "FLUSH_SECONDS", 3600)
+    expected = [content(item) for item in a_call()]
+    path = recorded(tmp_path / "call.mcap", a_call())
+    raw, before = path.read_bytes(), 0
+    for cut in range(100, len(raw), 23):
+        path.write_bytes(raw[:cut] + bytes(200))
+        reader = Reader(path)
+        got = [content(item) for item in reader]
+        assert got == expected[: len(got)], cut
+        assert before <= len(got), cut
+        assert reader.cut
+        before = len(got)
+    assert before == len(expected)
 
 
 KILLED = """

@@ -109,13 +109,20 @@ class _Scan:
         for code, body, whole in _pieces(self._stream, self._size):
             if code == _DATA_END and whole:
                 return self._check_end()
+            at = self._stream.tell()
             batch, complete = self._batch(code, body, whole)
+            if whole and not complete and code == _CHUNK_CODE and self._only_zeros_follow():
+                whole = False  # though it has its length
+                batch, _ = self._batch(code, body, whole)
             if batch:
                 yield batch
             if not complete:
-                at = self._stream.tell()
                 raise _Cut(f"damaged before byte {at}" if whole else f"cut off at byte {at}")
         raise _Cut(f"cut off at byte {self._size}")
+
+    def _only_zeros_follow(self) -> bool:
+        """Whether there is no other record: the first byte of each is not zero."""
+        return not self._stream.read(_RECORD.size).strip(b"\0")
 
     def _batch(self, code: int, body: bytes, whole: bool) -> tuple[list[Entry], bool]:
         """The entries of a record at the top of the file, and whether that was all of it."""
@@ -223,7 +230,10 @@ def _whole_chunk(body: bytes) -> bytes | None:
 
 
 def _rest_of_chunk(body: bytes) -> bytes | None:
-    """What is left of an uncompressed chunk that is cut in two; None when there is nothing."""
+    """What is left of an uncompressed chunk that is cut in two; None when there is nothing. Where
+    the power failed a file may hold zeros for what was not written yet: a record that ends in them
+    may be half of one."""
+    body = body.rstrip(b"\0")
     if len(body) < _CHUNK.size:
         return None
     *_, compression = _CHUNK.unpack_from(body)
