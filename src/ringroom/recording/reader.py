@@ -113,7 +113,7 @@ class _Scan:
             batch, complete = self._batch(code, body, whole)
             if whole and not complete and code == _CHUNK_CODE and self._only_zeros_follow():
                 whole = False  # though it has its length
-                batch, _ = self._batch(code, body, whole)
+                batch, _ = self._batch(code, body.rstrip(b"\0"), whole)
             if batch:
                 yield batch
             if not complete:
@@ -230,13 +230,15 @@ def _whole_chunk(body: bytes) -> bytes | None:
 
 
 def _rest_of_chunk(body: bytes) -> bytes | None:
-    """What is left of an uncompressed chunk that is cut in two; None when there is nothing. Where
-    the power failed a file may hold zeros for what was not written yet: a record that ends in them
-    may be half of one."""
-    body = body.rstrip(b"\0")
+    """What is left of an uncompressed chunk that is cut in two; None when there is nothing."""
     if len(body) < _CHUNK.size:
         return None
     *_, compression = _CHUNK.unpack_from(body)
     if compression:  # the length of its name
         return None
-    return body[_CHUNK.size + _LENGTH.size :]
+    data = body[_CHUNK.size + _LENGTH.size :]
+    if all(code and complete for code, _, complete in _pieces(BytesIO(data), len(data))):
+        return data
+    # Where the power failed a file may hold zeros for what was not written yet, and a record that
+    # ends in them may be half of one.
+    return data.rstrip(b"\0")
