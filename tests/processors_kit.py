@@ -418,6 +418,21 @@ class SpareFails(Words):
         os._exit(1)
 
 
+class OnlyMicrophones:
+    """A function for ``tracks=``; it notes the processes that take it over."""
+
+    def __init__(self, takers: str) -> None:
+        self.takers = takers
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        with open(self.takers, "a") as file:
+            file.write(f"{os.getpid()} ")
+
+    def __call__(self, track: TrackInfo) -> bool:
+        return track.source == "microphone"
+
+
 class Lives(Processor):
     """Echoes, and tells of the life of its tracks."""
 

@@ -59,6 +59,23 @@ def test_frames_both_ways(fake_room: FakeRoom, io: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("io", ["thread", "process"])
+def test_only_the_tracks_asked_for_are_subscribed(fake_room: FakeRoom, io: str) -> None:
+    async def main() -> None:
+        screen = fake_room.join("bob").publish_audio("screen", source="screen_share_audio")
+        mic = microphone(fake_room)
+        async with ringroom.aio.transport(
+            "fake", room=fake_room, io=io, max_age=20.0, tracks=["microphone"]
+        ) as transport:
+            await asyncio.to_thread(mic.wait_for_subscriber)
+            assert not screen.subscribers
+            spoken = say(mic, 0.1)
+            assert same(await take(transport.recv(), len(spoken)), spoken)
+            assert [lane.track for lane in transport.stats().lanes if lane.track] == ["mic"]
+
+    asyncio.run(main())
+
+
 def test_cancelled_receiving_loses_nothing(fake_room: FakeRoom) -> None:
     async def main() -> None:
         mic = microphone(fake_room)

@@ -43,22 +43,47 @@ def test_sigterm_before_the_room_is_joined_ends_in_good_order(
 
 
 @pytest.mark.parametrize("words", [["run", "my_app:echo"], ["record", "call.mcap"]])
-def test_the_topics_of_texts_are_passed_on(
-    application: str, monkeypatch: pytest.MonkeyPatch, words: list[str]
+@pytest.mark.parametrize(
+    ("name", "default", "given", "parts"),
+    [
+        ("text_topics", (), "lk.chat, lk.transcription", ("lk.chat", "lk.transcription")),
+        ("participants", None, "ann,bob", ("ann", "bob")),
+        ("tracks", None, "microphone, camera", ("microphone", "camera")),
+    ],
+)
+@pytest.mark.usefixtures("application")
+def test_what_is_received_is_passed_on(
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    name: str,
+    default: Any,
+    given: str,
+    parts: tuple[str, ...],
 ) -> None:
     asked: list[Any] = []
 
     def starts(*_: object, **options: Any) -> None:
-        asked.append(options["text_topics"])
+        asked.append(options[name])
         raise ConfigurationError("that is all")
 
     monkeypatch.setattr(ringroom, "Pool", starts)
     monkeypatch.setattr(ringroom, "transport", starts)
-    for more in ([], ["--text-topics", "lk.chat, lk.transcription"]):
+    for more in ([], [f"--{name.replace('_', '-')}", given]):
         monkeypatch.setenv("LIVEKIT_TOKEN", "token")
         monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
         assert main([*words, *more]) == 2
-    assert asked == [(), ("lk.chat", "lk.transcription")]
+    assert asked == [default, parts]
+
+
+@pytest.mark.parametrize("words", [["run", "my_app:echo"], ["record", "call.mcap"]])
+@pytest.mark.usefixtures("application")
+def test_a_source_that_there_is_not_is_a_wrong_command(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    access = ["--url", "ws://127.0.0.1:1", "--room", "r", "--key", "key", "--secret", SECRET]
+    assert main([*words, *access, "--tracks", "microphone,mic"]) == 2
+    assert "error: tracks has 'mic', expected some of: microphone," in capsys.readouterr().err
+    assert not Path("call.mcap").exists()
 
 
 def test_what_handled_sigterm_may_not_be_pythons(monkeypatch: pytest.MonkeyPatch) -> None:

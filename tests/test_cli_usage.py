@@ -29,6 +29,7 @@ no_environment = cli_kit.no_environment
         ["token", "--room", "r"],
         ["run", "app:f", "--kinds", ""],
         ["run", "app:f", "--participants", ","],
+        ["record", "call.mcap", "--tracks", ","],
     ],
 )
 def test_wrong_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

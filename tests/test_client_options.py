@@ -37,6 +37,9 @@ def nothing_starts() -> Any:
         ({"participants": 7}, "expected a list of identities"),
         ({"participants": [""]}, "empty or not text"),
         ({"participants": [5]}, "empty or not text"),
+        ({"tracks": "camera"}, "expected a list of sources"),
+        ({"tracks": ()}, "tracks is empty"),
+        ({"tracks": ["screenshare"]}, "tracks has 'screenshare', expected some of: microphone"),
         ({"io": "fork"}, "io is 'fork'"),
         ({"io": None}, "io is None"),
         ({"frame_ms": 25}, "multiple of 10"),
@@ -91,15 +94,20 @@ def test_livekit_says_what_is_missing() -> None:
     assert str(no_token.value) == "livekit: Token is required"
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"), [("participants", "identities"), ("tracks", "sources")]
+)
 @pytest.mark.usefixtures("nothing_starts")
-def test_what_cannot_travel_is_refused(fake_room: FakeRoom) -> None:
+def test_what_cannot_travel_is_refused(fake_room: FakeRoom, name: str, instead: str) -> None:
     running = (number for number in range(3))
 
-    def predicate(participant: Any) -> bool:
+    def predicate(one: Any) -> bool:
         return next(running) > 0
 
-    with pytest.raises(ConfigurationError, match="participants="):
-        ringroom.transport("fake", room=fake_room, participants=predicate)
+    says = f"^{name}= cannot be sent to another process: .*: give {instead}, or a function without"
+    for opening in (ringroom.transport, ringroom.aio.transport):
+        with pytest.raises(ConfigurationError, match=says):
+            opening("fake", room=fake_room, **{name: predicate})
 
 
 @pytest.mark.usefixtures("nothing_starts")

@@ -118,6 +118,61 @@ def test_a_predicate_that_raises_refuses(fake_room: FakeRoom, caplog: Any) -> No
     assert "predicate raised for 'late'" not in caplog.text, "once a minute"
 
 
+@pytest.mark.parametrize("io", ["thread", "process"])
+@pytest.mark.parametrize(
+    "tracks", [["microphone", "camera"], lambda track: not track.name.startswith("screen")]
+)
+def test_only_the_tracks_asked_for_are_subscribed(
+    fake_room: FakeRoom, io: str, tracks: Any
+) -> None:
+    alice = fake_room.join("alice")
+    shared = [
+        alice.publish_audio("screen's sound", source="screen_share_audio"),
+        alice.publish_video("screen", 64, 48, source="screen_share"),
+    ]
+    own = [alice.publish_audio("mic", RATE), alice.publish_video("camera", 64, 48)]
+    with opened(fake_room, kinds=("audio", "video", "event"), tracks=tracks, io=io) as transport:
+        for track in own:
+            track.wait_for_subscriber()
+        assert not any(track.subscribers for track in shared)
+        late = alice.publish_video("screen again", 64, 48, source="screen_share")
+        alice.publish_audio("mic again", RATE).wait_for_subscriber()
+        assert not late.subscribers
+        say(own[0])
+        received = transport.recv(kinds=("audio",), timeout=PATIENCE)
+        assert next(received).track.name == "mic"
+        events = transport.recv(kinds=("event",), timeout=PATIENCE)
+        published: list[str] = []
+        while "mic again" not in published:
+            event = next(events)
+            if event.kind is EventKind.TRACK_PUBLISHED and event.track is not None:
+                published.append(event.track.name)
+        assert {"screen", "screen again"} < {*published}, "what is not received is told"
+        lanes = {lane.track for lane in transport.stats().lanes}
+        assert "mic" in lanes
+        assert not any(name.startswith("screen") for name in lanes)
+
+
+def test_both_choices_hold(fake_room: FakeRoom) -> None:
+    options: Any = {"participants": ["alice"], "tracks": ["microphone"]}
+    people = [fake_room.join(name) for name in ("bob", "alice")]
+    screens = [one.publish_audio("screen", source="screen_share_audio") for one in people]
+    mics = [one.publish_audio("mic", RATE) for one in people]
+    with opened(fake_room, **options):
+        mics[1].wait_for_subscriber()
+        assert not any(track.subscribers for track in (*screens, mics[0]))
+
+
+def test_a_function_of_a_track_that_raises_refuses(fake_room: FakeRoom, caplog: Any) -> None:
+    mic = microphone(fake_room)
+    with opened(fake_room, tracks=lambda track: track.participant == "friend" or 1 / 0):
+        late = microphone(fake_room, "late")
+        microphone(fake_room, "friend").wait_for_subscriber()
+        assert not mic.subscribers | late.subscribers
+    assert caplog.text.count("tracks=: the predicate raised for 'alice/mic'") == 1
+    assert "predicate raised for 'late/mic'" not in caplog.text, "once a minute"
+
+
 def test_two_receivers_of_a_kind_are_one_too_many(fake_room: FakeRoom) -> None:
     with opened(fake_room, kinds=("audio", "data")) as transport:
         first = transport.recv(kinds=("audio",))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ringroom.errors import ConfigurationError
-from ringroom.frames import Kind, Participant
+from ringroom.frames import Kind, Participant, TrackInfo
 from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
 
 NAN = float("nan")
@@ -98,6 +99,24 @@ def test_numbers_of_numpy_become_plain() -> None:
         ({"participants": ["ann", ""]}, "empty or not text"),
         ({"participants": [5]}, "empty or not text"),
         ({"participants": [["ann"]]}, "empty or not text"),
+        ({"tracks": "microphone"}, "tracks is 'microphone', expected a list of sources .*camera"),
+        ({"tracks": b""}, "tracks is b'', expected a list of sources .* or a function of a Track"),
+        ({"tracks": 5}, "tracks is 5, expected a list of sources"),
+        ({"tracks": np.array("camera")}, "tracks is array"),
+        ({"tracks": []}, "tracks is empty, expected some of: microphone, .*leave it out to receiv"),
+        ({"tracks": iter(())}, "'audio' and 'video' out of kinds to receive none"),
+        ({"tracks": ["mic"]}, "tracks has 'mic', expected some of: microphone, .*, unknown; to ch"),
+        ({"tracks": ["camera", ""]}, "tracks has ''"),
+        ({"tracks": ["Camera"]}, "tracks has 'Camera'.* by name, give a function of a TrackInfo"),
+        ({"tracks": ["camera", 5]}, "tracks has 5"),
+        ({"tracks": [None]}, "tracks has None"),
+        ({"tracks": [np.zeros(2)]}, "tracks has array"),
+        ({"tracks": [["camera"]]}, "tracks has .'camera'."),
+        ({"tracks": [b"camera"]}, "tracks has b'camera'"),
+        ({"tracks": ["a" * 10_000]}, "^.{,260}$"),
+        ({"tracks": lambda: True}, "tracks: too many positional .* a function of a TrackInfo"),
+        ({"tracks": lambda one, who: True}, "'who'; expected a function of a TrackInfo"),
+        ({"tracks": asynchronous}, "tracks is async"),
         ({"frame_ms": 0}, "expected 10 to 1000"),
         ({"frame_ms": 1_010}, "expected 10 to 1000"),
         ({"frame_ms": 25}, "multiple of 10"),
@@ -227,6 +246,24 @@ def test_participants() -> None:
     assert SessionOptions().participants is None
     listed = SessionOptions(participants=["ann", "bob", "ann"])  # type: ignore[arg-type]
     assert listed.participants == frozenset({"ann", "bob"})
+
+
+class Device(StrEnum):
+    CAMERA = "camera"
+
+
+def test_tracks() -> None:
+    def voice(track: TrackInfo) -> bool:
+        return track.name == "voice"
+
+    assert SessionOptions(tracks=voice).tracks is voice
+    assert SessionOptions().tracks is None
+    every = ["microphone", "camera", "screen_share", "screen_share_audio", "unknown"]
+    for sources in (every, tuple(every), {*every}, iter([*every, "camera"])):
+        assert SessionOptions(tracks=sources).tracks == frozenset(every)  # type: ignore[arg-type]
+    named = SessionOptions(tracks=[Device.CAMERA]).tracks  # type: ignore[arg-type]
+    assert isinstance(named, frozenset)
+    assert [type(one) for one in named] == [str], "nothing else travels"
 
 
 def test_the_neutral_form_hides_secrets() -> None:

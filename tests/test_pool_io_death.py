@@ -120,6 +120,29 @@ def test_a_panic_is_a_death_and_a_sigterm_of_somebody_else_is_none(
     assert ["killed by signal 15" in event.reason for event in lost] == [True]
 
 
+def test_which_tracks_are_received_stays_the_same(fake_room: FakeRoom, tmp_path: Path) -> None:
+    """The workers do not take over what decides about that."""
+    takers = tmp_path / "takers"
+    events: list[Event] = []
+    screen = fake_room.join("bob").publish_audio("screen", source="screen_share_audio")
+    mic = microphone(fake_room)
+    options: Any = {"on_event": events.append, "tracks": kit.OnlyMicrophones(str(takers))}
+    with running(fake_room, kit.Lives, **options) as pool:
+        mic.wait_for_subscriber()
+        assert not screen.subscribers
+        ios = [pool.io_pid]
+        faults.killed(pool.io_pid)
+        back(events)
+        ios.append(pool.io_pid)
+        until(lambda: mic.subscribers, timeout=LONG)
+        assert not screen.subscribers
+        say(mic, 0.1)
+        fake_room.wait_for_audio("alice/mic", 0.1, timeout=LONG)
+        assert "bob/screen" not in fake_room.application.tracks
+        assert [int(pid) for pid in takers.read_text().split()] == ios
+    check_law(pool)
+
+
 @pytest.mark.once
 def test_a_send_that_waits_goes_on(fake_room: FakeRoom) -> None:
     events: list[Event] = []

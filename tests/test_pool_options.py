@@ -46,6 +46,8 @@ from ringroom.testing import FakeRoom, leaks
         ({"kinds": "audio"}, "expected a tuple"),
         ({"kinds": "audio", "on_event": print}, "expected a tuple"),
         ({"kinds": 3, "on_event": print}, "expected a tuple"),
+        ({"tracks": "camera"}, "expected a list of sources"),
+        ({"tracks": []}, "tracks is empty"),
         ({"io": "fork"}, "io is 'fork'"),
     ],
 )
@@ -70,6 +72,8 @@ def test_what_cannot_travel_is_refused_before_anything_starts() -> None:
             Pool(lambda frame: next(numbers) or frame, "fake", room="nowhere")
         with pytest.raises(ConfigurationError, match=r"participants= cannot .*: give identities"):
             Pool(kit.echo, "fake", room="nowhere", participants=lambda who: next(numbers))
+        with pytest.raises(ConfigurationError, match=r"tracks= cannot .*: give sources"):
+            Pool(kit.echo, "fake", room="nowhere", tracks=lambda track: next(numbers))
 
 
 def test_a_pool_that_does_not_run() -> None:

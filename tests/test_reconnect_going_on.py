@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import reconnect_kit
 import ringroom
 from app_kit import PATIENCE, Call, microphone, opened, said, say, sound, until
 from reconnect_kit import SOON, listening
-from ringroom.frames import EventKind
+from ringroom.frames import EventKind, TrackInfo
 from ringroom.options import Reconnect
-from ringroom.testing import FakeRoom, VirtualClock
+from ringroom.testing import FakeRoom, VirtualClock, faults
 
 io = reconnect_kit.io
 
@@ -55,6 +56,66 @@ def test_a_server_that_was_gone_costs_the_call_nothing_more(fake_room: FakeRoom,
         assert order.count("connected") == order.count("connection_lost") == 1
         assert "publish_failed" not in order
         assert "data_failed" not in order
+
+
+def asked_for(path: Path) -> Any:
+    """A function for ``tracks=`` that wants no screens, and notes where it may be asked in another
+    process."""
+
+    def wanted(track: TrackInfo) -> bool:
+        with path.open("a") as file:
+            file.write(f"{track.name} ")
+        return track.source != "screen_share_audio"
+
+    return wanted
+
+
+def test_which_tracks_are_received_is_the_same_in_the_next_room(
+    fake_room: FakeRoom, io: str, tmp_path: Path
+) -> None:
+    """Where tracks are published anew, as after a full reconnection, it is asked again."""
+    asked = tmp_path / "asked"
+    screen = fake_room.join("bob").publish_audio("screen", source="screen_share_audio")
+    mic = microphone(fake_room)
+    with listening(fake_room, io=io, tracks=asked_for(asked)) as (transport, told):
+        frames = transport.recv(kinds=("audio",), timeout=PATIENCE)
+        mic.wait_for_subscriber()
+        for losses, resume in ((1, True), (2, False)):
+            fake_room.lose_connection()
+            told.wait(EventKind.CONNECTION_LOST, losses)
+            fake_room.restore_connection(resume=resume)
+            told.wait(EventKind.CONNECTION_BACK, losses)
+            until(lambda n=losses: asked.read_text().split() == ["screen", "mic"] * n)
+            until(lambda: mic.subscribers)
+            assert not screen.subscribers
+        with fake_room.faults.server_gone():
+            told.wait(EventKind.CONNECTION_LOST, 3)
+            fake_room.wait_for_app_gone()
+        told.wait(EventKind.CONNECTION_BACK, 3)
+        until(lambda: mic.subscribers)
+        say(mic)
+        assert next(frames).track.name == "mic"
+        assert not screen.subscribers
+        assert asked.read_text().split() == ["screen", "mic"] * 3
+
+
+def test_which_tracks_are_received_is_the_same_for_another_io_process(
+    fake_room: FakeRoom, tmp_path: Path
+) -> None:
+    asked = tmp_path / "asked"
+    screen = fake_room.join("bob").publish_audio("screen", source="screen_share_audio")
+    mic = microphone(fake_room)
+    options: Any = {"io": "process", "tracks": asked_for(asked)}
+    with listening(fake_room, **options) as (transport, told):
+        frames = transport.recv(kinds=("audio",), timeout=PATIENCE)
+        mic.wait_for_subscriber()
+        faults.killed(transport.io_pid)
+        told.wait(EventKind.CONNECTION_BACK)
+        until(lambda: mic.subscribers)
+        say(mic)
+        assert next(frames).track.name == "mic"
+        assert not screen.subscribers
+        assert asked.read_text().split() == ["screen", "mic"] * 2
 
 
 def noise_of(seed: int) -> Any:

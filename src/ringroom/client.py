@@ -63,8 +63,8 @@ def transport(
 
     ``provider`` is a registered name, or a spec such as ``ringroom.LiveKit(...)``. ``options`` are
     those of the provider (url, token, room, e2ee_key) and of `SessionOptions` (sample_rate=16000,
-    channels=1, kinds=("audio",), participants, frame_ms=20, max_age=0.2, publish). ``io`` says
-    where the connection lives: its own ``"process"``, a ``"thread"``, or a shared `IOProcess`.
+    channels=1, kinds=("audio",), participants, tracks, frame_ms=20, max_age=0.2, publish). ``io``
+    says where the connection lives: its own ``"process"``, a ``"thread"``, or a shared `IOProcess`.
 
     Returns when the room is joined. Raises `ConfigurationError` (before anything is started, but
     for what the token or the SDK's version shows), `StartupError`, `RoomError` (unauthorized,

@@ -22,6 +22,9 @@ from ringroom.frames import Kind
 
 # Eleven days: in milliseconds they still fit an int of C.
 MAX_TIMEOUT = 1_000_000
+SOURCES = ("microphone", "camera", "screen_share", "screen_share_audio")
+RECEIVED_SOURCES = (*SOURCES, "unknown")
+"""What `TrackInfo.source` may be."""
 
 
 def check_whole(name: str, value: Any, low: int, high: int) -> int:
@@ -123,6 +126,30 @@ def as_identities(value: Any) -> frozenset[str]:
     except FrameError as error:
         raise ConfigurationError(f"participants: {error}") from None
     return frozenset(identities)
+
+
+def as_sources(value: Any) -> frozenset[str]:
+    """``tracks=`` as a set. Raises `ConfigurationError`."""
+    known = ", ".join(RECEIVED_SOURCES)
+    sources = as_items(value)
+    if sources is None:
+        raise ConfigurationError(
+            f"tracks is {shown(value)}, expected a list of sources ({known}) or a function of a "
+            "TrackInfo"
+        )
+    if not sources:
+        raise ConfigurationError(
+            f"tracks is empty, expected some of: {known}; leave it out to receive all, or 'audio' "
+            "and 'video' out of kinds to receive none"
+        )
+    for source in sources:
+        if not isinstance(source, str) or source not in RECEIVED_SOURCES:
+            raise ConfigurationError(
+                f"tracks has {shown(source)}, expected some of: {known}; to choose by name, give a "
+                "function of a TrackInfo"
+            )
+    # Plain text, whatever enumeration they came from: that need not travel.
+    return frozenset(source for source in RECEIVED_SOURCES if source in sources)
 
 
 def check_timeout(seconds: float | None) -> float | None:

@@ -8,11 +8,13 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ringroom.checks import check_channels, check_rate, shown
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.frames import Kind, Participant
+from ringroom.frames import Kind, Participant, TrackInfo
 from ringroom.option_checks import (
     MAX_TIMEOUT,
+    SOURCES,
     as_identities,
     as_kinds,
+    as_sources,
     as_topics,
     check_choice,
     check_flag,
@@ -27,12 +29,17 @@ __all__ = [
     "PublishOptions",
     "Reconnect",
     "SessionOptions",
+    "Tracks",
     "TransportConfig",
 ]
 
 Participants: TypeAlias = frozenset[str] | Callable[[Participant], bool] | None
 """Whose tracks and messages are received: identities, or a predicate (it runs in the I/O process),
 or None for everyone."""
+
+Tracks: TypeAlias = frozenset[str] | Callable[[TrackInfo], bool] | None
+"""Which tracks are received: sources (`TrackInfo.source`), or a predicate (it runs in the I/O
+process), or None for all."""
 
 Mode: TypeAlias = Literal["speech", "live"]
 Route: TypeAlias = Literal["participant", "track"]
@@ -44,7 +51,6 @@ MIN_FRAME_MS, MAX_FRAME_MS = 10, 1_000
 MAX_RECEIVED_RATE = 48_000
 # Seconds between two tries to join again.
 MAX_WAIT = 3_600
-SOURCES = ("microphone", "camera", "screen_share", "screen_share_audio")
 VIDEO_CODECS = ("vp8", "vp9", "h264", "h265", "av1")
 
 
@@ -132,6 +138,7 @@ class SessionOptions:
     kinds: tuple[Kind, ...] = (Kind.AUDIO,)
     """What is subscribed and received; a decoder costs CPU, so only what is asked for."""
     participants: Participants = None
+    tracks: Tracks = None
     text_topics: tuple[str, ...] = ()
     """Of texts (LiveKit's text streams), the topics that are received, each text whole as a
     `TextFrame`, with ``"data"`` among the ``kinds``."""
@@ -157,6 +164,7 @@ class SessionOptions:
             raise ConfigurationError(str(error)) from None
         object.__setattr__(self, "kinds", as_kinds(self.kinds))
         object.__setattr__(self, "participants", _as_participants(self.participants))
+        object.__setattr__(self, "tracks", _as_tracks(self.tracks))
         object.__setattr__(self, "text_topics", as_topics(self.text_topics))
         if self.text_topics and Kind.DATA not in self.kinds:
             raise ConfigurationError(
@@ -202,3 +210,10 @@ def _as_participants(value: Any) -> Participants:
         check_function("participants", value, "a Participant")
         return value  # type: ignore[no-any-return]  # (`callable` says nothing of what it takes)
     return None if value is None else as_identities(value)
+
+
+def _as_tracks(value: Any) -> Tracks:
+    if callable(value):
+        check_function("tracks", value, "a TrackInfo")
+        return value  # type: ignore[no-any-return]  # (`callable` says nothing of what it takes)
+    return None if value is None else as_sources(value)

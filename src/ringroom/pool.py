@@ -111,8 +111,8 @@ class Pool(Sender):
         self._crew_lock = self._machine.lock()
 
     def _blob(self, processor: Processor) -> bytes:
-        # The predicate is the I/O role's; a worker must not need what it refers to.
-        session = replace(self._connection.options, participants=None)
+        # Predicates are the I/O role's; a worker must not need what they refer to.
+        session = replace(self._connection.options, participants=None, tracks=None)
         return spawning.pickle_by_value(
             "the processor", (processor, session), "do that in Processor.start"
         )

@@ -203,6 +203,8 @@ def _add_joining(parser: argparse.ArgumentParser) -> None:
     add("--token-file", type=Path, help="a file that holds the token; else LIVEKIT_TOKEN")
     add("--token", help="the token itself; it shows in `ps`, so rather use --token-file")
     add("--participants", type=_names, help="only these identities, with commas between")
+    sources = "only of these sources: microphone,camera,screen_share,screen_share_audio,unknown"
+    add("--tracks", type=_names, help=sources)
     add("--text-topics", type=_names, default=(), help="of texts, the topics received: lk.chat,...")
     add("--sample-rate", type=int, default=16_000, help="Hz of the received audio (16000)")
     add("--channels", type=int, default=1, help="1 or 2 (1)")

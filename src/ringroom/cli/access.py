@@ -27,7 +27,7 @@ SHORTEST_SECRET = 32
 def joining(asked: argparse.Namespace) -> dict[str, Any]:
     """Which room, as whom, and what is heard there, as options of a transport or a pool. Raises
     `ConfigurationError` as `url` and `token` do."""
-    who = ("room", "participants", "text_topics")
+    who = ("room", "participants", "tracks", "text_topics")
     form = ("sample_rate", "channels", "frame_ms", "max_age")
     options = {name: getattr(asked, name) for name in (*who, *form)}
     return {"url": url(asked), "token": token(asked), **options}

@@ -123,9 +123,9 @@ class Connection:
         self.readers = readers
         self._route = route
         # Before anything is started: a predicate may refer to what cannot travel.
-        pickle_by_value(
-            "participants=", self.options, "give identities, or a function without them"
-        )
+        for name, plain in (("participants", "identities"), ("tracks", "sources")):
+            chosen = getattr(self.options, name)
+            pickle_by_value(f"{name}=", chosen, f"give {plain}, or a function without them")
         self._renewals: Renewals | None = None
         self.table: StatisticsTable
         self.session: Session

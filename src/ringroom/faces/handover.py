@@ -93,9 +93,9 @@ def pickled_spec(handed: Handed, options: SessionOptions) -> bytes:
     blob = pickle_by_value("the provider's options", (spec, options), "give plain values")
     if len(blob) > MAX_OPTIONS_BYTES:
         raise ConfigurationError(
-            f"{spec.name}: the options, with what participants= refers to, are {len(blob)} bytes "
-            f"when pickled, expected at most {MAX_OPTIONS_BYTES}: keep large values in a file, and "
-            "give its path"
+            f"{spec.name}: the options, with what participants= and tracks= refer to, are "
+            f"{len(blob)} bytes when pickled, expected at most {MAX_OPTIONS_BYTES}: keep large "
+            "values in a file, and give its path"
         )
     if len(descriptors) > MAX_HANDED:
         raise ConfigurationError(

@@ -1,15 +1,16 @@
-"""Who is received, and what is told of messages without a sender."""
+"""Who and what is received, and what is told of messages without a sender."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
-from io_kit import ANN
+from io_kit import ANN, CAMERA, MIC
 
-from ringroom.frames import Event, EventKind, Kind, Participant
+from ringroom.frames import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.notices import EVERY_NS, Notices
-from ringroom.options import Participants, SessionOptions
+from ringroom.options import Participants, SessionOptions, Tracks
 from ringroom.processes.io import choice
 from ringroom.processes.io.choice import Choice
 
@@ -71,3 +72,102 @@ def test_those_beyond_the_limit_are_judged_by_their_identity(
     chosen.note(told(EventKind.PARTICIPANT_LEFT, "a", ""))
     chosen.note(told(EventKind.PARTICIPANT_JOINED, "c", "in"))
     assert [chosen.hears(who) for who in "abc"] == [False, False, True]
+
+
+VOICE = replace(MIC, source="microphone")
+SCREEN = replace(CAMERA, sid="T3", name="screen", source="screen_share")
+
+
+class Asked:
+    """A function of a track, and what it was asked about."""
+
+    def __init__(self) -> None:
+        self.sids: list[str] = []
+
+    def __call__(self, track: TrackInfo) -> bool:
+        self.sids.append(track.sid)
+        return track.name == "mic"
+
+
+def choosing(tracks: Tracks, notices: Notices | None = None) -> Choice:
+    options = SessionOptions(kinds=BOTH, tracks=tracks)
+    return Choice(options, notices or Notices(logging.getLogger("ringroom.io")))
+
+
+@pytest.mark.parametrize(
+    "wanted", [frozenset({"microphone", "camera"}), lambda track: track.source != "screen_share"]
+)
+def test_sources_and_a_function_that_says_the_same_are_one(wanted: Tracks) -> None:
+    chosen = choosing(wanted)
+    camera = replace(CAMERA, source="camera")
+    assert [chosen.takes(track) for track in (VOICE, camera, SCREEN)] == [True, True, False]
+
+
+def test_a_source_that_is_not_known_is_chosen_as_such() -> None:
+    chosen = choosing(frozenset({"unknown"}))
+    assert chosen.takes(replace(MIC, source="unknown"))
+    assert not chosen.takes(VOICE)
+
+
+def test_every_track_is_received_where_none_was_chosen() -> None:
+    assert all(choosing(None).takes(track) for track in (VOICE, SCREEN))
+
+
+def test_which_tracks_are_received_is_nothing_to_messages() -> None:
+    chosen = choosing(lambda track: False)
+    assert chosen.wants(ANN)
+    assert chosen.hears("ann")
+    assert chosen.hears("")
+
+
+OVER = Event(kind=EventKind.TRACK_UNPUBLISHED, participant=ANN, track=VOICE)
+GONE = Event(kind=EventKind.PARTICIPANT_LEFT, participant=ANN)
+
+
+@pytest.mark.parametrize("event", [OVER, replace(OVER, participant=None), GONE])
+def test_a_function_is_asked_once_about_a_publication(event: Event) -> None:
+    asked = Asked()
+    chosen = choosing(asked)
+    for _ in range(3):
+        assert chosen.takes(VOICE)
+        assert not chosen.takes(SCREEN)
+        chosen.note(Event(kind=EventKind.TRACK_ENDED, participant=ANN, track=VOICE))
+        chosen.note(told(EventKind.PARTICIPANT_CHANGED, "ann", ""))
+        chosen.note(told(EventKind.PARTICIPANT_LEFT, "bob", ""))
+    assert asked.sids == ["T1", "T3"]
+    chosen.note(event)
+    assert chosen.takes(VOICE)
+    assert asked.sids == ["T1", "T3", "T1"]
+
+
+def test_a_function_is_asked_anew_in_the_next_room() -> None:
+    asked = Asked()
+    chosen = choosing(asked)
+    for _ in range(2):
+        assert chosen.takes(VOICE)
+        chosen.forget_tracks()
+    assert asked.sids == ["T1", "T1"]
+
+
+def test_a_function_that_raises_says_no_and_is_told_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0
+    notices = Notices(logging.getLogger("ringroom.io"), lambda: now)
+    chosen = choosing(lambda track: 1 / 0 > 1, notices)
+    assert not any(chosen.takes(track) for track in (VOICE, SCREEN, VOICE))
+    assert notices.counts == {"tracks=": 2}, "not again about the same publication"
+    assert caplog.text.count("tracks=: the predicate raised for 'ann/mic'") == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_is_said_of_tracks_beyond_the_limit_is_not_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choice, "MAX_JUDGED", 1)
+    asked = Asked()
+    chosen = choosing(asked)
+    for _ in range(2):
+        assert chosen.takes(VOICE)
+        assert not chosen.takes(SCREEN)
+    assert asked.sids == ["T1", "T3", "T3"]

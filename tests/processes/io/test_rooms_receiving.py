@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from io_kit import ANN, MIC, run, turns, until
+from io_kit import ANN, CAMERA, MIC, run, turns, until
 from rooms_kit import BOB, ROWS, hear, texts, there, track
 
 from ringroom import messages as m
 from ringroom.errors import StartupError
-from ringroom.frames import DataFrame, Event, EventKind, Participant, TextFrame
+from ringroom.frames import DataFrame, Event, EventKind, Participant, TextFrame, TrackInfo
 from ringroom.lanes.live import MAX_OWED
 from ringroom.lanes.memory import Segment
 from ringroom.processes.io.inbound_lanes import MAX_UNREAD_ENDED
@@ -94,6 +95,58 @@ def test_only_who_is_asked_for_is_received() -> None:
                 t.sink.data(DataFrame(who.encode(), participant=who))
             await until(lambda: texts(t.items()) == [b"ann"])
 
+    run(main())
+
+
+def test_only_tracks_of_the_sources_asked_for_are_received() -> None:
+    async def main() -> None:
+        async with there(tracks=("microphone", "camera")) as t:
+            t.connect()
+            await t.joined()
+            for one, source, wanted in (
+                (MIC, "microphone", True),
+                (CAMERA, "camera", True),
+                (MIC, "screen_share_audio", False),
+                (CAMERA, "screen_share", False),
+                (MIC, "unknown", False),
+            ):
+                named = replace(one, sid=source, source=source)
+                assert t.sink.wants(named, ANN) is wanted, named
+                assert (source in t.sink._admission._owner_of) is wanted, "others take no place"
+            shared = replace(CAMERA, source="screen_share")
+            t.sink.event(Event(kind=EventKind.TRACK_PUBLISHED, participant=ANN, track=shared))
+            t.sink.data(DataFrame(b"heard", participant="ann"))
+            # That the others are there is told, and messages have no track.
+            await until(lambda: texts(t.items()) == [EventKind.TRACK_PUBLISHED, b"heard"])
+
+    run(main())
+
+
+ASKED: list[TrackInfo] = []
+
+
+def asked_and_wanted(one: TrackInfo) -> bool:
+    """It travels by its name, so that it is this one that is asked."""
+    ASKED.append(one)
+    return True
+
+
+def test_a_function_is_asked_about_tracks_of_kinds_and_people_that_are_received() -> None:
+    async def main() -> None:
+        async with there(kinds=("audio",), participants=("ann",), tracks=asked_and_wanted) as t:
+            t.connect()
+            await t.joined()
+            assert not t.sink.wants(track("T9", "bob"), BOB)
+            assert not t.sink.wants(CAMERA, ANN)
+            assert ASKED == []
+            for _ in range(2):
+                assert t.sink.wants(MIC, ANN)
+            assert ASKED == [MIC]
+            long = replace(MIC, sid="T5", name="n" * 5_000)
+            assert t.sink.wants(long, ANN)
+            assert ASKED[1] == replace(long, name="n" * 1_024), "as it is told in events"
+
+    ASKED.clear()
     run(main())
 
 

@@ -362,6 +362,9 @@ def test_only_what_is_asked_for(tmp_path: Path) -> None:
     assert {type(item) for item in played(path, participants=["bob"])} == {VideoFrame, Event}
     named = played(path, kinds=("audio", "video"), participants=lambda p: p.metadata == "guest")
     assert {type(item) for item in named} == {AudioFrame}
+    both = ("audio", "video")
+    for source, kind in (("microphone", AudioFrame), ("camera", VideoFrame)):
+        assert {type(item) for item in played(path, kinds=both, tracks=[source])} == {kind}
 
 
 def test_sound_comes_as_it_is_asked_for(tmp_path: Path) -> None:

@@ -88,10 +88,33 @@ class PublishesForNobody(Twist):
         super().event(sink, event)
 
 
-@breaks({"a_kind_that_was_not_asked_for_is_not_subscribed": "1 pictures came in: does the provi"})
+@breaks(
+    {
+        "a_kind_that_was_not_asked_for_is_not_subscribed": "1 pictures came in: does the provi",
+        "a_source_that_was_not_asked_for_is_not_subscribed": r"1 frames of \['camera'\] came in",
+    }
+)
 class SubscribesToPictures(Twist):
     def wants(self, sink: Any, track: Any, who: Any) -> bool:
         return track.kind is Kind.VIDEO or super().wants(sink, track, who)
+
+
+@breaks({"a_source_that_was_not_asked_for_is_not_subscribed": "not one frame of 'mic' arrived"})
+class AsksWithoutTheSource(Twist):
+    def wants(self, sink: Any, track: Any, who: Any) -> bool:
+        return super().wants(sink, replace(track, source="unknown"), who)
+
+
+@breaks({"a_track_is_chosen_by_its_name": "not one frame of 'mic' arrived"})
+class AsksWithoutTheName(Twist):
+    def wants(self, sink: Any, track: Any, who: Any) -> bool:
+        return super().wants(sink, replace(track, name=""), who)
+
+
+@breaks({"a_track_is_chosen_by_its_name": r"frames of \['guitar'\] came in, not wanted"})
+class AsksOnceForAPerson(Twist):
+    def wants(self, sink: Any, track: Any, who: Any) -> bool:
+        return super().wants(sink, replace(track, name="mic"), who)
 
 
 @breaks({"the_end_of_pictures_is_told": "'track_ended of camera' being told: not within"})

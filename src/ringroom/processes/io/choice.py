@@ -1,20 +1,29 @@
-"""Who is received: ``participants=``, which means the same for tracks and for messages. Free of
-I/O.
+"""Who and what is received: ``participants=``, which means the same for tracks and for messages,
+and ``tracks=``. Free of I/O.
 
-A function is asked about whoever joins or changes, and what it says then holds for the messages of
-that participant. A sender that was not announced is known by its identity alone, and so are those
-beyond a limit, for remote participants can grow what is remembered.
+A function for ``participants=`` is asked about whoever joins or changes, and what it says then
+holds for the messages of that participant. A sender that was not announced is known by its identity
+alone, and so are those beyond a limit, for remote participants can grow what is remembered.
+
+A function for ``tracks=`` is asked once about each publication. A provider may ask for a track
+again as long as it is published; only beyond the limit the function is asked again then.
 """
 
 from __future__ import annotations
 
-from ringroom.frames import Event, EventKind, Kind, Participant
+from collections.abc import Callable
+from typing import TypeVar
+
+from ringroom.frames import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.notices import Notices
 from ringroom.options import SessionOptions
 
 __all__ = ["MAX_JUDGED", "Choice"]
 
+T = TypeVar("T")
+
 MAX_JUDGED = 10_000
+"""People whose messages are decided about, and likewise tracks."""
 
 
 class Choice:
@@ -22,10 +31,13 @@ class Choice:
 
     def __init__(self, options: SessionOptions, notices: Notices) -> None:
         self._wanted = options.participants
+        self._tracks = options.tracks
         self._receives_data = Kind.DATA in options.kinds
         self._notices = notices
         self._judged: dict[str, bool] = {}
         """What the function has said of those that are there."""
+        self._judged_tracks: dict[str, tuple[str, bool]] = {}
+        """By the sid of a track that is published: whose it is, and what the function has said."""
 
     def wants(self, participant: Participant) -> bool:
         """Whether the participant's tracks are received. A function that raises says no; the log
@@ -35,25 +47,59 @@ class Choice:
             return True
         if not callable(wanted):
             return participant.identity in wanted
+        return self._ask(wanted, participant, "participants=", participant.identity)
+
+    def takes(self, track: TrackInfo) -> bool:
+        """Whether the track is received, of somebody who is. A function that raises says no; the
+        log has its error."""
+        wanted = self._tracks
+        if wanted is None:
+            return True
+        if not callable(wanted):
+            return track.source in wanted
+        if track.sid in self._judged_tracks:
+            return self._judged_tracks[track.sid][1]
+        answer = self._ask(wanted, track, "tracks=", track.reply_name)
+        if len(self._judged_tracks) < MAX_JUDGED:
+            self._judged_tracks[track.sid] = (track.participant, answer)
+        return answer
+
+    def _ask(self, predicate: Callable[[T], bool], about: T, option: str, name: str) -> bool:
         try:
-            return bool(wanted(participant))
+            return bool(predicate(about))
         except Exception:  # noqa: BLE001 (the application's function)
-            who = participant.identity
-            text = f"participants=: the predicate raised for {who!r}"
-            self._notices.tell("predicate", text, traceback=True)
+            text = f"{option}: the predicate raised for {name!r}"
+            self._notices.tell(option, text, traceback=True)
             return False
 
     def note(self, event: Event) -> None:
-        """Somebody came, changed or left; other events tell nothing here. They are bounded ones."""
+        """Somebody came, changed or left, or a track is over; other events tell nothing here. They
+        are bounded ones."""
+        if event.kind is EventKind.TRACK_UNPUBLISHED and event.track is not None:
+            self._judged_tracks.pop(event.track.sid, None)
         who = event.participant
-        if who is None or not self._receives_data or not callable(self._wanted):
+        if who is None:
             return
         if event.kind is EventKind.PARTICIPANT_LEFT:
             self._judged.pop(who.identity, None)
-        elif event.kind in (EventKind.PARTICIPANT_JOINED, EventKind.PARTICIPANT_CHANGED) and (
-            who.identity in self._judged or len(self._judged) < MAX_JUDGED
-        ):
+            self._forget_tracks_of(who.identity)
+        elif event.kind in (EventKind.PARTICIPANT_JOINED, EventKind.PARTICIPANT_CHANGED):
+            self._judge(who)
+
+    def _judge(self, who: Participant) -> None:
+        if not self._receives_data or not callable(self._wanted):
+            return
+        if who.identity in self._judged or len(self._judged) < MAX_JUDGED:
             self._judged[who.identity] = self.wants(who)
+
+    def _forget_tracks_of(self, identity: str) -> None:
+        judged = self._judged_tracks
+        for sid in [sid for sid, (owner, _) in judged.items() if owner == identity]:
+            del judged[sid]
+
+    def forget_tracks(self) -> None:
+        """The room is lost: in the next one every track is a publication of its own."""
+        self._judged_tracks.clear()
 
     def hears(self, sender: str) -> bool:
         """Whether a message of that identity is received; of one that names no sender nobody can

@@ -199,8 +199,8 @@ class InboundLanes:
             if not self._stall_told:
                 self._stall_told = True
                 log.warning(
-                    "the source waits for a reader: of what is asked for by kinds= and "
-                    "participants= something is not received"
+                    "the source waits for a reader: of what is asked for by kinds=, "
+                    "participants= and tracks= something is not received"
                 )
             await event.wait()
 

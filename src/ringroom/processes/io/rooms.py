@@ -175,7 +175,9 @@ class RoomSession:
     def wants(self, track: TrackInfo, participant: Participant) -> bool:
         if self._closing or not self._membership.hears or track.kind not in self.options.kinds:
             return False
-        return self._choice.wants(bounded(participant)) and self._admits(track)
+        if not self._choice.wants(bounded(participant)):
+            return False
+        return self._choice.takes(bounded_track(track)) and self._admits(track)
 
     def _admits(self, track: TrackInfo) -> bool:
         refusal = self._admission.refusal(track)
@@ -314,6 +316,7 @@ class RoomSession:
         for track in tuple(self._tracks):
             track.close()
         self._admission = Admission()
+        self._choice.forget_tracks()
         for attachment in tuple(self._attachments.values()):
             attachment.outbound.interrupt()
 

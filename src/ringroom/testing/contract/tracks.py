@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ringroom.client import Receiver
+from ringroom.client import Receiver, Transport
 from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo, VideoFrame
 from ringroom.options import PublishOptions
@@ -107,6 +107,45 @@ def a_kind_that_was_not_asked_for_is_not_subscribed(subject: Subject) -> None:
         lanes = [lane for lane in transport.stats().lanes if lane.track == "camera"]
         count = sum(lane.counts.sent for lane in lanes)
         expect(not lanes, f"{count} pictures came in: does the provider ask `wants`?")
+
+
+@promise("audio_in", "video_in", "sources")
+def a_source_that_was_not_asked_for_is_not_subscribed(subject: Subject) -> None:
+    """A track of a source that ``tracks=`` leaves out costs nothing: no frame of it comes in."""
+    options = {"kinds": ("audio", "video"), "tracks": ["microphone"]}
+    with subject.opened(**options) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        stage.driver.publish_video("ann", "camera")
+        stage.driver.show("ann", "camera", picture(0))
+        expect_only("mic", receiver, transport, stage)
+
+
+def is_the_microphone(track: TrackInfo) -> bool:
+    return track.name == "mic"
+
+
+@promise("audio_in", "several_tracks")
+def a_track_is_chosen_by_its_name(subject: Subject) -> None:
+    """``tracks=`` as a function is asked with the name, and what it leaves out costs nothing."""
+    with subject.opened(kinds=("audio",), tracks=is_the_microphone) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        say(stage, Score(stage.capabilities, seed=1), "ann", "guitar")
+        expect_only("mic", receiver, transport, stage)
+
+
+def expect_only(name: str, receiver: Receiver, transport: Transport, stage: Stage) -> None:
+    """Ann says something on the track of that name, and nothing else comes in."""
+    score = Score(stage.capabilities)
+    say(stage, score, "ann", name)
+    heard = listen(receiver, score, stage)
+    expect(heard.frames, f"not one frame of {name!r} arrived, which tracks= names")
+    others = [lane for lane in transport.stats().lanes if lane.track not in ("", name)]
+    count = sum(lane.counts.sent for lane in others)
+    names = sorted({lane.track for lane in others})
+    expect(
+        not others,
+        f"{count} frames of {names} came in, not wanted: does the provider ask `wants`?",
+    )
 
 
 @promise("events", "video_in", "unpublish")
