@@ -156,6 +156,14 @@ class Server:
             await action(calls.room)
 
 
+async def permit(server: Server, **allowed: bool) -> None:
+    """What the application may do from now on."""
+    request = api.UpdateParticipantRequest(
+        room=server.room, identity="app", permission=api.ParticipantPermission(**allowed)
+    )
+    await server.admin(lambda rooms: rooms.update_participant(request))
+
+
 class Peer:
     """The other side: a plain SDK client."""
 
@@ -211,10 +219,12 @@ class Peer:
         mean = VideoFrame(bytes(got.data), got.width, got.height).to_rgb().mean(axis=(0, 1))
         return bool(np.abs(mean - colour).max() < within)
 
-    async def speak(self, name: str, frequency: float) -> Any:
+    async def speak(
+        self, name: str, frequency: float, of: int = rtc.TrackSource.SOURCE_MICROPHONE
+    ) -> Any:
         source = rtc.AudioSource(RATE, 1, 100)
         track = rtc.LocalAudioTrack.create_audio_track(name, source)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        options = rtc.TrackPublishOptions(source=of)  # type: ignore[arg-type]
         publication = await self.room.local_participant.publish_track(track, options)
         self._spawn(self._say(source, frequency))
         return publication
@@ -224,10 +234,16 @@ class Peer:
             data = tone(frequency, start, 320).tobytes()
             await source.capture_frame(rtc.AudioFrame(data, RATE, 1, 320))
 
-    async def show(self, name: str, picture: VideoFrame, rotation: int = 0) -> Any:
+    async def show(
+        self,
+        name: str,
+        picture: VideoFrame,
+        rotation: int = 0,
+        of: int = rtc.TrackSource.SOURCE_CAMERA,
+    ) -> Any:
         source = rtc.VideoSource(picture.width, picture.height)
         track = rtc.LocalVideoTrack.create_video_track(name, source)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA)
+        options = rtc.TrackPublishOptions(source=of)  # type: ignore[arg-type]
         publication = await self.room.local_participant.publish_track(track, options)
         self._spawn(self._project(source, picture, rotation))
         return publication

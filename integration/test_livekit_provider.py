@@ -21,6 +21,7 @@ from integration.provider_kit import (
     connected,
     outgoing,
     peer,
+    permit,
     run,
     speaking,
     tone,
@@ -165,14 +166,6 @@ def test_a_right_to_receive_that_is_given_back_at_once(server: Server) -> None:
                 assert sink.tracks[-1].ended is None
 
     run(scenario())
-
-
-async def permit(server: Server, **allowed: bool) -> None:
-    """What the application may do from now on."""
-    request = api.UpdateParticipantRequest(
-        room=server.room, identity="app", permission=api.ParticipantPermission(**allowed)
-    )
-    await server.admin(lambda rooms: rooms.update_participant(request))
 
 
 @WAYS

@@ -145,6 +145,9 @@ def test_a_function_is_asked_about_tracks_of_kinds_and_people_that_are_received(
             long = replace(MIC, sid="T5", name="n" * 5_000)
             assert t.sink.wants(long, ANN)
             assert ASKED[1] == replace(long, name="n" * 1_024), "as it is told in events"
+            t.session.parted("lost")
+            assert t.sink.wants(MIC, ANN)
+            assert ASKED[2:] == [MIC], "also of a track whose publication was never told"
 
     ASKED.clear()
     run(main())
