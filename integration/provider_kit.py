@@ -224,7 +224,7 @@ class Peer:
     ) -> Any:
         source = rtc.AudioSource(RATE, 1, 100)
         track = rtc.LocalAudioTrack.create_audio_track(name, source)
-        options = rtc.TrackPublishOptions(source=of)  # type: ignore[arg-type]
+        options = rtc.TrackPublishOptions(source=of)
         publication = await self.room.local_participant.publish_track(track, options)
         self._spawn(self._say(source, frequency))
         return publication
@@ -243,7 +243,7 @@ class Peer:
     ) -> Any:
         source = rtc.VideoSource(picture.width, picture.height)
         track = rtc.LocalVideoTrack.create_video_track(name, source)
-        options = rtc.TrackPublishOptions(source=of)  # type: ignore[arg-type]
+        options = rtc.TrackPublishOptions(source=of)
         publication = await self.room.local_participant.publish_track(track, options)
         self._spawn(self._project(source, picture, rotation))
         return publication
