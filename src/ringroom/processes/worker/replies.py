@@ -7,11 +7,13 @@ under the worker's lock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ringroom import messages as m
 from ringroom.errors import BusyError, FrameError, WouldBlock
 from ringroom.frames import Frame
-from ringroom.options import PublishOptions
+from ringroom.lanes.statistics import RowPool
+from ringroom.options import Mode, PublishOptions
 from ringroom.processes.worker.problems import Problems
 from ringroom.sessions.inbox import InboundLane, Inbox
 from ringroom.sessions.outgoing import Outgoing
@@ -32,10 +34,14 @@ class _Waiting:
 class ReplyTracks:
     """See the module's docstring."""
 
-    def __init__(self, outgoing: Outgoing, inbox: Inbox, problems: Problems) -> None:
-        self.outgoing = outgoing
+    def __init__(self, session: Session, rows: RowPool, inbox: Inbox, problems: Problems) -> None:
+        self.session = session
+        self.outgoing = Outgoing(session, rows)
+        self.inherited: set[str] = set()
+        """Names of tracks that a dead worker has left, and that nobody has ended since."""
         self.end_requests: set[int] = set()
         """Requests that are answered once a track that ends has played."""
+        self._publish = session.options.publish
         self._inbox = inbox
         self._problems = problems
         self._waiting: dict[OutgoingLane, _Waiting] = {}
@@ -57,15 +63,15 @@ class ReplyTracks:
     def send(
         self,
         frame: Frame,
+        mode: Mode,
         publish: PublishOptions | None,
-        otherwise: PublishOptions,
         source: InboundLane | None,
     ) -> bool:
         """Send on the frame's track, or keep what it does not take; ``source`` is then held.
-        Whether something has begun to wait. Options and errors are those of `Outgoing.lane_for`."""
+        Whether something has begun to wait. Options and errors are those of `lane_for`."""
         if self._waiting:
             self.send_waiting()  # a processor may be at it for long, and come here alone
-        lane = self.outgoing.lane_for(frame, publish, otherwise)
+        lane = self.lane_for(frame, mode, publish)
         before = waiting = self._waiting.get(lane)
         if waiting is not None:
             waiting.ends = False  # the track it answers is back
@@ -76,6 +82,14 @@ class ReplyTracks:
             waiting.held.add(source)
             self._inbox.hold(source)
         return waiting is not before
+
+    def lane_for(self, frame: Frame, mode: Mode, publish: PublishOptions | None) -> OutgoingLane:
+        """The lane of the frame's track. A new track is published as ``publish`` says; if that is
+        None as the session's options do, in that mode. Errors are those of `Outgoing.lane_for`."""
+        if self._publish.mode != mode:
+            # Kept, for the next reply will be alike: to make it takes as long as to send.
+            self._publish = replace(self._publish, mode=mode)
+        return self.outgoing.lane_for(frame, publish, self._publish)
 
     def _write(self, lane: OutgoingLane) -> bool:
         """What there is room for, where nothing has waited; whether that was all."""
@@ -132,16 +146,17 @@ class ReplyTracks:
             if not any(held in other.held for other in self._waiting.values()):
                 self._inbox.release(held)
 
-    def end(self, name: str) -> bool:
-        """The track ends when all is sent and played; False if there is none of that name."""
+    def end(self, name: str) -> None:
+        """The track of that name, if there is one, ends when all is sent and played."""
         lane = self.outgoing.find(name)
         if lane is None:
-            return False
-        if lane in self._waiting:
+            if name in self.inherited:
+                self.session.send(m.TrackClose(name=name))
+        elif lane in self._waiting:
             self._waiting[lane].ends = True
         else:
             self._end(lane)
-        return True
+        self.inherited.discard(name)
 
     def _end(self, lane: OutgoingLane) -> None:
         self._problems.forget(lane.name)
@@ -151,10 +166,10 @@ class ReplyTracks:
         """From now on `end_requests` has a request for each track, ended or not."""
         self.end_requests.update(self.outgoing.drain(lane) for lane in self.outgoing.lanes)
 
-    def take_answers(self, session: Session) -> None:
+    def take_answers(self) -> None:
         """Of tracks that have ended and played."""
         for request in tuple(self.end_requests):
-            if session.requests.take(request) is not None:
+            if self.session.requests.take(request) is not None:
                 self.end_requests.discard(request)
 
     def tell_busy(self) -> None:

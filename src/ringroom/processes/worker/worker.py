@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from ringroom import messages as m
@@ -40,7 +39,6 @@ from ringroom.processor import Processor, Replies, as_frames, of_track
 from ringroom.profile import Profile
 from ringroom.sessions.filling import Filling
 from ringroom.sessions.inbox import Arrival, InboundLane, Inbox
-from ringroom.sessions.outgoing import Outgoing
 from ringroom.sessions.session import Session
 
 _TOLD_HERE = (EventKind.TRACK_STARTED, EventKind.TRACK_RESUMED, EventKind.TRACK_ENDED)
@@ -65,7 +63,6 @@ class Worker:
         self.problems = Problems(control, lambda: self.place)
         self._processor = processor
         self._options = options
-        self._publish = options.publish
         self._table: StatisticsTable | None = None
         self._inbox: Inbox | None = None
         self._wake = open_counter()
@@ -75,7 +72,6 @@ class Worker:
         self._seat: m.Start | None = None
         """The place, and the rows of statistics that go with it."""
         self._attaching = False
-        self._inherited: set[str] = set()
 
     @property
     def place(self) -> int:
@@ -181,7 +177,7 @@ class Worker:
                 if self._attaching and self.session.attached is not None:
                     self._inherit(self.session, self.session.attached)
                 if self.replies is not None:
-                    self.replies.take_answers(self.session)
+                    self.replies.take_answers()
                     self.replies.tell_busy()
 
     def _begin(self, message: m.Start, descriptors: tuple[int, ...]) -> None:
@@ -209,12 +205,12 @@ class Worker:
         rows = RowPool(self._table, seat.rows_first, seat.rows_count, taken=taken)
         if self.replies is None:
             assert self._inbox is not None
-            self.replies = ReplyTracks(Outgoing(session, rows), self._inbox, self.problems)
+            self.replies = ReplyTracks(session, rows, self._inbox, self.problems)
         else:
             self.replies.outgoing.restart(rows)
         if session.restarts:  # also when the I/O process before had died without a word to us
             self.control.send(m.Rejoined(place=seat.place, generation=seat.generation))
-        self._inherited = set(attached.tracks)
+        self.replies.inherited = set(attached.tracks)
 
     def _step(self) -> bool:
         """Handle one arrival and what waits to be sent; whether there was anything."""
@@ -273,10 +269,7 @@ class Worker:
             return
         with self.lock:
             assert self.replies is not None
-            ended = self.replies.end(track.reply_name)
-            if not ended and track.reply_name in self._inherited and self.session is not None:
-                self.session.send(m.TrackClose(name=track.reply_name))
-            self._inherited.discard(track.reply_name)
+            self.replies.end(track.reply_name)
 
     def _call(
         self,
@@ -317,19 +310,17 @@ class Worker:
         """Send, or keep what a full track does not take; its source is then held. A new track is
         published as ``publish`` says; if that is None as the session's options do, in that mode."""
         with self.lock:
-            replies = self._answering(mode)
-            if replies is not None and (
-                replies.send(frame, publish, self._publish, source) or self._keeps
-            ):
+            replies = self._answering()
+            if replies is not None and (replies.send(frame, mode, publish, source) or self._keeps):
                 self._wake.add(1)
 
     def fill(self, form: VideoFrame, mode: Mode, publish: PublishOptions | None) -> Filling:
         """A picture of that form, to be filled; its track is published as by `reply`."""
         with self.lock:
-            replies = self._answering(mode)
+            replies = self._answering()
             if replies is None:
                 return Filling(None, form)
-            filling = Filling(replies.outgoing.lane_for(form, publish, self._publish), form)
+            filling = Filling(replies.lane_for(form, mode, publish), form)
             if self._keeps:
                 self._wake.add(1)
             return filling
@@ -342,16 +333,13 @@ class Worker:
                 return None
             return filling.copied()
 
-    def _answering(self, mode: Mode) -> ReplyTracks | None:
-        """What new tracks are published with in that mode is `_publish` from here on. None when the
-        room is over: nothing would be heard, and no track of the room makes room for it."""
+    def _answering(self) -> ReplyTracks | None:
+        """None when the room is over: nothing would be heard, and no track of the room makes room
+        for it."""
         if self.replies is None:
             raise ClosedError("the worker is not connected yet; send from open() or process()")
         if self._room_over():
             return None
-        if self._publish.mode != mode:
-            # Kept, for the next reply will be alike: to make it takes as long as to send.
-            self._publish = replace(self._publish, mode=mode)
         return self.replies
 
     def set_profile(self, change: Profile) -> None:
