@@ -55,7 +55,7 @@ class Sleeps(Processor):
     """Takes a minute for a frame of the value 5."""
 
     def start(self, context: Any) -> None:
-        self.clock = context._worker.machine
+        self.clock = context._answering.machine
 
     def process(self, frame: AudioFrame) -> None:
         if frame.samples[0, 0] == 5:

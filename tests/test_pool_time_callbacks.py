@@ -15,7 +15,7 @@ from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
 from ringroom.errors import ClosedError, LostProcessError
 from ringroom.frames import Event, EventKind
 from ringroom.pool import Pool
-from ringroom.processes.worker.worker import Worker
+from ringroom.processes.worker.answering import Answering
 from ringroom.processor import Problem
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock
@@ -120,14 +120,14 @@ class TalksLive(Talks):
     """Sends more at once than a live track takes."""
 
     mode: ClassVar[Any] = "live"
-    workers: ClassVar[list[Worker]] = []
+    answering: ClassVar[list[Answering]] = []
 
     def start(self, context: Any) -> None:
-        self.workers.append(context._worker)
+        self.answering.append(context._answering)
 
 
 def test_of_tracks_that_have_ended_nothing_is_kept(clock: VirtualClock, room: FakeRoom) -> None:
-    TalksLive.workers.clear()
+    TalksLive.answering.clear()
     problems: list[Problem] = []
     with running(clock, room, TalksLive, on_error=problems.append):
         for name in ("ann", "bob"):
@@ -138,12 +138,11 @@ def test_of_tracks_that_have_ended_nothing_is_kept(clock: VirtualClock, room: Fa
             clock.sleep(0.1)
             who.leave()
             clock.sleep(5.0)
-        (worker,) = TalksLive.workers
-        assert worker.replies is not None
-        assert worker.session is not None
-        assert not len(worker.problems)
-        assert not worker.replies.end_requests
-        assert not worker.session.requests.answers
+        (answering,) = TalksLive.answering
+        assert answering.replies is not None
+        assert not len(answering.problems)
+        assert not answering.replies.end_requests
+        assert not answering.replies.session.requests.answers
     assert [problem.count for problem in problems] == [1, 1]
 
 

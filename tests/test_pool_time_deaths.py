@@ -28,7 +28,7 @@ class Busy(Processor):
     ended: ClassVar[list[tuple[str, float]]] = []
 
     def start(self, context: Any) -> None:
-        self.clock = context._worker.machine
+        self.clock = context._answering.machine
 
     def process(self, frame: AudioFrame) -> None:
         self.clock.sleep(0.03)

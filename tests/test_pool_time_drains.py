@@ -137,7 +137,7 @@ class Loads(Processor):
         with self.path.open("a") as starts:
             starts.write("start\n")
         if self.path.read_text() != "start\n":
-            context._worker.machine.sleep(60.0)
+            context._answering.machine.sleep(60.0)
 
 
 @pytest.mark.parametrize("drains", [False, True], ids=["close", "drain"])

@@ -146,7 +146,7 @@ class Loads(Processor):
     """Takes a minute to start."""
 
     def start(self, context: Any) -> None:
-        context._worker.machine.sleep(60.0)
+        context._answering.machine.sleep(60.0)
 
 
 def nobody_is_left(clock: VirtualClock, room: FakeRoom) -> None:

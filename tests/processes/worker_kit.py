@@ -21,8 +21,12 @@ from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import open_links
 from ringroom.options import SessionOptions
+from ringroom.processes.worker.answering import Answering
 from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
+
+LONG = m.WorkerFailed(error="x" * 1_000_000)
+"""More than the socket of a link takes at once."""
 
 
 def sound(value: int, seconds: float = 0.02, track: str | None = None) -> AudioFrame:
@@ -60,7 +64,8 @@ class Bench:
         self.rows = RowPool(self.table, 0, 50)
         self.processor = Scripted()
         options = SessionOptions(kinds=(Kind.AUDIO,), max_age=60)
-        self.worker = Worker(theirs, self.processor, options)
+        self.answering = Answering(theirs)
+        self.worker = Worker(self.answering, self.processor, options)
         self.writers: list[LiveWriter] = []
         self.replies: dict[str, ReliableReader] = {}
         self.heard: list[m.Message] = []
@@ -126,14 +131,8 @@ class Bench:
         return found
 
     def close(self) -> None:
-        worker = self.worker
-        if worker.replies is not None and worker.session is not None:
-            worker.replies.close()
-            worker.session.close()
-        if worker._table is not None:
-            worker._table.close()
-        worker._wake.close()
-        worker.control.close()
+        self.worker.close()
+        self.answering.control.close()
         for end in (*self.writers, *self.replies.values()):
             end.close()
         self.writers.clear()

@@ -9,6 +9,7 @@ from ringroom.frames import AudioFrame, DataFrame, Frame, VideoFrame
 from ringroom.link import Link
 from ringroom.options import Mode, PublishOptions, SessionOptions
 from ringroom.processes.machine import Machine
+from ringroom.processes.worker.answering import Answering
 from ringroom.processes.worker.problems import Problems
 from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
@@ -21,7 +22,7 @@ __all__ = ["HandTurned"]
 
 
 class HandTurned(Worker):
-    """All that it sends is noted, and read at once by the far end."""
+    """It works when the test says so; all that it sends is noted."""
 
     def __init__(
         self,
@@ -31,10 +32,10 @@ class HandTurned(Worker):
         note: Callable[[Frame], None],
     ) -> None:
         self._hand_machine = _HandMachine(far)
-        super().__init__(far.near, processor, options, self._hand_machine)
-        self.problems = self._raised = _Raised(far.near, lambda: self.place)
+        noted = _Noted(far, self._hand_machine, note)
+        super().__init__(noted, processor, options)
+        self._raised = noted.problems
         self._far = far
-        self._note = note
 
     def turn(self, now_ns: int | None) -> None:
         """All there is to do, at that moment (None: now)."""
@@ -50,6 +51,18 @@ class HandTurned(Worker):
         raised, self._raised.errors = self._raised.errors, []
         return raised
 
+
+class _Noted(Answering):
+    """What goes out is noted, and the far end has read it when the call returns."""
+
+    problems: _Raised
+
+    def __init__(self, far: FarEnd, machine: Machine, note: Callable[[Frame], None]) -> None:
+        super().__init__(far.near, machine)
+        self.problems = _Raised(far.near, lambda: self.place)
+        self._far = far
+        self._note = note
+
     def reply(
         self,
         frame: Frame,
@@ -62,9 +75,9 @@ class HandTurned(Worker):
             super().reply(frame, mode, publish=publish, source=source)
             self._note(_as_sent(frame))
             self._far.serve()
-            while self.session is not None and self.replies is not None and self.replies.waits:
-                self.session.pump()
-                self.replies.send_waiting()
+            while (replies := self.replies) is not None and replies.waits:
+                replies.session.pump()
+                replies.send_waiting()
                 self._far.serve()
 
     def send_filled(self, filling: Filling) -> VideoFrame | None:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import pytest
-from worker_kit import Bench, Scripted, sound
+from worker_kit import Bench, sound
 
 from ringroom import messages as m
-from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError
+from ringroom.errors import BusyError, ConfigurationError, FrameError
 from ringroom.frames import VideoFrame
-from ringroom.link import open_links
-from ringroom.options import PublishOptions, SessionOptions
+from ringroom.options import PublishOptions
 from ringroom.processes.worker.context import WorkerContext
-from ringroom.processes.worker.worker import Worker
 from ringroom.profile import Profile
 from ringroom.testing import sources
 
 
 def test_a_context_takes_names_of_tracks(bench: Bench) -> None:
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     for call in (context.flush, context.played):
         for name in (5, b"x", ["a"], "a\0b"):
             with pytest.raises(FrameError, match="the track name"):
@@ -32,7 +30,7 @@ def test_a_context_takes_names_of_tracks(bench: Bench) -> None:
 
 
 def test_a_context_sets_our_profile_and_waits_for_nothing(bench: Bench) -> None:
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     bench.listen()
     context.set_profile(attributes={"lk.agent.state": "thinking"})
     context.set_profile(name="Bot", metadata="m")
@@ -49,18 +47,8 @@ def test_a_context_sets_our_profile_and_waits_for_nothing(bench: Bench) -> None:
     assert not bench.listen()
 
 
-def test_before_there_is_a_room_a_context_sets_nothing() -> None:
-    control, theirs = open_links()
-    worker = Worker(theirs, Scripted(), SessionOptions())
-    with pytest.raises(ClosedError, match="set it in open"):
-        WorkerContext(worker).set_profile(name="early")
-    worker.close()
-    control.close()
-    theirs.close()
-
-
 def test_a_context_sends_with_options_for_the_track(bench: Bench) -> None:
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     wide = PublishOptions(mode="live", audio_bitrate=96_000)
     context.send(sound(1, track="wide"), publish=wide)
     context.send(sound(1, track="live"), mode="live")
@@ -82,7 +70,7 @@ def pictures(bench: Bench, name: str) -> list[int]:
 
 
 def test_a_context_fills_pictures_in_place(bench: Bench) -> None:
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     for number in range(3):
         with context.fill_video(64, 48, track="drawn") as frame:
             assert not frame.data.flags.owndata
@@ -99,7 +87,7 @@ def test_a_context_fills_pictures_in_place(bench: Bench) -> None:
 
 def test_what_a_full_track_does_not_take_is_kept(bench: Bench) -> None:
     """Pictures that find no room wait, and those that follow wait behind them."""
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     sent, in_place = 0, True
     while in_place or sent < 12:
         with context.fill_video(64, 48) as frame:
@@ -118,7 +106,7 @@ def test_what_a_full_track_does_not_take_is_kept(bench: Bench) -> None:
 
 
 def test_a_picture_that_is_filled_as_the_room_ends_goes_nowhere(bench: Bench) -> None:
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     with context.fill_video(64, 48) as frame:
         frame.data[:] = 0
         bench.link.send(m.Ended(reason="room_deleted", error={}))

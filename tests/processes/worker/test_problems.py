@@ -13,25 +13,6 @@ from ringroom.lanes.statistics import Count
 from ringroom.processes.worker.problems import MAX_UNHEARD
 
 
-def test_what_raises_is_counted_done_and_told_once_in_full(bench: Bench) -> None:
-    def fails(frame: AudioFrame) -> None:
-        raise ValueError(f"not {frame.samples[0, 0]}")
-
-    bench.processor.answer = fails
-    writer = bench.open("A")
-    send(writer, 1, 2, 3)
-    bench.work()
-    problems = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
-    assert [(one.count, one.where, one.place) for one in problems] == [
-        (1, "process", 3),
-        (2, "process", 3),
-        (3, "process", 3),
-    ]
-    assert [bool(one.traceback) for one in problems] == [True, False, False]
-    counts = writer.row.snapshot()
-    assert (counts.done, counts.problems, counts.in_flight) == (3, 3, 0)
-
-
 def test_problems_that_nobody_hears_are_counted_and_not_kept(bench: Bench) -> None:
     def fails(frame: AudioFrame) -> None:
         raise ValueError("something else") if frame.samples[0, 0] else KeyError("again")
@@ -41,13 +22,13 @@ def test_problems_that_nobody_hears_are_counted_and_not_kept(bench: Bench) -> No
     for _ in range(MAX_UNHEARD // 10 + 60):
         send(writer, *[0] * 20)
         bench.work()
-    kept = bench.worker.control.backlog
+    kept = bench.answering.control.backlog
     assert kept == MAX_UNHEARD
     send(writer, 1)
     bench.work()
-    assert bench.worker.control.backlog == kept + 1, "the first of its kind"
+    assert bench.answering.control.backlog == kept + 1, "the first of its kind"
     problems = []
-    while bench.worker.control.backlog:
+    while bench.answering.control.backlog:
         problems += bench.told()
         bench.worker._pump()
     send(writer, 0)

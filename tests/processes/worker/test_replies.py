@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator
 
 import pytest
 from io_kit import RATE
@@ -71,7 +70,7 @@ def test_a_flush_forgets_what_waits_and_gives_the_source_free(bench: Bench) -> N
     bench.processor.answer = lambda frame: sound(1, 5.0) if frame.samples[0, 0] == 1 else None
     send(bench.open("A"), 1, 2)
     bench.work()
-    replies = bench.worker.replies
+    replies = bench.answering.replies
     assert replies is not None
     lane = replies.outgoing.find("ann/A")
     assert lane is not None
@@ -84,7 +83,7 @@ def test_a_flush_forgets_what_waits_and_gives_the_source_free(bench: Bench) -> N
 
 
 def test_the_loop_wakes_for_room_and_for_replies_from_another_thread(bench: Bench) -> None:
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     bench.work()
     bench.worker._wait(0)  # what the opening has left
     waiting = Call(bench.worker._wait, 60)
@@ -93,7 +92,7 @@ def test_the_loop_wakes_for_room_and_for_replies_from_another_thread(bench: Benc
     bench.work()
     bench.worker._wait(0)
     poller = select.poll()
-    poller.register(bench.worker._wake.fileno(), select.POLLIN)
+    poller.register(bench.answering.wake.fileno(), select.POLLIN)
     assert poller.poll(0) == [], "a wake-up that was seen wakes no more"
     waiting = Call(bench.worker._wait, 60)
     bench.take("x")
@@ -106,7 +105,7 @@ def ends_of(messages: list[m.Message]) -> int:
 
 def test_a_reply_track_ends_after_all_is_sent(bench: Bench) -> None:
     bench.processor.answer = lambda frame: sound(1, 5.0, "ann/A")
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     writer = bench.open("A", number=4)
     bench.work()
     context.send(sound(1, 5.0, "ann/A"))
@@ -126,7 +125,7 @@ def test_a_reply_track_ends_after_all_is_sent(bench: Bench) -> None:
 
 
 def test_a_reply_track_whose_source_is_back_goes_on(bench: Bench) -> None:
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     bench.open("A", "mic", number=4)
     bench.work()
     context.send(sound(1, 5.0, "ann/mic"))
@@ -157,7 +156,7 @@ def test_a_reply_track_ends_with_the_last_track_that_it_answers(bench: Bench) ->
 
 
 def test_a_live_reply_that_is_cut_is_told_once_with_the_cure(bench: Bench) -> None:
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     context.send(sound(1, 30.0, "x"), mode="live")
     context.send(sound(1, 30.0, "x"), mode="live")
     problems = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
@@ -212,7 +211,7 @@ def test_a_message_that_never_fits_keeps_none_behind_it_from_being_sent(bench: B
 
 def test_a_reply_that_is_refused_does_not_stay_before_the_next(bench: Bench) -> None:
     everyone = tuple(f"{number:0900}" for number in range(300))
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     with pytest.raises(FrameError, match="send it in parts"):
         context.send(DataFrame(b"to too many", to=everyone))
     for payload in (b"one", b"two"):
@@ -226,7 +225,7 @@ def test_a_reply_that_is_refused_does_not_stay_before_the_next(bench: Bench) -> 
 def test_a_reply_that_is_spoiled_as_it_waits_does_not_stay_before_the_next(
     bench: Bench, spoiled: object
 ) -> None:
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     late = sound(1, 1.0, "x")
     context.send(sound(1, 5.0, "x"))
     context.send(late)
@@ -237,33 +236,3 @@ def test_a_reply_that_is_spoiled_as_it_waits_does_not_stay_before_the_next(
     assert "samples" in told.summary or "NoneType" in told.summary or "str" in told.summary
     context.send(sound(1, 0.5, "x"))
     assert bench.take("x") == RATE // 2
-
-
-def test_what_a_generator_makes_is_sent_as_it_comes(bench: Bench) -> None:
-    def speaks() -> Iterator[AudioFrame]:
-        yield sound(1, 0.02, "x")
-        assert bench.take("x") == RATE // 50, "it has gone out already"
-        raise KeyError("the rest")
-
-    bench.processor.answer = lambda _: speaks()
-    writer = bench.open("A")
-    send(writer, 1)
-    bench.work()
-    (told,) = [one for one in bench.told() if isinstance(one, m.WorkerProblem)]
-    assert told.summary == "KeyError: 'the rest'"
-    assert writer.row.snapshot().problems == 1
-
-
-def test_a_generator_that_is_long_at_it_goes_on_as_its_track_has_room(bench: Bench) -> None:
-    samples = 0
-
-    def speaks() -> Iterator[AudioFrame]:
-        nonlocal samples
-        for _ in range(5):
-            yield sound(1, 4.0, "x")
-            samples += bench.take("x")
-
-    bench.processor.answer = lambda _: speaks()
-    send(bench.open("A"), 1)
-    bench.work()
-    assert samples > 5 * 1.5 * RATE, "about as much as the track holds, each time"

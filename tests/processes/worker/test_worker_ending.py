@@ -15,6 +15,7 @@ from ringroom.frames import Kind
 from ringroom.lanes.statistics import Count
 from ringroom.link import open_links
 from ringroom.options import SessionOptions
+from ringroom.processes.worker.answering import Answering
 from ringroom.processes.worker.context import WorkerContext
 from ringroom.processes.worker.replies import ReplyTracks
 from ringroom.processes.worker.worker import Worker
@@ -81,7 +82,7 @@ def test_what_waits_for_a_full_reply_track_is_handled_when_the_room_ends(bench: 
 
 def test_it_ends_in_order_tracks_backlog_playout(bench: Bench) -> None:
     """It is done only when all it has said is told to be played."""
-    context = WorkerContext(bench.worker)
+    context = WorkerContext(bench.answering)
     bench.open("A")
     bench.work()
     context.send(sound(1, 5.0, "x"))
@@ -121,7 +122,7 @@ class Parting(Processor):
 def test_a_spare_that_never_had_a_place_says_goodbye_to_nobody() -> None:
     application, theirs = open_links()
     application.send(m.Stop(drain=0.0))
-    Worker(theirs, Parting(), SessionOptions(kinds=(Kind.AUDIO,))).run()
+    Worker(Answering(theirs), Parting(), SessionOptions(kinds=(Kind.AUDIO,))).run()
     told = []
     while (received := application.receive_nowait()) is not None:
         told.append(type(received[0]))
@@ -152,11 +153,11 @@ def test_whether_it_is_through_is_asked_with_the_lock(bench: Bench) -> None:
     class Asked(ReplyTracks):
         @property
         def holds(self) -> bool:
-            asked.append(bench.worker.lock._is_owned())  # type: ignore[attr-defined]
+            asked.append(bench.answering.lock._is_owned())  # type: ignore[attr-defined]
             return super().holds
 
-    assert bench.worker.replies is not None
-    bench.worker.replies.__class__ = Asked
+    assert bench.answering.replies is not None
+    bench.answering.replies.__class__ = Asked
     bench.control.send(m.Stop(drain=60.0))
     bench.worker._loop()
     assert asked == [True]
@@ -165,7 +166,7 @@ def test_whether_it_is_through_is_asked_with_the_lock(bench: Bench) -> None:
 def test_a_flush_in_stop_does_not_read_on(bench: Bench) -> None:
     """A source that was held is free again, and nobody takes its frames any more."""
     bench.processor.answer = lambda _: sound(1, 5.0)
-    bench.processor.stop = WorkerContext(bench.worker).flush  # type: ignore[assignment]
+    bench.processor.stop = WorkerContext(bench.answering).flush  # type: ignore[assignment]
     send(bench.open("A"), 1, 2)
     bench.work()
     bench.control.send(m.Stop(drain=0.0))

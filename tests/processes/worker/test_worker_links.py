@@ -6,23 +6,20 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from worker_kit import Bench, frames_of, send, sound
+from worker_kit import LONG, Bench, frames_of, send
 
 from app_kit import Call
 from ringroom import messages as m
 from ringroom.link import Link
-from ringroom.processes.worker.context import WorkerContext
-
-LONG = m.WorkerFailed(error="x" * 1_000_000)
 
 
 def session_link(bench: Bench) -> tuple[Link, Link]:
-    assert bench.worker.session is not None
-    return bench.worker.session.link, bench.link
+    assert bench.answering.seat is not None
+    return bench.answering.seat.session.link, bench.link
 
 
 def control_link(bench: Bench) -> tuple[Link, Link]:
-    return bench.worker.control, bench.control
+    return bench.answering.control, bench.control
 
 
 both = pytest.mark.parametrize("ends", [session_link, control_link])
@@ -63,14 +60,3 @@ def test_a_worker_that_is_busy_sends_it(bench: Bench, ends: Ends) -> None:
     assert len(frames_of(bench)) == 40
     assert left[0] == 1
     assert left[-1] == 0
-
-
-def test_a_reply_from_another_thread_wakes_it_to_send_the_rest(bench: Bench) -> None:
-    near, _ = session_link(bench)
-    bench.work()
-    bench.worker._wait(0)  # what the opening has left
-    waiting = Call(bench.worker._wait, 60)
-    with bench.worker.lock:
-        near.send(LONG)
-    WorkerContext(bench.worker).send(sound(1, 0.02, "x"))
-    waiting.result()

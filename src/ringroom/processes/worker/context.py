@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.frames import Frame, TrackInfo, VideoFrame
 from ringroom.options import Mode, PublishOptions
 from ringroom.processes.waiting import Deadline, Waiter
+from ringroom.processes.worker.answering import Answering
 from ringroom.profile import change_of
 from ringroom.sessions.filling import blank
 from ringroom.sessions.sendable import as_message, as_text
-
-if TYPE_CHECKING:
-    from ringroom.processes.worker.worker import Worker
-    from ringroom.sessions.session import Session
+from ringroom.sessions.session import Session
 
 FLUSH_SECONDS = 5.0
 
@@ -24,15 +21,15 @@ FLUSH_SECONDS = 5.0
 class WorkerContext:
     """Thread-safe: each call holds the worker's lock, and none waits but `flush`."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._here = worker
+    def __init__(self, answering: Answering) -> None:
+        self._here = answering
 
     @property
     def worker(self) -> int:
         return self._here.place
 
     @property
-    def _worker(self) -> Worker:
+    def _answering(self) -> Answering:
         self._here.check_process()  # first: another thread may have held the lock in the fork
         return self._here
 
@@ -40,7 +37,7 @@ class WorkerContext:
         self, frame: Frame, *, mode: Mode | None = None, publish: PublishOptions | None = None
     ) -> None:
         _check_one_of(mode, publish)
-        self._worker.reply(frame, mode or "speech", publish=publish)
+        self._answering.reply(frame, mode or "speech", publish=publish)
 
     @contextlib.contextmanager
     def fill_video(
@@ -53,15 +50,15 @@ class WorkerContext:
         publish: PublishOptions | None = None,
     ) -> Iterator[VideoFrame]:
         _check_one_of(mode, publish)
-        filling = self._worker.fill(blank(width, height, track), mode or "speech", publish)
+        filling = self._answering.fill(blank(width, height, track), mode or "speech", publish)
         try:
             yield filling.frame
-            rest = self._worker.send_filled(filling)
+            rest = self._answering.send_filled(filling)
         finally:
-            with self._worker.lock:
+            with self._answering.lock:
                 filling.end()
         if rest is not None:
-            self._worker.reply(rest, mode or "speech", publish=publish)
+            self._answering.reply(rest, mode or "speech", publish=publish)
 
     def send_data(
         self,
@@ -71,7 +68,7 @@ class WorkerContext:
         reliable: bool = True,
         to: Collection[str] = (),
     ) -> None:
-        self._worker.reply(as_message(payload, topic, reliable, to), "speech")
+        self._answering.reply(as_message(payload, topic, reliable, to), "speech")
 
     def send_text(
         self,
@@ -81,7 +78,7 @@ class WorkerContext:
         to: Collection[str] = (),
         attributes: Mapping[str, str] | None = None,
     ) -> None:
-        self._worker.reply(as_text(text, topic, to, attributes), "speech")
+        self._answering.reply(as_text(text, topic, to, attributes), "speech")
 
     def set_profile(
         self,
@@ -90,28 +87,28 @@ class WorkerContext:
         metadata: str | None = None,
         attributes: Mapping[str, str] | None = None,
     ) -> None:
-        self._worker.set_profile(change_of(name, metadata, attributes))
+        self._answering.set_profile(change_of(name, metadata, attributes))
 
     def flush(self, track: str | TrackInfo | None = None) -> float:
-        worker = self._worker
-        with worker.lock:
-            replies, session = worker.replies, worker.session
-            if replies is None or session is None:
+        answering = self._answering
+        with answering.lock:
+            replies = answering.replies
+            if replies is None:
                 raise ClosedError("the worker is not connected yet")
             lanes = replies.outgoing.sounding(track)
             seconds = sum(replies.forget(lane) for lane in lanes)
             requests = {replies.outgoing.flush(lane) for lane in lanes}
-        return seconds + self._answers(session, requests)
+        return seconds + self._answers(replies.session, requests)
 
     def _answers(self, session: Session, requests: set[int]) -> float:
-        worker = self._worker
+        answering = self._answering
         seconds = 0.0
-        limit = Deadline(worker.machine, FLUSH_SECONDS, "no answer to flush")
+        limit = Deadline(answering.machine, FLUSH_SECONDS, "no answer to flush")
         try:
             # The worker's own thread may take the answer off the link; the waiter is told of that.
-            with Waiter(worker.machine, worker.lock, session) as waiter:
+            with Waiter(answering.machine, answering.lock, session) as waiter:
                 while True:
-                    with worker.lock:
+                    with answering.lock:
                         session.pump()
                         for request in tuple(requests):
                             if (answer := session.requests.take(request)) is not None:
@@ -126,18 +123,17 @@ class WorkerContext:
                     if not waiter.wait(fds, limit.remaining()):
                         raise limit.expired()
         finally:
-            with worker.lock:
+            with answering.lock:
                 for request in requests:
                     session.requests.forget(request)
 
     def played(self, track: str | TrackInfo | None = None) -> float:
-        with self._worker.lock:
-            if self._worker.replies is None:
+        with self._answering.lock:
+            replies = self._answering.replies
+            if replies is None:
                 return 0.0
-            outgoing = self._worker.replies.outgoing
-            if self._worker.session is not None:
-                self._worker.session.pump()  # if the I/O process has died, it plays nothing more
-            return sum(lane.played() for lane in outgoing.sounding(track))
+            replies.session.pump()  # if the I/O process has died, it plays nothing more
+            return sum(lane.played() for lane in replies.outgoing.sounding(track))
 
 
 def _check_one_of(mode: Mode | None, publish: PublishOptions | None) -> None:

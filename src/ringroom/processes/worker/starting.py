@@ -20,6 +20,7 @@ from ringroom.link import Link
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import MACHINE, Machine, ProcessMachine
 from ringroom.processes.voice import speak
+from ringroom.processes.worker.answering import Answering
 from ringroom.processes.worker.problems import shortened
 from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
@@ -59,7 +60,7 @@ def run_role(control: Link, blob: bytes, machine: Machine = MACHINE) -> None:
     """A worker at the other end of the link, which it owns."""
     try:
         processor, options = _unpickle(control, blob)
-        Worker(control, processor, options, machine).run()
+        Worker(Answering(control, machine), processor, options).run()
     finally:
         control.close()
 
