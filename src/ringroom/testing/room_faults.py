@@ -248,7 +248,7 @@ class RoomFaults:
             found = connections(state, app)
             state.forbidden.append(app)
             for connection in found:
-                connection.end_publications()
+                connection.own.end_forbidden()
             return lambda: state.forbidden.remove(app)
 
         return self._begin("publishing forbidden", begin)
@@ -261,13 +261,13 @@ class RoomFaults:
         state, fault = self._ground.state, object()
 
         def begin() -> Callable[[], None]:
-            found = [one.mute_publication(track, fault) for one in connections(state, app)]
+            found = [one.own.mute(track, fault) for one in connections(state, app)]
             if not any(found):
                 raise LookupError(f"no application publishes a track {track!r}")
 
             def end() -> None:
                 for one in connections(state):
-                    one.unmute_publications(fault)
+                    one.own.unmute(fault)
 
             return end
 

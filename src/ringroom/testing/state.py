@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from ringroom.checks import MAX_NAME_BYTES, check_text
 from ringroom.frames import DataFrame, Participant, TextFrame, TrackInfo
+from ringroom.providers.fake import messages
 from ringroom.testing.application import Application, PictureLog, SoundLog
 from ringroom.testing.media_path import Layers, Media, MediaPath, SourceClock
 
@@ -88,6 +89,10 @@ class Refusal:
 
     def __post_init__(self) -> None:
         check_reason(self.reason)
+
+    def of(self, request: int) -> messages.Refused:
+        """What an application is told that has asked for it."""
+        return messages.Refused(request=request, reason=self.reason, text=self.text)
 
 
 def check_reason(reason: str) -> None:
