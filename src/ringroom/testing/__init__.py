@@ -9,7 +9,8 @@ with FakeRoom() as room, ringroom.transport("fake", room=room) as transport:
 
 from ringroom.testing import counting, leaks
 from ringroom.testing.application import Application, Footage, Gap, Recording
-from ringroom.testing.participants import Camera, FakeParticipant, Microphone
+from ringroom.testing.devices import Camera, Microphone
+from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.playback import Playback
 from ringroom.testing.room import DeadlinePassed, FakeRoom
 from ringroom.testing.virtual import Stuck, VirtualClock, sleep

@@ -29,8 +29,8 @@ from ringroom.options import MAX_RECEIVED_RATE, SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.replay.stage import Stage
 from ringroom.recording.reader import Entry, Reader
+from ringroom.testing.floor import Floor
 from ringroom.testing.pacing import check_positive
-from ringroom.testing.participants import Floor
 from ringroom.testing.state import Media, Member, Publication, RoomState
 
 __all__ = ["Playback"]

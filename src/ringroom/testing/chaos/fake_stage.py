@@ -21,7 +21,8 @@ from ringroom.testing import faults, sources
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import SAY
 from ringroom.testing.chaos.ears import OWN_TRACK, PIECE_SECONDS, Ears, numbered
-from ringroom.testing.participants import Camera, FakeParticipant, Microphone
+from ringroom.testing.devices import Camera, Microphone
+from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
 from ringroom.testing.simulation.laws import Broken, check_lanes
 

@@ -14,7 +14,8 @@ import numpy as np
 from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
 from ringroom.processes.hosts import Where
 from ringroom.testing.contract.subject import Capabilities, Refused, Room, Subject
-from ringroom.testing.participants import Camera, FakeParticipant, Microphone
+from ringroom.testing.devices import Camera, Microphone
+from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
 from ringroom.testing.room_faults import Fault
 
