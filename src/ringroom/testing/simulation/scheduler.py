@@ -77,7 +77,7 @@ class SeededClock(VirtualClock):
     def _before_choice(self, me: Role) -> None:
         if self._closing:
             return
-        if not self._turns % _CHECK_TURNS:
+        if not self._turns.count % _CHECK_TURNS:
             self._check()
         if me is self._test or not me.lives:
             return
@@ -85,10 +85,11 @@ class SeededClock(VirtualClock):
             self._dooms[me] -= 1
             if self._dooms[me] < 0:
                 del self._dooms[me]
-                self._record(f"{me.name} dies")
+                self._turns.record(f"{me.name} dies")
                 self.bring_down(me)
         elif self._delays and self._draw() < self._delays:
-            me.frozen_ns = max(me.frozen_ns, self._now_ns + int(self._draw() * _LONGEST_DELAY_NS))
+            until_ns = self.now_ns() + int(self._draw() * _LONGEST_DELAY_NS)
+            me.frozen_ns = max(me.frozen_ns, until_ns)
 
     def _check(self) -> None:
         try:

@@ -4,6 +4,7 @@ A *role* is a thread that belongs to a `VirtualClock`: the test, the fake room, 
 worker, a pool's supervision. Exactly one runs; it hands over when it waits, and only then. When
 all wait, time jumps to the first moment that somebody waits for, so ten minutes of a call take
 seconds. Descriptors, memory and sockets are real: with one role at a time they are deterministic.
+Whose turn it is, and what time it is then, is in `turns.py`; here roles begin, hand over and end.
 
 Invariants
   V1  only the role that runs touches the clock's state, so nothing here needs a lock
@@ -19,8 +20,6 @@ closed, and leaves.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import select
 import selectors
 import threading
 import time
@@ -33,14 +32,13 @@ from ringroom.processes.machine import Machine
 from ringroom.sessions.inbox import Found
 from ringroom.testing.virtual.hosts import VirtualHost
 from ringroom.testing.virtual.links import LinkRegister, end_links
-from ringroom.testing.virtual.roles import Role, Stuck, where_it_waits
+from ringroom.testing.virtual.roles import Role, Stuck
+from ringroom.testing.virtual.turns import Turns
 from ringroom.testing.virtual.waits import Lock, Loop, News, RoleThread
 
 __all__ = ["VirtualClock", "sleep"]
 
 T = TypeVar("T")
-_BEGINNING_NS = 1_000_000_000_000
-_ENDING_SECONDS = 60.0
 # An abandoned role that catches everything and waits again is given up after so many turns.
 _MOST_TURNS = 1_000
 # Roles that would not run in the application's process.
@@ -62,32 +60,24 @@ class VirtualClock(Machine):
     """
 
     def __init__(self, limit: float = 86_400.0, *, keep_trace: bool = False) -> None:
-        self.trace: list[str] = []
-        """Which role went on at which nanosecond, and why, if the trace is kept."""
-        self._now_ns = _BEGINNING_NS
-        self._end_ns = _BEGINNING_NS + round(limit * 1e9)
-        self._keep = keep_trace
-        self._hash = hashlib.sha256()
-        self._roles: list[Role] = []
-        self._living: list[Role] = []
+        self._test = Role("test", 0, "test")
+        self._turns = Turns(self._test, limit, keep_trace)
+        self._roles = [self._test]
         self._by_thread: dict[int, Role] = {}
-        self._turns = 0
-        self._poll = select.poll()
-        self._watched: dict[int, int] = {}
         self._links = LinkRegister(self._owner)
         self._host: IOHost | None = None
         self._closing = False
         self._closed = False
-        self._test = self._enter(Role("test", 0, "test"))
+        self._goes_here(self._test)
         self._links.install()
 
     # What a role gets: a `Machine`.
 
     def now_ns(self) -> int:
-        return self._now_ns
+        return self._turns.now_ns
 
     def now(self) -> float:
-        return self._now_ns / 1e9
+        return self._turns.now_ns / 1e9
 
     def wait(self, fds: Iterable[int], seconds: float | None) -> list[int]:
         me = self.role()
@@ -141,18 +131,23 @@ class VirtualClock(Machine):
         self.pause(self.role(), seconds)
 
     @property
+    def trace(self) -> list[str]:
+        """Which role went on at which nanosecond, and why, if the trace is kept."""
+        return self._turns.trace
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the trace so far: the same history has the same one."""
-        return self._hash.hexdigest()
+        return self._turns.fingerprint
 
     @property
     def roles(self) -> list[str]:
         """The names of those that live, in the order in which they came."""
-        return [role.name for role in self._living]
+        return [role.name for role in self._turns.living]
 
     def freeze(self, name: str, seconds: float) -> None:
         """The role stands still for that long, as a process that is stopped. `LookupError`."""
-        self._find(name).frozen_ns = self._now_ns + round(seconds * 1e9)
+        self._find(name).frozen_ns = self._turns.now_ns + round(seconds * 1e9)
 
     def kill(self, name: str) -> None:
         """The role dies as by SIGKILL: it does nothing any more. Raises `LookupError`."""
@@ -177,17 +172,15 @@ class VirtualClock(Machine):
         return role
 
     def _find(self, name: str) -> Role:
-        for role in self._living:
+        for role in self._turns.living:
             if role.name == name and role is not self._test:
                 return role
         raise LookupError(f"no role {name!r}; there are {', '.join(self.roles)}")
 
-    def _enter(self, role: Role) -> Role:
-        self._roles.append(role)
-        self._living.append(role)
+    def _goes_here(self, role: Role) -> None:
+        """This thread is the role's."""
         self._by_thread[threading.get_ident()] = role
         _here.clock = self
-        return role
 
     def _start(self, name: str, process: str, run: Callable[[], object]) -> Role:
         if self._closed:
@@ -195,12 +188,11 @@ class VirtualClock(Machine):
         role = Role(name, len(self._roles), process)
         role.told = True
         self._roles.append(role)
-        self._living.append(role)
+        self._turns.living.append(role)
 
         def body() -> None:
             role.gate.acquire()
-            self._by_thread[threading.get_ident()] = role
-            _here.clock = self
+            self._goes_here(role)
             try:
                 run()
             except _Abandoned:
@@ -219,7 +211,7 @@ class VirtualClock(Machine):
         """The role's function has returned; it hands over for the last time."""
         role.ended = True
         if not role.dead:
-            self._living.remove(role)
+            self._turns.remove(role)
         del self._by_thread[threading.get_ident()]
         self._tell_joined(role)
         self._next(role).gate.release()
@@ -241,15 +233,7 @@ class VirtualClock(Machine):
         """Hand over until a descriptor is readable, or ``me`` is told, or its time is up."""
         if self._closed:
             raise RuntimeError("the VirtualClock is closed")
-        me.fds = fds
-        me.until_ns = None if seconds is None else self._now_ns + _whole_ns(seconds)
-        me.readable = []
-        me.waits = True
-        for fd in me.fds:
-            count = self._watched.get(fd, 0)
-            if not count:
-                self._poll.register(fd, select.POLLIN)
-            self._watched[fd] = count + 1
+        self._turns.wait(me, seconds, fds)
         chosen = self._next(me)
         if chosen is not me:
             chosen.gate.release()
@@ -261,16 +245,9 @@ class VirtualClock(Machine):
             raise error
 
     def _next(self, me: Role) -> Role:
-        """The role that goes on; time passes until one can."""
+        """The role that goes on after ``me``."""
         self._before_choice(me)
-        while True:
-            ready = self._ready()
-            if ready:
-                return self._go_on(self._choose(ready))
-            moment = self._first_moment()
-            if moment is None or moment > self._end_ns:
-                return self._go_on(self._give_up(moment))
-            self._now_ns = max(self._now_ns, moment)
+        return self._turns.next(self._choose)
 
     def _before_choice(self, me: Role) -> None:
         """A simulation intervenes here."""
@@ -279,70 +256,10 @@ class VirtualClock(Machine):
         """The role whose last turn is longest ago."""
         return min(ready, key=_last_turn)
 
-    def _ready(self) -> list[Role]:
-        readable = [fd for fd, _ in self._poll.poll(0)]
-        now = self._now_ns
-        found = []
-        for role in self._living:
-            if role.frozen_ns > now:
-                continue
-            if readable and role.fds:
-                role.readable = [fd for fd in readable if fd in role.fds]
-                if role.readable:
-                    found.append(role)
-                    continue
-            if role.told or (role.until_ns is not None and role.until_ns <= now):
-                found.append(role)
-        return found
-
-    def _first_moment(self) -> int | None:
-        moments = []
-        for role in self._living:
-            if role.frozen_ns > self._now_ns:
-                moments.append(role.frozen_ns)
-            elif role.until_ns is not None:
-                moments.append(role.until_ns)
-        return min(moments, default=None)
-
-    def _go_on(self, role: Role) -> Role:
-        self._turns += 1
-        role.turn = self._turns
-        why = "told" if role.told else "readable" if role.readable else "time"
-        role.told = False
-        if role.waits:
-            self._unwatch(role)
-        self._record(f"{self._now_ns - _BEGINNING_NS} {role.name} {why}")
-        return role
-
-    def _unwatch(self, role: Role) -> None:
-        role.waits, role.until_ns = False, None
-        for fd in role.fds:
-            self._watched[fd] -= 1
-            if not self._watched[fd]:
-                del self._watched[fd]
-                self._poll.unregister(fd)
-        role.fds = ()
-
-    def _record(self, line: str) -> None:
-        self._hash.update(line.encode() + b"\n")
-        if self._keep:
-            self.trace.append(line)
-
-    def _give_up(self, moment: int | None) -> Role:
-        """No role can go on: the test is told."""
-        what = "nobody can go on" if moment is None else "its limit of virtual time has come"
-        lines = [f"  {role.name} {where_it_waits(role, self._now_ns)}" for role in self._living]
-        # The test has time to close what is open.
-        self._end_ns = max(self._end_ns, self._now_ns + round(_ENDING_SECONDS * 1e9))
-        self._test.error = Stuck(f"{what}:\n" + "\n".join(lines))
-        return self._test
-
     def bring_down(self, role: Role) -> None:
         """The role is dead from here on; the other ends of its links see its end."""
         role.dead = True
-        self._living.remove(role)
-        if role.waits:
-            self._unwatch(role)
+        self._turns.remove(role)
         end_links(role, self._links.of(role))
         self._tell_joined(role)
 
@@ -359,10 +276,10 @@ class VirtualClock(Machine):
                 self._host.close()
             self._let_the_dead_leave()
             left = self._all_but_the_test()
-            end_ns = self._end_ns = self._now_ns + round(_ENDING_SECONDS * 1e9)
-            while left and self._now_ns < end_ns:
+            end_ns = self._turns.end_soon()
+            while left and self.now_ns() < end_ns:
                 try:
-                    self.sleep(min(1.0, (end_ns - self._now_ns) / 1e9))
+                    self.sleep(min(1.0, (end_ns - self.now_ns()) / 1e9))
                 except Stuck:
                     break
                 left = self._all_but_the_test()
@@ -383,7 +300,7 @@ class VirtualClock(Machine):
         for role in self._roles:
             if role.dead and not role.ended:
                 role.dead, role.told, role.frozen_ns = False, True, 0
-                self._living.append(role)
+                self._turns.living.append(role)
 
     def _abandon(self, roles: Iterable[Role]) -> None:
         for role in roles:
@@ -391,7 +308,7 @@ class VirtualClock(Machine):
             for _ in range(_MOST_TURNS):
                 if role.ended:
                     break
-                self._end_ns = self._now_ns + round(_ENDING_SECONDS * 1e9)
+                self._turns.end_soon()
                 self.sleep(1.0)
 
     def __enter__(self) -> Self:
@@ -418,11 +335,6 @@ def sleep(seconds: float) -> None:
         time.sleep(seconds)
     else:
         clock.sleep(seconds)
-
-
-def _whole_ns(seconds: float) -> int:
-    """Seconds in nanoseconds, rounded up, so that what is waited for has come."""
-    return max(0, -int(-seconds * 1e9 // 1))
 
 
 def _last_turn(role: Role) -> int:
