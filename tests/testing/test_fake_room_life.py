@@ -181,7 +181,7 @@ def test_a_reason_that_is_none_is_refused_and_nothing_happens(
 def test_nobody_is_let_in_as_the_room_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """He would take the end of his connection for a loss, and look for the room."""
     room = FakeRoom()
-    close = room._core.wire.close
+    close = room._floor.wire.close
 
     def late(grace: float) -> None:
         try:
@@ -190,5 +190,5 @@ def test_nobody_is_let_in_as_the_room_closes(monkeypatch: pytest.MonkeyPatch) ->
         finally:
             close(grace)
 
-    monkeypatch.setattr(room._core.wire, "close", late)
+    monkeypatch.setattr(room._floor.wire, "close", late)
     room.close()

@@ -122,7 +122,7 @@ def test_a_hanging_connect_is_answered_in_the_end(fake_room: FakeRoom) -> None:
         with pytest.raises(RoomError) as refused:
             connects(fake_room, connect_timeout=0.1, identity="hasty")
         assert refused.value.reason == "timeout"
-        entrance = fake_room._core.state.entrance
+        entrance = fake_room._floor.state.entrance
         hold, asked = entrance.value, threading.Event()
 
         def noting(admit: Callable[[], None]) -> None:

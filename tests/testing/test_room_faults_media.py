@@ -58,7 +58,7 @@ def test_late_media_comes_whole_and_in_order() -> None:
 
 def fence(room: FakeRoom, app: Any) -> None:
     """All that the application was sent so far is control messages, or was heard."""
-    wire, settled = room._core.wire, threading.Event()
+    wire, settled = room._floor.wire, threading.Event()
     wire.call_at(wire.time(), settled.set)  # after all else that is due by now
     assert settled.wait(5)
     people = len(room.participants)

@@ -10,9 +10,10 @@ with FakeRoom() as room, ringroom.transport("fake", room=room) as transport:
 from ringroom.testing import counting, leaks
 from ringroom.testing.application import Application, Footage, Gap, Recording
 from ringroom.testing.devices import Camera, Microphone
+from ringroom.testing.floor import DeadlinePassed
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.playback import Playback
-from ringroom.testing.room import DeadlinePassed, FakeRoom
+from ringroom.testing.room import FakeRoom
 from ringroom.testing.virtual import Stuck, VirtualClock, sleep
 from ringroom.testing.workbench import Workbench
 

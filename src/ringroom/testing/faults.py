@@ -28,7 +28,7 @@ from ringroom.lanes import memory
 from ringroom.pool import Pool
 from ringroom.processes import hosts
 from ringroom.sessions.inbox import InboundLane, Inbox
-from ringroom.testing.room import DeadlinePassed
+from ringroom.testing.floor import DeadlinePassed
 
 __all__ = [
     "descriptors_exhausted",

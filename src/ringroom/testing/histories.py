@@ -118,7 +118,7 @@ class Listener:
 
     def settle(self) -> None:
         """Waits until all that the room has sent so far is there; reads no media."""
-        connection = connections(self._room._core.state, "app")[0]
+        connection = connections(self._room._floor.state, "app")[0]
         if connection.lost:
             self._hear(lambda: self._losses == connection.losses)
             return
@@ -146,7 +146,7 @@ class Listener:
         self._clock.advance(seconds)
         ran = threading.Event()
         # Timers run in order: when this one has, all that were due have.
-        self._room._core.wire.call_at(self._clock.time(), ran.set)
+        self._room._floor.wire.call_at(self._clock.time(), ran.set)
         assert ran.wait(_PATIENCE)
 
     def read(self) -> dict[str, list[int | str]]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Self
 
 from ringroom.option_checks import check_choice, check_range, check_whole
 from ringroom.testing.connection import Connection, connections
+from ringroom.testing.floor import Floor
 from ringroom.testing.media_path import Bursts, Late, OutOfOrder, Stage
 from ringroom.testing.pacing import check_positive
-from ringroom.testing.state import Refusal, RoomState
+from ringroom.testing.state import Refusal
 from ringroom.testing.wire import Wire
 
 __all__ = ["Fault", "RoomFaults"]
@@ -25,16 +26,6 @@ __all__ = ["Fault", "RoomFaults"]
 PLACES = ("connect", "publish", "play", "send_data", "set_profile", "receive", "close")
 _ANSWER_SECONDS = 5.0
 _MOST_PPM = 500_000
-
-
-class Ground(Protocol):
-    """What faults need of their room."""
-
-    wire: Wire
-    state: RoomState
-
-    def wait_until(self, condition: Callable[[], Any], what: str, timeout: float) -> Any:
-        """The first true value of ``condition``. Raises `DeadlinePassed`."""
 
 
 class Fault:
@@ -91,8 +82,8 @@ class RoomFaults:
     """``app`` names one of several applications, ``participant`` one of several sources; None:
     all of them."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, floor: Floor) -> None:
+        self._floor = floor
         self._numbers = itertools.count(1)
 
     # Connecting.
@@ -102,24 +93,24 @@ class RoomFaults:
         refusal = Refusal(reason=reason, text=f"the room refuses to let anybody in ({reason})")
         return self._begin(
             f"connects refused ({reason})",
-            lambda: self._ground.state.refused_connects.lay(refusal),
+            lambda: self._floor.state.refused_connects.lay(refusal),
         )
 
     def slow_connect(self, seconds: float) -> Fault:
         """Applications that join wait that long for the room's answer."""
         seconds = check_positive("seconds", seconds)
-        wire = self._ground.wire
+        wire = self._floor.wire
 
         def later(admit: Callable[[], None]) -> None:
             wire.call_at(wire.time() + seconds, admit)
 
         return self._begin(
-            f"slow connect ({seconds} s)", lambda: self._ground.state.entrance.lay(later)
+            f"slow connect ({seconds} s)", lambda: self._floor.state.entrance.lay(later)
         )
 
     def hanging_connect(self) -> Fault:
         """Applications that join get no answer while it lasts; those waiting at its end get in."""
-        entrance = self._ground.state.entrance
+        entrance = self._floor.state.entrance
         waiting: list[Callable[[], None]] = []
 
         def begin() -> Callable[[], None]:
@@ -144,7 +135,7 @@ class RoomFaults:
 
         Raises `LookupError` when that application is not in the room.
         """
-        state = self._ground.state
+        state = self._floor.state
 
         def begin() -> Callable[[], None]:
             lost = [one for one in connections(state, app) if not one.lost]
@@ -162,15 +153,15 @@ class RoomFaults:
 
     def connection_broken(self, app: str | None = None) -> Fault:
         """Hangs up without a word, in a moment: a loss that does not heal."""
-        with self._ground.wire.changed:
-            for connection in connections(self._ground.state, app):
+        with self._floor.wire.changed:
+            for connection in connections(self._floor.state, app):
                 connection.break_off()
-        return Fault(self._ground.wire, "connection broken")
+        return Fault(self._floor.wire, "connection broken")
 
     def server_gone(self) -> Fault:
         """Hangs up on every application without a word, and cannot be reached while it lasts
         (``unreachable``): a server that is restarted, or a port that is blocked."""
-        state = self._ground.state
+        state = self._floor.state
         refusal = Refusal(reason="unreachable", text="the server is not there")
 
         def begin() -> Callable[[], None]:
@@ -184,7 +175,7 @@ class RoomFaults:
     def room_closed(self, reason: str = "room closed") -> Fault:
         """The server closes the room: everybody is put out, and nobody gets in while it lasts
         (``unreachable``)."""
-        state = self._ground.state
+        state = self._floor.state
         refusal = Refusal(reason="unreachable", text=f"the room is not there ({reason})")
 
         def begin() -> Callable[[], None]:
@@ -199,25 +190,25 @@ class RoomFaults:
         """Tracks that applications publish are refused."""
         refusal = Refusal(reason="publish_refused", text="the room refuses the track")
         return self._begin(
-            "publish refused", lambda: self._ground.state.refused_publish.lay(refusal)
+            "publish refused", lambda: self._floor.state.refused_publish.lay(refusal)
         )
 
     def data_refused(self) -> Fault:
         """Messages that applications send are refused."""
         refusal = Refusal(reason="data_refused", text="the room refuses the message")
-        return self._begin("data refused", lambda: self._ground.state.refused_data.lay(refusal))
+        return self._begin("data refused", lambda: self._floor.state.refused_data.lay(refusal))
 
     def profile_refused(self) -> Fault:
         """What applications set of themselves (`set_profile`) is refused."""
         refusal = Refusal(reason="profile_refused", text="the room refuses the profile")
         return self._begin(
-            "profile refused", lambda: self._ground.state.refused_profile.lay(refusal)
+            "profile refused", lambda: self._floor.state.refused_profile.lay(refusal)
         )
 
     def messages_nameless(self, participant: str | None = None) -> Fault:
         """Messages of a participant reach the applications without their sender, as the first ones
         of somebody may on LiveKit, before that participant is announced."""
-        nameless = self._ground.state.nameless
+        nameless = self._floor.state.nameless
 
         def begin() -> Callable[[], None]:
             nameless.append(participant)
@@ -228,7 +219,7 @@ class RoomFaults:
     def texts_broken_off(self, participant: str | None = None) -> Fault:
         """Texts that are sent (by that participant) break off on their way, as when a sender leaves
         or its connection is lost: applications are told by ``TEXT_FAILED``."""
-        breaking = self._ground.state.breaking_off
+        breaking = self._floor.state.breaking_off
 
         def begin() -> Callable[[], None]:
             breaking.append(participant)
@@ -242,7 +233,7 @@ class RoomFaults:
 
         Raises `LookupError` when that application is not in the room.
         """
-        state = self._ground.state
+        state = self._floor.state
 
         def begin() -> Callable[[], None]:
             found = connections(state, app)
@@ -258,7 +249,7 @@ class RoomFaults:
 
         Raises `LookupError` when there is no such track.
         """
-        state, fault = self._ground.state, object()
+        state, fault = self._floor.state, object()
 
         def begin() -> Callable[[], None]:
             found = [one.own.mute(track, fault) for one in connections(state, app)]
@@ -281,22 +272,22 @@ class RoomFaults:
         Begins and ends once the provider of every application that is there knows.
         """
         check_choice("where", where, PLACES)
-        ground = self._ground
+        floor = self._floor
         waiting: dict[Connection, int] = {}
 
         def order(on: bool) -> None:
-            for connection in connections(ground.state):
+            for connection in connections(floor.state):
                 number = next(self._numbers)
                 if connection.make_raise(where, on, number):
                     waiting[connection] = number
 
         def begin() -> Callable[[], None]:
-            ground.state.raising.append(where)
+            floor.state.raising.append(where)
             order(True)
 
             def end() -> None:
-                ground.state.raising.remove(where)
-                if where not in ground.state.raising:
+                floor.state.raising.remove(where)
+                if where not in floor.state.raising:
                     order(False)
 
             return end
@@ -307,7 +298,7 @@ class RoomFaults:
 
             # A frozen application, say, does not answer: it will know before it does anything else.
             with contextlib.suppress(TimeoutError):
-                ground.wait_until(known, "the provider's answer", _ANSWER_SECONDS)
+                floor.wait_until(known, "the provider's answer", _ANSWER_SECONDS)
 
         fault = self._begin(f"provider raises in {where}", begin, settle)
         settle()
@@ -318,15 +309,13 @@ class RoomFaults:
     def late(self, seconds: float, participant: str | None = None) -> Fault:
         """Sound and pictures arrive that much later; what is under way at its end, at once."""
         seconds = check_positive("seconds", seconds)
-        return self._on_the_way(
-            f"late ({seconds} s)", Late(participant, self._ground.wire, seconds)
-        )
+        return self._on_the_way(f"late ({seconds} s)", Late(participant, self._floor.wire, seconds))
 
     def bursts(self, seconds: float = 0.2, participant: str | None = None) -> Fault:
         """Nothing arrives for that long, then all of it at once, and so on."""
         seconds = check_positive("seconds", seconds)
         return self._on_the_way(
-            f"bursts ({seconds} s)", Bursts(participant, self._ground.wire, seconds)
+            f"bursts ({seconds} s)", Bursts(participant, self._floor.wire, seconds)
         )
 
     def out_of_order(self, every: int = 2, participant: str | None = None) -> Fault:
@@ -340,7 +329,7 @@ class RoomFaults:
         joined; what is said until then it does not hear. What still waits at its end comes at once.
         """
         seconds = check_positive("seconds", seconds)
-        wire, state = self._ground.wire, self._ground.state
+        wire, state = self._floor.wire, self._floor.state
         over: list[bool] = []
 
         def look() -> None:
@@ -365,7 +354,7 @@ class RoomFaults:
         """A participant permits no application to receive its tracks: those that flow end, and
         what is published meanwhile is told as failed after ``connect_timeout``. All of them start
         at its end."""
-        state = self._ground.state
+        state = self._floor.state
 
         def begin() -> Callable[[], None]:
             state.withholding.append(participant)
@@ -383,7 +372,7 @@ class RoomFaults:
         """The clock of all sources runs faster than the room's by so many millionths: that much
         more sound in a second, and the same in the pictures' timestamps. Negative: slower."""
         ppm = check_range("ppm", ppm, -_MOST_PPM, _MOST_PPM)
-        wire, clock = self._ground.wire, self._ground.state.source_clock
+        wire, clock = self._floor.wire, self._floor.state.source_clock
 
         def begin() -> Callable[[], None]:
             before = clock.rate
@@ -393,7 +382,7 @@ class RoomFaults:
         return self._begin(f"drift ({ppm} ppm)", begin)
 
     def _on_the_way(self, text: str, stage: Stage) -> Fault:
-        return self._begin(text, lambda: self._ground.state.path.add(stage))
+        return self._begin(text, lambda: self._floor.state.path.add(stage))
 
     def _begin(
         self,
@@ -401,5 +390,5 @@ class RoomFaults:
         begin: Callable[[], Callable[[], None]],
         settle: Callable[[], None] | None = None,
     ) -> Fault:
-        with self._ground.wire.changed:
-            return Fault(self._ground.wire, text, begin(), settle)
+        with self._floor.wire.changed:
+            return Fault(self._floor.wire, text, begin(), settle)

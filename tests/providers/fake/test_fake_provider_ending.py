@@ -32,7 +32,7 @@ def test_a_connection_is_lost_and_comes_back(room: FakeRoom, open_provider: Open
             await until(lambda: not playout._pieces)  # type: ignore[attr-defined]
             # Behind what was played: when the room holds it, it has had all the sound.
             fence = asyncio.create_task(provider.send_data(DataFrame(b"fence")))
-            (connection,) = room._core.state.audience
+            (connection,) = room._floor.state.audience
             assert isinstance(connection, Connection)
             await wait(room.wait_until, lambda: len(connection._held) == 2)
             assert not sending.done()

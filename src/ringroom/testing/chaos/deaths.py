@@ -20,7 +20,7 @@ from ringroom.testing import faults
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import HOLD, SLEEP
 from ringroom.testing.chaos.gauges import is_asleep
-from ringroom.testing.room import DeadlinePassed
+from ringroom.testing.floor import DeadlinePassed
 from ringroom.testing.simulation.laws import Broken
 
 __all__ = ["PAUSE", "Deaths", "Recovery", "Watched"]
