@@ -358,7 +358,10 @@ def outlived(opened: str, holds: str) -> Iterator[tuple[subprocess.Popen[str], s
 
 
 def command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return b""
 
 
 @pytest.mark.parametrize("opened", HOLD_LINKS)
