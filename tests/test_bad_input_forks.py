@@ -124,6 +124,35 @@ def test_a_fork_takes_nothing_off_the_link_of_its_parent(fake_room: FakeRoom) ->
         assert t.ended is None
 
 
+def test_a_picture_that_a_fork_takes_along_ends_there_without_a_lock(fake_room: FakeRoom) -> None:
+    """Another thread may have held it in that moment, and there is no such thread in the child."""
+    with ringroom.transport("fake", room=fake_room) as t:
+        filling = t.fill_video(64, 48)
+        filling.__enter__()
+
+        def end() -> None:
+            signal.alarm(5)
+            filling.__exit__(None, None, None)
+
+        held, forked = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with t._connection.lock:
+                held.set()
+                forked.wait(60)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait(60)
+        try:
+            assert "open one here" in in_a_fork(end)
+        finally:
+            forked.set()
+            holder.join()
+        filling.__exit__(None, None, None)
+        assert fake_room.wait_for_video("video")
+
+
 def test_a_pool_that_is_drained_in_a_fork_goes_on_in_its_parent(fake_room: FakeRoom) -> None:
     """A child takes over what its parent does on SIGTERM."""
     options: dict[str, Any] = {"room": fake_room, "workers": 1, "max_age": 20.0}
@@ -178,7 +207,7 @@ def test_a_receiver_ends_in_a_fork_whatever_other_threads_did(
         def leave() -> None:
             """As a child does that leaves the loop over its frames."""
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(20)  # one that hangs dies by it
+            signal.alarm(5)  # one that hangs dies by it
             if close:
                 receivers[0].close()
             receivers.pop()  # which has it collected

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import pytest
 
 import ringroom
-from app_kit import PATIENCE, Call, opened, until
+from app_kit import PATIENCE, Call, interrupted, opened, until
 from recovery_kit import LONG, Events, killed
 from refusal_kit import INF, NAN
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
+from ringroom.faces import sending
 from ringroom.frames import EventKind, Participant
 from ringroom.options import Reconnect, SessionOptions
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, ProviderSpec, Sink
@@ -122,6 +123,18 @@ def test_who_waits_as_it_is_closed_is_told(fake_room: FakeRoom) -> None:
         transport.close()
         with pytest.raises(ClosedError):
             waiting.result()
+
+
+def test_ctrl_c_leaves_no_answer_that_nobody_takes(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        moments = 1
+        while interrupted(lambda: transport.set_profile(name=f"{moments}"), moments, sending):
+            moments += 1
+        assert moments > 3
+        transport.set_profile(name="behind all that was asked before", timeout=PATIENCE)
+        changes = transport._connection.session.profile
+        assert not changes._unanswered
+        assert not changes._answers
 
 
 # It lasts.

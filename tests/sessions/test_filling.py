@@ -149,6 +149,19 @@ def test_a_track_that_goes_on_in_another_lane_gets_a_copy(
     assert copied.data.flags.writeable
 
 
+def test_a_track_that_has_ended_meanwhile_is_begun_anew(bench: Bench) -> None:
+    """As by any picture: a processor's thread may fill one while what it answers ends."""
+    filling = begin(bench)
+    fill(filling, 4)
+    assert filling.lane is not None
+    bench.outgoing.end(filling.lane)
+    assert not bench.outgoing.send_filled(filling)
+    copied = filling.copied()
+    filling.end()
+    bench.outgoing.send_nowait(bench.outgoing.lane_for(copied), copied)
+    assert numbers(bench) == [4]
+
+
 def test_while_the_room_is_away_nothing_is_sent_into_a_ring_that_is_not_read(bench: Bench) -> None:
     filling = begin(bench)
     bench.session.interrupted = True

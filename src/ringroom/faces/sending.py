@@ -85,6 +85,8 @@ class SendingFace(Face):
             return filling.copied()
 
     def _end_filling(self, filling: Filling) -> None:
+        if self._forked:  # another thread may have held the lock in the fork
+            return
         with self._connection.lock:
             filling.end()
 
@@ -136,14 +138,16 @@ class SendingFace(Face):
     def _profile_steps(self, change: Profile) -> Steps[None]:
         connection = self._connection
         changes = connection.session.profile
-        with connection.lock:
-            connection.session.check_unfailed()
-            number = changes.ask(change, awaited=True)
+        number = None
         try:
+            with connection.lock:
+                connection.session.check_unfailed()
+                number = changes.ask(change, awaited=True)
             yield from self._until(partial(changes.take, number))
         finally:
-            with connection.lock:
-                changes.forget(number)
+            if number is not None:
+                with connection.lock:
+                    changes.forget(number)
 
     def _answer(self, request: int) -> Steps[float]:
         return self._until(partial(self._connection.session.requests.take, request))

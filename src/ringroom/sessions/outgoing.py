@@ -126,7 +126,8 @@ class Outgoing:
             self._check_taking(lane)
         except WouldBlock:
             return False
-        if filling.is_in_place:
+        # Where the track has ended meanwhile, the picture begins another.
+        if filling.is_in_place and self._lanes.get(lane.name) is lane:
             filling.commit(self._session.clock())
             return True
         return False
