@@ -186,6 +186,42 @@ def test_what_none_of_ours_could_send_is_left_out(room: Room) -> None:
     run(scenario())
 
 
+def test_who_ends_no_text_does_not_take_the_room_of_others(room: Room) -> None:
+    async def scenario() -> None:
+        app, sink, begin = await joined(room)
+        for _ in range(100):
+            begin(endless := Reader(size=0), "eve")
+            endless.says("x" * MAX_TEXT_BYTES)
+        await turns()
+        assert "more than 2 MiB of its sender are under way" in failures(sink)[0]
+        begin(whole := Reader(), "ann")
+        whole.says("x" * MAX_TEXT_BYTES, None)
+        await turns()
+        assert [len(text) for text in said(sink)] == [MAX_TEXT_BYTES]
+        await app.close()
+
+    run(scenario())
+
+
+def test_what_comes_as_its_text_is_broken_off_takes_no_room(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        app, sink, begin = await joined(room)
+        begin(reader := Reader(size=0), "nobody we were told of")
+        await turns()
+        monkeypatch.setattr(texts, "STILL_SECONDS", 0.0)
+        reader.says("it is on its way to the task that reads")
+        read = app._opened.texts  # type: ignore[union-attr]
+        read._look()
+        await turns()
+        assert "its sender is not in the room" in failures(sink)[0]
+        assert read._bytes == 0
+        await app.close()
+
+    run(scenario())
+
+
 def test_what_others_can_grow_is_bounded(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "MAX_OF_ONE", 3)
     monkeypatch.setattr(texts, "MAX_IN_ALL", 4)

@@ -33,6 +33,8 @@ __all__ = ["MAX_IN_ALL", "MAX_OF_ONE", "Texts"]
 MAX_OF_ONE = 256
 MAX_IN_ALL = 1_000
 MAX_BYTES = 8 << 20
+# Else a single one who ends no text would take the room of all others.
+MAX_BYTES_OF_ONE = 2 << 20
 # Nothing has come of a text for so long: it holds up no other, and its sender may be gone. More
 # than the SDK takes to tell of somebody.
 STILL_SECONDS = 5.0
@@ -109,6 +111,8 @@ class Texts:
     async def _read(self, text: _Text) -> None:
         try:
             async for piece in text.reader:
+                if text.is_over:  # broken off as this came: its bytes are counted no more
+                    break
                 self._take(text, piece.encode())
             if not text.failure:
                 text.frame = _frame_of(text)
@@ -127,6 +131,8 @@ class Texts:
         self._bytes += len(piece)
         if text.size > MAX_TEXT_BYTES:
             raise FrameError(f"it has more than {MAX_TEXT_BYTES} bytes")
+        if sum(one.size for one in self._open[text.sender]) > MAX_BYTES_OF_ONE:
+            raise FrameError(f"more than {MAX_BYTES_OF_ONE >> 20} MiB of its sender are under way")
         if self._bytes > MAX_BYTES:
             raise FrameError(f"more than {MAX_BYTES >> 20} MiB of texts are under way")
 
