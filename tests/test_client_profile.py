@@ -128,7 +128,7 @@ def test_who_waits_as_it_is_closed_is_told(fake_room: FakeRoom) -> None:
 def test_ctrl_c_leaves_no_answer_that_nobody_takes(fake_room: FakeRoom) -> None:
     with opened(fake_room) as transport:
         moments = 1
-        while interrupted(lambda: transport.set_profile(name=f"{moments}"), moments, sending):
+        while interrupted(lambda: transport.set_profile(name="again"), moments, sending):
             moments += 1
         assert moments > 3
         transport.set_profile(name="behind all that was asked before", timeout=PATIENCE)

@@ -58,16 +58,17 @@ class SendingFace(Face):
 
     def _fill_steps(self, form: VideoFrame, publish: PublishOptions | None) -> Steps[Filling]:
         """Wait until the track is published; a picture of that form, to be filled."""
+        outgoing = self._connection.outgoing
         lane = None
         try:
             with self._connection.lock:
                 lane = self._lane_for(form, publish)
                 if lane is None or lane.ready:
-                    return Filling(lane, form)
+                    return outgoing.fill(lane, form)
                 self._sending.add(lane.name)
             yield from self._until(partial(self._is_ready, lane))
             with self._connection.lock:
-                return Filling(lane, form)
+                return outgoing.fill(lane, form)
         finally:
             if lane is not None:
                 with self._connection.lock:

@@ -108,13 +108,46 @@ class Outgoing:
         the lane and the link have no order between them, and what is sent now must survive.
         """
         self._check_taking(lane)
-        now = self._session.clock()
-        if isinstance(lane.writer, ReliableWriter):
-            lane.writer.send_nowait(piece, now)
-            return True
-        assert lane.writer is not None
-        assert not isinstance(piece, DataFrame)
-        return lane.writer.send(piece, now)
+        now, writer = self._session.clock(), lane.writer
+        try:
+            if isinstance(writer, ReliableWriter):
+                writer.send_nowait(piece, now)
+                return True
+            assert writer is not None
+            assert not isinstance(piece, DataFrame)
+            return writer.send(piece, now)
+        except BaseException as error:
+            self._leave_lane(lane, error)
+            raise
+
+    def _leave_lane(self, lane: OutgoingLane, error: BaseException) -> None:
+        """Ctrl-C, or what another signal's handler has raised, in the middle of a write: what is in
+        the ring, what is counted and what its reader was told may differ. So nothing more is
+        written there; the track goes on in a lane of its own, behind what is in that one. What was
+        not played yet `played` leaves out."""
+        if isinstance(error, RingroomError):
+            return
+        with interrupts_at_the_end():
+            if lane.kind is Kind.DATA:  # which has no name, by which the other side would go on
+                self._session.send(m.PlayoutClose(lane=lane.number))
+            self._renew(lane)
+
+    def _renew(self, lane: OutgoingLane) -> None:
+        """The track goes on in another lane, under its name."""
+        lane.retire()
+        try:
+            self._begin_lane(lane)
+        except RingroomError as error:  # for its sender, which may try again
+            lane.error = error
+
+    def fill(self, lane: OutgoingLane | None, form: VideoFrame) -> Filling:
+        """A picture of that form on the lane that it was given; None where nobody receives it."""
+        try:
+            return Filling(lane, form)
+        except BaseException as error:
+            if lane is not None:
+                self._leave_lane(lane, error)
+            raise
 
     def send_filled(self, filling: Filling) -> bool:
         """Send the picture from where it lies; False if it is to be sent as any other, `copied`.
@@ -128,7 +161,11 @@ class Outgoing:
             return False
         # Where the track has ended meanwhile, the picture begins another.
         if filling.is_in_place and self._lanes.get(lane.name) is lane:
-            filling.commit(self._session.clock())
+            try:
+                filling.commit(self._session.clock())
+            except BaseException as error:
+                self._leave_lane(lane, error)
+                raise
             return True
         return False
 
@@ -148,7 +185,7 @@ class Outgoing:
         if (
             isinstance(frame, AudioFrame)
             and isinstance(lane.writer, ReliableWriter)
-            and not lane.writer.fits(lane.unsent.record_sizes(frame))
+            and not self._fits(lane, lane.writer, frame)
         ):
             raise WouldBlock(
                 f"the track has no room for {frame.duration:.2f} s of sound (it holds some "
@@ -159,6 +196,13 @@ class Outgoing:
             self.write_unsent(lane)
         finally:
             lane.unsent.clear()
+
+    def _fits(self, lane: OutgoingLane, writer: ReliableWriter, frame: AudioFrame) -> bool:
+        try:
+            return writer.fits(lane.unsent.record_sizes(frame))
+        except BaseException as error:
+            self._leave_lane(lane, error)
+            raise
 
     def write_unsent(self, lane: OutgoingLane) -> bool:
         """Write all that is unsent of a lane; whether a live one has dropped nothing of it. Raises
@@ -259,11 +303,7 @@ class Outgoing:
                 continue
             if lane.writer is not None:
                 lane.writer.row.bury()
-            lane.retire()
-            try:
-                self._begin_lane(lane)
-            except RingroomError as error:  # for its sender, which may try again
-                lane.error = error
+            self._renew(lane)
         self._session.tracks_go_on()
 
     def end(self, lane: OutgoingLane) -> int:

@@ -74,7 +74,7 @@ class Answering:
             replies = self._usable("send from open() or process()")
             if replies is None:
                 return Filling(None, form)
-            filling = Filling(replies.lane_for(form, mode, publish), form)
+            filling = replies.outgoing.fill(replies.lane_for(form, mode, publish), form)
             if self.keeps:
                 self.wake.add(1)
             return filling

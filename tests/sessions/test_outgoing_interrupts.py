@@ -1,0 +1,111 @@
+"""Ctrl-C in the middle of a write, wherever Python looks for it: the track goes on, and the counts
+are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from outgoing_kit import Bench
+
+from app_kit import interrupted
+from ringroom.errors import WouldBlock
+from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
+from ringroom.lanes import lane, live, memory, records, reliable, ring, statistics
+from ringroom.lanes.statistics import Count
+from ringroom.sessions.filling import blank
+from ringroom.testing import sources
+
+WRITING = (lane, live, memory, records, reliable, ring, statistics)
+MAX_MOMENTS = 200
+SIZE = (256, 192)
+
+
+def say(bench: Bench, number: int) -> None:
+    frame = DataFrame(str(number).encode())
+    bench.outgoing.send_nowait(bench.outgoing.lane_for(frame), frame)
+
+
+def write(bench: Bench, number: int) -> None:
+    text = TextFrame(str(number).encode() + b" " * 100_000)
+    bench.outgoing.send_nowait(bench.outgoing.lane_for(text), text)
+
+
+def speak(bench: Bench, number: int) -> None:
+    frame = AudioFrame(np.full(1_600, number, np.int16), 16_000)
+    bench.outgoing.send_nowait(bench.outgoing.lane_for(frame), frame)
+
+
+def show(bench: Bench, number: int) -> None:
+    frame = sources.picture(number, *SIZE)
+    bench.outgoing.send_nowait(bench.outgoing.lane_for(frame), frame)
+
+
+def fill(bench: Bench, number: int) -> None:
+    form = blank(*SIZE, None)
+    filling = bench.outgoing.fill(bench.outgoing.lane_for(form), form)
+    try:
+        filling.frame.data[:] = sources.picture(number, *SIZE).data
+        whole = filling.copied()
+        sent = bench.outgoing.send_filled(filling)
+    finally:
+        filling.end()
+    if not sent:
+        bench.outgoing.send_nowait(bench.outgoing.lane_for(whole), whole)
+
+
+def number_of(item: Item) -> int:
+    if isinstance(item, VideoFrame):
+        return sources.picture_number(item)
+    if isinstance(item, AudioFrame):
+        return int(item.samples[0, 0])
+    assert isinstance(item, DataFrame)
+    return int(item.payload)
+
+
+def taken(bench: Bench) -> list[int]:
+    """From one lane after the other, as the I/O role does."""
+    bench.received()
+    found = []
+    for reader in bench.readers:
+        while (item := reader.receive_nowait()) is not None:
+            reader.row.add(Count.DONE)
+            found.append(number_of(item))
+    return found
+
+
+def send_all(bench: Bench, send: Callable[[Bench, int], None], numbers: range) -> list[int]:
+    """What was taken of them: as soon as one has no room."""
+    found: list[int] = []
+    for number in numbers:
+        try:
+            send(bench, number)
+        except WouldBlock:
+            found += taken(bench)
+            send(bench, number)
+    return found + taken(bench)
+
+
+@pytest.mark.parametrize("send", [say, write, speak, show, fill], ids=lambda send: send.__name__)
+@pytest.mark.parametrize("before", [1, 7])
+def test_a_write_that_is_interrupted_anywhere_spoils_nothing(
+    send: Callable[[Bench, int], None], before: int
+) -> None:
+    for moment in range(1, MAX_MOMENTS):
+        bench = Bench()
+        try:
+            found = send_all(bench, send, range(before))
+            was = interrupted(lambda bench=bench: send(bench, before), moment, *WRITING)
+            found += send_all(bench, send, range(before + 1, before + 12))
+            assert found in (
+                [*range(before + 12)],
+                [*range(before), *range(before + 1, before + 12)],
+            ), moment
+            for reader in bench.readers:
+                assert reader.row.snapshot().in_flight in ((0, 1) if was else (0,)), moment
+        finally:
+            bench.close()
+        if not was:
+            break
+    assert 10 < moment < MAX_MOMENTS - 1
