@@ -10,8 +10,8 @@ import pytest
 
 import ringroom
 from ringroom import AudioFrame, DataFrame, Event, EventKind, TextFrame, TrackInfo, VideoFrame
-from ringroom.errors import ClosedError, ConfigurationError, FrameError
-from ringroom.frames import Kind
+from ringroom.errors import ClosedError, ConfigurationError, FrameError, WireError
+from ringroom.frames import Kind, Participant
 from ringroom.options import PublishOptions
 from ringroom.processor import Problem
 from ringroom.profile import Profile
@@ -503,6 +503,30 @@ def test_a_recorded_track_is_opened_as_it_is() -> None:
             bench.open(recorded)
         with pytest.raises(FrameError, match="identity"):
             bench.open(7)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_opened_is_not_open() -> None:
+    """And what no record takes is told where it was handed in."""
+    bench = Workbench(Diary())
+    with pytest.raises(ClosedError, match="not open"):
+        bench.open("early")
+    with bench:
+        with pytest.raises(ConfigurationError, match=r"open are \[\]"):
+            bench.process(sound())
+        for wrong in ({"name": 5}, {"name": "\ud800"}, {"name": "x" * 1_025}):
+            with pytest.raises(FrameError, match="the track name"):
+                bench.open("ann", **wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="kind is 'x', expected 'audio' or 'video'"):
+            bench.open("ann", kind="x")
+        for call in (bench.close, lambda track: bench.process(sound(track=track))):
+            with pytest.raises(ConfigurationError, match="'ann/mic'"):
+                call("ann/mic")
+        with pytest.raises(ConfigurationError, match="the event is 'muted'"):
+            bench.event("muted")  # type: ignore[arg-type]
+        bench.open("ann")
+        assert len(bench.process(sound())) == 2
+        with pytest.raises(WireError, match="metadata is a int, not text"):
+            bench.open(Participant(identity="bob", metadata=5))  # type: ignore[arg-type]
 
 
 def test_a_frame_is_of_an_open_track() -> None:

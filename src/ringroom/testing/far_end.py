@@ -16,6 +16,7 @@ import threading
 from dataclasses import dataclass
 
 from ringroom import messages as m
+from ringroom.errors import ClosedError
 from ringroom.frames import (
     AudioFrame,
     DataFrame,
@@ -209,7 +210,8 @@ class FarEnd:
 
     def serve(self) -> None:
         """Read what was sent, and answer what was asked."""
-        with self._lock:
+        # A worker whose session has failed closes its end, and says why itself.
+        with self._lock, contextlib.suppress(ClosedError):
             if self._link.closed:
                 return
             self._read()

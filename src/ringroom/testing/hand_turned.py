@@ -42,6 +42,7 @@ class HandTurned(Worker):
         self._hand_machine.moment_ns = now_ns
         try:
             self.work()
+            self._check_session()  # what was handed in may be nothing that travels
             self._far.serve()
         finally:
             self._hand_machine.moment_ns = None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ringroom.checks import MAX_IDENTITY_BYTES, check_text
+from ringroom.checks import MAX_IDENTITY_BYTES, check_text, shown
 from ringroom.errors import ClosedError, ConfigurationError, FrameError
 from ringroom.frames import (
     AudioFrame,
@@ -129,18 +129,19 @@ class Workbench:
         self._check_received(info.kind)
         if info.sid in self._tracks:
             raise ConfigurationError(f"track {info.reply_name!r} ({info.sid}) is open already")
-        track = self._tracks[info.sid] = InboundTrack(info, who)
+        track = InboundTrack(info, who)
         self._open_far.open(track)
+        self._tracks[info.sid] = track
         self._work()
         return info
 
     def _described(self, who: Participant, name: str, kind: str, source: str) -> TrackInfo:
-        check_choice("kind", kind, tuple(_NAMES))
+        check_choice("kind", kind, tuple(map(str, _NAMES)))
         usual_name, usual_source = _NAMES[Kind(kind)]
         self._numbers += 1
         return TrackInfo(
             sid=f"TR_{self._numbers}",
-            name=name or usual_name,
+            name=check_text("track name", name, MAX_IDENTITY_BYTES) or usual_name,
             kind=Kind(kind),
             participant=who.identity,
             source=source or usual_source,
@@ -170,6 +171,8 @@ class Workbench:
         """Something happens in the room, or to a track that is open. Returns what was sent
         meanwhile. Raises `ConfigurationError` where `Processor.event` is not overridden, and for
         what `open` and `close` tell."""
+        if not isinstance(event, Event):
+            raise ConfigurationError(f"the event is {shown(event)}, expected ringroom.Event(...)")
         if event.kind in _TOLD_BY_CALLS:
             raise ConfigurationError(f"{event.kind} is told by open() and close() of the workbench")
         if not self._processor.wants_events:
@@ -305,11 +308,11 @@ class Workbench:
         return found
 
     def _opened(self, track: TrackInfo) -> InboundTrack:
-        found = self._tracks.get(track.sid)
+        known = isinstance(track, TrackInfo)
+        found = self._tracks.get(track.sid) if known else None
         if found is None:
-            raise ConfigurationError(
-                f"track {track.reply_name!r} ({track.sid}) is not open; open are {self._names()}"
-            )
+            named = f"{track.reply_name!r} ({track.sid})" if known else shown(track)
+            raise ConfigurationError(f"track {named} is not open; open are {self._names()}")
         return found
 
     def _names(self) -> list[str]:
