@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringroom import messages as m
-from ringroom.errors import RoomError
+from ringroom.errors import ConfigurationError, RoomError
 from ringroom.profile import Profile
 from ringroom.sessions.profile_changes import ProfileChanges
 
@@ -59,6 +59,26 @@ def test_nothing_is_kept_of_what_nobody_waits_for(changes: ProfileChanges) -> No
     changes.forget(answered)
     assert not changes._answers
     assert not changes._unanswered
+
+
+def test_what_nobody_awaits_is_kept_as_one(changes: ProfileChanges, sent: list[m.Message]) -> None:
+    for number in range(1, 101):
+        change = Profile(name=str(number), attributes={f"k{number % 3}": str(number)})
+        assert changes.ask(change, awaited=False) == number
+        assert sent[-1] == m.SetProfile(request=number, awaited=False, profile=change.to_json()), (
+            "each is sent, and outlives its worker"
+        )
+    changes.answered(done(99))
+    sent.clear()
+    changes.ask_again()
+    all_of_it = Profile(name="100", attributes={"k0": "99", "k1": "100", "k2": "98"})
+    assert sent == [m.SetProfile(request=100, awaited=False, profile=all_of_it.to_json())]
+    with pytest.raises(ConfigurationError, match="attributes have"):
+        changes.ask(Profile(attributes={"k": "v" * 65_530}), awaited=False)
+    changes.answered(done(100))
+    sent.clear()
+    changes.ask_again()
+    assert sent == []
 
 
 def test_over_another_link_it_is_asked_again(

@@ -26,14 +26,25 @@ class ProfileChanges:
         self._known: dict[str, Any] | None = None
         """What the room has been told."""
         self._unanswered: dict[int, m.SetProfile] = {}
+        self._unawaited: m.SetProfile | None = None
+        """All that no caller awaited and the room has not answered, as one, with the number of the
+        last: there may be as many as the caller likes, until the room is back."""
         self._answers: dict[int, RingroomError | None] = {}
         """Those that have not been taken yet."""
 
     def ask(self, change: Profile, *, awaited: bool) -> int:
-        """A request, by its number; what is ``awaited`` is to be taken or forgotten."""
+        """A request, by its number; what is ``awaited`` is to be taken or forgotten. Raises
+        `ConfigurationError` for more attributes than may be set, with those that are under way."""
+        if awaited or self._unawaited is None:
+            kept = change
+        else:
+            kept = Profile.from_json(self._unawaited.profile).followed_by(change)
         self._number += 1
         message = m.SetProfile(request=self._number, awaited=awaited, profile=change.to_json())
-        self._unanswered[self._number] = message
+        if awaited:
+            self._unanswered[self._number] = message
+        else:
+            self._unawaited = message.replace(profile=kept.to_json())
         self._send(message)
         return self._number
 
@@ -43,6 +54,8 @@ class ProfileChanges:
             self._send(m.SetProfile(request=0, awaited=False, profile=self._known))
         for message in self._unanswered.values():
             self._send(message)
+        if self._unawaited is not None:
+            self._send(self._unawaited)
 
     def known(self, message: m.ProfileKnown) -> None:
         """The room has been told."""
@@ -50,6 +63,8 @@ class ProfileChanges:
 
     def answered(self, message: m.ProfileSet) -> None:
         """The room has answered."""
+        if self._unawaited is not None and message.request == self._unawaited.request:
+            self._unawaited = None
         asked = self._unanswered.pop(message.request, None)
         if asked is not None and asked.awaited:
             error = m.error_from_json(message.error) if message.error else None

@@ -69,6 +69,38 @@ def test_one_after_the_other_whoever_asks() -> None:
     run(main())
 
 
+def test_what_nobody_awaits_and_has_to_wait_is_done_as_one() -> None:
+    """A processor asks as often as it likes, and the room may be slow, or away."""
+
+    def number(of: int) -> Profile:
+        return Profile(attributes={"n": str(of)})
+
+    async def main() -> None:
+        async with there() as t:
+            worker, other = t.attach(0), t.attach(1)
+            t.connect(2)
+            await t.joined()
+            t.outside.settles.clear()
+            ask(worker, 1, ONE, awaited=False)
+            await until(lambda: t.outside.profiles)
+            for one in range(2, 60):
+                ask(worker, one, number(one), awaited=False)
+            await turns()
+            ask(other, 1, TWO, awaited=False)
+            await turns()
+            ask(t, 1, ONE)
+            await turns()
+            ask(worker, 60, number(60), awaited=False)
+            ask(worker, 61, number(61), awaited=False)
+            await turns()
+            t.outside.settles.set()
+            assert await answers(worker, 3) == [(1, ""), (59, ""), (61, "")]
+            assert await answers(other, 1) == [(1, "")]
+            assert t.outside.profiles == [ONE, number(59).followed_by(TWO), ONE, number(61)]
+
+    run(main())
+
+
 def test_the_application_knows_it_before_who_has_asked_is_answered() -> None:
     """Else what was set would be lost if the I/O process died in between."""
 

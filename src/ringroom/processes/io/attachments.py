@@ -113,13 +113,8 @@ class Attachment:
         return answer
 
     def _to_asker(self) -> Callable[[m.Message], None]:
-        wire = self._wire
-
-        def send(message: m.Message) -> None:
-            if wire is not None:
-                wire.send(message)
-
-        return send
+        """The same for each call over one link."""
+        return _tell_nobody if self._wire is None else self._wire.send
 
     async def close(self) -> None:
         """Idempotent."""
@@ -139,3 +134,7 @@ class Attachment:
             await self.outbound.close()
         finally:
             self.inbound.close()
+
+
+def _tell_nobody(message: m.Message) -> None:
+    """There is no link."""

@@ -2,7 +2,8 @@
 all of it again in each further room, for whose token knows nothing of it.
 
 What is under way when the room is lost is asked again in the next one: to be told twice harms
-nobody.
+nobody. What nobody awaits and has to wait for another change becomes one with what waits before it:
+a processor may ask as often as it likes, also while the room is away.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, RingroomError
+from ringroom.errors import ClosedError, ConfigurationError, RingroomError
 from ringroom.frames import Event, EventKind
 from ringroom.notices import Notices
 from ringroom.processes.io.outbound import is_gone
@@ -44,8 +45,8 @@ class _Asked:
     change: Profile
     awaited: bool = False
     """Else an event tells of a refusal."""
-    answer: Callable[[RingroomError | None], None] | None = None
-    """None: it is what was told in the room before."""
+    requests: dict[Send, int] = field(default_factory=dict)
+    """The last of each who has asked; none: it is what was told in the room before."""
 
 
 class OwnProfile:
@@ -63,18 +64,26 @@ class OwnProfile:
 
     def ask(self, message: m.SetProfile, send: Send) -> None:
         """``send`` reaches whoever asks."""
-
-        def answer(error: RingroomError | None) -> None:
-            fields = {} if error is None else m.error_to_json(error)
-            send(m.ProfileSet(request=message.request, error=fields))
-
         change = Profile.from_json(message.profile)
-        self._asked.append(_Asked(change, message.awaited, answer))
+        if message.awaited or not self._joined_to_last(change):
+            self._asked.append(_Asked(change, message.awaited))
+        self._asked[-1].requests[send] = message.request
         self._go_on()
+
+    def _joined_to_last(self, change: Profile) -> bool:
+        """Whether the change is one now with the last that waits, which may be under way if there
+        is no other."""
+        if len(self._asked) < 2 or (last := self._asked[-1]).awaited:
+            return False
+        try:
+            last.change = last.change.followed_by(change)
+        except ConfigurationError:  # too many attributes: let the room tell of what is refused
+            return False
+        return True
 
     def joined(self) -> None:
         """We are in the room, for the first time or again."""
-        if self._asked and self._asked[0].answer is None:
+        if self._asked and not self._asked[0].requests:
             self._asked.popleft()
         if self._known != Profile():
             self._asked.appendleft(_Asked(self._known))
@@ -127,5 +136,6 @@ class OwnProfile:
         if error is not None and not asked.awaited:
             self._room.notices.tell("profile", f"what is told of us was not changed: {error}")
             self._room.tell(Event(kind=EventKind.PROFILE_FAILED, reason=str(error)))
-        if asked.answer is not None:
-            asked.answer(error)
+        fields = {} if error is None else m.error_to_json(error)
+        for send, request in asked.requests.items():
+            send(m.ProfileSet(request=request, error=fields))
