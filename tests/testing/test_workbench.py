@@ -505,6 +505,16 @@ def test_a_recorded_track_is_opened_as_it_is() -> None:
             bench.open(7)  # type: ignore[arg-type]
 
 
+def test_a_flush_of_a_track_that_has_just_ended_throws_nothing_away() -> None:
+    diary = Diary()
+    with Workbench(diary) as bench:
+        ann = bench.open("ann")
+        bench.process(sound())
+        bench.close(ann)
+        assert diary.context.flush("ann/mic") == 0.0
+        assert bench.flushed == []
+
+
 def test_what_cannot_be_opened_is_not_open() -> None:
     """And what no record takes is told where it was handed in."""
     bench = Workbench(Diary())

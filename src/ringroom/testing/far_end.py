@@ -231,10 +231,7 @@ class FarEnd:
             case m.PlayoutOpen():
                 self._open_outbound(message, descriptors)
             case m.Flush(request=request, lane=lane):
-                one = self._outbound[lane]
-                seconds = one.forget()
-                self.flushed.append((one.opened.name, seconds))
-                self._link.send(m.Reply(request=request, value=seconds))
+                self._link.send(m.Reply(request=request, value=self._flush(lane)))
             case m.Drain(request=request, lane=lane):
                 if lane in self._outbound:
                     self._outbound[lane].play(None)
@@ -251,6 +248,14 @@ class FarEnd:
                 writer = self._writers.pop(lane)
                 self._rows.release(writer.row.index)
                 writer.close()
+
+    def _flush(self, lane: int) -> float:
+        one = self._outbound.get(lane)
+        if one is None:  # the track has ended, which a thread of the processor may not know yet
+            return 0.0
+        seconds = one.forget()
+        self.flushed.append((one.opened.name, seconds))
+        return seconds
 
     def _open_outbound(self, opened: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
         handles, row = LaneDescriptors.from_flat(descriptors), self._table.row(opened.row)
