@@ -144,6 +144,22 @@ def test_the_next_reader_begins_where_the_dead_one_was() -> None:
     run(test())
 
 
+def test_messages_go_on_after_a_lane_that_could_not_be_read_on() -> None:
+    """Native code of the application has damaged it, say. Each message was an error of the sink."""
+
+    async def test() -> None:
+        async with opened() as bench:
+            bench.inbound.post(Kind.DATA, DataFrame(b"1"))
+            bench.inbound.close_lane(1)
+            for payload in (b"2", b"3"):
+                bench.inbound.post(Kind.DATA, DataFrame(payload))
+            bench.inbound.refuse(Kind.DATA)
+            assert hear(bench.readers[2]) == [b"2", b"3"]
+            assert bench.readers[2].row.snapshot().dropped_full == 1
+
+    run(test())
+
+
 def test_sound_of_a_native_thread_and_a_loop_that_does_all_else() -> None:
     """Law: what was sent is received or counted, in order, whoever did what in between."""
     sent, took = 6_000, [0]

@@ -284,6 +284,8 @@ class InboundLanes:
         """The reader is done with a lane."""
         lane = self._lanes.pop(number, None)
         if lane is not None:
+            if lane.mailbox is not None:  # one that the reader could not read on: another follows
+                self._mailboxes.pop(Kind(lane.opened.kind), None)
             with self.lock:
                 lane.close()
             self._ledger.retire(lane.writer.row.index)
