@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from outgoing_kit import Bench
+from outgoing_kit import LIVE, Bench
 
 from app_kit import interrupted
+from ringroom import messages as m
 from ringroom.errors import WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import lane, live, memory, records, reliable, ring, statistics
-from ringroom.lanes.statistics import Count
+from ringroom.lanes.statistics import Count, RowPool
 from ringroom.sessions.filling import blank
 from ringroom.testing import sources
 
@@ -109,3 +110,24 @@ def test_a_write_that_is_interrupted_anywhere_spoils_nothing(
         if not was:
             break
     assert 10 < moment < MAX_MOMENTS - 1
+
+
+def test_while_the_room_is_away_no_lane_begins_in_its_place() -> None:
+    bench = Bench()
+    try:
+        frame = AudioFrame(np.zeros(160, np.int16), 16_000)
+        outgoing = bench.outgoing
+        outgoing.send_nowait(outgoing.lane_for(frame, LIVE), frame)
+        bench.session.interrupted = True
+        assert interrupted(
+            lambda: outgoing.send_nowait(outgoing.lane_for(frame), frame), 5, *WRITING
+        )
+        opened = [one for one in bench.received() if isinstance(one, m.PlayoutOpen)]
+        assert len(opened) == 1
+        assert outgoing.lane_for(frame).writer is None
+        bench.session.interrupted = False
+        outgoing.restart(RowPool(bench.table, 4, 4))
+        outgoing.send_nowait(outgoing.lane_for(frame), frame)
+        assert outgoing.lane_for(frame).sequence == 1
+    finally:
+        bench.close()

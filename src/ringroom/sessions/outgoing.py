@@ -130,7 +130,10 @@ class Outgoing:
         with interrupts_at_the_end():
             if lane.kind is Kind.DATA:  # which has no name, by which the other side would go on
                 self._session.send(m.PlayoutClose(lane=lane.number))
-            self._renew(lane)
+            if self.is_away:
+                lane.retire()  # the next one begins with `restart`
+            else:
+                self._renew(lane)
 
     def _renew(self, lane: OutgoingLane) -> None:
         """The track goes on in another lane, under its name."""
