@@ -26,6 +26,7 @@ from ringroom.errors import StartupError
 from ringroom.frames import Item
 from ringroom.recording import Reader
 from ringroom.recording import recorder as recorder_module
+from ringroom.recording.tape import Tape, encoded
 from ringroom.testing import FakeRoom
 
 # The tap.
@@ -117,6 +118,19 @@ def test_a_full_disk_stops_the_recording_and_nothing_else(caplog: pytest.LogCapt
     assert recorder.missed
     assert "No space left" in recorder.problem
     assert len(warnings_in(caplog)) == 1
+
+
+def test_what_comes_just_as_the_disk_fails_is_missed_for_the_same_reason() -> None:
+    class Overtaken(Tape):
+        def miss(self, problem: str, count: int = 1) -> None:
+            if count != 1:
+                self.put(encoded(audio(1, 100)))  # another thread, before this one comes so far
+            super().miss(problem, count)
+
+    tape = Overtaken("call.mcap", 1 << 20)
+    tape.broke("No space left on device", 0)
+    assert tape.problem == "No space left on device"
+    assert tape.missed == 1
 
 
 class Disk(io.RawIOBase):

@@ -57,13 +57,16 @@ class Tape:
         self._name = name
         self._limit = limit
         self._bytes = 0
-        self._broken = False
+        self._broken = ""
+        """Why nothing can be written any more."""
         self._waiting: deque[Encoded] = deque()
         self._changed = threading.Condition()
 
     def put(self, entry: Encoded) -> None:
         with self._changed:
-            if self.closing or self._broken:
+            if self._broken:
+                problem = self._broken
+            elif self.closing:
                 problem = self.problem or "the recorder is closed"
             elif self._bytes and self._bytes + entry.cost > self._limit:
                 problem = f"the disk is behind by {self._bytes >> 20} MiB"
@@ -98,7 +101,7 @@ class Tape:
     def broke(self, problem: str, count: int) -> None:
         """Nothing can be written any more; ``count`` entries were under way."""
         with self._changed:
-            self._broken = True
+            self._broken = problem
             count += len(self._waiting)
             self._waiting.clear()
             self._bytes = 0
