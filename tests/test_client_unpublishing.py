@@ -111,9 +111,10 @@ def test_nobody_unpublishes_a_track_that_somebody_sends_on(fake_room: FakeRoom) 
             transport.unpublish()
         transport.flush()
         sending.result()
-        transport.send(sound(1.0))
+        transport.send(sound(1.5))
         with pytest.raises(TimeoutError, match="the track has not ended"):
             transport.unpublish(timeout=0.0)
+        transport.flush()
         until(lambda: not fake_room.wait_for_app().tracks)
 
 
