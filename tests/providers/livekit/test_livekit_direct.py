@@ -319,6 +319,23 @@ def test_a_second_capture_is_refused_and_the_first_goes_on(way: str) -> None:
     run(scenario())
 
 
+def test_an_exchange_has_ended_when_its_last_answer_is_told() -> None:
+    """For the loop may end with whoever waits for the answer."""
+
+    async def scenario() -> None:
+        exchange, ended = native.exchange(), []
+        telling = lambda: ended.append(exchange not in native._exchanges.values())  # noqa: E731
+        capture = native.DirectCapture(np.zeros((160, 1), np.int16), telling)
+        exchange._captures[0] = capture
+        exchange.release()
+        capture.ask()
+        exchange._answered(exchange._captures.pop(0), "")
+        await turns()
+        assert ended == [True]
+
+    run(scenario())
+
+
 def test_the_memory_of_a_capture_is_kept_until_its_answer() -> None:
     async def scenario() -> None:
         path = open_path("direct")

@@ -207,10 +207,11 @@ class Exchange:
     def _answered(self, capture: DirectCapture, error: str) -> None:
         capture.error = error
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            if error or capture.asked:
-                self.loop.call_soon_threadsafe(capture.answered)
+            # First: the loop may end with whoever waits for the answer.
             if not (self.users or self._captures):
                 self.loop.call_soon_threadsafe(self._end_if_idle)
+            if error or capture.asked:
+                self.loop.call_soon_threadsafe(capture.answered)
 
     def _keep(self, number: int, passage: _Passage, what: Any) -> None:
         passage.kept += 1
