@@ -140,6 +140,54 @@ def test_a_flush_of_the_lane_that_follows_cuts_all_that_is_in_the_one_before() -
     run(main())
 
 
+def test_a_flush_leaves_what_was_sent_after_it_alone_also_in_the_lane_that_follows() -> None:
+    """Whose numbers begin anew."""
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            first = b.open()
+            send(first, 0, 1, 2, 3)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.playout.flush(7, 3, b.answer)
+            second, reader = b.lane()
+            b.playout.replace(reader)
+            send(second, 4, 5)
+            b.source.free = True
+            await until(lambda: b.answers)
+            assert b.answers == [(7, 3 * FRAME)]
+            await until(lambda: b.source.values == [0, 3, 4, 5])
+            assert b.row(0).snapshot().dropped_flushed == 2
+            assert b.row(1).snapshot().dropped_flushed == 0
+
+    run(main())
+
+
+def test_a_drain_does_not_wait_for_the_lane_that_follows() -> None:
+    """Its numbers begin anew."""
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            first = b.open()
+            send(first, 0, 1)
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.playout.drain(7, 2, b.answer)
+            second, reader = b.lane()
+            b.playout.replace(reader)
+            send(second, 2, 3, 4)
+            for offered in (2, 3):
+                b.source.step()
+                await until(lambda offered=offered: b.source.offered == offered)
+            b.source.waiting = 0.0
+            b.source.step()
+            await until(lambda: b.source.offered == 4)
+            b.source.waiting = 0.0
+            await until(lambda: b.answers == [(7, 0.0)])
+
+    run(main())
+
+
 def test_a_flush_of_a_track_that_is_finished_is_answered_at_once() -> None:
     async def main() -> None:
         async with bench() as b:

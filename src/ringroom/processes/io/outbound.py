@@ -30,12 +30,13 @@ GONE, REFUSED = "disconnected", "publish_refused"
 
 @dataclass(slots=True)
 class Request:
-    """About all that was sent before frame ``sequence``; ``answer`` is called once, with ``number``
-    and seconds of sound."""
+    """About all that was sent before frame ``sequence`` of a lane, and in the lanes before it;
+    ``answer`` is called once, with ``number`` and seconds of sound."""
 
     number: int
     sequence: int
     answer: Answer
+    lane: Reader
     seconds: float = field(default=0.0)
 
 
@@ -98,8 +99,12 @@ class Outbound(ABC):
     def drain(self, number: int, sequence: int, answer: Answer) -> None:
         """Answer when what was sent before frame ``sequence`` has gone out: when messages were
         given to the network, when a track is played."""
-        self._drains.append(Request(number, sequence, answer))
+        self._drains.append(self._request(number, sequence, answer))
         self._readable.set()
+
+    def _request(self, number: int, sequence: int, answer: Answer) -> Request:
+        """About what was sent in the lane that the writer has now."""
+        return Request(number, sequence, answer, self._readers[-1])
 
     def interrupt(self) -> None:
         """The room is lost: `run` ends. Where nothing runs it does nothing. What is in the lanes

@@ -66,7 +66,7 @@ class OutgoingPlayout(Outbound):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def flush(self, number: int, sequence: int, answer: Answer) -> None:
-        request = Request(number, sequence, answer)
+        request = self._request(number, sequence, answer)
         request.seconds = self._clear()
         self._flushes.append(request)
         if self._playout is None:
@@ -187,9 +187,8 @@ class OutgoingPlayout(Outbound):
                 self._accepted += frame.duration
         row.add(Count.DONE)
         for request in self._flushes:
-            request.seconds += self._clear() if self._is_before(frame, request) else 0.0
-        if len(self._readers) == 1:  # numbers begin anew in the lane that follows
-            self._serve_drains(playout, frame.sequence + 1)
+            request.seconds += self._clear() if self._precedes(frame.sequence, request) else 0.0
+        self._serve_drains(playout, frame.sequence + 1)
 
     async def _give(self, playout: Playout, frame: AudioFrame | VideoFrame) -> None:
         try:
@@ -226,9 +225,12 @@ class OutgoingPlayout(Outbound):
         row.set(Count.PLAYED_UNTIL_NS, ends)
         row.add(Count.PLAYED, len(frame.samples))
 
-    def _is_before(self, frame: Frame, request: Request) -> bool:
-        """Whether the frame just taken was sent before the request: all of an earlier lane was."""
-        return len(self._readers) > 1 or frame.sequence < request.sequence
+    def _precedes(self, sequence: int, request: Request) -> bool:
+        """Whether the frame of that number, in the lane that is read now, was sent before the
+        request. Numbers begin anew in each lane."""
+        if self._readers[0] is request.lane:
+            return sequence < request.sequence
+        return request.lane in self._readers
 
     def _clear(self) -> float:
         playout = self._playout
@@ -249,7 +251,7 @@ class OutgoingPlayout(Outbound):
         flushes, self._flushes = self._flushes, []
         for request in flushes:
             while (frame := self._take()) is not None:
-                if not self._is_before(frame, request):
+                if not self._precedes(frame.sequence, request):
                     self._next = frame
                     break
                 if isinstance(frame, AudioFrame):
@@ -260,7 +262,7 @@ class OutgoingPlayout(Outbound):
     def _serve_drains(self, playout: Playout, handled: int | None = None) -> None:
         """Those that wait for frames below ``handled``; all when the lane is empty, where
         frames that a live lane has dropped leave numbers out."""
-        due = [r for r in self._drains if handled is None or r.sequence <= handled]
+        due = [r for r in self._drains if handled is None or not self._precedes(handled, r)]
         for request in due:
             self._drains.remove(request)
             task = self._loop.create_task(self._until_played(playout, self._accepted))
