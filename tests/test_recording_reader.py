@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import ringroom
 import ringroom.lanes.records
 from recording_kit import a_call, content, recorded
-from ringroom import AudioFrame, ConfigurationError, Recorder
+from ringroom import AudioFrame, ConfigurationError, DataFrame, Recorder
 from ringroom.recording import Reader
 from ringroom.recording import recorder as recorder_module
 
@@ -84,6 +84,21 @@ def test_a_tail_of_zeros_is_a_cut(
     assert len(items) // 2 <= len(got) < len(items)
     assert got == [content(item) for item in items[: len(got)]]
     assert told in reader.cut
+
+
+@pytest.mark.parametrize("rest", [b"", bytes(200)])
+def test_a_damaged_chunk_is_left_out_also_where_the_file_ends_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: bytes
+) -> None:
+    """Its checksum is wrong, and it was written to its end."""
+    monkeypatch.setattr(recorder_module, "FLUSH_SECONDS", 3600)
+    path = recorded(tmp_path / "call.mcap", [DataFrame(b"damaged"), DataFrame(b"whole")])
+    raw = path.read_bytes()
+    end = raw.index(b"whole") + len(b"whole")
+    path.write_bytes(raw[:end].replace(b"damaged", b"Damaged") + rest)
+    reader = Reader(path)
+    assert list(reader) == []
+    assert f"damaged before byte {end}" in reader.cut
 
 
 def test_zeros_instead_of_what_was_not_written_are_no_part_of_an_item(

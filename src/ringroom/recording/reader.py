@@ -1,7 +1,8 @@
 """The way out of the file: items in the order in which they were recorded, up to where it is cut.
 
 Law: of a file that is cut after any byte, exactly the items whose records lie before the cut are
-read. Where bytes are damaged, reading ends before the chunk (or the record) that they are in.
+read. Where bytes are damaged, reading ends before the chunk (or the record) that they are in; of a
+last chunk that ends in zeros, which may stand for what was not written, before the zeros.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class _Scan:
                 return self._check_end()
             at = self._stream.tell()
             batch, complete = self._batch(code, body, whole)
-            if whole and not complete and code == _CHUNK_CODE and self._only_zeros_follow():
+            if whole and not complete and self._lacks_its_end(code, body):
                 whole = False  # though it has its length
                 batch, _ = self._batch(code, body.rstrip(b"\0"), whole)
             if batch:
@@ -120,8 +121,11 @@ class _Scan:
                 raise _Cut(f"damaged before byte {at}" if whole else f"cut off at byte {at}")
         raise _Cut(f"cut off at byte {self._size}")
 
-    def _only_zeros_follow(self) -> bool:
-        """Whether there is no other record: the first byte of each is not zero."""
+    def _lacks_its_end(self, code: int, body: bytes) -> bool:
+        """Whether a damaged chunk may hold zeros for what was not written yet: then no other record
+        follows it, whose first byte is not zero."""
+        if code != _CHUNK_CODE or not body.endswith(b"\0"):
+            return False
         return not self._stream.read(_RECORD.size).strip(b"\0")
 
     def _batch(self, code: int, body: bytes, whole: bool) -> tuple[list[Entry], bool]:
