@@ -11,7 +11,7 @@ from outgoing_kit import LIVE, Bench
 
 from app_kit import interrupted
 from ringroom import messages as m
-from ringroom.errors import WouldBlock
+from ringroom.errors import StartupError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import lane, live, memory, records, reliable, ring, statistics
 from ringroom.lanes.statistics import Count, RowPool
@@ -129,5 +129,42 @@ def test_while_the_room_is_away_no_lane_begins_in_its_place() -> None:
         outgoing.restart(RowPool(bench.table, 4, 4))
         outgoing.send_nowait(outgoing.lane_for(frame), frame)
         assert outgoing.lane_for(frame).sequence == 1
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize("send", [say, speak], ids=lambda send: send.__name__)
+def test_a_track_that_gets_no_lane_in_its_place_ends_as_its_sender_is_told(
+    send: Callable[[Bench, int], None],
+) -> None:
+    """Else it would be published for ever: its sender does not know it any more."""
+    bench = Bench(rows=1)
+    try:
+        send(bench, 0)
+        assert interrupted(lambda: send(bench, 1), 5, *WRITING)
+        with pytest.raises(StartupError, match="too many tracks"):
+            send(bench, 2)
+        opened, *rest = bench.received()
+        assert isinstance(opened, m.PlayoutOpen)
+        assert rest == [m.PlayoutClose(lane=opened.lane)]
+        bench.tell(m.RowFree(row=0))
+        send(bench, 3)
+        assert taken(bench)[-1] == 3
+    finally:
+        bench.close()
+
+
+def test_a_lane_in_its_place_is_told_to_calls_that_wait_for_room_in_the_one_before() -> None:
+    bench = Bench()
+    try:
+        frame = AudioFrame(np.zeros(1_600, np.int16), 16_000)
+        lane = bench.outgoing.lane_for(frame)
+        lane.unsent.put(*[frame] * 100)
+        with pytest.raises(WouldBlock):
+            bench.outgoing.write_unsent(lane)
+        told: list[int] = []
+        bench.session.listeners.add(lambda: told.append(bench.outgoing.freed_fileno(lane)))
+        assert interrupted(lambda: bench.outgoing.push_unsent(lane), 3, *WRITING)
+        assert told == [bench.outgoing.freed_fileno(lane)]
     finally:
         bench.close()

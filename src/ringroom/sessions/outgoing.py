@@ -121,19 +121,23 @@ class Outgoing:
             raise
 
     def _leave_lane(self, lane: OutgoingLane, error: BaseException) -> None:
-        """Ctrl-C, or what another signal's handler has raised, in the middle of a write: what is in
-        the ring, what is counted and what its reader was told may differ. So nothing more is
-        written there; the track goes on in a lane of its own, behind what is in that one. What was
-        not played yet `played` leaves out."""
+        """Ctrl-C, or what another signal's handler has raised, came in the middle of a write: what
+        is in the ring, what is counted and what the reader was told may differ. So nothing more is
+        written there, and the track goes on in another lane, once that one is read to its end. What
+        is still in that one is played, and `played` does not count it."""
         if isinstance(error, RingroomError):
             return
         with interrupts_at_the_end():
+            close = m.PlayoutClose(lane=lane.number)
             if lane.kind is Kind.DATA:  # which has no name, by which the other side would go on
-                self._session.send(m.PlayoutClose(lane=lane.number))
+                self._session.send(close)
             if self.is_away:
                 lane.retire()  # the next one begins with `restart`
             else:
                 self._renew(lane)
+            if lane.error is not None and lane.kind is not Kind.DATA:
+                self._session.send(close)  # nobody here knows the track any more
+            self._session.notify()  # another thread may wait for room in that lane
 
     def _renew(self, lane: OutgoingLane) -> None:
         """The track goes on in another lane, under its name."""
