@@ -159,6 +159,13 @@ def test_kinds_to_receive(transport: Transport, kinds: Any) -> None:
     refuses(ConfigurationError, "kinds=", lambda: transport.recv(kinds=kinds))
 
 
+def test_a_kind_that_is_no_tuple_is_not_told_as_one_that_was_not_asked_for(
+    transport: Transport,
+) -> None:
+    expected = r"recv of 'audio', expected a tuple such as \('audio',\); .* with kinds="
+    refuses(ConfigurationError, expected, lambda: transport.recv(kinds="audio"))
+
+
 def test_who_only_sends_receives_nothing_and_does_not_wait_for_it(fake_room: FakeRoom) -> None:
     with ringroom.transport("fake", room=fake_room, io="thread", kinds=()) as t:
         refuses(ConfigurationError, "recv of no kinds", t.recv)

@@ -145,7 +145,7 @@ def test_access_that_contradicts_itself(tmp_path: Path) -> None:
     for words, message in (
         (("--token", "t", "--token-file", str(file)), "give one of them"),
         (("--token-file", str(file), "--key", "k"), "one or the other"),
-        (("--token-file", str(file), "--identity", "me"), "--identity"),
+        (("--token-file", str(file), "--identity", "me"), "--identity: the token .*LIVEKIT_TOKEN"),
         (("--key", "k", "--secret", "s"), "--room is required"),
     ):
         with pytest.raises(ConfigurationError, match=message):

@@ -193,6 +193,21 @@ def test_a_room_that_ends_in_the_block_ends_it_as_send_does(fake_room: FakeRoom)
         assert list(receiver) == []
 
 
+def test_a_picture_to_be_filled_without_its_block_says_so(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        picture: Any = transport.fill_video(64, 48)
+        with pytest.raises(FrameError, match="for fill_video: a `with` block around it"):
+            transport.send(picture)
+
+
+def test_a_picture_that_is_filled_after_its_block_says_so(fake_room: FakeRoom) -> None:
+    with opened(fake_room) as transport:
+        with transport.fill_video(64, 48) as frame:
+            frame.data[:] = 0
+        with pytest.raises(FrameError, match="sent at the end of its `with` block"):
+            frame.planes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [((1, 48), "the width is 1"), ((64, "48"), "the height is '48'")],

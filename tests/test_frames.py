@@ -219,7 +219,7 @@ def released() -> memoryview:
         (np.zeros((4, 3), np.int16), None, r"shape \(4, 3\)"),
         (np.zeros((4, 1, 1), np.int16), None, "shape"),
         (np.zeros((4, 0), np.int16), None, "shape"),
-        (np.zeros((4, 2), np.int16), 1, "has not the 1 channels"),
+        (np.zeros((4, 2), np.int16), 1, "has not the 1 channels.*; leave channels out"),
         (np.zeros((4, 1), np.int16), 2, "has not the 2 channels"),
         (np.zeros(3, np.int16), 2, "do not divide"),
         (b"\x00\x00" * 3, 2, "do not divide"),
@@ -389,6 +389,13 @@ def test_pixels_of_the_other_depth() -> None:
         VideoFrame.from_rgb(np.zeros((4, 4), np.uint8))
     with pytest.raises(FrameError, match="pixels of shape"):
         VideoFrame.from_gray(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_pixels_that_are_not_in_the_form_say_how_to_bring_them_there() -> None:
+    with pytest.raises(FrameError, match=r"leave alpha out with pixels\[\.\.\., :3\]"):
+        VideoFrame.from_rgb(np.zeros((4, 4, 4), np.uint8))
+    with pytest.raises(FrameError, match=r"convert with \(pixels \* 255\)\.astype"):
+        VideoFrame.from_rgb(np.zeros((4, 4, 3)))  # type: ignore[arg-type]
 
 
 # Data.

@@ -115,6 +115,8 @@ def test_numbers_of_numpy_become_plain() -> None:
         ({"tracks": [b"camera"]}, "tracks has b'camera'"),
         ({"tracks": ["a" * 10_000]}, "^.{,260}$"),
         ({"tracks": lambda: True}, "tracks: too many positional .* a function of a TrackInfo"),
+        ({"tracks": ["camera"]}, "tracks has camera alone, and kinds has no 'video': .*; add it"),
+        ({"tracks": ["microphone"], "kinds": ("video", "event")}, "kinds has no 'audio'"),
         ({"tracks": lambda one, who: True}, "'who'; expected a function of a TrackInfo"),
         ({"tracks": asynchronous}, "tracks is async"),
         ({"frame_ms": 0}, "expected 10 to 1000"),
@@ -138,6 +140,20 @@ def test_numbers_of_numpy_become_plain() -> None:
 def test_wrong_session_options(options: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigurationError, match=match):
         SessionOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("tracks", "kinds"),
+    [
+        (["microphone", "camera"], ("audio",)),
+        (["unknown"], ("video",)),
+        (["camera"], ()),
+        (["camera"], ("data",)),
+        (lambda track: track.source == "camera", ("audio",)),
+    ],
+)
+def test_sources_of_which_some_may_come_or_none_is_meant_to(tracks: Any, kinds: Any) -> None:
+    SessionOptions(tracks=tracks, kinds=kinds)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +277,7 @@ def test_tracks() -> None:
     every = ["microphone", "camera", "screen_share", "screen_share_audio", "unknown"]
     for sources in (every, tuple(every), {*every}, iter([*every, "camera"])):
         assert SessionOptions(tracks=sources).tracks == frozenset(every)  # type: ignore[arg-type]
-    named = SessionOptions(tracks=[Device.CAMERA]).tracks  # type: ignore[arg-type]
+    named = SessionOptions(tracks=[Device.CAMERA], kinds=("video",)).tracks  # type: ignore[arg-type]
     assert isinstance(named, frozenset)
     assert [type(one) for one in named] == [str], "nothing else travels"
 

@@ -206,7 +206,10 @@ def as_samples(samples: Any, channels: int | None) -> Samples:
             "with 1 or 2 channels; transpose what is planar with .T"
         )
     if channels is not None and array.shape[1] != channels:
-        raise FrameError(f"audio of shape {array.shape} has not the {channels} channels asked for")
+        raise FrameError(
+            f"audio of shape {array.shape} has not the {channels} channels asked for; leave "
+            "channels out to have as many as the array"
+        )
     if not array.size:
         raise FrameError("an audio frame without samples; send nothing instead")
     check_length(array.size)
@@ -324,9 +327,14 @@ def pixel_size(pixels: NDArray[np.uint8], depth: int) -> tuple[int, int]:
     wanted = "(height, width)" if depth == 1 else "(height, width, 3)"
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         found = getattr(pixels, "dtype", type(pixels).__name__)
-        raise FrameError(f"pixels of {found}, expected a uint8 array of shape {wanted}")
+        raise FrameError(
+            f"pixels of {found}, expected a uint8 array of shape {wanted}; floats from 0 to 1 "
+            "convert with (pixels * 255).astype(numpy.uint8)"
+        )
     refuse_masked(pixels)
     if pixels.ndim != (2 if depth == 1 else 3) or (depth == 3 and pixels.shape[2] != 3):
-        raise FrameError(f"pixels of shape {pixels.shape}, expected {wanted}")
+        alpha = depth == 3 and pixels.shape[2:] == (4,)
+        drop = "; leave alpha out with pixels[..., :3]" if alpha else ""
+        raise FrameError(f"pixels of shape {pixels.shape}, expected {wanted}{drop}")
     check_size(pixels.shape[1], pixels.shape[0])
     return int(pixels.shape[0]), int(pixels.shape[1])

@@ -344,8 +344,16 @@ class VideoFrame:
         return cls(data, width, height, rotation=rotation, timestamp_us=timestamp_us, track=track)
 
     def planes(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Views of Y (height, width), U and V (half of each, rounded up)."""
-        return colour.planes(self.data, self.width, self.height)
+        """Views of Y (height, width), U and V (half of each, rounded up). Raises `FrameError` for a
+        picture of `fill_video` that is sent."""
+        try:
+            return colour.planes(self.data, self.width, self.height)
+        except ValueError:
+            if self.data.size:
+                raise
+            raise FrameError(
+                "this picture was sent at the end of its `with` block; fill it inside the block"
+            ) from None
 
     def to_rgb(self) -> NDArray[np.uint8]:
         """A new array of shape (height, width, 3), red first. Rotation is not applied."""

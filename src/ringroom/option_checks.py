@@ -23,6 +23,11 @@ from ringroom.frames import Kind
 # Eleven days: in milliseconds they still fit an int of C.
 MAX_TIMEOUT = 1_000_000
 SOURCES = ("microphone", "camera", "screen_share", "screen_share_audio")
+SOURCES_OF = {
+    Kind.AUDIO: ("microphone", "screen_share_audio"),
+    Kind.VIDEO: ("camera", "screen_share"),
+}
+"""What a publisher may say of its track, by kind."""
 RECEIVED_SOURCES = (*SOURCES, "unknown")
 """What `TrackInfo.source` may be."""
 
@@ -150,6 +155,19 @@ def as_sources(value: Any) -> frozenset[str]:
             )
     # Plain text, whatever enumeration they came from: that need not travel.
     return frozenset(source for source in RECEIVED_SOURCES if source in sources)
+
+
+def check_sources_come(sources: frozenset[str], kinds: tuple[Kind, ...]) -> None:
+    """Raises `ConfigurationError` for sources of which the kinds have none, where they have sound
+    or pictures at all: nobody would be received, and nothing would say why."""
+    wanted = [kind for kind in SOURCES_OF if kind in kinds]
+    come = {source for kind in wanted for source in (*SOURCES_OF[kind], "unknown")}
+    if wanted and not sources & come:
+        (other,) = SOURCES_OF.keys() - wanted
+        raise ConfigurationError(
+            f"tracks has {', '.join(sorted(sources))} alone, and kinds has no '{other}': no track "
+            "would be received; add it"
+        )
 
 
 def check_timeout(seconds: float | None) -> float | None:

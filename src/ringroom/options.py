@@ -19,6 +19,7 @@ from ringroom.option_checks import (
     check_choice,
     check_flag,
     check_function,
+    check_sources_come,
     settle_number,
     settle_whole,
 )
@@ -165,6 +166,8 @@ class SessionOptions:
         object.__setattr__(self, "kinds", as_kinds(self.kinds))
         object.__setattr__(self, "participants", _as_participants(self.participants))
         object.__setattr__(self, "tracks", _as_tracks(self.tracks))
+        if isinstance(self.tracks, frozenset):
+            check_sources_come(self.tracks, self.kinds)
         object.__setattr__(self, "text_topics", as_topics(self.text_topics))
         if self.text_topics and Kind.DATA not in self.kinds:
             raise ConfigurationError(

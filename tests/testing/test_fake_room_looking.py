@@ -89,6 +89,25 @@ def test_every_wait_has_a_deadline(room: FakeRoom, wait: Callable[[FakeRoom], ob
         wait(room)
 
 
+def test_a_wait_for_a_value_is_refused(room: FakeRoom) -> None:
+    with pytest.raises(ConfigurationError, match="condition is False, expected a function"):
+        room.wait_until(False)  # type: ignore[arg-type]
+
+
+def test_a_wait_for_a_subscriber_says_who_takes_a_track(room: FakeRoom) -> None:
+    microphone = room.join("ann").publish_audio()
+    with pytest.raises(DeadlinePassed, match="kinds, participants and tracks all have"):
+        microphone.wait_for_subscriber(timeout=0)
+
+
+def test_a_source_that_no_track_has_is_refused(room: FakeRoom) -> None:
+    ann = room.join("ann")
+    with pytest.raises(ConfigurationError, match="source is 'mic', expected 'microphone'"):
+        ann.publish_audio(source="mic")
+    with pytest.raises(ConfigurationError, match="source is 'slides'"):
+        ann.publish_video(source="slides")
+
+
 @pytest.mark.parametrize("timeout", [float("nan"), float("inf"), "1"])
 def test_a_deadline_that_never_comes_is_none(room: FakeRoom, timeout: Any) -> None:
     with pytest.raises(ConfigurationError, match="timeout is"):

@@ -557,6 +557,16 @@ def test_a_frame_is_of_an_open_track() -> None:
             bench.process(b"sound")  # type: ignore[arg-type]
 
 
+def test_what_is_misspelt_is_told() -> None:
+    with Workbench(lambda frame: frame) as bench:
+        with pytest.raises(ConfigurationError, match=r"open one: bench\.open"):
+            bench.process(sound())
+        with pytest.raises(ConfigurationError, match="source is 'mic', expected 'microphone'"):
+            bench.open("ann", source="mic")
+        with pytest.raises(ConfigurationError, match="condition is True, expected a function"):
+            bench.wait_until(True)  # type: ignore[arg-type]
+
+
 def test_it_is_used_once_and_open() -> None:
     bench = Workbench(lambda frame: frame)
     assert (bench.published, bench.flushed, bench.sent) == ({}, [], [])

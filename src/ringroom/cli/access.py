@@ -57,7 +57,10 @@ def token(asked: argparse.Namespace) -> str | Callable[[], str]:
         given = found["LIVEKIT_TOKEN"]
     if given:
         if asked.identity:
-            raise ConfigurationError("--identity: the token says who we are; leave one of them out")
+            raise ConfigurationError(
+                "--identity: the token (--token-file, --token or LIVEKIT_TOKEN) says who we are; "
+                "leave one of them out"
+            )
         return given
     if not has_keys and not found["LIVEKIT_API_KEY"]:
         raise ConfigurationError(

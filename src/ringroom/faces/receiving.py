@@ -65,7 +65,12 @@ def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> froze
             "recv of no kinds would only wait for the room's end; name some, here and where the "
             f"transport is opened (kinds={tuple(map(str, asked))})"
         )
-    if items is None or not all(isinstance(kind, str) and kind in asked for kind in items):
+    if items is None:
+        raise ConfigurationError(
+            f"recv of {shown(kinds)}, expected a tuple such as ('audio',); the transport was "
+            f"opened with kinds={tuple(map(str, asked))}"
+        )
+    if not all(isinstance(kind, str) and kind in asked for kind in items):
         raise ConfigurationError(
             f"recv of {shown(kinds)}, but the transport was opened with "
             f"kinds={tuple(map(str, asked))}"

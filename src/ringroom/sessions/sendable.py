@@ -26,10 +26,14 @@ from ringroom.frames import (
     TrackInfo,
     VideoFrame,
 )
+from ringroom.option_checks import SOURCES_OF
 from ringroom.options import PublishOptions
 
 DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
+_FILL = "for fill_video: a `with` block around it gives the picture, and sends it at its end"
 _CONVERSIONS = {
+    "contextlib._GeneratorContextManager": _FILL,
+    "contextlib._AsyncGeneratorContextManager": _FILL.replace("a `with`", "an `async with`"),
     "bytes": "for PCM bytes: ringroom.AudioFrame(pcm, sample_rate)",
     "livekit.rtc.audio_frame.AudioFrame": (
         "for the SDK's: ringroom.AudioFrame(f.data, f.sample_rate, f.num_channels)"
@@ -39,11 +43,6 @@ _CONVERSIONS = {
     ),
 }
 """What to make of which type, for a message."""
-# What a publisher may say of its track, by kind.
-_SOURCES = {
-    Kind.AUDIO: ("microphone", "screen_share_audio"),
-    Kind.VIDEO: ("camera", "screen_share"),
-}
 
 
 def as_message(payload: bytes | str, topic: str, reliable: bool, to: Collection[str]) -> DataFrame:
@@ -127,7 +126,7 @@ def with_source(publish: PublishOptions, frame: Frame) -> PublishOptions:
     if publish.source or isinstance(frame, DataFrame) or not isinstance(frame.track, TrackInfo):
         return publish
     source = frame.track.source
-    return replace(publish, source=source) if source in _SOURCES[kind_of(frame)] else publish
+    return replace(publish, source=source) if source in SOURCES_OF[kind_of(frame)] else publish
 
 
 def _check_unspoiled(frame: AudioFrame | VideoFrame) -> None:

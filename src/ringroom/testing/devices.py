@@ -60,7 +60,8 @@ class Device:
         """Waits until that application (or any) takes this track. Raises `DeadlinePassed`."""
         self._floor.wait_until(
             lambda: self.subscribers if identity is None else identity in self.subscribers,
-            f"a subscriber of {self.info.reply_name!r}",
+            f"a subscriber of {self.info.reply_name!r} (an application takes what its kinds, "
+            "participants and tracks all have)",
             timeout,
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from ringroom.frames import DataFrame, TrackInfo
-from ringroom.option_checks import check_timeout
+from ringroom.option_checks import check_function, check_timeout
 from ringroom.testing.application import Application, Footage, Recording
 from ringroom.testing.floor import Floor
 
@@ -60,6 +60,7 @@ class Listening:
         """Waits until ``condition()`` is true, and returns what it returned. It is asked whenever
         something happens in the room, and else every quarter of a second at least. Raises
         `DeadlinePassed`."""
+        check_function("condition", condition)
         limit = check_timeout(timeout)
         wire = self._floor.wire
         found = (wire.wait_until if limit is None else wire.look_until)(condition, timeout)

@@ -20,7 +20,7 @@ from ringroom.checks import (
 )
 from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import DataFrame, Kind, Participant, TrackInfo
-from ringroom.option_checks import MAX_TIMEOUT, check_range
+from ringroom.option_checks import MAX_TIMEOUT, RECEIVED_SOURCES, check_choice, check_range
 from ringroom.sessions.sendable import as_message, as_text
 from ringroom.testing.devices import Camera, Device, Microphone
 from ringroom.testing.floor import Floor
@@ -150,7 +150,7 @@ class FakeParticipant:
 
     def _info(self, name: str, kind: Kind, source: str) -> TrackInfo:
         check_name("track name", name)
-        check_name("source", source)
+        check_choice("source", source, RECEIVED_SOURCES)
         return TrackInfo(sid="", name=name, kind=kind, participant=self.identity, source=source)
 
     def _opened(self, track: _AnyDevice) -> _AnyDevice:

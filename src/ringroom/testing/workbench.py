@@ -28,6 +28,7 @@ from ringroom.frames import (
     VideoFrame,
 )
 from ringroom.option_checks import (
+    RECEIVED_SOURCES,
     as_kinds,
     check_choice,
     check_function,
@@ -137,6 +138,7 @@ class Workbench:
 
     def _described(self, who: Participant, name: str, kind: str, source: str) -> TrackInfo:
         check_choice("kind", kind, tuple(map(str, _NAMES)))
+        check_choice("source", source, RECEIVED_SOURCES, empty=True)
         usual_name, usual_source = _NAMES[Kind(kind)]
         self._numbers += 1
         return TrackInfo(
@@ -235,6 +237,7 @@ class Workbench:
         """Waits until ``condition()`` is true, for a processor that sends from threads of its own
         (it is asked when something is sent, and in between), and returns what it returned. Raises
         `TimeoutError`, an `AssertionError` too, which tells what was sent."""
+        check_function("condition", condition)
         limit = check_timeout(timeout)
         ends = math.inf if limit is None else time.monotonic() + limit
         # Asked without a lock in hand: it may call the processor, whose threads send meanwhile.
@@ -296,9 +299,13 @@ class Workbench:
         elif named is None and len(self._tracks) == 1:
             (found,) = self._tracks.values()
         else:
+            do = (
+                "name one by what `open` returned"
+                if self._tracks
+                else "open one: bench.open('ann')"
+            )
             raise ConfigurationError(
-                f"of which track is the frame? It says {named!r}, open are {self._names()}: name "
-                "one by what `open` returned"
+                f"of which track is the frame? It says {named!r}, open are {self._names()}: {do}"
             )
         if found.info.kind is not kind_of(frame):
             raise FrameError(
