@@ -368,4 +368,11 @@ def choose_host(where: Where) -> tuple[IOHost, bool]:
         return IOProcess(), True
     if isinstance(where, str) and where == "thread":
         return IOThread(), True
-    raise ConfigurationError(f"io is {shown(where)}, expected 'process', 'thread' or an IOProcess")
+    raise ConfigurationError(
+        f"io is {shown(where)}, expected 'process', 'thread' or an IOProcess{_own_host(where)}"
+    )
+
+
+def _own_host(given: object) -> str:
+    """What to do with something that has a host, as a virtual clock has, for a message."""
+    return "; hand over its `io`" if isinstance(getattr(given, "io", None), IOHost) else ""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 import ringroom
-from ringroom import AudioFrame, Event, LostProcessError, Processor, TrackInfo
+from ringroom import AudioFrame, ConfigurationError, Event, LostProcessError, Processor, TrackInfo
 from ringroom.testing import FakeRoom, Stuck, VirtualClock, sleep
 
 ALL = ("audio", "data", "event")
@@ -238,6 +238,20 @@ def test_others_threads_are_told(clock: VirtualClock, room: FakeRoom) -> None:
     thread.start()
     thread.join()
     assert "thread 'stranger' is no role of this VirtualClock" in str(errors[0])
+
+
+def test_an_event_loop_in_real_time_is_refused(clock: VirtualClock, room: FakeRoom) -> None:
+    async def main() -> None:
+        async with ringroom.aio.transport("fake", room=room, io=clock.io):
+            pass
+
+    with pytest.raises(RuntimeError, match=r"use clock\.run\(main\(\)\) in place of asyncio\.run"):
+        asyncio.run(main())
+
+
+def test_the_clock_itself_is_no_host(clock: VirtualClock, room: FakeRoom) -> None:
+    with pytest.raises(ConfigurationError, match="or an IOProcess; hand over its `io`"):
+        ringroom.transport("fake", room=room, io=clock)  # type: ignore[arg-type]
 
 
 def test_what_never_ends_is_named() -> None:

@@ -96,7 +96,9 @@ class VirtualClock(Machine):
         return Lock(self)
 
     def start_thread(self, name: str, run: Callable[[], object]) -> threading.Thread:
-        """A role of this process, which has its first turn when somebody waits."""
+        """A role of this process, which has its first turn when somebody waits. Raises
+        `RuntimeError` on an event loop in real time: that waits without letting the role go on."""
+        _check_loop()
         process = name if name.startswith(_APART) else self.role().process
         return self._start(name, process, run).thread
 
@@ -166,8 +168,8 @@ class VirtualClock(Machine):
         if role is None:
             raise RuntimeError(
                 f"thread {threading.current_thread().name!r} is no role of this VirtualClock; "
-                "start it with the clock's start_thread, and give the same clock to the room and "
-                "to io="
+                "start it with the clock's start_thread, and give the clock to the room "
+                "(clock=clock) and its io to transports and pools (io=clock.io)"
             )
         return role
 
@@ -325,6 +327,18 @@ class VirtualClock(Machine):
         except RuntimeError:
             if exc is None:
                 raise
+
+
+def _check_loop() -> None:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if not isinstance(loop, Loop):
+        raise RuntimeError(
+            "this event loop runs in real time, so nothing in virtual time would go on while it "
+            "waits; use clock.run(main()) in place of asyncio.run(main())"
+        )
 
 
 def sleep(seconds: float) -> None:
