@@ -235,6 +235,8 @@ class ClosesLater(WrongCore):
             self.asked += 1
             if self.asked > 1:
                 super().close()
+            else:
+                WrongCore.opened.append(self)  # there may be no other call
 
 
 @breaks({"closing_twice_is_closing_once": "ClosedError: closed already"})
