@@ -312,6 +312,7 @@ def test_a_second_capture_is_refused_and_the_first_goes_on(way: str) -> None:
             source.clear_queue()
             await asyncio.sleep(0.002)
         assert first.error == ""
+        await until(lambda: not native._exchanges)  # on the loop: it must not end before
         await source.aclose()
         # A source that is closed takes everything, as the SDK's does.
         assert await taken(source, np.zeros((160, 1), np.int16)) == ""
