@@ -405,6 +405,7 @@ def test_what_it_refuses(call: Path, tmp_path: Path, fake_room: FakeRoom) -> Non
         (tmp_path / "notes.txt", {}, "is not an MCAP file"),
         (call, {"speed": 0}, "speed is 0"),
         (call, {"participants": "ann"}, "participants is 'ann', expected identities"),
+        (call, {"participants": ["ann", "nobody"]}, "has 'nobody', .* in it are .*'ann'"),
     ):
         with pytest.raises(ConfigurationError, match=what):
             fake_room.replay(path, **options)  # type: ignore[arg-type]

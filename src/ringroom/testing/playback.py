@@ -140,17 +140,24 @@ class _Survey:
     def __init__(self, reader: Reader, only: frozenset[str] | None) -> None:
         self.first_ns = 0
         self.identities: set[str] = set()
+        everybody: set[str] = set()
         last_ns = rate = 0
         channels = 1
         for entry in reader.entries():
             self.first_ns = self.first_ns or entry.time_ns
             last_ns = max(last_ns, entry.time_ns)
+            everybody.add(_whose(entry.item))
             if not _is_of(entry.item, only):
                 continue
             self.identities.add(_whose(entry.item))
             if isinstance(entry.item, AudioFrame):
                 rate = max(rate, entry.item.sample_rate)
                 channels = max(channels, entry.item.channels)
+        if only is not None and not only <= everybody:
+            raise ConfigurationError(
+                f"participants has {shown(min(only - everybody))}, who is not in the recording; "
+                f"in it are {sorted(everybody - {''})}"
+            )
         self.seconds = max(0, last_ns - self.first_ns) / 1e9
         # As it was recorded: the provider of whoever hears it converts it.
         self.options = SessionOptions(

@@ -108,8 +108,8 @@ class FakeRoom(Listening, Closeable):
         it was recorded, at ``speed`` times the pace of the room's clock. ``participants`` are the
         identities that take part; None: all. Who is still there at its end stays.
 
-        Raises `ConfigurationError` for what is no recording, and for one in which an application
-        of the room has a part of its own.
+        Raises `ConfigurationError` for what is no recording, for participants who are not in it,
+        and for one in which an application of the room has a part of its own.
         """
         self._check_open()
         playback = Playback(self._floor, path, speed, participants)
