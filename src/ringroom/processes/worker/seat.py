@@ -39,9 +39,9 @@ class Seat:
         self._problems = problems
         self._attaching = True
         with contextlib.ExitStack() as made:
+            link = made.enter_context(Link.attach(descriptors[0]))
             self._table = StatisticsTable.attach(descriptors[1])
             made.callback(self._table.close)
-            link = Link.attach(descriptors[0])
             self.session = Session(link, self._table, options, machine.now_ns)
             made.callback(self.session.close)
             self.session.outlive_links()
@@ -61,8 +61,10 @@ class Seat:
 
     def restart(self, start: m.Start, descriptors: tuple[int, ...]) -> None:
         """Go on with another I/O process."""
-        before, self._table = self._table, StatisticsTable.attach(descriptors[1])
-        link = Link.attach(descriptors[0])
+        with contextlib.ExitStack() as made:
+            link = made.enter_context(Link.attach(descriptors[0]))
+            before, self._table = self._table, StatisticsTable.attach(descriptors[1])
+            made.pop_all()
         self.start, self._attaching = start, True
         self.session.restart(link, self._table)
         before.close()
