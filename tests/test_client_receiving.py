@@ -108,14 +108,20 @@ def test_only_the_participants_asked_for_are_subscribed(fake_room: FakeRoom, io:
         assert not mics["alice"].subscribers
 
 
-def test_a_predicate_that_raises_refuses(fake_room: FakeRoom, caplog: Any) -> None:
+@pytest.mark.parametrize(
+    ("option", "asked", "name"),
+    [("participants", "identity", ""), ("tracks", "participant", "/mic")],
+)
+def test_a_predicate_that_raises_refuses(
+    fake_room: FakeRoom, caplog: Any, option: str, asked: str, name: str
+) -> None:
     mic = microphone(fake_room)
-    with opened(fake_room, participants=lambda who: who.identity == "friend" or 1 / 0):
+    with opened(fake_room, **{option: lambda of: getattr(of, asked) == "friend" or 1 / 0}):
         late = microphone(fake_room, "late")
         microphone(fake_room, "friend").wait_for_subscriber()
         assert not mic.subscribers | late.subscribers
-    assert caplog.text.count("predicate raised for 'alice'") == 1
-    assert "predicate raised for 'late'" not in caplog.text, "once a minute"
+    assert caplog.text.count(f"{option}=: the predicate raised for 'alice{name}'") == 1
+    assert "raised for 'late" not in caplog.text, "once a minute"
 
 
 @pytest.mark.parametrize("io", ["thread", "process"])
@@ -161,16 +167,6 @@ def test_both_choices_hold(fake_room: FakeRoom) -> None:
     with opened(fake_room, **options):
         mics[1].wait_for_subscriber()
         assert not any(track.subscribers for track in (*screens, mics[0]))
-
-
-def test_a_function_of_a_track_that_raises_refuses(fake_room: FakeRoom, caplog: Any) -> None:
-    mic = microphone(fake_room)
-    with opened(fake_room, tracks=lambda track: track.participant == "friend" or 1 / 0):
-        late = microphone(fake_room, "late")
-        microphone(fake_room, "friend").wait_for_subscriber()
-        assert not mic.subscribers | late.subscribers
-    assert caplog.text.count("tracks=: the predicate raised for 'alice/mic'") == 1
-    assert "predicate raised for 'late/mic'" not in caplog.text, "once a minute"
 
 
 def test_two_receivers_of_a_kind_are_one_too_many(fake_room: FakeRoom) -> None:
