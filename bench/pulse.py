@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import ringroom
-from ringroom.frames import AudioFrame, Frame, Kind, Participant, TrackInfo, VideoFrame
+from ringroom.events import Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, Frame, VideoFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import (
     Joined,

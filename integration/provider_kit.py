@@ -16,16 +16,8 @@ import pytest
 from livekit import api, rtc
 
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Kind,
-    Participant,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.livekit import LiveKit, joins
 from ringroom.providers.provider import OutgoingTrack, Provider

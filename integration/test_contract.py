@@ -21,7 +21,8 @@ from livekit import api, rtc
 
 import ringroom
 from integration.clients.relay import Relay
-from ringroom.frames import AudioFrame, DataFrame, Participant, TextFrame, VideoFrame
+from ringroom.events import Participant
+from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
 from ringroom.testing import contract
 from ringroom.testing.contract.fake import FAKE
 from ringroom.testing.server import LiveKitRoom, LiveKitServer

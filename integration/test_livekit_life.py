@@ -27,10 +27,8 @@ from integration.provider_kit import (
     until,
 )
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import (
-    DataFrame,
-    EventKind,
-)
+from ringroom.events import EventKind
+from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import LiveKit
 

@@ -16,7 +16,7 @@ from livekit import api
 
 import ringroom
 from integration.provider_kit import WAYS, Recorder, Server, connected, run
-from ringroom.frames import EventKind, Participant
+from ringroom.events import EventKind, Participant
 from ringroom.providers.provider import Profile
 from ringroom.testing import faults
 from ringroom.testing.server import LiveKitRoom, LiveKitServer

@@ -28,13 +28,8 @@ from integration.provider_kit import (
     until,
 )
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    EventKind,
-    Kind,
-    VideoFrame,
-)
+from ringroom.events import EventKind, Kind
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.providers.provider import OutgoingTrack
 

@@ -9,7 +9,8 @@ from livekit import rtc
 import ringroom
 from integration.conftest import Joins
 from integration.provider_kit import Recorder, Server, connected, peer, run, until
-from ringroom.frames import EventKind, TextFrame
+from ringroom.events import EventKind
+from ringroom.frames import TextFrame
 from ringroom.testing.server import LiveKitRoom
 from ringroom.testing.simulation.laws import check_counts
 

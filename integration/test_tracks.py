@@ -19,7 +19,8 @@ from livekit import rtc
 import ringroom
 from integration.clients.relay import Relay
 from integration.provider_kit import Peer, Server, peer, permit, run, until
-from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo, VideoFrame
+from ringroom.events import Event, EventKind, TrackInfo
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.testing import faults
 
 GREY = VideoFrame.from_gray(np.full((240, 320), 128, np.uint8))

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ringroom.cli import main
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.lanes.statistics import LaneCounts
 from ringroom.sessions.accounts import LaneStatistics
 

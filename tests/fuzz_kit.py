@@ -26,18 +26,8 @@ import numpy as np
 
 from ringroom import Recorder, messages
 from ringroom.errors import ClosedError, ConfigurationError, WireError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Item,
-    Kind,
-    Participant,
-    TextFrame,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.link import Link
 from ringroom.providers.fake import messages as fake

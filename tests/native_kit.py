@@ -14,7 +14,7 @@ from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient
 from livekit.rtc._proto import ffi_pb2
 
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import direct, native
 from ringroom.providers.livekit.direct import DirectStream

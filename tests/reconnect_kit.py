@@ -11,7 +11,7 @@ import pytest
 
 import ringroom
 from app_kit import PATIENCE, check_law, opened, until
-from ringroom.frames import Event, EventKind
+from ringroom.events import Event, EventKind
 from ringroom.options import Reconnect
 from ringroom.testing import FakeRoom
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ringroom import AudioFrame, DataFrame, Event, Recorder, TextFrame, VideoFrame
 from ringroom.colour import i420_size
-from ringroom.frames import EventKind, Item, Kind, Participant, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import Item
 
 ANN = Participant(identity="ann", name="Ann", attributes={"seat": "4"})
 MIC = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann", source="microphone")

@@ -9,7 +9,7 @@ from typing import Any
 
 import ringroom
 from app_kit import until
-from ringroom.frames import Event
+from ringroom.events import Event
 from ringroom.testing import FakeRoom, faults
 from ringroom.testing.simulation.laws import check_counts
 

@@ -10,7 +10,8 @@ from typing import Any
 from livekit import rtc
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
-from ringroom.frames import DataFrame, Event, EventKind, Kind
+from ringroom.events import Event, EventKind, Kind
+from ringroom.frames import DataFrame
 from ringroom.options import PublishOptions
 from ringroom.providers.livekit.connection import LiveKitProvider
 from ringroom.providers.provider import OutgoingTrack

@@ -16,7 +16,8 @@ import pytest
 
 from app_kit import sound
 from ringroom import messages as m
-from ringroom.frames import AudioFrame, Event, Kind, Participant, TrackInfo
+from ringroom.events import Event, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json

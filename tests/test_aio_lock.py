@@ -17,8 +17,8 @@ from app_kit import (
     say,
     sound,
 )
+from ringroom.events import EventKind
 from ringroom.faces.connection import Connection
-from ringroom.frames import EventKind
 from ringroom.sessions import incoming
 from ringroom.sessions.inbox import Inbox, Listeners
 from ringroom.sessions.incoming import Incoming

@@ -30,7 +30,8 @@ from ringroom.errors import (
     LostProcessError,
     RoomError,
 )
-from ringroom.frames import DataFrame, EventKind
+from ringroom.events import EventKind
+from ringroom.frames import DataFrame
 from ringroom.options import PublishOptions
 from ringroom.testing import FakeRoom, VirtualClock, sources
 

@@ -10,7 +10,7 @@ import pytest
 
 import ringroom
 from app_kit import sound
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.testing import FakeRoom, VirtualClock
 
 ASKED: dict[str, Callable[[ringroom.aio.Transport], Any]] = {

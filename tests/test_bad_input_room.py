@@ -10,7 +10,7 @@ import pytest
 
 from refusal_kit import NAN, PCM, refuses
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.frames import Participant
+from ringroom.events import Participant
 from ringroom.testing import FakeRoom
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from refusal_kit import INF, NAN, PCM, refuses
 from ringroom.errors import FrameError
-from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo, VideoFrame
+from ringroom.events import Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 
 TRACK = TrackInfo(sid="TR", name="mic", kind=Kind.AUDIO, participant="ann")
 NO_TEXT = (5, b"x", ["a"], True, object(), np.zeros(2))

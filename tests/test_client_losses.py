@@ -28,7 +28,7 @@ from ringroom.errors import (
     LostProcessError,
     RoomError,
 )
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.link import Link
 from ringroom.processes.hosts import IOProcess
 from ringroom.processes.voice import MEMORY_HINT

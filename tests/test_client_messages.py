@@ -17,7 +17,8 @@ from app_kit import (
 )
 from ringroom.checks import MAX_DATA_BYTES, MAX_TEXT_BYTES
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.frames import AudioFrame, EventKind, TextFrame
+from ringroom.events import EventKind
+from ringroom.frames import AudioFrame, TextFrame
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import Provider
 from ringroom.testing import FakeRoom

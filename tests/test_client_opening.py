@@ -28,7 +28,8 @@ from ringroom.errors import (
     FrameError,
     RoomError,
 )
-from ringroom.frames import DataFrame, Kind
+from ringroom.events import Kind
+from ringroom.frames import DataFrame
 from ringroom.options import TransportConfig
 from ringroom.testing import FakeRoom, VirtualClock
 

@@ -18,7 +18,8 @@ from app_kit import (
 )
 from ringroom.client import Transport
 from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError
-from ringroom.frames import EventKind, VideoFrame
+from ringroom.events import EventKind
+from ringroom.frames import VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.testing import FakeRoom, faults, sources
 

@@ -13,8 +13,8 @@ from app_kit import PATIENCE, Call, interrupted, opened, until
 from recovery_kit import LONG, Events, killed
 from refusal_kit import INF, NAN
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
+from ringroom.events import EventKind, Participant
 from ringroom.faces import sending
-from ringroom.frames import EventKind, Participant
 from ringroom.options import Reconnect, SessionOptions
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, ProviderSpec, Sink
 from ringroom.testing import FakeRoom

@@ -29,7 +29,8 @@ from ringroom.errors import (
     ClosedError,
     ConfigurationError,
 )
-from ringroom.frames import AudioFrame, DataFrame, EventKind, Item
+from ringroom.events import EventKind
+from ringroom.frames import AudioFrame, DataFrame, Item
 from ringroom.testing import FakeRoom
 
 

@@ -31,7 +31,8 @@ from ringroom.errors import (
     RoomError,
     WouldBlock,
 )
-from ringroom.frames import AudioFrame, EventKind
+from ringroom.events import EventKind
+from ringroom.frames import AudioFrame
 from ringroom.options import PublishOptions
 from ringroom.sessions.unsent import Unsent
 from ringroom.testing import FakeRoom, sources

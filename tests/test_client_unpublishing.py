@@ -25,7 +25,7 @@ from ringroom.errors import (
     ConfigurationError,
     RoomError,
 )
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.testing import FakeRoom, VirtualClock, sources
 
 

@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 import ringroom
 from app_kit import RATE, check_law, noise, sound
 from ringroom.errors import WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Kind, VideoFrame
+from ringroom.events import Kind
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.sessions.unsent import PIECE_SECONDS
 from ringroom.testing import FakeRoom, sources

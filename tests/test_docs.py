@@ -19,7 +19,7 @@ import pytest
 import docs_kit
 from docs_kit import ROOT, Block, block_id, blocks, lines_missing
 from ringroom.cli import _parser
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.options import PublishOptions, Reconnect, SessionOptions
 from ringroom.pool_options import PoolOptions
 from ringroom.processor import Context

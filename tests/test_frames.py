@@ -15,17 +15,8 @@ from hypothesis.extra import numpy as arrays
 
 from ringroom.checks import MAX_DATA_BYTES, MAX_DESTINATIONS, MAX_TEXT_BYTES
 from ringroom.errors import FrameError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Kind,
-    Participant,
-    TextFrame,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
 
 TRACK = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann")
 PCM = np.array([0, 1, -1, 256, 32767, -32768], np.int16)

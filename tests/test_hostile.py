@@ -18,7 +18,8 @@ import pytest
 import ringroom
 from app_kit import check_law, descriptors, until
 from ringroom.colour import i420_size
-from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.processes.io import inbound_lanes
 from ringroom.processes.io.admission import MAX_TRACKS_OF_ONE

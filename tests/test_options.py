@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ringroom.errors import ConfigurationError
-from ringroom.frames import Kind, Participant, TrackInfo
+from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
 
 NAN = float("nan")

@@ -12,7 +12,8 @@ import pytest
 
 from app_kit import check_law, microphone, opened, sound, until
 from ringroom.errors import WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
+from ringroom.events import Event, EventKind
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.testing import FakeRoom, faults
 
 

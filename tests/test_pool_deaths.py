@@ -17,7 +17,7 @@ import pytest
 import processors_kit as kit
 from app_kit import RATE, Call, check_law, microphone, same, say, until
 from ringroom.errors import LostProcessError, StartupError
-from ringroom.frames import Event, EventKind
+from ringroom.events import Event, EventKind
 from ringroom.pool import Pool
 from ringroom.processor import Problem
 from ringroom.providers.fake.playout import AudioPlayout

@@ -16,9 +16,9 @@ import processors_kit as kit
 import ringroom
 from app_kit import RATE, Call, check_law, microphone, say, sound, until
 from ringroom.errors import LostProcessError, RoomError
+from ringroom.events import Event, EventKind, Participant
 from ringroom.faces import mending
 from ringroom.faces.mending import _State
-from ringroom.frames import Event, EventKind, Participant
 from ringroom.pool import Pool
 from ringroom.processes.hosts import IOProcess
 from ringroom.providers.fake import Fake

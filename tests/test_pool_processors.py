@@ -25,7 +25,8 @@ from pool_kit import heard, running, told
 from ringroom.errors import (
     ConfigurationError,
 )
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Participant, TextFrame
+from ringroom.events import Event, EventKind, Participant
+from ringroom.frames import AudioFrame, DataFrame, TextFrame
 from ringroom.pool import Pool
 from ringroom.testing import FakeRoom, sources
 

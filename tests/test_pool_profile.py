@@ -10,7 +10,8 @@ import ringroom
 from app_kit import Call, microphone, say, until
 from pool_kit import running
 from ringroom.errors import ClosedError
-from ringroom.frames import AudioFrame, Event, EventKind
+from ringroom.events import Event, EventKind
+from ringroom.frames import AudioFrame
 from ringroom.testing import FakeRoom, faults
 
 LONG = 30.0

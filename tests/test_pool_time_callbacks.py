@@ -13,7 +13,7 @@ import processors_kit as kit
 from app_kit import RATE, sound
 from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
 from ringroom.errors import ClosedError, LostProcessError
-from ringroom.frames import Event, EventKind
+from ringroom.events import Event, EventKind
 from ringroom.pool import Pool
 from ringroom.processes.worker.answering import Answering
 from ringroom.processor import Problem

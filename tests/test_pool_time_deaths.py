@@ -11,8 +11,9 @@ from app_kit import RATE
 from pool_time_kit import Sleeps, pieces, running
 from ringroom import link
 from ringroom.errors import StartupError
+from ringroom.events import Event, EventKind, TrackInfo
 from ringroom.faces import places
-from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo
+from ringroom.frames import AudioFrame
 from ringroom.processes.supervision import crew
 from ringroom.processor import Processor
 from ringroom.testing import FakeRoom

@@ -12,7 +12,8 @@ import pool_time_kit
 import processors_kit as kit
 from app_kit import RATE, check_law
 from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
-from ringroom.frames import AudioFrame, TrackInfo
+from ringroom.events import TrackInfo
+from ringroom.frames import AudioFrame
 from ringroom.processes.worker.worker import Worker
 from ringroom.processor import Processor
 from ringroom.testing import FakeRoom

@@ -16,9 +16,9 @@ from pool_time_kit import NOBODY, made, running
 from ringroom import client
 from ringroom import pool as pool_module
 from ringroom.errors import ClosedError, LostProcessError
+from ringroom.events import Event, EventKind
 from ringroom.faces import connection
 from ringroom.faces.mending import Mending
-from ringroom.frames import Event, EventKind
 from ringroom.link import open_links
 from ringroom.pool import Pool
 from ringroom.processes.supervision.crew import Crew

@@ -10,7 +10,8 @@ import pytest
 import ringroom
 from app_kit import sound
 from ringroom.errors import ConfigurationError
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, TrackInfo
+from ringroom.events import Event, EventKind, Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.processor import Processor, as_frames, as_processor, chain, of_track
 from ringroom.testing import sources
 

@@ -12,7 +12,7 @@ import ringroom
 from app_kit import PATIENCE, Call, check_law, opened, sound
 from reconnect_kit import ALL, BRIEF, listening
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.options import Reconnect
 from ringroom.testing import FakeRoom
 

@@ -14,7 +14,8 @@ import ringroom
 from app_kit import PATIENCE, check_law, microphone, said, say, sound, until
 from reconnect_kit import ALL, BRIEF, SOON
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, Event, EventKind
+from ringroom.events import Event, EventKind
+from ringroom.frames import AudioFrame
 from ringroom.testing import FakeRoom
 
 io = reconnect_kit.io

@@ -12,7 +12,7 @@ import reconnect_kit
 import ringroom
 from app_kit import PATIENCE, Call, microphone, opened, said, say, sound, until
 from reconnect_kit import SOON, listening
-from ringroom.frames import EventKind, TrackInfo
+from ringroom.events import EventKind, TrackInfo
 from ringroom.options import Reconnect
 from ringroom.testing import FakeRoom, VirtualClock, faults
 

@@ -14,7 +14,7 @@ import pytest
 from app_kit import PATIENCE, Call, opened, until
 from reconnect_kit import BRIEF, SOON, listening
 from ringroom.errors import RoomError
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.providers.fake import grants
 from ringroom.testing import FakeRoom
 

@@ -15,7 +15,7 @@ import ringroom.lanes.records
 from recording_kit import a_call, recorded
 from ringroom import AudioFrame, Event
 from ringroom.cli import recording as cli_recording
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.recording import Reader
 
 COMMAND = """

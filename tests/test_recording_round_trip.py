@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from recording_kit import MIC, a_call, content, recorded
 from ringroom import AudioFrame, DataFrame, Event, TextFrame, VideoFrame
 from ringroom.colour import i420_size
-from ringroom.frames import EventKind, Item, Kind, Participant, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import Item
 from ringroom.recording import Reader
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

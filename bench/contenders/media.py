@@ -27,7 +27,8 @@ from livekit import rtc
 from numpy.typing import NDArray
 
 from bench.contenders.stage import FREQUENCY
-from ringroom.frames import AudioFrame, Kind
+from ringroom.events import Kind
+from ringroom.frames import AudioFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.livekit import LiveKit
 from ringroom.providers.provider import OutgoingTrack, Sink, TrackSink

@@ -12,7 +12,8 @@ from typing import Any
 import ringroom
 from bench.contenders.stage import FRAME_SECONDS, RATE, Orders, Stage, burn, orders, ready, tone
 from bench.pulse import Pulse
-from ringroom.frames import Frame, TrackInfo
+from ringroom.events import TrackInfo
+from ringroom.frames import Frame
 from ringroom.providers.provider import ProviderSpec
 
 WORKERS = 2

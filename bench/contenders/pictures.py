@@ -20,7 +20,8 @@ from livekit import rtc
 from bench.contenders import media
 from bench.contenders.media import Way, measured, perform, spec
 from ringroom.colour import i420_size
-from ringroom.frames import Kind, VideoFrame
+from ringroom.events import Kind
+from ringroom.frames import VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.provider import OutgoingTrack
 

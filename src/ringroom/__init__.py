@@ -4,7 +4,7 @@ A dedicated I/O process owns the connection to the room and exchanges frames wit
 or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
-    closeable, colour, errors, notices, values  <  checks, system  <
+    closeable, colour, errors, events, notices, values  <  checks, system  <
     frames, option_checks, options, profile  <  lanes  <  messages, link, resampling, recording  <
     providers, processor  <  sessions  <  processes  <  pool_options, faces  <
     stream, client, aio, pool  <  testing  <  cli, pytest_plugin, __main__
@@ -33,18 +33,9 @@ if TYPE_CHECKING:
         WireError,
         WouldBlock,
     )
+    from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
     from ringroom.faces.connection import Statistics
-    from ringroom.frames import (
-        AudioFrame,
-        DataFrame,
-        Event,
-        EventKind,
-        Kind,
-        Participant,
-        TextFrame,
-        TrackInfo,
-        VideoFrame,
-    )
+    from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
     from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
     from ringroom.pool import Pool, PoolOptions, run
     from ringroom.processes.hosts import IOProcess
@@ -72,17 +63,8 @@ _HOMES = {
         "WireError",
         "WouldBlock",
     ),
-    "ringroom.frames": (
-        "AudioFrame",
-        "DataFrame",
-        "Event",
-        "EventKind",
-        "Kind",
-        "Participant",
-        "TextFrame",
-        "TrackInfo",
-        "VideoFrame",
-    ),
+    "ringroom.events": ("Event", "EventKind", "Kind", "Participant", "TrackInfo"),
+    "ringroom.frames": ("AudioFrame", "DataFrame", "TextFrame", "VideoFrame"),
     "ringroom.options": ("PublishOptions", "Reconnect", "SessionOptions", "TransportConfig"),
     "ringroom.pool": ("Pool", "PoolOptions", "run"),
     "ringroom.processes.hosts": ("IOProcess",),

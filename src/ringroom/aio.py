@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ringroom.errors import BusyError, ClosedError
+from ringroom.events import TrackInfo
 from ringroom.faces.awaiting import (
     LoopShare,
     LoopWaiter,
@@ -29,7 +30,7 @@ from ringroom.faces.connection import Connection, configured
 from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.sending import SendingFace
-from ringroom.frames import Frame, Item, TrackInfo, VideoFrame
+from ringroom.frames import Frame, Item, VideoFrame
 from ringroom.option_checks import as_identities
 from ringroom.options import PublishOptions, TransportConfig
 from ringroom.processes.hosts import Where

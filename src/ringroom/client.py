@@ -18,6 +18,7 @@ from ringroom.errors import (
     ConfigurationError,
     FrameError,
 )
+from ringroom.events import Kind, TrackInfo
 from ringroom.faces import handover
 from ringroom.faces.closing import Closing, leave
 from ringroom.faces.connection import Connection, configured
@@ -25,7 +26,7 @@ from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.recovery import LEFT_BEHIND_SECONDS, RecoveryThread
 from ringroom.faces.sending import SendingFace
-from ringroom.frames import AudioFrame, Frame, Item, Kind, TrackInfo, VideoFrame
+from ringroom.frames import AudioFrame, Frame, Item, VideoFrame
 from ringroom.link import Link
 from ringroom.option_checks import as_identities, check_timeout
 from ringroom.options import PublishOptions, TransportConfig

@@ -1,4 +1,4 @@
-"""What travels: audio, video and data frames, and events.
+"""What travels: sound, pictures and messages.
 
 A frame that came in carries the track it came from (`TrackInfo`), its place in that track
 (``sequence``) and when the I/O process got it (``received_ns``, `time.monotonic_ns`, a clock that
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from types import MappingProxyType
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -19,110 +17,16 @@ from numpy.typing import ArrayLike, NDArray
 from ringroom import checks, colour
 from ringroom.checks import Samples
 from ringroom.errors import FrameError
+from ringroom.events import Event, TrackInfo
 
 __all__ = [
     "AudioFrame",
     "DataFrame",
-    "Event",
-    "EventKind",
     "Frame",
     "Item",
-    "Kind",
-    "Participant",
     "TextFrame",
-    "TrackInfo",
     "VideoFrame",
 ]
-
-
-class Kind(StrEnum):
-    """What can be received: the values of ``kinds=``."""
-
-    AUDIO = "audio"
-    VIDEO = "video"
-    DATA = "data"
-    EVENT = "event"
-
-
-class EventKind(StrEnum):
-    """What can happen in a room."""
-
-    CONNECTED = "connected"
-    PARTICIPANT_JOINED = "participant_joined"
-    PARTICIPANT_LEFT = "participant_left"
-    PARTICIPANT_CHANGED = "participant_changed"
-    TRACK_PUBLISHED = "track_published"
-    TRACK_UNPUBLISHED = "track_unpublished"
-    TRACK_STARTED = "track_started"
-    TRACK_MUTED = "track_muted"
-    TRACK_UNMUTED = "track_unmuted"
-    TRACK_FAILED = "track_failed"
-    TRACK_RESUMED = "track_resumed"
-    TRACK_ENDED = "track_ended"
-    CONNECTION_LOST = "connection_lost"
-    CONNECTION_BACK = "connection_back"
-    PUBLISH_FAILED = "publish_failed"
-    PUBLISH_MUTED = "publish_muted"
-    PUBLISH_UNMUTED = "publish_unmuted"
-    DATA_FAILED = "data_failed"
-    PROFILE_FAILED = "profile_failed"
-    TEXT_FAILED = "text_failed"
-    EVENTS_LOST = "events_lost"
-    WORKER_LOST = "worker_lost"
-    WORKER_REPLACED = "worker_replaced"
-    DISCONNECTED = "disconnected"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Participant:
-    """Somebody in the room. ``identity`` is unique in the room, ``name`` is for people."""
-
-    identity: str
-    sid: str = ""
-    name: str = ""
-    metadata: str = ""
-    attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        values = (self.identity, self.sid, self.name, self.metadata, dict(self.attributes))
-        return (_participant, values)
-
-
-def _participant(
-    identity: str, sid: str, name: str, metadata: str, attributes: dict[str, str]
-) -> Participant:
-    return Participant(
-        identity=identity, sid=sid, name=name, metadata=metadata, attributes=attributes
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackInfo:
-    """A track of a participant. ``sid`` is unique in the room and new with each publication."""
-
-    sid: str
-    name: str
-    kind: Kind
-    participant: str
-    """The publisher's identity."""
-    source: str = "unknown"
-    """microphone, camera, screen_share, screen_share_audio or unknown."""
-
-    @property
-    def reply_name(self) -> str:
-        """The name of the outgoing track that answers this one."""
-        return f"{self.participant}/{self.name or self.sid}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that happened in the room, or to a track of it."""
-
-    kind: EventKind
-    participant: Participant | None = None
-    track: TrackInfo | None = None
-    reason: str = ""
-    received_ns: int = 0
 
 
 class AudioFrame:

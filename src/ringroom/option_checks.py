@@ -18,7 +18,7 @@ from ringroom.checks import (
     shown,
 )
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.frames import Kind
+from ringroom.events import Kind
 
 # Eleven days: in milliseconds they still fit an int of C.
 MAX_TIMEOUT = 1_000_000

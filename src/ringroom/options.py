@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ringroom.checks import check_channels, check_rate, shown
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.frames import Kind, Participant, TrackInfo
+from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.option_checks import (
     MAX_TIMEOUT,
     SOURCES,

@@ -17,11 +17,11 @@ from typing import Any, Self
 
 from ringroom.client import Sender
 from ringroom.errors import ClosedError, RingroomError
+from ringroom.events import Event, Kind
 from ringroom.faces import mending
 from ringroom.faces.connection import Connection, Prepared, Statistics, configured
 from ringroom.faces.places import Places
 from ringroom.faces.telling import Telling
-from ringroom.frames import Event, Kind
 from ringroom.option_checks import as_kinds, check_timeout
 from ringroom.options import TransportConfig
 from ringroom.pool_options import PoolOptions

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from ringroom.errors import ConfigurationError
-from ringroom.frames import Event
+from ringroom.events import Event
 from ringroom.option_checks import (
     check_choice,
     check_flag,

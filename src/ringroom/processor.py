@@ -13,7 +13,8 @@ from typing import Protocol, TypeAlias, get_args
 import numpy as np
 
 from ringroom.errors import ConfigurationError
-from ringroom.frames import DataFrame, Event, Frame, TrackInfo, VideoFrame
+from ringroom.events import Event, TrackInfo
+from ringroom.frames import DataFrame, Frame, VideoFrame
 from ringroom.option_checks import as_kinds, check_choice, check_function
 from ringroom.options import Mode, PublishOptions
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ringroom.errors import FrameError
-from ringroom.frames import AudioFrame, TrackInfo
+from ringroom.events import TrackInfo
+from ringroom.frames import AudioFrame
 
 __all__ = ["AudioOut"]
 

@@ -14,9 +14,9 @@ import pytest
 from app_kit import descriptors, until
 from ringroom import messages as m
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
+from ringroom.events import Kind
 from ringroom.faces.connection import IO_ROWS, Connection, Statistics, configured, rows_for
 from ringroom.faces.handover import Renewals
-from ringroom.frames import Kind
 from ringroom.lanes.statistics import SLOTS, LaneCounts
 from ringroom.options import TransportConfig
 from ringroom.processes.hosts import IOThread

@@ -12,10 +12,10 @@ from typing import Any, cast
 import pytest
 
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError, StartupError
+from ringroom.events import EventKind
 from ringroom.faces import mending
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import STANDBY_LOOK_SECONDS, Mending, MendingCalls
-from ringroom.frames import EventKind
 from ringroom.options import Reconnect, SessionOptions
 from ringroom.processes.supervision.supervisor import STANDBY_AFTER, Care
 

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
+from ringroom.events import Event, EventKind
 from ringroom.faces.telling import Telling
-from ringroom.frames import Event, EventKind
 from ringroom.notices import EVERY_NS
 from ringroom.pool_options import PoolOptions
 from ringroom.processor import Problem

@@ -9,18 +9,8 @@ import numpy as np
 
 from ringroom.colour import i420_size
 from ringroom.errors import WouldBlock
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Item,
-    Kind,
-    Participant,
-    TextFrame,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter

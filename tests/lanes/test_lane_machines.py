@@ -28,7 +28,8 @@ from lane_kit import (
 )
 
 from ringroom.errors import FrameError, WouldBlock
-from ringroom.frames import AudioFrame, Event, Item, VideoFrame
+from ringroom.events import Event
+from ringroom.frames import AudioFrame, Item, VideoFrame
 from ringroom.lanes import lane as lane_module
 from ringroom.lanes.lane import LaneReader, LaneWriter, ReaderStart
 from ringroom.lanes.live import EVENT_ROOM, LiveReader, LiveWriter

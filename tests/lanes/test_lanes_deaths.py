@@ -27,7 +27,7 @@ from lane_kit import (
 )
 
 from ringroom.errors import WouldBlock
-from ringroom.frames import Event
+from ringroom.events import Event
 from ringroom.lanes.lane import LaneReader, LaneWriter, ring_for
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 import pytest
 from lane_kit import PICTURE, TRACK, Clock, audio, content, live_lane, muted, picture_ring, video
 
-from ringroom.frames import AudioFrame, Event, VideoFrame
+from ringroom.events import Event
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import MAX_OWED

@@ -23,7 +23,8 @@ from lane_kit import (
 )
 
 from ringroom.errors import ClosedError, FrameError, WireError, WouldBlock
-from ringroom.frames import DataFrame, Kind, VideoFrame
+from ringroom.events import Kind
+from ringroom.frames import DataFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import LiveWriter

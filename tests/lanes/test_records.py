@@ -12,18 +12,8 @@ from lane_kit import TRACK, audio, content, message, muted, video
 
 from ringroom.colour import i420_size
 from ringroom.errors import WireError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Item,
-    Kind,
-    Participant,
-    TextFrame,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import records
 
 STAMP = (7, 123_456_789)

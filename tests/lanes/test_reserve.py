@@ -11,7 +11,8 @@ import pytest
 from lane_kit import PICTURE, TRACK, Clock, live_lane, picture_ring, reliable_lane
 
 from ringroom.colour import i420_size
-from ringroom.frames import DataFrame, Event, EventKind, VideoFrame
+from ringroom.events import Event, EventKind
+from ringroom.frames import DataFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneReader, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter

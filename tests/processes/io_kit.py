@@ -13,15 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Kind,
-    Participant,
-    TextFrame,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink

@@ -14,7 +14,7 @@ from io_kit import RATE, Outside, until
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError
-from ringroom.frames import Event, Kind, Participant, TrackInfo
+from ringroom.events import Event, Kind, Participant, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter

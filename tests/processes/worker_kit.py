@@ -13,7 +13,8 @@ from io_kit import ANN, RATE
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError
-from ringroom.frames import AudioFrame, Kind, TrackInfo
+from ringroom.events import Kind, TrackInfo
+from ringroom.frames import AudioFrame
 from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json

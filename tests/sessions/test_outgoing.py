@@ -12,7 +12,8 @@ from outgoing_kit import LIVE, Bench, push
 from app_kit import RATE, noise, same, sound
 from ringroom import messages as m
 from ringroom.errors import BusyError, ConfigurationError, RoomError, StartupError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo, VideoFrame
+from ringroom.events import Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.lanes.memory import Segment
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.options import PublishOptions

@@ -14,7 +14,8 @@ from outgoing_kit import LIVE, Bench, heard
 from app_kit import RATE, noise, same, sound
 from ringroom import messages as m
 from ringroom.errors import WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Kind, Samples, VideoFrame
+from ringroom.events import Kind
+from ringroom.frames import AudioFrame, DataFrame, Samples, VideoFrame
 from ringroom.resampling import TrackResampler
 from ringroom.testing import sources
 

@@ -9,7 +9,8 @@ from livekit import rtc
 
 from app_kit import sound
 from ringroom.errors import FrameError
-from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo, VideoFrame
+from ringroom.events import Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.sessions.sendable import kind_of, track_name, with_source
 from ringroom.testing import sources

@@ -18,7 +18,7 @@ from ringroom.errors import (
     RoomError,
     StartupError,
 )
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.lanes.memory import Segment
 from ringroom.lanes.statistics import SLOTS
 from ringroom.link import Link, open_links

@@ -21,8 +21,9 @@ from ringroom.errors import (
     StartupError,
     WireError,
 )
+from ringroom.events import Event, EventKind, Kind
 from ringroom.faces.receiving import take_arrival
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import Count
 from ringroom.sessions.inbox import MAX_LOOSE_EVENTS, InboundLane, Inbox

@@ -13,7 +13,7 @@ import session_kit
 from app_kit import same
 from ringroom import messages as m
 from ringroom.errors import LostProcessError, RingroomError, RoomError
-from ringroom.frames import EventKind, Kind
+from ringroom.events import EventKind, Kind
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import open_links
 from ringroom.sessions.inbox import Inbox

@@ -7,7 +7,8 @@ import pytest
 import session_kit
 from app_kit import same
 from ringroom import messages as m
-from ringroom.frames import AudioFrame, EventKind, Kind
+from ringroom.events import EventKind, Kind
+from ringroom.frames import AudioFrame
 from ringroom.sessions.incoming import MAX_UNREAD_ENDED
 from session_kit import ALL, Far, everything, readable, send
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from app_kit import opened
-from ringroom.frames import Event, EventKind, Kind
+from ringroom.events import Event, EventKind, Kind
 from ringroom.providers.fake import messages, wire
 from ringroom.testing import FakeRoom
 

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ringroom.colour import i420_size
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.lanes import records
 from ringroom.lanes.live import LOW_MARK
 from ringroom.lanes.ring import Geometry

@@ -13,7 +13,7 @@ import pytest
 from fake_room_kit import App, ManualClock, joined
 
 from ringroom.errors import ConfigurationError
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.providers.fake import messages
 from ringroom.testing import DeadlinePassed, FakeRoom, VirtualClock, sources
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_room_kit import joined
 
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.providers.fake import messages, wire
 from ringroom.testing import FakeRoom
 from ringroom.testing import wire as room_wire

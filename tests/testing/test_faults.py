@@ -20,7 +20,7 @@ from app_kit import NEVER_AGAIN, PATIENCE, RATE, Call, check_law, microphone, op
 from ringroom import AudioFrame, Processor
 from ringroom.client import Receiver
 from ringroom.errors import ConfigurationError, LostProcessError, StartupError
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.pool import Pool
 from ringroom.processor import Problem
 from ringroom.testing import DeadlinePassed, FakeRoom, faults

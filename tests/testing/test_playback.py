@@ -18,7 +18,8 @@ import ringroom
 from recording_kit import recorded
 from ringroom import AudioFrame, DataFrame, Event, EventKind, TrackInfo, VideoFrame
 from ringroom.errors import ClosedError, ConfigurationError, FrameError
-from ringroom.frames import Item, Kind, Participant
+from ringroom.events import Kind, Participant
+from ringroom.frames import Item
 from ringroom.testing import DeadlinePassed, FakeRoom, VirtualClock, counting
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

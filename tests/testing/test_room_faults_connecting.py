@@ -12,7 +12,7 @@ from fake_room_kit import ALL, connects, event
 
 from app_kit import NEVER_AGAIN, PATIENCE, RATE, Call, check_law, microphone, opened, sound, until
 from ringroom.errors import ConfigurationError, RoomError
-from ringroom.frames import Event, EventKind
+from ringroom.events import Event, EventKind
 from ringroom.testing import FakeRoom
 
 # Every fault has the same form.

@@ -13,7 +13,7 @@ from fake_room_kit import ALL, connects, event
 import ringroom
 from app_kit import NEVER_AGAIN, PATIENCE, Call, check_law, opened, sound, until
 from ringroom.errors import RoomError
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.testing import FakeRoom
 
 PICTURE = ringroom.VideoFrame.from_gray(np.zeros((48, 64), np.uint8))

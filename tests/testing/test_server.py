@@ -24,7 +24,7 @@ import jwt
 import pytest
 
 from ringroom.errors import ConfigurationError, StartupError
-from ringroom.frames import Participant
+from ringroom.events import Participant
 from ringroom.testing import backends
 from ringroom.testing.backends import ComposeProject, Ports, compose_command, compose_file, is_ready
 from ringroom.testing.server import LiveKitServer, ServerUnavailable

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
-from ringroom.frames import DataFrame, Event, VideoFrame
+from ringroom.events import Event
+from ringroom.frames import DataFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.ring import Geometry, RingReader, RingWriter
 from ringroom.testing import histories as h

@@ -11,7 +11,7 @@ import pytest
 import ringroom
 from ringroom import AudioFrame, DataFrame, Event, EventKind, TextFrame, TrackInfo, VideoFrame
 from ringroom.errors import ClosedError, ConfigurationError, FrameError, WireError
-from ringroom.frames import Kind, Participant
+from ringroom.events import Kind, Participant
 from ringroom.options import PublishOptions
 from ringroom.processor import Problem
 from ringroom.profile import Profile

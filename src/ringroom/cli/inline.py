@@ -23,7 +23,8 @@ import numpy as np
 from ringroom.cli.scene import FPS, OWN_TRACK, PEOPLE, burn
 from ringroom.cli.speech import RATE, chord
 from ringroom.errors import RoomError, StartupError
-from ringroom.frames import AudioFrame, DataFrame, Event, Kind, Participant, TrackInfo, VideoFrame
+from ringroom.events import Event, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.provider import OutgoingTrack, Playout, Provider, ProviderSpec
 

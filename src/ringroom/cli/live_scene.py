@@ -18,7 +18,8 @@ import ringroom
 from ringroom.cli.scene import FPS, OWN_TRACK, PEOPLE, PICTURE, Scene
 from ringroom.cli.speech import Heard, longest_silence
 from ringroom.errors import ClosedError
-from ringroom.frames import AudioFrame, Participant, TrackInfo
+from ringroom.events import Participant, TrackInfo
+from ringroom.frames import AudioFrame
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing import sources
 from ringroom.testing.server import LiveKitRoom, LiveKitServer

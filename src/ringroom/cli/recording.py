@@ -18,7 +18,8 @@ from ringroom.cli import access
 from ringroom.cli.running import Terminated, terminated_by_sigterm
 from ringroom.cli.view import says
 from ringroom.errors import ConfigurationError, RingroomError
-from ringroom.frames import DataFrame, Event
+from ringroom.events import Event
+from ringroom.frames import DataFrame
 from ringroom.recording.format import require_mcap
 
 __all__ = ["record"]

@@ -19,8 +19,8 @@ from typing import ClassVar, TypeAlias, TypeVar
 from ringroom import messages as m
 from ringroom.closeable import Forgettable
 from ringroom.errors import ClosedError
+from ringroom.events import TrackInfo
 from ringroom.faces.connection import Connection, Statistics
-from ringroom.frames import TrackInfo
 from ringroom.sessions.session import Session
 
 __all__ = ["Face", "Steps", "check_going_on"]

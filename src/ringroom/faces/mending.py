@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError, StartupError
+from ringroom.events import EventKind
 from ringroom.faces.connection import Connection, Prepared
-from ringroom.frames import EventKind
 from ringroom.notices import Notices
 from ringroom.processes.retries import Retries
 from ringroom.processes.spawning import interpreter_is_ending

@@ -8,9 +8,9 @@ from typing import ClassVar, Generic, TypeVar
 
 from ringroom.checks import as_items, shown
 from ringroom.errors import ConfigurationError
+from ringroom.events import Kind
 from ringroom.faces.connection import Connection
 from ringroom.faces.face import Face
-from ringroom.frames import Kind
 from ringroom.sessions.inbox import Arrival, Inbox
 from ringroom.sessions.session import Session
 

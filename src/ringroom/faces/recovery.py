@@ -18,9 +18,9 @@ from collections.abc import Callable
 
 from ringroom.closeable import join_unless_within
 from ringroom.errors import LostProcessError, StartupError
+from ringroom.events import Event, EventKind
 from ringroom.faces.connection import Connection, Prepared
 from ringroom.faces.mending import Mending, MendingCalls, ended_with_interpreter
-from ringroom.frames import Event, EventKind
 from ringroom.processes.supervision.supervisor import Care
 from ringroom.processes.waiting import shortest
 

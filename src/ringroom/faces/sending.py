@@ -8,9 +8,10 @@ from functools import partial
 
 from ringroom.checks import shown
 from ringroom.errors import BusyError, ClosedError, ConfigurationError
+from ringroom.events import TrackInfo
 from ringroom.faces.connection import Connection
 from ringroom.faces.face import Face, Steps, check_going_on
-from ringroom.frames import AudioFrame, Frame, TrackInfo, VideoFrame
+from ringroom.frames import AudioFrame, Frame, VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.profile import Profile
 from ringroom.sessions.filling import Filling

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from ringroom.frames import Event, EventKind
+from ringroom.events import Event, EventKind
 from ringroom.notices import Notices
 from ringroom.pool_options import PoolOptions
 from ringroom.processor import Problem

@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 from ringroom.checks import MAX_SIDE
 from ringroom.colour import i420_size
 from ringroom.errors import FrameError, StartupError, WireError
-from ringroom.frames import AudioFrame, Item, TrackInfo, VideoFrame
+from ringroom.events import TrackInfo
+from ringroom.frames import AudioFrame, Item, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.memory import ZERO_COPY, Segment, attach_counter, open_counter
 from ringroom.lanes.ring import Buffer, Geometry, RingReader, RingWriter, Slot

@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from ringroom.frames import AudioFrame, Event, Item, Participant, TrackInfo, VideoFrame
+from ringroom.events import Event, Participant, TrackInfo
+from ringroom.frames import AudioFrame, Item, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, ReaderStart
 from ringroom.lanes.ring import Buffer, Geometry

@@ -24,19 +24,8 @@ import numpy as np
 
 from ringroom.checks import Samples, check_picture, check_sound
 from ringroom.errors import FrameError, WireError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Item,
-    Kind,
-    Participant,
-    Stamp,
-    TextFrame,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Item, Stamp, TextFrame, VideoFrame
 from ringroom.lanes.ring import Buffer
 
 AUDIO, VIDEO, DATA, EVENT, TEXT = 1, 2, 3, 4, 5

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ringroom.errors import ClosedError, WouldBlock
-from ringroom.frames import Event, Item
+from ringroom.events import Event
+from ringroom.frames import Item
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneReader, LaneWriter
 

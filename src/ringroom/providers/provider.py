@@ -17,16 +17,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from ringroom.errors import RoomError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    Kind,
-    Participant,
-    TextFrame,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.profile import Profile
 

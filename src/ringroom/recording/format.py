@@ -18,7 +18,8 @@ from typing import TypeAlias
 
 from ringroom.checks import shown
 from ringroom.errors import ConfigurationError
-from ringroom.frames import AudioFrame, DataFrame, Item, Kind, TrackInfo, VideoFrame
+from ringroom.events import Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
 from ringroom.lanes.records import track_from_json, track_to_json
 
 __all__ = [

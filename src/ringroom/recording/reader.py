@@ -15,7 +15,8 @@ from io import BytesIO
 from typing import IO, TYPE_CHECKING
 
 from ringroom.errors import ConfigurationError, WireError
-from ringroom.frames import Item, TrackInfo
+from ringroom.events import TrackInfo
+from ringroom.frames import Item
 from ringroom.lanes import records
 from ringroom.recording import format as layout
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ringroom import messages as m
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.lanes.statistics import LaneCounts, Row, StatisticsTable
 
 

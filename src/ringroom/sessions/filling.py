@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ringroom.checks import check_size
 from ringroom.colour import i420_size
-from ringroom.frames import TrackInfo, VideoFrame
+from ringroom.events import TrackInfo
+from ringroom.frames import VideoFrame
 from ringroom.lanes import records
 from ringroom.sessions.outgoing_lane import OutgoingLane
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from ringroom.errors import ClosedError, StartupError, WireError
-from ringroom.frames import Event, EventKind, Item, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import Item
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.reliable import ReliableReader

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ringroom import messages as m
 from ringroom.errors import BusyError
-from ringroom.frames import Event, EventKind, Kind, TrackInfo
+from ringroom.events import Event, EventKind, Kind, TrackInfo
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.records import participant_from_json, track_from_json

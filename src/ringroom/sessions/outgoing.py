@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from ringroom import messages as m
 from ringroom.errors import ConfigurationError, FrameError, RingroomError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Frame, Kind, TrackInfo, VideoFrame
+from ringroom.events import Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Frame, VideoFrame
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import RowPool
 from ringroom.options import PublishOptions

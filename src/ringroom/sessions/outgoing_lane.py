@@ -16,7 +16,8 @@ from dataclasses import asdict, fields
 from ringroom import messages as m
 from ringroom.colour import i420_size
 from ringroom.errors import BusyError, ConfigurationError, RingroomError
-from ringroom.frames import AudioFrame, Frame, Kind, VideoFrame
+from ringroom.events import Kind
+from ringroom.frames import AudioFrame, Frame, VideoFrame
 from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter

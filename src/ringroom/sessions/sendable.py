@@ -17,15 +17,8 @@ from ringroom.checks import (
 )
 from ringroom.colour import i420_size
 from ringroom.errors import FrameError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Frame,
-    Kind,
-    TextFrame,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Frame, TextFrame, VideoFrame
 from ringroom.option_checks import SOURCES_OF
 from ringroom.options import PublishOptions
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from ringroom.frames import EventKind, Participant
+from ringroom.events import EventKind, Participant
 from ringroom.providers.fake import messages
 from ringroom.testing.state import Media, Member, Publication, RoomState
 from ringroom.testing.wire import Line

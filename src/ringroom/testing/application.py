@@ -16,7 +16,8 @@ from functools import cached_property
 import numpy as np
 
 from ringroom.checks import Samples
-from ringroom.frames import AudioFrame, DataFrame, Kind, TrackInfo, VideoFrame
+from ringroom.events import Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.providers.fake import messages
 from ringroom.testing import counting
 from ringroom.testing.wire import Line

@@ -11,7 +11,8 @@ from collections import deque
 
 from ringroom.checks import MAX_IDENTITY_BYTES
 from ringroom.errors import WireError
-from ringroom.frames import DataFrame, EventKind, Participant
+from ringroom.events import EventKind, Participant
+from ringroom.frames import DataFrame
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.envelopes import opened, sealed
 from ringroom.testing.announcements import Announcements

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from ringroom.checks import as_number, is_whole, shown
 from ringroom.errors import ClosedError, FrameError
-from ringroom.frames import AudioFrame, TrackInfo, VideoFrame
+from ringroom.events import TrackInfo
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.fake import messages
 from ringroom.testing import counting, sources
 from ringroom.testing.floor import Floor

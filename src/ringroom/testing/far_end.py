@@ -17,16 +17,8 @@ from dataclasses import dataclass
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    Item,
-    Kind,
-    Participant,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, grown, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter

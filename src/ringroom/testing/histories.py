@@ -16,7 +16,8 @@ import numpy as np
 
 import ringroom
 from ringroom.client import Receiver, Transport
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, TrackInfo, VideoFrame
+from ringroom.events import Event, EventKind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.processes.hosts import IOThread
 from ringroom.testing import sources
 from ringroom.testing.connection import connections

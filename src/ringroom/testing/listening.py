@@ -9,7 +9,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from ringroom.frames import DataFrame, TrackInfo
+from ringroom.events import TrackInfo
+from ringroom.frames import DataFrame
 from ringroom.option_checks import check_function, check_timeout
 from ringroom.testing.application import Application, Footage, Recording
 from ringroom.testing.floor import Floor

@@ -6,7 +6,7 @@ It outlives a connection that is lost. All of it runs under `Wire.changed`.
 from __future__ import annotations
 
 from ringroom.errors import WireError
-from ringroom.frames import TrackInfo
+from ringroom.events import TrackInfo
 from ringroom.providers.fake import messages
 from ringroom.testing.application import PictureLog, SoundLog
 from ringroom.testing.state import Media, Member, Publication, Refusal, RoomState

@@ -19,7 +19,8 @@ from ringroom.checks import (
     check_text,
 )
 from ringroom.errors import ClosedError, FrameError
-from ringroom.frames import DataFrame, Kind, Participant, TrackInfo
+from ringroom.events import Kind, Participant, TrackInfo
+from ringroom.frames import DataFrame
 from ringroom.option_checks import MAX_TIMEOUT, RECEIVED_SOURCES, check_choice, check_range
 from ringroom.sessions.sendable import as_message, as_text
 from ringroom.testing.devices import Camera, Device, Microphone

@@ -14,17 +14,8 @@ from collections.abc import Collection, Generator
 
 from ringroom.checks import as_items, shown
 from ringroom.errors import ConfigurationError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Item,
-    Kind,
-    Participant,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
 from ringroom.options import MAX_RECEIVED_RATE, SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.replay.stage import Stage

@@ -15,7 +15,7 @@ from typing import Any, Self
 from ringroom.checks import check_name, shown
 from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, ConfigurationError
-from ringroom.frames import Participant
+from ringroom.events import Participant
 from ringroom.option_checks import check_whole
 from ringroom.processes.machine import Machine
 from ringroom.providers import registry

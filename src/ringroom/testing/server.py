@@ -32,7 +32,7 @@ from http.client import HTTPException
 from typing import Any, Self
 
 from ringroom.errors import ConfigurationError, StartupError
-from ringroom.frames import Participant
+from ringroom.events import Participant
 from ringroom.testing.backends import (
     API_KEY,
     API_SECRET,

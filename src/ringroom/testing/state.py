@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ringroom.checks import MAX_NAME_BYTES, check_text
-from ringroom.frames import DataFrame, Participant, TextFrame, TrackInfo
+from ringroom.events import Participant, TrackInfo
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.providers.fake import messages
 from ringroom.testing.application import Application, PictureLog, SoundLog
 from ringroom.testing.media_path import Layers, Media, MediaPath, SourceClock

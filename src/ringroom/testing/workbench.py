@@ -16,17 +16,8 @@ from typing import Self, TypeVar
 
 from ringroom.checks import MAX_IDENTITY_BYTES, check_text, shown
 from ringroom.errors import ClosedError, ConfigurationError, FrameError
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Frame,
-    Kind,
-    Participant,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Frame, VideoFrame
 from ringroom.option_checks import (
     RECEIVED_SOURCES,
     as_kinds,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from io_kit import ANN, CAMERA, MIC
 
-from ringroom.frames import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.notices import EVERY_NS, Notices
 from ringroom.options import Participants, SessionOptions, Tracks
 from ringroom.processes.io import choice

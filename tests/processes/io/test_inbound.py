@@ -14,7 +14,7 @@ import pytest
 from io_kit import ANN, CAMERA, MIC, RATE, duplicate
 
 from ringroom.errors import StartupError
-from ringroom.frames import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.ring import Buffer, Geometry
 from ringroom.lanes.statistics import StatisticsTable

@@ -20,7 +20,8 @@ from loop_kit import run_virtual
 from ringroom import messages as m
 from ringroom.colour import i420_size
 from ringroom.errors import ClosedError, StartupError
-from ringroom.frames import DataFrame, Event, EventKind, Kind
+from ringroom.events import Event, EventKind, Kind
+from ringroom.frames import DataFrame
 from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader

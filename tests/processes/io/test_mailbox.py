@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from io_kit import RATE, duplicate, no_more_watched, run, turns, until, watched
 
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, TextFrame
+from ringroom.events import Event, EventKind
+from ringroom.frames import AudioFrame, DataFrame, TextFrame
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable

@@ -11,7 +11,8 @@ import pytest
 from io_kit import RATE, Source, run, until
 from playout_kit import FRAME, MS, Bench, bench, send
 
-from ringroom.frames import AudioFrame, Kind, VideoFrame
+from ringroom.events import Kind
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.lanes.statistics import Cell, Count, Row
 from ringroom.options import PublishOptions
 from ringroom.resampling import TrackResampler

@@ -6,7 +6,7 @@ import pytest
 from io_kit import run, turns, until, watched
 from playout_kit import FRAME, MS, bench, send
 
-from ringroom.frames import Event, EventKind
+from ringroom.events import Event, EventKind
 from ringroom.lanes.statistics import Count
 
 

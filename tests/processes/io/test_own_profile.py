@@ -11,7 +11,7 @@ from rooms_kit import Played, there
 
 from ringroom import messages as m
 from ringroom.errors import RoomError
-from ringroom.frames import Event, EventKind
+from ringroom.events import Event, EventKind
 from ringroom.options import Reconnect
 from ringroom.processes.io.own_profile import OwnProfile
 from ringroom.profile import Profile

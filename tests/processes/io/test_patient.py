@@ -12,7 +12,7 @@ from io_kit import ANN, CAMERA, MIC, RATE, duplicate, run, until
 
 from ringroom.colour import i420_size
 from ringroom.errors import StartupError
-from ringroom.frames import Event, EventKind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Participant, TrackInfo
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import StatisticsTable

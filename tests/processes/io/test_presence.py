@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringroom.frames import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.processes.io import presence
 from ringroom.processes.io.presence import Presence
 

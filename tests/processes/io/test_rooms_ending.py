@@ -13,7 +13,8 @@ from rooms_kit import ROWS, hear, texts, there, track
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import DataFrame, Event, EventKind, Kind
+from ringroom.events import Event, EventKind, Kind
+from ringroom.frames import DataFrame
 from ringroom.options import Reconnect, SessionOptions
 from ringroom.processes.io.inbound import NullTrack
 from ringroom.providers.provider import Joined

@@ -11,7 +11,8 @@ from rooms_kit import BOB, ROWS, hear, texts, there, track
 
 from ringroom import messages as m
 from ringroom.errors import StartupError
-from ringroom.frames import DataFrame, Event, EventKind, Participant, TextFrame, TrackInfo
+from ringroom.events import Event, EventKind, Participant, TrackInfo
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.lanes.live import MAX_OWED
 from ringroom.lanes.memory import Segment
 from ringroom.processes.io.inbound_lanes import MAX_UNREAD_ENDED

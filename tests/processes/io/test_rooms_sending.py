@@ -11,7 +11,8 @@ from rooms_kit import ROWS, texts, there, track
 
 from ringroom import messages as m
 from ringroom.errors import RoomError
-from ringroom.frames import DataFrame, EventKind, Kind, TrackInfo
+from ringroom.events import EventKind, Kind, TrackInfo
+from ringroom.frames import DataFrame
 from ringroom.lanes.statistics import SLOTS
 
 

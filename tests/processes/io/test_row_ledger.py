@@ -8,7 +8,7 @@ import pytest
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError, StartupError
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.lanes.statistics import SLOTS, Count, StatisticsTable
 from ringroom.processes.io.row_ledger import RowLedger
 

@@ -11,7 +11,7 @@ from worker_kit import Bench, frames_of, send, sound
 from app_kit import Call, until
 from ringroom import messages as m
 from ringroom.errors import ClosedError, StartupError
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.lanes.statistics import Count
 from ringroom.link import open_links
 from ringroom.options import SessionOptions

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ringroom.frames import DataFrame, Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import DataFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.fake import Fake
 from ringroom.providers.fake.connection import FakeProvider

@@ -13,7 +13,7 @@ import pytest
 import ringroom
 from app_kit import PATIENCE, RATE, opened, sound
 from ringroom.errors import ConfigurationError, RoomError
-from ringroom.frames import EventKind, Kind
+from ringroom.events import EventKind, Kind
 from ringroom.providers.fake.grants import Grants, granted
 from ringroom.providers.livekit.tokens import Grants as Video
 from ringroom.providers.livekit.tokens import mint

@@ -9,7 +9,8 @@ from fake_kit import Opener, audio_track, connected, open_directly, run, wait
 
 from aio_kit import until
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, DataFrame, EventKind
+from ringroom.events import EventKind
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.testing import FakeRoom
 from ringroom.testing.connection import Connection
 

@@ -7,7 +7,7 @@ import pytest
 from fake_kit import Opener, RememberingSink, connected, run, wait
 
 from ringroom.errors import ClosedError
-from ringroom.frames import EventKind, Kind
+from ringroom.events import EventKind, Kind
 from ringroom.options import SessionOptions
 from ringroom.testing import FakeRoom, sources
 

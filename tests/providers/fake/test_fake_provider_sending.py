@@ -11,7 +11,8 @@ from fake_kit import Opener, audio_track, connected, run, video_track, wait
 
 from ringroom.checks import MAX_DATA_BYTES, MAX_TEXT_BYTES
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, DataFrame, EventKind, TextFrame
+from ringroom.events import EventKind
+from ringroom.frames import AudioFrame, DataFrame, TextFrame
 from ringroom.providers.provider import Profile
 from ringroom.testing import FakeRoom, sources
 

@@ -10,7 +10,8 @@ import pytest
 from fake_kit import RememberingSink, connected, run
 
 from ringroom.errors import RoomError
-from ringroom.frames import DataFrame, Participant
+from ringroom.events import Participant
+from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages, stream, wire
 from ringroom.providers.fake.connection import FakeProvider

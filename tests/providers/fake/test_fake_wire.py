@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroom.errors import WireError
-from ringroom.frames import EventKind, Kind, Participant, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.providers.fake import messages, wire
 
 TEXT = st.text(max_size=20)

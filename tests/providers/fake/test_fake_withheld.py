@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_kit import Opener, RememberingSink, connected, run
 
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.options import SessionOptions
 from ringroom.testing import FakeRoom
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from loop_kit import run_virtual
-from ringroom.frames import AudioFrame, Kind
+from ringroom.events import Kind
+from ringroom.frames import AudioFrame
 from ringroom.options import PublishOptions
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.playout import AudioPlayout

@@ -22,7 +22,7 @@ from native_kit import (
     stream_of,
     turns,
 )
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import native
 from ringroom.providers.livekit.paths import open_path

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from native_kit import Freed, Out, end_event, frame, put, seen, stream_of, turns
-from ringroom.frames import Kind, Participant, TrackInfo
+from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import ingest as module
 from ringroom.providers.livekit.ingest import Ingest

@@ -11,7 +11,8 @@ from livekit.rtc.room import ConnectError
 import native_kit  # noqa: F401  (the native library's threads are no test's)
 from ringroom.checks import MAX_TEXT_BYTES
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import DataFrame, EventKind, Kind
+from ringroom.events import EventKind, Kind
+from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import connection, joins
 from ringroom.providers.livekit.connection import LiveKitProvider

@@ -16,7 +16,8 @@ from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
 
 from loop_kit import VirtualLoop, run_virtual
 from ringroom.errors import RoomError
-from ringroom.frames import DataFrame, EventKind
+from ringroom.events import EventKind
+from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import line as line_module
 from ringroom.providers.livekit.connection import LiveKitProvider

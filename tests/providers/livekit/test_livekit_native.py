@@ -14,7 +14,7 @@ from livekit import rtc
 from livekit.rtc._proto import ffi_pb2
 
 from native_kit import NATIVE, Freed, end_event, forget_ended_loops, frame, put, turns
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.providers.livekit import native
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")

@@ -6,7 +6,7 @@ import pytest
 from livekit import rtc
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
-from ringroom.frames import EventKind
+from ringroom.events import EventKind
 from ringroom.options import SessionOptions
 from sdk_kit import Ingest, Publication, Room, Sink, provider, run, someone, turns
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from native_kit import end_event, picture, put, sdk_stream, sound, turns
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.providers.livekit.public import frames_of
 
 

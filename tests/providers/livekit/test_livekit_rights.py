@@ -13,7 +13,8 @@ from livekit import rtc
 import native_kit  # noqa: F401  (the native library's threads are no test's)
 from loop_kit import VirtualLoop, run_virtual
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, EventKind
+from ringroom.events import EventKind
+from ringroom.frames import AudioFrame
 from ringroom.options import PublishOptions, SessionOptions
 from sdk_kit import (
     VOICE,

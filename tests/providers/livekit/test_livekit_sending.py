@@ -13,7 +13,8 @@ from livekit.rtc.participant import PublishDataError, PublishTrackError
 import native_kit  # noqa: F401  (the native library's threads are no test's)
 from loop_kit import VirtualLoop, run_virtual
 from ringroom.errors import RoomError
-from ringroom.frames import DataFrame, Kind, TextFrame
+from ringroom.events import Kind
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.livekit import mapping
 from ringroom.providers.provider import OutgoingTrack

@@ -14,7 +14,8 @@ from livekit.rtc.data_stream import StreamError
 import native_kit  # noqa: F401  (the native library's threads are no test's)
 from loop_kit import VirtualLoop, run_virtual
 from ringroom.checks import MAX_TEXT_BYTES
-from ringroom.frames import EventKind, Kind, TextFrame
+from ringroom.events import EventKind, Kind
+from ringroom.frames import TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import texts
 from ringroom.providers.livekit.connection import LiveKitProvider

@@ -10,7 +10,8 @@ import numpy as np
 
 from ringroom import AudioFrame, DataFrame, Event, Recorder, VideoFrame
 from ringroom.colour import i420_size
-from ringroom.frames import EventKind, Item, Kind, Participant, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import Item
 
 RATE = 16_000
 FRAME = 320

@@ -42,7 +42,8 @@ from ringroom import (
     VideoFrame,
 )
 from ringroom.errors import ClosedError
-from ringroom.frames import EventKind, Item, Participant
+from ringroom.events import EventKind, Participant
+from ringroom.frames import Item
 from ringroom.options import SessionOptions
 from ringroom.processes.io import inbound_lanes
 from ringroom.providers.provider import Joined

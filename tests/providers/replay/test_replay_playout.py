@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, Kind, VideoFrame
+from ringroom.events import Kind
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.providers.provider import OutgoingTrack
 from ringroom.providers.replay.playout import Unpaced

@@ -12,8 +12,8 @@ from wrong_kit import WrongCore, breaks, receiving
 
 from ringroom import aio, client
 from ringroom.errors import BusyError, ClosedError, FrameError
+from ringroom.events import Event
 from ringroom.faces.connection import Statistics
-from ringroom.frames import Event
 from ringroom.sessions.sendable import track_name
 
 Sync = client.Transport

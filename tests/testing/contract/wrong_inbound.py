@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from wrong_kit import Twist, breaks
 
-from ringroom.frames import DataFrame, Event, EventKind, VideoFrame
+from ringroom.events import Event, EventKind
+from ringroom.frames import DataFrame, VideoFrame
 
 
 class Counting(Twist):

@@ -17,8 +17,9 @@ import numpy as np
 
 from ringroom import aio, client
 from ringroom.errors import RoomError
+from ringroom.events import Event, Participant, TrackInfo
 from ringroom.faces.connection import Connection
-from ringroom.frames import DataFrame, Event, Participant, TextFrame, TrackInfo
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import (

@@ -7,7 +7,8 @@ from typing import Any
 from wrong_kit import Twist, breaks
 
 from ringroom.errors import RoomError
-from ringroom.frames import DataFrame, Event, EventKind
+from ringroom.events import Event, EventKind
+from ringroom.frames import DataFrame
 from ringroom.providers.provider import Playout
 
 

@@ -12,7 +12,7 @@ from wrong_kit import Twist, breaks
 from wrong_losing import Losing
 
 from ringroom.errors import RoomError
-from ringroom.frames import Event, EventKind
+from ringroom.events import Event, EventKind
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import Joined, Profile, Provider
 

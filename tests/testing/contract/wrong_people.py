@@ -7,7 +7,7 @@ from typing import Any
 
 from wrong_kit import Twist, breaks
 
-from ringroom.frames import Event, EventKind, Participant
+from ringroom.events import Event, EventKind, Participant
 
 
 @breaks({"what_is_there_before_us_is_told": r"told were \[\('track_published', 'mic'\)\]"})

@@ -11,7 +11,8 @@ from wrong_kit import Twist, WrongCore, breaks
 
 from ringroom import client
 from ringroom.errors import FrameError, RoomError
-from ringroom.frames import DataFrame, Event, EventKind, TextFrame
+from ringroom.events import Event, EventKind
+from ringroom.frames import DataFrame, TextFrame
 
 
 class TwistOfTexts(Twist):

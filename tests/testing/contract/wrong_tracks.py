@@ -10,7 +10,7 @@ from typing import Any
 from wrong_kit import Twist, breaks
 
 from ringroom.errors import RoomError
-from ringroom.frames import Event, EventKind, Kind
+from ringroom.events import Event, EventKind, Kind
 from ringroom.options import PublishOptions
 from ringroom.providers.provider import Playout
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, TrackInfo
+from ringroom.events import Event, EventKind, Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.lanes.statistics import LaneCounts
 from ringroom.sessions.accounts import LaneStatistics
 from ringroom.testing.simulation.laws import Broken, Ledger, check_heard, check_lanes, is_recovery

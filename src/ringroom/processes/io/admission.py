@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ringroom.checks import MAX_IDENTITY_BYTES
-from ringroom.frames import Event, Participant, TrackInfo
+from ringroom.events import Event, Participant, TrackInfo
 
 __all__ = [
     "MAX_TRACKS",

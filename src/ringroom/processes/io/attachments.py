@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ringroom import messages as m
-from ringroom.frames import Event, EventKind, Kind, Participant
+from ringroom.events import Event, EventKind, Kind, Participant
 from ringroom.link import close_descriptors
 from ringroom.processes.io.inbound_lanes import InboundLanes, InboundRoom
 from ringroom.processes.io.outbound import Answer

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ringroom.checks import check_picture, check_sound
 from ringroom.errors import ClosedError, FrameError, StartupError
-from ringroom.frames import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes import records
 from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter

@@ -21,7 +21,8 @@ from typing import Protocol, TypeVar
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError, StartupError
-from ringroom.frames import DataFrame, Event, Kind, Participant, TrackInfo
+from ringroom.events import Event, Kind, Participant, TrackInfo
+from ringroom.frames import DataFrame
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
 from ringroom.lanes.reliable import ReliableWriter

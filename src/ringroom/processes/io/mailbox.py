@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ringroom.errors import FrameError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Item, TextFrame, VideoFrame
+from ringroom.events import Event, EventKind
+from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.notices import Notices

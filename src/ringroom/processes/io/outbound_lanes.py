@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ringroom import messages as m
 from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError, RingroomError
-from ringroom.frames import Event, EventKind, Kind
+from ringroom.events import Event, EventKind, Kind
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.reliable import ReliableReader

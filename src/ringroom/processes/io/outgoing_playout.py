@@ -18,7 +18,8 @@ from functools import partial
 
 from ringroom import messages as m
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, DataFrame, Event, Frame, VideoFrame
+from ringroom.events import Event
+from ringroom.frames import AudioFrame, DataFrame, Frame, VideoFrame
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.statistics import Count, Row
 from ringroom.processes.io.outbound import (

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError, ConfigurationError, RingroomError
-from ringroom.frames import Event, EventKind
+from ringroom.events import Event, EventKind
 from ringroom.notices import Notices
 from ringroom.processes.io.outbound import is_gone
 from ringroom.processes.io.wire import as_ours

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ringroom.frames import AudioFrame, Event, VideoFrame
+from ringroom.events import Event
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.lanes.ring import Geometry
 from ringroom.processes.io.inbound import InboundTrack
 from ringroom.processes.io.mailbox import Mailbox

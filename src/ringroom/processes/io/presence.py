@@ -7,7 +7,7 @@ metadata and attributes; beyond `MAX_NOTED` not at all, and then they leave with
 
 from __future__ import annotations
 
-from ringroom.frames import Event, EventKind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Participant, TrackInfo
 from ringroom.processes.io.admission import bare, text_length
 
 __all__ = ["MAX_NOTED", "MAX_TEXT", "Presence"]

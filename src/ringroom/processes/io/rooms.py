@@ -15,15 +15,8 @@ from typing import Any
 
 from ringroom import messages as m
 from ringroom.errors import RingroomError
-from ringroom.frames import (
-    DataFrame,
-    Event,
-    EventKind,
-    Kind,
-    Participant,
-    TextFrame,
-    TrackInfo,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.notices import LostFrames, Notices

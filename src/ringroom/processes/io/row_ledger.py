@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.lanes.statistics import Row, RowPool, StatisticsTable
 
 

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 
 from ringroom.errors import ClosedError, ConfigurationError
-from ringroom.frames import Frame, TrackInfo, VideoFrame
+from ringroom.events import TrackInfo
+from ringroom.frames import Frame, VideoFrame
 from ringroom.options import Mode, PublishOptions
 from ringroom.processes.waiting import Deadline, Waiter
 from ringroom.processes.worker.answering import Answering

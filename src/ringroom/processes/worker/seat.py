@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 
 from ringroom import messages as m
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.lanes.statistics import RowPool, StatisticsTable
 from ringroom.link import Link
 from ringroom.options import SessionOptions

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ringroom.errors import ClosedError
-from ringroom.frames import DataFrame, Event, EventKind, Frame, TrackInfo
+from ringroom.events import Event, EventKind, TrackInfo
+from ringroom.frames import DataFrame, Frame
 from ringroom.processes.worker.answering import Answering
 from ringroom.processes.worker.context import WorkerContext
 from ringroom.processor import Processor, Replies, as_frames, of_track

@@ -15,7 +15,8 @@ from functools import partial
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError
-from ringroom.frames import Event, EventKind, Item
+from ringroom.events import Event, EventKind
+from ringroom.frames import Item
 from ringroom.link import FLUSH_SECONDS
 from ringroom.options import SessionOptions
 from ringroom.processes.waiting import shortest

@@ -16,15 +16,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ringroom.errors import ClosedError, RoomError, WireError
-from ringroom.frames import (
-    DataFrame,
-    Event,
-    EventKind,
-    Kind,
-    Participant,
-    TextFrame,
-    TrackInfo,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.envelopes import opened, sealed

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ringroom.checks import Samples
-from ringroom.frames import AudioFrame, Participant, TrackInfo
+from ringroom.events import Participant, TrackInfo
+from ringroom.frames import AudioFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.conversion import FrameCutter

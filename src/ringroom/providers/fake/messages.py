@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from ringroom.frames import EventKind, Kind, Participant, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.values import Value
 
 __all__ = [

@@ -18,7 +18,8 @@ from typing import Any, NoReturn, TypeVar
 from ringroom.checks import MAX_SIDE, check_channels, check_rate, check_size
 from ringroom.colour import i420_size
 from ringroom.errors import FrameError, WireError
-from ringroom.frames import DataFrame, EventKind, Kind, Participant, TextFrame, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.providers.fake.messages import Audio, Data, Message, Text, Video
 
 __all__ = ["Decoder", "decode", "encode"]

@@ -17,7 +17,8 @@ from livekit.rtc.room import ConnectError
 
 from ringroom.checks import MAX_TEXT_BYTES
 from ringroom.errors import ClosedError, RingroomError, RoomError
-from ringroom.frames import DataFrame, EventKind, Kind, TextFrame
+from ringroom.events import EventKind, Kind
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import attempts, joins
 from ringroom.providers.livekit.calls import Calls

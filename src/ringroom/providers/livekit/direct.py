@@ -20,7 +20,7 @@ from livekit.rtc._proto import audio_frame_pb2, ffi_pb2, video_frame_pb2
 from numpy.typing import NDArray
 
 from ringroom.colour import i420_size
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import native
 from ringroom.providers.livekit.media import SoundSource, Stream

@@ -11,7 +11,7 @@ import logging
 
 from livekit import rtc
 
-from ringroom.frames import Participant, TrackInfo
+from ringroom.events import Participant, TrackInfo
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit.media import MediaPath, Stream
 from ringroom.providers.provider import Sink, TrackSink

@@ -15,7 +15,7 @@ from livekit.rtc.participant import PublishTrackError
 from livekit.rtc.room import ConnectError
 
 from ringroom.errors import RoomError
-from ringroom.frames import Kind, Participant, TrackInfo
+from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.providers.provider import OutgoingTrack
 
 __all__ = [

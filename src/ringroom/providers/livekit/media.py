@@ -13,7 +13,7 @@ import numpy as np
 from livekit import rtc
 from numpy.typing import NDArray
 
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import TrackSink
 

@@ -19,7 +19,7 @@ import numpy as np
 from livekit import rtc
 from numpy.typing import NDArray
 
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit.media import Capture, SoundSource, Stream
 from ringroom.providers.provider import TrackSink

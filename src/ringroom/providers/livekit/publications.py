@@ -20,7 +20,7 @@ from livekit import rtc
 from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
 
 from ringroom.errors import RoomError
-from ringroom.frames import Kind
+from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit.calls import Calls
 from ringroom.providers.livekit.line import ANSWERED_WITHIN, Line

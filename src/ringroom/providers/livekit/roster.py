@@ -17,7 +17,8 @@ from typing import Any
 from livekit import rtc
 
 from ringroom.errors import FrameError
-from ringroom.frames import DataFrame, Event, EventKind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Participant, TrackInfo
+from ringroom.frames import DataFrame
 from ringroom.notices import Notices
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit.ingest import Ingest

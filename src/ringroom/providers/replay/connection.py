@@ -12,7 +12,8 @@ import time
 from collections.abc import Generator
 
 from ringroom.errors import ClosedError, RoomError
-from ringroom.frames import DataFrame, Event, EventKind, TextFrame
+from ringroom.events import Event, EventKind
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
 from ringroom.providers.replay.playout import Discarding, discarding

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, Kind, VideoFrame
+from ringroom.events import Kind
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.fake.messages import Message
 from ringroom.providers.fake.playout import AudioPlayout, Outlet, VideoPlayout
 from ringroom.providers.provider import OutgoingTrack, Playout

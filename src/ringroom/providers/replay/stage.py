@@ -16,17 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ringroom.checks import Samples
-from ringroom.frames import (
-    AudioFrame,
-    DataFrame,
-    Event,
-    EventKind,
-    Item,
-    Kind,
-    Participant,
-    TrackInfo,
-    VideoFrame,
-)
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake.conversion import FrameCutter
 from ringroom.providers.provider import PatientSink, Sink, TrackSink

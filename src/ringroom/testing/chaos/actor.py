@@ -13,7 +13,8 @@ import time
 from collections.abc import Collection
 from types import FrameType
 
-from ringroom.frames import DataFrame, Frame, TrackInfo
+from ringroom.events import TrackInfo
+from ringroom.frames import DataFrame, Frame
 from ringroom.processor import Context, Processor, Replies
 
 __all__ = ["ANSWER", "HOLD", "SAY", "SLEEP", "Actor"]

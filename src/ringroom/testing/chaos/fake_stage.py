@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from ringroom.client import Transport, transport
 from ringroom.errors import RingroomError
-from ringroom.frames import AudioFrame, TrackInfo, VideoFrame
+from ringroom.events import TrackInfo
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.testing import faults, sources
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import SAY

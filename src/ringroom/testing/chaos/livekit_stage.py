@@ -15,7 +15,8 @@ from typing import Any, Self
 
 from ringroom.client import Transport, transport
 from ringroom.errors import RingroomError
-from ringroom.frames import AudioFrame, DataFrame, TrackInfo
+from ringroom.events import TrackInfo
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.processes.hosts import IOProcess
 from ringroom.testing import faults, sources
 from ringroom.testing.chaos import plan as p

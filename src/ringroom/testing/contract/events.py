@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ringroom.client import Receiver, Transport
-from ringroom.frames import AudioFrame, Event, EventKind
+from ringroom.events import Event, EventKind
+from ringroom.frames import AudioFrame
 from ringroom.testing.contract.hearing import collect, say
 from ringroom.testing.contract.promise import broken, expect, promise
 from ringroom.testing.contract.score import RATE, Score

@@ -11,7 +11,8 @@ from dataclasses import fields
 
 import numpy as np
 
-from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
+from ringroom.events import Participant
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.processes.hosts import Where
 from ringroom.testing.contract.subject import Capabilities, Refused, Room, Subject
 from ringroom.testing.devices import Camera, Microphone

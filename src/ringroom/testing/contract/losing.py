@@ -7,7 +7,8 @@ from typing import Any
 
 from ringroom.client import Receiver, Transport
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind
+from ringroom.events import Event, EventKind
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.testing import sources
 from ringroom.testing.contract.events import events_until, expect_sequence, told
 from ringroom.testing.contract.hearing import (

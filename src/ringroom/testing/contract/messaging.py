@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ringroom.errors import FrameError
-from ringroom.frames import DataFrame, EventKind
+from ringroom.events import EventKind
+from ringroom.frames import DataFrame
 from ringroom.testing.contract.hearing import collect, following
 from ringroom.testing.contract.promise import broken, expect, expect_error, pause, promise
 from ringroom.testing.contract.subject import Stage, Subject

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ringroom.client import Receiver
-from ringroom.frames import Event, EventKind, Participant
+from ringroom.events import Event, EventKind, Participant
 from ringroom.testing.contract.events import events_until, expect_sequence
 from ringroom.testing.contract.hearing import collect, listen, say
 from ringroom.testing.contract.promise import broken, expect, promise

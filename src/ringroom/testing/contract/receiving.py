@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringroom.client import Receiver
-from ringroom.frames import AudioFrame, Kind, TrackInfo
+from ringroom.events import Kind, TrackInfo
+from ringroom.frames import AudioFrame
 from ringroom.testing import sources
 from ringroom.testing.contract.hearing import (
     Heard,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ringroom.events import Kind
 from ringroom.faces.connection import Statistics
-from ringroom.frames import AudioFrame, Kind
+from ringroom.frames import AudioFrame
 from ringroom.testing import sources
 from ringroom.testing.contract.hearing import heard_from_us, listen, say
 from ringroom.testing.contract.promise import expect, pause, promise

@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from ringroom import aio, client
 from ringroom.client import Transport
-from ringroom.frames import AudioFrame, DataFrame, Participant, VideoFrame
+from ringroom.events import Participant
+from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.processes.hosts import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.contract.promise import broken

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ringroom.errors import FrameError
-from ringroom.frames import DataFrame, EventKind, TextFrame
+from ringroom.events import EventKind
+from ringroom.frames import DataFrame, TextFrame
 from ringroom.testing.contract.hearing import collect
 from ringroom.testing.contract.messaging import (
     COUNT,

@@ -7,7 +7,8 @@ from typing import Any
 
 from ringroom.client import Receiver, Transport
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, Event, EventKind, TrackInfo, VideoFrame
+from ringroom.events import Event, EventKind, TrackInfo
+from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.testing import sources
 from ringroom.testing.contract.events import Told, events_until, expect_sequence, told

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from ringroom.frames import AudioFrame, DataFrame, Event, EventKind, Kind, TrackInfo
+from ringroom.events import Event, EventKind, Kind, TrackInfo
+from ringroom.frames import AudioFrame, DataFrame
 from ringroom.sessions.accounts import LaneStatistics
 
 __all__ = [

@@ -13,7 +13,8 @@ import itertools
 import numpy as np
 
 from ringroom.errors import ClosedError, LostProcessError, RingroomError
-from ringroom.frames import AudioFrame, DataFrame, Event, Frame
+from ringroom.events import Event
+from ringroom.frames import AudioFrame, DataFrame, Frame
 from ringroom.options import Reconnect
 from ringroom.pool import Pool
 from ringroom.processor import Context, Processor, Replies
