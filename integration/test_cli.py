@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import wave
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,6 +73,36 @@ def test_run_answers_and_ends_in_good_order(
     assert program.returncode == code, output
     assert f"in room {livekit_room.name!r} as 'bot'" in output
     assert re.search(r"received \d+: \d+ processed, 0 dropped", output)
+
+
+def test_a_file_is_spoken_to_its_end(livekit_room: LiveKitRoom, tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "said.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(sources.tone(440, 1.0, RATE).tobytes())
+    token = livekit_room.token("ann")
+    with ringroom.transport("livekit", url=livekit_room.url, token=token, frame_ms=10) as ann:
+        replies = ann.recv(timeout=30)
+        speaker = subprocess.Popen(
+            command("speak", "said.wav", "--room", livekit_room.name, "--identity", "bob"),
+            cwd=tmp_path,
+            env=environment(livekit_room),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            loud = 0
+            while loud < 95:  # of 100
+                frame = next(replies)
+                assert (frame.participant, frame.track.name) == ("bob", "audio")
+                loud += abs(frame.samples.astype(int)).max() > 3_000
+            output, _ = speaker.communicate(timeout=30)
+        finally:
+            speaker.kill()
+            speaker.communicate()
+    assert speaker.returncode == 0, output
+    assert output.endswith("said.wav: 1.0 s played\n")
 
 
 def test_a_wrong_secret_is_one_clear_error(livekit_room: LiveKitRoom, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``ringroom demo``, ``run``, ``record``, ``token``, ``providers``.
+"""The command line: ``ringroom demo``, ``run``, ``record``, ``speak``, ``token``, ``providers``.
 
 Exit codes: 0 all went well (also after SIGTERM, which ends a run in good order); 1 it failed, with
 one line on standard error that says why; 2 the command is wrong (with such a line too, or with its
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands.add_parser("demo", help="hear and see it work: no server, no keys"))
     _add_run(commands.add_parser("run", help="run a processor of yours over a room"))
     _add_record(commands.add_parser("record", help="record what comes in from a room"))
+    _add_speak(commands.add_parser("speak", help="speak a WAV file into a room"))
     _add_token(commands.add_parser("token", help="print an access token for a room"))
     providers = commands.add_parser("providers", help="list the providers that are installed")
     providers.set_defaults(command=_providers)
@@ -193,15 +194,31 @@ def _record(asked: argparse.Namespace) -> int:
     return record(asked, Console())
 
 
+def _add_speak(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(command=_speak)
+    parser.description = (
+        "Joins a LiveKit room, plays a WAV file there as a track of its own, and leaves once it is "
+        "played; Ctrl-C or SIGTERM end it at once. Access: as for `ringroom run`."
+    )
+    add = parser.add_argument
+    add("wav", type=Path, metavar="SPEECH.wav", help="16-bit PCM, 1 or 2 channels")
+    _add_room(parser)
+    add("--track", default="audio", help="the name of the track (audio)")
+    add("--loop", action="store_true", help="begin again at its end")
+
+
+def _speak(asked: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ringroom.cli.speaking import speak
+
+    return speak(asked, Console())
+
+
 def _add_joining(parser: argparse.ArgumentParser) -> None:
     """Which room, as whom, and what is heard there."""
-    _add_access(parser)
+    _add_room(parser)
     add = parser.add_argument
-    add("--url", help="of the LiveKit server; else LIVEKIT_URL")
-    add("--room", default="", help="its name; needed where a token is minted")
-    add("--identity", help="who we are, where a token is minted (ringroom)")
-    add("--token-file", type=Path, help="a file that holds the token; else LIVEKIT_TOKEN")
-    add("--token", help="the token itself; it shows in `ps`, so rather use --token-file")
     add("--participants", type=_names, help="only these identities, with commas between")
     sources = "only of these sources: microphone,camera,screen_share,screen_share_audio,unknown"
     add("--tracks", type=_names, help=sources)
@@ -209,6 +226,17 @@ def _add_joining(parser: argparse.ArgumentParser) -> None:
     add("--sample-rate", type=int, default=16_000, help="Hz of the received audio (16000)")
     add("--channels", type=int, default=1, help="1 or 2 (1)")
     add("--frame-ms", type=int, default=20, help="sound in a received frame (20)")
+
+
+def _add_room(parser: argparse.ArgumentParser) -> None:
+    """Which room, and as whom."""
+    _add_access(parser)
+    add = parser.add_argument
+    add("--url", help="of the LiveKit server; else LIVEKIT_URL")
+    add("--room", default="", help="its name; needed where a token is minted")
+    add("--identity", help="who we are, where a token is minted (ringroom)")
+    add("--token-file", type=Path, help="a file that holds the token; else LIVEKIT_TOKEN")
+    add("--token", help="the token itself; it shows in `ps`, so rather use --token-file")
 
 
 def _add_access(parser: argparse.ArgumentParser) -> None:

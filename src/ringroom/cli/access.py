@@ -18,7 +18,7 @@ from typing import Any
 from ringroom.errors import ConfigurationError
 from ringroom.providers.livekit.tokens import Grants, mint
 
-__all__ = ["joining", "minter", "token", "url"]
+__all__ = ["joining", "minter", "room", "token", "url"]
 
 # A key for HS256 is at least as long as its hash (RFC 7518).
 SHORTEST_SECRET = 32
@@ -27,10 +27,14 @@ SHORTEST_SECRET = 32
 def joining(asked: argparse.Namespace) -> dict[str, Any]:
     """Which room, as whom, and what is heard there, as options of a transport or a pool. Raises
     `ConfigurationError` as `url` and `token` do."""
-    who = ("room", "participants", "tracks", "text_topics")
+    who = ("participants", "tracks", "text_topics")
     form = ("sample_rate", "channels", "frame_ms", "max_age")
-    options = {name: getattr(asked, name) for name in (*who, *form)}
-    return {"url": url(asked), "token": token(asked), **options}
+    return room(asked) | {name: getattr(asked, name) for name in (*who, *form)}
+
+
+def room(asked: argparse.Namespace) -> dict[str, Any]:
+    """Which room, and as whom. Raises `ConfigurationError` as `url` and `token` do."""
+    return {"url": url(asked), "token": token(asked), "room": asked.room}
 
 
 def url(asked: argparse.Namespace) -> str:

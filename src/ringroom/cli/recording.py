@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 import ringroom
 from ringroom.cli import access
+from ringroom.cli.line import Line
 from ringroom.cli.running import Terminated, terminated_by_sigterm
 from ringroom.cli.view import says
 from ringroom.errors import ConfigurationError, RingroomError
@@ -25,7 +24,6 @@ from ringroom.recording.format import require_mcap
 __all__ = ["record"]
 
 _TICK_SECONDS = 0.25
-_PLAIN_SECONDS = 2.0
 
 
 def record(asked: argparse.Namespace, console: Console) -> int:
@@ -41,7 +39,7 @@ def record(asked: argparse.Namespace, console: Console) -> int:
         with ringroom.Recorder(asked.out, overwrite=asked.overwrite) as recorder:
             says(f"in room {transport.room!r} as {transport.identity!r}; Ctrl-C ends it")
             try:
-                _receive(transport, _Progress(recorder, console), asked.seconds)
+                _receive(transport, recorder, asked.seconds, console)
             except KeyboardInterrupt:
                 code = 130
             except Terminated:
@@ -75,10 +73,16 @@ def _check_place(out: Path, *, overwrite: bool) -> None:
         raise ConfigurationError(f"{out}: cannot be written (not allowed)")
 
 
-def _receive(transport: ringroom.Transport, progress: _Progress, seconds: float | None) -> None:
+def _receive(
+    transport: ringroom.Transport,
+    recorder: ringroom.Recorder,
+    seconds: float | None,
+    console: Console,
+) -> None:
     end = None if seconds is None else time.monotonic() + seconds
-    received = progress.recorder.tap(transport.recv(timeout=_TICK_SECONDS))
-    with progress.live:
+    progress = _Progress(recorder)
+    received = recorder.tap(transport.recv(timeout=_TICK_SECONDS))
+    with Line(progress.line, console) as line:
         while end is None or time.monotonic() < end:
             try:
                 progress.count(next(received))
@@ -87,17 +91,14 @@ def _receive(transport: ringroom.Transport, progress: _Progress, seconds: float 
                 return
             except TimeoutError:
                 pass
-            progress.tick()
+            line.tick()
 
 
 class _Progress:
-    """One line, drawn in place on a terminal, and now and then elsewhere."""
+    """What is in the file so far."""
 
-    def __init__(self, recorder: ringroom.Recorder, console: Console) -> None:
+    def __init__(self, recorder: ringroom.Recorder) -> None:
         self.recorder = recorder
-        self.live = Live(console=console, auto_refresh=False, transient=True)
-        self._in_place = console.is_terminal
-        self._began = self._told = time.monotonic()
         self._counts: Counter[str] = Counter()
         self._tracks: set[str] = set()
 
@@ -107,22 +108,12 @@ class _Progress:
         if isinstance(track, ringroom.TrackInfo):
             self._tracks.add(track.sid)
 
-    def tick(self) -> None:
-        now = time.monotonic()
-        if now - self._told < (_TICK_SECONDS if self._in_place else _PLAIN_SECONDS):
-            return
-        self._told = now
-        if self._in_place:
-            self.live.update(Text(self._line(now)), refresh=True)
-        else:
-            says(self._line(now))
-
-    def _line(self, now: float) -> str:
+    def line(self, seconds: float) -> str:
         try:
             size = f"{self.recorder.path.stat().st_size / 1e6:.1f} MB"
         except OSError:  # the file was moved away; it is written all the same
             size = "moved away"
         return (
-            f"{now - self._began:6.1f} s  tracks {len(self._tracks)}  frames "
-            f"{self._counts['frames']}  events {self._counts['events']}  {size}"
+            f"{seconds:6.1f} s  tracks {len(self._tracks)}  frames {self._counts['frames']}  "
+            f"events {self._counts['events']}  {size}"
         )

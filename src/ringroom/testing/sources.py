@@ -18,7 +18,16 @@ from ringroom.colour import i420_size, planes
 from ringroom.errors import FrameError
 from ringroom.frames import AudioFrame, VideoFrame
 
-__all__ = ["noise", "picture", "picture_number", "read_wav", "silence", "tone"]
+__all__ = [
+    "noise",
+    "open_wav",
+    "picture",
+    "picture_number",
+    "read_wav",
+    "silence",
+    "tone",
+    "wav_frame",
+]
 
 _NUMBER_BITS = 16
 # Levels that survive video coding: far apart, and each bit is a block of many pixels.
@@ -56,18 +65,33 @@ def noise(
 
 def read_wav(path: str | os.PathLike[str]) -> AudioFrame:
     """All of a WAV file of 16-bit PCM. Raises `FrameError` for another format."""
-    try:
-        opened = wave.open(os.fsdecode(path), "rb")  # noqa: SIM115
-    except (wave.Error, EOFError) as error:
-        raise FrameError(f"{path}: is no WAV file of PCM ({str(error) or 'cut off'})") from None
-    with opened as file:
-        if file.getsampwidth() != 2:
-            raise FrameError(f"{path}: {8 * file.getsampwidth()}-bit samples, expected 16-bit PCM")
-        pcm = file.readframes(file.getnframes())
+    with open_wav(path) as file:
         try:
-            return AudioFrame(pcm, file.getframerate(), file.getnchannels())
+            frame = wav_frame(file, file.getnframes())
         except FrameError as error:
             raise FrameError(f"{path}: {error}") from None
+    if frame is None:
+        raise FrameError(f"{path}: no sound in it")
+    return frame
+
+
+def open_wav(path: str | os.PathLike[str]) -> wave.Wave_read:
+    """A WAV file of 16-bit PCM, for `wav_frame`. Raises `FrameError` for another format."""
+    try:
+        file = wave.open(os.fsdecode(path), "rb")  # noqa: SIM115
+    except (wave.Error, EOFError) as error:
+        raise FrameError(f"{path}: is no WAV file of PCM ({str(error) or 'cut off'})") from None
+    if file.getsampwidth() != 2:
+        file.close()
+        raise FrameError(f"{path}: {8 * file.getsampwidth()}-bit samples, expected 16-bit PCM")
+    return file
+
+
+def wav_frame(file: wave.Wave_read, count: int) -> AudioFrame | None:
+    """The next ``count`` samples per channel, or those that are left; None at the end. Raises
+    `FrameError` for a rate or channels that no frame has."""
+    pcm = file.readframes(count)
+    return AudioFrame(pcm, file.getframerate(), file.getnchannels()) if pcm else None
 
 
 def picture(number: int, width: int, height: int) -> VideoFrame:
