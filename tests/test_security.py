@@ -162,7 +162,7 @@ def test_bytes_become_objects_or_code_in_four_places_only() -> None:
                 found.add((name, call))
     assert found == {
         ("ringroom.cli.inline", "pickle.load"),
-        ("ringroom.testing.histories", "exec"),
+        ("ringroom.testing.histories.script", "exec"),
         ("ringroom.processes.io.membership", "dill.loads"),
         ("ringroom.processes.worker.starting", "dill.loads"),
     }
