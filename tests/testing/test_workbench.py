@@ -294,7 +294,8 @@ def test_a_flush_throws_away_what_is_not_played() -> None:
         bench.process(sound(0))
         played = bench.processor.context.played  # type: ignore[attr-defined]
         assert played(ann) == 0.0
-        bench.play(1.25, "another")
+        with pytest.raises(ConfigurationError, match=r"on a track 'another', .* \['ann/mic'\]"):
+            bench.play(1.25, "another")
         bench.play(1.25, ann)
         assert played(ann) == 1.25
         bench.process(sound(1))

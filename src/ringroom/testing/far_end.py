@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError
+from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.events import Event, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
 from ringroom.lanes import records
@@ -193,9 +193,15 @@ class FarEnd:
             return self._profile
 
     def play(self, track: str | None, seconds: float | None) -> None:
-        """That much of what was sent on the track (None: on each) is played."""
+        """That much of what was sent on the track (None: on each) is played. Raises
+        `ConfigurationError` for a track that nothing was sent on."""
         self.serve()
         with self._lock:
+            names = sorted({one.opened.name for one in self._outbound.values()})
+            if track is not None and track not in names:
+                raise ConfigurationError(
+                    f"nothing was sent on a track {track!r}, expected one of: {names}"
+                )
             for one in self._outbound.values():
                 if track in (None, one.opened.name):
                     one.play(seconds)

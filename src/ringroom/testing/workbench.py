@@ -218,7 +218,8 @@ class Workbench:
 
     def play(self, seconds: float | None = None, track: str | TrackInfo | None = None) -> None:
         """That much of what was sent is played to the room (None: all), on that track (None: on
-        each): `Context.played` tells of it, and a flush does not throw it away."""
+        each): `Context.played` tells of it, and a flush does not throw it away. Raises
+        `ConfigurationError` for a track that nothing was sent on."""
         if seconds is not None:
             seconds = check_range("seconds", seconds, 0, _MAX_SECONDS)
         name = track.reply_name if isinstance(track, TrackInfo) else track
