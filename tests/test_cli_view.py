@@ -48,9 +48,8 @@ def test_the_view_of_a_terminal_and_of_a_file(
         assert part in table
 
 
-@pytest.mark.parametrize(("place", "words"), [(-1, "app"), (1, "worker 1"), (None, "")])
-def test_the_table_names_a_reader_where_there_is_one(place: int | None, words: str) -> None:
-    """Many lanes that have ended are counted together, whoever read them."""
+@pytest.mark.parametrize(("place", "words"), [(-1, "app"), (1, "worker 1")])
+def test_the_table_names_a_reader_where_there_is_one(place: int, words: str) -> None:
     shown = replace(lane("in", LaneCounts(sent=7)), place=place)
     assert _cells(shown)[3] == words
 

@@ -120,6 +120,9 @@ def test_who_does_not_want_to_wait_any_longer_has_killed_the_workers(fake_room: 
             pool.close()
         pool._crew_lock = lock
         assert not workers & children()
+        counted = pool.stats().workers
+        assert counted is not None
+        assert (counted.seated, counted.vacant, counted.spares) == (0, 0, 0)
 
 
 def test_the_rooms_end_ends_wait(fake_room: FakeRoom) -> None:

@@ -6,7 +6,7 @@ as base64). Law: any bytes decode to a message or raise `WireError`. Descriptors
 Who speaks with whom
   application -> I/O process   control link: NewSession
   application -> session       Renewals, Connect, Attach, Leave, RowFree
-  session -> application       Connected, Failed, LaneListed, LaneRetired, ProfileKnown
+  session -> application       Connected, Away, Failed, LaneListed, LaneRetired, ProfileKnown
   session -> worker            Attached
   session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree,
                                ProfileSet, Ended
@@ -118,6 +118,12 @@ class RowFree(Message):
 class Connected(Message):
     room: str
     identity: str
+
+
+class Away(Message):
+    """The connection to the room is lost, for a while as is hoped, or (``away`` false) back."""
+
+    away: bool
 
 
 class Failed(Message):

@@ -19,7 +19,13 @@ from ringroom.client import Sender
 from ringroom.errors import ClosedError, RingroomError
 from ringroom.events import Event, Kind
 from ringroom.faces import mending
-from ringroom.faces.connection import Connection, Prepared, Statistics, configured
+from ringroom.faces.connection import (
+    Connection,
+    Prepared,
+    Statistics,
+    WorkerStatistics,
+    configured,
+)
 from ringroom.faces.places import Places
 from ringroom.faces.telling import Telling
 from ringroom.option_checks import as_kinds, check_timeout
@@ -133,6 +139,20 @@ class Pool(Sender):
     def spares(self) -> int:
         """How many workers have started and wait for a place."""
         return 0 if self._closed else self._crew.spares
+
+    def stats(self) -> Statistics:
+        """As `Transport.stats`, and what became of the workers."""
+        return replace(super().stats(), workers=self._worker_statistics())
+
+    def _worker_statistics(self) -> WorkerStatistics:
+        told = self._telling
+        past = WorkerStatistics(
+            deaths=told.deaths, replaced=told.replacements, problems=told.problems.copy()
+        )
+        if self._closed:
+            return past
+        crew = self._crew
+        return replace(past, seated=crew.filled, vacant=crew.vacant, spares=crew.spares)
 
     def __enter__(self) -> Self:
         self._check_process()

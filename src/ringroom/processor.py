@@ -241,6 +241,10 @@ _CALLS = {
 ProcessorLike: TypeAlias = Processor | type[Processor] | Callable[..., Replies]
 
 
+WHERE = ("process", "open", "close", "event", "stop", "reply", "stuck")
+"""What `Problem.where` may be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """User code raised in a worker. ``traceback`` is given the first time, empty afterwards."""

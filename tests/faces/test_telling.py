@@ -10,7 +10,7 @@ from ringroom.events import Event, EventKind
 from ringroom.faces.telling import Telling
 from ringroom.notices import EVERY_NS
 from ringroom.pool_options import PoolOptions
-from ringroom.processor import Problem
+from ringroom.processor import WHERE, Problem
 
 
 def problem(where: str = "process", count: int = 1) -> Problem:
@@ -34,6 +34,8 @@ def test_what_happened_is_told_when_asked_for_in_order(caplog: pytest.LogCapture
     assert len(told) == 4, "once each"
     assert caplog.text.count("in work") == 1, "in full the first time only"
     assert "worker 2 died; what it was at is lost" in caplog.text
+    assert (telling.deaths, telling.replacements) == (1, 1)
+    assert telling.problems == dict.fromkeys(WHERE, 0) | {"process": 2}
 
 
 def test_a_callback_that_raises_is_logged_and_the_others_are_told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -47,10 +48,40 @@ def test_who_comes_and_goes_for_ever_is_counted_together(
     lanes = kept.statistics()
     assert {lane.participant for lane in lanes} == {"", *(f"eve-{n}" for n in range(90, 100))}
     assert len(lanes) == KEPT + 1
-    assert {lane.place for lane in lanes if not lane.participant} == {None}, "no one reader's"
     counts = [lane.counts for lane in lanes]
     assert sum(one.sent for one in counts) == 200
     assert sum(one.done for one in counts) == sum(one.lost for one in counts) == 100
+
+
+def test_what_a_place_has_counted_never_becomes_less(
+    table: StatisticsTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many come and go: whoever draws a curve for each worker sees no step down."""
+    monkeypatch.setattr(accounts, "MAX_REMEMBERED", KEPT)
+    kept = Accounts(table)
+    counted: Counter[int] = Counter()
+    for number in range(100):
+        place = number % 3
+        row = table.row(0)
+        row.clear()
+        row.add(Count.SENT, number)
+        counted[place] += number
+        kept.listed(
+            m.LaneListed(
+                row=0,
+                direction="in",
+                track="mic",
+                kind="audio",
+                participant=f"eve-{number}",
+                place=place,
+            )
+        )
+        assert kept.retire(0)
+        now: Counter[int] = Counter()
+        for lane in kept.statistics():
+            now[lane.place] += lane.counts.sent
+        assert now == counted
+    assert len(kept.statistics()) == KEPT + 3
 
 
 def count(kept: Accounts, row: Row, place: int, sent: int) -> None:
@@ -63,7 +94,7 @@ def count(kept: Accounts, row: Row, place: int, sent: int) -> None:
     )
 
 
-def told(kept: Accounts) -> list[tuple[int | None, int]]:
+def told(kept: Accounts) -> list[tuple[int, int]]:
     return [(one.place, one.counts.sent) for one in kept.statistics()]
 
 

@@ -71,6 +71,45 @@ def test_a_link_that_ends_interrupts_who_survives(far: Far) -> None:
     assert changes
 
 
+def standing(far: Far) -> tuple[bool, int, int]:
+    session = far.session
+    return session.in_room, session.connection_losses, session.io_deaths
+
+
+def test_whether_we_are_in_the_room_and_how_often_we_were_not_any_more(
+    far: Far, another: Any
+) -> None:
+    assert standing(far) == (False, 0, 0), "before it is joined"
+    far.tell(m.Away(away=True))
+    far.tell(m.Away(away=False))
+    assert standing(far) == (False, 0, 0), "the first join has its own troubles"
+    far.tell(JOINED)
+    assert standing(far) == (True, 0, 0)
+    far.tell(m.Away(away=True))
+    assert standing(far) == (False, 1, 0)
+    far.tell(m.Away(away=False))
+    assert standing(far) == (True, 1, 0)
+    far.tell(m.Away(away=True))
+    another.die()
+    assert standing(far) == (False, 2, 1), "the same outage"
+    another.tell(JOINED)
+    assert standing(far) == (True, 2, 1)
+    far.session.close()
+    assert standing(far) == (False, 2, 1)
+
+
+@pytest.mark.parametrize("how", ["ended", "left", "died"])
+def test_an_end_is_no_loss_of_the_connection_but_a_death_is_one(far: Far, how: str) -> None:
+    far.tell(JOINED)
+    if how == "ended":
+        far.tell(m.Ended(reason="closed", error={}))
+    elif how == "left":
+        far.session.leave()
+    far.link.close()
+    far.session.pump()
+    assert standing(far) == (False, how == "died", how == "died")
+
+
 def test_tracks_that_come_again_go_on_and_the_others_end(far: Far, another: Any) -> None:
     inbox = far.session.incoming.open_inbox((Kind.AUDIO, Kind.EVENT), None)
     first = [far.open(who, number) for number, who in enumerate("abc", 1)]

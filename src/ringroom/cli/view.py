@@ -177,9 +177,7 @@ def _cells(lane: LaneStatistics) -> tuple[str, ...]:
     )
 
 
-def _where(place: int | None) -> str:
-    if place is None:  # many lanes, counted together
-        return ""
+def _where(place: int) -> str:
     return "app" if place == APPLICATION else f"worker {place}"
 
 

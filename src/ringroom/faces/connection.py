@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ringroom import messages as m
@@ -38,10 +38,37 @@ MAX_PLACES_BYTES = m.MAX_MESSAGE_BYTES // 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatistics:
+    """What became of a pool's workers so far."""
+
+    seated: int = 0
+    """Workers that have a place, now."""
+    vacant: int = 0
+    """Places whose worker has died, and that wait for the next, now."""
+    spares: int = 0
+    """Workers that have started and wait for a place, now."""
+    deaths: int = 0
+    """How often a worker that had a place has died."""
+    replaced: int = 0
+    """How often another has taken its place."""
+    problems: Mapping[str, int] = field(default_factory=dict)
+    """How often ``on_error`` was called, or would have been, by `Problem.where`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
     """What happened so far: sent = done + dropped + lost + in flight, for each lane."""
 
     lanes: tuple[LaneStatistics, ...]
+    in_room: bool = False
+    """Whether we are in the room, now."""
+    connection_losses: int = 0
+    """How often the connection to the room was lost, also by the death of the I/O process. What has
+    ended the room for good, or us, is none."""
+    io_deaths: int = 0
+    """How often the I/O process has died."""
+    workers: WorkerStatistics | None = None
+    """Of a pool; None of a transport."""
 
     @property
     def received(self) -> LaneCounts:
@@ -184,21 +211,21 @@ class Connection:
         """Whose tracks which worker has had: another I/O process leaves them there, where the
         tracks that answer them are. Of too many the latest."""
         lanes = [
-            (lane, lane.place)
+            lane
             for lane in self.session.statistics()
-            if lane.participant and lane.place is not None and lane.place != m.APPLICATION
+            if lane.participant and lane.place != m.APPLICATION
         ]
         by_track = self._route == "track"
         latest: dict[str, int] = {}
         room = MAX_PLACES_BYTES
-        for lane, place in reversed(lanes[-m.MAX_PLACES :]):
+        for lane in reversed(lanes[-m.MAX_PLACES :]):
             key = f"{lane.participant}/{lane.track}" if by_track else lane.participant
             if key in latest:
                 continue
             room -= len(json.dumps(key))
             if room < 0:
                 break
-            latest[key] = place
+            latest[key] = lane.place
         return dict(reversed(latest.items()))
 
     def prepare(self) -> Prepared:
@@ -234,6 +261,16 @@ class Connection:
         with self.lock:
             self.outgoing.restart(RowPool(self.table, *rows_for(m.APPLICATION, self.readers)))
             self.session.notify()
+
+    def statistics(self) -> Statistics:
+        """Under the lock."""
+        session = self.session
+        return Statistics(
+            lanes=tuple(session.statistics()),
+            in_room=session.in_room,
+            connection_losses=session.connection_losses,
+            io_deaths=session.io_deaths,
+        )
 
     @property
     def can_be_mended(self) -> bool:
@@ -298,4 +335,4 @@ class Connection:
             self.host.close()
 
 
-__all__ = ["Connection", "Statistics", "configured", "rows_for"]
+__all__ = ["Connection", "Statistics", "WorkerStatistics", "configured", "rows_for"]

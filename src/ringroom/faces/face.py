@@ -122,14 +122,14 @@ class Face(Forgettable):
             return 0.0 if lane is None else lane.played()
 
     def stats(self) -> Statistics:
-        """Counts of every lane so far. Also after close. Raises `ClosedError` in the child of a
-        fork."""
+        """Counts of every lane so far, and whether we are in the room. Also after close. Raises
+        `ClosedError` in the child of a fork."""
         self._check_process()  # as for `ended`
         if not self._opened:
             return Statistics(lanes=())
         with self._connection.lock:
             self._hear()
-            return Statistics(lanes=tuple(self._connection.session.statistics()))
+            return self._connection.statistics()
 
     @property
     def _forked(self) -> bool:

@@ -7,7 +7,7 @@ calls `Telling.tell_all`: a callback may take its time, call the pool, or raise.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -15,7 +15,7 @@ from typing import TypeVar
 from ringroom.events import Event, EventKind
 from ringroom.notices import Notices
 from ringroom.pool_options import PoolOptions
-from ringroom.processor import Problem
+from ringroom.processor import WHERE, Problem
 
 __all__ = ["Telling"]
 
@@ -31,18 +31,25 @@ class Telling:
         self._clock = clock
         self._notices = Notices(log, clock)
         self._waiting: deque[Callable[[], None]] = deque()
+        self.deaths = 0
+        self.replacements = 0
+        self.problems = Counter(dict.fromkeys(WHERE, 0))
+        """How many there were, by where."""
 
     def problem(self, problem: Problem) -> None:
         """User code raised, or is stuck."""
+        self.problems[problem.where] += 1
         self._waiting.append(partial(self._tell_problem, problem))
 
     def lost(self, text: str) -> None:
         """A worker has died."""
+        self.deaths += 1
         log.error("%s; what it was at is lost", text)
         self.event(EventKind.WORKER_LOST, text)
 
     def replaced(self, text: str) -> None:
         """Another worker has its place."""
+        self.replacements += 1
         log.warning("%s", text)
         self.event(EventKind.WORKER_REPLACED, text)
 

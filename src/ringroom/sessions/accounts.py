@@ -23,18 +23,18 @@ class LaneStatistics:
     kind: Kind
     track: str
     participant: str
-    place: int | None
-    """Which worker; -1 the application, None several of them (`OTHERS`). A track that several have
-    had counts as one lane of each."""
+    place: int
+    """Which worker; -1 the application. A track that several have had counts as one lane of each.
+    """
     counts: LaneCounts
 
 
 # Ended lanes that are told apart; what ended longest ago is counted together beyond it, for a room
-# may see new names for ever.
+# may see new names for ever. By place: what a worker has counted never becomes less.
 MAX_REMEMBERED = 4_096
 OTHERS = "(others)"
 
-_Key: TypeAlias = tuple[str, Kind, str, str, int | None]
+_Key: TypeAlias = tuple[str, Kind, str, str, int]
 
 
 class Accounts:
@@ -77,7 +77,7 @@ class Accounts:
             key for key, one in self._retired.items() if (one.participant, one.track) != sums
         )
         gone = self._retired.pop(oldest)
-        gone = replace(gone, track=OTHERS, participant="", place=None)
+        gone = replace(gone, track=OTHERS, participant="")
         self._retired[_key(gone)] = _sum(self._retired.get(_key(gone)), gone)
 
     def renew(self, table: StatisticsTable) -> None:

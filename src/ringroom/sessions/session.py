@@ -85,6 +85,10 @@ class Session:
         """The link has ended, and `restart` is waited for."""
         self.restarts = 0
         """How often another link took the place of one that had ended."""
+        self.connection_losses = 0
+        """How often we were in the room, and then not, though it had not ended."""
+        self.io_deaths = 0
+        """How often the link has ended without anybody's asking for it."""
         self.listeners = Listeners()
         self.incoming = Incoming(self)
         self.requests = Requests()
@@ -97,6 +101,8 @@ class Session:
         self._side = side
         self._table = table
         self._accounts = Accounts(table)
+        self._away = False
+        """The other side has lost the room, and tries to have it back."""
         self._refusal: RingroomError | None = None
         """Why the room was not joined again."""
         self._lost_ns: int | None = None
@@ -230,19 +236,35 @@ class Session:
         if self.end is None and self._leaving:
             self.end = Ending("closed")
             self.notify()
-        elif self.end is None and not self.closed and self._final is not None and final is None:
+        elif self.end is None and not self.closed:
+            self._died(final)
+
+    def _died(self, final: RingroomError | None) -> None:
+        """The other side has; ``final`` is why no other comes, where that is known."""
+        self._leave_room()
+        self.io_deaths += 1
+        self._note_loss()
+        if self._final is not None and final is None:
             self.interrupted = True
             self.incoming.expect_nothing()
-            self._note_loss()
             self.requests.answer_all()
             self.notify()
-        elif self.end is None and not self.closed:
-            self._note_loss()
+        else:
             how = self._side.how_it_died()
             text = (
                 f"the I/O process died{how}; what was under way is lost. Open the transport again"
             )
             self.fail(final or LostProcessError(text))
+
+    @property
+    def in_room(self) -> bool:
+        """Whether we are in the room now, as far as this side was told."""
+        out = self.closed or self.end is not None or self.interrupted or self._away
+        return self.joined is not None and not out
+
+    def _leave_room(self) -> None:
+        """For a while, as is hoped."""
+        self.connection_losses += self.in_room
 
     def _note_loss(self) -> None:
         if self._lost_ns is None:
@@ -279,6 +301,10 @@ class Session:
             case m.Connected():
                 self.joined = self.last_joined = message
                 self._rejoined()
+            case m.Away(away=away):
+                if away:
+                    self._leave_room()
+                self._away = away
             case m.Failed(error=error):
                 if self.restarts:
                     self._refusal = m.error_from_json(error)
@@ -306,7 +332,7 @@ class Session:
         self._accounts.renew(table)
         self._table, self.link = table, link
         self.restarts += 1
-        self.interrupted, self._unheard = False, False
+        self.interrupted = self._unheard = self._away = False
         self.joined = self._refusal = self.attached = None
         self.requests.answer_all()
         self.news.clear()

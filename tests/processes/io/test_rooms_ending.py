@@ -11,6 +11,7 @@ import pytest
 from io_kit import ANN, MIC, Outside, Source, run, sound, turns, until
 from rooms_kit import ROWS, hear, texts, there, track
 
+from reconnect_kit import SOON
 from ringroom import messages as m
 from ringroom.errors import ClosedError, RoomError
 from ringroom.events import Event, EventKind, Kind
@@ -55,6 +56,30 @@ def test_the_rooms_end_closes_the_tracks_first_and_is_told_once_to_all() -> None
             # What tells of the end lies in its lane before the end is told.
             events = [one.kind == Kind.EVENT for one in worker.of(m.LaneOpened, m.Ended)[:-1]]
             assert True in events
+
+    run(main())
+
+
+def test_the_application_is_told_of_each_loss_and_return_once() -> None:
+    """Whoever receives events: it counts them."""
+
+    def happens(t: Any, kind: EventKind) -> None:
+        t.sink.event(Event(kind=kind))
+
+    async def main() -> None:
+        async with there(kinds=("audio",), reconnect=SOON) as t:
+            t.connect(readers=1)
+            worker = t.attach(0)
+            await t.joined()
+            assert t.of(m.Away) == []
+            for kind in (EventKind.CONNECTION_LOST, EventKind.CONNECTION_BACK):
+                happens(t, kind)
+                happens(t, kind)
+            happens(t, EventKind.CONNECTION_LOST)
+            t.sink.ended("wire", error="it broke")
+            await until(lambda: len(t.of(m.Connected)) == 2)
+            assert [one.away for one in t.of(m.Away)] == [True, False, True, False]
+            assert worker.of(m.Away) == []
 
     run(main())
 

@@ -189,6 +189,9 @@ class World(RuleBasedStateMachine):
     def books_agree(self) -> None:
         assert set(self.supervisor.children) == self.living
         assert self.supervisor.failed == self.failed
+        if not self.failed and self.stopped_at is None:
+            assert self.supervisor.filled == len(self.seats.keys() - self.left)
+            assert self.supervisor.vacant == len(self.vacant_since)
 
     @invariant()
     def nobody_is_forgotten(self) -> None:
@@ -309,14 +312,17 @@ def test_dying_at_once_backs_off_and_gives_up() -> None:
         orders = supervisor.on(child, H.EXITED, now)
         began = now
         while A.SEND_START not in [order.action for order in orders]:
+            assert (supervisor.filled, supervisor.vacant) == (0, 1)
             due = supervisor.due()
             assert due is not None
             now = max(now, due)
             orders = supervisor.tick(now)
+        assert (supervisor.filled, supervisor.vacant) == (1, 0)
         waits.append(round(now - began, 6))
         child += 1
     assert waits == [0.0, 0.1, 0.2, 0.4, 0.8]
     assert actions(supervisor.on(child, H.EXITED, now)) == ["bury", "tell lost", "fail"]
+    assert (supervisor.filled, supervisor.vacant) == (0, 0)
 
 
 def test_the_wait_has_a_bound_and_a_long_life_ends_it() -> None:

@@ -241,14 +241,14 @@ class RoomSession:
         if event.kind is EventKind.TEXT_FAILED and not self._text_failed(event):
             return
         if event.kind is EventKind.CONNECTION_LOST:
-            self._down = True
+            self._set_down(True)
             self._membership.lost()
         elif event.kind is EventKind.CONNECTION_BACK:
-            self._down = False
+            self._set_down(False)
             self._membership.back()
         elif event.kind is EventKind.CONNECTED and self._down:
             # Not for the first time. It comes before all else that a stay begins with.
-            self._down = False
+            self._set_down(False)
             event = replace(event, kind=EventKind.CONNECTION_BACK)
         event = bounded_event(event)
         self._presence.note(event)
@@ -275,7 +275,7 @@ class RoomSession:
         """We are in the room, for the first time or again."""
         if self._down:
             self._tell(EventKind.CONNECTION_BACK)
-            self._down = False
+            self._set_down(False)
         self._application.send(m.Connected(room=joined.room, identity=joined.identity))
         self.profile.joined()
 
@@ -286,7 +286,7 @@ class RoomSession:
     def parted(self, reason: str) -> None:
         """We are out of it: whatever was there is gone for us. It may be joined again."""
         if not self._down:
-            self._down = True
+            self._set_down(True)
             self._tell(EventKind.CONNECTION_LOST, reason)
         self.profile.parted()
         self._end_tracks()
@@ -304,6 +304,12 @@ class RoomSession:
         ended = self._ended = m.Ended(reason=reason, error=failure)
         for attachment in tuple(self._attachments.values()):
             attachment.send(ended)
+
+    def _set_down(self, down: bool) -> None:
+        """Whether the connection is lost for a while. The application is told, for its counts."""
+        if down is not self._down:
+            self._down = down
+            self._application.send(m.Away(away=down))
 
     def _end_tracks(self) -> None:
         for track in tuple(self._tracks):

@@ -136,6 +136,16 @@ class Crew:
         """How many are warm and wait for a place."""
         return self._supervisor.warm
 
+    @property
+    def filled(self) -> int:
+        """How many places have a worker."""
+        return self._supervisor.filled
+
+    @property
+    def vacant(self) -> int:
+        """How many places wait for the next worker, after a death."""
+        return self._supervisor.vacant
+
     def start(self) -> None:
         """Start a child for each place; `ready` tells when they have started."""
         self._obey(self._supervisor.begin(self._machine.now()))

@@ -151,6 +151,16 @@ class Supervisor:
         """Children that are ready and have no place. Any thread may ask, at any moment."""
         return sum(child.state is ChildState.WARM for child in tuple(self.children.values()))
 
+    @property
+    def filled(self) -> int:
+        """Places that have a child. Any thread may ask, at any moment."""
+        return sum(post.state is PlaceState.FILLED for post in self.posts)
+
+    @property
+    def vacant(self) -> int:
+        """Places whose child has died, and that wait for another. Any thread may ask."""
+        return sum(post.state in (PlaceState.VACANT, PlaceState.WAITING) for post in self.posts)
+
     def on(self, number: int, happening: ChildHappening, now: float) -> list[Order]:
         """Something happened to a child."""
         child = self.children.get(number)
@@ -244,7 +254,7 @@ class Supervisor:
         lived = 0.0 if child.warm_since is None else now - child.warm_since
         self._spawn_at = now + self._bench.died(now, lived)
         too_often = self._bench.too_often(now)  # always: it also forgets
-        if not self._seating or (self._wanted and too_often):
+        if not self._seating or (self.vacant and too_often):
             self._fail(child.number)
 
     def _apply_to_place(
@@ -260,11 +270,6 @@ class Supervisor:
     def _fail(self, child: int, place: int | None = None) -> None:
         self.failed = True
         self._orders.append(Order(Action.FAIL, child, place))
-
-    @property
-    def _wanted(self) -> bool:
-        """Whether a place is without a child."""
-        return any(post.state in (PlaceState.VACANT, PlaceState.WAITING) for post in self.posts)
 
     def _settle(self, now: float) -> None:
         """Seat warm children where a place has none, and start those that are missing."""
@@ -293,7 +298,7 @@ class Supervisor:
     def _next_spawn(self) -> float:
         """Spares have time, and those that die again and again are not tried for a while, unless a
         place wants one."""
-        if self._wanted:
+        if self.vacant:
             return self._spawn_at
         deaths = self._bench.deaths
         if len(deaths) > self.care.restarts:
