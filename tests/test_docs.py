@@ -20,6 +20,7 @@ import docs_kit
 from docs_kit import ROOT, Block, block_id, blocks, lines_missing
 from ringroom.cli import _parser
 from ringroom.events import EventKind
+from ringroom.metrics import Collector
 from ringroom.options import PublishOptions, Reconnect, SessionOptions
 from ringroom.pool_options import PoolOptions
 from ringroom.processor import Context
@@ -89,6 +90,11 @@ def _fields(options: type) -> set[str]:
     return {field.name for field in dataclasses.fields(options)}
 
 
+def _metrics() -> set[str]:
+    found = Collector({}).describe()
+    return {one.name + ("_total" if one.type == "counter" else "") for one in found}
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -98,6 +104,7 @@ def _fields(options: type) -> set[str]:
         pytest.param(_fields(PoolOptions), id="pool"),
         pytest.param({name for name in vars(Context) if name[0] != "_"}, id="context"),
         pytest.param(set(EventKind.__members__), id="events"),
+        pytest.param(_metrics(), id="metrics"),
     ],
 )
 def test_the_reference_has_a_row_for(names: set[str]) -> None:

@@ -170,6 +170,11 @@ def test_import_ringroom_is_light() -> None:
     assert not loaded & {"livekit", "asyncio", "numpy", "multiprocess", "dill", "soxr", "rich"}
 
 
+@pytest.mark.parametrize("module", ["ringroom.pool", "ringroom.metrics", "ringroom.cli.running"])
+def test_who_serves_no_metrics_does_without_their_package(module: str) -> None:
+    assert "prometheus_client" not in loaded_by(f"import {module}")
+
+
 def test_frames_and_lanes_load_no_event_loop() -> None:
     loaded = loaded_by("import ringroom.lanes.live, ringroom.lanes.reliable, ringroom.link")
     assert not loaded & {"livekit", "asyncio", "multiprocess", "dill", "soxr"}

@@ -7,7 +7,7 @@ The layers, each importing only from itself and from those before it:
     closeable, colour, errors, events, notices, values  <  checks, system  <
     frames, option_checks, options, profile  <  lanes  <  messages, link, resampling, recording  <
     providers, processor  <  sessions  <  processes  <  pool_options, faces  <
-    stream, client, aio, pool  <  testing  <  cli, pytest_plugin, __main__
+    stream, client, aio, metrics, pool  <  testing  <  cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ringroom import aio as aio
+    from ringroom import metrics as metrics
     from ringroom import recording as recording
     from ringroom.client import Transport, VoiceTransport, as_voice_transport, transport
     from ringroom.errors import (
@@ -121,6 +122,7 @@ __all__ = [
     "aio",
     "as_voice_transport",
     "chain",
+    "metrics",
     "provider_names",
     "recording",
     "register_provider",
@@ -130,7 +132,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in ("aio", "recording"):
+    if name in ("aio", "metrics", "recording"):
         return import_module(f"ringroom.{name}")
     if name == "__version__":
         return import_module("importlib.metadata").version("ringroom")

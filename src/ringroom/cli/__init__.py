@@ -136,6 +136,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("--route", choices=("participant", "track"), default="participant")
     add("--mode", choices=("speech", "live"), help="how replies are published")
     _add_care(parser)
+    add("--metrics-port", type=int, help="serve metrics to Prometheus there; 0: at any free port")
+    add("--metrics-address", help="to whom; 0.0.0.0 is everybody (127.0.0.1: this machine)")
 
 
 def _add_care(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 import ringroom
-from ringroom.cli import access
+from ringroom.cli import access, scraping
 from ringroom.cli.view import Processes, View, pool_processes, says
 from ringroom.errors import ConfigurationError
 from ringroom.system import sigterm_raises
@@ -53,7 +53,8 @@ def run(asked: argparse.Namespace, console: Console) -> int:
     code = 0
     with terminated_by_sigterm():
         pool = ringroom.Pool(processor, "livekit", **options)
-        code = _serve(pool, console, asked.processor)
+        with scraping.served(asked, pool):
+            code = _serve(pool, console, asked.processor)
     if pool is not None:
         _summary(pool.stats())
     return code
