@@ -82,11 +82,14 @@ class LiveKitDriver:
     # People
 
     def join(self, who: str) -> None:
-        joining = self._start(self._join(who))
+        self.join_as(who, "standard")
+
+    def join_as(self, who: str, kind: str) -> None:
+        joining = self._start(self._join(who, kind))
         self._joins.append(joining)
         joining.result(20)
 
-    async def _join(self, who: str) -> None:
+    async def _join(self, who: str, kind: str) -> None:
         room = self._rooms[who] = rtc.Room(loop=self._loop)
 
         def subscribed(track: Any, publication: Any, participant: Any) -> None:
@@ -104,7 +107,8 @@ class LiveKitDriver:
         room.on("data_received", received)
         for topic in contract.TEXT_TOPICS:
             room.register_text_stream_handler(topic, partial(self._begin_text, who))
-        token = self._room.token(who, profile=self._profiles.get(who), can_update_own_metadata=True)
+        profile = replace(self._profiles.get(who, Participant(identity=who)), kind=kind)
+        token = self._room.token(who, profile=profile, can_update_own_metadata=True)
         await room.connect(self._room.url, token)
 
     def _begin_text(self, who: str, reader: Any, sender: str) -> None:

@@ -12,7 +12,7 @@ from ringroom.colour import i420_size
 from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import Item
 
-ANN = Participant(identity="ann", name="Ann", attributes={"seat": "4"})
+ANN = Participant(identity="ann", name="Ann", attributes={"seat": "4"}, kind="sip")
 MIC = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann", source="microphone")
 CAMERA = TrackInfo(sid="TR_2", name="", kind=Kind.VIDEO, participant="zoë")
 

@@ -39,13 +39,14 @@ class Publication(SimpleNamespace):
         self.asked += 1
 
 
-def someone(identity: str, *publications: Publication) -> Any:
+def someone(identity: str, *publications: Publication, kind: int = 0) -> Any:
     return SimpleNamespace(
         identity=identity,
         sid="PA",
         name=identity.title(),
         metadata="",
         attributes={},
+        kind=kind,
         disconnect_reason=None,
         track_publications={p.sid: p for p in publications},
     )

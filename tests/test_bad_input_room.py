@@ -11,6 +11,7 @@ import pytest
 from refusal_kit import NAN, PCM, refuses
 from ringroom.errors import ConfigurationError, FrameError
 from ringroom.events import Participant
+from ringroom.option_checks import TOLD_PARTICIPANT_KINDS
 from ringroom.testing import FakeRoom
 
 
@@ -77,6 +78,16 @@ def test_what_a_room_is_made_with() -> None:
         refuses(ConfigurationError, "clock is", lambda clock=clock: FakeRoom(clock=clock))  # type: ignore[misc]
     for kept in ("x", -1, 1.5, None, True):
         refuses(ConfigurationError, "kept", lambda kept=kept: FakeRoom(kept_pictures=kept))  # type: ignore[misc]
+
+
+def test_somebody_in_a_room_is_of_some_kind() -> None:
+    with FakeRoom() as room:
+        for kind in ("robot", "", None, 4):
+            refuses(ConfigurationError, "kind is", lambda kind=kind: room.join("a", kind=kind))  # type: ignore[misc]
+        assert not room.participants
+        assert room.join("ann").info.kind == "standard"
+        for kind in TOLD_PARTICIPANT_KINDS:
+            assert room.join(kind, kind=kind).info.kind == kind
 
 
 def test_a_person_in_a_room_may_say_anything_that_is_text() -> None:

@@ -12,6 +12,7 @@ import cli_kit
 from cli_kit import SECRET, claims, refused
 from ringroom.cli import _parser, access, main
 from ringroom.errors import ConfigurationError
+from ringroom.option_checks import PARTICIPANT_KINDS
 
 no_environment = cli_kit.no_environment
 
@@ -41,6 +42,16 @@ def test_whether_a_token_lets_its_holder_change_their_own_profile(
     assert main(["token", "--room", "r", "--identity", "ann", *words]) == 0
     video = claims(capsys.readouterr().out)["video"]
     assert video.get("canUpdateOwnMetadata", False) is bool(words)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", PARTICIPANT_KINDS)
+def test_the_kind_of_participant_that_a_token_makes(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
+    assert main(["token", "--room", "r", "--identity", "ann", "--kind", kind]) == 0
+    assert claims(capsys.readouterr().out)["kind"] == kind
 
 
 def test_a_secret_as_an_option_works_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:

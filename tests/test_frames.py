@@ -470,7 +470,7 @@ def test_items_pickle_and_copy(again: Any) -> None:
     assert (frame.data, frame.channels, frame.track) == (PCM.tobytes(), 2, TRACK)
     picture = again(VideoFrame(i420(4, 4), 4, 4, rotation=180))
     assert (picture.data.tobytes(), picture.rotation) == (i420(4, 4), 180)
-    person = Participant(identity="ann", attributes={"a": "b"})
+    person = Participant(identity="ann", attributes={"a": "b"}, kind="agent")
     event = Event(kind=EventKind.TRACK_MUTED, participant=person, track=TRACK)
     data, text = DataFrame(b"x", to=("a",)), TextFrame(b"x", attributes={"a": "b"})
     for value in (event, TRACK, person, Participant(identity="bob"), data, text):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 __all__ = ["Event", "EventKind", "Kind", "Participant", "TrackInfo"]
 
@@ -61,18 +62,17 @@ class Participant:
     name: str = ""
     metadata: str = ""
     attributes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    kind: str = "unknown"
+    """standard (a person's client, as a rule), agent, sip, ingress or egress; unknown where LiveKit
+    has another word for it, and where nothing tells it."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        values = (self.identity, self.sid, self.name, self.metadata, dict(self.attributes))
-        return (_participant, values)
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return (_participant, (fields | {"attributes": dict(self.attributes)},))
 
 
-def _participant(
-    identity: str, sid: str, name: str, metadata: str, attributes: dict[str, str]
-) -> Participant:
-    return Participant(
-        identity=identity, sid=sid, name=name, metadata=metadata, attributes=attributes
-    )
+def _participant(fields: dict[str, Any]) -> Participant:
+    return Participant(**fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,9 @@ SOURCES_OF = {
 """What a publisher may say of its track, by kind."""
 RECEIVED_SOURCES = (*SOURCES, "unknown")
 """What `TrackInfo.source` may be."""
+PARTICIPANT_KINDS = ("standard", "agent", "sip", "ingress", "egress")
+TOLD_PARTICIPANT_KINDS = (*PARTICIPANT_KINDS, "unknown")
+"""What `Participant.kind` may be."""
 
 
 def check_whole(name: str, value: Any, low: int, high: int) -> int:

@@ -85,7 +85,7 @@ def message(nbytes: int, seed: int = 0) -> DataFrame:
 
 
 def muted(number: int, *, padding: int = 0) -> Event:
-    participant = Participant(identity="ann", metadata="m" * padding)
+    participant = Participant(identity="ann", metadata="m" * padding, kind="agent")
     return Event(
         kind=EventKind.TRACK_MUTED, participant=participant, track=TRACK, reason=str(number)
     )

@@ -207,7 +207,7 @@ def test_an_event_of_any_size_passes_a_small_lane(ends: ExitStack, clock: Clock)
     event = reader.receive_nowait()
     assert isinstance(event, Event)
     assert event.participant is not None
-    assert event.participant.identity == "ann"
+    assert (event.participant.identity, event.participant.kind) == ("ann", "agent")
     assert event.track == TRACK
     assert writer.send(audio(1), clock.now)
 

@@ -141,6 +141,7 @@ def test_the_longest_text_with_all_its_attributes_fits_a_lane_for_messages() -> 
         name=TEXT,
         metadata=TEXT,
         attributes=st.dictionaries(TEXT, TEXT, max_size=3),
+        kind=TEXT.filter(bool),
     ),
     track=st.none()
     | st.builds(
@@ -223,6 +224,7 @@ def whole_again(item: Item) -> bytes:
         b'{"kind": "connected", "participant": {"attributes": {"a": 1}}}',
         b'{"kind": "connected", "participant": {"attributes": 7}}',
         b'{"kind": "connected", "participant": {"identity": null}}',
+        b'{"kind": "connected", "participant": {"kind": 4}}',
         b'{"kind": "connected", "track": {"kind": "smell"}}',
         b'{"kind": "connected", "track": []}',
         b'{"kind": "connected", "reason": ["x"]}',
@@ -236,6 +238,13 @@ def test_events_of_wrong_json_are_wire_errors(text: bytes) -> None:
     raw = records._HEADER.pack(records.EVENT, 0, 0, len(text), 0, 0) + text
     with pytest.raises(WireError):
         records.decode(raw)
+
+
+def test_of_somebody_in_an_older_recording_no_kind_is_known() -> None:
+    text = b'{"kind": "participant_joined", "participant": {"identity": "ann"}}'
+    event = records.decode(records._HEADER.pack(records.EVENT, 0, 0, len(text), 0, 0) + text)
+    assert isinstance(event, Event)
+    assert event.participant == Participant(identity="ann", kind="unknown")
 
 
 @pytest.mark.parametrize("kind", [0, 6, 255])

@@ -17,6 +17,7 @@ import textwrap
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -459,6 +460,7 @@ def test_a_token_carries_a_profile() -> None:
     ann = Participant(identity="other", name="Ann Lee", metadata="m", attributes={"role": "guest"})
     token = server.room("talk").token("ann", profile=ann, can_update_own_metadata=True)
     claims = jwt.decode(token, server.api_secret, algorithms=["HS256"])
+    assert "kind" not in claims
     told = {name: claims[name] for name in ("sub", "name", "metadata", "attributes")}
     assert told == {
         "sub": "ann",
@@ -467,6 +469,8 @@ def test_a_token_carries_a_profile() -> None:
         "attributes": {"role": "guest"},
     }
     assert claims["video"]["canUpdateOwnMetadata"] is True
+    bot = server.token("bot", "talk", profile=replace(ann, kind="agent"))
+    assert jwt.decode(bot, server.api_secret, algorithms=["HS256"])["kind"] == "agent"
 
 
 def test_rooms_are_unique_and_know_their_server() -> None:

@@ -256,6 +256,8 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
     add("--room", required=True)
     add("--identity", required=True)
     add("--name", default="", help="the name for people")
+    kinds = ("standard", "agent", "sip", "ingress", "egress")
+    add("--kind", default="standard", choices=kinds, help="of participant (standard)")
     add("--ttl", type=_positive(float, 10 * 365 * 86_400), default=6 * 3600.0, help="s (21600)")
     may = "its holder may change its own name, metadata and attributes"
     add("--set-profile", action="store_true", help=may)

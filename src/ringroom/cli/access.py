@@ -99,7 +99,11 @@ def _minter(
     name = getattr(asked, "name", "")
     # What is minted for a processor of ours stays with us: it may.
     may = getattr(asked, "set_profile", True)
-    grants = Grants(ttl=getattr(asked, "ttl", 6 * 3600.0), can_update_own_metadata=may)
+    grants = Grants(
+        ttl=getattr(asked, "ttl", 6 * 3600.0),
+        can_update_own_metadata=may,
+        kind=getattr(asked, "kind", "standard"),
+    )
 
     def minted() -> str:
         return mint(key, secret, room=room, identity=identity, name=name, grants=grants)

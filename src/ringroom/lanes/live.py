@@ -71,7 +71,8 @@ class LiveWriter(LaneWriter):
         head, body = records.encode(event, (self._sequence, event.received_ns))
         if len(head) + len(body) > self.max_record and event.participant is not None:
             # A participant's metadata may have any size; the track's event must not get stuck.
-            event = replace(event, participant=Participant(identity=event.participant.identity))
+            who = event.participant
+            event = replace(event, participant=Participant(identity=who.identity, kind=who.kind))
         if len(self._owed) >= MAX_OWED:
             self._owed.pop()
         self._owed.append(event)

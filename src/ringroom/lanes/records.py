@@ -216,6 +216,7 @@ def participant_to_json(participant: Participant) -> dict[str, Any]:
         "name": participant.name,
         "metadata": participant.metadata,
         "attributes": dict(participant.attributes),
+        "kind": participant.kind,
     }
 
 
@@ -230,6 +231,7 @@ def participant_from_json(message: Any) -> Participant:
         name=_text(fields, "name"),
         metadata=_text(fields, "metadata"),
         attributes=dict(attributes),
+        kind=_text(fields, "kind") or "unknown",  # which recordings did not tell once
     )
 
 

@@ -130,7 +130,8 @@ class Connection:
             line.send(messages.Misbehave(request=0, where="connect", on=True))
             line.end()
             return
-        member = self._member = state.enter(Participant(identity=message.identity), self)
+        who = Participant(identity=message.identity, kind=message.kind)
+        member = self._member = state.enter(who, self)
         self._allowed = message
         self.own = OwnTracks(state, member, line, message)
         self._others = Announcements(state, member, line)

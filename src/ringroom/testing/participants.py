@@ -21,7 +21,13 @@ from ringroom.checks import (
 from ringroom.errors import ClosedError, FrameError
 from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame
-from ringroom.option_checks import MAX_TIMEOUT, RECEIVED_SOURCES, check_choice, check_range
+from ringroom.option_checks import (
+    MAX_TIMEOUT,
+    RECEIVED_SOURCES,
+    TOLD_PARTICIPANT_KINDS,
+    check_choice,
+    check_range,
+)
 from ringroom.sessions.sendable import as_message, as_text
 from ringroom.testing.devices import Camera, Device, Microphone
 from ringroom.testing.floor import Floor
@@ -178,7 +184,8 @@ class FakeParticipant:
 
 
 def _check_person(participant: Participant) -> None:
-    """Raises `FrameError` for what no server would let in."""
+    """Raises `FrameError` for what no server would let in, `ConfigurationError` for no kind."""
+    check_choice("kind", participant.kind, TOLD_PARTICIPANT_KINDS)
     if not check_text("identity", participant.identity, MAX_IDENTITY_BYTES):
         raise FrameError("the identity is empty")
     check_text("name for people", participant.name, MAX_METADATA_BYTES)

@@ -83,10 +83,14 @@ class FakeRoom(Listening, Closeable):
         name: str = "",
         metadata: str = "",
         attributes: Mapping[str, str] | None = None,
+        *,
+        kind: str = "standard",
     ) -> FakeParticipant:
-        """A participant comes in. One that is there under the same identity is put out.
+        """A participant comes in, of that kind (`Participant.kind`). One that is there under the
+        same identity is put out.
 
-        Raises `FrameError` for an identity that is empty, and for what is too long or no text.
+        Raises `FrameError` for an identity that is empty, and for what is too long or no text,
+        `ConfigurationError` for what is no kind.
         """
         self._check_open()
         participant = Participant(
@@ -94,6 +98,7 @@ class FakeRoom(Listening, Closeable):
             name=name,
             metadata=metadata,
             attributes={} if attributes is None else attributes,
+            kind=kind,
         )
         return FakeParticipant(self._floor, participant)
 

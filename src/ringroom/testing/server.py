@@ -33,6 +33,7 @@ from typing import Any, Self
 
 from ringroom.errors import ConfigurationError, StartupError
 from ringroom.events import Participant
+from ringroom.option_checks import PARTICIPANT_KINDS
 from ringroom.testing.backends import (
     API_KEY,
     API_SECRET,
@@ -150,7 +151,8 @@ class LiveKitServer:
     ) -> str:
         """A token that lets ``identity`` into ``room`` for an hour.
 
-        Of ``profile`` it takes the name, metadata and attributes that the room is told.
+        Of ``profile`` it takes the name, metadata and attributes that the room is told, and the
+        kind of participant, unless that is unknown.
         ``grants`` are the fields of ``livekit.api.VideoGrants``: ``can_publish=False``, say.
         """
         from livekit import api
@@ -164,6 +166,8 @@ class LiveKitServer:
         if profile is not None:
             token = token.with_name(profile.name).with_metadata(profile.metadata)
             token = token.with_attributes(dict(profile.attributes))
+            if profile.kind in PARTICIPANT_KINDS:
+                token = token.with_kind(profile.kind)  # type: ignore[arg-type]
         return token.to_jwt()
 
     def room(self, name: str = "room") -> LiveKitRoom:

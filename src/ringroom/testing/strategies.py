@@ -22,6 +22,7 @@ from ringroom.colour import i420_size
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Frame, TextFrame, VideoFrame
 from ringroom.lanes.ring import ALIGN, Geometry
+from ringroom.option_checks import TOLD_PARTICIPANT_KINDS
 from ringroom.testing.histories import (
     Delay,
     Join,
@@ -147,6 +148,7 @@ def participants() -> st.SearchStrategy[Participant]:
         name=_TEXT,
         metadata=_TEXT,
         attributes=st.dictionaries(_NAMES, _TEXT, max_size=2),
+        kind=st.sampled_from(TOLD_PARTICIPANT_KINDS),
     )
 
 

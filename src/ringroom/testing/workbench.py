@@ -355,7 +355,8 @@ class _Unmet(AssertionError, TimeoutError):
 
 
 def _somebody(identity: str) -> Participant:
-    return Participant(identity=check_text("identity", identity, MAX_IDENTITY_BYTES))
+    checked = check_text("identity", identity, MAX_IDENTITY_BYTES)
+    return Participant(identity=checked, kind="standard")
 
 
 def _name(processor: Processor) -> str:

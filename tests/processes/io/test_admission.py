@@ -76,9 +76,10 @@ def test_texts_of_any_size_are_bounded() -> None:
     assert bounded_track(track("T")) == track("T")
     big = "é" * 100_000
     person = bounded(
-        Participant(identity=big, sid=big, name=big, metadata=big, attributes={big: ""})
+        Participant(identity=big, sid=big, name=big, metadata=big, attributes={big: ""}, kind=big)
     )
-    assert {len(text.encode()) for text in (person.identity, person.sid, person.name)} == {1_024}
+    cut = (person.identity, person.sid, person.name, person.kind)
+    assert {len(text.encode()) for text in cut} == {1_024}
     assert (person.metadata, person.attributes) == ("", {})
     kept = bounded(replace(honest, metadata="x" * admission.MAX_METADATA, name="n" * 300))
     assert (len(kept.metadata), len(kept.name)) == (admission.MAX_METADATA, 300)

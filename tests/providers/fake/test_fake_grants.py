@@ -14,6 +14,7 @@ import ringroom
 from app_kit import PATIENCE, RATE, opened, sound
 from ringroom.errors import ConfigurationError, RoomError
 from ringroom.events import EventKind, Kind
+from ringroom.option_checks import PARTICIPANT_KINDS
 from ringroom.providers.fake.grants import Grants, granted
 from ringroom.providers.livekit.tokens import Grants as Video
 from ringroom.providers.livekit.tokens import mint
@@ -57,6 +58,32 @@ def test_a_token_as_the_server_reads_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("claimed", "kind"),
+    [
+        *((kind, kind) for kind in PARTICIPANT_KINDS),
+        ("AGENT", "agent"),
+        ("connector", "unknown"),
+        ("bridge", "unknown"),
+        ("android", "standard"),
+        ("unknown", "standard"),
+        (None, "standard"),
+        (["agent"], "standard"),
+    ],
+)
+def test_what_kind_of_participant_its_holder_is(claimed: Any, kind: str) -> None:
+    """As a server does it, which takes what it does not know for none."""
+    assert granted(handmade(video=JOIN, kind=claimed), "room").kind == kind
+
+
+def test_a_token_that_was_minted_says_the_kind() -> None:
+    assert granted(token(), "room").kind == "standard"
+    assert granted(token(kind="sip"), "room").kind == "sip"
+    for wrong in ("", "unknown", "robot", None):
+        with pytest.raises(ConfigurationError, match="the token's kind"):
+            token(kind=wrong)
+
+
+@pytest.mark.parametrize(
     ("claims", "text"),
     [
         ({}, "no grant to join"),
@@ -86,6 +113,19 @@ def test_clocks_may_differ_by_a_minute() -> None:
 
 
 # In the room.
+
+
+def test_the_others_are_told_what_kind_of_participant_it_is(fake_room: FakeRoom) -> None:
+    bot = mint("key", SECRET, room=fake_room.name, identity="bot", grants=Video(kind="agent"))
+    with (
+        opened(fake_room, kinds=("event",)) as transport,
+        opened(fake_room, identity=None, token=bot),
+    ):
+        for event in transport.recv(timeout=PATIENCE):
+            if event.kind is EventKind.PARTICIPANT_JOINED:
+                break
+        assert (event.participant.identity, event.participant.kind) == ("bot", "agent")
+    assert [one.kind for one in fake_room.participants if one.identity == "bot"] in ([], ["agent"])
 
 
 def keep_sending(transport: ringroom.Transport) -> None:

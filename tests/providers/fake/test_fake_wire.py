@@ -18,7 +18,13 @@ TEXT = st.text(max_size=20)
 NUMBER = st.integers(-(2**63), 2**63 - 1)
 ATTRIBUTES = st.dictionaries(TEXT, TEXT, max_size=3)
 PARTICIPANTS = st.builds(
-    Participant, identity=TEXT, sid=TEXT, name=TEXT, metadata=TEXT, attributes=ATTRIBUTES
+    Participant,
+    identity=TEXT,
+    sid=TEXT,
+    name=TEXT,
+    metadata=TEXT,
+    attributes=ATTRIBUTES,
+    kind=TEXT,
 )
 TRACKS = st.builds(
     TrackInfo,
@@ -64,7 +70,7 @@ HAPPENED = st.builds(
     reason=TEXT,
 )
 MESSAGES = st.one_of(
-    st.builds(messages.Join, identity=TEXT),
+    st.builds(messages.Join, identity=TEXT, kind=TEXT),
     st.builds(messages.Leave),
     st.builds(
         messages.Publish,

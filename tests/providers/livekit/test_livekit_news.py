@@ -44,6 +44,31 @@ def test_tracks_come_go_and_come_back(room: Room) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (rtc.ParticipantKind.PARTICIPANT_KIND_STANDARD, "standard"),
+        (rtc.ParticipantKind.PARTICIPANT_KIND_INGRESS, "ingress"),
+        (rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS, "egress"),
+        (rtc.ParticipantKind.PARTICIPANT_KIND_SIP, "sip"),
+        (rtc.ParticipantKind.PARTICIPANT_KIND_AGENT, "agent"),
+        (5, "unknown"),
+        (99, "unknown"),
+    ],
+)
+def test_somebody_is_told_by_their_kind(room: Room, kind: int, told: str) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        room.emit("participant_connected", someone("ann", kind=kind))
+        participant = sink.events[-1].participant
+        assert participant is not None
+        assert participant.kind == told
+        await app.close()
+
+    run(scenario())
+
+
 def test_what_is_not_wanted_is_not_subscribed(room: Room) -> None:
     async def scenario() -> None:
         sink, app = Sink(), provider()

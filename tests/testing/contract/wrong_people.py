@@ -104,3 +104,15 @@ class OpensTracksOfStrangers(Twist):
 class AsksWithTheIdentityAlone(Twist):
     def wants(self, sink: Any, track: Any, who: Participant) -> bool:
         return super().wants(sink, track, Participant(identity=who.identity))
+
+
+@breaks({"people_are_told_by_their_kind": r"told were \{'ann': 'unknown', 'bot': 'unknown'\}"})
+class ForgetsKinds(Describing):
+    def known(self, who: Participant) -> Participant:
+        return replace(who, kind="unknown")
+
+
+@breaks({"whom_we_hear_is_chosen_by_kind": r"which is 'ann': \[.*'bot'\] came"})
+class AsksWithoutTheKind(Twist):
+    def wants(self, sink: Any, track: Any, who: Participant) -> bool:
+        return super().wants(sink, track, replace(who, kind="unknown"))

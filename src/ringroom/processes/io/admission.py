@@ -78,14 +78,14 @@ def text_length(who: Participant) -> int:
 
 def bare(participant: Participant) -> Participant:
     """The participant without metadata and attributes."""
-    return Participant(identity=participant.identity, sid=participant.sid, name=participant.name)
+    return replace(participant, metadata="", attributes={})
 
 
 def bounded(participant: Participant) -> Participant:
     """The participant with what is too long left out."""
     changes: dict[str, Any] = {
         name: _cut(text)
-        for name in ("identity", "sid", "name")
+        for name in ("identity", "sid", "name", "kind")
         if len(text := getattr(participant, name)) * 4 > MAX_TEXT
     }
     if len(participant.metadata) > MAX_METADATA:

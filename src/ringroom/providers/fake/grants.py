@@ -12,12 +12,15 @@ from typing import Any
 
 from ringroom.checks import MAX_IDENTITY_BYTES, check_text
 from ringroom.errors import FrameError, RoomError
+from ringroom.option_checks import PARTICIPANT_KINDS
 from ringroom.providers.claims import claims_of
 
 __all__ = ["Grants", "granted"]
 
 # The server's own tolerance of clocks that differ.
 _LEEWAY_SECONDS = 60.0
+# Kinds of participants that the server knows, and `Participant.kind` does not.
+_NEWER_KINDS = ("connector", "bridge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,8 @@ class Grants:
     """
 
     identity: str = ""
+    kind: str = "standard"
+    """`Participant.kind`."""
     publish: bool = True
     subscribe: bool = True
     publish_data: bool = True
@@ -52,6 +57,7 @@ def granted(token: str, room: str) -> Grants:
     sources = video.get("canPublishSources") or ()
     return Grants(
         identity=_identity(claims.get("sub")),
+        kind=_kind(claims.get("kind")),
         publish=publish,
         subscribe=video.get("canSubscribe") is not False,
         # Who may not publish may send no data, unless it is granted.
@@ -66,6 +72,14 @@ def _identity(claimed: Any) -> str:
         return check_text("token's identity", claimed or "", MAX_IDENTITY_BYTES)
     except FrameError as error:
         raise _refusal(str(error)) from None
+
+
+def _kind(claimed: Any) -> str:
+    """The server takes a word that it does not know for none."""
+    word = claimed.lower() if isinstance(claimed, str) else ""
+    if word in _NEWER_KINDS:
+        return "unknown"
+    return word if word in PARTICIPANT_KINDS else "standard"
 
 
 def _check_time(claims: dict[str, Any]) -> None:

@@ -45,10 +45,11 @@ __all__ = [
 
 
 class Join(Value):
-    """The first message of a connection: who it is, and what its token allows (``sources`` that it
-    may publish; all, if there are none)."""
+    """The first message of a connection: who it is, of which ``kind`` of participant, and what its
+    token allows (``sources`` that it may publish; all, if there are none)."""
 
     identity: str
+    kind: str = "standard"
     publish: bool = True
     subscribe: bool = True
     publish_data: bool = True

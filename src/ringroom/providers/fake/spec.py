@@ -109,6 +109,7 @@ class Fake(ProviderSpec):
     def _join(self, grants: Grants) -> messages.Join:
         return messages.Join(
             identity=self.identity or grants.identity or "app",
+            kind=grants.kind,
             publish=grants.publish,
             subscribe=grants.subscribe,
             publish_data=grants.publish_data,

@@ -44,6 +44,14 @@ _SOURCES = {
     rtc.TrackSource.SOURCE_SCREENSHARE: "screen_share",
     rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO: "screen_share_audio",
 }
+# Of a newer kind than these, a connector say, an application is told "unknown".
+_PARTICIPANT_KINDS: dict[int, str] = {
+    rtc.ParticipantKind.PARTICIPANT_KIND_STANDARD: "standard",
+    rtc.ParticipantKind.PARTICIPANT_KIND_AGENT: "agent",
+    rtc.ParticipantKind.PARTICIPANT_KIND_SIP: "sip",
+    rtc.ParticipantKind.PARTICIPANT_KIND_INGRESS: "ingress",
+    rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS: "egress",
+}
 _SOURCE_VALUES = {name: value for value, name in _SOURCES.items()}
 # WebRTC brings sides down to a multiple of four, and ends the process when nothing is left of one.
 MIN_SIDE = 4
@@ -163,6 +171,7 @@ def participant_of(participant: rtc.Participant) -> Participant:
         name=participant.name,
         metadata=participant.metadata,
         attributes=MappingProxyType(dict(participant.attributes)),
+        kind=_PARTICIPANT_KINDS.get(participant.kind, "unknown"),
     )
 
 

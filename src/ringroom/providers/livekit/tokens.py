@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ringroom.checks import MAX_IDENTITY_BYTES, MAX_NAME_BYTES, check_text
 from ringroom.errors import ConfigurationError, FrameError
-from ringroom.option_checks import check_range
+from ringroom.option_checks import PARTICIPANT_KINDS, check_choice, check_range
 
 __all__ = ["Grants", "mint"]
 
@@ -18,7 +18,7 @@ MAX_TTL = 315_360_000
 
 @dataclass(frozen=True, kw_only=True)
 class Grants:
-    """What the holder of a token may do in the room, and how long it lets in."""
+    """What the holder of a token is and may do in the room, and how long it lets in."""
 
     can_publish: bool = True
     can_subscribe: bool = True
@@ -27,6 +27,8 @@ class Grants:
     """Its own name, metadata and attributes."""
     hidden: bool = False
     room_admin: bool = False
+    kind: str = "standard"
+    """Of participant: what the others are told as `Participant.kind`."""
     ttl: float = 6 * 3600
     """Seconds from when it is made, up to ten years. Who is in the room then stays there."""
 
@@ -46,6 +48,7 @@ def mint(
     """
     _check_texts(key=key, secret=secret, room=room, identity=identity, name=name)
     allowed = grants or Grants()
+    check_choice("livekit: the token's kind", allowed.kind, PARTICIPANT_KINDS)
     ttl = check_range("livekit: the token's ttl", allowed.ttl, 0.001, MAX_TTL)
     try:
         from livekit import api
@@ -68,6 +71,7 @@ def mint(
         .with_identity(identity)
         .with_ttl(datetime.timedelta(seconds=ttl))
         .with_grants(video)
+        .with_kind(allowed.kind)  # type: ignore[arg-type]
     )
     return (token.with_name(name) if name else token).to_jwt()
 

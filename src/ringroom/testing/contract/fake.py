@@ -38,7 +38,10 @@ class FakeDriver:
         self._mutes: dict[str, Fault] = {}
 
     def join(self, who: str) -> None:
-        self._people[who] = self._room.join(who, *self._profiles.get(who, ()))
+        self.join_as(who, "standard")
+
+    def join_as(self, who: str, kind: str) -> None:
+        self._people[who] = self._room.join(who, *self._profiles.get(who, ()), kind=kind)
 
     def leave(self, who: str) -> None:
         self._people[who].leave()

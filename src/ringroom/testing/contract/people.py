@@ -40,6 +40,10 @@ def profile_of(participant: Participant | None) -> Profile | None:
     return Profile(name=name, metadata=metadata, attributes=dict(participant.attributes))
 
 
+def is_no_agent(participant: Participant) -> bool:
+    return participant.kind != "agent"
+
+
 def is_speaker(participant: Participant) -> bool:
     return participant.attributes.get("role") == "speaker"
 
@@ -144,6 +148,42 @@ def a_track_is_told_with_its_publisher_as_they_are(subject: Subject) -> None:
         for kind in sorted(wanted):
             told = found().get(kind, "nothing")
             expect(told == GUEST, f"'ann' is {GUEST}; {kind} tells {told}")
+
+
+@promise("events", "participant_kinds", "several_people")
+def people_are_told_by_their_kind(subject: Subject) -> None:
+    """Who is there before us and who comes later is told with their kind: standard, agent, ..."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        stage.driver.join_as("bot", "agent")
+        kinds: dict[str, str] = {}
+
+        def enough(items: list[Any]) -> bool:
+            event = items[-1] if items else None
+            if isinstance(event, Event) and event.kind is JOINED and event.participant is not None:
+                kinds[event.participant.identity] = event.participant.kind
+            return len(kinds) == 2
+
+        collect(receiver, enough, 2 * stage.patience)
+        wanted = {"ann": "standard", "bot": "agent"}
+        expect(kinds == wanted, f"people are {wanted}; told were {kinds}")
+
+
+@promise("audio_in", "participant_kinds", "several_people")
+def whom_we_hear_is_chosen_by_kind(subject: Subject) -> None:
+    """``participants=`` as a function is asked with the kind of participant."""
+    with subject.staged() as stage:
+        stage.driver.join_as("bot", "agent")
+        transport = stage.open(kinds=("audio",), participants=is_no_agent)
+        try:
+            receiver = transport.recv(timeout=stage.patience)
+            say(stage, Score(stage.capabilities, seed=1), "bot", "mic")
+            score = Score(stage.capabilities)
+            say(stage, score, "ann", "mic")
+            heard = {frame.participant for frame in listen(receiver, score, stage).frames}
+            expect(heard == {"ann"}, f"asked for no agents, which is 'ann': {sorted(heard)} came")
+        finally:
+            transport.close()
 
 
 @promise("audio_in", "profiles", "several_people")

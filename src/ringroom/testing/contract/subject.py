@@ -75,6 +75,8 @@ class Capabilities:
     """The driver knows who is in the room (``people``)."""
     profiles: bool = False
     """People have a name, metadata and attributes that can change (``describe``)."""
+    participant_kinds: bool = False
+    """People are told by their kind: standard, agent, sip, ... (``join_as``)."""
     own_profile: bool = False
     """What people are told of the application can be changed by it (``profile``)."""
     sources: bool = False
@@ -132,6 +134,10 @@ class Driver(Protocol):
 
     def join(self, who: str) -> None:
         """Somebody comes in. "ann" comes in before the application, once in each room."""
+
+    def join_as(self, who: str, kind: str) -> None:
+        """Somebody comes in who is of that kind (`Participant.kind`), "agent" for one. Whoever
+        comes in by ``join`` is "standard"."""
 
     def leave(self, who: str) -> None:
         """Somebody goes."""
