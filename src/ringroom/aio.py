@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ringroom.errors import BusyError, ClosedError
-from ringroom.events import TrackInfo
+from ringroom.events import Participant, TrackInfo
 from ringroom.faces.awaiting import (
     LoopShare,
     LoopWaiter,
@@ -276,6 +276,11 @@ class Transport(SendingFace):
         """As `ringroom.client.Transport.set_profile`. If cancelled, it may be done later."""
         self._check_here()
         await self._finish(self._profile_steps(change_of(name, metadata, attributes)))
+
+    async def participants(self) -> tuple[Participant, ...]:
+        """As `ringroom.client.Transport.participants`."""
+        self._check_here()
+        return await self._finish(self._people_steps())
 
     async def _finish(self, steps: Steps[T]) -> T:
         """Go through the steps, and await what they have to wait for; the result."""

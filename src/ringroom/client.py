@@ -18,7 +18,7 @@ from ringroom.errors import (
     ConfigurationError,
     FrameError,
 )
-from ringroom.events import Kind, TrackInfo
+from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.faces import handover
 from ringroom.faces.closing import Closing, leave
 from ringroom.faces.connection import Connection, configured
@@ -268,6 +268,18 @@ class Sender(SendingFace):
         change = change_of(name, metadata, attributes)
         limit = Deadline(self._connection.machine, timeout, "no answer to what was set of us")
         self._finish(self._profile_steps(change), limit)
+
+    def participants(self, *, timeout: float | None = None) -> tuple[Participant, ...]:
+        """Everybody else who is in the room now, sorted by identity, whatever is received of them.
+        While the room is joined anew nobody knows: then it waits until it is back, or has ended.
+
+        Raises `ClosedError`, also when the room has ended, `TimeoutError`, `ConfigurationError` for
+        what is no timeout, `StartupError` when no descriptors are left, and what has ended the
+        session by itself (as `send` does).
+        """
+        self._check_open()
+        limit = Deadline(self._connection.machine, timeout, "nobody has told who is in the room")
+        return self._finish(self._people_steps(), limit)
 
     def _finish(self, steps: Steps[T], limit: Deadline) -> T:
         """Go through the steps, and wait where they have to; the result."""

@@ -9,8 +9,9 @@ Who speaks with whom
   session -> application       Connected, Away, Failed, LaneListed, LaneRetired, ProfileKnown
   session -> worker            Attached
   session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree,
-                               ProfileSet, Ended
-  reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose, SetProfile
+                               ProfileSet, People, Ended
+  reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose, SetProfile,
+                               AskPeople
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
   worker -> application        WorkerReady, WorkerFailed, WorkerProblem, Rejoined,
@@ -272,6 +273,24 @@ class ProfileKnown(Message):
     """All that the room has been told of us, by whomever: for another I/O process to tell it."""
 
     profile: dict[str, Any]
+
+
+class AskPeople(Message):
+    """Tell who is in the room. ``waits``: while it is away, for its return."""
+
+    request: int
+    waits: bool
+
+
+class People(Message):
+    """A part of who is in the room, by identity, each as the fields of a `Participant`; all parts
+    are of one moment. They answer that request, and those before it. ``away``: nobody knows, for
+    the room is being joined anew."""
+
+    request: int
+    people: dict[str, Any]
+    last: bool
+    away: bool
 
 
 class Start(Message):

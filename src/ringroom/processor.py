@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias, get_args
 import numpy as np
 
 from ringroom.errors import ConfigurationError
-from ringroom.events import Event, TrackInfo
+from ringroom.events import Event, Participant, TrackInfo
 from ringroom.frames import DataFrame, Frame, VideoFrame
 from ringroom.option_checks import as_kinds, check_choice, check_function
 from ringroom.options import Mode, PublishOptions
@@ -95,6 +95,12 @@ class Context(Protocol):
         pool, whichever worker sets it. Does not wait: of a refusal an event tells
         (``PROFILE_FAILED``). Raises `ConfigurationError` for values that no room takes, and
         `ClosedError` in `Processor.start`."""
+
+    def participants(self) -> tuple[Participant, ...]:
+        """Everybody else who is in the room now, sorted by identity. Waits for the answer of the
+        I/O process, and no longer: while the room is joined anew it is `RoomError` (disconnected).
+        Raises `TimeoutError` after 5 s, and `ClosedError` in `Processor.start` and when the room
+        has ended."""
 
     def flush(self, track: str | TrackInfo | None = None) -> float:
         """Throw away sound sent on the track and not yet played; the seconds thrown away. A

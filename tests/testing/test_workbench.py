@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -514,6 +515,40 @@ def test_a_flush_of_a_track_that_has_just_ended_throws_nothing_away() -> None:
         bench.close(ann)
         assert diary.context.flush("ann/mic") == 0.0
         assert bench.flushed == []
+
+
+class Counts(ringroom.Processor):
+    """Sends who is there, whatever happens."""
+
+    def start(self, context: ringroom.Context) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> None:
+        people = self.context.participants()
+        self.context.send_data(", ".join(f"{who.identity} {who.kind}" for who in people))
+
+    def event(self, event: Event) -> None:
+        if event.track is None:
+            self.context.send_data(f"{len(self.context.participants())} are there")
+
+
+def test_a_processor_asks_who_is_there() -> None:
+    ann = Participant(identity="ann", kind="agent")
+    with Workbench(Counts()) as bench:
+        bench.open("cy")
+        track = bench.open(ann)
+        bench.open(replace(track, sid="TR_9", name="second"))
+        bench.process(sound(), track)
+        ben = Participant(identity="ben", kind="sip")
+        bench.event(Event(kind=EventKind.PARTICIPANT_JOINED, participant=ben))
+        bench.process(sound(), track)
+        bench.event(Event(kind=EventKind.PARTICIPANT_LEFT, participant=ben))
+    assert [one.payload.decode() for one in bench.messages] == [
+        "ann agent, cy standard",
+        "3 are there",
+        "ann agent, ben sip, cy standard",
+        "2 are there",
+    ]
 
 
 def test_what_cannot_be_opened_is_not_open() -> None:

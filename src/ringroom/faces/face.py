@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import ClassVar, TypeAlias, TypeVar
 
 from ringroom import messages as m
 from ringroom.closeable import Forgettable
 from ringroom.errors import ClosedError
-from ringroom.events import TrackInfo
+from ringroom.events import Participant, TrackInfo
 from ringroom.faces.connection import Connection, Statistics
 from ringroom.sessions.session import Session
 
@@ -103,6 +104,20 @@ class Face(Forgettable):
                 check_going_on(session)
                 number = fd()
             yield number
+
+    def _people_steps(self) -> Steps[tuple[Participant, ...]]:
+        connection = self._connection
+        calls = connection.session.roll
+        number = None
+        try:
+            with connection.lock:
+                connection.session.check_unfailed()
+                number = calls.ask(waits=True)
+            return (yield from self._until(partial(calls.take, number)))
+        finally:
+            if number is not None:
+                with connection.lock:
+                    calls.forget(number)
 
     def _notify(self) -> None:
         with self._connection.lock:

@@ -169,7 +169,8 @@ class Provider(ABC):
 
     @abstractmethod
     async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
-        """Join. Raises `RoomError` (reasons ``unauthorized``, ``unreachable``, ``timeout``)."""
+        """Join, and tell the sink who is there. Raises `RoomError` (reasons ``unauthorized``,
+        ``unreachable``, ``timeout``)."""
 
     @abstractmethod
     async def publish(self, track: OutgoingTrack) -> Playout:

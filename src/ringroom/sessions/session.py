@@ -33,6 +33,7 @@ from ringroom.sessions.incoming import Incoming
 from ringroom.sessions.news import News
 from ringroom.sessions.profile_changes import ProfileChanges
 from ringroom.sessions.requests import Requests
+from ringroom.sessions.roll_calls import RollCalls
 from ringroom.system import interrupts_at_the_end
 
 
@@ -93,6 +94,7 @@ class Session:
         self.incoming = Incoming(self)
         self.requests = Requests()
         self.profile = ProfileChanges(self.send)
+        self.roll = RollCalls(self.send)
         self.news = News()
         self.attached: m.Attached | None = None
         """What a worker has inherited, once that is known."""
@@ -288,6 +290,8 @@ class Session:
                 self.news.rows.append(row)
             case m.ProfileSet():
                 self.profile.answered(message)
+            case m.People():
+                self.roll.answered(message)
             case m.ProfileKnown():
                 self.profile.known(message)
             case m.Attached():
@@ -339,6 +343,7 @@ class Session:
         for inbox in self.incoming.inboxes:
             inbox.relink()
         self.profile.ask_again()
+        self.roll.ask_again()
         self.notify()
 
     def settle_past(self) -> None:

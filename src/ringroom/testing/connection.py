@@ -141,6 +141,7 @@ class Connection:
         state.application(member.identity).enter(line)
         state.audience.append(self)
         self.catch_up()
+        line.send(messages.AllTold())
 
     def _data(self, message: messages.Data | messages.Text) -> None:
         refusal = self._state.refused_data.value

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ringroom import messages as m
 from ringroom.errors import ClosedError, ConfigurationError
-from ringroom.events import Event, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, grown, ring_for
@@ -26,6 +26,7 @@ from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, Row, RowPool, StatisticsTable
 from ringroom.link import Link, open_links
 from ringroom.options import PublishOptions
+from ringroom.processes.io.roll_call import parts
 from ringroom.profile import Profile
 
 __all__ = ["FarEnd", "InboundTrack"]
@@ -82,6 +83,7 @@ class FarEnd:
         self.flushed: list[tuple[str, float]] = []
         """Tracks that were flushed, and the seconds thrown away."""
         self._profile = Profile()
+        self._people: dict[str, Participant] = {}
         self._lock = threading.RLock()
         self._lanes = 0
         self._writers: dict[int, LiveWriter | ReliableWriter] = {}
@@ -118,6 +120,7 @@ class FarEnd:
         """The track begins to flow."""
         with self._lock:
             self._renew(track, _SMALLEST_FRAME)
+            self._people.setdefault(track.info.participant, track.participant)
 
     def give(self, track: InboundTrack, frame: AudioFrame | VideoFrame, received_ns: int) -> None:
         """A frame of the track."""
@@ -147,6 +150,16 @@ class FarEnd:
                 self._mailboxes[kind] = writer = ReliableWriter(_MAILBOX_RING, self._rows.acquire())
                 self._announce(writer, kind, None, 0)
             self._mailboxes[kind].send_nowait(item, received_ns)
+            if isinstance(item, Event):
+                self._note(item)
+
+    def _note(self, event: Event) -> None:
+        if event.participant is None:
+            return
+        if event.kind is EventKind.PARTICIPANT_LEFT:
+            self._people.pop(event.participant.identity, None)
+        elif event.kind in (EventKind.PARTICIPANT_JOINED, EventKind.PARTICIPANT_CHANGED):
+            self._people[event.participant.identity] = event.participant
 
     def _renew(self, track: InboundTrack, nbytes: int) -> None:
         """Go on in a lane for frames of that size."""
@@ -242,6 +255,10 @@ class FarEnd:
             case m.SetProfile(request=request, profile=profile):
                 self._profile = self._profile.followed_by(Profile.from_json(profile))
                 self._link.send(m.ProfileSet(request=request, error={}))
+            case m.AskPeople(request=request):
+                for part, last in parts(self._people.values()):
+                    told = m.People(request=request, people=part, last=last, away=False)
+                    self._link.send(told)
             case m.LaneDone(lane=lane):
                 writer = self._writers.pop(lane)
                 self._rows.release(writer.row.index)

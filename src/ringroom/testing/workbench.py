@@ -109,7 +109,8 @@ class Workbench:
         source: str = "",
     ) -> TrackInfo:
         """A track of somebody arrives: ``mic`` or ``camera``, if it is not named. A `TrackInfo`
-        (that of a recorded frame, say) is taken as it is.
+        (that of a recorded frame, say) is taken as it is. From now on `Context.participants` tells
+        of its publisher, as it does of whoever joins by `event`, until `event` says that they left.
 
         Raises `ConfigurationError` for a kind that the processor does not receive.
         """

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import pytest
 from worker_kit import Bench, sound
 
+from app_kit import Call, until
 from ringroom import messages as m
-from ringroom.errors import BusyError, ConfigurationError, FrameError
+from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError, RoomError
+from ringroom.events import Participant
 from ringroom.frames import VideoFrame
+from ringroom.lanes.records import participant_to_json
 from ringroom.options import PublishOptions
+from ringroom.processes.worker import context as context_module
 from ringroom.processes.worker.context import WorkerContext
 from ringroom.profile import Profile
 from ringroom.testing import sources
+
+ANN, BEN = Participant(identity="ann"), Participant(identity="ben", kind="sip")
 
 
 def test_a_context_takes_names_of_tracks(bench: Bench) -> None:
@@ -45,6 +52,57 @@ def test_a_context_sets_our_profile_and_waits_for_nothing(bench: Bench) -> None:
     bench.worker._pump()
     context.set_profile(name="late")
     assert not bench.listen()
+
+
+def told(bench: Bench, *people: Participant, away: bool = False) -> None:
+    """Answer all that the context has asked."""
+    fields = {who.identity: participant_to_json(who) for who in people}
+    bench.link.send(m.People(request=1_000, people=fields, last=True, away=away))
+
+
+def test_a_context_tells_who_is_there(bench: Bench) -> None:
+    context = WorkerContext(bench.answering)
+    asking = Call(context.participants)
+    until(lambda: any(isinstance(one, m.AskPeople) for one in bench.listen()))
+    told(bench, BEN, ANN)
+    assert asking.result() == (ANN, BEN)
+
+
+@pytest.mark.parametrize(
+    ("ends", "error", "says"),
+    [
+        (lambda bench: told(bench, away=True), RoomError, "not in the room now"),
+        (lambda bench: bench.link.close(), RoomError, "not in the room now"),
+        (
+            lambda bench: bench.link.send(m.Ended(reason="room closed", error={})),
+            ClosedError,
+            "the room has ended: room closed",
+        ),
+    ],
+    ids=["away", "the I/O process dies", "ended"],
+)
+def test_a_context_does_not_wait_for_the_room(
+    bench: Bench, ends: Callable[[Bench], None], error: type[Exception], says: str
+) -> None:
+    context = WorkerContext(bench.answering)
+    asking = Call(context.participants)
+    asked = until(lambda: [one for one in bench.listen() if isinstance(one, m.AskPeople)])
+    assert [one.waits for one in asked] == [False]
+    ends(bench)
+    with pytest.raises(error, match=says):
+        asking.result()
+    seat = bench.answering.seat
+    assert seat is not None
+    assert not seat.session.roll._unanswered
+    assert not seat.session.roll._answers
+
+
+def test_a_context_waits_for_no_answer_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context_module, "ANSWER_SECONDS", 0.05)
+    with pytest.raises(TimeoutError, match="nobody has told who is in the room"):
+        WorkerContext(bench.answering).participants()
 
 
 def test_a_context_sends_with_options_for_the_track(bench: Bench) -> None:

@@ -89,7 +89,7 @@ def test_a_message_that_is_too_large_is_refused(
 ) -> None:
     async def test() -> None:
         room, provider = peer
-        room.sendall(JOINED)
+        room.sendall(JOINED + wire.encode(messages.AllTold()))
         async with connected(provider):
             monkeypatch.setattr(wire, "MAX_HEADER", 300)
             with pytest.raises(RoomError, match="header") as raised:

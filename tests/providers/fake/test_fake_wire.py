@@ -106,6 +106,7 @@ MESSAGES = st.one_of(
     ),
     st.builds(messages.TextBroken, participant=PARTICIPANTS, topic=TEXT, reason=TEXT),
     st.builds(messages.Joined, room=TEXT, participant=PARTICIPANTS),
+    st.builds(messages.AllTold),
     st.builds(messages.Refused, request=NUMBER, reason=TEXT, text=TEXT),
     st.builds(messages.Done, request=NUMBER),
     HAPPENED,

@@ -19,6 +19,7 @@ BASE = 1_000_000_000
 EVERYTHING = ("audio", "video", "data", "event")
 ANN = Participant(identity="ann", name="Ann", metadata="guest", attributes={"seat": "4"})
 BOB = Participant(identity="bob")
+BOT = Participant(identity="bot", kind="agent")
 OURS = TrackInfo(sid="TR_OURS", name="answer", kind=Kind.AUDIO, participant="us")
 MIC = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann", source="microphone")
 CAMERA = TrackInfo(sid="TR_2", name="cam", kind=Kind.VIDEO, participant="bob", source="camera")

@@ -16,6 +16,7 @@ import pytest
 from replay_kit import (
     ANN,
     BASE,
+    BOT,
     CAMERA,
     EVERYTHING,
     MIC,
@@ -176,6 +177,31 @@ def test_a_track_tells_its_publisher_as_they_were_when_it_began(tmp_path: Path) 
     of_tracks = [one for one in back if isinstance(one, Event) and one.track is not None]
     assert all(one.participant == ANN for one in of_tracks), of_tracks
     assert [str(one.kind) for one in of_tracks].count("track_published") == 1
+
+
+def test_who_is_there_as_the_call_goes_on(tmp_path: Path) -> None:
+    """As the recording has told so far, also to an application that receives nothing of it."""
+    items = [
+        event(EventKind.PARTICIPANT_JOINED, participant=ANN),
+        event(EventKind.PARTICIPANT_JOINED, 1_000, participant=BOT),
+        event(EventKind.PARTICIPANT_LEFT, 2_000, participant=ANN),
+        event(EventKind.DISCONNECTED, 3_000),
+    ]
+    path = recorded(tmp_path / "call.mcap", items)
+
+    async def main() -> list[tuple[Participant, ...]]:
+        found = []
+        async with ringroom.aio.transport(
+            "replay", path=path, kinds=(), participants=["nobody"], io=clock.io
+        ) as transport:
+            for _ in range(3):
+                await asyncio.sleep(0.5)
+                found.append(await transport.participants())
+                await asyncio.sleep(0.5)
+        return found
+
+    with VirtualClock() as clock:
+        assert clock.run(main()) == [(ANN,), (ANN, BOT), (BOT,)]
 
 
 def test_more_tracks_than_a_reader_keeps_unread(tmp_path: Path) -> None:

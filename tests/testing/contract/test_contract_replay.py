@@ -32,6 +32,7 @@ CLAIMS = contract.Capabilities(
     several_people=True,
     several_tracks=True,
     profiles=True,
+    participant_kinds=True,
     sources=True,
     unreliable=True,
     texts_in=True,
@@ -51,6 +52,9 @@ LIVE_ONLY = {
     "a_timeout_does_not_end_the_loop",
     # Its people say nothing again until they are heard.
     "a_track_that_was_there_before_us_is_heard",
+    # Who is there at a moment of the application's own, without the one who records.
+    "who_is_there_is_listed_whatever_is_received",
+    "who_comes_and_goes_is_listed_as_they_are",
     # A recording of nothing is over at once.
     "the_end_of_the_room_ends_the_loop",
 }

@@ -12,7 +12,7 @@ from wrong_kit import WrongCore, breaks, receiving
 
 from ringroom import aio, client
 from ringroom.errors import BusyError, ClosedError, FrameError
-from ringroom.events import Event
+from ringroom.events import Event, Participant
 from ringroom.faces.connection import Statistics
 from ringroom.sessions.sendable import track_name
 
@@ -412,3 +412,40 @@ class ListsHalf(WrongCore):
         def stats(self) -> Statistics:
             lanes = super().stats().lanes
             return Statistics(lanes=tuple(one for one in lanes if one.direction == "in"))
+
+
+# Who is there
+
+
+@breaks({"who_is_there_is_listed_whatever_is_received": r"listed were \['ann', 'app'\]"})
+class ListsUs(WrongCore):
+    class Transport(Sync):
+        def participants(self, *, timeout: float | None = None) -> Any:
+            us = Participant(identity=self.identity)
+            return (*super().participants(timeout=timeout), us)
+
+
+@breaks({"who_comes_and_goes_is_listed_as_they_are": r"listed were \['ann', 'al'\]"})
+class ListsThemBackwards(WrongCore):
+    class Transport(Sync):
+        def participants(self, *, timeout: float | None = None) -> Any:
+            return super().participants(timeout=timeout)[::-1]
+
+
+@breaks({"who_comes_and_goes_is_listed_as_they_are": r"listed were \['al', 'ann'\]"})
+class ListsWhoeverHasBeenThere(WrongCore):
+    class Transport(Sync):
+        def participants(self, *, timeout: float | None = None) -> Any:
+            been = {who.identity: who for who in getattr(self, "been", ())}
+            been |= {who.identity: who for who in super().participants(timeout=timeout)}
+            self.been = tuple(been[identity] for identity in sorted(been))
+            return self.been
+
+
+@breaks({"who_is_there_is_listed_after_a_loss": r"participants\(\) did not wait for the room"})
+class ListsWhoWasThere(WrongCore):
+    class Transport(Sync):
+        def participants(self, *, timeout: float | None = None) -> Any:
+            with contextlib.suppress(TimeoutError):
+                self.known = super().participants(timeout=0.01)
+            return self.known

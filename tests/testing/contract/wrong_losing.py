@@ -71,7 +71,12 @@ class ShowsNothingAfterALoss(Losing):
             await super().play(playout, frame)
 
 
-@breaks({"who_came_and_went_during_a_loss_is_told": r"never told: \[\('participant_left', 'ben'\)"})
+@breaks(
+    {
+        "who_came_and_went_during_a_loss_is_told": r"never told: \[\('participant_left', 'ben'\)",
+        "who_is_there_is_listed_after_a_loss": r"listed were \['ann', 'ben'\]",
+    }
+)
 class OverlooksWhoWent(Losing):
     def event(self, sink: Any, event: Event) -> None:
         if not (self.ever and event.kind is EventKind.PARTICIPANT_LEFT):

@@ -10,7 +10,12 @@ from wrong_kit import Twist, breaks
 from ringroom.events import Event, EventKind, Participant
 
 
-@breaks({"what_is_there_before_us_is_told": r"told were \[\('track_published', 'mic'\)\]"})
+@breaks(
+    {
+        "what_is_there_before_us_is_told": r"told were \[\('track_published', 'mic'\)\]",
+        "who_is_there_is_listed_whatever_is_received": r"listed were \[\]",
+    }
+)
 class OverlooksWhoIsThere(Twist):
     def event(self, sink: Any, event: Event) -> None:
         if event.kind is not EventKind.PARTICIPANT_JOINED:
@@ -58,6 +63,7 @@ class ForgetsAttributes(Describing):
     {
         "who_is_there_before_us_is_told_as_they_are": r"_changed told: \[Profile\(name=''",
         "who_joins_later_is_told_as_they_are": r"participant_joined told: \[Profile\(name=''",
+        "who_comes_and_goes_is_listed_as_they_are": r"listed was Profile\(name=''",
     }
 )
 class KnowsNobodyAtFirst(Twist):

@@ -20,6 +20,7 @@ from ringroom.processes.io.inbound_lanes import InboundLanes, InboundRoom
 from ringroom.processes.io.outbound import Answer
 from ringroom.processes.io.outbound_lanes import OutboundLanes, OutboundRoom
 from ringroom.processes.io.own_profile import OwnProfile
+from ringroom.processes.io.roll_call import RollCall
 from ringroom.processes.io.row_ledger import RowLedger
 from ringroom.processes.io.wire import LoopLink
 
@@ -30,6 +31,7 @@ class AttachmentRoom(InboundRoom, OutboundRoom, Protocol):
     """What an attachment needs of the room it is attached to."""
 
     profile: OwnProfile
+    roll: RollCall
 
     def people(self) -> Iterable[Participant]: ...
 
@@ -96,6 +98,8 @@ class Attachment:
                 self.outbound.finish_inherited(name)
             case m.SetProfile():
                 self._room.profile.ask(message, self._to_asker())
+            case m.AskPeople():
+                self._room.roll.ask(message, self._to_asker())
             case m.Leave():
                 self.leaving = True
             case _:

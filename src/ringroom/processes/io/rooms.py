@@ -34,6 +34,7 @@ from ringroom.processes.io.membership import Membership, unpickled
 from ringroom.processes.io.own_profile import OwnProfile
 from ringroom.processes.io.patient import PatientTrack
 from ringroom.processes.io.presence import Presence
+from ringroom.processes.io.roll_call import RollCall
 from ringroom.processes.io.routing import Routing
 from ringroom.processes.io.row_ledger import RowLedger
 from ringroom.processes.io.wire import LoopLink, as_ours
@@ -61,6 +62,7 @@ class RoomSession:
         self._owners: dict[str, object] = {}
         self._membership = Membership(self, clock)
         self._presence = Presence()
+        self.roll = RollCall(self.people)
         self._down = False
         self._routing = Routing()
         self._route = "participant"
@@ -242,9 +244,11 @@ class RoomSession:
             return
         if event.kind is EventKind.CONNECTION_LOST:
             self._set_down(True)
+            self.roll.parted()
             self._membership.lost()
         elif event.kind is EventKind.CONNECTION_BACK:
             self._set_down(False)
+            self.roll.joined()
             self._membership.back()
         elif event.kind is EventKind.CONNECTED and self._down:
             # Not for the first time. It comes before all else that a stay begins with.
@@ -278,6 +282,7 @@ class RoomSession:
             self._set_down(False)
         self._application.send(m.Connected(room=joined.room, identity=joined.identity))
         self.profile.joined()
+        self.roll.joined()
 
     def refused(self, error: RingroomError) -> None:
         """The room was not joined, the first time."""
@@ -289,6 +294,7 @@ class RoomSession:
             self._set_down(True)
             self._tell(EventKind.CONNECTION_LOST, reason)
         self.profile.parted()
+        self.roll.parted()
         self._end_tracks()
         for event in self._presence.farewell(reason, self.clock()):
             self.tell(event)
@@ -298,6 +304,7 @@ class RoomSession:
         if self._closing:
             return
         self.profile.parted()
+        self.roll.parted()
         self._end_tracks()
         self._tell(EventKind.DISCONNECTED, reason)
         failure = {} if error is None else m.error_to_json(error)
@@ -329,6 +336,7 @@ class RoomSession:
         if not self._closing:
             self._closing = True
             self.profile.parted()
+            self.roll.close()
             self._closer = asyncio.get_running_loop().create_task(self._close())
 
     async def _close(self) -> None:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from typing import TypeVar
 
 from ringroom.errors import ClosedError, ConfigurationError
-from ringroom.events import TrackInfo
+from ringroom.events import Participant, TrackInfo
 from ringroom.frames import Frame, VideoFrame
 from ringroom.options import Mode, PublishOptions
 from ringroom.processes.waiting import Deadline, Waiter
 from ringroom.processes.worker.answering import Answering
 from ringroom.profile import change_of
 from ringroom.sessions.filling import blank
+from ringroom.sessions.roll_calls import room_is_away
 from ringroom.sessions.sendable import as_message, as_text
 from ringroom.sessions.session import Session
 
-FLUSH_SECONDS = 5.0
+T = TypeVar("T")
+
+ANSWER_SECONDS = 5.0
 
 
 class WorkerContext:
-    """Thread-safe: each call holds the worker's lock, and none waits but `flush`."""
+    """Thread-safe: each call holds the worker's lock, and none waits but `flush` and
+    `participants`."""
 
     def __init__(self, answering: Answering) -> None:
         self._here = answering
@@ -102,31 +108,63 @@ class WorkerContext:
         return seconds + self._answers(replies.session, requests)
 
     def _answers(self, session: Session, requests: set[int]) -> float:
-        answering = self._answering
         seconds = 0.0
-        limit = Deadline(answering.machine, FLUSH_SECONDS, "no answer to flush")
+
+        def all_come() -> bool | None:
+            nonlocal seconds
+            for request in tuple(requests):
+                if (answer := session.requests.take(request)) is not None:
+                    requests.discard(request)
+                    seconds += answer
+            return not requests or None
+
         try:
-            # The worker's own thread may take the answer off the link; the waiter is told of that.
-            with Waiter(answering.machine, answering.lock, session) as waiter:
-                while True:
-                    with answering.lock:
-                        session.pump()
-                        for request in tuple(requests):
-                            if (answer := session.requests.take(request)) is not None:
-                                requests.discard(request)
-                                seconds += answer
-                        if not requests:
-                            return seconds
-                        session.check_unfailed()
-                        if session.end is not None or session.interrupted:
-                            return seconds  # the room is over, and nothing plays any more
-                        fds = (session.fileno(),)
-                    if not waiter.wait(fds, limit.remaining()):
-                        raise limit.expired()
+            # Without an answer the room is over, and nothing plays any more.
+            self._answer(session, all_come, "no answer to flush")
+            return seconds
         finally:
-            with answering.lock:
+            with self._answering.lock:
                 for request in requests:
                     session.requests.forget(request)
+
+    def participants(self) -> tuple[Participant, ...]:
+        answering = self._answering
+        with answering.lock:
+            if answering.replies is None:
+                raise ClosedError("the worker is not connected yet; ask in open() or process()")
+            session = answering.replies.session
+            number = session.roll.ask(waits=False)
+        try:
+            look = partial(session.roll.take, number)
+            people = self._answer(session, look, "nobody has told who is in the room")
+        finally:
+            with answering.lock:
+                session.roll.forget(number)
+        if people is not None:
+            return people
+        if session.end is not None:
+            raise ClosedError(f"the room has ended: {session.end.reason}")
+        raise room_is_away()
+
+    def _answer(self, session: Session, look: Callable[[], T | None], what: str) -> T | None:
+        """Wait until ``look`` gives something, and return that; None if the room is over, or the
+        I/O process dies. Raises what the session has failed by, and `TimeoutError`."""
+        answering = self._answering
+        limit = Deadline(answering.machine, ANSWER_SECONDS, what)
+        # The worker's own thread may take the answer off the link; the waiter is told of that.
+        with Waiter(answering.machine, answering.lock, session) as waiter:
+            while True:
+                with answering.lock:
+                    session.pump()
+                    found = look()
+                    if found is not None:
+                        return found
+                    session.check_unfailed()
+                    if session.end is not None or session.interrupted:
+                        return None
+                    fds = (session.fileno(),)
+                if not waiter.wait(fds, limit.remaining()):
+                    raise limit.expired()
 
     def played(self, track: str | TrackInfo | None = None) -> float:
         with self._answering.lock:

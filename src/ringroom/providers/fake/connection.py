@@ -92,10 +92,21 @@ class FakeProvider(Provider):
         if not isinstance(answer, messages.Joined):
             raise RoomError("fake: the room hung up", reason="unreachable")
         self._event(EventKind.CONNECTED)
+        await self._hear_who_is_there(options.connect_timeout)
         self._task = asyncio.create_task(self._receive(), name="fake room")
         return Joined(
             room=answer.room, identity=answer.participant.identity, sid=answer.participant.sid
         )
+
+    async def _hear_who_is_there(self, seconds: float) -> None:
+        """What comes behind that is heard later, in its order."""
+        assert self._stream is not None
+        with contextlib.suppress(TimeoutError, WireError):
+            async with asyncio.timeout(seconds):
+                while isinstance(message := await self._stream.receive(), messages.Happened):
+                    self._happened(message)
+                if message is not None:  # the end comes again by itself
+                    self._stream.put_back(message)
 
     async def publish(self, track: OutgoingTrack) -> Playout:
         handle = str(next(self._numbers))
@@ -271,6 +282,9 @@ class FakeProvider(Provider):
         if request is not None and not request.done():
             request.set_exception(RoomError(f"fake: {message.text}", reason=message.reason))
 
+    def _all_told(self, message: messages.AllTold) -> None:
+        """`connect` has waited for it, or for the first track."""
+
     def _happened(self, message: messages.Happened) -> None:
         self._event(message.kind, message.participant, reason=message.reason)
 
@@ -380,6 +394,7 @@ class FakeProvider(Provider):
         messages.Done: _done,
         messages.Misbehave: _misbehave,
         messages.Refused: _refused,
+        messages.AllTold: _all_told,
         messages.Happened: _happened,
         messages.TrackPublished: _published,
         messages.TrackUnpublished: _unpublished,

@@ -13,6 +13,7 @@ from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.values import Value
 
 __all__ = [
+    "AllTold",
     "Audio",
     "AudioPause",
     "Data",
@@ -169,6 +170,10 @@ class Joined(Value):
     participant: Participant
 
 
+class AllTold(Value):
+    """Who was there before the application came, and what they publish, is told."""
+
+
 class Refused(Value):
     """The answer to a request, or, with request 0, to `Join`."""
 
@@ -251,6 +256,7 @@ Message: TypeAlias = (
     | Text
     | TextBroken
     | Joined
+    | AllTold
     | Refused
     | Done
     | Happened

@@ -53,6 +53,10 @@ class MessageStream:
                 self._error = error
         return self._received.popleft()
 
+    def put_back(self, message: messages.Message) -> None:
+        """Have it received again, as the next one."""
+        self._received.appendleft(message)
+
     def send(self, message: messages.Message) -> None:
         """Queues the message. Raises `WireError` for one that is too large."""
         data = wire.encode(message)

@@ -21,7 +21,7 @@ from ringroom.testing.contract.hearing import (
     say,
 )
 from ringroom.testing.contract.messaging import received
-from ringroom.testing.contract.people import CHANGED, GUEST, expect_told
+from ringroom.testing.contract.people import CHANGED, GUEST, expect_there, expect_told
 from ringroom.testing.contract.pictures import CODED_SECONDS
 from ringroom.testing.contract.promise import Call, broken, expect, pause, promise
 from ringroom.testing.contract.score import RATE, Score, missing
@@ -97,6 +97,23 @@ def a_lost_connection_is_told(subject: Subject) -> None:
         stage.driver.restore_connection()
         wanted = [("connection_lost", ""), ("connection_back", "")]
         expect_sequence(events_until(receiver, wanted[-1], stage), wanted)
+
+
+@promise("events", "connection_loss", "several_people")
+def who_is_there_is_listed_after_a_loss(subject: Subject) -> None:
+    """While the connection is lost, `Transport.participants` waits; it lists who is there when it
+    is back."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        stage.driver.join("ben")
+        expect_there(transport, stage, "ann", "ben")
+        lose(transport, stage)
+        patience = 4 * stage.patience
+        asking = Call("participants()", transport.participants, timeout=patience)
+        expect(asking.waits(stage.patience / 10), "participants() did not wait for the room")
+        stage.driver.leave("ben")
+        stage.driver.restore_connection()
+        asking.result(patience)
+        expect_there(transport, stage, "ann")
 
 
 @promise("audio_in", "events", "connection_loss")

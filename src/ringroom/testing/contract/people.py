@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ringroom.client import Receiver
+from ringroom.client import Receiver, Transport
 from ringroom.events import Event, EventKind, Participant
 from ringroom.testing.contract.events import events_until, expect_sequence
 from ringroom.testing.contract.hearing import collect, listen, say
-from ringroom.testing.contract.promise import broken, expect, promise
+from ringroom.testing.contract.promise import Broken, broken, expect, promise
 from ringroom.testing.contract.score import RATE, Score
 from ringroom.testing.contract.subject import Stage, Subject
 
@@ -46,6 +46,24 @@ def is_no_agent(participant: Participant) -> bool:
 
 def is_speaker(participant: Participant) -> bool:
     return participant.attributes.get("role") == "speaker"
+
+
+def expect_there(transport: Transport, stage: Stage, *wanted: str) -> tuple[Participant, ...]:
+    """Who `Transport.participants` says is there, once these are and nobody else; if they never
+    are, the promise is broken."""
+    people: tuple[Participant, ...] = ()
+
+    def there() -> bool:
+        nonlocal people
+        people = transport.participants(timeout=4 * stage.patience)
+        return [who.identity for who in people] == [*wanted]
+
+    try:
+        stage.until(there, "who is there", 2 * stage.patience)
+    except Broken:
+        identities = [who.identity for who in people]
+        broken(f"there are {[*wanted]}, and not we ourselves; listed were {identities}")
+    return people
 
 
 def expect_told(
@@ -108,6 +126,30 @@ def who_joins_later_is_told_as_they_are(subject: Subject) -> None:
         expect_told(receiver, stage, "ben", GUEST, JOINED)
 
 
+@promise("events")
+def who_is_there_is_listed_whatever_is_received(subject: Subject) -> None:
+    """`Transport.participants` lists who was there before us, without ourselves, also where nothing
+    is received of them."""
+    with subject.opened(kinds=(), participants=["nobody"]) as (transport, stage):
+        expect_there(transport, stage, "ann")
+
+
+@promise("events", "profiles", "several_people")
+def who_comes_and_goes_is_listed_as_they_are(subject: Subject) -> None:
+    """`Transport.participants` lists who is there now, with name, metadata and attributes, sorted
+    by identity."""
+    with subject.opened(kinds=()) as (transport, stage):
+        GUEST.give(stage, "al")
+        stage.driver.join("al")
+        people = expect_there(transport, stage, "al", "ann")
+        expect(
+            profile_of(people[0]) == GUEST,
+            f"'al' is {GUEST}; listed was {profile_of(people[0])}",
+        )
+        stage.driver.leave("al")
+        expect_there(transport, stage, "ann")
+
+
 @promise("events", "profiles")
 def a_change_of_a_profile_is_told(subject: Subject) -> None:
     """A change of a name, of metadata, of attributes is told, with all that holds now."""
@@ -156,16 +198,16 @@ def people_are_told_by_their_kind(subject: Subject) -> None:
     with subject.opened(kinds=("event",)) as (transport, stage):
         receiver = transport.recv(timeout=stage.patience)
         stage.driver.join_as("bot", "agent")
-        kinds: dict[str, str] = {}
+        wanted, kinds = {"ann": "standard", "bot": "agent"}, {}
 
         def enough(items: list[Any]) -> bool:
             event = items[-1] if items else None
             if isinstance(event, Event) and event.kind is JOINED and event.participant is not None:
                 kinds[event.participant.identity] = event.participant.kind
-            return len(kinds) == 2
+            return kinds.keys() >= wanted.keys()
 
         collect(receiver, enough, 2 * stage.patience)
-        wanted = {"ann": "standard", "bot": "agent"}
+        kinds = {who: kind for who, kind in kinds.items() if who in wanted}
         expect(kinds == wanted, f"people are {wanted}; told were {kinds}")
 
 
