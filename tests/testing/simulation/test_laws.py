@@ -9,7 +9,14 @@ from ringroom.events import Event, EventKind, Kind, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame
 from ringroom.lanes.statistics import LaneCounts
 from ringroom.sessions.accounts import LaneStatistics
-from ringroom.testing.simulation.laws import Broken, Ledger, check_heard, check_lanes, is_recovery
+from ringroom.testing.simulation.laws import (
+    Broken,
+    Ledger,
+    check_heard,
+    check_lanes,
+    check_people,
+    is_recovery,
+)
 
 
 def lane(kind: Kind = Kind.AUDIO, **counts: int) -> LaneStatistics:
@@ -55,6 +62,15 @@ def test_a_message_does_not_grow_too_old() -> None:
 def test_at_the_end_nothing_is_under_way() -> None:
     with pytest.raises(Broken, match="conservation: 1 are in flight at the end"):
         check_lanes([lane(sent=1)], over=True)
+
+
+def test_who_is_listed_has_come() -> None:
+    came = {"ann", "ben", "cy"}
+    for right in ([], ["ben"], ["ann", "ben", "cy"]):
+        check_people(right, came)
+    for wrong in (["app"], ["ben", "ann"], ["ann", "ann"], ["ann", "dan"]):
+        with pytest.raises(Broken, match="people: listed are"):
+            check_people(wrong, came)
 
 
 def test_frames_and_messages_have_an_order() -> None:

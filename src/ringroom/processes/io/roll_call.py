@@ -54,7 +54,6 @@ class RollCall:
     def close(self) -> None:
         """Nobody is told any more."""
         self._in_room = False
-        self._asked.clear()
         if self._task is not None:
             self._task.cancel()
 

@@ -6,7 +6,7 @@ for what may not be. What is expected after a death stands in `RECOVERIES`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ringroom.events import Event, EventKind, Kind, TrackInfo
@@ -23,6 +23,7 @@ __all__ = [
     "check_counts",
     "check_heard",
     "check_lanes",
+    "check_people",
 ]
 
 MAX_AGE = 0.2
@@ -113,6 +114,12 @@ def check_lanes(lanes: Collection[LaneStatistics], *, over: bool = False) -> Non
         counts = lane.counts
         if lane.kind is Kind.AUDIO and counts.oldest_ns > MAX_AGE * 1e9:
             raise Broken("age", f"taken when {counts.oldest_ns / 1e9:.3f} s old, of {lane}")
+
+
+def check_people(listed: Sequence[str], came: Collection[str]) -> None:
+    """Whoever is said to be there has come, is listed once, and is none of us."""
+    if [*listed] != sorted({*listed} & {*came}):
+        raise Broken("people", f"listed are {[*listed]}, and came have {sorted(came)}")
 
 
 def check_heard(heard: Iterable[tuple[int, int]], each: int) -> None:

@@ -1,8 +1,8 @@
 """The simulated system: a fake room with people, an application with a pool of workers, and the
 role that plays the story.
 
-Beside the pool another thread of the application sends sound and messages of its own, and flushes
-now and then. Other processes take the place of those that die.
+Beside the pool another thread of the application sends sound and messages of its own, and now and
+then flushes, or asks who is there. Other processes take the place of those that die.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ringroom.testing.simulation.laws import (
     Ledger,
     check_heard,
     check_lanes,
+    check_people,
     is_recovery,
 )
 from ringroom.testing.simulation.scheduler import SeededClock
@@ -100,6 +101,7 @@ class World:
         self._pool: Pool | None = None
         self._seats: list[FakeParticipant | None] = [None] * Story.SEATS
         self._names = itertools.count()
+        self._came: set[str] = set()
         self._numbers = itertools.count()
         self._over = False
         self._excused_until = 0.0
@@ -187,7 +189,9 @@ class World:
         before = self._seats[seat]
         if before is not None:
             before.leave()
-        guest = self._seats[seat] = self._room.join(f"guest{next(self._names)}")
+        name = f"guest{next(self._names)}"
+        self._came.add(name)
+        guest = self._seats[seat] = self._room.join(name)
         microphone = guest.publish_audio(sample_rate=RATE)
         piece = np.full(_UTTERANCE_SECONDS * RATE, seat + 1, np.int16)
         for _ in range(int(self.story.seconds / _UTTERANCE_SECONDS) + 1):
@@ -255,10 +259,16 @@ class World:
                     pool.send_data(str(turn), topic="number", timeout=END_SECONDS)
                 if not turn % 5:
                     pool.flush(_OWN_TRACK, timeout=END_SECONDS)
+                if not turn % 4:
+                    people = pool.participants(timeout=END_SECONDS)
+                    check_people([who.identity for who in people], self._came)
             except (ClosedError, LostProcessError):
                 self.clock.sleep(0.05)
             except TimeoutError as error:
                 self._note(Broken("deadline", f"{error}"))
+                return
+            except Broken as broken:
+                self._note(broken)
                 return
             number += pieces
             self.clock.sleep(1.0)
