@@ -21,6 +21,7 @@ from livekit import api, rtc
 
 import ringroom
 from integration.clients.relay import Relay
+from ringroom.errors import RpcError
 from ringroom.events import Participant
 from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
 from ringroom.testing import contract
@@ -205,6 +206,21 @@ class LiveKitDriver:
     def send_text(self, who: str, text: str, topic: str, attributes: Mapping[str, str]) -> None:
         person = self._rooms[who].local_participant
         self._run(person.send_text(text, topic=topic, attributes=dict(attributes)))
+
+    def call(self, who: str, method: str, payload: str, seconds: float) -> str:
+        asking = self._rooms[who].local_participant.perform_rpc(
+            destination_identity=APP,
+            method=method,
+            payload=payload,
+            # So much of it is for the way, and the application is told of the rest.
+            response_timeout=seconds + 1.0,
+            max_round_trip_latency=1.0,
+        )
+        try:
+            answer: str = self._run(asking, 2 * seconds + 20)
+        except rtc.RpcError as error:
+            raise RpcError(error.message, code=error.code, data=error.data or "") from None
+        return answer
 
     def break_off_text(self, who: str, text: str, topic: str) -> None:
         async def begin() -> None:

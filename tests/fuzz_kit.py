@@ -33,6 +33,7 @@ from ringroom.link import Link
 from ringroom.providers.fake import messages as fake
 from ringroom.providers.fake import wire
 from ringroom.recording import Reader
+from ringroom.rpc import RpcAnswer, RpcCall
 
 ANN = Participant(identity="ann", sid="PA", name="Ann é", metadata="{}", attributes={"a": "b"})
 MIC = TrackInfo(sid="TR", name="mic", kind=Kind.AUDIO, participant="ann", source="microphone")
@@ -41,6 +42,9 @@ ITEMS: tuple[Item, ...] = (
     VideoFrame(bytes(range(6)), 2, 2, rotation=90, timestamp_us=5, track="camera"),
     DataFrame(b"hello", "chat", "ann", to=("bob", "cé")),
     TextFrame("hé".encode(), "lk.chat", "ann", to=("bob",), attributes={"a": "1", "é": ""}),
+    RpcCall("hé".encode(), "greet", "ann", number=7, timeout=2.5),
+    RpcCall(b"", "greet", "ann", number=7).answer("hé"),
+    RpcCall(b"", "greet", "ann", number=7).refuse("hé", code=42, data="{}"),
     Event(kind=EventKind.TRACK_MUTED, participant=ANN, track=MIC, reason="why"),
 )
 NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 64) - 1)
@@ -152,6 +156,8 @@ def a_fake_message() -> Decoder:
         fake.Text(
             request=1, participant="", topic="t", to=(), attributes={"a": "b"}, payload=b"hello"
         ),
+        fake.Call(request=1, participant="ann", method="m", timeout_ms=500, payload=b"hello"),
+        fake.Answered(request=1, code=42, detail="d", payload=b"hello"),
         fake.TextBroken(participant=ANN, topic="t", reason="why"),
         fake.Publish(request=1, track="1", name="mic", kind=Kind.AUDIO, source="microphone"),
         fake.SetProfile(request=1, name="Ann", metadata="{}", attributes={"a": "b"}),
@@ -178,7 +184,8 @@ def a_recording() -> Decoder:
                 read += 1
         return read
 
-    made = Decoder("recording", [seed], decode, whole=len(ITEMS))
+    recorded = [item for item in ITEMS if not isinstance(item, RpcCall | RpcAnswer)]
+    made = Decoder("recording", [seed], decode, whole=len(recorded))
     made.close = lambda: (os.close(fd), folder.cleanup())  # type: ignore[attr-defined]
     return made
 

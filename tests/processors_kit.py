@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import ringroom
-from ringroom import AudioFrame, DataFrame, Event, Processor, TextFrame, TrackInfo
+from ringroom import AudioFrame, DataFrame, Event, Processor, RpcCall, TextFrame, TrackInfo
 
 
 def echo(frame: Any) -> Any:
@@ -506,3 +506,38 @@ class Forks(Processor):
     def reap(self, _: str) -> Any:
         _, status = os.waitpid(self.child, 0)
         return DataFrame(str(os.waitstatus_to_exitcode(status)).encode(), "reaped")
+
+
+class Desk(Processor):
+    """Answers calls, in whatever way the payload asks for."""
+
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> Any:
+        if not isinstance(frame, RpcCall):
+            return None
+        answer = frame.answer(f"{frame.text} {frame.participant}")
+        if frame.text == "refuse":
+            return frame.refuse("not today", code=42)
+        if frame.text == "raise":
+            raise ValueError("what is not the caller's business")
+        if frame.text == "echo":
+            return frame
+        if frame.text == "later":
+            threading.Timer(0.01, self.context.send, [answer]).start()
+            return None
+        if frame.text == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if frame.text == "never":
+            return None
+        return answer
+
+
+class Shouts(Processor):
+    kinds = ("data",)
+
+    def process(self, frame: Any) -> Any:
+        raise AssertionError(f"it is no business of mine: {frame}")

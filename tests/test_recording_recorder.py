@@ -23,10 +23,11 @@ from app_kit import PATIENCE, descriptors
 from recording_kit import a_call, audio, content, recorded
 from ringroom import ConfigurationError, Recorder
 from ringroom.errors import StartupError
-from ringroom.frames import Item
+from ringroom.frames import DataFrame, Item
 from ringroom.recording import Reader
 from ringroom.recording import recorder as recorder_module
 from ringroom.recording.tape import Tape, encoded
+from ringroom.rpc import RpcCall
 from ringroom.testing import FakeRoom
 
 # The tap.
@@ -166,6 +167,14 @@ def test_a_disk_that_is_full_at_the_very_end_is_told(monkeypatch: pytest.MonkeyP
         assert (recorder.recorded, recorder.missed) == (1, 0)
         assert ("No space left" in recorder.problem) == full
         disk = Disk(disk.taken - 1)
+
+
+def test_calls_are_left_out(tmp_path: Path) -> None:
+    call = RpcCall(b"", "greet", "ann")
+    with Recorder(tmp_path / "r.mcap") as recorder:
+        assert list(recorder.tap([call, DataFrame(b"x")])) == [call, DataFrame(b"x")]
+        recorder.add(call.answer())
+    assert (recorder.recorded, recorder.missed) == (1, 0)
 
 
 def test_what_is_no_frame_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,9 +5,10 @@ or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
     closeable, colour, errors, events, notices, values  <  checks, system  <
-    frames, option_checks, options, profile  <  lanes  <  messages, link, resampling, recording  <
-    providers, processor  <  sessions  <  processes  <  pool_options, faces  <
-    stream, client, aio, metrics, pool  <  testing  <  cli, pytest_plugin, __main__
+    frames, option_checks, options, profile, rpc  <  lanes  <
+    messages, link, resampling, recording  <  providers, processor  <  sessions  <  processes  <
+    pool_options, faces  <  stream, client, aio, metrics, pool  <  testing  <
+    cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         LostProcessError,
         RingroomError,
         RoomError,
+        RpcError,
         StartupError,
         UnknownProviderError,
         WireError,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from ringroom.providers.registry import register as register_provider
     from ringroom.providers.replay import Replay
     from ringroom.recording import Recorder
+    from ringroom.rpc import RpcCall
 
 _HOMES = {
     "ringroom.client": ("Transport", "VoiceTransport", "as_voice_transport", "transport"),
@@ -59,6 +62,7 @@ _HOMES = {
         "LostProcessError",
         "RingroomError",
         "RoomError",
+        "RpcError",
         "StartupError",
         "UnknownProviderError",
         "WireError",
@@ -74,6 +78,7 @@ _HOMES = {
     "ringroom.providers.livekit": ("LiveKit",),
     "ringroom.providers.replay": ("Replay",),
     "ringroom.recording": ("Recorder",),
+    "ringroom.rpc": ("RpcCall",),
 }
 _RENAMED = {
     "provider_names": ("ringroom.providers.registry", "names"),
@@ -107,6 +112,8 @@ __all__ = [
     "Replay",
     "RingroomError",
     "RoomError",
+    "RpcCall",
+    "RpcError",
     "SessionOptions",
     "StartupError",
     "Statistics",

@@ -30,6 +30,7 @@ MAX_TEXT_BYTES = 200_000
 MAX_ATTRIBUTES_BYTES = 12_000
 MAX_TOPIC_BYTES = 1_024
 MAX_IDENTITY_BYTES = 1_024
+MAX_METHOD_BYTES = 64
 MAX_DESTINATIONS = 1_000
 MAX_NAME_BYTES = 256
 # Beyond it float audio is not loud but in another scale, and would be noise at full level: 24 dB.

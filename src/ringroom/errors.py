@@ -9,6 +9,7 @@
     ├── ClosedError               it is closed, has ended, is not open yet, or is a fork's
     ├── BusyError                 somebody else already reads or writes here
     ├── WouldBlock                the ``_nowait`` form has nothing to give or no room to take
+    ├── RpcError                  a call (RPC) is refused, or has failed
     ├── LostProcessError          the I/O process died, or a worker did, again and again
     └── WireError                 bytes that are not a record or message of ours
 
@@ -16,6 +17,8 @@ Deadlines raise the built-in ``TimeoutError``. No message ever contains a token 
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 __all__ = [
     "BusyError",
@@ -25,6 +28,7 @@ __all__ = [
     "LostProcessError",
     "RingroomError",
     "RoomError",
+    "RpcError",
     "StartupError",
     "UnknownProviderError",
     "WireError",
@@ -71,6 +75,36 @@ class RoomError(RingroomError):
 
 def _room_error(message: str, reason: str) -> RoomError:
     return RoomError(message, reason=reason)
+
+
+class RpcError(RingroomError):
+    """A call (LiveKit's RPC) is refused, or has failed; the text says why. ``code`` is a number for
+    programs: one of LiveKit's own, which have names here, or whatever the other side has chosen;
+    ``data`` is text that it has added."""
+
+    UNSUPPORTED_METHOD: ClassVar[int] = 1400
+    RECIPIENT_NOT_FOUND: ClassVar[int] = 1401
+    REQUEST_PAYLOAD_TOO_LARGE: ClassVar[int] = 1402
+    UNSUPPORTED_SERVER: ClassVar[int] = 1403
+    UNSUPPORTED_VERSION: ClassVar[int] = 1404
+    APPLICATION_ERROR: ClassVar[int] = 1500
+    CONNECTION_TIMEOUT: ClassVar[int] = 1501
+    RESPONSE_TIMEOUT: ClassVar[int] = 1502
+    RECIPIENT_DISCONNECTED: ClassVar[int] = 1503
+    RESPONSE_PAYLOAD_TOO_LARGE: ClassVar[int] = 1504
+    SEND_FAILED: ClassVar[int] = 1505
+
+    def __init__(self, message: str, *, code: int = 1500, data: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rpc_error, (str(self), self.code, self.data))
+
+
+def _rpc_error(message: str, code: int, data: str) -> RpcError:
+    return RpcError(message, code=code, data=data)
 
 
 class ClosedError(RingroomError):

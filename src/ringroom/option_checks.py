@@ -11,6 +11,7 @@ from typing import Any
 
 from ringroom.checks import (
     MAX_IDENTITY_BYTES,
+    MAX_METHOD_BYTES,
     MAX_TOPIC_BYTES,
     as_items,
     check_text,
@@ -183,12 +184,29 @@ def check_timeout(seconds: float | None) -> float | None:
 
 def as_topics(value: Any) -> tuple[str, ...]:
     """``text_topics=`` as a tuple, each once. Raises `ConfigurationError`."""
-    topics = as_items(value)
-    if topics is None:
+    items = _as_texts("text_topics", value, "lk.chat")
+    return _each_once("text_topics", items, "topic", MAX_TOPIC_BYTES)
+
+
+def as_methods(value: Any) -> tuple[str, ...]:
+    """``rpc_methods=`` as a tuple, each once. Raises `ConfigurationError`."""
+    items = _as_texts("rpc_methods", value, "greet")
+    if "" in items:
+        raise ConfigurationError("rpc_methods has a name that is empty")
+    return _each_once("rpc_methods", items, "name of a method", MAX_METHOD_BYTES)
+
+
+def _as_texts(option: str, value: Any, example: str) -> tuple[Any, ...]:
+    items = as_items(value)
+    if items is None:
         raise ConfigurationError(
-            f"text_topics is {shown(value)}, expected a tuple such as ('lk.chat',)"
+            f"{option} is {shown(value)}, expected a tuple such as ({example!r},)"
         )
+    return items
+
+
+def _each_once(option: str, items: tuple[Any, ...], what: str, limit: int) -> tuple[str, ...]:
     try:
-        return tuple(dict.fromkeys(check_text("topic", one, MAX_TOPIC_BYTES) for one in topics))
+        return tuple(dict.fromkeys(check_text(what, one, limit) for one in items))
     except FrameError as error:
-        raise ConfigurationError(f"text_topics: {error}") from None
+        raise ConfigurationError(f"{option}: {error}") from None

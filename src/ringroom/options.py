@@ -14,6 +14,7 @@ from ringroom.option_checks import (
     SOURCES,
     as_identities,
     as_kinds,
+    as_methods,
     as_sources,
     as_topics,
     check_choice,
@@ -143,6 +144,9 @@ class SessionOptions:
     text_topics: tuple[str, ...] = ()
     """Of texts (LiveKit's text streams), the topics that are received, each text whole as a
     `TextFrame`, with ``"data"`` among the ``kinds``."""
+    rpc_methods: tuple[str, ...] = ()
+    """Of calls (LiveKit's RPC), the methods that are ours, each name of 1 to 64 bytes: calls of
+    them come as `RpcCall`s, with ``"data"`` among the ``kinds``."""
     frame_ms: int = 20
     """How much sound a received frame holds: a multiple of 10, up to 1000."""
     max_age: float = 0.2
@@ -172,6 +176,11 @@ class SessionOptions:
         if self.text_topics and Kind.DATA not in self.kinds:
             raise ConfigurationError(
                 "text_topics are given, and kinds has no 'data': texts come as messages do; add it"
+            )
+        object.__setattr__(self, "rpc_methods", as_methods(self.rpc_methods))
+        if self.rpc_methods and Kind.DATA not in self.kinds:
+            raise ConfigurationError(
+                "rpc_methods are given, and kinds has no 'data': calls come as messages do; add it"
             )
         settle_whole(self, "frame_ms", MIN_FRAME_MS, MAX_FRAME_MS)
         if self.frame_ms % 10:

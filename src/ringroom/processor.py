@@ -17,6 +17,7 @@ from ringroom.events import Event, Participant, TrackInfo
 from ringroom.frames import DataFrame, Frame, VideoFrame
 from ringroom.option_checks import as_kinds, check_choice, check_function
 from ringroom.options import Mode, PublishOptions
+from ringroom.rpc import RpcAnswer
 
 __all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
 
@@ -225,6 +226,9 @@ class _Chain(Processor):
         for processor in self._processors[start:]:
             following: list[Frame] = []
             for frame in frames:
+                if isinstance(frame, RpcAnswer):  # it is for its caller, and no member's to see
+                    following.append(frame)
+                    continue
                 source = None if isinstance(frame, DataFrame) else frame.track
                 replies = as_frames(processor.process(frame))
                 following += (of_track(reply, source) for reply in replies)

@@ -15,6 +15,7 @@ from ringroom.errors import WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import records
+from ringroom.rpc import MAX_SECONDS, RpcAnswer, RpcCall
 
 STAMP = (7, 123_456_789)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -28,6 +29,9 @@ KINDS: dict[str, Item] = {
         "grüße".encode(), "lk.chat", "ann", to=("bob",), attributes={"é": "1", "b": ""}
     ),
     "empty text": TextFrame(b""),
+    "call": RpcCall("grüße".encode(), "greet", "ann", number=5, timeout=2.5),
+    "answer": RpcCall(b"", "greet", "zoë", number=(1 << 63) - 1).answer("hé"),
+    "refusal": RpcCall(b"", "greet", "ann").refuse("hé", code=(1 << 32) - 1, data="{é}"),
     "event": muted(3, padding=5),
     "bare event": Event(kind=EventKind.DISCONNECTED),
 }
@@ -123,6 +127,45 @@ def test_any_text_comes_back(
 ) -> None:
     frame = TextFrame(text.encode(), topic, sender, to=to, attributes=attributes)
     assert content(records.decode(whole(frame))) == content(frame)
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"]), max_size=200),
+    method=TEXT,
+    caller=TEXT,
+    number=st.integers(0, (1 << 63) - 1),
+    timeout=st.floats(0, MAX_SECONDS),
+    code=st.integers(0, (1 << 32) - 1),
+)
+@settings(deadline=None)
+def test_any_call_comes_back_and_whatever_answers_it(
+    text: str, method: str, caller: str, number: int, timeout: float, code: int
+) -> None:
+    call = RpcCall(text.encode(), method, caller, number=number, timeout=timeout)
+    assert content(records.decode(whole(call))) == content(call)
+    to = (caller,)
+    answer = RpcAnswer(text.encode(), method, to=to, number=number, code=code, detail=method)
+    assert content(records.decode(whole(answer))) == content(answer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "beside"),
+    [
+        (records.CALL, {"number": "-1", "timeout": "1"}),
+        (records.CALL, {"number": "1", "timeout": "nan"}),
+        (records.CALL, {"number": "x", "timeout": "1"}),
+        (records.CALL, {"number": "1"}),
+        (records.ANSWER, {"number": "1", "code": "-1", "detail": ""}),
+        (records.ANSWER, {"number": "1", "code": str(1 << 32), "detail": ""}),
+        (records.ANSWER, {"number": "1", "code": "1"}),
+    ],
+    ids=str,
+)
+def test_what_is_no_call_and_no_answer(kind: int, beside: dict[str, str]) -> None:
+    raw = bytearray(whole(TextFrame(b"", attributes=beside)))
+    raw[0] = kind
+    with pytest.raises(WireError, match=f"a record of kind {kind} does not decode"):
+        records.decode(bytes(raw))
 
 
 def test_the_longest_text_with_all_its_attributes_fits_a_lane_for_messages() -> None:
@@ -247,7 +290,7 @@ def test_of_somebody_in_an_older_recording_no_kind_is_known() -> None:
     assert event.participant == Participant(identity="ann", kind="unknown")
 
 
-@pytest.mark.parametrize("kind", [0, 6, 255])
+@pytest.mark.parametrize("kind", [0, 8, 255])
 def test_unknown_kinds_are_wire_errors(kind: int) -> None:
     with pytest.raises(WireError, match="unknown kind"):
         records.decode(bytes([kind]) + bytes(40))

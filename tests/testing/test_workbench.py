@@ -11,11 +11,12 @@ import pytest
 
 import ringroom
 from ringroom import AudioFrame, DataFrame, Event, EventKind, TextFrame, TrackInfo, VideoFrame
-from ringroom.errors import ClosedError, ConfigurationError, FrameError, WireError
+from ringroom.errors import ClosedError, ConfigurationError, FrameError, RpcError, WireError
 from ringroom.events import Kind, Participant
 from ringroom.options import PublishOptions
-from ringroom.processor import Problem
+from ringroom.processor import Problem, Processor
 from ringroom.profile import Profile
+from ringroom.rpc import RpcAnswer, RpcCall
 from ringroom.testing import FakeRoom, VirtualClock, Workbench
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -471,6 +472,44 @@ def test_what_is_told_of_us_and_what_is_written() -> None:
         assert (text.text, text.topic) == ("so it is", "lk.transcription")
         assert text.attributes == {"final": "true"}
         assert bench.messages == [text]
+
+
+class Desk(Processor):
+    kinds = ("data",)
+
+    def process(self, frame: Any) -> Any:
+        if not isinstance(frame, RpcCall):
+            return None
+        return frame.answer(frame.text.upper()) if frame.text else frame.refuse("what?", code=4)
+
+
+def test_a_call_is_answered() -> None:
+    call = RpcCall(b"hello", "greet", "ann", number=1)
+    with Workbench(Desk) as bench:
+        (answer,) = bench.process(call)
+        assert isinstance(answer, RpcAnswer)
+        assert answer.result() == "HELLO"
+        assert (answer.to, answer.number) == (("ann",), 1)
+        (refusal,) = bench.process(replace(call, payload=b""))
+        assert isinstance(refusal, RpcAnswer)
+        with pytest.raises(RpcError, match="what") as raised:
+            refusal.result()
+        assert raised.value.code == 4
+        assert bench.messages == [answer, refusal]
+
+
+def test_who_calls_a_processor_that_raises_is_told() -> None:
+    def fails(frame: Any) -> None:
+        raise ValueError("it is no call of mine")
+
+    problems: list[Problem] = []
+    made = Desk()
+    made.process = fails  # type: ignore[method-assign]
+    with Workbench(made, on_error=problems.append) as bench:
+        (refusal,) = bench.process(RpcCall(b"hello", "greet", "ann", number=1))
+        assert isinstance(refusal, RpcAnswer)
+        assert refusal.code == RpcError.APPLICATION_ERROR
+    assert [problem.where for problem in problems] == ["process"]
 
 
 def test_many_tracks_come_and_go() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 
 from ringroom.cli.scene import FPS, OWN_TRACK, PEOPLE, burn
 from ringroom.cli.speech import RATE, chord
-from ringroom.errors import RoomError, StartupError
+from ringroom.errors import RoomError, RpcError, StartupError
 from ringroom.events import Event, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
@@ -218,6 +218,9 @@ class _App:
 
     def data(self, frame: DataFrame) -> None:
         pass
+
+    async def call(self, method: str, payload: str, participant: str, seconds: float) -> str:
+        raise RpcError("nothing here answers calls")
 
     def event(self, event: Event) -> None:
         pass

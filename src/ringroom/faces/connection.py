@@ -140,10 +140,14 @@ class Connection:
         beside: Collection[str] = (),
     ) -> None:
         self.spec, self.options = build(provider, options, beside)
-        if self.options.text_topics and not self.spec.texts:
-            raise ConfigurationError(
-                f"{self.spec.name}: not supported: text_topics (this provider has no texts)"
-            )
+        for option, has, what in (
+            ("text_topics", self.spec.texts, "texts"),
+            ("rpc_methods", self.spec.rpc, "calls"),
+        ):
+            if getattr(self.options, option) and not has:
+                raise ConfigurationError(
+                    f"{self.spec.name}: not supported: {option} (this provider has no {what})"
+                )
         self.host, self._own_host = choose_host(io)
         self.machine = self.host.machine
         self.lock = self.machine.lock()

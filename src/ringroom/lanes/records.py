@@ -7,6 +7,8 @@ A record: a 24-byte header (kind, flags, a kind's own u16 and u32, sequence, rec
           (flags bit 0: reliable; u32: payload length)
   text    as data, but for the attributes before the payload: name and value of each, with their
           lengths u16          (flags bit 0: set; u16: count of attributes; u32: payload length)
+  call    as text; the attributes are what a call has beside a message
+  answer  likewise, of what answers a call
   event   JSON                                          (u32: its length)
 
 Law: any bytes decode to a value or raise `WireError`; what `encode` gave decodes to an equal value
@@ -27,8 +29,9 @@ from ringroom.errors import FrameError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, Stamp, TextFrame, VideoFrame
 from ringroom.lanes.ring import Buffer
+from ringroom.rpc import RpcAnswer, RpcCall
 
-AUDIO, VIDEO, DATA, EVENT, TEXT = 1, 2, 3, 4, 5
+AUDIO, VIDEO, DATA, EVENT, TEXT, CALL, ANSWER = 1, 2, 3, 4, 5, 6, 7
 _HEADER = struct.Struct("<BBHIQQ")
 _VIDEO = struct.Struct("<IIq")
 _DATA = struct.Struct("<HHH")
@@ -93,7 +96,7 @@ def decode(record: Buffer, track: TrackInfo | str | None = None, head: Head | No
             return _decode_data(record, head)
         if kind == EVENT:
             return _decode_event(record, head)
-        if kind == TEXT:
+        if kind in (TEXT, CALL, ANSWER):
             return _decode_data(record, head)
     except (FrameError, ValueError, TypeError, KeyError, struct.error, RecursionError) as error:
         raise WireError(f"a record of kind {kind} does not decode: {error}") from error
@@ -124,13 +127,23 @@ def _encode_data(frame: DataFrame, stamp: Stamp) -> tuple[bytes, Buffer]:
     topic, sender = frame.topic.encode(), frame.participant.encode()
     texts = b"".join(_LENGTH.pack(len(raw)) + raw for raw in (to.encode() for to in frame.to))
     flags = _RELIABLE if frame.reliable else 0
-    if isinstance(frame, TextFrame):
-        texts += b"".join(map(_encode_attribute, frame.attributes.items()))
-        head = _HEADER.pack(TEXT, flags, len(frame.attributes), len(frame.payload), *stamp)
-    else:
-        head = _HEADER.pack(DATA, flags, 0, len(frame.payload), *stamp)
+    kind, attributes = _beside(frame)
+    texts += b"".join(map(_encode_attribute, attributes.items()))
+    head = _HEADER.pack(kind, flags, len(attributes), len(frame.payload), *stamp)
     lengths = _DATA.pack(len(topic), len(sender), len(frame.to))
     return head + lengths + topic + sender + texts, frame.payload
+
+
+def _beside(frame: DataFrame) -> tuple[int, Mapping[str, str]]:
+    """The kind of the record, and what the frame has beside a message."""
+    if isinstance(frame, TextFrame):
+        return TEXT, frame.attributes
+    if isinstance(frame, RpcCall):
+        return CALL, {"number": str(frame.number), "timeout": repr(frame.timeout)}
+    if isinstance(frame, RpcAnswer):
+        number, code = str(frame.number), str(frame.code)
+        return ANSWER, {"number": number, "code": code, "detail": frame.detail}
+    return DATA, {}
 
 
 def _encode_attribute(attribute: tuple[str, str]) -> bytes:
@@ -149,16 +162,19 @@ def _decode_data(record: Buffer, head: Head) -> DataFrame:
         (length,) = _LENGTH.unpack_from(rest)
         identity, rest = _cut(rest[_LENGTH.size :], length)
         to.append(identity)
-    reliable = bool(flags & _RELIABLE)
-    if kind == TEXT:
-        attributes, rest = _cut_attributes(rest, count)
-        if len(rest) != payload_bytes:
-            raise WireError(f"a text of {len(rest)} bytes, its header says {payload_bytes}")
-        of = (topic, sender, reliable, tuple(to), sequence, received_ns)
-        return TextFrame(rest, *of, attributes)
+    beside: dict[str, str] = {}
+    if kind != DATA:
+        beside, rest = _cut_attributes(rest, count)
     if len(rest) != payload_bytes:
         raise WireError(f"a data record holds {len(rest)} bytes, its header says {payload_bytes}")
-    return DataFrame(rest, topic, sender, reliable, tuple(to), sequence, received_ns)
+    of = (topic, sender, bool(flags & _RELIABLE), tuple(to), sequence, received_ns)
+    if kind == TEXT:
+        return TextFrame(rest, *of, beside)
+    if kind == CALL:
+        return RpcCall(rest, *of, int(beside["number"]), float(beside["timeout"]))
+    if kind == ANSWER:
+        return RpcAnswer(rest, *of, int(beside["number"]), int(beside["code"]), beside["detail"])
+    return DataFrame(rest, *of)
 
 
 def _cut_attributes(raw: bytes, count: int) -> tuple[dict[str, str], bytes]:

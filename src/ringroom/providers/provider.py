@@ -101,6 +101,11 @@ class Sink(Protocol):
         in ``text_topics``. Of a text that broke off, or is none of ours, tell by `event`
         (``TEXT_FAILED``, with the ``participant`` and the ``reason``): it is counted."""
 
+    async def call(self, method: str, payload: str, participant: str, seconds: float) -> str:
+        """Somebody calls one of ``rpc_methods``, and waits so many seconds; the answer. Raises the
+        `RpcError` that they are to be told, and no other. May be cancelled when nobody waits any
+        more. A provider whose spec says ``rpc`` calls it, on a task for each call."""
+
     def event(self, event: Event) -> None:
         """Anything of the room's life except what `TrackSink` and `ended` tell."""
 
@@ -219,6 +224,9 @@ class ProviderSpec(ABC):
     texts: ClassVar[bool] = False
     """Whether whole texts are sent (`Provider.send_text`) and received (`Sink.data`, as
     ``text_topics`` asks). Else both are refused."""
+
+    rpc: ClassVar[bool] = False
+    """Whether calls come in (`Sink.call`). Else ``rpc_methods`` are refused."""
 
     @abstractmethod
     def open(self, descriptors: tuple[int, ...]) -> Provider:

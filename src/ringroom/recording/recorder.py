@@ -22,6 +22,7 @@ from ringroom.option_checks import check_flag, check_whole
 from ringroom.recording import format as layout
 from ringroom.recording.tap import AsyncTap, Tap
 from ringroom.recording.tape import Encoded, Tape, encoded
+from ringroom.rpc import RpcAnswer, RpcCall
 from ringroom.system import no_thread
 
 if TYPE_CHECKING:
@@ -94,7 +95,10 @@ class Recorder(Closeable):
         )
 
     def add(self, item: Item) -> None:
-        """Record one frame or event. Never raises and never waits for the disk."""
+        """Record one frame or event; a call (`RpcCall`) is left out, for nobody waits in a replay.
+        Never raises and never waits for the disk."""
+        if isinstance(item, RpcCall | RpcAnswer):
+            return
         try:
             entry = encoded(item)
         except Exception as error:  # noqa: BLE001 (whatever it is: the receiving goes on)

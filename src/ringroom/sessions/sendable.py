@@ -21,6 +21,7 @@ from ringroom.events import Kind, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Frame, TextFrame, VideoFrame
 from ringroom.option_checks import SOURCES_OF
 from ringroom.options import PublishOptions
+from ringroom.rpc import RpcCall
 
 DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
 _FILL = "for fill_video: a `with` block around it gives the picture, and sends it at its end"
@@ -103,6 +104,10 @@ def track_name(frame: Frame) -> str:
     frame, or is one no longer: its fields can be assigned to."""
     kind_of(frame)
     if isinstance(frame, DataFrame):
+        if isinstance(frame, RpcCall):
+            raise FrameError(
+                "a call cannot be sent; send call.answer(...) or call.refuse(...), which answer it"
+            )
         if not all(frame.to):
             raise FrameError("a destination is an empty identity; leave `to` out for everyone")
         return ""

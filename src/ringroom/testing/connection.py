@@ -91,6 +91,9 @@ class Connection:
                 self._others.subscription(message)
             case messages.Data() | messages.Text():
                 self._data(message)
+            case messages.Answered():
+                self._state.calls.answered(self.identity, message)
+                self._state.announce()
             case messages.SetProfile():
                 self._set_profile(message, member)
             case messages.Done(request=order):
@@ -185,6 +188,11 @@ class Connection:
         if self.lost:
             return
         self._line.send(sealed(frame, participant=sender))
+
+    def pass_call(self, call: messages.Call) -> bool:
+        if not self.lost:
+            self._line.send(call)
+        return not self.lost
 
     def pass_broken_text(self, sender: Participant, topic: str, reason: str) -> None:
         if not self.lost:

@@ -18,7 +18,7 @@ from ringroom.checks import (
     check_size,
     check_text,
 )
-from ringroom.errors import ClosedError, FrameError
+from ringroom.errors import ClosedError, FrameError, RpcError
 from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame
 from ringroom.option_checks import (
@@ -28,7 +28,9 @@ from ringroom.option_checks import (
     check_choice,
     check_range,
 )
+from ringroom.rpc import OutgoingCall
 from ringroom.sessions.sendable import as_message, as_text
+from ringroom.testing.calls import ACKNOWLEDGED_WITHIN, failed
 from ringroom.testing.devices import Camera, Device, Microphone
 from ringroom.testing.floor import Floor
 
@@ -121,6 +123,47 @@ class FakeParticipant:
         with self._floor.wire.changed:
             self._check_present()
             self._floor.state.data(self.identity, frame)
+
+    def call(
+        self,
+        method: str,
+        payload: str = "",
+        *,
+        to: str | None = None,
+        timeout: float = 10.0,
+    ) -> str:
+        """Call a method of an application's (``to`` is its identity; None: of the only one that is
+        there), as LiveKit's SDKs do, and wait for the answer. Raises the `RpcError` that an SDK
+        would: of 1400 (that method is none of its ``rpc_methods``), 1401 (it is not there), 1501,
+        1502 (no answer in time), 1503 (it has left), or whatever it has refused with."""
+        outgoing = OutgoingCall(to=to or "app", method=method, payload=payload, timeout=timeout)
+        state, wire = self._floor.state, self._floor.wire
+        with wire.changed:
+            self._check_present()
+            found = [one for one in state.members.values() if one.audience is not None]
+            if to is not None:
+                found = [one for one in found if one.identity == to]
+            if len(found) > 1:
+                raise LookupError(f"which application? Give to=\n  {self._floor.summary()}")
+            if not found:
+                return failed(RpcError.RECIPIENT_NOT_FOUND).result()
+            [callee] = found
+            assert callee.audience is not None
+            call = state.calls.begin(
+                self.identity, callee.identity, method, payload, outgoing.timeout
+            )
+            arrives = callee.audience.pass_call(call)
+        limit = outgoing.timeout if arrives else min(outgoing.timeout, ACKNOWLEDGED_WITHIN)
+        pending = state.calls.pending(call.request)
+        try:
+            answer = wire.wait_until(lambda: pending.answer, limit)
+        finally:
+            with wire.changed:
+                state.calls.end(call.request)
+        if answer is None:
+            code = RpcError.RESPONSE_TIMEOUT if arrives else RpcError.CONNECTION_TIMEOUT
+            answer = failed(code)
+        return answer.result()
 
     def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Sets these; an empty value removes one. The others stay. Raises `FrameError`."""

@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Generator
 
 from ringroom.checks import as_items, shown
-from ringroom.errors import ConfigurationError
+from ringroom.errors import ConfigurationError, RpcError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
 from ringroom.options import MAX_RECEIVED_RATE, SessionOptions
@@ -214,6 +214,9 @@ class _Cast:
         sender = frame.participant
         if not sender or self._member(sender) is not None:
             self.state.data(sender, frame)
+
+    async def call(self, method: str, payload: str, participant: str, seconds: float) -> str:
+        raise RpcError("nothing here answers calls")
 
     def event(self, event: Event) -> None:
         who, track = event.participant, event.track

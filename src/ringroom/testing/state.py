@@ -18,6 +18,7 @@ from ringroom.events import Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.providers.fake import messages
 from ringroom.testing.application import Application, PictureLog, SoundLog
+from ringroom.testing.calls import Calls
 from ringroom.testing.media_path import Layers, Media, MediaPath, SourceClock
 
 __all__ = ["Audience", "Media", "Member", "Publication", "Refusal", "RoomState"]
@@ -57,6 +58,9 @@ class Audience(Protocol):
 
     def pass_data(self, sender: str, frame: DataFrame) -> None:
         """A message for it, or a text."""
+
+    def pass_call(self, call: messages.Call) -> bool:
+        """A call for it; whether that arrives."""
 
     def pass_broken_text(self, sender: Participant, topic: str, reason: str) -> None:
         """A text for it that does not come to its end."""
@@ -135,6 +139,7 @@ class RoomState:
         """Participants whose texts break off on their way; None: all."""
         self.raising: list[str] = []
         """Where the provider is ordered to raise."""
+        self.calls = Calls()
         self.source_clock = SourceClock()
         self.path = MediaPath(self._deliver)
         self._changed = changed
@@ -174,6 +179,7 @@ class RoomState:
         del self.members[member.identity]
         if member.audience is not None:
             member.audience.end(reason)
+        self.calls.gone(member.identity)
         self.announce()
 
     def put_all_out(self, reason: str) -> None:

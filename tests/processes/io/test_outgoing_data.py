@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from ringroom.frames import DataFrame, TextFrame
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable
 from ringroom.processes.io.outgoing_data import OutgoingData
+from ringroom.rpc import RpcAnswer, RpcCall
+
+CALL = RpcCall(b"", "greet", "ann", number=1)
 
 
 @contextlib.asynccontextmanager
@@ -26,7 +30,7 @@ async def messages() -> AsyncIterator[Any]:
             failed: list[RingroomError] = []
             retired: list[int] = []
             reader = ReliableReader(duplicate(writer.descriptors()), row)
-            data = OutgoingData(reader, failed.append, retired.append)
+            data = OutgoingData(reader, failed.append, retired.append, answered)
             try:
                 yield writer, data, failed, row
             finally:
@@ -34,6 +38,11 @@ async def messages() -> AsyncIterator[Any]:
                 data.close()
                 assert row.snapshot().in_flight == 0
                 assert retired == [row.index]
+
+
+def answered(answer: RpcAnswer) -> None:
+    if answer.number != CALL.number:
+        raise RoomError("not open", reason="data_refused")
 
 
 def nothing() -> None:
@@ -144,6 +153,23 @@ def test_texts_and_messages_go_to_the_provider_by_ways_of_their_own() -> None:
             task = asyncio.ensure_future(data.run(outside, nothing))
             await until(lambda: row.get(Count.DONE) == 3)
             assert (outside.order, failed) == (["data", "text", "data"], [])
+            task.cancel()
+            await asyncio.wait([task])
+
+    run(main())
+
+
+def test_answers_go_to_their_calls_and_one_that_nobody_waits_for_is_told() -> None:
+    async def main() -> None:
+        async with messages() as (writer, data, failed, row):
+            outside = Outside()
+            task = asyncio.ensure_future(data.run(outside, nothing))
+            for frame in (CALL.answer("a"), replace(CALL, number=2).answer("b"), DataFrame(b"c")):
+                writer.send_nowait(frame, 1)
+            await until(lambda: row.get(Count.DONE) == 3)
+            assert outside.sent == [b"c"]
+            assert [str(error) for error in failed] == ["not open"]
+            assert row.get(Count.PROBLEMS) == 1
             task.cancel()
             await asyncio.wait([task])
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import wrong_calls
 import wrong_core
 import wrong_inbound
 import wrong_losing
@@ -129,4 +130,5 @@ def test_a_twist_that_does_nothing_is_right() -> None:
 assert wrong_inbound, wrong_people  # their classes are found by being defined
 assert wrong_tracks, wrong_losing
 assert wrong_own_profile
+assert wrong_calls
 assert wrong_texts

@@ -127,6 +127,9 @@ class Twist(Wrong):
     def data(self, sink: Sink, frame: DataFrame) -> None:
         sink.data(frame)
 
+    async def call(self, sink: Sink, method: str, payload: str, who: str, seconds: float) -> str:
+        return await sink.call(method, payload, who, seconds)
+
     def event(self, sink: Sink, event: Event) -> None:
         sink.event(event)
 
@@ -217,6 +220,9 @@ class TwistedSink:
 
     def data(self, frame: DataFrame) -> None:
         self.twist.data(self.inner, frame)
+
+    async def call(self, method: str, payload: str, participant: str, seconds: float) -> str:
+        return await self.twist.call(self.inner, method, payload, participant, seconds)
 
     def event(self, event: Event) -> None:
         self.twist.event(self.inner, event)

@@ -214,14 +214,15 @@ class InboundLanes:
             owed = [writer for writer in live if not writer.write_owed()]
         self._owed_timer = self._loop.call_later(OWED_SECONDS, self._write_owed) if owed else None
 
-    def post(self, kind: Kind, item: DataFrame | Event) -> None:
-        """A message or a room event for the reader."""
+    def post(self, kind: Kind, item: DataFrame | Event) -> bool:
+        """A message or a room event for the reader; whether it is on its way."""
         if self.closed or kind not in self.options.kinds:
-            return
+            return False
         mailbox = self._mailboxes.get(kind) or self._first_mailbox(kind)
         lost = mailbox.post(item) if mailbox is not None else 0
         if lost:
             self.lost.note(kind.value, WHY_FULL, lost)
+        return mailbox is not None and not lost
 
     def refuse(self, kind: Kind) -> None:
         """Count a message for the reader that did not come whole as dropped."""

@@ -22,6 +22,7 @@ from ringroom.lanes.statistics import Row
 from ringroom.link import until_taken
 from ringroom.notices import Notices
 from ringroom.options import PublishOptions, SessionOptions
+from ringroom.processes.io.open_calls import OpenCalls
 from ringroom.processes.io.outbound import Answer, Outbound, Reader
 from ringroom.processes.io.outgoing_data import OutgoingData
 from ringroom.processes.io.outgoing_playout import OutgoingPlayout
@@ -39,6 +40,7 @@ class OutboundRoom(Protocol):
     options: SessionOptions
     clock: Callable[[], int]
     notices: Notices
+    open_calls: OpenCalls
 
     async def joined_provider(self, other_than: Provider | None = None) -> Provider: ...
     def claim_track(self, name: str, owner: object) -> bool: ...
@@ -165,7 +167,8 @@ class OutboundLanes:
     def _open_data(self, message: m.PlayoutOpen, reader: ReliableReader) -> None:
         """After those of a dead writer, which said its messages before."""
         before = [sending.task for sending in self._sendings if not sending.is_track]
-        data = OutgoingData(reader, self._data_failed, self._ledger.retire)
+        answer = self._room.open_calls.answer
+        data = OutgoingData(reader, self._data_failed, self._ledger.retire, answer)
         self._begin(message, data, [task for task in before if task is not None])
 
     def _open_track(self, message: m.PlayoutOpen, track: OutgoingTrack, reader: Reader) -> None:

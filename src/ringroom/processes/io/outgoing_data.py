@@ -16,10 +16,12 @@ from ringroom.lanes.statistics import Cell, Count
 from ringroom.processes.io.outbound import GONE, Outbound, Retire, is_gone
 from ringroom.processes.io.wire import as_ours
 from ringroom.providers.provider import Provider
+from ringroom.rpc import RpcAnswer
 
 
 class OutgoingData(Outbound):
-    """The messages that one side sends, in order, to the provider."""
+    """The messages that one side sends, in order, to the provider. ``answer`` takes those that
+    answer a call; it raises `RoomError` where nobody waits for that."""
 
     is_track = False
 
@@ -28,9 +30,11 @@ class OutgoingData(Outbound):
         reader: ReliableReader,
         on_failed: Callable[[RingroomError], None],
         retire: Retire,
+        answer: Callable[[RpcAnswer], None],
     ) -> None:
         super().__init__(reader, retire)
         self._on_failed = on_failed
+        self._answer = answer
         self._handled = 0
 
     async def _serve(self, provider: Provider, on_ready: Callable[[], None]) -> None:
@@ -52,7 +56,9 @@ class OutgoingData(Outbound):
 
     async def _send(self, provider: Provider, frame: DataFrame) -> None:
         try:
-            if isinstance(frame, TextFrame):
+            if isinstance(frame, RpcAnswer):
+                self._answer(frame)
+            elif isinstance(frame, TextFrame):
                 await provider.send_text(frame)
             else:
                 await provider.send_data(frame)

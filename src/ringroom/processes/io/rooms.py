@@ -31,6 +31,7 @@ from ringroom.processes.io.attachments import Attachment
 from ringroom.processes.io.choice import Choice
 from ringroom.processes.io.inbound import InboundTrack, LiveTrack, NullTrack
 from ringroom.processes.io.membership import Membership, unpickled
+from ringroom.processes.io.open_calls import OpenCalls
 from ringroom.processes.io.own_profile import OwnProfile
 from ringroom.processes.io.patient import PatientTrack
 from ringroom.processes.io.presence import Presence
@@ -39,6 +40,7 @@ from ringroom.processes.io.routing import Routing
 from ringroom.processes.io.row_ledger import RowLedger
 from ringroom.processes.io.wire import LoopLink, as_ours
 from ringroom.providers.provider import Joined, Provider, TrackSink
+from ringroom.rpc import RpcAnswer, RpcCall
 
 log = logging.getLogger("ringroom.io")
 
@@ -57,6 +59,7 @@ class RoomSession:
         self._wire = LoopLink(link, self._on_message, self.leave)
         self._ledger = RowLedger(self._wire.send)
         self.profile = OwnProfile(self, self._wire.send)
+        self.open_calls = OpenCalls(self)
         self._application = Attachment(self, self._ledger, m.APPLICATION)
         self._attachments: dict[int, Attachment] = {m.APPLICATION: self._application}
         self._owners: dict[str, object] = {}
@@ -222,8 +225,17 @@ class RoomSession:
     def data(self, frame: DataFrame) -> None:
         if isinstance(frame, TextFrame) and frame.topic not in self.options.text_topics:
             return
+        if isinstance(frame, RpcCall | RpcAnswer):  # of a recording, say: no caller waits
+            return
         if self._membership.hears and self._choice.hears(frame.participant):
             self._reader_of(frame.participant).inbound.post(Kind.DATA, frame)
+
+    async def call(self, method: str, payload: str, participant: str, seconds: float) -> str:
+        heard = self._membership.hears and self._choice.hears(participant)
+        return await self.open_calls.take(method if heard else "", payload, participant, seconds)
+
+    def pass_call(self, call: RpcCall) -> bool:
+        return self._reader_of(call.participant).inbound.post(Kind.DATA, call)
 
     def _text_failed(self, event: Event) -> bool:
         """Count the text, if it was one for us; whether it was."""
@@ -264,6 +276,7 @@ class RoomSession:
             self._admission.forget(event.track.sid)
         elif event.kind is EventKind.PARTICIPANT_LEFT and event.participant is not None:
             self._admission.forget_participant(event.participant.identity)
+            self.open_calls.forget(event.participant.identity)
         event = bounded_event(event)
         self._choice.note(event)
         for attachment in tuple(self._attachments.values()):
@@ -323,6 +336,7 @@ class RoomSession:
             track.close()
         self._admission = Admission()
         self._choice.forget_tracks()
+        self.open_calls.end_all()
         for attachment in tuple(self._attachments.values()):
             attachment.outbound.interrupt()
 
@@ -337,6 +351,7 @@ class RoomSession:
             self._closing = True
             self.profile.parted()
             self.roll.close()
+            self.open_calls.close()
             self._closer = asyncio.get_running_loop().create_task(self._close())
 
     async def _close(self) -> None:

@@ -12,7 +12,11 @@ from ringroom.frames import DataFrame, Frame
 from ringroom.processes.worker.answering import Answering
 from ringroom.processes.worker.context import WorkerContext
 from ringroom.processor import Processor, Replies, as_frames, of_track
+from ringroom.rpc import RpcCall
 from ringroom.sessions.inbox import Arrival, InboundLane
+
+# What LiveKit's SDKs tell a caller then: what was raised is not the caller's business.
+HANDLER_RAISED = "Application error in method handler"
 
 
 class UserCode:
@@ -38,6 +42,8 @@ class UserCode:
         source = None if isinstance(item, DataFrame) else item.track
         if not self._call("process", lambda: self._processor.process(item), source, arrival.lane):
             arrival.problem()
+            if isinstance(item, RpcCall):
+                self._answer(item.refuse(HANDLER_RAISED), arrival.lane)
         arrival.done()
 
     def _handle_event(self, event: Event, lane: InboundLane | None) -> None:

@@ -20,6 +20,7 @@ from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
+from ringroom.providers.fake.calls import IncomingCalls
 from ringroom.providers.fake.envelopes import opened, sealed
 from ringroom.providers.fake.ingest import Ingest
 from ringroom.providers.fake.playout import AudioPlayout, Outlet, PublishedTrack, VideoPlayout
@@ -61,6 +62,7 @@ class FakeProvider(Provider):
         self._requests: dict[int, asyncio.Future[None]] = {}
         self._playouts: list[PublishedTrack] = []
         self._inbound: dict[str, Ingest] = {}
+        self._calls: IncomingCalls | None = None
         self._raising: set[str] = set()
         self._over = ""
         self._closed = False
@@ -91,6 +93,7 @@ class FakeProvider(Provider):
             raise RoomError(f"fake: {answer.text}", reason=answer.reason)
         if not isinstance(answer, messages.Joined):
             raise RoomError("fake: the room hung up", reason="unreachable")
+        self._calls = IncomingCalls(sink, self._send)
         self._event(EventKind.CONNECTED)
         await self._hear_who_is_there(options.connect_timeout)
         self._task = asyncio.create_task(self._receive(), name="fake room")
@@ -167,6 +170,8 @@ class FakeProvider(Provider):
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
+        if self._calls is not None:
+            await self._calls.end()
         self._stop_playouts()
         for inbound in self._inbound.values():
             inbound.await_no_more()
@@ -385,6 +390,10 @@ class FakeProvider(Provider):
         frame = opened(message, message.participant, received_ns=self._now_ns())
         self._sink.data(frame)
 
+    def _call(self, message: messages.Call) -> None:
+        assert self._calls is not None
+        self._calls.take(message)
+
     def _text_broken(self, message: messages.TextBroken) -> None:
         if message.topic in self._options.text_topics:
             kind = EventKind.TEXT_FAILED
@@ -407,5 +416,6 @@ class FakeProvider(Provider):
         messages.AudioPause: _paused,
         messages.Data: _data,
         messages.Text: _data,
+        messages.Call: _call,
         messages.TextBroken: _text_broken,
     }

@@ -14,8 +14,10 @@ from ringroom.values import Value
 
 __all__ = [
     "AllTold",
+    "Answered",
     "Audio",
     "AudioPause",
+    "Call",
     "Data",
     "Done",
     "Ended",
@@ -145,6 +147,25 @@ class Text(Value):
     payload: bytes
 
 
+class Call(Value):
+    """A participant calls a method of the application's."""
+
+    request: int
+    participant: str
+    method: str
+    timeout_ms: int
+    payload: bytes
+
+
+class Answered(Value):
+    """The answer to a `Call`; with a ``code``, an error of that text and ``detail``."""
+
+    request: int
+    code: int
+    detail: str
+    payload: bytes
+
+
 # From the room.
 
 
@@ -254,6 +275,8 @@ Message: TypeAlias = (
     | Video
     | Data
     | Text
+    | Call
+    | Answered
     | TextBroken
     | Joined
     | AllTold

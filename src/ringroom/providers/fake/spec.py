@@ -45,6 +45,7 @@ class Fake(ProviderSpec):
     name = "fake"
     preload = "ringroom.providers.fake.connection"
     texts = True
+    rpc = True
 
     room: rooms.Reachable | HandedOver | str
     identity: str | None = None

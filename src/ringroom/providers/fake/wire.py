@@ -20,7 +20,8 @@ from ringroom.colour import i420_size
 from ringroom.errors import FrameError, WireError
 from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
-from ringroom.providers.fake.messages import Audio, Data, Message, Text, Video
+from ringroom.providers.fake.messages import Answered, Audio, Call, Data, Message, Text, Video
+from ringroom.rpc import RpcAnswer, RpcCall
 
 __all__ = ["Decoder", "decode", "encode"]
 
@@ -282,5 +283,10 @@ def _check_contents(message: Message) -> None:
             DataFrame(message.payload, topic=message.topic, to=message.to)
         case Text():
             TextFrame(message.payload, message.topic, to=message.to, attributes=message.attributes)
+        case Call():
+            seconds = message.timeout_ms / 1000
+            RpcCall(message.payload, message.method, message.participant, timeout=seconds)
+        case Answered():
+            RpcAnswer(message.payload, code=message.code, detail=message.detail)
         case _:
             pass

@@ -36,6 +36,7 @@ from ringroom.providers.livekit.own_profile import EVENTS, OwnProfile
 from ringroom.providers.livekit.paths import open_path
 from ringroom.providers.livekit.publications import Publications
 from ringroom.providers.livekit.roster import Roster
+from ringroom.providers.livekit.rpc import STREAMED_CALL_BYTES, Rpc
 from ringroom.providers.livekit.texts import Texts
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
 
@@ -59,6 +60,7 @@ class _Opened:
     publications: Publications
     outbox: Outbox
     profile: OwnProfile
+    rpc: Rpc
 
     def reconnecting(self) -> None:
         self.line.set(False)
@@ -163,6 +165,7 @@ class LiveKitProvider(Provider):
             publications=Publications(room, line, calls, options, path),
             outbox=Outbox(room, line, calls, options.connect_timeout, give_up),
             profile=OwnProfile(room, line, options.connect_timeout),
+            rpc=Rpc(room, sink),
         )
         roster.on("reconnecting", opened.reconnecting)
         roster.on("reconnected", opened.reconnected)
@@ -203,9 +206,10 @@ class LiveKitProvider(Provider):
             # is published, and WebRTC may leave some without anybody to give its pictures to.
             single_peer_connection=Kind.VIDEO not in self._options.kinds,
         )
-        _bound_streams(options, MAX_TEXT_BYTES if self._options.text_topics else 1)
+        _bound_streams(options, _longest_stream(self._options))
         room, roster = opened.room, opened.roster
         await attempts.connect(room, self._url, self._token, options, lambda: not roster.closed)
+        opened.rpc.listen(self._options.rpc_methods)
         local = room.local_participant
         opened.line.set(True)
         if not roster.closed:
@@ -279,6 +283,12 @@ class LiveKitProvider(Provider):
             await _part(room)
         finally:
             _stop_listening(room)  # also if the loop ends first
+
+
+def _longest_stream(options: SessionOptions) -> int:
+    if options.text_topics:
+        return MAX_TEXT_BYTES
+    return STREAMED_CALL_BYTES if options.rpc_methods else 1
 
 
 def _bound_streams(options: rtc.RoomOptions, most: int) -> None:

@@ -47,6 +47,7 @@ class LiveKit(ProviderSpec):
     name = "livekit"
     preload = "ringroom.providers.livekit.connection"
     texts = True
+    rpc = True
 
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False)

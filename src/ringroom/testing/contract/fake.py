@@ -93,6 +93,9 @@ class FakeDriver:
         with self._room.faults.texts_broken_off(who):
             self._people[who].send_text(text, topic=topic)
 
+    def call(self, who: str, method: str, payload: str, seconds: float) -> str:
+        return self._people[who].call(method, payload, to=APP, timeout=seconds)
+
     def heard(self, track: str) -> AudioFrame | None:
         with contextlib.suppress(LookupError):
             recording = self._room.heard(track)

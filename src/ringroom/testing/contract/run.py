@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ringroom.testing.contract import (
+    calling,
     cancelling,
     ending,
     events,
@@ -43,6 +44,7 @@ _TOPICS = (
     pictures,
     messaging,
     texting,
+    calling,
     events,
     people,
     own_profile,

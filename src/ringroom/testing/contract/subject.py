@@ -61,6 +61,8 @@ class Capabilities:
     """Whole texts are received by their topics (``send_text``, ``break_off_text``)."""
     texts_out: bool = False
     """Whole texts are sent (``received`` tells them from messages)."""
+    calls_in: bool = False
+    """Methods of the application's can be called (``call``)."""
     events: bool = False
     """What happens in the room is told: who comes and goes, tracks, the connection (``leave``)."""
     unpublish: bool = False
@@ -179,6 +181,11 @@ class Driver(Protocol):
 
     def break_off_text(self, who: str, text: str, topic: str) -> None:
         """Begin a text, to everybody, send that much of it, and break it off."""
+
+    def call(self, who: str, method: str, payload: str, seconds: float) -> str:
+        """Somebody calls a method of the application's, which has so many seconds; the answer, for
+        which it waits. Raises the `RpcError` that the caller gets. Called on several threads at a
+        time."""
 
     def heard(self, track: str) -> AudioFrame | None:
         """All sound of the application's track of that name so far; None if there was none."""

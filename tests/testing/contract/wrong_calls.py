@@ -1,0 +1,105 @@
+"""Wrong with calls, at a provider."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from wrong_kit import Twist, WrongCore, breaks
+
+from ringroom import client
+from ringroom.errors import RpcError
+from ringroom.providers.provider import Provider
+from ringroom.rpc import RpcAnswer
+
+COMES = "a_call_comes_with_its_caller_and_its_text"
+
+
+@breaks({COMES: "'ann' called 'greet', it came as .*'nobody'"})
+class MistakesTheCaller(Twist):
+    async def call(self, sink: Any, method: str, payload: str, who: str, seconds: float) -> str:
+        return await sink.call(method, payload, "nobody", seconds)  # type: ignore[no-any-return]
+
+
+@breaks({COMES: "a text of 10240 letters came with 1000"})
+class CutsALongText(Twist):
+    async def call(self, sink: Any, method: str, payload: str, who: str, seconds: float) -> str:
+        return await super().call(sink, method, payload[:1_000], who, seconds)
+
+
+@breaks({COMES: "who waits 30 s is said to wait 10 s"})
+class MistakesTheTime(Twist):
+    async def call(self, sink: Any, method: str, payload: str, who: str, seconds: float) -> str:
+        return await super().call(sink, method, payload, who, min(10.0, seconds))
+
+
+@breaks({"every_caller_gets_the_answer_to_its_own_call": "the answers are .*, expected "})
+class MixesUpAnswers(Twist):
+    first: asyncio.Future[str] | None = None
+
+    async def call(self, sink: Any, method: str, payload: str, who: str, seconds: float) -> str:
+        if self.first is None:
+            self.first = asyncio.get_running_loop().create_future()
+        answer = await super().call(sink, method, payload, who, seconds)
+        if not self.first.done():
+            self.first.set_result(answer)
+        return await self.first
+
+
+class TellsOtherErrors(Twist):
+    """Of each kind, what the caller is told in its place."""
+
+    instead: ClassVar[dict[int, RpcError]] = {}
+
+    async def call(self, sink: Any, method: str, payload: str, who: str, seconds: float) -> str:
+        try:
+            return await super().call(sink, method, payload, who, seconds)
+        except RpcError as error:
+            raise self.instead.get(error.code, error) from None
+
+
+@breaks({"a_refusal_reaches_the_caller": r"the caller is told 1500 \(später\), expected 42"})
+class LosesTheCode(TellsOtherErrors):
+    instead: ClassVar = {42: RpcError("später")}
+
+
+@breaks({"a_refusal_reaches_the_caller": r"the caller is told \('später', ''\)"})
+class LosesTheData(TellsOtherErrors):
+    instead: ClassVar = {42: RpcError("später", code=42)}
+
+
+@breaks({"a_method_that_is_not_ours_is_refused": "the caller is told 1500"})
+class MistakesWhatIsNotOurs(TellsOtherErrors):
+    instead: ClassVar = {1400: RpcError("no")}
+
+
+@breaks({"a_call_that_is_not_answered_ends_with_its_time": "has not come back within"})
+class WaitsForEver(Twist):
+    async def call(self, sink: Any, method: str, payload: str, who: str, seconds: float) -> str:
+        return await super().call(sink, method, payload, who, 1_000 * seconds)
+
+
+@breaks({"a_call_that_is_not_answered_ends_with_its_time": "the next call got the answer 'too l"})
+class TakesAnyAnswer(WrongCore):
+    class Transport(client.Transport):
+        late: RpcAnswer | None = None
+
+        def send(self, frame: Any, **options: Any) -> None:
+            if isinstance(frame, RpcAnswer) and self.late is not None:
+                frame = RpcAnswer(self.late.payload, frame.topic, to=frame.to, number=frame.number)
+            elif isinstance(frame, RpcAnswer):
+                self.late = frame
+            super().send(frame, **options)
+
+
+@breaks({"who_waits_for_our_answer_is_told_when_we_leave": "has not come back within|told 1502"})
+class LeavesWithoutAWord(Twist):
+    async def close(self, provider: Provider) -> None:
+        await asyncio.sleep(0.5)
+        await super().close(provider)
+
+    async def call(self, sink: Any, method: str, payload: str, who: str, seconds: float) -> str:
+        try:
+            return await super().call(sink, method, payload, who, seconds)
+        except RpcError:
+            raise RpcError("Response timeout", code=RpcError.RESPONSE_TIMEOUT) from None
