@@ -222,6 +222,19 @@ class LiveKitDriver:
             raise RpcError(error.message, code=error.code, data=error.data or "") from None
         return answer
 
+    def answer(self, who: str, method: str, function: Callable[[str, str, float], Any]) -> None:
+        async def handle(call: rtc.RpcInvocationData) -> str:
+            try:
+                text = function(call.caller_identity, call.payload, call.response_timeout)
+            except RpcError as error:
+                raise rtc.RpcError(error.code, str(error), error.data) from None
+            return await self._loop.create_future() if text is None else text
+
+        async def register() -> None:
+            self._rooms[who].local_participant.register_rpc_method(method, handle)
+
+        self._run(register())
+
     def break_off_text(self, who: str, text: str, topic: str) -> None:
         async def begin() -> None:
             writer = await self._rooms[who].local_participant.stream_text(topic=topic)

@@ -529,6 +529,10 @@ class Desk(Processor):
         if frame.text == "later":
             threading.Timer(0.01, self.context.send, [answer]).start()
             return None
+        if frame.text == "ask back":
+            return frame.answer(self.context.call(frame.participant, "back", "to you"))
+        if frame.text == "ask back late":
+            return frame.answer(self.context.call(frame.participant, "back", timeout=0.1))
         if frame.text == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if frame.text == "never":

@@ -11,7 +11,7 @@ import ringroom
 from app_kit import PATIENCE, Call
 from pool_kit import running
 from recovery_kit import LONG
-from ringroom.errors import RpcError
+from ringroom.errors import RpcError, StartupError
 from ringroom.testing import FakeRoom
 
 CALLS: dict[str, Any] = {"rpc_methods": ("ask",)}
@@ -45,6 +45,36 @@ def test_what_a_processor_makes_of_a_call_is_what_the_caller_gets(
         received = pool.stats().received
         assert (received.done, received.problems) == (7, 2)
     assert [problem.where for problem in problems] == ["process", "reply"]
+
+
+@pytest.mark.parametrize("io", ["thread", "process"])
+def test_a_processor_calls_and_so_does_the_pool(fake_room: FakeRoom, io: str) -> None:
+    ann = fake_room.join("ann")
+    problems: list[ringroom.Problem] = []
+    with running(fake_room, kit.Desk, io=io, on_error=problems.append, **CALLS) as pool:
+        fake_room.wait_for_app(timeout=LONG)
+        assert code_of(lambda: ann.call("ask", "ask back")) == RpcError.APPLICATION_ERROR
+        ann.answer("back", lambda call: f"{call.text} too, {call.participant}")
+        assert ann.call("ask", "ask back") == "to you too, app"
+        assert pool.call("ann", "back", "hello") == "hello too, app"
+        ann.answer("back", lambda call: None)
+        assert code_of(lambda: ann.call("ask", "ask back late")) == RpcError.APPLICATION_ERROR
+    first, second = (problem.summary for problem in problems)
+    assert "RpcError: Method not supported" in first
+    assert "TimeoutError: no answer from 'ann' to the call 'back' within 0.1 s" in second
+
+
+class CallsTooEarly(ringroom.Processor):
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        context.call("ann", "m")
+
+
+def test_there_is_no_call_before_there_is_a_room(fake_room: FakeRoom) -> None:
+    with pytest.raises(StartupError, match=r"call from open\(\) or process\(\)"):  # noqa: SIM117
+        with running(fake_room, CallsTooEarly):
+            pass
 
 
 def test_an_answer_of_one_in_a_chain_is_seen_by_no_other(fake_room: FakeRoom) -> None:

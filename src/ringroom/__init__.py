@@ -7,7 +7,7 @@ The layers, each importing only from itself and from those before it:
     closeable, colour, errors, events, notices, values  <  checks, system  <
     frames, option_checks, options, profile, rpc  <  lanes  <
     messages, link, resampling, recording  <  providers, processor  <  sessions  <  processes  <
-    pool_options, faces  <  stream, client, aio, metrics, pool  <  testing  <
+    pool_options, faces  <  stream, client, aio, metrics, pool, voice  <  testing  <
     cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ringroom import aio as aio
     from ringroom import metrics as metrics
     from ringroom import recording as recording
-    from ringroom.client import Transport, VoiceTransport, as_voice_transport, transport
+    from ringroom.client import Transport, transport
     from ringroom.errors import (
         BusyError,
         ClosedError,
@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from ringroom.providers.replay import Replay
     from ringroom.recording import Recorder
     from ringroom.rpc import RpcCall
+    from ringroom.voice import VoiceTransport, as_voice_transport
 
 _HOMES = {
-    "ringroom.client": ("Transport", "VoiceTransport", "as_voice_transport", "transport"),
+    "ringroom.client": ("Transport", "transport"),
     "ringroom.faces.connection": ("Statistics",),
     "ringroom.errors": (
         "BusyError",
@@ -79,6 +80,7 @@ _HOMES = {
     "ringroom.providers.replay": ("Replay",),
     "ringroom.recording": ("Recorder",),
     "ringroom.rpc": ("RpcCall",),
+    "ringroom.voice": ("VoiceTransport", "as_voice_transport"),
 }
 _RENAMED = {
     "provider_names": ("ringroom.providers.registry", "names"),

@@ -36,6 +36,7 @@ from ringroom.options import PublishOptions, TransportConfig
 from ringroom.processes.hosts import Where
 from ringroom.profile import change_of
 from ringroom.providers.provider import ProviderSpec
+from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
 from ringroom.sessions.sendable import as_message, as_text
@@ -281,6 +282,17 @@ class Transport(SendingFace):
         """As `ringroom.client.Transport.participants`."""
         self._check_here()
         return await self._finish(self._people_steps())
+
+    async def call(self, to: str, method: str, payload: str = "", *, timeout: float = 10.0) -> str:
+        """As `ringroom.client.Transport.call`. If cancelled, it may be carried out."""
+        self._check_here()
+        self._check_calls()
+        call = OutgoingCall(to=to, method=method, payload=payload, timeout=timeout)
+        try:
+            async with asyncio.timeout(call.timeout):
+                return await self._finish(self._call_steps(call))
+        except TimeoutError:
+            raise call.expired() from None
 
     async def _finish(self, steps: Steps[T]) -> T:
         """Go through the steps, and await what they have to wait for; the result."""

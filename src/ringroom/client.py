@@ -15,10 +15,8 @@ from typing import Any, Self, TypeVar
 from ringroom.checks import check_rate
 from ringroom.errors import (
     ClosedError,
-    ConfigurationError,
-    FrameError,
 )
-from ringroom.events import Kind, Participant, TrackInfo
+from ringroom.events import Participant, TrackInfo
 from ringroom.faces import handover
 from ringroom.faces.closing import Closing, leave
 from ringroom.faces.connection import Connection, configured
@@ -26,7 +24,7 @@ from ringroom.faces.face import Steps
 from ringroom.faces.receiving import ReceivingEnd, wanted_kinds
 from ringroom.faces.recovery import LEFT_BEHIND_SECONDS, RecoveryThread
 from ringroom.faces.sending import SendingFace
-from ringroom.frames import AudioFrame, Frame, Item, VideoFrame
+from ringroom.frames import Frame, Item, VideoFrame
 from ringroom.link import Link
 from ringroom.option_checks import as_identities, check_timeout
 from ringroom.options import PublishOptions, TransportConfig
@@ -34,6 +32,7 @@ from ringroom.processes.hosts import REAP_SECONDS, Where
 from ringroom.processes.waiting import Deadline
 from ringroom.profile import change_of
 from ringroom.providers.provider import ProviderSpec
+from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
 from ringroom.sessions.sendable import as_message, as_text, name_of
@@ -47,8 +46,6 @@ __all__ = [
     "Receiver",
     "Sender",
     "Transport",
-    "VoiceTransport",
-    "as_voice_transport",
     "transport",
 ]
 
@@ -281,6 +278,25 @@ class Sender(SendingFace):
         limit = Deadline(self._connection.machine, timeout, "nobody has told who is in the room")
         return self._finish(self._people_steps(), limit)
 
+    def call(self, to: str, method: str, payload: str = "", *, timeout: float = 10.0) -> str:
+        """Call a method of somebody in the room (LiveKit's RPC), by identity, and wait for the
+        answer. Payload and answer have up to 15,360 bytes of UTF-8, the method's name 1 to 64.
+        Several threads may call at a time. It is never repeated.
+
+        Raises `ConfigurationError` for other values, `RpcError` when the call is refused or fails
+        (``code`` says why), `TimeoutError` when no answer has come within ``timeout`` (0.1 to
+        3,600), `RoomError` (disconnected: the connection or the I/O process was lost meanwhile),
+        `ClosedError`, and what has ended the session by itself (as `send` does).
+        """
+        self._check_open()
+        self._check_calls()
+        call = OutgoingCall(to=to, method=method, payload=payload, timeout=timeout)
+        limit = Deadline(self._connection.machine, call.timeout, "no answer to a call")
+        try:
+            return self._finish(self._call_steps(call), limit)
+        except TimeoutError:
+            raise call.expired() from None
+
     def _finish(self, steps: Steps[T], limit: Deadline) -> T:
         """Go through the steps, and wait where they have to; the result."""
         try:
@@ -429,47 +445,3 @@ class Receiver(ReceivingEnd[Transport], Iterator[Item]):
     def close(self) -> None:
         """Idempotent. A thread that waits for the next item gets `StopIteration`."""
         self._close()
-
-
-class VoiceTransport:
-    """A transport narrowed to what a voice pipeline needs: recv, send, close."""
-
-    def __init__(self, wrapped: Transport) -> None:
-        self._transport = wrapped
-
-    def recv(self, *, timeout: float | None = None) -> Receiver:
-        """Audio frames as they come; as `Transport.recv`."""
-        return self._transport.recv(kinds=(Kind.AUDIO,), timeout=timeout)
-
-    def send(self, frame: AudioFrame, *, timeout: float | None = None) -> None:
-        """Send sound. Raises as `Transport.send` does; `FrameError` also for other frames."""
-        if not isinstance(frame, AudioFrame):
-            raise FrameError(f"a voice transport sends AudioFrame, not {type(frame).__name__}")
-        self._transport.send(frame, timeout=timeout)
-
-    def close(self) -> None:
-        """Close the transport; as `Transport.close`."""
-        self._transport.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._transport.__exit__(exc_type, exc, traceback)
-
-
-def as_voice_transport(wrapped: Transport) -> VoiceTransport:
-    """Narrow a transport to recv / send / close. Raises `ConfigurationError` for what is no
-    synchronous transport."""
-    if not isinstance(wrapped, Transport):
-        raise ConfigurationError(
-            f"the transport is a {type(wrapped).__module__}.{type(wrapped).__qualname__}, expected "
-            "what ringroom.transport() gives (not that of ringroom.aio: the voice form does not "
-            "await)"
-        )
-    return VoiceTransport(wrapped)

@@ -9,9 +9,9 @@ Who speaks with whom
   session -> application       Connected, Away, Failed, LaneListed, LaneRetired, ProfileKnown
   session -> worker            Attached
   session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree,
-                               ProfileSet, People, Ended
+                               ProfileSet, People, CallEnded, Ended
   reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose, SetProfile,
-                               AskPeople
+                               AskPeople, PerformCall
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
   worker -> application        WorkerReady, WorkerFailed, WorkerProblem, Rejoined,
@@ -29,7 +29,7 @@ import json
 from typing import Any, ClassVar
 
 from ringroom import errors
-from ringroom.errors import RingroomError, RoomError, WireError
+from ringroom.errors import RingroomError, RoomError, RpcError, WireError
 from ringroom.values import Value
 
 VERSION = 1
@@ -293,6 +293,24 @@ class People(Message):
     away: bool
 
 
+class PerformCall(Message):
+    """Call somebody's method, within that many seconds."""
+
+    request: int
+    to: str
+    method: str
+    payload: str
+    seconds: float
+
+
+class CallEnded(Message):
+    """``error`` is empty when the payload is the answer."""
+
+    request: int
+    payload: str
+    error: dict[str, Any]
+
+
 class Start(Message):
     """Descriptors: the worker's link to the session, the statistics table. Sent again after
     the death of the I/O process: the worker goes on over the new link."""
@@ -396,11 +414,14 @@ def _field(name: str, field_name: str, annotation: str, body: dict[str, Any]) ->
 
 def error_to_json(error: RingroomError) -> dict[str, Any]:
     """An error as fields, for the other side to raise."""
-    return {
+    fields = {
         "type": type(error).__name__,
         "text": str(error),
         "reason": getattr(error, "reason", ""),
     }
+    if isinstance(error, RpcError):
+        fields |= {"code": error.code, "data": error.data}
+    return fields
 
 
 def error_from_json(fields: dict[str, Any]) -> RingroomError:
@@ -408,4 +429,8 @@ def error_from_json(fields: dict[str, Any]) -> RingroomError:
     text, reason = str(fields.get("text", "")), str(fields.get("reason", "")) or "failed"
     name = str(fields.get("type", ""))
     kind = getattr(errors, name, RoomError) if name in errors.__all__ else RoomError
+    if kind is RpcError:
+        code = fields.get("code")
+        known = code if isinstance(code, int) else RpcError.APPLICATION_ERROR
+        return RpcError(text, code=known, data=str(fields.get("data", "")))
     return RoomError(text, reason=reason) if kind is RoomError else kind(text)

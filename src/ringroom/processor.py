@@ -103,6 +103,12 @@ class Context(Protocol):
         Raises `TimeoutError` after 5 s, and `ClosedError` in `Processor.start` and when the room
         has ended."""
 
+    def call(self, to: str, method: str, payload: str = "", *, timeout: float = 10.0) -> str:
+        """Call a method of somebody in the room (LiveKit's RPC), and wait for the answer, as
+        `Pool.call` does; meanwhile this worker takes nothing, unless another thread of its calls.
+        Raises as `Pool.call` does; `RoomError` (not_supported) where the provider has no calls,
+        and `ClosedError` in `Processor.start`."""
+
     def flush(self, track: str | TrackInfo | None = None) -> float:
         """Throw away sound sent on the track and not yet played; the seconds thrown away. A
         `TrackInfo` names the track that answers it, None all tracks of this worker. Waits for the

@@ -142,6 +142,13 @@ class OutgoingCall:
             raise ConfigurationError(str(error)) from None
         settle_number(self, "timeout", 0.1, 3_600)
 
+    def expired(self) -> TimeoutError:
+        """What is raised when the time is over."""
+        return TimeoutError(
+            f"no answer from {self.to!r} to the call {self.method!r} within {self.timeout:g} s; "
+            "whether it was carried out is not known"
+        )
+
 
 def _check_utf8(frame: DataFrame) -> None:
     try:

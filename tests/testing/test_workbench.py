@@ -498,6 +498,30 @@ def test_a_call_is_answered() -> None:
         assert bench.messages == [answer, refusal]
 
 
+class Asks(Processor):
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> Any:
+        return DataFrame(self.context.call("ann", "where", frame.payload.decode()).encode())
+
+
+def test_what_a_processor_asks_somebody() -> None:
+    with Workbench(Asks) as bench:
+        with pytest.raises(RpcError, match="Method not supported") as raised:
+            bench.process(DataFrame(b"?"))
+        assert raised.value.code == RpcError.UNSUPPORTED_METHOD
+        bench.answer("ann", "where", lambda call: f"here: {call.text} {call.method}")
+        (told,) = bench.process(DataFrame(b"?"))
+        assert isinstance(told, DataFrame)
+        assert told.payload == b"here: ? where"
+        bench.answer("ann", "where", lambda call: None)
+        with pytest.raises(TimeoutError, match="no answer from 'ann'"):
+            bench.process(DataFrame(b"?"))
+
+
 def test_who_calls_a_processor_that_raises_is_told() -> None:
     def fails(frame: Any) -> None:
         raise ValueError("it is no call of mine")

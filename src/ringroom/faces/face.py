@@ -22,9 +22,9 @@ from ringroom.closeable import Forgettable
 from ringroom.errors import ClosedError
 from ringroom.events import Participant, TrackInfo
 from ringroom.faces.connection import Connection, Statistics
-from ringroom.sessions.session import Session
+from ringroom.sessions.session import check_going_on
 
-__all__ = ["Face", "Steps", "check_going_on"]
+__all__ = ["Face", "Steps"]
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[int | None, None, T]
@@ -181,10 +181,3 @@ class Face(Forgettable):
         if self._opened and not self._closed and self._connection.session.joined is not None:
             state = f"in {self.room!r} as {self.identity!r}"
         return f"<{type(self).__name__} {self._connection.spec.name} {state}>"
-
-
-def check_going_on(session: Session) -> None:
-    """Raises what a wait must end with when the session is over, however it has ended."""
-    session.check_unfailed()
-    if session.end is not None:
-        raise ClosedError(f"the room has ended: {session.end.reason}")

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Protocol, TypeVar
 
 from ringroom.checks import shown
 from ringroom.errors import BusyError, ClosedError, ConfigurationError
 from ringroom.events import TrackInfo
 from ringroom.faces.connection import Connection
-from ringroom.faces.face import Face, Steps, check_going_on
+from ringroom.faces.face import Face, Steps
 from ringroom.frames import AudioFrame, Frame, VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.profile import Profile
+from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import Filling
 from ringroom.sessions.outgoing_lane import OutgoingLane
 from ringroom.sessions.sendable import DEFAULT_AUDIO, name_of, track_name
+from ringroom.sessions.session import check_going_on
 
 __all__ = ["SendingFace"]
+
+T = TypeVar("T")
+_Taken = TypeVar("_Taken", covariant=True)
+
+
+class _Asked(Protocol[_Taken]):
+    """What was asked of the I/O role, by numbers."""
+
+    def take(self, number: int) -> _Taken | None: ...
+    def forget(self, number: int) -> None: ...
 
 
 class SendingFace(Face):
@@ -137,19 +150,33 @@ class SendingFace(Face):
             yield from self._answer(requests[0])
             self._check_played(lane)
 
-    def _profile_steps(self, change: Profile) -> Steps[None]:
+    def _profile_steps(self, change: Profile) -> Steps[bool]:
+        changes = self._connection.session.profile
+        return self._asked_steps(changes, partial(changes.ask, change, awaited=True))
+
+    def _call_steps(self, call: OutgoingCall) -> Steps[str]:
         connection = self._connection
-        changes = connection.session.profile
+        session, calls, now = connection.session, connection.session.calls, connection.machine.now
+        ends = now() + call.timeout
+        if session.interrupted:  # nothing would be sent
+            yield from self._until(lambda: not session.interrupted or None)
+        return (
+            yield from self._asked_steps(calls, lambda: calls.begin(call, max(0.0, ends - now())))
+        )
+
+    def _asked_steps(self, asked: _Asked[T], ask: Callable[[], int]) -> Steps[T]:
+        """Ask, and wait for what comes of it."""
+        connection = self._connection
         number = None
         try:
             with connection.lock:
                 connection.session.check_unfailed()
-                number = changes.ask(change, awaited=True)
-            yield from self._until(partial(changes.take, number))
+                number = ask()
+            return (yield from self._until(partial(asked.take, number)))
         finally:
             if number is not None:
                 with connection.lock:
-                    changes.forget(number)
+                    asked.forget(number)
 
     def _answer(self, request: int) -> Steps[float]:
         return self._until(partial(self._connection.session.requests.take, request))
@@ -167,6 +194,13 @@ class SendingFace(Face):
                 return None
             check_going_on(connection.session)
         return connection.outgoing.lane_for(frame, publish)
+
+    def _check_calls(self) -> None:
+        spec = self._connection.spec
+        if not spec.rpc:
+            raise ConfigurationError(
+                f"{spec.name}: not supported: call (this provider has no calls)"
+            )
 
     def _check_texts(self) -> None:
         spec = self._connection.spec

@@ -203,6 +203,13 @@ class Provider(ABC):
             reason="not_supported",
         )
 
+    async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
+        """Call somebody's method, and return the answer. Several at a time; is cancelled when the
+        seconds are over, of which the one who is called is to be told. Raises `RpcError` with the
+        code of what went wrong, and `RoomError` (``disconnected``) once the room is lost. A
+        provider whose spec says ``rpc`` has it."""
+        raise RoomError("not supported: call (this provider has no calls)", reason="not_supported")
+
     @abstractmethod
     async def close(self) -> None:
         """Leave the room and free everything. Idempotent; the sink is not called afterwards."""
@@ -226,7 +233,7 @@ class ProviderSpec(ABC):
     ``text_topics`` asks). Else both are refused."""
 
     rpc: ClassVar[bool] = False
-    """Whether calls come in (`Sink.call`). Else ``rpc_methods`` are refused."""
+    """Whether calls come in (`Sink.call`) and are made (`Provider.call`). Else both are refused."""
 
     @abstractmethod
     def open(self, descriptors: tuple[int, ...]) -> Provider:

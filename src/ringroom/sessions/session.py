@@ -28,6 +28,7 @@ from ringroom.lanes.statistics import LaneCounts, StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.options import SessionOptions
 from ringroom.sessions.accounts import Accounts, LaneStatistics
+from ringroom.sessions.calls import OwnCalls
 from ringroom.sessions.inbox import Listeners
 from ringroom.sessions.incoming import Incoming
 from ringroom.sessions.news import News
@@ -95,6 +96,7 @@ class Session:
         self.requests = Requests()
         self.profile = ProfileChanges(self.send)
         self.roll = RollCalls(self.send)
+        self.calls = OwnCalls(self.send)
         self.news = News()
         self.attached: m.Attached | None = None
         """What a worker has inherited, once that is known."""
@@ -249,7 +251,7 @@ class Session:
         if self._final is not None and final is None:
             self.interrupted = True
             self.incoming.expect_nothing()
-            self.requests.answer_all()
+            self._answer_all()
             self.notify()
         else:
             how = self._side.how_it_died()
@@ -267,6 +269,11 @@ class Session:
     def _leave_room(self) -> None:
         """For a while, as is hoped."""
         self.connection_losses += self.in_room
+
+    def _answer_all(self) -> None:
+        """What was asked of the I/O role, which is gone."""
+        self.requests.answer_all()
+        self.calls.lose("the I/O process died")
 
     def _note_loss(self) -> None:
         if self._lost_ns is None:
@@ -292,6 +299,8 @@ class Session:
                 self.profile.answered(message)
             case m.People():
                 self.roll.answered(message)
+            case m.CallEnded():
+                self.calls.ended(message)
             case m.ProfileKnown():
                 self.profile.known(message)
             case m.Attached():
@@ -338,7 +347,7 @@ class Session:
         self.restarts += 1
         self.interrupted = self._unheard = self._away = False
         self.joined = self._refusal = self.attached = None
-        self.requests.answer_all()
+        self._answer_all()
         self.news.clear()
         for inbox in self.incoming.inboxes:
             inbox.relink()
@@ -367,3 +376,10 @@ class Session:
         self.incoming.close()
         self._accounts.retire_all()
         self.link.close()
+
+
+def check_going_on(session: Session) -> None:
+    """Raises what a wait must end with when the session is over, however it has ended."""
+    session.check_unfailed()
+    if session.end is not None:
+        raise ClosedError(f"the room has ended: {session.end.reason}")

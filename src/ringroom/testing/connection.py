@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import deque
 
 from ringroom.checks import MAX_IDENTITY_BYTES
-from ringroom.errors import WireError
+from ringroom.errors import RpcError, WireError
 from ringroom.events import EventKind, Participant
 from ringroom.frames import DataFrame
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.envelopes import opened, sealed
+from ringroom.rpc import RpcAnswer
 from ringroom.testing.announcements import Announcements
+from ringroom.testing.calls import answer_of, as_message, failed
 from ringroom.testing.own_tracks import OwnTracks
 from ringroom.testing.state import (
     Media,
@@ -92,8 +94,11 @@ class Connection:
             case messages.Data() | messages.Text():
                 self._data(message)
             case messages.Answered():
-                self._state.calls.answered(self.identity, message)
+                answer = RpcAnswer(message.payload, code=message.code, detail=message.detail)
+                self._state.calls.answered(self.identity, message.request, answer)
                 self._state.announce()
+            case messages.Call():
+                self._call(message)
             case messages.SetProfile():
                 self._set_profile(message, member)
             case messages.Done(request=order):
@@ -157,6 +162,25 @@ class Connection:
         self._state.application(self.identity).add_data(frame)
         self._state.data(self.identity, frame)
         self._line.send(messages.Done(request=message.request))
+
+    def _call(self, call: messages.Call) -> None:
+        state, line, us = self._state, self._line, self.identity
+
+        def tell(answer: RpcAnswer) -> None:
+            line.send(as_message(call.request, answer))
+
+        callee = state.members.get(call.participant)
+        if not self._allowed.publish_data:
+            tell(RpcAnswer(_MAY_NOT_SEND.encode(), code=RpcError.SEND_FAILED))
+        elif callee is None or callee is self._member:
+            tell(failed(RpcError.RECIPIENT_NOT_FOUND))
+        else:
+            number = state.calls.begin(us, callee.identity, call.timeout_ms / 1000, tell)
+            if callee.audience is not None:
+                callee.audience.pass_call(call.replace(request=number, participant=us))
+            elif (answer := answer_of(callee.methods, call, us)) is not None:
+                state.calls.answered(callee.identity, number, answer)
+        state.announce()
 
     def _set_profile(self, message: messages.SetProfile, member: Member) -> None:
         refusal = self._state.refused_profile.value

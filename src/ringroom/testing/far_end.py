@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, ConfigurationError
+from ringroom.errors import ClosedError, ConfigurationError, RpcError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
 from ringroom.lanes import records
@@ -28,6 +28,8 @@ from ringroom.link import Link, open_links
 from ringroom.options import PublishOptions
 from ringroom.processes.io.roll_call import parts
 from ringroom.profile import Profile
+from ringroom.providers.fake.messages import Call
+from ringroom.testing.calls import Answerer, answer_of, failed
 
 __all__ = ["FarEnd", "InboundTrack"]
 
@@ -82,6 +84,8 @@ class FarEnd:
     def __init__(self) -> None:
         self.flushed: list[tuple[str, float]] = []
         """Tracks that were flushed, and the seconds thrown away."""
+        self.methods: dict[str, dict[str, Answerer]] = {}
+        """What those in the room answer to calls, by identity and method."""
         self._profile = Profile()
         self._people: dict[str, Participant] = {}
         self._lock = threading.RLock()
@@ -259,10 +263,26 @@ class FarEnd:
                 for part, last in parts(self._people.values()):
                     told = m.People(request=request, people=part, last=last, away=False)
                     self._link.send(told)
+            case m.PerformCall():
+                self._link.send(self._answered(message))
             case m.LaneDone(lane=lane):
                 writer = self._writers.pop(lane)
                 self._rows.release(writer.row.index)
                 writer.close()
+
+    def _answered(self, call: m.PerformCall) -> m.CallEnded:
+        raw, seconds = call.payload.encode(), round(call.seconds * 1000)
+        asked = Call(
+            request=0, participant=call.to, method=call.method, timeout_ms=seconds, payload=raw
+        )
+        text, error = "", {}
+        try:
+            # Where nothing is to come, the bench has no time to wait for it.
+            answer = answer_of(self.methods.get(call.to, {}), asked, "bench")
+            text = (answer or failed(RpcError.RESPONSE_TIMEOUT)).result()
+        except RpcError as refused:
+            error = m.error_to_json(refused)
+        return m.CallEnded(request=call.request, payload=text, error=error)
 
     def _flush(self, lane: int) -> float:
         one = self._outbound.get(lane)

@@ -26,13 +26,16 @@ from ringroom.option_checks import (
     RECEIVED_SOURCES,
     TOLD_PARTICIPANT_KINDS,
     check_choice,
+    check_function,
     check_range,
 )
-from ringroom.rpc import OutgoingCall
+from ringroom.providers.fake.messages import Call
+from ringroom.rpc import OutgoingCall, RpcAnswer
 from ringroom.sessions.sendable import as_message, as_text
-from ringroom.testing.calls import ACKNOWLEDGED_WITHIN, failed
+from ringroom.testing.calls import ACKNOWLEDGED_WITHIN, Answerer, failed
 from ringroom.testing.devices import Camera, Device, Microphone
 from ringroom.testing.floor import Floor
+from ringroom.testing.state import Member
 
 __all__ = ["FakeParticipant"]
 
@@ -136,34 +139,51 @@ class FakeParticipant:
         there), as LiveKit's SDKs do, and wait for the answer. Raises the `RpcError` that an SDK
         would: of 1400 (that method is none of its ``rpc_methods``), 1401 (it is not there), 1501,
         1502 (no answer in time), 1503 (it has left), or whatever it has refused with."""
-        outgoing = OutgoingCall(to=to or "app", method=method, payload=payload, timeout=timeout)
+        asked = OutgoingCall(to=to or "app", method=method, payload=payload, timeout=timeout)
         state, wire = self._floor.state, self._floor.wire
+        answers: list[RpcAnswer] = []
         with wire.changed:
             self._check_present()
-            found = [one for one in state.members.values() if one.audience is not None]
-            if to is not None:
-                found = [one for one in found if one.identity == to]
-            if len(found) > 1:
-                raise LookupError(f"which application? Give to=\n  {self._floor.summary()}")
-            if not found:
+            callee = self._application(to)
+            if callee is None:
                 return failed(RpcError.RECIPIENT_NOT_FOUND).result()
-            [callee] = found
-            assert callee.audience is not None
-            call = state.calls.begin(
-                self.identity, callee.identity, method, payload, outgoing.timeout
+            number = state.calls.begin(
+                self.identity, callee.identity, asked.timeout, answers.append
             )
+            call = Call(
+                request=number,
+                participant=self.identity,
+                method=method,
+                timeout_ms=round(asked.timeout * 1000),
+                payload=payload.encode(),
+            )
+            assert callee.audience is not None
             arrives = callee.audience.pass_call(call)
-        limit = outgoing.timeout if arrives else min(outgoing.timeout, ACKNOWLEDGED_WITHIN)
-        pending = state.calls.pending(call.request)
-        try:
-            answer = wire.wait_until(lambda: pending.answer, limit)
-        finally:
-            with wire.changed:
-                state.calls.end(call.request)
-        if answer is None:
-            code = RpcError.RESPONSE_TIMEOUT if arrives else RpcError.CONNECTION_TIMEOUT
-            answer = failed(code)
-        return answer.result()
+        limit = asked.timeout if arrives else min(asked.timeout, ACKNOWLEDGED_WITHIN)
+        wire.wait_until(lambda: answers, limit)
+        with wire.changed:
+            state.calls.end(number)
+        late = RpcError.RESPONSE_TIMEOUT if arrives else RpcError.CONNECTION_TIMEOUT
+        return (answers[0] if answers else failed(late)).result()
+
+    def _application(self, identity: str | None) -> Member | None:
+        """The only one, or that of the identity. Raises `LookupError` for one of several."""
+        found = [one for one in self._floor.state.members.values() if one.audience is not None]
+        if identity is not None:
+            found = [one for one in found if one.identity == identity]
+        if len(found) > 1:
+            raise LookupError(f"which application? Give to=\n  {self._floor.summary()}")
+        return found[0] if found else None
+
+    def answer(self, method: str, function: Answerer) -> None:
+        """From now on, calls of applications to that method of this participant are answered by
+        what ``function(call)`` returns (text), or with the `RpcError` that it raises; None: not at
+        all, and the application's time passes. ``call`` is a `RpcCall`. The function is called on
+        the room's thread, and must not wait. Raises `ConfigurationError`."""
+        check_function("the answer", function, "a call")
+        checked = OutgoingCall(to="app", method=method, payload="", timeout=1.0)
+        with self._floor.wire.changed:
+            self._member.methods[checked.method] = function
 
     def set_attributes(self, attributes: Mapping[str, str]) -> None:
         """Sets these; an empty value removes one. The others stay. Raises `FrameError`."""

@@ -23,7 +23,7 @@ from ringroom.testing.wire import Wire
 __all__ = ["Fault", "RoomFaults"]
 
 # Where the provider `fake` can be made to raise.
-PLACES = ("connect", "publish", "play", "send_data", "set_profile", "receive", "close")
+PLACES = ("connect", "publish", "play", "send_data", "set_profile", "call", "receive", "close")
 _ANSWER_SECONDS = 5.0
 _MOST_PPM = 500_000
 

@@ -18,7 +18,7 @@ from ringroom.events import Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.providers.fake import messages
 from ringroom.testing.application import Application, PictureLog, SoundLog
-from ringroom.testing.calls import Calls
+from ringroom.testing.calls import Answerer, Calls
 from ringroom.testing.media_path import Layers, Media, MediaPath, SourceClock
 
 __all__ = ["Audience", "Media", "Member", "Publication", "Refusal", "RoomState"]
@@ -77,6 +77,7 @@ class Member:
         self.audience = audience
         self.publications: list[Publication] = []
         self.received: list[DataFrame] = []
+        self.methods: dict[str, Answerer] = {}
         self.gone = False
         self.reason = ""
 
@@ -139,7 +140,7 @@ class RoomState:
         """Participants whose texts break off on their way; None: all."""
         self.raising: list[str] = []
         """Where the provider is ordered to raise."""
-        self.calls = Calls()
+        self.calls = Calls(time)
         self.source_clock = SourceClock()
         self.path = MediaPath(self._deliver)
         self._changed = changed

@@ -31,6 +31,7 @@ from ringroom.processes.worker.problems import as_problem
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
 from ringroom.profile import Profile
 from ringroom.sessions.sendable import kind_of
+from ringroom.testing.calls import Answerer
 from ringroom.testing.far_end import FarEnd, InboundTrack
 from ringroom.testing.hand_turned import HandTurned
 
@@ -225,6 +226,13 @@ class Workbench:
             seconds = check_range("seconds", seconds, 0, _MAX_SECONDS)
         name = track.reply_name if isinstance(track, TrackInfo) else track
         self._open_far.play(name, seconds)
+
+    def answer(self, who: str, method: str, function: Answerer) -> None:
+        """From now on, calls (`Context.call`) to that method of somebody are answered by what
+        ``function(call)`` returns, or with the `RpcError` that it raises; None: the time passes, at
+        once. Without this, nobody has a method."""
+        check_function("the answer", function, "a call")
+        self._open_far.methods.setdefault(who, {})[method] = function
 
     def wait_until(self, condition: Callable[[], _Found], timeout: float = 5.0) -> _Found:
         """Waits until ``condition()`` is true, for a processor that sends from threads of its own

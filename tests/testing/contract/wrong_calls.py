@@ -103,3 +103,85 @@ class LeavesWithoutAWord(Twist):
             return await super().call(sink, method, payload, who, seconds)
         except RpcError:
             raise RpcError("Response timeout", code=RpcError.RESPONSE_TIMEOUT) from None
+
+
+# Of ours
+
+
+class Calls(Twist):
+    """Changes what we call."""
+
+    async def call_out(
+        self, provider: Provider, to: str, method: str, payload: str, seconds: float
+    ) -> str:
+        changed = self.changed(to, method, payload, seconds)
+        return await super().call_out(provider, *changed)
+
+    def changed(
+        self, to: str, method: str, payload: str, seconds: float
+    ) -> tuple[str, str, str, float]:
+        return to, method, payload, seconds
+
+
+@breaks({"our_call_gives_the_answer": "a text of 5120 letters came with 1000"})
+class CutsOurText(Calls):
+    def changed(self, to: str, method: str, payload: str, seconds: float) -> Any:
+        return to, method, payload[:1_000], seconds
+
+
+@breaks({"our_call_gives_the_answer": r"we wait 30 s, told are 10\.000"})
+class MistakesOurTime(Calls):
+    def changed(self, to: str, method: str, payload: str, seconds: float) -> Any:
+        return to, method, payload, min(seconds, 10.0)
+
+
+@breaks({"each_of_our_calls_gets_its_own_answer": "the answers are .*, expected "})
+class MixesUpWhatWeAreAnswered(Calls):
+    first: asyncio.Future[str] | None = None
+
+    async def call_out(self, provider: Provider, *call: Any) -> str:
+        if self.first is None:
+            self.first = asyncio.get_running_loop().create_future()
+        answer = await super().call_out(provider, *call)
+        if not self.first.done():
+            self.first.set_result(answer)
+        return await self.first
+
+
+@breaks(
+    {
+        "what_refuses_our_call_is_told": r"we are told 1500 \(später\), expected 42",
+        "who_has_no_such_method_and_who_is_not_there_is_told": r"we are told 1500 .*expected 1400",
+    }
+)
+class KnowsOneCode(Calls):
+    async def call_out(self, provider: Provider, *call: Any) -> str:
+        try:
+            return await super().call_out(provider, *call)
+        except RpcError as error:
+            raise RpcError(str(error)) from None
+
+
+@breaks({"who_has_no_such_method_and_who_is_not_there_is_told": "has not come back within"})
+class WaitsForWhoIsNotThere(Calls):
+    async def call_out(self, provider: Provider, *call: Any) -> str:
+        if call[0] == "nobody":
+            await asyncio.sleep(1_000)
+        return await super().call_out(provider, *call)
+
+
+@breaks({"our_call_ends_with_its_time": "no answer in time raised nothing"})
+class AnswersInOthersStead(Calls):
+    async def call_out(self, provider: Provider, *call: Any) -> str:
+        return "yes" if call[1] == "wait" else await super().call_out(provider, *call)
+
+
+@breaks({"our_call_is_not_repeated_in_the_next_room": r"the call was made 2 times|raised nothing"})
+class RepeatsOurCall(Calls):
+    async def call_out(self, provider: Provider, *call: Any) -> str:
+        made = asyncio.ensure_future(super().call_out(provider, *call))
+        if call[1] != "greet":
+            await asyncio.sleep(0)
+            again = asyncio.ensure_future(super().call_out(provider, *call))
+            made.add_done_callback(lambda _: again.cancel())
+        return await made

@@ -168,6 +168,11 @@ class Twist(Wrong):
     async def send_text(self, provider: Provider, frame: TextFrame) -> None:
         await provider.send_text(frame)
 
+    async def call_out(
+        self, provider: Provider, to: str, method: str, payload: str, seconds: float
+    ) -> str:
+        return await provider.call(to, method, payload, seconds)
+
     async def close(self, provider: Provider) -> None:
         await provider.close()
 
@@ -201,6 +206,9 @@ class TwistedProvider(Provider):
 
     async def send_text(self, frame: TextFrame) -> None:
         await self.twist.send_text(self.inner, frame)
+
+    async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
+        return await self.twist.call_out(self.inner, to, method, payload, seconds)
 
     async def close(self) -> None:
         await self.twist.close(self.inner)

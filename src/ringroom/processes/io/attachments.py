@@ -19,6 +19,7 @@ from ringroom.link import close_descriptors
 from ringroom.processes.io.inbound_lanes import InboundLanes, InboundRoom
 from ringroom.processes.io.outbound import Answer
 from ringroom.processes.io.outbound_lanes import OutboundLanes, OutboundRoom
+from ringroom.processes.io.own_calls import OwnCalls
 from ringroom.processes.io.own_profile import OwnProfile
 from ringroom.processes.io.roll_call import RollCall
 from ringroom.processes.io.row_ledger import RowLedger
@@ -32,6 +33,7 @@ class AttachmentRoom(InboundRoom, OutboundRoom, Protocol):
 
     profile: OwnProfile
     roll: RollCall
+    own_calls: OwnCalls
 
     def people(self) -> Iterable[Participant]: ...
 
@@ -100,6 +102,8 @@ class Attachment:
                 self._room.profile.ask(message, self._to_asker())
             case m.AskPeople():
                 self._room.roll.ask(message, self._to_asker())
+            case m.PerformCall():
+                self._room.own_calls.begin(message, self._to_asker())
             case m.Leave():
                 self.leaving = True
             case _:

@@ -32,6 +32,7 @@ from ringroom.processes.io.choice import Choice
 from ringroom.processes.io.inbound import InboundTrack, LiveTrack, NullTrack
 from ringroom.processes.io.membership import Membership, unpickled
 from ringroom.processes.io.open_calls import OpenCalls
+from ringroom.processes.io.own_calls import OwnCalls
 from ringroom.processes.io.own_profile import OwnProfile
 from ringroom.processes.io.patient import PatientTrack
 from ringroom.processes.io.presence import Presence
@@ -60,6 +61,7 @@ class RoomSession:
         self._ledger = RowLedger(self._wire.send)
         self.profile = OwnProfile(self, self._wire.send)
         self.open_calls = OpenCalls(self)
+        self.own_calls = OwnCalls(self)
         self._application = Attachment(self, self._ledger, m.APPLICATION)
         self._attachments: dict[int, Attachment] = {m.APPLICATION: self._application}
         self._owners: dict[str, object] = {}
@@ -337,6 +339,7 @@ class RoomSession:
         self._admission = Admission()
         self._choice.forget_tracks()
         self.open_calls.end_all()
+        self.own_calls.parted()
         for attachment in tuple(self._attachments.values()):
             attachment.outbound.interrupt()
 
@@ -352,6 +355,7 @@ class RoomSession:
             self.profile.parted()
             self.roll.close()
             self.open_calls.close()
+            self.own_calls.close()
             self._closer = asyncio.get_running_loop().create_task(self._close())
 
     async def _close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ringroom.errors import ClosedError
+from ringroom.errors import ClosedError, RoomError
 from ringroom.frames import Frame, VideoFrame
 from ringroom.lanes.memory import open_counter
 from ringroom.link import Link
@@ -20,6 +20,7 @@ from ringroom.processes.worker.seat import Seat
 from ringroom.profile import Profile
 from ringroom.sessions.filling import Filling
 from ringroom.sessions.inbox import InboundLane
+from ringroom.sessions.session import Session
 
 
 class Answering:
@@ -96,6 +97,21 @@ class Answering:
                 replies.session.profile.ask(change, awaited=False)
                 if self.keeps:
                     self.wake.add(1)
+
+    def usable_session(self) -> Session:
+        """For a call (RPC), which is not made later; the caller holds the lock. Raises
+        `ClosedError` where there is no room, `RoomError` (disconnected) while the I/O process is
+        replaced."""
+        replies = self._usable("call from open() or process()")
+        if replies is None:
+            raise ClosedError("the room has ended")
+        if replies.session.interrupted:
+            raise RoomError(
+                "the I/O process has died, and another has not joined the room yet: the call was "
+                "not made",
+                reason="disconnected",
+            )
+        return replies.session
 
     def _usable(self, instead: str) -> ReplyTracks | None:
         """The reply tracks; None when the room is over, for nothing would be heard, and no track

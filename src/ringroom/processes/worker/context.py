@@ -14,6 +14,7 @@ from ringroom.options import Mode, PublishOptions
 from ringroom.processes.waiting import Deadline, Waiter
 from ringroom.processes.worker.answering import Answering
 from ringroom.profile import change_of
+from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.roll_calls import room_is_away
 from ringroom.sessions.sendable import as_message, as_text
@@ -25,8 +26,8 @@ ANSWER_SECONDS = 5.0
 
 
 class WorkerContext:
-    """Thread-safe: each call holds the worker's lock, and none waits but `flush` and
-    `participants`."""
+    """Thread-safe: each call holds the worker's lock, and none waits but `flush`, `participants`
+    and `call`."""
 
     def __init__(self, answering: Answering) -> None:
         self._here = answering
@@ -146,11 +147,35 @@ class WorkerContext:
             raise ClosedError(f"the room has ended: {session.end.reason}")
         raise room_is_away()
 
-    def _answer(self, session: Session, look: Callable[[], T | None], what: str) -> T | None:
+    def call(self, to: str, method: str, payload: str = "", *, timeout: float = 10.0) -> str:
+        call = OutgoingCall(to=to, method=method, payload=payload, timeout=timeout)
+        answering = self._answering
+        with answering.lock:
+            session = answering.usable_session()
+            number = session.calls.begin(call, call.timeout)
+        try:
+            look = partial(session.calls.take, number)
+            answer = self._answer(session, look, "no answer", call.timeout)
+        except TimeoutError:
+            raise call.expired() from None
+        finally:
+            with answering.lock:
+                session.calls.forget(number)
+        if answer is None:
+            raise ClosedError("the room has ended")
+        return answer
+
+    def _answer(
+        self,
+        session: Session,
+        look: Callable[[], T | None],
+        what: str,
+        seconds: float = ANSWER_SECONDS,
+    ) -> T | None:
         """Wait until ``look`` gives something, and return that; None if the room is over, or the
         I/O process dies. Raises what the session has failed by, and `TimeoutError`."""
         answering = self._answering
-        limit = Deadline(answering.machine, ANSWER_SECONDS, what)
+        limit = Deadline(answering.machine, seconds, what)
         # The worker's own thread may take the answer off the link; the waiter is told of that.
         with Waiter(answering.machine, answering.lock, session) as waiter:
             while True:

@@ -1,4 +1,4 @@
-"""The calls that come in to one connection of the provider ``fake``: a task for each."""
+"""The calls (RPC) of one connection of the provider ``fake``, in both directions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from collections.abc import Callable
 from ringroom.errors import RoomError, RpcError
 from ringroom.providers.fake.messages import Answered, Call
 from ringroom.providers.provider import Sink
+from ringroom.rpc import RpcAnswer
 
-__all__ = ["IncomingCalls"]
+__all__ = ["IncomingCalls", "OwnCalls"]
 
 
 class IncomingCalls:
-    """``send`` sends to the room; it raises `RoomError` once that is gone."""
+    """Those of others, with a task for each. ``send`` sends to the room; it raises `RoomError` once
+    that is gone."""
 
     def __init__(self, sink: Sink, send: Callable[[Answered], None]) -> None:
         self._sink = sink
@@ -45,3 +47,35 @@ class IncomingCalls:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+class OwnCalls:
+    """Those of ours. ``send`` sends to the room; it raises `RoomError` once that is gone."""
+
+    def __init__(self, send: Callable[[Call], None]) -> None:
+        self._send = send
+        self._answers: dict[int, asyncio.Future[RpcAnswer]] = {}
+
+    async def make(self, call: Call) -> str:
+        """The answer. Raises the `RpcError` that it ended with, and `RoomError` once the room is
+        gone."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[RpcAnswer] = loop.create_future()
+        self._answers[call.request] = answer
+        try:
+            self._send(call)
+            return (await answer).result()
+        finally:
+            del self._answers[call.request]
+
+    def answered(self, message: Answered) -> None:
+        call = self._answers.get(message.request)
+        if call is not None and not call.done():
+            answer = RpcAnswer(message.payload, code=message.code, detail=message.detail)
+            call.set_result(answer)
+
+    def end(self, error: RoomError) -> None:
+        """The room is gone."""
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(error)

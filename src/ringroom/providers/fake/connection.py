@@ -20,7 +20,7 @@ from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
-from ringroom.providers.fake.calls import IncomingCalls
+from ringroom.providers.fake.calls import IncomingCalls, OwnCalls
 from ringroom.providers.fake.envelopes import opened, sealed
 from ringroom.providers.fake.ingest import Ingest
 from ringroom.providers.fake.playout import AudioPlayout, Outlet, PublishedTrack, VideoPlayout
@@ -63,6 +63,7 @@ class FakeProvider(Provider):
         self._playouts: list[PublishedTrack] = []
         self._inbound: dict[str, Ingest] = {}
         self._calls: IncomingCalls | None = None
+        self._own_calls = OwnCalls(self._send)
         self._raising: set[str] = set()
         self._over = ""
         self._closed = False
@@ -164,6 +165,17 @@ class FakeProvider(Provider):
         )
         await self._request(number, message, "profile_refused")
 
+    async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
+        self._raise_if_ordered("call")
+        call = messages.Call(
+            request=next(self._numbers),
+            participant=to,
+            method=method,
+            timeout_ms=round(seconds * 1000),
+            payload=payload.encode(),
+        )
+        return await self._own_calls.make(call)
+
     async def close(self) -> None:
         self._closed = True
         if self._task is not None:
@@ -258,11 +270,11 @@ class FakeProvider(Provider):
         self._sink.ended(reason, error=error)
 
     def _end_requests(self, reason: str) -> None:
+        gone = RoomError(f"fake: the connection ended ({reason})", reason="disconnected")
         for request in self._requests.values():
             if not request.done():
-                request.set_exception(
-                    RoomError(f"fake: the connection ended ({reason})", reason="disconnected")
-                )
+                request.set_exception(gone)
+        self._own_calls.end(gone)
 
     def _stop_playouts(self) -> None:
         for playout in self._playouts:
@@ -394,6 +406,9 @@ class FakeProvider(Provider):
         assert self._calls is not None
         self._calls.take(message)
 
+    def _answered(self, message: messages.Answered) -> None:
+        self._own_calls.answered(message)
+
     def _text_broken(self, message: messages.TextBroken) -> None:
         if message.topic in self._options.text_topics:
             kind = EventKind.TEXT_FAILED
@@ -417,5 +432,6 @@ class FakeProvider(Provider):
         messages.Data: _data,
         messages.Text: _data,
         messages.Call: _call,
+        messages.Answered: _answered,
         messages.TextBroken: _text_broken,
     }

@@ -148,7 +148,7 @@ class Text(Value):
 
 
 class Call(Value):
-    """A participant calls a method of the application's."""
+    """A participant calls a method of the application's, or it one of theirs."""
 
     request: int
     participant: str

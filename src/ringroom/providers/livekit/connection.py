@@ -165,7 +165,7 @@ class LiveKitProvider(Provider):
             publications=Publications(room, line, calls, options, path),
             outbox=Outbox(room, line, calls, options.connect_timeout, give_up),
             profile=OwnProfile(room, line, options.connect_timeout),
-            rpc=Rpc(room, sink),
+            rpc=Rpc(room, sink, line),
         )
         roster.on("reconnecting", opened.reconnecting)
         roster.on("reconnected", opened.reconnected)
@@ -186,6 +186,9 @@ class LiveKitProvider(Provider):
 
     async def set_profile(self, change: Profile) -> None:
         await self._joined().profile.set(change)
+
+    async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
+        return await self._joined().rpc.call(to, method, payload, seconds)
 
     async def close(self) -> None:
         if self._closing is None:

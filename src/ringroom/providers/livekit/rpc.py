@@ -10,13 +10,16 @@ whoever calls with a longer one is told of an error of the application.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection
 from functools import partial
+from typing import Any
 
 from livekit import rtc
 
 from ringroom.errors import RpcError
+from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import scrubbed
 from ringroom.providers.provider import Sink
 from ringroom.rpc import MAX_CALL_BYTES
@@ -25,16 +28,47 @@ __all__ = ["STREAMED_CALL_BYTES", "Rpc"]
 
 _log = logging.getLogger("ringroom.livekit")
 
+# What the SDK takes of a call's time for the way there: whom we call is told of the rest.
+ON_THE_WAY_SECONDS = 7.0
 # Of the text stream of a call: what is too long for one, but not by far, its caller is told so.
 STREAMED_CALL_BYTES = 4 * MAX_CALL_BYTES
 
 
 class Rpc:
-    """``sink`` is asked for the answers."""
+    """``sink`` is asked for the answers to calls of others."""
 
-    def __init__(self, room: rtc.Room, sink: Sink) -> None:
+    def __init__(self, room: rtc.Room, sink: Sink, line: Line) -> None:
         self._room = room
         self._sink = sink
+        self._line = line
+
+    async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
+        """Raises `RpcError`, and `RoomError` (disconnected) once the room is gone."""
+        await self._line.up()
+        if not self._room.local_participant.permissions.can_publish_data:
+            # The server drops such a call without a word.
+            raise RpcError(
+                "livekit: calls are not allowed (canPublishData)", code=RpcError.SEND_FAILED
+            )
+        if to not in self._room.remote_participants:
+            raise RpcError("Recipient not found", code=RpcError.RECIPIENT_NOT_FOUND)
+        request = self._room.local_participant.perform_rpc(
+            destination_identity=to,
+            method=method,
+            payload=payload,
+            response_timeout=seconds + ON_THE_WAY_SECONDS,
+        )
+        calling = asyncio.ensure_future(request)
+        waited: set[asyncio.Future[Any]] = {calling, self._line.gone}
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            self._line.check()
+            return calling.result()
+        except rtc.RpcError as error:
+            raise RpcError(error.message, code=int(error.code), data=error.data or "") from None
+        finally:
+            calling.cancel()
+            await asyncio.wait({calling})
 
     def listen(self, methods: Collection[str]) -> None:
         """Take calls of these methods; the room is joined."""

@@ -14,7 +14,7 @@ import numpy as np
 from ringroom.events import Participant
 from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.processes.hosts import Where
-from ringroom.testing.contract.subject import Capabilities, Refused, Room, Subject
+from ringroom.testing.contract.subject import Answerer, Capabilities, Refused, Room, Subject
 from ringroom.testing.devices import Camera, Microphone
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
@@ -95,6 +95,11 @@ class FakeDriver:
 
     def call(self, who: str, method: str, payload: str, seconds: float) -> str:
         return self._people[who].call(method, payload, to=APP, timeout=seconds)
+
+    def answer(self, who: str, method: str, function: Answerer) -> None:
+        self._people[who].answer(
+            method, lambda call: function(call.participant, call.text, call.timeout)
+        )
 
     def heard(self, track: str) -> AudioFrame | None:
         with contextlib.suppress(LookupError):

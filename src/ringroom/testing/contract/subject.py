@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from ringroom import aio, client
 from ringroom.client import Transport
@@ -25,6 +25,7 @@ from ringroom.testing.contract.promise import broken
 __all__ = ["Capabilities", "Driver", "Refused", "Room", "Stage", "Subject"]
 
 T = TypeVar("T")
+Answerer: TypeAlias = Callable[[str, str, float], str | None]
 Refused = Literal["connect", "publish", "data", "profile"]
 # Between two looks at something that tells nobody that it has changed.
 LOOK_SECONDS = 0.002
@@ -63,6 +64,8 @@ class Capabilities:
     """Whole texts are sent (``received`` tells them from messages)."""
     calls_in: bool = False
     """Methods of the application's can be called (``call``)."""
+    calls_out: bool = False
+    """The application can call methods of others (``answer``)."""
     events: bool = False
     """What happens in the room is told: who comes and goes, tracks, the connection (``leave``)."""
     unpublish: bool = False
@@ -186,6 +189,11 @@ class Driver(Protocol):
         """Somebody calls a method of the application's, which has so many seconds; the answer, for
         which it waits. Raises the `RpcError` that the caller gets. Called on several threads at a
         time."""
+
+    def answer(self, who: str, method: str, function: Answerer) -> None:
+        """From now on, somebody has that method: it answers with what ``function`` makes of the
+        caller's identity, the payload and the seconds that the caller waits, or with the `RpcError`
+        that it raises; None: not at all. The function does not wait."""
 
     def heard(self, track: str) -> AudioFrame | None:
         """All sound of the application's track of that name so far; None if there was none."""
