@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -48,6 +49,16 @@ async def code(room: rtc.Room, payload: str, **how: Any) -> tuple[int, str, str 
     with pytest.raises(rtc.RpcError) as raised:
         await call(room, payload, **how)
     return raised.value.code, raised.value.message, raised.value.data
+
+
+async def once_known(call: Callable[[], Awaitable[str]]) -> str:
+    """The answer, once the server has told the caller of whom it calls."""
+    while True:
+        try:
+            return await call()
+        except RpcError as error:
+            if error.code != RpcError.RECIPIENT_NOT_FOUND:
+                raise
 
 
 def test_plain_clients_call_a_worker_that_holds_the_gil(server: Server) -> None:
@@ -108,3 +119,57 @@ def test_who_calls_as_soon_as_we_are_seen_is_answered(server: Server) -> None:
             assert (await leaving)[0] == RpcError.RECIPIENT_DISCONNECTED
 
     run(scenario())
+
+
+def test_we_call_plain_clients_and_each_other(server: Server) -> None:
+    largest = "é" * (LARGEST // 2)
+
+    async def scenario(pool: ringroom.Pool) -> None:
+        async with peer(server, "ann") as ann:
+            us = ann.room.local_participant
+
+            async def reverse(asked: rtc.RpcInvocationData) -> str:
+                return asked.payload[::-1] + asked.caller_identity
+
+            async def refuse(asked: rtc.RpcInvocationData) -> str:
+                raise rtc.RpcError(42, "not today", "{}")
+
+            async def wait(asked: rtc.RpcInvocationData) -> str:
+                times.append(asked.response_timeout)
+                await asyncio.sleep(60)
+                return "too late"
+
+            times: list[float] = []
+            for method, handler in (("reverse", reverse), ("refuse", refuse), ("wait", wait)):
+                us.register_rpc_method(method, handler)
+
+            async def call(to: str, method: str, payload: str = "", **options: Any) -> str:
+                return await asyncio.to_thread(pool.call, to, method, payload, **options)
+
+            assert await once_known(lambda: call("ann", "reverse", "ab")) == "baapp"
+            answer = await call("ann", "reverse", largest[: LARGEST // 2 - 2])
+            assert answer == largest[: LARGEST // 2 - 2] + "app"
+            many = await asyncio.gather(*(call("ann", "reverse", f"{n}") for n in range(30)))
+            assert many == [f"{n}"[::-1] + "app" for n in range(30)]
+            with pytest.raises(RpcError, match="not today") as raised:
+                await call("ann", "refuse")
+            assert (raised.value.code, raised.value.data) == (42, "{}")
+            with pytest.raises(RpcError, match="Method not supported"):
+                await call("ann", "other")
+            with pytest.raises(TimeoutError, match="no answer from 'ann'"):
+                await call("ann", "wait", timeout=1.5)
+            assert times[-1] == pytest.approx(1.5, abs=0.5)
+            async with ringroom.aio.transport(
+                "livekit", url=server.url, token=server.token("two")
+            ) as two:
+                assert await once_known(lambda: two.call("app", "ask", "hello")) == "HELLOtwo"
+            leaving = asyncio.ensure_future(call("ann", "wait", timeout=30.0))
+            while len(times) < 2:
+                await asyncio.sleep(0.02)
+        with pytest.raises(RpcError) as raised:
+            await leaving
+        assert raised.value.code == RpcError.RECIPIENT_DISCONNECTED
+
+    options = {"url": server.url, "token": server.token("app"), "rpc_methods": ("ask",)}
+    with ringroom.Pool(Desk, "livekit", workers=1, **options) as pool:
+        run(scenario(pool))

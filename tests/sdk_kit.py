@@ -66,6 +66,7 @@ class Local(SimpleNamespace):
         self.answer: Callable[[], Any] = lambda: Publication("TR_own", name="answer")
         self.wait: asyncio.Future[None] | None = None
         self.unanswered: asyncio.Future[None] | None = None
+        self.methods: dict[str, Any] = {}
 
     async def set_name(self, name: str) -> None:
         await self._set("name", name)
@@ -80,6 +81,15 @@ class Local(SimpleNamespace):
         self.log.append((what, value))
         if self.unanswered is not None:
             await self.unanswered
+
+    def register_rpc_method(self, name: str, handler: Any) -> None:
+        self.methods[name] = handler
+
+    async def perform_rpc(self, **fields: Any) -> str:
+        self.log.append(fields)
+        if self.unanswered is not None:
+            await self.unanswered
+        return str(self.answer())
 
     async def publish_track(self, track: Any, options: Any) -> Any:
         if self.wait is not None:

@@ -16,6 +16,7 @@ from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import connection, joins
 from ringroom.providers.livekit.connection import LiveKitProvider
+from ringroom.rpc import MAX_CALL_BYTES
 from sdk_kit import (
     TOKEN,
     VOICE,
@@ -80,7 +81,7 @@ def test_streams_that_nobody_reads_are_not_kept(room: Room) -> None:
     async def scenario() -> None:
         app = provider()
         await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
-        assert room.connected[2].data_stream.max_payload_byte_length == 1
+        assert room.connected[2].data_stream.max_payload_byte_length == MAX_CALL_BYTES
         assert room.text_handlers == {}
         await app.close()
 
@@ -97,6 +98,22 @@ def test_texts_that_are_read_are_kept_up_to_our_limit(room: Room) -> None:
         await app.connect(Sink(), options)  # type: ignore[arg-type]
         assert room.connected[2].data_stream.max_payload_byte_length == MAX_TEXT_BYTES
         assert [*room.text_handlers] == ["a", "b"]
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.skipif(
+    not hasattr(rtc, "DataStreamOptions"), reason="this SDK has no limit for streams of others"
+)
+def test_calls_that_are_too_long_are_told_so(room: Room) -> None:
+    """Those that are much too long the SDK itself refuses."""
+
+    async def scenario() -> None:
+        app = provider()
+        options = SessionOptions(kinds=(Kind.DATA,), rpc_methods=("a",))
+        await app.connect(Sink(), options)  # type: ignore[arg-type]
+        assert room.connected[2].data_stream.max_payload_byte_length == 4 * MAX_CALL_BYTES
         await app.close()
 
     run(scenario())

@@ -39,6 +39,7 @@ from ringroom.providers.livekit.roster import Roster
 from ringroom.providers.livekit.rpc import STREAMED_CALL_BYTES, Rpc
 from ringroom.providers.livekit.texts import Texts
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
+from ringroom.rpc import MAX_CALL_BYTES
 
 __all__ = ["LiveKitProvider"]
 
@@ -289,9 +290,10 @@ class LiveKitProvider(Provider):
 
 
 def _longest_stream(options: SessionOptions) -> int:
+    """What we read, and the answers to calls of ours, which travel as streams too."""
     if options.text_topics:
         return MAX_TEXT_BYTES
-    return STREAMED_CALL_BYTES if options.rpc_methods else 1
+    return STREAMED_CALL_BYTES if options.rpc_methods else MAX_CALL_BYTES
 
 
 def _bound_streams(options: rtc.RoomOptions, most: int) -> None:
