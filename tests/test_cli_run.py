@@ -75,6 +75,22 @@ def test_what_is_received_is_passed_on(
     assert asked == [default, parts]
 
 
+@pytest.mark.usefixtures("application")
+def test_which_methods_are_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def starts(*_: object, **options: Any) -> None:
+        asked.append(options["rpc_methods"])
+        raise ConfigurationError("that is all")
+
+    monkeypatch.setattr(ringroom, "Pool", starts)
+    for more in ([], ["--rpc-methods", "order, cancel"]):
+        monkeypatch.setenv("LIVEKIT_TOKEN", "token")
+        monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
+        assert main(["run", "my_app:echo", *more]) == 2
+    assert asked == [(), ("order", "cancel")]
+
+
 @pytest.mark.parametrize("words", [["run", "my_app:echo"], ["record", "call.mcap"]])
 @pytest.mark.usefixtures("application")
 def test_a_source_that_there_is_not_is_a_wrong_command(

@@ -132,6 +132,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_joining(parser)
     add("--workers", type=_positive(int, 256), default=2, help="worker processes (2)")
     add("--kinds", type=_names, help="audio,video,data,event; else what the processor names")
+    add("--rpc-methods", type=_names, default=(), help="of calls, the methods received: greet,...")
     add("--max-age", type=float, default=0.2, help="seconds after which a frame is stale (0.2)")
     add("--route", choices=("participant", "track"), default="participant")
     add("--mode", choices=("speech", "live"), help="how replies are published")

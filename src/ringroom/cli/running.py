@@ -29,6 +29,7 @@ _POOL = (
     "workers",
     "route",
     "mode",
+    "rpc_methods",
     "spares",
     "standby",
     "restarts",

@@ -266,8 +266,8 @@ class RoomFaults:
 
     def provider_raises(self, where: str) -> Fault:
         """The provider raises what no provider should, a `RuntimeError`, in its ``connect``,
-        ``publish``, ``play`` (a frame on a track), ``send_data``, ``set_profile``, ``receive`` (at
-        once, in the task that reads what the room says) or ``close``.
+        ``publish``, ``play`` (a frame on a track), ``send_data``, ``set_profile``, ``call``,
+        ``receive`` (at once, in the task that reads what the room says) or ``close``.
 
         Begins and ends once the provider of every application that is there knows.
         """
