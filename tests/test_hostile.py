@@ -18,11 +18,13 @@ import pytest
 import ringroom
 from app_kit import check_law, descriptors, until
 from ringroom.colour import i420_size
+from ringroom.errors import RpcError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.processes.io import inbound_lanes
 from ringroom.processes.io.admission import MAX_TRACKS_OF_ONE
+from ringroom.processes.io.open_calls import MAX_OPEN
 from ringroom.providers.provider import (
     Joined,
     OutgoingTrack,
@@ -48,6 +50,7 @@ def person(who: str = "eve", **fields: Any) -> Participant:
 @dataclass(frozen=True, kw_only=True)
 class Hostile(ProviderSpec):
     name = "hostile"
+    rpc = True
     deed: str
 
     def open(self, descriptors: tuple[int, ...]) -> Provider:
@@ -58,6 +61,7 @@ class HostileProvider(Provider):
     def __init__(self, deed: str) -> None:
         self.deed = deed
         self.task: asyncio.Task[None] | None = None
+        self.calling: list[asyncio.Task[int]] = []
 
     async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
         self.sink = sink
@@ -77,8 +81,9 @@ class HostileProvider(Provider):
         raise NotImplementedError
 
     async def close(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
+        for task in (self.task, *self.calling):
+            if task is not None:
+                task.cancel()
 
     async def nothing(self) -> None:
         """What is imported and made once is there before anybody measures."""
@@ -93,6 +98,24 @@ class HostileProvider(Provider):
     async def messages(self) -> None:
         for _ in range(10_000):
             self.sink.data(DataFrame(b"x" * 10_000, topic="flood", participant="eve"))
+
+    async def calls(self) -> None:
+        """Long ones, of many, who wait for ever."""
+
+        async def call(number: int) -> int:
+            try:
+                await self.sink.call("m", "x" * 15_000, f"eve-{number % 40}", 1e300)
+            except RpcError as error:
+                return error.code
+            return 0
+
+        self.calling = [asyncio.create_task(call(number)) for number in range(10_000)]
+        done, waiting = await asyncio.wait(self.calling, timeout=0.5)
+        assert len(waiting) <= MAX_OPEN
+        assert {task.result() for task in done} == {RpcError.APPLICATION_ERROR}
+        for _ in range(100):
+            with pytest.raises(RpcError):
+                await self.sink.call("m", "x" * 100_000, "eve", 1e300)
 
     async def tracks(self) -> None:
         sinks = []
@@ -178,7 +201,7 @@ def resident() -> int:
 
 # What a deed may make the process grow by: 8 MiB may wait to be read, `small_limits` is for the
 # lanes, and the rest is Python's.
-MOST_MIB = {"messages": 24, "flapping": 24, "huge": 256 + 32}
+MOST_MIB = {"messages": 24, "calls": 24, "flapping": 24, "huge": 256 + 32}
 
 
 @pytest.fixture
@@ -191,7 +214,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "deed",
     [
-        *("joins", "messages", "tracks", "growing", "huge", "nonsense", "texts"),
+        *("joins", "messages", "calls", "tracks", "growing", "huge", "nonsense", "texts"),
         pytest.param("flapping", marks=pytest.mark.once),
     ],
 )
@@ -202,7 +225,8 @@ def test_the_io_role_lives_and_says_it_once(
     with ringroom.transport(Hostile(deed="nothing"), io="thread", kinds=ALL) as t:
         next(t.recv(timeout=50))
     held = resident()
-    with ringroom.transport(Hostile(deed=deed), io="thread", kinds=ALL) as t:
+    hostile = Hostile(deed=deed)
+    with ringroom.transport(hostile, io="thread", kinds=ALL, rpc_methods=("m",)) as t:
         grown = 0
         for item in t.recv(timeout=50):
             grown = max(grown, resident() - held)

@@ -271,6 +271,17 @@ def test_a_provider_that_raises_in_send_data(fake_room: FakeRoom, io: str) -> No
         assert fake_room.wait_for_data()[0].payload == b"sent"
 
 
+def test_a_provider_that_raises_in_call(fake_room: FakeRoom, io: str) -> None:
+    fake_room.join("ann").answer("m", lambda call: "yes")
+    with in_either(fake_room, io) as transport:
+        with (
+            fake_room.faults.provider_raises("call"),
+            pytest.raises(RoomError, match="RuntimeError: ordered to raise in call"),
+        ):
+            transport.call("ann", "m")
+        assert transport.call("ann", "m") == "yes"
+
+
 def test_a_provider_that_raises_in_set_profile(fake_room: FakeRoom, io: str) -> None:
     with in_either(fake_room, io) as transport:
         with (

@@ -39,7 +39,8 @@ class CallRoom(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    call: RpcCall
+    of: tuple[str, str]
+    """The method, and the caller."""
     answer: asyncio.Future[RpcAnswer]
 
 
@@ -58,7 +59,7 @@ class OpenCalls:
         """The answer. Raises the `RpcError` that the caller is told."""
         call = self._checked(method, payload, caller, seconds)
         answer: asyncio.Future[RpcAnswer] = asyncio.get_running_loop().create_future()
-        self._open[call.number] = _Open(call, answer)
+        self._open[call.number] = _Open((method, caller), answer)
         self._count[caller] += 1
         try:
             if not self._room.pass_call(call):
@@ -94,8 +95,7 @@ class OpenCalls:
     def answer(self, answer: RpcAnswer) -> None:
         """Raises `RoomError` (data_refused) where that call is not open any more."""
         found = self._open.get(answer.number)
-        of = (answer.topic, *answer.to)
-        if found is None or found.answer.done() or of != (found.call.topic, found.call.participant):
+        if found is None or found.answer.done() or found.of != (answer.topic, *answer.to):
             who = ", ".join(answer.to)
             raise RoomError(
                 f"call {answer.topic!r} of {who!r} is not open: it has its answer, or the caller's "
@@ -107,7 +107,7 @@ class OpenCalls:
     def forget(self, caller: str) -> None:
         """The caller has left: nobody waits for the answers."""
         if caller in self._count:
-            self._end([one for one in self._open.values() if one.call.participant == caller])
+            self._end([one for one in self._open.values() if one.of[1] == caller])
 
     def end_all(self) -> None:
         """We are out of the room: no caller hears of us."""
