@@ -42,6 +42,7 @@ MAX_MEDIA_HEADER_BYTES = VIDEO_HEADER_BYTES
 """The longest header of any media, a picture's. Lanes of sound leave room for it too."""
 _RELIABLE = 1
 _INT16 = np.dtype("<i2")
+_NOTHING: Mapping[str, str] = {}
 
 
 Head: TypeAlias = tuple[int, int, int, int, int, int]
@@ -128,7 +129,8 @@ def _encode_data(frame: DataFrame, stamp: Stamp) -> tuple[bytes, Buffer]:
     texts = b"".join(_LENGTH.pack(len(raw)) + raw for raw in (to.encode() for to in frame.to))
     flags = _RELIABLE if frame.reliable else 0
     kind, attributes = _beside(frame)
-    texts += b"".join(map(_encode_attribute, attributes.items()))
+    if attributes:
+        texts += b"".join(map(_encode_attribute, attributes.items()))
     head = _HEADER.pack(kind, flags, len(attributes), len(frame.payload), *stamp)
     lengths = _DATA.pack(len(topic), len(sender), len(frame.to))
     return head + lengths + topic + sender + texts, frame.payload
@@ -136,6 +138,8 @@ def _encode_data(frame: DataFrame, stamp: Stamp) -> tuple[bytes, Buffer]:
 
 def _beside(frame: DataFrame) -> tuple[int, Mapping[str, str]]:
     """The kind of the record, and what the frame has beside a message."""
+    if type(frame) is DataFrame:
+        return DATA, _NOTHING
     if isinstance(frame, TextFrame):
         return TEXT, frame.attributes
     if isinstance(frame, RpcCall):
@@ -143,7 +147,7 @@ def _beside(frame: DataFrame) -> tuple[int, Mapping[str, str]]:
     if isinstance(frame, RpcAnswer):
         number, code = str(frame.number), str(frame.code)
         return ANSWER, {"number": number, "code": code, "detail": frame.detail}
-    return DATA, {}
+    return DATA, _NOTHING
 
 
 def _encode_attribute(attribute: tuple[str, str]) -> bytes:

@@ -62,7 +62,8 @@ class Rpc:
         waited: set[asyncio.Future[Any]] = {calling, self._line.gone}
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            self._line.check()
+            if not calling.done() or calling.exception() is not None:
+                self._line.check()  # first: of its end the SDK says that it is the recipient's
             return calling.result()
         except rtc.RpcError as error:
             raise RpcError(error.message, code=int(error.code), data=error.data or "") from None
@@ -84,4 +85,5 @@ class Rpc:
             raise rtc.RpcError(error.code, str(error), error.data) from None
         except Exception as error:  # noqa: BLE001  (the SDK would log what the call has brought)
             _log.error("livekit: a call of %r was not answered\n%s", method, scrubbed(error))
-            raise rtc.RpcError._built_in(rtc.RpcError.ErrorCode.APPLICATION_ERROR) from None
+            failed = "Application error in method handler"
+            raise rtc.RpcError(RpcError.APPLICATION_ERROR, failed) from None
