@@ -73,12 +73,6 @@ class MistakesWhatIsNotOurs(TellsOtherErrors):
     instead: ClassVar = {1400: RpcError("no")}
 
 
-@breaks({"a_call_that_is_not_answered_ends_with_its_time": "has not come back within"})
-class WaitsForEver(Twist):
-    async def call(self, sink: Any, method: str, payload: str, who: str, seconds: float) -> str:
-        return await super().call(sink, method, payload, who, 1_000 * seconds)
-
-
 @breaks({"a_call_that_is_not_answered_ends_with_its_time": "the next call got the answer 'too l"})
 class TakesAnyAnswer(WrongCore):
     class Transport(client.Transport):

@@ -13,6 +13,8 @@ from ringroom.testing.contract.subject import Stage, Subject
 METHOD, OTHER = "greet", "grüße/wetter"
 LONG = 30.0
 """Seconds for which those wait who are answered."""
+IN_VAIN = 1.0
+"""Seconds for which those wait who are not."""
 # What a provider may take of a caller's time on the way.
 ON_THE_WAY = 1.5
 
@@ -32,7 +34,8 @@ def calls(transport: Transport, stage: Stage) -> Iterator[RpcCall]:
 
 def code_of(call: Call[str], stage: Stage, what: str) -> RpcError:
     """The error that the caller is told."""
-    error = expect_error(RpcError, lambda: call.result(4 * stage.patience), what)
+    limit = 4 * stage.patience + IN_VAIN
+    error = expect_error(RpcError, lambda: call.result(limit), what)
     assert isinstance(error, RpcError)
     return error
 
@@ -108,7 +111,7 @@ def a_call_that_is_not_answered_ends_with_its_time(subject: Subject) -> None:
     nobody."""
     with subject.opened(kinds=("data",), rpc_methods=(METHOD,)) as (transport, stage):
         received = calls(transport, stage)
-        error = code_of(asks(stage, "late", seconds=1.0), stage, "a call that is not answered")
+        error = code_of(asks(stage, "late", seconds=IN_VAIN), stage, "a call that is not answered")
         expect_code(error, RpcError.RESPONSE_TIMEOUT)
         late, call = next(received), asks(stage, "in time")
         transport.send(late.answer("too late"))
@@ -219,8 +222,9 @@ def our_call_ends_with_its_time(subject: Subject) -> None:
     """A call of ours that is not answered in time is a `TimeoutError`, and the next is answered."""
     with subject.opened(kinds=()) as (transport, stage):
         methods(stage)
-        call = Call("our call", transport.call, "ann", "wait", timeout=1.0)
-        our_error(TimeoutError, lambda: call.result(2 * stage.patience), "no answer in time")
+        call = Call("our call", transport.call, "ann", "wait", timeout=IN_VAIN)
+        limit = 2 * stage.patience + IN_VAIN
+        our_error(TimeoutError, lambda: call.result(limit), "no answer in time")
         we_call(transport, stage, METHOD).result(4 * stage.patience)
 
 
