@@ -74,8 +74,10 @@ class OwnCalls:
             answer = RpcAnswer(message.payload, code=message.code, detail=message.detail)
             call.set_result(answer)
 
-    def end(self, error: RoomError) -> None:
+    def end(self, reason: str) -> None:
         """The room is gone."""
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(error)
+                answer.set_exception(
+                    RoomError(f"fake: the connection ended ({reason})", reason="disconnected")
+                )

@@ -270,11 +270,12 @@ class FakeProvider(Provider):
         self._sink.ended(reason, error=error)
 
     def _end_requests(self, reason: str) -> None:
-        gone = RoomError(f"fake: the connection ended ({reason})", reason="disconnected")
         for request in self._requests.values():
             if not request.done():
-                request.set_exception(gone)
-        self._own_calls.end(gone)
+                request.set_exception(
+                    RoomError(f"fake: the connection ended ({reason})", reason="disconnected")
+                )
+        self._own_calls.end(reason)
 
     def _stop_playouts(self) -> None:
         for playout in self._playouts:
