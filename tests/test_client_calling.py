@@ -12,7 +12,7 @@ import ringroom
 from app_kit import PATIENCE, Call, interrupted, opened
 from recovery_kit import LONG, killed
 from ringroom.errors import ClosedError, ConfigurationError, LostProcessError, RoomError, RpcError
-from ringroom.faces import sending
+from ringroom.faces import face
 from ringroom.options import Reconnect
 from ringroom.providers.fake import Fake
 from ringroom.rpc import RpcCall
@@ -197,7 +197,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_behind(fake_room: FakeRoom) -> None
     with opened(fake_room) as transport:
         calls = transport._connection.session.calls
         for moment in range(1, 200):
-            hit = interrupted(lambda: transport.call("ann", "reverse", "ab"), moment, sending)
+            hit = interrupted(lambda: transport.call("ann", "reverse", "ab"), moment, face)
             with transport._connection.lock:
                 assert not calls._under_way
                 assert not calls._ended

@@ -14,7 +14,7 @@ from recovery_kit import LONG, Events, killed
 from refusal_kit import INF, NAN
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
 from ringroom.events import EventKind, Participant
-from ringroom.faces import sending
+from ringroom.faces import face
 from ringroom.options import Reconnect, SessionOptions
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, ProviderSpec, Sink
 from ringroom.testing import FakeRoom
@@ -128,7 +128,7 @@ def test_who_waits_as_it_is_closed_is_told(fake_room: FakeRoom) -> None:
 def test_ctrl_c_leaves_no_answer_that_nobody_takes(fake_room: FakeRoom) -> None:
     with opened(fake_room) as transport:
         moments = 1
-        while interrupted(lambda: transport.set_profile(name="again"), moments, sending):
+        while interrupted(lambda: transport.set_profile(name="again"), moments, face):
             moments += 1
         assert moments > 3
         transport.set_profile(name="behind all that was asked before", timeout=PATIENCE)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import ClassVar, TypeAlias, TypeVar
+from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
 from ringroom import messages as m
 from ringroom.closeable import Forgettable
@@ -27,9 +27,17 @@ from ringroom.sessions.session import check_going_on
 __all__ = ["Face", "Steps"]
 
 T = TypeVar("T")
+_Taken = TypeVar("_Taken", covariant=True)
 Steps: TypeAlias = Generator[int | None, None, T]
 """Yields a descriptor that is worth waking for beside a change of the session (-1: none), or None
 before it looks for the first time: others may have the lock, or the loop, first."""
+
+
+class _Asked(Protocol[_Taken]):
+    """What was asked of the I/O role, by numbers."""
+
+    def take(self, number: int) -> _Taken | None: ...
+    def forget(self, number: int) -> None: ...
 
 
 class Face(Forgettable):
@@ -106,18 +114,22 @@ class Face(Forgettable):
             yield number
 
     def _people_steps(self) -> Steps[tuple[Participant, ...]]:
+        roll = self._connection.session.roll
+        return self._asked_steps(roll, partial(roll.ask, waits=True))
+
+    def _asked_steps(self, asked: _Asked[T], ask: Callable[[], int]) -> Steps[T]:
+        """Ask the I/O role, and wait for what comes of it."""
         connection = self._connection
-        calls = connection.session.roll
         number = None
         try:
             with connection.lock:
                 connection.session.check_unfailed()
-                number = calls.ask(waits=True)
-            return (yield from self._until(partial(calls.take, number)))
+                number = ask()
+            return (yield from self._until(partial(asked.take, number)))
         finally:
             if number is not None:
                 with connection.lock:
-                    calls.forget(number)
+                    asked.forget(number)
 
     def _notify(self) -> None:
         with self._connection.lock:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Protocol, TypeVar
 
 from ringroom.checks import shown
 from ringroom.errors import BusyError, ClosedError, ConfigurationError
@@ -22,16 +21,6 @@ from ringroom.sessions.sendable import DEFAULT_AUDIO, name_of, track_name
 from ringroom.sessions.session import check_going_on
 
 __all__ = ["SendingFace"]
-
-T = TypeVar("T")
-_Taken = TypeVar("_Taken", covariant=True)
-
-
-class _Asked(Protocol[_Taken]):
-    """What was asked of the I/O role, by numbers."""
-
-    def take(self, number: int) -> _Taken | None: ...
-    def forget(self, number: int) -> None: ...
 
 
 class SendingFace(Face):
@@ -163,20 +152,6 @@ class SendingFace(Face):
         return (
             yield from self._asked_steps(calls, lambda: calls.begin(call, max(0.0, ends - now())))
         )
-
-    def _asked_steps(self, asked: _Asked[T], ask: Callable[[], int]) -> Steps[T]:
-        """Ask, and wait for what comes of it."""
-        connection = self._connection
-        number = None
-        try:
-            with connection.lock:
-                connection.session.check_unfailed()
-                number = ask()
-            return (yield from self._until(partial(asked.take, number)))
-        finally:
-            if number is not None:
-                with connection.lock:
-                    asked.forget(number)
 
     def _answer(self, request: int) -> Steps[float]:
         return self._until(partial(self._connection.session.requests.take, request))

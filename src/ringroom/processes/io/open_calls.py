@@ -57,19 +57,22 @@ class OpenCalls:
 
     async def take(self, method: str, payload: str, caller: str, seconds: float) -> str:
         """The answer. Raises the `RpcError` that the caller is told."""
-        call = self._checked(method, payload, caller, seconds)
+        call: RpcCall | None = self._checked(method, payload, caller, seconds)
+        assert call is not None
+        number, seconds = call.number, call.timeout
         answer: asyncio.Future[RpcAnswer] = asyncio.get_running_loop().create_future()
-        self._open[call.number] = _Open((method, caller), answer)
+        self._open[number] = _Open((method, caller), answer)
         self._count[caller] += 1
         try:
             if not self._room.pass_call(call):
                 raise RpcError("Too busy: messages that were not read yet leave no room for a call")
-            async with asyncio.timeout(call.timeout):
+            payload, call = "", None  # its text is not kept for as long as its caller waits
+            async with asyncio.timeout(seconds):
                 return (await answer).result()
         except TimeoutError:
             raise RpcError("Response timeout", code=RpcError.RESPONSE_TIMEOUT) from None
         finally:
-            del self._open[call.number]
+            del self._open[number]
             self._count[caller] -= 1
             if not self._count[caller]:
                 del self._count[caller]

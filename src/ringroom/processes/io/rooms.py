@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -232,9 +232,11 @@ class RoomSession:
         if self._membership.hears and self._choice.hears(frame.participant):
             self._reader_of(frame.participant).inbound.post(Kind.DATA, frame)
 
-    async def call(self, method: str, payload: str, participant: str, seconds: float) -> str:
+    def call(
+        self, method: str, payload: str, participant: str, seconds: float
+    ) -> Coroutine[Any, Any, str]:
         heard = self._membership.hears and self._choice.hears(participant)
-        return await self.open_calls.take(method if heard else "", payload, participant, seconds)
+        return self.open_calls.take(method if heard else "", payload, participant, seconds)
 
     def pass_call(self, call: RpcCall) -> bool:
         return self._reader_of(call.participant).inbound.post(Kind.DATA, call)
