@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from io_kit import run, turns
+from io_kit import Outside, run, turns
 from rooms_kit import hear, there, track
 
 from ringroom.errors import RoomError, RpcError
 from ringroom.events import Event, EventKind, Participant
+from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.processes.io.open_calls import MAX_OPEN, MAX_OPEN_OF_ONE, OpenCalls
 from ringroom.rpc import MAX_CALL_BYTES, RpcCall
@@ -186,5 +187,49 @@ def test_what_ends_the_calls_of_a_room() -> None:
             assert await over == RpcError.RECIPIENT_DISCONNECTED
             assert await code() == RpcError.UNSUPPORTED_METHOD, "nothing is heard any more"
             assert len(calls_of(t.items())) == 2
+
+    run(main())
+
+
+def test_who_waits_is_told_as_we_leave_while_the_provider_is_still_there() -> None:
+    class Answering(Outside):
+        told: RpcError | None = None
+        task: asyncio.Task[None] | None = None
+
+        async def ask(self, sink: Any) -> None:
+            try:
+                await sink.call("m", "", "ann", LONG)
+            except RpcError as error:
+                self.told = error
+
+        async def close(self) -> None:
+            assert self.told is not None, "it would have to be cancelled, and nobody be told"
+            await super().close()
+
+    async def main() -> None:
+        async with there(outside := Answering(), **OPTIONS) as t:
+            t.connect()
+            await t.joined()
+            outside.task = asyncio.create_task(outside.ask(t.sink))
+            await turns()
+        assert outside.closes == 1
+        assert outside.told is not None
+        assert outside.told.code == RpcError.RECIPIENT_DISCONNECTED
+
+    run(main())
+
+
+def test_a_call_that_nobody_waits_for_does_not_come() -> None:
+    """Of a recording, say, that somebody has put one into."""
+
+    async def main() -> None:
+        async with there(**OPTIONS) as t:
+            t.connect()
+            await t.joined()
+            call = RpcCall(b"", "m", "ann")
+            for frame in (call, call.answer(), DataFrame(b"message")):
+                t.sink.data(frame)
+            items = [item for item in t.items() if isinstance(item, DataFrame)]
+            assert [item.payload for item in items] == [b"message"]
 
     run(main())
