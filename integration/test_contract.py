@@ -307,6 +307,9 @@ class LiveKitDriver:
         async with api.LiveKitAPI(url, server.api_key, server.api_secret) as admin:
             await call(admin.room)
 
+    def muted(self, track: str) -> bool:
+        return bool(self._published()[track].muted)
+
     def close_room(self) -> None:
         request = api.DeleteRoomRequest(room=self._room.name)
         self._run(self._ask_server(lambda rooms: rooms.delete_room(request)))
@@ -414,6 +417,7 @@ OF_THE_WAY = (
     "sound_of_ours_keeps_its_pitch_and_level",
     "speech_waits_for_the_room",
     "sound_after_a_flush_is_heard",
+    "what_we_send_on_a_muted_track_is_not_heard",
 )
 
 

@@ -159,7 +159,10 @@ def a_fake_message() -> Decoder:
         fake.Call(request=1, participant="ann", method="m", timeout_ms=500, payload=b"hello"),
         fake.Answered(request=1, code=42, detail="d", payload=b"hello"),
         fake.TextBroken(participant=ANN, topic="t", reason="why"),
-        fake.Publish(request=1, track="1", name="mic", kind=Kind.AUDIO, source="microphone"),
+        fake.Publish(
+            request=1, track="1", name="mic", kind=Kind.AUDIO, source="microphone", muted=True
+        ),
+        fake.Mute(track="1", muted=True),
         fake.SetProfile(request=1, name="Ann", metadata="{}", attributes={"a": "b"}),
     ]
     return Decoder("fake room's message", [wire.encode(one) for one in said], wire.decode)

@@ -52,6 +52,20 @@ def someone(identity: str, *publications: Publication, kind: int = 0) -> Any:
     )
 
 
+class Track:
+    """A local track, as far as it is muted: by what it was told, in order."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.said: list[bool] = []
+
+    def mute(self) -> None:
+        self.said.append(True)
+
+    def unmute(self) -> None:
+        self.said.append(False)
+
+
 class Local(SimpleNamespace):
     def __init__(self) -> None:
         allowed = SimpleNamespace(
@@ -95,8 +109,11 @@ class Local(SimpleNamespace):
         if self.wait is not None:
             await self.wait
         self.log.append("published")
-        self.published.append(self.answer())
-        return self.published[-1]
+        self.published.append(publication := self.answer())
+        publication.muted = track.said == [True]
+        if publication.track is None:
+            publication.track = track
+        return publication
 
     async def unpublish_track(self, sid: str) -> None:
         self.log.append(f"unpublished {sid}")

@@ -39,7 +39,7 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
-from ringroom.sessions.sendable import as_message, as_text
+from ringroom.sessions.sendable import as_message, as_text, name_to_mute
 from ringroom.system import unwatched
 
 T = TypeVar("T")
@@ -266,6 +266,16 @@ class Transport(SendingFace):
         """As `ringroom.client.Transport.unpublish`. If cancelled, the track may end later."""
         self._check_here()
         await self._finish(self._unpublish_steps(track))
+
+    async def mute(self, track: str | TrackInfo | None = None) -> None:
+        """As `ringroom.client.Transport.mute`. If cancelled, it may be done later."""
+        self._check_here()
+        await self._finish(self._mute_steps(name_to_mute(track), True))
+
+    async def unmute(self, track: str | TrackInfo | None = None) -> None:
+        """As `ringroom.client.Transport.unmute`. If cancelled, it may be done later."""
+        self._check_here()
+        await self._finish(self._mute_steps(name_to_mute(track), False))
 
     async def set_profile(
         self,

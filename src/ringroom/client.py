@@ -35,7 +35,7 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
-from ringroom.sessions.sendable import as_message, as_text, name_of
+from ringroom.sessions.sendable import as_message, as_text, name_of, name_to_mute
 from ringroom.stream import AudioOut
 from ringroom.system import interrupts_at_the_end
 
@@ -242,6 +242,31 @@ class Sender(SendingFace):
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "the track has not ended")
         self._finish(self._unpublish_steps(track), limit)
+
+    def mute(self, track: str | TrackInfo | None = None, *, timeout: float | None = None) -> None:
+        """Mute a track of ours (None: the default one): the others are told, and hear and see
+        nothing of it. It takes effect at once, on sound that was sent before as well; what is sent
+        meanwhile is taken, played to nobody and counted as ever. It holds for the name, whoever of
+        the pool sends on it, also before its first frame and wherever it is published anew, until
+        `unmute`, or `unpublish`.
+
+        Returns when it is done. Raises `RoomError` (not_supported by the provider), `FrameError`
+        for what is no name of a track, `ConfigurationError` for what is no timeout, `ClosedError`,
+        `TimeoutError` (it may be done later), and what has ended the session by itself (as `send`
+        does).
+        """
+        self._set_muted(track, True, timeout)
+
+    def unmute(self, track: str | TrackInfo | None = None, *, timeout: float | None = None) -> None:
+        """Unmute a track of ours (None: the default one), muted by `mute` or by the server: what is
+        sent afterwards is heard. Returns when it is done, and raises as `mute` does."""
+        self._set_muted(track, False, timeout)
+
+    def _set_muted(self, track: str | TrackInfo | None, muted: bool, timeout: float | None) -> None:
+        self._check_open()
+        name = name_to_mute(track)
+        limit = Deadline(self._connection.machine, timeout, "no answer to what was muted")
+        self._finish(self._mute_steps(name, muted), limit)
 
     def set_profile(
         self,

@@ -6,12 +6,13 @@ as base64). Law: any bytes decode to a message or raise `WireError`. Descriptors
 Who speaks with whom
   application -> I/O process   control link: NewSession
   application -> session       Renewals, Connect, Attach, Leave, RowFree
-  session -> application       Connected, Away, Failed, LaneListed, LaneRetired, ProfileKnown
+  session -> application       Connected, Away, Failed, LaneListed, LaneRetired, ProfileKnown,
+                               MutedKnown
   session -> worker            Attached
   session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree,
-                               ProfileSet, People, CallEnded, Ended
+                               ProfileSet, People, CallEnded, MutedSet, Ended
   reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose, SetProfile,
-                               AskPeople, PerformCall
+                               AskPeople, PerformCall, SetMuted
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
   worker -> application        WorkerReady, WorkerFailed, WorkerProblem, Rejoined,
@@ -309,6 +310,28 @@ class CallEnded(Message):
     request: int
     payload: str
     error: dict[str, Any]
+
+
+class SetMuted(Message):
+    """Mute or unmute our track of that name, whoever sends on it, now or later. What ends already
+    is muted too, but not unmuted. ``request`` 0 is not answered."""
+
+    request: int
+    track: str
+    muted: bool
+
+
+class MutedSet(Message):
+    """It is done, and nothing is heard any more of what is muted; else ``error`` says why not."""
+
+    request: int
+    error: dict[str, Any]
+
+
+class MutedKnown(Message):
+    """All names that are muted, by whomever: for another I/O process to be told."""
+
+    tracks: list[str]
 
 
 class Start(Message):

@@ -109,6 +109,16 @@ class Context(Protocol):
         Raises as `Pool.call` does; `RoomError` (not_supported) where the provider has no calls,
         and `ClosedError` in `Processor.start`."""
 
+    def mute(self, track: str | TrackInfo | None = None) -> None:
+        """Mute a track of the pool's, as `Pool.mute` does, whichever worker sends on it, also
+        before its first frame. A `TrackInfo` names the track that answers it, None the default one.
+        Waits until it is done; where the I/O process has died it is done before this worker's
+        tracks are heard again. Raises `TimeoutError` after 5 s, `RoomError` (not_supported), and
+        `ClosedError` in `Processor.start`."""
+
+    def unmute(self, track: str | TrackInfo | None = None) -> None:
+        """Unmute it. Waits and raises as `mute` does."""
+
     def flush(self, track: str | TrackInfo | None = None) -> float:
         """Throw away sound sent on the track and not yet played; the seconds thrown away. A
         `TrackInfo` names the track that answers it, None all tracks of this worker. Waits for the

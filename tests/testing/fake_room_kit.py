@@ -43,7 +43,8 @@ class App:
         return message
 
     def publish(self, name: str = "out", kind: Kind = Kind.AUDIO, track: str = "1") -> None:
-        self.say(messages.Publish(request=1, track=track, name=name, kind=kind, source="x"))
+        fields = {"name": name, "kind": kind, "source": "x", "muted": False}
+        self.say(messages.Publish(request=1, track=track, **fields))
         self.next(messages.Done)
 
     def play(self, pcm: bytes, time_ns: int = 0, rate: int = 8_000, channels: int = 1) -> None:

@@ -51,7 +51,9 @@ def test_an_application_that_never_reads_is_cut_off(
         (wire.encode(messages.Ended(reason="x")), "Ended, which is ours to send"),
         (
             wire.encode(
-                messages.Publish(request=1, track="1", name="", kind=Kind.AUDIO, source="")
+                messages.Publish(
+                    request=1, track="1", name="", kind=Kind.AUDIO, source="", muted=False
+                )
             ),
             "published already",
         ),

@@ -680,3 +680,29 @@ def test_it_is_used_once_and_open() -> None:
         bench.__enter__()
     with pytest.raises(ConfigurationError, match="on_error"):
         Workbench(lambda frame: frame, on_error=3)  # type: ignore[arg-type]
+
+
+class Discreet(ringroom.Processor):
+    """Mutes its answer to whom it has heard, and unmutes another track."""
+
+    def start(self, context: ringroom.Context) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> Any:
+        self.context.mute(frame.track)
+        self.context.mute()
+        self.context.unmute("never begun")
+        return frame
+
+    def close(self, track: TrackInfo) -> None:
+        self.context.unmute(track)
+
+
+def test_what_is_muted() -> None:
+    with Workbench(Discreet) as bench:
+        track = bench.open("ann")
+        assert bench.muted == frozenset()
+        assert levels(bench.process(sound(1))) == [("ann/mic", 1)]
+        assert bench.muted == {"ann/mic", "audio"}
+        bench.close(track)
+        assert bench.muted == {"audio"}

@@ -153,6 +153,10 @@ class SendingFace(Face):
             yield from self._asked_steps(calls, lambda: calls.begin(call, max(0.0, ends - now())))
         )
 
+    def _mute_steps(self, track: str, muted: bool) -> Steps[bool]:
+        changes = self._connection.session.muting
+        return self._asked_steps(changes, partial(changes.ask, track, muted))
+
     def _answer(self, request: int) -> Steps[float]:
         return self._until(partial(self._connection.session.requests.take, request))
 
@@ -233,6 +237,9 @@ class SendingFace(Face):
             self._connection.session.check_unclosed()
             self._connection.outgoing.refresh(lane)
             requests.append(self._connection.outgoing.end(lane))
+            muting = self._connection.session.muting
+            if muting.concerns(lane.name):  # the next of that name is not
+                muting.forget(muting.ask(lane.name, False))
 
     def _check_played(self, lane: OutgoingLane) -> None:
         """Raises what made the track fail, so that nothing of it was played."""

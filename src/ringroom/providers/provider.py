@@ -47,7 +47,9 @@ class Joined:
 
 @dataclass(frozen=True, kw_only=True)
 class OutgoingTrack:
-    """A track that is to be published. Video tracks have a size, audio tracks a rate."""
+    """A track that is to be published. Video tracks have a size, audio tracks a rate. ``muted``:
+    the others are told so from the beginning, and nothing of it is heard or seen until
+    `Playout.mute` says otherwise."""
 
     name: str
     kind: Kind
@@ -56,6 +58,7 @@ class OutgoingTrack:
     channels: int = 0
     width: int = 0
     height: int = 0
+    muted: bool = False
 
 
 class TrackSink(Protocol):
@@ -154,6 +157,16 @@ class Playout(ABC):
         which `play` waits is among them; one that `play` refused for the track or the room is gone.
         """
 
+    def mute(self, muted: bool) -> None:
+        """Mute or unmute the track: the others are told, as soon as the connection allows. From the
+        moment at which it returns nothing of a muted track is heard or seen, also of what is queued
+        at the source; `play` and `queued` go on as if it were heard. Also called while `play`
+        waits. A provider whose spec says ``mutes`` has it."""
+        raise RoomError(
+            "not supported: mute and unmute (this provider mutes no tracks of ours)",
+            reason="not_supported",
+        )
+
     @abstractmethod
     async def close(self) -> None:
         """Unpublish. Idempotent. What is queued is thrown away; wait for `queued` first."""
@@ -234,6 +247,10 @@ class ProviderSpec(ABC):
 
     rpc: ClassVar[bool] = False
     """Whether calls come in (`Sink.call`) and are made (`Provider.call`). Else both are refused."""
+
+    mutes: ClassVar[bool] = False
+    """Whether a track of ours can be muted (`Playout.mute`, `OutgoingTrack.muted`). Else that is
+    refused."""
 
     @abstractmethod
     def open(self, descriptors: tuple[int, ...]) -> Provider:

@@ -78,6 +78,15 @@ def name_of(track: str | TrackInfo) -> str:
     return track.reply_name if isinstance(track, TrackInfo) else checked_name(track)
 
 
+def name_to_mute(track: str | TrackInfo | None) -> str:
+    """As `name_of`, also of a track that is still to come; None names that of a sound that names
+    none."""
+    name = DEFAULT_AUDIO if track is None else name_of(track)
+    if not name:
+        raise FrameError("the track name is empty; leave it out for the default track")
+    return name
+
+
 def kind_of(frame: Frame) -> Kind:
     """The kind of the track that the frame belongs on. Raises `FrameError` for what is no frame."""
     if isinstance(frame, AudioFrame):

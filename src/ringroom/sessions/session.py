@@ -31,6 +31,7 @@ from ringroom.sessions.accounts import Accounts, LaneStatistics
 from ringroom.sessions.calls import OwnCalls
 from ringroom.sessions.inbox import Listeners
 from ringroom.sessions.incoming import Incoming
+from ringroom.sessions.mute_changes import MuteChanges
 from ringroom.sessions.news import News
 from ringroom.sessions.profile_changes import ProfileChanges
 from ringroom.sessions.requests import Requests
@@ -97,6 +98,7 @@ class Session:
         self.profile = ProfileChanges(self.send)
         self.roll = RollCalls(self.send)
         self.calls = OwnCalls(self.send)
+        self.muting = MuteChanges(self.send)
         self.news = News()
         self.attached: m.Attached | None = None
         """What a worker has inherited, once that is known."""
@@ -303,6 +305,10 @@ class Session:
                 self.calls.ended(message)
             case m.ProfileKnown():
                 self.profile.known(message)
+            case m.MutedSet():
+                self.muting.answered(message)
+            case m.MutedKnown(tracks=tracks):
+                self.muting.known(tracks)
             case m.Attached():
                 self.attached = message
                 self._rejoined()
@@ -353,6 +359,7 @@ class Session:
             inbox.relink()
         self.profile.ask_again()
         self.roll.ask_again()
+        self.muting.ask_again()
         self.notify()
 
     def settle_past(self) -> None:

@@ -204,6 +204,7 @@ class Application:
         self._pictures: dict[str, PictureLog] = {}
         self._messages: list[DataFrame] = []
         self._tracks: dict[str, TrackInfo] = {}
+        self._muted: set[str] = set()
         self._lines: list[Line] = []
         self._dropped = 0
         """Media messages that were dropped on lines that are over."""
@@ -215,6 +216,13 @@ class Application:
             return {
                 name: info for name, info in self._tracks.items() if not self._log_of(info).ended
             }
+
+    @property
+    def muted(self) -> frozenset[str]:
+        """The names of the tracks that it publishes now and that are muted, by itself or by the
+        server. Nothing of them is heard or seen."""
+        with self._changed:
+            return frozenset(self._muted & self.tracks.keys())
 
     @property
     def messages(self) -> list[DataFrame]:
@@ -322,9 +330,10 @@ class Application:
         log.ended = False
         return log
 
-    def note_track(self, track: TrackInfo) -> None:
-        """The application has published a track."""
+    def note_track(self, track: TrackInfo, muted: bool) -> None:
+        """The application has published a track, or it is muted or unmuted."""
         self._tracks[track.name] = track
+        (self._muted.add if muted else self._muted.discard)(track.name)
 
     def _continued(self, track: TrackInfo) -> SoundLog | PictureLog:
         name = track.name

@@ -89,6 +89,8 @@ class Connection:
                 self.own.publish(message)
             case messages.Unpublish():
                 self.own.unpublish(message)
+            case messages.Mute():
+                self.own.mute_own(message)
             case messages.Subscription():
                 self._others.subscription(message)
             case messages.Data() | messages.Text():

@@ -88,6 +88,7 @@ class FarEnd:
         """What those in the room answer to calls, by identity and method."""
         self._profile = Profile()
         self._people: dict[str, Participant] = {}
+        self._muted: set[str] = set()
         self._lock = threading.RLock()
         self._lanes = 0
         self._writers: dict[int, LiveWriter | ReliableWriter] = {}
@@ -209,6 +210,13 @@ class FarEnd:
         with self._lock:
             return self._profile
 
+    @property
+    def muted(self) -> frozenset[str]:
+        """The names that are muted."""
+        self.serve()
+        with self._lock:
+            return frozenset(self._muted)
+
     def play(self, track: str | None, seconds: float | None) -> None:
         """That much of what was sent on the track (None: on each) is played. Raises
         `ConfigurationError` for a track that nothing was sent on."""
@@ -265,6 +273,9 @@ class FarEnd:
                     self._link.send(told)
             case m.PerformCall():
                 self._link.send(self._answered(message))
+            case m.SetMuted(request=request, track=track, muted=muted):
+                (self._muted.add if muted else self._muted.discard)(track)
+                self._link.send(m.MutedSet(request=request, error={}))
             case m.LaneDone(lane=lane):
                 writer = self._writers.pop(lane)
                 self._rows.release(writer.row.index)

@@ -50,7 +50,8 @@ class OwnTracks:
             participant=self._member.identity,
             source=message.source,
         )
-        self._published[message.track] = self._publish(track)
+        publication = self._published[message.track] = self._publish(track, message.muted)
+        publication.told_muted = message.muted
         self._line.send(messages.Done(request=message.request))
 
     def _may_publish(self, source: str) -> bool:
@@ -59,16 +60,37 @@ class OwnTracks:
         sources = self._allowed.sources
         return source in sources if sources else self._allowed.publish
 
-    def _publish(self, track: TrackInfo) -> Publication:
+    def _publish(self, track: TrackInfo, muted: bool) -> Publication:
         application = self._state.application(self._member.identity)
-        publication = self._state.publish(self._member, track, application.open_log(track))
-        application.note_track(publication.info)
+        log = application.open_log(track)
+        publication = self._state.publish(self._member, track, log, muted=muted)
+        application.note_track(publication.info, muted)
         return publication
 
     def unpublish(self, message: messages.Unpublish) -> None:
         publication = self._published.pop(message.track, None)
         if publication is not None:
             self._state.unpublish(self._member, publication)
+
+    def mute_own(self, message: messages.Mute) -> None:
+        """The application mutes or unmutes a track, whoever had muted it before. It is told only
+        that what the server had muted is not muted any more."""
+        publication = self._published.get(message.track)
+        if publication is None:
+            return
+        if message.muted:
+            publication.told_muted = True
+        else:
+            publication.muted_by.clear()
+            publication.told_muted = publication.told_of_server
+        self._set(publication, message.muted)
+        self._state.announce()
+
+    def _set(self, publication: Publication, muted: bool) -> None:
+        publication.muted = muted
+        self._state.application(self._member.identity).note_track(publication.info, muted)
+        if muted:
+            self._state.fell_silent(publication)
 
     def play(self, message: Media) -> None:
         """Nothing, if the track was refused or is over: media may still be under way."""
@@ -96,7 +118,7 @@ class OwnTracks:
         self._taken.clear()
         for publication in self._published.values():
             if publication.muted != publication.told_muted:
-                publication.told_muted = publication.muted
+                publication.told_muted = publication.told_of_server = publication.muted
                 message = messages.PublicationMuted(track=publication.info, muted=publication.muted)
                 self._line.send(message)
 
@@ -109,9 +131,9 @@ class OwnTracks:
         """Each ends, and begins under a new sid."""
         for handle, publication in list(self._published.items()):
             self._state.unpublish(self._member, publication, "connection lost")
-            anew = self._published[handle] = self._publish(publication.info)
-            anew.muted, anew.told_muted = publication.muted, publication.told_muted
-            anew.muted_by = publication.muted_by
+            anew = self._published[handle] = self._publish(publication.info, publication.muted)
+            anew.told_muted, anew.muted_by = publication.told_muted, publication.muted_by
+            anew.told_of_server = publication.told_of_server
 
     def end_forbidden(self) -> None:
         """Those end that the application may not have any more."""
@@ -126,14 +148,15 @@ class OwnTracks:
         found = [one for one in self._published.values() if one.info.name == name]
         for publication in found:
             publication.muted_by.add(fault)
-            publication.muted = True
-            self._state.fell_silent(publication)
+            self._set(publication, True)
         self._state.announce()
         return bool(found)
 
     def unmute(self, fault: object) -> None:
-        """Unmute what the fault muted, unless another fault does."""
+        """Unmute what the fault muted, unless another fault does: also what the application has
+        muted, as a server does that is configured to."""
         for publication in self._published.values():
-            publication.muted_by.discard(fault)
-            publication.muted = bool(publication.muted_by)
+            if fault in publication.muted_by:
+                publication.muted_by.discard(fault)
+                self._set(publication, bool(publication.muted_by))
         self._state.announce()

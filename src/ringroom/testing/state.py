@@ -41,7 +41,9 @@ class Publication:
         self.muted_by: set[object] = set()
         """The faults by which the server mutes it, if it is an application's."""
         self.told_muted = False
-        """What its publisher was told, if it is an application."""
+        """What its publisher knows, if it is an application."""
+        self.told_of_server = False
+        """Whether its publisher was told that the server has muted it."""
         self.ended = False
         self.reason = ""
         self.subscribers: set[str] = set()
@@ -189,11 +191,17 @@ class RoomState:
             self.put_out(member, reason)
 
     def publish(
-        self, member: Member, track: TrackInfo, log: SoundLog | PictureLog | None = None
+        self,
+        member: Member,
+        track: TrackInfo,
+        log: SoundLog | PictureLog | None = None,
+        *,
+        muted: bool = False,
     ) -> Publication:
         """Publishes under a fresh sid."""
         numbered = dataclasses.replace(track, sid=self.new_sid("TR"))
         publication = Publication(numbered, log, self.time())
+        publication.muted = muted
         member.publications.append(publication)
         self.announce()
         return publication

@@ -214,6 +214,12 @@ class Workbench:
         return Profile() if self._far is None else self._far.profile
 
     @property
+    def muted(self) -> frozenset[str]:
+        """The names that `Context.mute` has muted and `Context.unmute` has not unmuted. What is
+        sent on them is in `sent` all the same."""
+        return frozenset() if self._far is None else self._far.muted
+
+    @property
     def flushed(self) -> list[tuple[str, float]]:
         """The tracks that were flushed, in order, and how many seconds were thrown away."""
         return [] if self._far is None else list(self._far.flushed)

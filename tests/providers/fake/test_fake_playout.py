@@ -88,6 +88,28 @@ def test_the_sender_waits_while_the_queue_is_full() -> None:
     playing(test)
 
 
+def test_what_plays_while_it_is_muted_takes_its_time_and_is_not_heard() -> None:
+    async def test(loop: VirtualLoop, room: _Room, playout: AudioPlayout) -> None:
+        started = loop.time()
+        await playout.play(_frame(0.1, seed=1))
+        await asyncio.sleep(0.05)
+        playout.mute(True)
+        heard = len(room.heard)
+        assert heard == pytest.approx(0.06 * RATE, abs=0.011 * RATE)
+        await playout.play(_frame(1.0, seed=2))
+        assert playout.queued() == pytest.approx(1.0)
+        await asyncio.sleep(0.8)
+        assert len(room.heard) == heard
+        playout.mute(False)
+        await asyncio.sleep(playout.queued())
+        assert abs(loop.time() - started - 1.1) < 1e-6
+        assert len(room.heard) - heard == pytest.approx(0.2 * RATE, abs=0.011 * RATE)
+        told = [message.muted for message in room.messages if isinstance(message, messages.Mute)]
+        assert told == [True, False]
+
+    playing(test)
+
+
 def test_a_frame_longer_than_the_queue_plays_when_the_queue_is_empty() -> None:
     async def test(loop: VirtualLoop, room: _Room, playout: AudioPlayout) -> None:
         started = loop.time()

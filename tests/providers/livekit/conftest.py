@@ -24,10 +24,10 @@ def nothing_stays() -> Iterator[None]:
 def room(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The SDK's room (`sdk_kit.Room`) that whoever connects gets."""
     from ringroom.providers.livekit import connection, roster
-    from sdk_kit import Ingest, Room, Source
+    from sdk_kit import Ingest, Room, Source, Track
 
     made = Room()
-    tracks = SimpleNamespace(create_audio_track=lambda name, source: name)
+    tracks = SimpleNamespace(create_audio_track=lambda name, source: Track(name))
     monkeypatch.setattr(connection.rtc, "Room", lambda: made)
     monkeypatch.setattr(connection.rtc, "AudioSource", Source)
     monkeypatch.setattr(connection.rtc, "LocalAudioTrack", tracks)

@@ -15,6 +15,7 @@ import pytest
 from livekit import rtc
 from livekit.rtc.participant import PublishTrackError
 
+import sdk_kit
 from loop_kit import VirtualLoop, run_virtual
 from ringroom.errors import RoomError
 from ringroom.frames import AudioFrame
@@ -35,10 +36,11 @@ LOST = Exception("room failure: no transceiver found for track")
 WORDS = AudioFrame(np.full(320, 1_000, np.int16), 16_000)
 
 
-class Track:
+class Track(sdk_kit.Track):
     """A local track, as far as its statistics go: fine, lost, or never answered."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.failure: Exception | None = None
         self.waits: list[asyncio.Future[None]] = []
         self.asked = 0

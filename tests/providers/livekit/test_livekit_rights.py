@@ -362,9 +362,11 @@ def test_a_track_of_ours_that_the_server_mutes_is_told(room: Room) -> None:
     async def scenario() -> None:
         sink, app = Sink(), provider()
         await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
-        ours = Publication("TR_own", name="answer")
+        await app.publish(VOICE)
+        (ours,) = room.local_participant.published
         for name in ("track_muted", "track_unmuted"):
             room.emit(name, room.local_participant, ours)
+            room.emit(name, room.local_participant, ours)  # so the SDK does
             room.emit(name, someone("ann"), Publication("TR_unknown"))
         told = [event for event in sink.events if event.kind.value.startswith("publish_")]
         assert [event.kind for event in told] == [

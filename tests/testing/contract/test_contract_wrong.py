@@ -15,6 +15,7 @@ import wrong_calls
 import wrong_core
 import wrong_inbound
 import wrong_losing
+import wrong_muting
 import wrong_outbound
 import wrong_own_profile
 import wrong_people
@@ -129,6 +130,6 @@ def test_a_twist_that_does_nothing_is_right() -> None:
 
 assert wrong_inbound, wrong_people  # their classes are found by being defined
 assert wrong_tracks, wrong_losing
-assert wrong_own_profile
+assert wrong_own_profile, wrong_muting
 assert wrong_calls
 assert wrong_texts

@@ -156,6 +156,9 @@ class Twist(Wrong):
     async def close_playout(self, playout: Playout) -> None:
         await playout.close()
 
+    def mute(self, playout: Playout, muted: bool) -> None:
+        playout.mute(muted)
+
     def on_ended(self, playout: Playout, tell: Callable[[RoomError], None]) -> None:
         playout.on_ended(tell)
 
@@ -277,6 +280,9 @@ class TwistedPlayout(Playout):
 
     async def close(self) -> None:
         await self.twist.close_playout(self.inner)
+
+    def mute(self, muted: bool) -> None:
+        self.twist.mute(self.inner, muted)
 
     def on_ended(self, tell: Callable[[RoomError], None]) -> None:
         self.twist.on_ended(self.inner, tell)

@@ -17,6 +17,7 @@ from ringroom import messages as m
 from ringroom.events import Event, EventKind, Kind, Participant
 from ringroom.link import close_descriptors
 from ringroom.processes.io.inbound_lanes import InboundLanes, InboundRoom
+from ringroom.processes.io.muting import Muting
 from ringroom.processes.io.outbound import Answer
 from ringroom.processes.io.outbound_lanes import OutboundLanes, OutboundRoom
 from ringroom.processes.io.own_calls import OwnCalls
@@ -34,6 +35,7 @@ class AttachmentRoom(InboundRoom, OutboundRoom, Protocol):
     profile: OwnProfile
     roll: RollCall
     own_calls: OwnCalls
+    muting: Muting
 
     def people(self) -> Iterable[Participant]: ...
 
@@ -79,7 +81,7 @@ class Attachment:
         if self._wire is not None:
             self._wire.send(message, descriptors)
 
-    def handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
+    def handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:  # noqa: C901
         """A message from it."""
         match message:
             case m.PlayoutOpen() if not self.closed:
@@ -104,6 +106,8 @@ class Attachment:
                 self._room.roll.ask(message, self._to_asker())
             case m.PerformCall():
                 self._room.own_calls.begin(message, self._to_asker())
+            case m.SetMuted():
+                self._room.muting.ask(message, self._to_asker())
             case m.Leave():
                 self.leaving = True
             case _:

@@ -22,6 +22,7 @@ from ringroom.lanes.statistics import Row
 from ringroom.link import until_taken
 from ringroom.notices import Notices
 from ringroom.options import PublishOptions, SessionOptions
+from ringroom.processes.io.muting import Muting
 from ringroom.processes.io.open_calls import OpenCalls
 from ringroom.processes.io.outbound import Answer, Outbound, Reader
 from ringroom.processes.io.outgoing_data import OutgoingData
@@ -41,6 +42,7 @@ class OutboundRoom(Protocol):
     clock: Callable[[], int]
     notices: Notices
     open_calls: OpenCalls
+    muting: Muting
 
     async def joined_provider(self, other_than: Provider | None = None) -> Provider: ...
     def claim_track(self, name: str, owner: object) -> bool: ...
@@ -73,7 +75,7 @@ class OutboundLanes:
             with until_taken(descriptors):
                 kind = _kind(message)  # the application, which counts its lane, relies on that
                 row = self._ledger.lend(message, self._writer)
-                track = _as_track(message, kind)
+                track = _as_track(message, kind, muted=message.name in self._room.muting.names)
                 handles = LaneDescriptors.from_flat(descriptors)
             if kind is Kind.DATA:
                 self._open_data(message, ReliableReader(handles, row, message.name))
@@ -99,6 +101,16 @@ class OutboundLanes:
             sending.task.add_done_callback(lambda _: answer(message.request, 0.0))
         else:
             sending.outbound.drain(message.request, message.sequence, answer)
+
+    def mute(self, name: str, muted: bool) -> None:
+        """Mute or unmute the tracks of that name. One that ends is not unmuted: it is told so for
+        the next of its name."""
+        for sending in tuple(self._sendings):
+            outbound = sending.outbound
+            if sending.name != name or not isinstance(outbound, OutgoingPlayout):
+                continue
+            if muted or not outbound.closing:
+                outbound.mute(muted)
 
     def finish(self, lane: int) -> None:
         """End the track, or the messages, once what is in the lane has gone out."""
@@ -269,7 +281,7 @@ def _kind(message: m.PlayoutOpen) -> Kind:
         raise FrameError(f"track {message.name!r} is of kind {message.kind!r}") from None
 
 
-def _as_track(message: m.PlayoutOpen, kind: Kind) -> OutgoingTrack:
+def _as_track(message: m.PlayoutOpen, kind: Kind, *, muted: bool) -> OutgoingTrack:
     """What is to be published. Raises `FrameError`."""
     try:
         publish = PublishOptions(**message.publish)
@@ -283,4 +295,5 @@ def _as_track(message: m.PlayoutOpen, kind: Kind) -> OutgoingTrack:
         channels=message.channels,
         width=message.width,
         height=message.height,
+        muted=muted,
     )

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from ringroom import messages as m
@@ -74,6 +75,11 @@ class OutgoingPlayout(Outbound):
             self._serve_flushes()
         self._readable.set()
 
+    def mute(self, muted: bool) -> None:
+        self.track = replace(self.track, muted=muted)
+        if self._playout is not None:
+            self._playout.mute(muted)
+
     def fits(self, message: m.PlayoutOpen) -> bool:
         """Whether the lane carries what the track was published for."""
         track = self.track
@@ -96,8 +102,11 @@ class OutgoingPlayout(Outbound):
     async def _serve(self, provider: Provider, on_ready: Callable[[], None]) -> None:
         try:
             self._ended, self._standing = None, StandingQueue()
-            self._playout = await provider.publish(self.track)
+            asked = self.track
+            self._playout = await provider.publish(asked)
             self._playout.on_ended(self._note_end)
+            if self.track.muted != asked.muted:  # before anything plays
+                self._playout.mute(self.track.muted)
             on_ready()
             await self._play_all(self._playout)
         finally:

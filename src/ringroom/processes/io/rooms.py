@@ -31,6 +31,7 @@ from ringroom.processes.io.attachments import Attachment
 from ringroom.processes.io.choice import Choice
 from ringroom.processes.io.inbound import InboundTrack, LiveTrack, NullTrack
 from ringroom.processes.io.membership import Membership, unpickled
+from ringroom.processes.io.muting import Muting
 from ringroom.processes.io.open_calls import OpenCalls
 from ringroom.processes.io.own_calls import OwnCalls
 from ringroom.processes.io.own_profile import OwnProfile
@@ -62,6 +63,7 @@ class RoomSession:
         self.profile = OwnProfile(self, self._wire.send)
         self.open_calls = OpenCalls(self)
         self.own_calls = OwnCalls(self)
+        self.muting = Muting(self._wire.send, self._mute)
         self._application = Attachment(self, self._ledger, m.APPLICATION)
         self._attachments: dict[int, Attachment] = {m.APPLICATION: self._application}
         self._owners: dict[str, object] = {}
@@ -131,6 +133,7 @@ class RoomSession:
             self._ledger.open(table, message.rows_first, message.rows_count)
             spec, self.options = unpickled(message.blob)
             self._choice = Choice(self.options, self.notices)
+            self.muting.possible = spec.mutes
             self._membership.open(spec, self.options, descriptors[1:])
         except Exception as error:
             if not isinstance(error, RingroomError):
@@ -169,6 +172,10 @@ class RoomSession:
         if self._owners.get(name) is owner:
             del self._owners[name]
             self._presence.unpublished(name)
+
+    def _mute(self, name: str, muted: bool) -> None:
+        for attachment in tuple(self._attachments.values()):
+            attachment.outbound.mute(name, muted)
 
     # The provider's sink.
 

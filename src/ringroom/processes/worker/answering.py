@@ -113,6 +113,12 @@ class Answering:
             )
         return replies.session
 
+    @property
+    def session(self) -> Session | None:
+        """For what is asked of the room; None when it is over. Raises as a send does."""
+        replies = self._usable("ask it in open() or process()")
+        return None if replies is None else replies.session
+
     def _usable(self, instead: str) -> ReplyTracks | None:
         """The reply tracks; None when the room is over, for nothing would be heard, and no track
         of the room makes room for it. Raises `ClosedError` before there are any."""

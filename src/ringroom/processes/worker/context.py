@@ -17,7 +17,7 @@ from ringroom.profile import change_of
 from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.roll_calls import room_is_away
-from ringroom.sessions.sendable import as_message, as_text
+from ringroom.sessions.sendable import as_message, as_text, name_to_mute
 from ringroom.sessions.session import Session
 
 T = TypeVar("T")
@@ -26,8 +26,8 @@ ANSWER_SECONDS = 5.0
 
 
 class WorkerContext:
-    """Thread-safe: each call holds the worker's lock, and none waits but `flush`, `participants`
-    and `call`."""
+    """Thread-safe: each call holds the worker's lock, and none waits but `flush`, `participants`,
+    `call`, `mute` and `unmute`."""
 
     def __init__(self, answering: Answering) -> None:
         self._here = answering
@@ -96,6 +96,27 @@ class WorkerContext:
         attributes: Mapping[str, str] | None = None,
     ) -> None:
         self._answering.set_profile(change_of(name, metadata, attributes))
+
+    def mute(self, track: str | TrackInfo | None = None) -> None:
+        self._set_muted(name_to_mute(track), True)
+
+    def unmute(self, track: str | TrackInfo | None = None) -> None:
+        self._set_muted(name_to_mute(track), False)
+
+    def _set_muted(self, track: str, muted: bool) -> None:
+        answering = self._answering
+        with answering.lock:
+            session = answering.session
+            if session is None:
+                return
+            number = session.muting.ask(track, muted)
+        try:
+            # Without an answer nothing of ours plays before it is asked again.
+            look = partial(session.muting.take, number)
+            self._answer(session, look, "no answer to what was muted")
+        finally:
+            with answering.lock:
+                session.muting.forget(number)
 
     def flush(self, track: str | TrackInfo | None = None) -> float:
         answering = self._answering

@@ -129,6 +129,7 @@ class FakeProvider(Provider):
             name=track.name,
             kind=track.kind,
             source=track.options.source or _SOURCES[track.kind],
+            muted=track.muted,
         )
         # Known before it is there: its end may come with the answer.
         playout: PublishedTrack

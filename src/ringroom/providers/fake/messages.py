@@ -27,6 +27,7 @@ __all__ = [
     "Leave",
     "Message",
     "Misbehave",
+    "Mute",
     "PublicationEnded",
     "PublicationMuted",
     "Publish",
@@ -72,10 +73,18 @@ class Publish(Value):
     name: str
     kind: Kind
     source: str
+    muted: bool
 
 
 class Unpublish(Value):
     track: str
+
+
+class Mute(Value):
+    """The application mutes or unmutes a track of its own."""
+
+    track: str
+    muted: bool
 
 
 class SetProfile(Value):
@@ -268,6 +277,7 @@ Message: TypeAlias = (
     | Leave
     | Publish
     | Unpublish
+    | Mute
     | SetProfile
     | Subscription
     | Audio

@@ -4,14 +4,15 @@ A source plays on its own clock. What it was given plays from the moment the sou
 or at once when it had run dry, whatever the event loop is doing at that moment: the pieces carry
 the time at which they are played, and a late loop only reports them late.
 
-Invariants: every sample that was played is sent to the room once and in order; a sample that
-`clear` or `close` threw away is never sent, also one of a frame that still waits for its place;
-each is one or the other.
+Invariants: every sample that was played is sent to the room once and in order, unless the track was
+muted as it was played; a sample that `clear` or `close` threw away is never sent, also one of a
+frame that still waits for its place; each is one or the other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class PublishedTrack(Playout):
         self._track = track
         self._outlet = outlet
         self._reason = self._text = ""
+        self._muted = track.muted
 
     @property
     def closed(self) -> bool:
@@ -82,6 +84,12 @@ class PublishedTrack(Playout):
         self.stop("failed")
         self._outlet.send(messages.Unpublish(track=self._outlet.handle))
         await self._outlet.drain()
+
+    def mute(self, muted: bool) -> None:
+        self._muted = muted
+        if not self.closed:
+            with contextlib.suppress(RoomError):  # nobody is there to be told
+                self._outlet.send(messages.Mute(track=self._outlet.handle, muted=muted))
 
     def take_away(self, text: str) -> None:
         """The room publishes it no more."""
@@ -204,6 +212,8 @@ class AudioPlayout(PublishedTrack):
         now = self._outlet.loop.time()
         while self._pieces and self._pieces[0].starts <= now + _SAME:
             piece = self._pieces.popleft()
+            if self._muted:
+                continue
             self._speaking = True
             self._outlet.send(
                 messages.Audio(
@@ -242,6 +252,8 @@ class VideoPlayout(PublishedTrack):
             raise self._refusal("audio", "pictures")
         if self.closed:
             raise self._over()
+        if self._muted:
+            return
         self._outlet.send(
             messages.Video(
                 track=self._outlet.handle,

@@ -46,6 +46,7 @@ class Fake(ProviderSpec):
     preload = "ringroom.providers.fake.connection"
     texts = True
     rpc = True
+    mutes = True
 
     room: rooms.Reachable | HandedOver | str
     identity: str | None = None

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 from livekit import rtc
 from livekit.rtc import room as sdk_room
@@ -29,6 +30,7 @@ from ringroom.providers.livekit.mapping import (
     scrub,
     scrub_logs,
     scrubbed,
+    track_of,
 )
 from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.livekit.outbox import AT_RISK, Outbox
@@ -76,6 +78,14 @@ class _Opened:
         if participant is self.room.local_participant:
             self.publications.rights_changed()
             self.roster.rights_changed()
+
+    def own_muted(
+        self, muted: bool, participant: rtc.Participant, publication: rtc.TrackPublication
+    ) -> None:
+        if participant is self.room.local_participant:
+            kind = self.publications.told_muted(publication, muted)
+            if kind is not None:
+                self.roster.tell(kind, track=track_of(publication, participant.identity))
 
     async def leave(self, ending: asyncio.Task[None] | None) -> None:
         """In order; not before what tells of the room's own ``ending`` is done."""
@@ -171,6 +181,8 @@ class LiveKitProvider(Provider):
         roster.on("reconnecting", opened.reconnecting)
         roster.on("reconnected", opened.reconnected)
         roster.on("participant_permissions_changed", opened.rights_changed)
+        roster.on("track_muted", partial(opened.own_muted, True))
+        roster.on("track_unmuted", partial(opened.own_muted, False))
         for event in EVENTS:
             roster.on(event, lambda *_: opened.profile.changed())
         roster.on("disconnected", lambda code: self._begin_to_end(sink, *end_of_room(code)))

@@ -13,6 +13,7 @@ from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import too_small
+from ringroom.providers.livekit.muting import Muting
 from ringroom.providers.livekit.playout import Audience, Unpublish, taken_away
 from ringroom.providers.provider import OutgoingTrack, Playout
 
@@ -36,6 +37,7 @@ class VideoPlayout(Playout):
         self._source = source
         self._line = line
         self._unpublish = unpublish
+        self.muting = Muting(line, track.muted)
         self._last_us = 0
         self._taken = ""
         self._closed = False
@@ -50,6 +52,8 @@ class VideoPlayout(Playout):
             raise FrameError(f"livekit: sound for the video track {self.track.name!r}")
         if small := too_small(frame.width, frame.height):
             raise FrameError(f"livekit: track {self.track.name!r}: {small}")
+        if self.muting.muted:
+            return
         data = np.ascontiguousarray(frame.data)
         picture = rtc.VideoFrame(
             frame.width, frame.height, rtc.VideoBufferType.I420, borrowed(data)
@@ -78,6 +82,9 @@ class VideoPlayout(Playout):
         """The track is gone: who sends on it is told."""
         self._taken = how
         self.ended(taken_away(self.track, how))
+
+    def mute(self, muted: bool) -> None:
+        self.muting.set(muted)
 
     def queued(self) -> float:
         return 0.0

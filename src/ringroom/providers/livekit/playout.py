@@ -23,6 +23,7 @@ from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.providers.livekit.backlog import Backlog
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.media import Capture, SoundSource
+from ringroom.providers.livekit.muting import Muting
 from ringroom.providers.provider import OutgoingTrack, Playout
 
 __all__ = ["AudioPlayout", "Unpublish", "queue_size_ms", "taken_away"]
@@ -37,6 +38,9 @@ RETRY_AFTER = 0.01
 CLOSING_SECONDS = 1.0
 # How long the first words wait for somebody to hear them. Who is in the room may not want to.
 AUDIENCE_SECONDS = 1.0
+# How long the first words wait once the track is unmuted: a server lets nothing through before it
+# knows, and sound may overtake the word that it is told by. On one machine 50 ms of it were lost.
+UNMUTED_SECONDS = 0.1
 
 
 def queue_size_ms(wanted: int) -> int:
@@ -57,6 +61,7 @@ class AudioPlayout(Playout):
         audience: Audience | None = None,
     ) -> None:
         self.track = track
+        self.muting = Muting(line, track.muted)
         self.retries = 0
         """How often the source refused a piece that it took later."""
         self._loop = asyncio.get_running_loop()
@@ -122,6 +127,14 @@ class AudioPlayout(Playout):
         self._taken = how
         self._unplayed = self.clear()
         self.ended(taken_away(self.track, how))
+
+    def mute(self, muted: bool) -> None:
+        if self._speech and self._audience is None and self.muting.muted and not muted:
+            self._audience = asyncio.Event().wait  # which nobody sets
+            self._audience_until = self._loop.time() + UNMUTED_SECONDS
+        self.muting.set(muted)
+        if muted and not self.muting.is_certain and not self._closed:
+            self._source.clear_queue()
 
     def queued(self) -> float:
         return self._backlog.queued(self._loop.time())
@@ -258,6 +271,8 @@ class AudioPlayout(Playout):
 
     def _hand_over(self, now: float) -> None:
         self._piece = self._backlog.take(now)
+        if self.muting.muted:
+            self._piece = np.zeros_like(self._piece)
         if not self._not_before:  # not again
             self._deadline = now + self._patience
         if self._watch is None:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from livekit import rtc
 from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
 
 from ringroom.errors import RoomError
-from ringroom.events import Kind
+from ringroom.events import EventKind, Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit.calls import Calls
 from ringroom.providers.livekit.line import ANSWERED_WITHIN, Line
@@ -84,6 +84,7 @@ class Publications:
             await source.aclose()
             raise
         playout = self._playout(track, source, publication)
+        _note_published(playout, publication, muted=track.muted)
         self._published[playout] = _Published(source, publication, playout)
         if why := refusal(track, self._room.local_participant.permissions):
             # It was taken away before anybody could be told.
@@ -107,11 +108,19 @@ class Publications:
     def reconnected(self) -> None:
         """Look after what the SDK may have lost. Speech waits for that: it would go to nobody."""
         for published in self._published.values():
+            published.playout.muting.reconnected()
             if not published.taken:
                 looked = asyncio.Event()
                 published.playout.hold(looked.wait)
                 published.look_no_more()
                 published.look = self._calls.begin(self._look_after(published, looked))
+
+    def told_muted(self, publication: rtc.TrackPublication, muted: bool) -> EventKind | None:
+        """The SDK tells that one of ours is muted or unmuted; what the server has done of that."""
+        for published in self._published.values():
+            if published.publication is publication:
+                return published.playout.muting.told(muted)
+        return None  # it is not published yet, or no more
 
     async def close(self) -> None:
         """Close all playouts; what they hold is thrown away."""
@@ -145,6 +154,8 @@ class Publications:
             losses = line.losses
             # Another each time: the answer for the one before may come yet, and be undone.
             made = _local_track(track.name, source)
+            if track.muted:
+                made.mute()
             try:
                 return await self._calls.run(
                     local.publish_track(made, publish_options(track)),
@@ -175,7 +186,11 @@ class Publications:
                     "livekit: track %r was lost: it is published again", playout.track.name
                 )
                 published.publication = None
-            published.publication = again = await self._publish(playout.track, published.source)
+                playout.muting.lost()
+            # Muted: what is said of it meanwhile the SDK would not heed.
+            muted = replace(playout.track, muted=True)
+            published.publication = again = await self._publish(muted, published.source)
+            _note_published(playout, again, muted=True)
             playout.expect(self._audience(again))
         except Exception as error:  # noqa: BLE001  (whatever the SDK raises: nobody is above)
             if not self._line.gone.done():  # else it is the room that is over, which is told
@@ -256,6 +271,13 @@ def _local_track(name: str, source: _Source) -> rtc.LocalTrack:
     if isinstance(source, rtc.VideoSource):
         return rtc.LocalVideoTrack.create_video_track(name, source)
     return rtc.LocalAudioTrack.create_audio_track(name, source)
+
+
+def _note_published(
+    playout: AudioPlayout | VideoPlayout, publication: rtc.LocalTrackPublication, *, muted: bool
+) -> None:
+    if publication.track is not None:  # as it always is, for the SDK's types alone
+        playout.muting.published(publication.track, muted=muted)
 
 
 def _refused(track: OutgoingTrack, why: str) -> RoomError:

@@ -313,10 +313,6 @@ class Roster:
         ingest = self._ingests.get(publication.sid)
         if ingest is not None:
             ingest.mute(muted)
-        elif participant is self._room.local_participant:
-            # We never do it: it was the server.
-            kind = EventKind.PUBLISH_MUTED if muted else EventKind.PUBLISH_UNMUTED
-            self.tell(kind, track=track_of(publication, participant.identity))
 
     def _on_data(self, packet: rtc.DataPacket) -> None:
         sender = "" if packet.participant is None else packet.participant.identity

@@ -48,6 +48,7 @@ class LiveKit(ProviderSpec):
     preload = "ringroom.providers.livekit.connection"
     texts = True
     rpc = True
+    mutes = True
 
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False)

@@ -129,6 +129,9 @@ class FakeDriver:
         info = applications[APP].tracks.get(track) if APP in applications else None
         return info.source if info is not None else ""
 
+    def muted(self, track: str) -> bool:
+        return track in self._room.applications[APP].muted
+
     def close_room(self) -> None:
         self._room.close_room()
 

@@ -84,6 +84,8 @@ class Capabilities:
     """People are told by their kind: standard, agent, sip, ... (``join_as``)."""
     own_profile: bool = False
     """What people are told of the application can be changed by it (``profile``)."""
+    own_mute: bool = False
+    """Tracks of the application's can be muted by it (``muted``)."""
     sources: bool = False
     """Tracks tell what they are of: a microphone, a camera, a screen (``source``)."""
     room_end: bool = False
@@ -214,6 +216,9 @@ class Driver(Protocol):
     def source(self, track: str) -> str:
         """What the others are told that the application's track is of: microphone, camera,
         screen_share or screen_share_audio; empty if there is no such track."""
+
+    def muted(self, track: str) -> bool:
+        """Whether the others are told that the application's track of that name is muted."""
 
     def close_room(self) -> None:
         """The room ends for everybody."""
