@@ -245,15 +245,12 @@ class Sender(SendingFace):
 
     def mute(self, track: str | TrackInfo | None = None, *, timeout: float | None = None) -> None:
         """Mute a track of ours (None: the default one): the others are told, and hear and see
-        nothing of it. It takes effect at once, on sound that was sent before as well; what is sent
-        meanwhile is taken, played to nobody and counted as ever. It holds for the name, whoever of
-        the pool sends on it, also before its first frame and wherever it is published anew, until
-        `unmute`, or `unpublish`.
+        nothing of it, at once, also of what was sent before; what is sent is taken and counted as
+        ever. It holds for the name, whoever of the pool sends on it, before its first frame and
+        wherever it is published anew, until `unmute` or `unpublish`. Returns when it is done.
 
-        Returns when it is done. Raises `RoomError` (not_supported by the provider), `FrameError`
-        for what is no name of a track, `ConfigurationError` for what is no timeout, `ClosedError`,
-        `TimeoutError` (it may be done later), and what has ended the session by itself (as `send`
-        does).
+        Raises `RoomError` (not_supported by the provider), `TimeoutError` (it may be done later),
+        and as `flush` does.
         """
         self._set_muted(track, True, timeout)
 
