@@ -15,7 +15,7 @@ from recovery_kit import LONG, Events, killed
 from refusal_kit import INF, NAN
 from ringroom.errors import ClosedError, ConfigurationError, FrameError, RoomError
 from ringroom.events import Event, EventKind, Kind, TrackInfo
-from ringroom.faces import sending
+from ringroom.faces import face
 from ringroom.frames import AudioFrame, VideoFrame
 from ringroom.options import PublishOptions, Reconnect, SessionOptions
 from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, ProviderSpec, Sink
@@ -347,7 +347,7 @@ def test_after_the_end(
 def test_ctrl_c_leaves_no_answer_that_nobody_takes(fake_room: FakeRoom) -> None:
     with opened(fake_room) as transport:
         moments = 1
-        while interrupted(lambda: transport.mute(timeout=PATIENCE), moments, sending):
+        while interrupted(lambda: transport.mute(timeout=PATIENCE), moments, face):
             moments += 1
         assert moments > 3
         transport.unmute(timeout=PATIENCE)  # behind all that was asked before
