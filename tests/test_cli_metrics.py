@@ -81,7 +81,11 @@ def taken() -> Iterator[int]:
 
 @pytest.mark.parametrize(
     ("address", "why"),
-    [("127.0.0.1", "Address already in use"), ("192.0.2.1", "Cannot assign requested address")],
+    [
+        ("127.0.0.1", "Address already in use"),
+        ("192.0.2.1", "Cannot assign requested address"),
+        ("a..b", "not a host's name"),
+    ],
 )
 def test_a_port_that_cannot_be_had_ends_the_run_before_it_begins(
     words: tuple[str, ...], address: str, why: str, capsys: pytest.CaptureFixture[str]

@@ -39,10 +39,11 @@ def _serving(collector: Collector, port: int, address: str | None) -> Iterator[N
     registry.register(collector)
     try:
         server, thread = start_http_server(port, address, registry)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        why = (error.strerror or error) if isinstance(error, OSError) else "not a host's name"
         raise StartupError(
-            f"metrics cannot be served at {shown}:{port}: {error.strerror or error}; choose "
-            "another --metrics-port or --metrics-address"
+            f"metrics cannot be served at {shown}:{port}: {why}; choose another --metrics-port or "
+            "--metrics-address"
         ) from None
     try:
         says(f"metrics at http://{shown}:{server.server_port}/metrics")
