@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import textwrap
 import wave
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +18,8 @@ import pytest
 
 import cli_kit
 import ringroom
-from cli_kit import SECRET, refused
-from ringroom.cli import main
+from cli_kit import SECRET, claims, refused
+from ringroom.cli import _parser, access, main
 from ringroom.testing import FakeRoom
 
 no_environment = cli_kit.no_environment
@@ -53,7 +57,7 @@ def test_all_of_the_file_is_heard(
     assert np.array_equal(heard.samples, said)
     assert heard.sample_rate == rate
     told = capsys.readouterr().out
-    assert told.startswith(f"in room {fake_room.name!r} as 'ringroom'; Ctrl-C ends it\n")
+    assert told.startswith(f"in room {fake_room.name!r} as 'speaker'; Ctrl-C ends it\n")
     assert told.endswith(f"{file}: 0.4 s played\n")
 
 
@@ -95,6 +99,72 @@ def test_sound_that_cannot_be_sent(
     told = refused(capsys, "speak", str(file), *ACCESS, "--room", "r")
     assert told.startswith(f"{file}: ")
     assert why in told
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (("--track", ""), "--track is empty, expected a name"),
+        (("--track", "x" * 257), "--track: the track name has 257 bytes"),
+    ],
+)
+def test_a_name_that_no_track_can_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, str], why: str
+) -> None:
+    file = wav(tmp_path / "said.wav", counted(100))
+    assert why in refused(capsys, "speak", str(file), *ACCESS, "--room", "r", *given)
+
+
+def heard_of(fake_room: FakeRoom, file: Path, *more: str) -> np.ndarray:
+    with fake_room.stand_in("livekit"):
+        assert main(["speak", str(file), *ACCESS, "--room", fake_room.name, *more]) == 0
+    return fake_room.heard("audio").samples
+
+
+def test_of_a_file_that_was_cut_off_all_whole_samples_are_heard(
+    fake_room: FakeRoom, tmp_path: Path
+) -> None:
+    said = counted(6_000).repeat(2, axis=1)
+    file = wav(tmp_path / "said.wav", said)
+    file.write_bytes(file.read_bytes()[:-7])
+    assert np.array_equal(heard_of(fake_room, file), said[:-2])
+
+
+@contextlib.contextmanager
+def piped(file: Path) -> Iterator[Path]:
+    """The end of a pipe from which the file's content is read."""
+    reading, writing = os.pipe()
+    with open(reading), open(writing, "wb") as into, ThreadPoolExecutor() as threads:
+        content = file.read_bytes()
+        threads.submit(lambda: (into.write(content), into.close()))
+        yield Path(f"/dev/fd/{reading}")
+
+
+def test_what_comes_through_a_pipe_is_heard(fake_room: FakeRoom, tmp_path: Path) -> None:
+    """Also where its beginning does not tell how long it is, as of what is still recorded."""
+    said = counted(6_000)
+    file = wav(tmp_path / "said.wav", said)
+    content = file.read_bytes()
+    file.write_bytes(content[:40] + b"\xff" * 4 + content[44:])
+    with piped(file) as pipe:
+        assert np.array_equal(heard_of(fake_room, pipe), said)
+
+
+def test_a_pipe_cannot_be_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with piped(wav(tmp_path / "said.wav", counted(100))) as pipe:
+        told = refused(capsys, "speak", str(pipe), *ACCESS, "--room", "r", "--loop")
+    assert told.startswith(f"{pipe}: --loop begins a file again")
+
+
+def test_who_runs_in_the_room_stays_there() -> None:
+    """A server removes the first of two that have the same identity."""
+
+    def identity(*words: str) -> object:
+        minter = access.token(_parser().parse_args([*words, *ACCESS, "--room", "r"]))
+        assert callable(minter)
+        return claims(minter())["sub"]
+
+    assert (identity("speak", "said.wav"), identity("run", "app:echo")) == ("speaker", "ringroom")
 
 
 def test_sigterm_before_the_room_is_joined_ends_in_good_order(
@@ -151,10 +221,12 @@ def test_how_a_loop_ends(tmp_path: Path, then: str, code: int, told: str) -> Non
 
 
 def test_the_file_goes_on_without_a_gap_where_it_begins_again(tmp_path: Path) -> None:
-    from ringroom.cli.speaking import _opened, _pieces
+    from ringroom.cli.speaking import _next, _opened, _pieces
 
     said = counted(10_000)
     with _opened(wav(tmp_path / "said.wav", said)) as file:
-        pieces = _pieces(file, "audio", loop=True)
+        first = _next(file)
+        assert first is not None
+        pieces = _pieces(file, first, loop=True)
         heard = np.concatenate([next(pieces).samples for _ in range(9)])
     assert np.array_equal(heard, np.concatenate([said] * 3))

@@ -21,6 +21,8 @@ from ringroom.errors import ConfigurationError, RingroomError
 __all__ = ["main"]
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+# Not the identity of `run`: a server removes whoever has it as another joins with it.
+SPEAKER = "speaker"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -205,7 +207,7 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("wav", type=Path, metavar="SPEECH.wav", help="16-bit PCM, 1 or 2 channels")
-    _add_room(parser)
+    _add_room(parser, SPEAKER)
     add("--track", default="audio", help="the name of the track (audio)")
     add("--loop", action="store_true", help="begin again at its end")
 
@@ -231,13 +233,14 @@ def _add_joining(parser: argparse.ArgumentParser) -> None:
     add("--frame-ms", type=int, default=20, help="sound in a received frame (20)")
 
 
-def _add_room(parser: argparse.ArgumentParser) -> None:
-    """Which room, and as whom."""
+def _add_room(parser: argparse.ArgumentParser, identity: str = "ringroom") -> None:
+    """Which room, and as whom: ``identity``, where nobody says."""
     _add_access(parser)
+    parser.set_defaults(default_identity=identity)
     add = parser.add_argument
     add("--url", help="of the LiveKit server; else LIVEKIT_URL")
     add("--room", default="", help="its name; needed where a token is minted")
-    add("--identity", help="who we are, where a token is minted (ringroom)")
+    add("--identity", help=f"who we are, where a token is minted ({identity})")
     add("--token-file", type=Path, help="a file that holds the token; else LIVEKIT_TOKEN")
     add("--token", help="the token itself; it shows in `ps`, so rather use --token-file")
 

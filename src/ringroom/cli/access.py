@@ -74,7 +74,7 @@ def token(asked: argparse.Namespace) -> str | Callable[[], str]:
         )
     if not asked.room:
         raise ConfigurationError("--room is required where a token is minted")
-    return _minter(asked, asked.room, asked.identity or "ringroom", found)
+    return _minter(asked, asked.room, asked.identity or asked.default_identity, found)
 
 
 def minter(asked: argparse.Namespace, room: str, identity: str) -> Callable[[], str]:

@@ -30,12 +30,13 @@ def speak(asked: argparse.Namespace, console: Console) -> int:
     code, track = 0, asked.track
     played: float | None = None
     with _opened(asked.wav) as file:
+        first = _first(file, asked)
         options = access.room(asked) | {"kinds": ()}
         # SIGTERM may come before the room is joined, and again while it is left.
         with terminated_by_sigterm(), ringroom.transport("livekit", **options) as transport:
             says(f"in room {transport.room!r} as {transport.identity!r}; Ctrl-C ends it")
             try:
-                _play(transport, _pieces(file, track, loop=asked.loop), track, console)
+                _play(transport, _pieces(file, first, loop=asked.loop), track, console)
             except (KeyboardInterrupt, Terminated) as stop:
                 transport.flush(track)
                 code = 130 if isinstance(stop, KeyboardInterrupt) else 0
@@ -46,31 +47,49 @@ def speak(asked: argparse.Namespace, console: Console) -> int:
 
 
 def _opened(path: Path) -> wave.Wave_read:
-    """The file, with sound in it of a form that can be sent. Raises `ConfigurationError`."""
+    """Raises `ConfigurationError`."""
     try:
-        file = open_wav(path)
+        return open_wav(path)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from None
     except FrameError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def _first(file: wave.Wave_read, asked: argparse.Namespace) -> AudioFrame:
+    """The first piece, which a pipe gives only once. Raises `ConfigurationError` for what cannot be
+    sent, or not as it is asked for."""
+    if not asked.track:
+        raise ConfigurationError("--track is empty, expected a name")
+    if asked.loop and not asked.wav.is_file():
+        raise ConfigurationError(
+            f"{asked.wav}: --loop begins a file again, and this is none; leave --loop out, or save "
+            "the sound in a file first"
+        )
     try:
-        if wav_frame(file, 1) is None:
+        first = _next(file)
+        if first is None:
             raise FrameError("no sound in it")
     except FrameError as error:
-        file.close()
-        raise ConfigurationError(f"{path}: {error}") from None
-    file.rewind()
-    return file
+        raise ConfigurationError(f"{asked.wav}: {error}") from None
+    try:
+        return first.replace(track=asked.track)
+    except FrameError as error:
+        raise ConfigurationError(f"--track: {error}") from None
 
 
-def _pieces(file: wave.Wave_read, track: str, *, loop: bool) -> Iterator[AudioFrame]:
-    count = round(file.getframerate() * _PIECE_SECONDS)
-    while True:
-        while (piece := wav_frame(file, count)) is not None:
-            yield piece.replace(track=track)
-        if not loop:
-            return
-        file.rewind()
+def _next(file: wave.Wave_read) -> AudioFrame | None:
+    return wav_frame(file, round(file.getframerate() * _PIECE_SECONDS))
+
+
+def _pieces(file: wave.Wave_read, first: AudioFrame, *, loop: bool) -> Iterator[AudioFrame]:
+    piece: AudioFrame | None = first
+    while piece is not None:
+        yield piece.replace(track=first.track)
+        piece = _next(file)
+        if piece is None and loop:
+            file.rewind()
+            piece = _next(file)
 
 
 def _play(

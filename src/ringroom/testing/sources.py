@@ -91,6 +91,8 @@ def wav_frame(file: wave.Wave_read, count: int) -> AudioFrame | None:
     """The next ``count`` samples per channel, or those that are left; None at the end. Raises
     `FrameError` for a rate or channels that no frame has."""
     pcm = file.readframes(count)
+    # A file that was cut off may end within a sample.
+    pcm = pcm[: len(pcm) - len(pcm) % (file.getsampwidth() * file.getnchannels())]
     return AudioFrame(pcm, file.getframerate(), file.getnchannels()) if pcm else None
 
 
