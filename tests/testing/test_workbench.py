@@ -308,6 +308,30 @@ def test_a_flush_throws_away_what_is_not_played() -> None:
         assert played(ann) == 4.25
 
 
+def test_of_a_track_that_has_ended_nothing_is_left_to_play() -> None:
+    with Workbench(lambda frame: frame) as bench:
+        ann = bench.open("ann")
+        bench.process(sound())
+        bench.close(ann)
+        assert not bench.published, "the reply has ended with its track"
+        bench.play(1.0, ann)
+
+
+def test_messages_are_sent_on_no_track() -> None:
+    class Writes(Diary):
+        def process(self, frame: Any) -> Any:
+            self.context.send_data("heard")
+
+    with Workbench(Writes()) as bench:
+        bench.open("ann")
+        bench.process(sound())
+        for track in ("", "ann/mic"):
+            with pytest.raises(
+                ConfigurationError, match=rf"track '{track}', expected one of: \[\]"
+            ):
+                bench.play(1.0, track)
+
+
 def test_a_thread_of_the_processor_may_send_and_flush() -> None:
     class Threaded(ringroom.Processor):
         def start(self, context: ringroom.Context) -> None:

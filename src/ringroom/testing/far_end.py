@@ -94,6 +94,8 @@ class FarEnd:
         self._writers: dict[int, LiveWriter | ReliableWriter] = {}
         self._mailboxes: dict[Kind, ReliableWriter] = {}
         self._outbound: dict[int, _Outbound] = {}
+        self._sent_on: set[str] = set()
+        """Tracks, those that have ended too. Messages are sent on none."""
         with contextlib.ExitStack() as made:
             self.control, self.near = self._links(made)
             self._link, self._session = self._links(made)
@@ -222,10 +224,10 @@ class FarEnd:
         `ConfigurationError` for a track that nothing was sent on."""
         self.serve()
         with self._lock:
-            names = sorted({one.opened.name for one in self._outbound.values()})
-            if track is not None and track not in names:
+            if track is not None and track not in self._sent_on:
                 raise ConfigurationError(
-                    f"nothing was sent on a track {track!r}, expected one of: {names}"
+                    f"nothing was sent on a track {track!r}, expected one of: "
+                    f"{sorted(self._sent_on)}"
                 )
             for one in self._outbound.values():
                 if track in (None, one.opened.name):
@@ -311,6 +313,8 @@ class FarEnd:
         else:
             reader = ReliableReader(handles, row)
         self._outbound[opened.lane] = _Outbound(opened, reader, row)
+        if opened.name:
+            self._sent_on.add(opened.name)
         self._link.send(m.PlayoutReady(lane=opened.lane))
 
     def told(self) -> list[m.WorkerProblem]:
