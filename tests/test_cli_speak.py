@@ -20,9 +20,10 @@ import cli_kit
 import ringroom
 from cli_kit import SECRET, claims, refused
 from ringroom.cli import _parser, access, main
-from ringroom.testing import FakeRoom
+from ringroom.testing import FakeRoom, Recording
 
 no_environment = cli_kit.no_environment
+LONG = 30.0
 ACCESS = ("--url", "ws://127.0.0.1:1", "--key", "key", "--secret", SECRET)
 
 
@@ -41,6 +42,14 @@ def wav(path: Path, samples: np.ndarray, rate: int = 16_000, *, width: int = 2) 
     return path
 
 
+def spoken(fake_room: FakeRoom, file: Path, *more: str) -> Recording:
+    """What the room has heard of it, on the track that is named last."""
+    with fake_room.stand_in("livekit"):
+        assert main(["speak", str(file), *ACCESS, "--room", fake_room.name, *more]) == 0
+    fake_room.wait_for_app_gone(timeout=LONG)  # it hears on a thread of its own
+    return fake_room.heard(more[-1] if more else "audio")
+
+
 @pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (48_000, 2)])
 def test_all_of_the_file_is_heard(
     fake_room: FakeRoom,
@@ -51,9 +60,7 @@ def test_all_of_the_file_is_heard(
 ) -> None:
     said = counted(rate * 2 // 5).repeat(channels, axis=1)
     file = wav(tmp_path / "said.wav", said, rate)
-    with fake_room.stand_in("livekit"):
-        assert main(["speak", str(file), *ACCESS, "--room", fake_room.name, "--track", "mic"]) == 0
-    heard = fake_room.heard("mic")
+    heard = spoken(fake_room, file, "--track", "mic")
     assert np.array_equal(heard.samples, said)
     assert heard.sample_rate == rate
     told = capsys.readouterr().out
@@ -115,19 +122,13 @@ def test_a_name_that_no_track_can_have(
     assert why in refused(capsys, "speak", str(file), *ACCESS, "--room", "r", *given)
 
 
-def heard_of(fake_room: FakeRoom, file: Path, *more: str) -> np.ndarray:
-    with fake_room.stand_in("livekit"):
-        assert main(["speak", str(file), *ACCESS, "--room", fake_room.name, *more]) == 0
-    return fake_room.heard("audio").samples
-
-
 def test_of_a_file_that_was_cut_off_all_whole_samples_are_heard(
     fake_room: FakeRoom, tmp_path: Path
 ) -> None:
     said = counted(6_000).repeat(2, axis=1)
     file = wav(tmp_path / "said.wav", said)
     file.write_bytes(file.read_bytes()[:-7])
-    assert np.array_equal(heard_of(fake_room, file), said[:-2])
+    assert np.array_equal(spoken(fake_room, file).samples, said[:-2])
 
 
 @contextlib.contextmanager
@@ -147,7 +148,7 @@ def test_what_comes_through_a_pipe_is_heard(fake_room: FakeRoom, tmp_path: Path)
     content = file.read_bytes()
     file.write_bytes(content[:40] + b"\xff" * 4 + content[44:])
     with piped(file) as pipe:
-        assert np.array_equal(heard_of(fake_room, pipe), said)
+        assert np.array_equal(spoken(fake_room, pipe).samples, said)
 
 
 def test_a_pipe_cannot_be_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +182,7 @@ def test_sigterm_before_the_room_is_joined_ends_in_good_order(
 COMMAND = """
 import os, signal, sys, threading
 from ringroom.cli import main
-from ringroom.testing import FakeRoom
+from ringroom.testing import FakeRoom, Recording
 
 with FakeRoom("r") as room:
     def watch():
