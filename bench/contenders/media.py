@@ -27,6 +27,7 @@ from livekit import rtc
 from numpy.typing import NDArray
 
 from bench.contenders.stage import FREQUENCY
+from ringroom.errors import RpcError
 from ringroom.events import Kind
 from ringroom.frames import AudioFrame
 from ringroom.options import PublishOptions, SessionOptions
@@ -97,6 +98,9 @@ class Count(Sink, TrackSink):
 
     def data(self, frame: Any) -> None:
         """Of no interest."""
+
+    async def call(self, method: str, payload: str, participant: str, seconds: float) -> str:
+        raise RpcError("nothing here answers calls")
 
     def ended(self, reason: str, *, error: str = "") -> None:
         raise RuntimeError(f"the room ended: {reason} {error}")
