@@ -225,3 +225,14 @@ def _on_a_loop_of_its_own(call: Callable[[], Any]) -> None:
         await call()
 
     asyncio.run(run())
+
+
+def test_an_empty_name_is_no_track_of_ours(fake_room: FakeRoom) -> None:
+    """It was taken for the lane of our messages, which ended."""
+    with ringroom.transport("fake", room=fake_room, io="thread") as t:
+        t.send_data("one")
+        for call in (t.flush, t.wait_playout, t.unpublish, t.played, t.mute, t.unmute):
+            with pytest.raises(FrameError, match="track name is empty; leave it out"):
+                call("")
+        t.send_data("two")
+        assert [one.payload for one in fake_room.wait_for_data(count=2)] == [b"one", b"two"]

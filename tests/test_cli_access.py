@@ -177,3 +177,16 @@ def test_the_url_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVEKIT_URL", "ws://here")
     assert access.url(run_arguments()) == "ws://here"
     assert access.url(run_arguments("--url", "ws://there")) == "ws://there"
+
+
+def test_commands_in_one_room_leave_each_other_there() -> None:
+    """A server removes the first of two that have the same identity."""
+
+    def identity(*words: str) -> object:
+        keys = ("--url", "ws://127.0.0.1:1", "--key", "key", "--secret", SECRET)
+        minter = access.token(_parser().parse_args([*words, *keys, "--room", "r"]))
+        assert callable(minter)
+        return claims(minter())["sub"]
+
+    commands = (["run", "app:echo"], ["record", "call.mcap"], ["speak", "said.wav"])
+    assert [identity(*words) for words in commands] == ["ringroom", "recorder", "speaker"]

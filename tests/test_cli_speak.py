@@ -18,8 +18,8 @@ import pytest
 
 import cli_kit
 import ringroom
-from cli_kit import SECRET, claims, refused
-from ringroom.cli import _parser, access, main
+from cli_kit import SECRET, refused
+from ringroom.cli import main
 from ringroom.testing import FakeRoom, Recording
 
 no_environment = cli_kit.no_environment
@@ -155,17 +155,6 @@ def test_a_pipe_cannot_be_played_again(tmp_path: Path, capsys: pytest.CaptureFix
     with piped(wav(tmp_path / "said.wav", counted(100))) as pipe:
         told = refused(capsys, "speak", str(pipe), *ACCESS, "--room", "r", "--loop")
     assert told.startswith(f"{pipe}: --loop begins a file again")
-
-
-def test_who_runs_in_the_room_stays_there() -> None:
-    """A server removes the first of two that have the same identity."""
-
-    def identity(*words: str) -> object:
-        minter = access.token(_parser().parse_args([*words, *ACCESS, "--room", "r"]))
-        assert callable(minter)
-        return claims(minter())["sub"]
-
-    assert (identity("speak", "said.wav"), identity("run", "app:echo")) == ("speaker", "ringroom")
 
 
 def test_sigterm_before_the_room_is_joined_ends_in_good_order(

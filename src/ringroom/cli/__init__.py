@@ -21,8 +21,6 @@ from ringroom.errors import ConfigurationError, RingroomError
 __all__ = ["main"]
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
-# Not the identity of `run`: a server removes whoever has it as another joins with it.
-SPEAKER = "speaker"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,7 +129,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("processor", metavar="MODULE:NAME", help="found from the current folder too")
-    _add_joining(parser)
+    _add_joining(parser, "ringroom")
     add("--workers", type=_positive(int, 256), default=2, help="worker processes (2)")
     add("--kinds", type=_names, help="audio,video,data,event; else what the processor names")
     add("--rpc-methods", type=_names, default=(), help="of calls, the methods received: greet,...")
@@ -179,7 +177,7 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("out", type=Path, metavar="OUT.mcap", help="the file to write")
-    _add_joining(parser)
+    _add_joining(parser, "recorder")
     add("--overwrite", action="store_true", help="replace the file if it is there")
     add("--seconds", type=_positive(float, 10 * 365 * 86_400), help="how long; else until the end")
     add(
@@ -207,7 +205,7 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("wav", type=Path, metavar="SPEECH.wav", help="16-bit PCM, 1 or 2 channels")
-    _add_room(parser, SPEAKER)
+    _add_room(parser, "speaker")
     add("--track", default="audio", help="the name of the track (audio)")
     add("--loop", action="store_true", help="begin again at its end")
 
@@ -220,9 +218,9 @@ def _speak(asked: argparse.Namespace) -> int:
     return speak(asked, Console())
 
 
-def _add_joining(parser: argparse.ArgumentParser) -> None:
+def _add_joining(parser: argparse.ArgumentParser, identity: str) -> None:
     """Which room, as whom, and what is heard there."""
-    _add_room(parser)
+    _add_room(parser, identity)
     add = parser.add_argument
     add("--participants", type=_names, help="only these identities, with commas between")
     sources = "only of these sources: microphone,camera,screen_share,screen_share_audio,unknown"
@@ -233,8 +231,9 @@ def _add_joining(parser: argparse.ArgumentParser) -> None:
     add("--frame-ms", type=int, default=20, help="sound in a received frame (20)")
 
 
-def _add_room(parser: argparse.ArgumentParser, identity: str = "ringroom") -> None:
-    """Which room, and as whom: ``identity``, where nobody says."""
+def _add_room(parser: argparse.ArgumentParser, identity: str) -> None:
+    """Which room, and as whom: ``identity``, where nobody says. Each command has one of its own,
+    for a server removes whoever has it as another joins with it."""
     _add_access(parser)
     parser.set_defaults(default_identity=identity)
     add = parser.add_argument

@@ -15,29 +15,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, TypeAlias, TypeVar
 
 from ringroom import messages as m
 from ringroom.closeable import Forgettable
 from ringroom.errors import ClosedError
 from ringroom.events import Participant, TrackInfo
 from ringroom.faces.connection import Connection, Statistics
+from ringroom.sessions.requests import Asked
 from ringroom.sessions.session import check_going_on
 
 __all__ = ["Face", "Steps"]
 
 T = TypeVar("T")
-_Taken = TypeVar("_Taken", covariant=True)
 Steps: TypeAlias = Generator[int | None, None, T]
 """Yields a descriptor that is worth waking for beside a change of the session (-1: none), or None
 before it looks for the first time: others may have the lock, or the loop, first."""
-
-
-class _Asked(Protocol[_Taken]):
-    """What was asked of the I/O role, by numbers."""
-
-    def take(self, number: int) -> _Taken | None: ...
-    def forget(self, number: int) -> None: ...
 
 
 class Face(Forgettable):
@@ -117,13 +110,13 @@ class Face(Forgettable):
         roll = self._connection.session.roll
         return self._asked_steps(roll, partial(roll.ask, waits=True))
 
-    def _asked_steps(self, asked: _Asked[T], ask: Callable[[], int]) -> Steps[T]:
+    def _asked_steps(self, asked: Asked[T], ask: Callable[[], int]) -> Steps[T]:
         """Ask the I/O role, and wait for what comes of it."""
         connection = self._connection
         number = None
         try:
             with connection.lock:
-                connection.session.check_unfailed()
+                check_going_on(connection.session)
                 number = ask()
             return (yield from self._until(partial(asked.take, number)))
         finally:

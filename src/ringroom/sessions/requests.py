@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Requests"]
+from typing import Protocol, TypeVar
+
+__all__ = ["Asked", "Requests"]
+
+T = TypeVar("T", covariant=True)
+
+
+class Asked(Protocol[T]):
+    """What was asked, by numbers, until it is taken or forgotten."""
+
+    def take(self, number: int) -> T | None: ...
+    def forget(self, number: int) -> None: ...
 
 
 class Requests:

@@ -75,16 +75,16 @@ def checked_name(name: str) -> str:
 def name_of(track: str | TrackInfo) -> str:
     """The name of a track of ours: of that which answers a received one, for its `TrackInfo`.
     Raises `FrameError`."""
-    return track.reply_name if isinstance(track, TrackInfo) else checked_name(track)
+    name = track.reply_name if isinstance(track, TrackInfo) else checked_name(track)
+    if not name:  # it is that of our messages
+        raise FrameError("the track name is empty; leave it out for the default track")
+    return name
 
 
 def name_to_mute(track: str | TrackInfo | None) -> str:
     """As `name_of`, also of a track that is still to come; None names that of a sound that names
     none."""
-    name = DEFAULT_AUDIO if track is None else name_of(track)
-    if not name:
-        raise FrameError("the track name is empty; leave it out for the default track")
-    return name
+    return DEFAULT_AUDIO if track is None else name_of(track)
 
 
 def kind_of(frame: Frame) -> Kind:

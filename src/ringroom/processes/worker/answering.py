@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ringroom.errors import ClosedError, RoomError
+from ringroom.errors import ClosedError
 from ringroom.frames import Frame, VideoFrame
 from ringroom.lanes.memory import open_counter
 from ringroom.link import Link
@@ -98,34 +98,19 @@ class Answering:
                 if self.keeps:
                     self.wake.add(1)
 
-    def usable_session(self) -> Session:
-        """For a call (RPC), which is not made later; the caller holds the lock. Raises
-        `ClosedError` where there is no room, `RoomError` (disconnected) while the I/O process is
-        replaced."""
-        replies = self._usable("call from open() or process()")
-        if replies is None:
-            raise ClosedError("the room has ended")
-        if replies.session.interrupted:
-            raise RoomError(
-                "the I/O process has died, and another has not joined the room yet: the call was "
-                "not made",
-                reason="disconnected",
-            )
-        return replies.session
-
-    @property
-    def session(self) -> Session | None:
-        """For what is asked of the room; None when it is over. Raises as a send does."""
-        replies = self._usable("ask it in open() or process()")
-        return None if replies is None else replies.session
+    def session(self, instead: str) -> Session:
+        """For what is asked of the room; the caller holds the lock. Raises `ClosedError` before
+        there is one."""
+        seat = self.seat
+        if seat is None or seat.replies is None:
+            raise ClosedError(f"the worker is not connected yet; {instead}")
+        return seat.session
 
     def _usable(self, instead: str) -> ReplyTracks | None:
         """The reply tracks; None when the room is over, for nothing would be heard, and no track
         of the room makes room for it. Raises `ClosedError` before there are any."""
-        seat = self.seat
-        if seat is None or seat.replies is None:
-            raise ClosedError(f"the worker is not connected yet; {instead}")
-        return None if seat.over else seat.replies
+        session = self.session(instead)
+        return None if session.end is not None else self.replies
 
     def end(self, name: str) -> None:
         """The reply track of that name, or the one that a dead worker has left, ends when it has

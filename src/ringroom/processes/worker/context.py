@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
-from ringroom.errors import ClosedError, ConfigurationError
+from ringroom.errors import ClosedError, ConfigurationError, RoomError
 from ringroom.events import Participant, TrackInfo
 from ringroom.frames import Frame, VideoFrame
 from ringroom.options import Mode, PublishOptions
@@ -16,9 +16,10 @@ from ringroom.processes.worker.answering import Answering
 from ringroom.profile import change_of
 from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
+from ringroom.sessions.requests import Asked
 from ringroom.sessions.roll_calls import room_is_away
 from ringroom.sessions.sendable import as_message, as_text, name_to_mute
-from ringroom.sessions.session import Session
+from ringroom.sessions.session import Session, check_going_on
 
 T = TypeVar("T")
 
@@ -104,19 +105,13 @@ class WorkerContext:
         self._set_muted(name_to_mute(track), False)
 
     def _set_muted(self, track: str, muted: bool) -> None:
-        answering = self._answering
-        with answering.lock:
-            session = answering.session
-            if session is None:
-                return
+        with self._answering.lock:
+            session = self._answering.session("mute from open() or process()")
+            if session.end is not None:
+                return  # nothing is heard any more
             number = session.muting.ask(track, muted)
-        try:
-            # Without an answer nothing of ours plays before it is asked again.
-            look = partial(session.muting.take, number)
-            self._answer(session, look, "no answer to what was muted")
-        finally:
-            with answering.lock:
-                session.muting.forget(number)
+        # Without an answer nothing of ours plays before it is asked again.
+        self._answer(session, session.muting, number, "no answer to what was muted")
 
     def flush(self, track: str | TrackInfo | None = None) -> float:
         answering = self._answering
@@ -142,7 +137,7 @@ class WorkerContext:
 
         try:
             # Without an answer the room is over, and nothing plays any more.
-            self._answer(session, all_come, "no answer to flush")
+            self._wait(session, all_come, "no answer to flush", ANSWER_SECONDS)
             return seconds
         finally:
             with self._answering.lock:
@@ -150,38 +145,32 @@ class WorkerContext:
                     session.requests.forget(request)
 
     def participants(self) -> tuple[Participant, ...]:
-        answering = self._answering
-        with answering.lock:
-            if answering.replies is None:
-                raise ClosedError("the worker is not connected yet; ask in open() or process()")
-            session = answering.replies.session
+        with self._answering.lock:
+            session = self._answering.session("ask in open() or process()")
             number = session.roll.ask(waits=False)
-        try:
-            look = partial(session.roll.take, number)
-            people = self._answer(session, look, "nobody has told who is in the room")
-        finally:
-            with answering.lock:
-                session.roll.forget(number)
-        if people is not None:
-            return people
-        if session.end is not None:
-            raise ClosedError(f"the room has ended: {session.end.reason}")
-        raise room_is_away()
+        what = "nobody has told who is in the room"
+        people = self._answer(session, session.roll, number, what)
+        if people is None:
+            check_going_on(session)
+            raise room_is_away()
+        return people
 
     def call(self, to: str, method: str, payload: str = "", *, timeout: float = 10.0) -> str:
         call = OutgoingCall(to=to, method=method, payload=payload, timeout=timeout)
-        answering = self._answering
-        with answering.lock:
-            session = answering.usable_session()
+        with self._answering.lock:
+            session = self._answering.session("call from open() or process()")
+            check_going_on(session)
+            if session.interrupted:
+                raise RoomError(
+                    "the I/O process has died, and another has not joined the room yet: the call "
+                    "was not made",
+                    reason="disconnected",
+                )
             number = session.calls.begin(call, call.timeout)
         try:
-            look = partial(session.calls.take, number)
-            answer = self._answer(session, look, "no answer", call.timeout)
+            answer = self._answer(session, session.calls, number, "no answer", call.timeout)
         except TimeoutError:
             raise call.expired() from None
-        finally:
-            with answering.lock:
-                session.calls.forget(number)
         if answer is None:
             raise ClosedError("the room has ended")
         return answer
@@ -189,9 +178,21 @@ class WorkerContext:
     def _answer(
         self,
         session: Session,
-        look: Callable[[], T | None],
+        asked: Asked[T],
+        number: int,
         what: str,
-        seconds: float = ANSWER_SECONDS,
+        seconds: float | None = None,
+    ) -> T | None:
+        """Wait for what comes of a request, as `_wait` does."""
+        try:
+            look = partial(asked.take, number)
+            return self._wait(session, look, what, ANSWER_SECONDS if seconds is None else seconds)
+        finally:
+            with self._answering.lock:
+                asked.forget(number)
+
+    def _wait(
+        self, session: Session, look: Callable[[], T | None], what: str, seconds: float
     ) -> T | None:
         """Wait until ``look`` gives something, and return that; None if the room is over, or the
         I/O process dies. Raises what the session has failed by, and `TimeoutError`."""

@@ -163,6 +163,8 @@ def pictures_on_a_muted_track_are_not_seen(subject: Subject) -> None:
         for _ in range(10):
             shown(2)
             pause(0.0 if stage.capabilities.exact_video else CODED_SECONDS)
+        # What is played only once we have unmuted may be seen.
+        transport.wait_playout("video", timeout=stage.patience)
         transport.unmute("video", timeout=stage.patience)
         stage.until(lambda: shown(4), "a picture being seen after we had unmuted")
         seen = 2 in numbers_seen(stage)
