@@ -166,6 +166,8 @@ def test_a_function_is_asked_once_about_a_publication(server: Server, tmp_path: 
                 assert Counter(asked.read_text().splitlines()) == Counter([*every, "later"])
                 relay.sever()
                 await until(lambda: listener.times(EventKind.CONNECTION_LOST), "a loss", 40)
+                # The first try would resume the session, and no track would be published anew.
+                await until(lambda: relay.refused > 1, "the session being given up", 40)
                 relay.mend()
                 await until(lambda: listener.times(EventKind.CONNECTION_BACK), "its end", 40)
                 counts.clear()
