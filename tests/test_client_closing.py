@@ -7,12 +7,23 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 import ringroom
-from app_kit import Call, descriptors, interrupted, microphone, opened, say, sound
+from app_kit import (
+    PATIENCE,
+    Call,
+    descriptors,
+    interrupted,
+    microphone,
+    opened,
+    say,
+    sound,
+    until,
+)
 from ringroom import client
 from ringroom.client import Transport
 from ringroom.errors import ClosedError
@@ -142,3 +153,32 @@ def test_a_close_that_was_interrupted_can_be_repeated(fake_room: FakeRoom) -> No
         if done:
             break
     assert 5 < moment < MAX_MOMENTS
+
+
+def ended(room: FakeRoom, transport: Transport) -> None:
+    room.close_room()
+    until(lambda: transport.ended)
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        (lambda room, transport: transport.close(), "transport is closed"),
+        (ended, "the room has ended: room closed"),
+    ],
+    ids=["closed", "ended"],
+)
+def test_nothing_is_asked_after_the_end(
+    fake_room: FakeRoom, end: Callable[[FakeRoom, Transport], None], says: str
+) -> None:
+    with opened(fake_room) as transport:
+        end(fake_room, transport)
+        for ask in (
+            transport.mute,
+            transport.unmute,
+            transport.participants,
+            partial(transport.set_profile, name="late"),
+            partial(transport.call, "ann", "greet"),
+        ):
+            with pytest.raises(ClosedError, match=says):
+                ask(timeout=PATIENCE)

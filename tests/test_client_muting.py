@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ import ringroom
 from app_kit import PATIENCE, Call, interrupted, opened, until
 from recovery_kit import LONG, Events, killed
 from refusal_kit import INF, NAN
-from ringroom.errors import ClosedError, ConfigurationError, FrameError, RoomError
+from ringroom.errors import ConfigurationError, FrameError, RoomError
 from ringroom.events import Event, EventKind, Kind, TrackInfo
 from ringroom.faces import face
 from ringroom.frames import AudioFrame, VideoFrame
@@ -319,29 +318,6 @@ def test_what_is_no_name_and_no_timeout(fake_room: FakeRoom) -> None:
                     call(timeout=timeout)  # type: ignore[arg-type]
         say(transport, 1)
         until_heard(fake_room, 1)
-
-
-def ended(room: FakeRoom, transport: ringroom.Transport) -> None:
-    room.close_room()
-    until(lambda: transport.ended)
-
-
-@pytest.mark.parametrize(
-    ("end", "says"),
-    [
-        (lambda room, transport: transport.close(), "transport is closed"),
-        (ended, "the room has ended: room closed"),
-    ],
-    ids=["closed", "ended"],
-)
-def test_after_the_end(
-    fake_room: FakeRoom, end: Callable[[FakeRoom, ringroom.Transport], None], says: str
-) -> None:
-    with opened(fake_room) as transport:
-        end(fake_room, transport)
-        for call in (transport.mute, transport.unmute):
-            with pytest.raises(ClosedError, match=says):
-                call(timeout=PATIENCE)
 
 
 def test_ctrl_c_leaves_no_answer_that_nobody_takes(fake_room: FakeRoom) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 import ringroom
@@ -130,31 +128,6 @@ def test_the_next_io_process_is_asked_again(fake_room: FakeRoom) -> None:
         killed(transport)
         assert there(transport, LONG) == ["ann"]
     events.join()
-
-
-# The end.
-
-
-def ended(room: FakeRoom, transport: ringroom.Transport) -> None:
-    room.close_room()
-    until(lambda: transport.ended)
-
-
-@pytest.mark.parametrize(
-    ("end", "says"),
-    [
-        (lambda room, transport: transport.close(), "transport is closed"),
-        (ended, "the room has ended: room closed"),
-    ],
-    ids=["closed", "ended"],
-)
-def test_after_the_end(
-    fake_room: FakeRoom, end: Callable[[FakeRoom, ringroom.Transport], None], says: str
-) -> None:
-    with opened(fake_room) as transport:
-        end(fake_room, transport)
-        with pytest.raises(ClosedError, match=says):
-            transport.participants(timeout=PATIENCE)
 
 
 def test_who_waits_as_it_is_closed_is_told(fake_room: FakeRoom) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -92,28 +91,6 @@ def test_several_threads_may_set_it(fake_room: FakeRoom) -> None:
         for call in calls:
             call.result()
         assert told(fake_room) == ("", "", {str(number): "1" for number in range(8)})
-
-
-def ended(room: FakeRoom, transport: ringroom.Transport) -> None:
-    room.close_room()
-    until(lambda: transport.ended)
-
-
-@pytest.mark.parametrize(
-    ("end", "says"),
-    [
-        (lambda room, transport: transport.close(), "transport is closed"),
-        (ended, "the room has ended: room closed"),
-    ],
-    ids=["closed", "ended"],
-)
-def test_after_the_end(
-    fake_room: FakeRoom, end: Callable[[FakeRoom, ringroom.Transport], None], says: str
-) -> None:
-    with opened(fake_room) as transport:
-        end(fake_room, transport)
-        with pytest.raises(ClosedError, match=says):
-            transport.set_profile(name="late", timeout=PATIENCE)
 
 
 def test_who_waits_as_it_is_closed_is_told(fake_room: FakeRoom) -> None:

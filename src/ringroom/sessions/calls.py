@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ringroom import messages as m
 from ringroom.errors import RingroomError, RoomError, RpcError
 from ringroom.rpc import OutgoingCall
+from ringroom.sessions.requests import Outcomes
 
 __all__ = ["OwnCalls"]
 
@@ -22,7 +23,7 @@ class OwnCalls:
         self._send = send
         self._number = 0
         self._under_way: dict[int, OutgoingCall] = {}
-        self._ended: dict[int, str | Exception] = {}
+        self._ended: Outcomes[str] = Outcomes()
         """Those that have not been taken yet."""
 
     def begin(self, call: OutgoingCall, seconds: float) -> int:
@@ -61,12 +62,7 @@ class OwnCalls:
 
     def take(self, number: int) -> str | None:
         """The answer; None until the call has ended. Raises the error that it ended with."""
-        if number not in self._ended:
-            return None
-        outcome = self._ended.pop(number)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return self._ended.take(number)
 
     def forget(self, number: int) -> None:
         """No caller waits for it any more, whether it has ended or not."""

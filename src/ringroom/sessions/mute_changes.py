@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ringroom import messages as m
-from ringroom.errors import RingroomError
+from ringroom.sessions.requests import Outcomes
 
 __all__ = ["MuteChanges"]
 
@@ -27,7 +27,7 @@ class MuteChanges:
         self._unanswered: dict[int, m.SetMuted] = {}
         self._forgotten: set[int] = set()
         """Those of them whose answers nobody waits for."""
-        self._answers: dict[int, RingroomError | None] = {}
+        self._answers: Outcomes[bool] = Outcomes()
         """Those that have not been taken yet."""
 
     def ask(self, track: str, muted: bool) -> int:
@@ -61,8 +61,8 @@ class MuteChanges:
         """It is done, or refused."""
         number = message.request
         if number in self._unanswered and number not in self._forgotten:
-            error = m.error_from_json(message.error) if message.error else None
-            self._answers[number] = error
+            done = not message.error
+            self._answers[number] = done or m.error_from_json(message.error)
         self._drop(number)
 
     def _drop(self, number: int) -> None:
@@ -71,12 +71,7 @@ class MuteChanges:
 
     def take(self, number: int) -> bool | None:
         """Whether it is done; None until it is answered. Raises what it was refused with."""
-        if number not in self._answers:
-            return None
-        error = self._answers.pop(number)
-        if error is not None:
-            raise error
-        return True
+        return self._answers.take(number)
 
     def forget(self, number: int) -> None:
         """No caller waits for the answer any more, whether it has come or not."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ringroom import messages as m
-from ringroom.errors import RingroomError
 from ringroom.profile import Profile
+from ringroom.sessions.requests import Outcomes
 
 __all__ = ["ProfileChanges"]
 
@@ -29,7 +29,7 @@ class ProfileChanges:
         self._unawaited: m.SetProfile | None = None
         """All that no caller awaited and the room has not answered, as one, with the number of the
         last: there may be as many as the caller likes, until the room is back."""
-        self._answers: dict[int, RingroomError | None] = {}
+        self._answers: Outcomes[bool] = Outcomes()
         """Those that have not been taken yet."""
 
     def ask(self, change: Profile, *, awaited: bool) -> int:
@@ -67,18 +67,13 @@ class ProfileChanges:
             self._unawaited = None
         asked = self._unanswered.pop(message.request, None)
         if asked is not None and asked.awaited:
-            error = m.error_from_json(message.error) if message.error else None
-            self._answers[message.request] = error
+            done = not message.error
+            self._answers[message.request] = done or m.error_from_json(message.error)
 
     def take(self, number: int) -> bool | None:
         """Whether the room has done it; None until it has answered. Raises what it was refused
         with."""
-        if number not in self._answers:
-            return None
-        error = self._answers.pop(number)
-        if error is not None:
-            raise error
-        return True
+        return self._answers.take(number)
 
     def forget(self, number: int) -> None:
         """No caller waits for the answer any more, whether it has come or not."""

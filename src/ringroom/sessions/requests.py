@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-__all__ = ["Asked", "Requests"]
+__all__ = ["Asked", "Outcomes", "Requests"]
 
-T = TypeVar("T", covariant=True)
+T = TypeVar("T")
+_Taken = TypeVar("_Taken", covariant=True)
 
 
-class Asked(Protocol[T]):
+class Asked(Protocol[_Taken]):
     """What was asked, by numbers, until it is taken or forgotten."""
 
-    def take(self, number: int) -> T | None: ...
+    def take(self, number: int) -> _Taken | None: ...
     def forget(self, number: int) -> None: ...
+
+
+class Outcomes(dict[int, T | Exception]):
+    """What has come of requests, by their numbers, until it is taken: a value or an error."""
+
+    def take(self, number: int) -> T | None:
+        """The value; None if nothing has come. Raises the error."""
+        outcome = self.pop(number, None)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
 
 class Requests:

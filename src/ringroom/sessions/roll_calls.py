@@ -14,6 +14,7 @@ from ringroom import messages as m
 from ringroom.errors import RoomError
 from ringroom.events import Participant
 from ringroom.lanes.records import participant_from_json
+from ringroom.sessions.requests import Outcomes
 
 __all__ = ["RollCalls"]
 
@@ -28,8 +29,8 @@ class RollCalls:
         self._send = send
         self._number = 0
         self._unanswered: dict[int, m.AskPeople] = {}
-        self._answers: dict[int, People | None] = {}
-        """Those that have not been taken yet; None: the room is away."""
+        self._answers: Outcomes[People] = Outcomes()
+        """Those that have not been taken yet."""
         self._told: list[Participant] = []
         """The parts so far of the answer that comes."""
 
@@ -57,17 +58,12 @@ class RollCalls:
         self._told = []
         for number in [one for one in self._unanswered if one <= message.request]:
             del self._unanswered[number]
-            self._answers[number] = None if message.away else people
+            self._answers[number] = room_is_away() if message.away else people
 
     def take(self, number: int) -> People | None:
         """Who is there, sorted by identity; None until that is answered. Raises `RoomError`
         (disconnected) where the room is away."""
-        if number not in self._answers:
-            return None
-        people = self._answers.pop(number)
-        if people is None:
-            raise room_is_away()
-        return people
+        return self._answers.take(number)
 
     def forget(self, number: int) -> None:
         """No caller waits for the answer any more, whether it has come or not."""
