@@ -182,3 +182,6 @@ def test_nothing_is_asked_after_the_end(
         ):
             with pytest.raises(ClosedError, match=says):
                 ask(timeout=PATIENCE)
+        session = transport._connection.session
+        for asked in (session.muting, session.roll, session.profile, session.calls):
+            assert not asked._number  # an answer might come before the end is found
