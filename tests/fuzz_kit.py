@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ringroom import Recorder, messages
+from ringroom import Recorder, message_codec, messages
 from ringroom.errors import ClosedError, ConfigurationError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
@@ -118,12 +118,12 @@ def _message_seeds() -> list[bytes]:
     made = []
     for kind in messages.Message.types.values():
         values = {name: blank[type_] for name, type_ in kind.fields.items()}
-        made.append(messages.encode(kind(**values)))
+        made.append(message_codec.encode(kind(**values)))
     return made
 
 
 def a_message() -> Decoder:
-    return Decoder("message", _message_seeds(), messages.decode)
+    return Decoder("message", _message_seeds(), message_codec.decode)
 
 
 def a_link() -> Decoder:

@@ -25,6 +25,7 @@ from ringroom import link as link_module
 from ringroom import messages as m
 from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.link import MAX_DESCRIPTORS, Link, Received, open_links
+from ringroom.message_codec import encode
 from ringroom.messages import MAX_MESSAGE_BYTES
 
 HEADER = struct.Struct("!II")
@@ -50,7 +51,7 @@ def raw() -> Iterator[tuple[socket.socket, Link]]:
 
 
 def frame(message: m.Message, descriptors: int = 0) -> bytes:
-    body = m.encode(message)
+    body = encode(message)
     return HEADER.pack(len(body), descriptors) + body
 
 

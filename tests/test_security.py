@@ -17,6 +17,7 @@ from app_kit import children, sound, until
 from ringroom import messages as m
 from ringroom.lanes.memory import Segment
 from ringroom.link import open_links
+from ringroom.message_codec import decode
 from ringroom.options import TransportConfig
 from ringroom.pool import Pool
 from ringroom.testing import FakeRoom
@@ -174,4 +175,4 @@ def test_a_message_that_is_a_pickle_is_refused() -> None:
             return (os.mkdir, ("/nowhere/at/all",))
 
     with pytest.raises(ringroom.WireError):
-        m.decode(pickle.dumps(Evil()))
+        decode(pickle.dumps(Evil()))

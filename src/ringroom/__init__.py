@@ -6,8 +6,9 @@ or with the application itself, through ring buffers in shared memory.
 The layers, each importing only from itself and from those before it:
     closeable, colour, errors, events, notices, values  <  checks, system  <
     frames, option_checks, options, profile, rpc  <  lanes  <
-    messages, link, resampling, recording  <  providers, processor  <  sessions  <  processes  <
-    pool_options, faces  <  stream, client, aio, metrics, pool, voice  <  testing  <
+    messages, message_codec, link, resampling, recording  <  providers, processor  <
+    sessions  <  processes  <  pool_options, faces  <
+    stream, sender, client, aio, metrics, pool, voice  <  testing  <
     cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """

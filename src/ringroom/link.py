@@ -20,7 +20,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from ringroom import messages
+from ringroom import message_codec
 from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.messages import MAX_MESSAGE_BYTES, Message
@@ -105,7 +105,7 @@ class Link(Closeable):
             raise ClosedError("the link is closed")
         if len(self._outbox) >= MAX_BACKLOG:
             raise ClosedError(f"the peer has let {MAX_BACKLOG} messages lie")
-        raw = messages.encode(message)
+        raw = message_codec.encode(message)
         if len(raw) > MAX_MESSAGE_BYTES or len(descriptors) > MAX_DESCRIPTORS:
             raise WireError(f"a message of {len(raw)} bytes with {len(descriptors)} descriptors")
         header = _HEADER.pack(len(raw), len(descriptors))
@@ -214,7 +214,7 @@ class Link(Closeable):
             raise WireError(f"{count} descriptors announced, {len(self._descriptors)} came")
         descriptors = tuple(self._descriptors.popleft() for _ in range(count))
         try:
-            return messages.decode(raw), descriptors
+            return message_codec.decode(raw), descriptors
         except WireError:
             close_descriptors(descriptors)
             raise

@@ -15,7 +15,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from ringroom.client import Sender
 from ringroom.errors import ClosedError, RingroomError
 from ringroom.events import Event, Kind
 from ringroom.faces import mending
@@ -37,6 +36,7 @@ from ringroom.processes.supervision import crew, supervisor
 from ringroom.processes.waiting import Deadline, shortest
 from ringroom.processor import Processor, ProcessorLike, as_processor
 from ringroom.providers.provider import ProviderSpec
+from ringroom.sender import Sender
 from ringroom.sessions.inbox import Inbox
 from ringroom.system import interrupts_at_the_end, sigterm_raises
 

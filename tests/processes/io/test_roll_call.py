@@ -12,7 +12,8 @@ from rooms_kit import Played, there
 from ringroom import messages as m
 from ringroom.events import Event, EventKind, Participant
 from ringroom.lanes.records import participant_from_json
-from ringroom.messages import MAX_MESSAGE_BYTES, encode
+from ringroom.message_codec import encode
+from ringroom.messages import MAX_MESSAGE_BYTES
 from ringroom.options import Reconnect
 from ringroom.processes.io import presence
 from ringroom.processes.io.admission import MAX_METADATA, bounded

@@ -13,9 +13,9 @@ import pytest
 
 import ringroom
 from app_kit import until
-from ringroom.client import Sender
 from ringroom.errors import ConfigurationError, WireError
 from ringroom.frames import AudioFrame, DataFrame
+from ringroom.sender import Sender
 from ringroom.testing.application import Recording, Taken
 from ringroom.testing.belongings import belongings
 from ringroom.testing.chaos import Gauge, Holdings, Plan, Recovery, Report, happenings, plan, run

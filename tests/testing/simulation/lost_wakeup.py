@@ -22,12 +22,12 @@ import numpy as np
 
 import ringroom
 from ringroom import AudioFrame
-from ringroom.client import Sender
 from ringroom.faces.face import Steps
 from ringroom.lanes.memory import open_counter
 from ringroom.processes.hosts import IOHost, IOThread
 from ringroom.processes.machine import MACHINE, Machine
 from ringroom.processes.waiting import Deadline
+from ringroom.sender import Sender
 from ringroom.testing import FakeRoom
 
 T = TypeVar("T")
