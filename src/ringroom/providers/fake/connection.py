@@ -22,9 +22,9 @@ from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.calls import IncomingCalls, OwnCalls
 from ringroom.providers.fake.envelopes import opened, sealed
-from ringroom.providers.fake.ingest import Ingest
 from ringroom.providers.fake.playout import AudioPlayout, Outlet, PublishedTrack, VideoPlayout
 from ringroom.providers.fake.stream import MessageStream
+from ringroom.providers.fake.tracks import IncomingTracks, Line
 from ringroom.providers.provider import (
     Joined,
     OutgoingTrack,
@@ -61,7 +61,7 @@ class FakeProvider(Provider):
         self._numbers = itertools.count(1)
         self._requests: dict[int, asyncio.Future[None]] = {}
         self._playouts: list[PublishedTrack] = []
-        self._inbound: dict[str, Ingest] = {}
+        self._tracks: IncomingTracks | None = None
         self._calls: IncomingCalls | None = None
         self._own_calls = OwnCalls(self._send)
         self._raising: set[str] = set()
@@ -94,6 +94,8 @@ class FakeProvider(Provider):
             raise RoomError(f"fake: {answer.text}", reason=answer.reason)
         if not isinstance(answer, messages.Joined):
             raise RoomError("fake: the room hung up", reason="unreachable")
+        line = Line(send=self._send, tell=self._event, loop=self._loop)
+        self._tracks = IncomingTracks(sink, options, self._join.subscribe, line)
         self._calls = IncomingCalls(sink, self._send)
         self._event(EventKind.CONNECTED)
         await self._hear_who_is_there(options.connect_timeout)
@@ -186,8 +188,8 @@ class FakeProvider(Provider):
         if self._calls is not None:
             await self._calls.end()
         self._stop_playouts()
-        for inbound in self._inbound.values():
-            inbound.await_no_more()
+        if self._tracks is not None:
+            self._tracks.await_no_more()
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.send(messages.Leave())
@@ -263,9 +265,8 @@ class FakeProvider(Provider):
         self._stop_playouts()
         self._over = reason
         self._end_requests(reason)
-        for inbound in self._inbound.values():
-            inbound.close(reason)
-        self._inbound.clear()
+        if self._tracks is not None:
+            self._tracks.end(reason)
         if self._stream is not None:
             self._stream.hang_up()
         self._sink.ended(reason, error=error)
@@ -283,13 +284,14 @@ class FakeProvider(Provider):
             playout.stop("disconnected")
         self._playouts.clear()
 
-    # One method for each message of the room.
+    # One method for each message of the room that is not of a track of others.
 
     def _handle(self, message: messages.Message) -> None:
         handler = self._HANDLERS.get(type(message))
-        if handler is None:
+        if handler is not None:
+            handler(self, message)
+        elif self._tracks is None or not self._tracks.take(message):
             raise WireError(f"the room sent {type(message).__name__}, which is ours to send")
-        handler(self, message)
 
     def _done(self, message: messages.Done) -> None:
         request = self._requests.get(message.request)
@@ -324,59 +326,6 @@ class FakeProvider(Provider):
             )
         )
 
-    def _published(self, message: messages.TrackPublished) -> None:
-        track, participant = message.track, message.participant
-        self._event(EventKind.TRACK_PUBLISHED, participant, track)
-        wanted = self._sink.wants(track, participant)
-        if wanted and not self._join.subscribe:
-            wanted = False
-            reason = "receiving tracks is not allowed (canSubscribe)"
-            self._event(EventKind.TRACK_FAILED, participant, track, reason)
-        inbound = Ingest(track, participant, wanted, self._options)
-        inbound.muted = message.muted
-        if (before := self._inbound.get(track.sid)) is not None:
-            before.close("published again")
-        self._inbound[track.sid] = inbound
-        if wanted and message.withheld:
-            seconds = self._options.connect_timeout
-            inbound.awaited = self._running().call_later(seconds, self._late, inbound)
-        elif wanted:
-            inbound.open(self._sink.open_track(track, participant))
-        with contextlib.suppress(RoomError):
-            self._send(messages.Subscription(track=track.sid, wanted=wanted))
-
-    def _late(self, inbound: Ingest) -> None:
-        reason = (
-            f"the room has not answered the subscription within {self._options.connect_timeout:g} s"
-            " (its publisher does not permit it); it does so once it is permitted"
-        )
-        self._event(EventKind.TRACK_FAILED, inbound.participant, inbound.track, reason)
-
-    def _withheld(self, message: messages.TrackWithheld) -> None:
-        inbound = self._inbound.get(message.track)
-        if inbound is None or not inbound.wanted:
-            return
-        if message.withheld:
-            inbound.close("unsubscribed")
-        elif inbound.sink is None:
-            inbound.open(self._sink.open_track(inbound.track, inbound.participant))
-
-    def _unpublished(self, message: messages.TrackUnpublished) -> None:
-        inbound = self._inbound.pop(message.track, None)
-        if inbound is None:
-            return
-        inbound.close(message.reason)
-        self._event(EventKind.TRACK_UNPUBLISHED, inbound.participant, inbound.track, message.reason)
-
-    def _muted(self, message: messages.TrackMuted) -> None:
-        inbound = self._inbound.get(message.track)
-        if inbound is None:
-            return
-        inbound.muted = message.muted
-        if inbound.sink is not None:
-            inbound.pause()
-            inbound.sink.muted(message.muted)
-
     def _publication_ended(self, message: messages.PublicationEnded) -> None:
         for playout in self._playouts:
             if playout.handle == message.track:
@@ -385,20 +334,6 @@ class FakeProvider(Provider):
     def _publication_muted(self, message: messages.PublicationMuted) -> None:
         kind = EventKind.PUBLISH_MUTED if message.muted else EventKind.PUBLISH_UNMUTED
         self._event(kind, track=message.track)
-
-    def _media(self, message: messages.Audio | messages.Video) -> None:
-        inbound = self._inbound.get(message.track)
-        if inbound is None or inbound.sink is None:
-            return
-        if isinstance(message, messages.Audio):
-            inbound.audio(message)
-        else:
-            inbound.video(message)
-
-    def _paused(self, message: messages.AudioPause) -> None:
-        inbound = self._inbound.get(message.track)
-        if inbound is not None and inbound.sink is not None:
-            inbound.pause()
 
     def _data(self, message: messages.Data | messages.Text) -> None:
         frame = opened(message, message.participant, received_ns=self._now_ns())
@@ -422,15 +357,8 @@ class FakeProvider(Provider):
         messages.Refused: _refused,
         messages.AllTold: _all_told,
         messages.Happened: _happened,
-        messages.TrackPublished: _published,
-        messages.TrackUnpublished: _unpublished,
-        messages.TrackMuted: _muted,
-        messages.TrackWithheld: _withheld,
         messages.PublicationEnded: _publication_ended,
         messages.PublicationMuted: _publication_muted,
-        messages.Audio: _media,
-        messages.Video: _media,
-        messages.AudioPause: _paused,
         messages.Data: _data,
         messages.Text: _data,
         messages.Call: _call,
