@@ -30,6 +30,7 @@ from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.link import Link
+from ringroom.pieces import ADD, TextPiece
 from ringroom.providers.fake import messages as fake
 from ringroom.providers.fake import wire
 from ringroom.recording import Reader
@@ -45,6 +46,8 @@ ITEMS: tuple[Item, ...] = (
     RpcCall("hé".encode(), "greet", "ann", number=7, timeout=2.5),
     RpcCall(b"", "greet", "ann", number=7).answer("hé"),
     RpcCall(b"", "greet", "ann", number=7).refuse("hé", code=42, data="{}"),
+    TextPiece.first(TextFrame(b"", "lk.chat", to=("bob",), attributes={"number": "é"}), 7),
+    TextPiece("hé".encode(), "lk.chat", number=7, step=ADD),
     Event(kind=EventKind.TRACK_MUTED, participant=ANN, track=MIC, reason="why"),
 )
 NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 64) - 1)
@@ -187,7 +190,7 @@ def a_recording() -> Decoder:
                 read += 1
         return read
 
-    recorded = [item for item in ITEMS if not isinstance(item, RpcCall | RpcAnswer)]
+    recorded = [item for item in ITEMS if not isinstance(item, RpcCall | RpcAnswer | TextPiece)]
     made = Decoder("recording", [seed], decode, whole=len(recorded))
     made.close = lambda: (os.close(fd), folder.cleanup())  # type: ignore[attr-defined]
     return made

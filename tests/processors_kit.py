@@ -244,6 +244,33 @@ class Clerk(Processor):
         return replace(frame, topic="returned", participant="", to=())
 
 
+class Scribe(Processor):
+    """Writes a text as it is told to."""
+
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+        self.held: list[Any] = []
+
+    def process(self, frame: DataFrame) -> None:
+        if frame.payload == b"hold":  # and never end it
+            self.held.append(self.context.open_text(topic="held", attributes={"a": "b"}))
+            self.held[-1].__enter__().write("half")
+            return
+        with self.context.open_text(topic="t", to=[frame.participant]) as text:
+            text.write("half")
+            if frame.payload == b"raise":
+                raise ValueError("in the middle")
+            if frame.payload == b"die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.context.send_data(b"between", topic="between")
+            text.write(" and half")
+            if frame.payload == b"much":
+                for _ in range(3):
+                    text.write("x" * 60_000)
+
+
 class Odd(Processor):
     """Raises for every second frame, in everything else always."""
 
@@ -490,6 +517,7 @@ class Forks(Processor):
             lambda: self.context.send(frame),
             lambda: self.context.send_data(b"x", topic="child"),
             lambda: self.context.send_text("x", topic="child"),
+            lambda: self.context.open_text(topic="child").__enter__(),
             lambda: self.context.fill_video(64, 48).__enter__(),
             lambda: self.context.set_profile(name="child"),
             self.context.flush,

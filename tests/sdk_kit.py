@@ -66,6 +66,24 @@ class Track:
         self.said.append(False)
 
 
+class Writer:
+    """The SDK's writer of a text, which closes once."""
+
+    def __init__(self, local: Local) -> None:
+        self._local = local
+        self._closed = False
+
+    async def write(self, text: str) -> None:
+        assert not self._closed
+        await self._local.publish_data(text.encode())
+
+    async def aclose(self, *, reason: str = "") -> None:
+        if self._closed:
+            raise RuntimeError("Stream already closed")
+        self._closed = True
+        await self._local.publish_data(b"", closed=reason)
+
+
 class Local(SimpleNamespace):
     def __init__(self) -> None:
         allowed = SimpleNamespace(
@@ -120,6 +138,10 @@ class Local(SimpleNamespace):
 
     async def send_text(self, text: str, **fields: Any) -> None:
         await self.publish_data(text.encode(), **fields)
+
+    async def stream_text(self, **fields: Any) -> Writer:
+        await self.publish_data(b"", **fields)
+        return Writer(self)
 
     async def publish_data(self, payload: bytes, **fields: Any) -> None:
         self.log.append((payload, fields))

@@ -5,7 +5,7 @@ or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
     closeable, colour, errors, events, notices, values  <  checks, system  <
-    frames, option_checks, options, profile, rpc  <  lanes  <
+    frames, option_checks, options, pieces, profile, rpc, text_out  <  lanes  <
     messages, message_codec, link, resampling, recording  <  providers, processor  <
     sessions  <  processes  <  pool_options, faces  <
     stream, sender, client, aio, metrics, pool, voice  <  testing  <

@@ -41,6 +41,7 @@ from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
 from ringroom.sessions.sendable import as_message, as_text, name_to_mute
 from ringroom.system import unwatched
+from ringroom.text_out import AsyncTextOut
 
 T = TypeVar("T")
 
@@ -228,6 +229,17 @@ class Transport(SendingFace):
         """As `ringroom.client.Transport.send_text`."""
         self._check_texts()
         await self.send(as_text(text, topic, to, attributes))
+
+    def open_text(
+        self,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> AsyncTextOut:
+        """As `ringroom.client.Transport.open_text`, in an ``async with`` block."""
+        pieces = self._text_pieces(topic, to, attributes)
+        return AsyncTextOut(pieces, self.send, self._end_text)
 
     @contextlib.asynccontextmanager
     async def fill_video(

@@ -18,6 +18,7 @@ from ringroom.frames import DataFrame, Frame, VideoFrame
 from ringroom.option_checks import as_kinds, check_choice, check_function
 from ringroom.options import Mode, PublishOptions
 from ringroom.rpc import RpcAnswer
+from ringroom.text_out import TextOut
 
 __all__ = ["Context", "Problem", "Processor", "ProcessorLike", "Replies", "as_processor", "chain"]
 
@@ -70,6 +71,18 @@ class Context(Protocol):
         """Send a text with attributes, as LiveKit's frontends receive them (text streams), to
         everyone, or to the identities in ``to``; up to 200,000 bytes, attributes 12,000. Where the
         provider has no texts, ``DATA_FAILED`` tells."""
+
+    def open_text(
+        self,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> TextOut:
+        """A text that is written in a ``with`` block (`TextOut.write`), as `Pool.open_text` gives
+        it; at most 64 at a time in each worker. Nothing of it waits: what has no room yet is kept
+        and sent when it has. If the worker dies, the others are told that the text is unfinished,
+        and ``DATA_FAILED`` tells; and so it is where the provider has none."""
 
     def fill_video(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from ringroom.checks import check_rate
@@ -27,6 +28,7 @@ from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.sendable import as_message, as_text, name_of, name_to_mute
 from ringroom.stream import AudioOut
+from ringroom.text_out import TextOut
 
 T = TypeVar("T")
 
@@ -117,6 +119,29 @@ class Sender(SendingFace):
         provider has no texts."""
         self._check_texts()
         self.send(as_text(text, topic, to, attributes), timeout=timeout)
+
+    def open_text(
+        self,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> TextOut:
+        """A text that is written in a ``with`` block (`TextOut.write`), as a model gives its
+        tokens: the others see it begin, grow, and end with the block. In order with messages. Up to
+        200,000 bytes of UTF-8, attributes 12,000; at most 64 at a time. The beginning, each piece
+        and the end count as a message each, and each waits as `send_data` does, for ``timeout``
+        seconds at most.
+
+        If the block raises, the others are told that the text is unfinished; and so they are when
+        the connection is lost, if only for a while, or the I/O process dies: an event tells of that
+        (``DATA_FAILED``), and what is still written to it is lost, counted.
+
+        Raises as `send_text` does; `BusyError` for one too many, as it is entered.
+        """
+        pieces = self._text_pieces(topic, to, attributes)
+        return TextOut(pieces, partial(self.send, timeout=timeout), self._end_text)
 
     @contextlib.contextmanager
     def fill_video(

@@ -16,6 +16,7 @@ from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import ROW_BYTES, Row
+from ringroom.pieces import TextPiece
 from ringroom.rpc import RpcAnswer, RpcCall
 
 TRACK = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann")
@@ -101,7 +102,7 @@ def content(item: Item) -> tuple[object, ...]:
         return ("video", *form, item.data.tobytes())
     if isinstance(item, DataFrame):
         form_of_data = (item.topic, item.participant, item.reliable, item.to)
-        attributes = item.attributes if isinstance(item, TextFrame) else None
+        attributes = item.attributes if isinstance(item, TextFrame | TextPiece) else None
         call = (item.number, item.timeout) if isinstance(item, RpcCall) else None
         beside = (item.number, item.code, item.detail) if isinstance(item, RpcAnswer) else None
         return ("data", item.payload, *form_of_data, attributes, call, beside)

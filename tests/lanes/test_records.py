@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lane_kit import TRACK, audio, content, message, muted, video
 
@@ -15,6 +15,7 @@ from ringroom.errors import WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import records
+from ringroom.pieces import ADD, BEGIN, END, TextPiece
 from ringroom.rpc import MAX_SECONDS, RpcAnswer, RpcCall
 
 STAMP = (7, 123_456_789)
@@ -148,6 +149,26 @@ def test_any_call_comes_back_and_whatever_answers_it(
     assert content(records.decode(whole(answer))) == content(answer)
 
 
+@given(
+    text=TEXT,
+    topic=TEXT,
+    number=st.integers(0, (1 << 63) - 1),
+    step=st.sampled_from([BEGIN, ADD, END]),
+    attributes=st.dictionaries(TEXT, TEXT, max_size=4),
+)
+@example(text="", topic="", number=1, step=BEGIN, attributes={"number": "9", "step": "", "": "."})
+def test_a_piece_of_a_text_travels_with_what_its_text_has(
+    text: str, topic: str, number: int, step: str, attributes: dict[str, str]
+) -> None:
+    piece = TextPiece(
+        text.encode(), topic, to=("bob",), number=number, step=step, attributes=attributes
+    )
+    decoded = records.decode(whole(piece))
+    assert isinstance(decoded, TextPiece)
+    assert content(decoded) == content(piece)
+    assert (decoded.number, decoded.step) == (number, step)
+
+
 @pytest.mark.parametrize(
     ("kind", "beside"),
     [
@@ -155,6 +176,9 @@ def test_any_call_comes_back_and_whatever_answers_it(
         (records.CALL, {"number": "1", "timeout": "nan"}),
         (records.CALL, {"number": "x", "timeout": "1"}),
         (records.CALL, {"number": "1"}),
+        (records.PIECE, {"number": "-1", "step": "add"}),
+        (records.PIECE, {"number": "1", "step": "sideways"}),
+        (records.PIECE, {"number": "1"}),
         (records.ANSWER, {"number": "1", "code": "-1", "detail": ""}),
         (records.ANSWER, {"number": "1", "code": str(1 << 32), "detail": ""}),
         (records.ANSWER, {"number": "1", "code": "1"}),
@@ -290,7 +314,7 @@ def test_of_somebody_in_an_older_recording_no_kind_is_known() -> None:
     assert event.participant == Participant(identity="ann", kind="unknown")
 
 
-@pytest.mark.parametrize("kind", [0, 8, 255])
+@pytest.mark.parametrize("kind", [0, 200, 255])
 def test_unknown_kinds_are_wire_errors(kind: int) -> None:
     with pytest.raises(WireError, match="unknown kind"):
         records.decode(bytes([kind]) + bytes(40))

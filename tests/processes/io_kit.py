@@ -17,7 +17,15 @@ from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.options import PublishOptions, SessionOptions
-from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
+from ringroom.providers.provider import (
+    Joined,
+    OutgoingTrack,
+    Playout,
+    Profile,
+    Provider,
+    Sink,
+    TextWriter,
+)
 
 DEADLINE = 20.0
 RATE = 16_000
@@ -121,6 +129,33 @@ class Source(Playout):
         self.closes += 1
 
 
+class Written(TextWriter):
+    """A text that is being written; ``refuses`` is raised by what comes, and it never comes back
+    from what ``hangs``."""
+
+    def __init__(self, beginning: TextFrame) -> None:
+        self.beginning = beginning
+        self.pieces: list[str] = []
+        self.ended: str | None = None
+        self.refuses: Exception | None = None
+        self.hangs = False
+
+    async def write(self, text: str) -> None:
+        await self._come()
+        self.pieces.append(text)
+
+    async def close(self, reason: str = "") -> None:
+        await self._come()
+        assert self.ended is None
+        self.ended = reason
+
+    async def _come(self) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.refuses is not None:
+            raise self.refuses
+
+
 class Outside(Provider):
     """A provider whose source the test plays."""
 
@@ -129,6 +164,7 @@ class Outside(Provider):
         self.sources: list[Source] = []
         self.sent: list[bytes] = []
         self.texts: list[str] = []
+        self.written: list[Written] = []
         self.connects = asyncio.Event()
         self.connects.set()
         self.publishes = asyncio.Event()
@@ -167,6 +203,12 @@ class Outside(Provider):
         if self.refuses is not None:
             raise self.refuses
         self.texts.append(frame.text)
+
+    async def open_text(self, beginning: TextFrame) -> TextWriter:
+        if self.refuses is not None:
+            raise self.refuses
+        self.written.append(text := Written(beginning))
+        return text
 
     async def close(self) -> None:
         self.closes += 1

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
 from ringroom.checks import shown
-from ringroom.errors import BusyError, ClosedError, ConfigurationError
-from ringroom.events import TrackInfo
+from ringroom.errors import (
+    BusyError,
+    ClosedError,
+    ConfigurationError,
+    RingroomError,
+)
+from ringroom.events import Kind, TrackInfo
 from ringroom.faces.connection import Connection
 from ringroom.faces.face import Face, Steps
 from ringroom.frames import AudioFrame, Frame, VideoFrame
 from ringroom.options import PublishOptions
+from ringroom.pieces import TextPiece
 from ringroom.profile import Profile
 from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import Filling
 from ringroom.sessions.outgoing_lane import OutgoingLane
-from ringroom.sessions.sendable import DEFAULT_AUDIO, name_of, track_name
+from ringroom.sessions.sendable import DEFAULT_AUDIO, as_text, name_of, track_name
 from ringroom.sessions.session import check_going_on
+from ringroom.text_out import OpenTexts, TextPieces
 
 __all__ = ["SendingFace"]
 
@@ -30,6 +38,9 @@ class SendingFace(Face):
         super().__init__(connection)
         self._sending: set[str] = set()
         """The tracks on which a call is sending."""
+        self._texts = OpenTexts()
+        self._ends: deque[TextPiece] = deque()
+        """Of texts whose end could not be sent without waiting."""
 
     def _send_steps(self, frame: Frame, publish: PublishOptions | None) -> Steps[None]:
         connection = self._connection
@@ -58,6 +69,8 @@ class SendingFace(Face):
                 with connection.lock:
                     self._sending.discard(lane.name)  # first, for Ctrl-C may come in between
                     lane.unsent.clear()
+                    if self._ends:
+                        self._send_ends(lane)
 
     def _fill_steps(self, form: VideoFrame, publish: PublishOptions | None) -> Steps[Filling]:
         """Wait until the track is published; a picture of that form, to be filled."""
@@ -172,7 +185,39 @@ class SendingFace(Face):
             if connection.session.incoming.inboxes:
                 return None
             check_going_on(connection.session)
-        return connection.outgoing.lane_for(frame, publish)
+        lane = connection.outgoing.lane_for(frame, publish)
+        if self._ends:
+            self._send_ends(lane)
+        return lane
+
+    def _text_pieces(
+        self, topic: str, to: Collection[str], attributes: Mapping[str, str] | None
+    ) -> TextPieces:
+        """Of a text that is to be written."""
+        self._check_open()
+        spec = self._connection.spec
+        if not spec.text_streams:
+            raise ConfigurationError(
+                f"{spec.name}: not supported: open_text (this provider has no texts that are being "
+                "written; send_text sends whole ones)"
+            )
+        return TextPieces(self._texts, as_text("", topic, to, attributes))
+
+    def _end_text(self, last: TextPiece) -> None:
+        """Send the end of a text at once, if it need not wait for that, else with the message that
+        is sent next. Its sender is leaving the block with an error, which is not replaced."""
+        if self._forked:
+            return
+        with self._connection.lock, contextlib.suppress(RingroomError):
+            self._ends.append(last)
+            self._lane_for(last, None)
+
+    def _send_ends(self, lane: OutgoingLane) -> None:
+        """What is to be raised, the call that sends on the lane raises."""
+        with contextlib.suppress(RingroomError):
+            while self._ends and lane.kind is Kind.DATA:
+                self._connection.outgoing.send_nowait(lane, self._ends[0])
+                self._ends.popleft()
 
     def _check_calls(self) -> None:
         spec = self._connection.spec

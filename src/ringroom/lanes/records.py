@@ -9,6 +9,7 @@ A record: a 24-byte header (kind, flags, a kind's own u16 and u32, sequence, rec
           lengths u16          (flags bit 0: set; u16: count of attributes; u32: payload length)
   call    as text; the attributes are what a call has beside a message
   answer  likewise, of what answers a call
+  piece   likewise, of a text that is being written; names of its own attributes begin with a dot
   event   JSON                                          (u32: its length)
 
 Law: any bytes decode to a value or raise `WireError`; what `encode` gave decodes to an equal value
@@ -29,9 +30,10 @@ from ringroom.errors import FrameError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, Stamp, TextFrame, VideoFrame
 from ringroom.lanes.ring import Buffer
+from ringroom.pieces import TextPiece
 from ringroom.rpc import RpcAnswer, RpcCall
 
-AUDIO, VIDEO, DATA, EVENT, TEXT, CALL, ANSWER = 1, 2, 3, 4, 5, 6, 7
+AUDIO, VIDEO, DATA, EVENT, TEXT, CALL, ANSWER, PIECE = 1, 2, 3, 4, 5, 6, 7, 8
 _HEADER = struct.Struct("<BBHIQQ")
 _VIDEO = struct.Struct("<IIq")
 _DATA = struct.Struct("<HHH")
@@ -97,7 +99,7 @@ def decode(record: Buffer, track: TrackInfo | str | None = None, head: Head | No
             return _decode_data(record, head)
         if kind == EVENT:
             return _decode_event(record, head)
-        if kind in (TEXT, CALL, ANSWER):
+        if kind in (TEXT, CALL, ANSWER, PIECE):
             return _decode_data(record, head)
     except (FrameError, ValueError, TypeError, KeyError, struct.error, RecursionError) as error:
         raise WireError(f"a record of kind {kind} does not decode: {error}") from error
@@ -147,6 +149,9 @@ def _beside(frame: DataFrame) -> tuple[int, Mapping[str, str]]:
     if isinstance(frame, RpcAnswer):
         number, code = str(frame.number), str(frame.code)
         return ANSWER, {"number": number, "code": code, "detail": frame.detail}
+    if isinstance(frame, TextPiece):
+        own = {f".{name}": value for name, value in frame.attributes.items()}
+        return PIECE, {"number": str(frame.number), "step": frame.step, **own}
     return DATA, _NOTHING
 
 
@@ -178,6 +183,9 @@ def _decode_data(record: Buffer, head: Head) -> DataFrame:
         return RpcCall(rest, *of, int(beside["number"]), float(beside["timeout"]))
     if kind == ANSWER:
         return RpcAnswer(rest, *of, int(beside["number"]), int(beside["code"]), beside["detail"])
+    if kind == PIECE:
+        own = {name[1:]: value for name, value in beside.items() if name.startswith(".")}
+        return TextPiece(rest, *of, int(beside["number"]), beside["step"], own)
     return DataFrame(rest, *of)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "Provider",
     "ProviderSpec",
     "Sink",
+    "TextWriter",
     "TrackSink",
 ]
 
@@ -182,6 +183,22 @@ class Playout(ABC):
             self._on_ended(error)
 
 
+class TextWriter(ABC):
+    """A text of ours while it is being written. One caller at a time. It does not outlive a loss of
+    the connection, also one that heals: others may have lost what is on its way."""
+
+    @abstractmethod
+    async def write(self, text: str) -> None:
+        """Add that to what the others have of it; return once the transport has it. Raises
+        `RoomError` (``data_refused``; ``disconnected`` once the room is lost); the text is over
+        then, and the others know that it is not whole, as far as they can be told."""
+
+    @abstractmethod
+    async def close(self, reason: str = "") -> None:
+        """End it: it is whole; with a reason (up to 256 bytes) it is not, and the others are told
+        so. Raises as `write` does. Called once, and not after what has raised."""
+
+
 class Provider(ABC):
     """One connection to one room."""
 
@@ -205,6 +222,16 @@ class Provider(ABC):
         messages. A provider whose spec says ``texts`` has it."""
         raise RoomError(
             "not supported: send_text (this provider has no texts)", reason="data_refused"
+        )
+
+    async def open_text(self, beginning: TextFrame) -> TextWriter:
+        """Begin a text that is still to be written: topic, ``to`` and attributes are there, the
+        text is empty. The others see it grow, in order with what is sent by `send_data`. Several
+        may be open. Raises as `send_data` does. A provider whose spec says ``text_streams`` has
+        it."""
+        raise RoomError(
+            "not supported: open_text (this provider has no texts that are being written)",
+            reason="data_refused",
         )
 
     async def set_profile(self, change: Profile) -> None:
@@ -244,6 +271,10 @@ class ProviderSpec(ABC):
     texts: ClassVar[bool] = False
     """Whether whole texts are sent (`Provider.send_text`) and received (`Sink.data`, as
     ``text_topics`` asks). Else both are refused."""
+
+    text_streams: ClassVar[bool] = False
+    """Whether a text can be sent while it is being written (`Provider.open_text`). Else that is
+    refused."""
 
     rpc: ClassVar[bool] = False
     """Whether calls come in (`Sink.call`) and are made (`Provider.call`). Else both are refused."""

@@ -19,6 +19,7 @@ from ringroom.closeable import Closeable
 from ringroom.errors import ConfigurationError
 from ringroom.frames import Item
 from ringroom.option_checks import check_flag, check_whole
+from ringroom.pieces import TextPiece
 from ringroom.recording import format as layout
 from ringroom.recording.tap import AsyncTap, Tap
 from ringroom.recording.tape import Encoded, Tape, encoded
@@ -97,7 +98,7 @@ class Recorder(Closeable):
     def add(self, item: Item) -> None:
         """Record one frame or event; a call (`RpcCall`) is left out, for nobody waits in a replay.
         Never raises and never waits for the disk."""
-        if isinstance(item, RpcCall | RpcAnswer):
+        if isinstance(item, RpcCall | RpcAnswer | TextPiece):
             return
         try:
             entry = encoded(item)

@@ -21,6 +21,7 @@ from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.providers.fake import messages
 from ringroom.testing import counting
 from ringroom.testing.wire import Line
+from ringroom.testing.written import TextLog, WrittenText
 
 __all__ = ["Application", "Footage", "Gap", "PictureLog", "Recording", "SoundLog", "Taken"]
 
@@ -203,6 +204,7 @@ class Application:
         self._sounds: dict[str, SoundLog] = {}
         self._pictures: dict[str, PictureLog] = {}
         self._messages: list[DataFrame] = []
+        self._texts: list[TextLog] = []
         self._tracks: dict[str, TrackInfo] = {}
         self._muted: set[str] = set()
         self._lines: list[Line] = []
@@ -231,6 +233,13 @@ class Application:
             return list(self._messages)
 
     @property
+    def texts(self) -> list[WrittenText]:
+        """The texts that it has written piece by piece, or is writing, in the order in which they
+        began. One that is whole is among the ``messages`` too."""
+        with self._changed:
+            return [log.snapshot() for log in self._texts]
+
+    @property
     def dropped(self) -> int:
         """Media messages for it that were dropped because it did not read them."""
         with self._changed:
@@ -256,8 +265,8 @@ class Application:
             return self.picture_log(track).snapshot()
 
     def take(self) -> Taken:
-        """The sound and the messages since the last `take`. They are forgotten, and pictures too,
-        so that a run of hours stays small. Lengths and counts go on."""
+        """The sound and the messages since the last `take`. They are forgotten, and pictures and
+        texts that have ended too, so that a run of hours stays small. Lengths and counts go on."""
         with self._changed:
             sounds = tuple(log.snapshot() for log in self._sounds.values())
             messages = tuple(self._messages)
@@ -266,6 +275,7 @@ class Application:
             for pictures in self._pictures.values():
                 pictures.forget()
             self._messages.clear()
+            self._texts = [log for log in self._texts if not log.ended]
         return Taken(sounds=sounds, messages=messages)
 
     def sound_log(self, track: str | None = None) -> SoundLog:
@@ -323,6 +333,10 @@ class Application:
     def add_data(self, frame: DataFrame) -> None:
         """The application has sent a message."""
         self._messages.append(frame)
+
+    def add_text(self, log: TextLog) -> None:
+        """The application begins to write a text."""
+        self._texts.append(log)
 
     def open_log(self, track: TrackInfo) -> SoundLog | PictureLog:
         """The log for the media of a track that is being published."""

@@ -28,6 +28,7 @@ from ringroom.testing.state import (
     check_reason,
 )
 from ringroom.testing.wire import Line
+from ringroom.testing.writing import Writings
 
 __all__ = ["Connection", "connections"]
 
@@ -56,6 +57,7 @@ class Connection:
         self._allowed: messages.Join
         self.own: OwnTracks
         self._others: Announcements
+        self._writings: Writings
         self._held: deque[messages.Message] = deque()
         self._known_orders: set[int] = set()
         self.lost = False
@@ -93,7 +95,7 @@ class Connection:
                 self.own.mute_own(message)
             case messages.Subscription():
                 self._others.subscription(message)
-            case messages.Data() | messages.Text():
+            case messages.Data() | messages.Text() | messages.Piece():
                 self._data(message)
             case messages.Answered():
                 answer = RpcAnswer(message.payload, code=message.code, detail=message.detail)
@@ -145,6 +147,7 @@ class Connection:
         self._allowed = message
         self.own = OwnTracks(state, member, line, message)
         self._others = Announcements(state, member, line)
+        self._writings = Writings(state, member)
         for where in state.raising:
             self.make_raise(where, True, 0)
         line.send(messages.Joined(room=state.name, participant=member.participant))
@@ -153,17 +156,18 @@ class Connection:
         self.catch_up()
         line.send(messages.AllTold())
 
-    def _data(self, message: messages.Data | messages.Text) -> None:
+    def _data(self, message: messages.Data | messages.Text | messages.Piece) -> None:
         refusal = self._state.refused_data.value
         if refusal is None and not self._allowed.publish_data:
             refusal = Refusal(reason="data_refused", text=_MAY_NOT_SEND)
-        if refusal is not None:
-            self._line.send(refusal.of(message.request))
-            return
-        frame = opened(message, self.identity, to=message.to)
-        self._state.application(self.identity).add_data(frame)
-        self._state.data(self.identity, frame)
-        self._line.send(messages.Done(request=message.request))
+        if isinstance(message, messages.Piece):
+            refusal = self._writings.take(message, refusal)
+        elif refusal is None:
+            frame = opened(message, self.identity, to=message.to)
+            self._state.application(self.identity).add_data(frame)
+            self._state.data(self.identity, frame)
+        done = messages.Done(request=message.request)
+        self._line.send(done if refusal is None else refusal.of(message.request))
 
     def _call(self, call: messages.Call) -> None:
         state, line, us = self._state, self._line, self.identity
@@ -228,6 +232,7 @@ class Connection:
         if self in self._state.audience:
             self._state.audience.remove(self)
         self._others.end()
+        self._writings.break_off(f"its sender has left: {reason}")
         self._state.application(self.identity).leave(reason)
         if self.lost:
             # What the room says does not get through either.
@@ -245,6 +250,7 @@ class Connection:
             self._happened(EventKind.CONNECTION_LOST, reason)
             self.losses += 1
             self.own.fall_silent()
+            self._writings.break_off("the connection of its sender was lost")
         self.lost = True
 
     def restore(self, *, resume: bool) -> None:

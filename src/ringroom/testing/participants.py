@@ -36,6 +36,7 @@ from ringroom.testing.calls import ACKNOWLEDGED_WITHIN, Answerer, failed
 from ringroom.testing.devices import Camera, Device, Microphone
 from ringroom.testing.floor import Floor
 from ringroom.testing.state import Member
+from ringroom.testing.written import WrittenText
 
 __all__ = ["FakeParticipant"]
 
@@ -69,10 +70,19 @@ class FakeParticipant:
         with self._floor.wire.changed:
             return list(self._member.received)
 
+    @property
+    def texts(self) -> list[WrittenText]:
+        """The texts that reached this participant, in the order in which they began, as an SDK's
+        text stream handler sees them: also what is being written still, and what has broken off."""
+        with self._floor.wire.changed:
+            return [log.snapshot() for log in self._member.texts]
+
     def forget(self) -> None:
-        """Forgets the data that was received: for runs of hours."""
+        """Forgets the data that was received, but for texts that are being written: for runs of
+        hours."""
         with self._floor.wire.changed:
             self._member.received.clear()
+            self._member.texts = [log for log in self._member.texts if not log.ended]
 
     def publish_audio(
         self,

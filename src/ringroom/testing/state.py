@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from ringroom.providers.fake import messages
 from ringroom.testing.application import Application, PictureLog, SoundLog
 from ringroom.testing.calls import Answerer, Calls
 from ringroom.testing.media_path import Layers, Media, MediaPath, SourceClock
+from ringroom.testing.written import TextLog
 
 __all__ = ["Audience", "Media", "Member", "Publication", "Refusal", "RoomState"]
 
@@ -79,6 +80,7 @@ class Member:
         self.audience = audience
         self.publications: list[Publication] = []
         self.received: list[DataFrame] = []
+        self.texts: list[TextLog] = []
         self.methods: dict[str, Answerer] = {}
         self.gone = False
         self.reason = ""
@@ -241,19 +243,45 @@ class RoomState:
 
     def data(self, sender: str, frame: DataFrame) -> None:
         """Passes a message on to everyone but the sender, or to those that it names."""
-        broken = isinstance(frame, TextFrame) and {None, sender} & {*self.breaking_off}
-        told = "" if {None, sender} & {*self.nameless} else sender
+        readers = [*self.reached(sender, frame)]
+        if isinstance(frame, TextFrame):
+            broken = {None, sender} & {*self.breaking_off}
+            self.pass_text(self.members[sender], frame, readers, BROKEN_OFF if broken else "")
+            for member in readers if not broken else ():
+                member.texts.append(TextLog.of(frame, sender))
+        else:
+            self._pass(sender, frame, readers)
+        self.changed()
+
+    def reached(self, sender: str, frame: DataFrame) -> Iterator[Member]:
+        """Those in the room for whom a message is."""
         for member in self.members.values():
-            if member.identity == sender or (frame.to and member.identity not in frame.to):
+            if member.identity != sender and (not frame.to or member.identity in frame.to):
+                yield member
+
+    def pass_text(
+        self, sender: Member, frame: TextFrame, readers: Iterable[Member], broken: str
+    ) -> None:
+        """Passes a text on, whole, to those who are still there; or tells why it is ``broken``."""
+        if not broken:
+            self._pass(sender.identity, frame, readers)
+            return
+        for member in readers:
+            if member.audience is not None and not member.gone:
+                member.audience.pass_broken_text(sender.participant, frame.topic, broken)
+
+    def _pass(self, sender: str, frame: DataFrame, readers: Iterable[Member]) -> None:
+        told = "" if {None, sender} & {*self.nameless} else sender
+        for member in readers:
+            if member.gone:
                 continue
-            if broken:
-                if member.audience is not None:
-                    who = self.members[sender].participant
-                    member.audience.pass_broken_text(who, frame.topic, BROKEN_OFF)
-            elif member.audience is not None:
+            if member.audience is not None:
                 member.audience.pass_data(told, frame)
             else:
                 member.received.append(dataclasses.replace(frame, participant=sender))
+
+    def changed(self) -> None:
+        """Wakes the tests that wait for something in the room."""
         self._changed.notify_all()
 
     def application(self, identity: str) -> Application:

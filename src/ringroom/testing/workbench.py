@@ -27,6 +27,7 @@ from ringroom.option_checks import (
     check_timeout,
 )
 from ringroom.options import PublishOptions, SessionOptions
+from ringroom.pieces import ADD, BEGIN, TextPiece
 from ringroom.processes.worker.problems import as_problem
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
 from ringroom.profile import Profile
@@ -34,6 +35,7 @@ from ringroom.sessions.sendable import kind_of
 from ringroom.testing.calls import Answerer
 from ringroom.testing.far_end import FarEnd, InboundTrack
 from ringroom.testing.hand_turned import HandTurned
+from ringroom.testing.written import TextLog, WrittenText
 
 __all__ = ["Workbench"]
 
@@ -70,6 +72,7 @@ class Workbench:
         self._on_error = on_error
         self._changed = threading.Condition()
         self._sent: list[Frame] = []
+        self._texts: dict[int, TextLog] = {}
         self._tracks: dict[str, InboundTrack] = {}
         self._numbers = 0
         self._worker: HandTurned | None = None
@@ -201,6 +204,13 @@ class Workbench:
     def messages(self) -> list[DataFrame]:
         """The messages among it."""
         return [frame for frame in self.sent if isinstance(frame, DataFrame)]
+
+    @property
+    def texts(self) -> list[WrittenText]:
+        """The texts of `Context.open_text`, also those that are being written or were not ended, in
+        the order in which they began. One that is whole is in `sent` too, from its end on."""
+        with self._changed:
+            return [log.snapshot() for log in self._texts.values()]
 
     @property
     def published(self) -> dict[str, PublishOptions]:
@@ -361,8 +371,22 @@ class Workbench:
 
     def _note(self, frame: Frame) -> None:
         with self._changed:
-            self._sent.append(frame)
+            if isinstance(frame, TextPiece):
+                self._note_piece(frame)
+            else:
+                self._sent.append(frame)
             self._changed.notify_all()
+
+    def _note_piece(self, piece: TextPiece) -> None:
+        if piece.step == BEGIN:
+            self._texts[piece.number] = TextLog(piece.beginning, "")
+        elif piece.step == ADD:
+            self._texts[piece.number].add(piece.text)
+        else:
+            log = self._texts[piece.number]
+            log.end(piece.text)
+            if not piece.text:
+                self._sent.append(log.frame())
 
 
 class _Unmet(AssertionError, TimeoutError):

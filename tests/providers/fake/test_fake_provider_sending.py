@@ -13,6 +13,7 @@ from ringroom.checks import MAX_DATA_BYTES, MAX_TEXT_BYTES
 from ringroom.errors import RoomError
 from ringroom.events import EventKind
 from ringroom.frames import AudioFrame, DataFrame, TextFrame
+from ringroom.options import SessionOptions
 from ringroom.providers.provider import Profile
 from ringroom.testing import FakeRoom, sources
 
@@ -94,6 +95,77 @@ def test_texts_both_ways(room: FakeRoom, open_provider: Opener) -> None:
             with pytest.raises(RoomError) as raised:
                 await provider.send_text(TextFrame(b"x"))
             assert raised.value.reason == "data_refused"
+
+    run(test())
+
+
+TEXTS = SessionOptions(kinds=("data", "event"), text_topics=("t",))
+
+
+def test_a_text_is_written_piece_by_piece(room: FakeRoom, open_provider: Opener) -> None:
+    alice, bob = room.join("alice"), room.join("bob")
+
+    async def test() -> None:
+        async with (
+            connected(open_provider(room, "app")) as (provider, _),
+            connected(open_provider(room, "other"), options=TEXTS) as (_, other),
+        ):
+            beginning = TextFrame(b"", "t", attributes={"a": "é"})
+            first = await provider.open_text(beginning)
+            second = await provider.open_text(replace(beginning, to=("alice",)))
+            await first.write("grü")
+            await second.write("half")
+            await first.write("ße")
+            assert [one.pieces for one in alice.texts] == [("grü", "ße"), ("half",)]
+            assert [one.pieces for one in bob.texts] == [("grü", "ße")]
+            assert not any(one.ended for one in alice.texts)
+            assert alice.received == []
+            await first.close()
+            await second.close("why")
+            assert [(one.whole, one.reason) for one in alice.texts] == [(True, ""), (False, "why")]
+            [whole] = alice.received
+            assert whole == replace(beginning, payload="grüße".encode(), participant="app")
+            await other.until(lambda: other.messages)
+            assert [message.payload for message in other.messages] == ["grüße".encode()]
+            with pytest.raises(RoomError, match="is not being written any more"):
+                await first.write("x")
+            room.refuse_data()
+            with pytest.raises(RoomError) as raised:
+                await provider.open_text(beginning)
+            assert raised.value.reason == "data_refused"
+
+    run(test())
+
+
+def test_others_are_told_of_a_text_that_does_not_come_to_its_end(
+    room: FakeRoom, open_provider: Opener
+) -> None:
+    """Those who are there when it breaks off, and have been since it began."""
+    alice = room.join("alice")
+
+    async def test() -> None:
+        async with connected(open_provider(room, "other"), options=TEXTS) as (_, other):
+            async with connected(open_provider(room, "app")) as (provider, _):
+                broken = await provider.open_text(TextFrame(b"", "t"))
+                await broken.write("half")
+                left = room.join("left")
+                text = await provider.open_text(TextFrame(b"", "t"))
+                left.leave()
+                await text.write("half")
+                with room.faults.texts_broken_off():
+                    await text.close()
+            kinds = [EventKind.TEXT_FAILED] * 2
+            await other.until(
+                lambda: [one.kind for one in other.events if one.kind in kinds] == kinds
+            )
+            reasons = [one.reason for one in other.events if one.kind in kinds]
+            assert ["broke off" in reasons[0], "has left" in reasons[1]] == [True, True]
+            assert [one.text for one in alice.texts] == ["half", "half"]
+            assert [one.whole for one in alice.texts] == [False, False]
+            assert [(one.text, one.ended) for one in left.texts] == [("", False)]
+            assert other.messages == alice.received == []
+            alice.forget()
+            assert alice.texts == []
 
     run(test())
 

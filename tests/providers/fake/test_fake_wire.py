@@ -107,6 +107,16 @@ MESSAGES = st.one_of(
         payload=TEXT.map(str.encode),
     ),
     st.builds(
+        messages.Piece,
+        request=NUMBER,
+        text=st.integers(0, (1 << 63) - 1),
+        step=st.sampled_from(["begin", "add", "end"]),
+        topic=TEXT,
+        to=st.lists(TEXT, max_size=3).map(tuple),
+        attributes=st.dictionaries(TEXT, TEXT, max_size=3),
+        payload=TEXT.map(str.encode),
+    ),
+    st.builds(
         messages.Call,
         request=NUMBER,
         participant=TEXT,

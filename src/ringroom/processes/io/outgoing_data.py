@@ -1,7 +1,8 @@
 """Our messages in the I/O role: from their lane to the provider, one after the other.
 
 When the room is lost, the one that is under way is lost, counted; those in the lane wait for the
-next room. None is tried twice.
+next room. None is tried twice. The pieces of a text that is being written are messages, too; the
+text itself does not outlive the room (`outgoing_texts`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from ringroom.errors import RingroomError, RoomError, WireError
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Cell, Count
+from ringroom.pieces import TextPiece
 from ringroom.processes.io.outbound import GONE, Outbound, Retire, is_gone
+from ringroom.processes.io.outgoing_texts import OutgoingTexts
 from ringroom.processes.io.wire import as_ours
 from ringroom.providers.provider import Provider
 from ringroom.rpc import RpcAnswer
@@ -35,6 +38,7 @@ class OutgoingData(Outbound):
         super().__init__(reader, retire)
         self._on_failed = on_failed
         self._answer = answer
+        self._texts = OutgoingTexts(on_failed)
         self._handled = 0
 
     async def _serve(self, provider: Provider, on_ready: Callable[[], None]) -> None:
@@ -51,13 +55,18 @@ class OutgoingData(Outbound):
                 await self._send(provider, frame)
             elif frame is None:
                 if self._closing:
+                    await self._texts.break_off()
                     return
                 await self._readable.wait()
 
     async def _send(self, provider: Provider, frame: DataFrame) -> None:
+        what = Count.DONE
         try:
             if isinstance(frame, RpcAnswer):
                 self._answer(frame)
+            elif isinstance(frame, TextPiece):
+                if not await self._texts.send(provider, frame):
+                    what = Count.LOST
             elif isinstance(frame, TextFrame):
                 await provider.send_text(frame)
             else:
@@ -79,7 +88,11 @@ class OutgoingData(Outbound):
                 raise
         else:
             if not self._is_closed:
-                self._count(Count.DONE, frame)
+                self._count(what, frame)
+
+    def _lost_room(self, error: Exception) -> bool:
+        self._texts.lose()
+        return super()._lost_room(error)
 
     @property
     def _is_closed(self) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
-from ringroom.errors import ClosedError, ConfigurationError, RoomError
+from ringroom.errors import ClosedError, ConfigurationError, RingroomError, RoomError
 from ringroom.events import Participant, TrackInfo
 from ringroom.frames import Frame, VideoFrame
 from ringroom.options import Mode, PublishOptions
+from ringroom.pieces import TextPiece
 from ringroom.processes.waiting import Deadline, Waiter
 from ringroom.processes.worker.answering import Answering
 from ringroom.profile import change_of
@@ -20,6 +21,7 @@ from ringroom.sessions.requests import Asked
 from ringroom.sessions.roll_calls import room_is_away
 from ringroom.sessions.sendable import as_message, as_text, name_to_mute
 from ringroom.sessions.session import Session, check_going_on
+from ringroom.text_out import OpenTexts, TextOut, TextPieces
 
 T = TypeVar("T")
 
@@ -32,6 +34,7 @@ class WorkerContext:
 
     def __init__(self, answering: Answering) -> None:
         self._here = answering
+        self._texts = OpenTexts()
 
     @property
     def worker(self) -> int:
@@ -88,6 +91,23 @@ class WorkerContext:
         attributes: Mapping[str, str] | None = None,
     ) -> None:
         self._answering.reply(as_text(text, topic, to, attributes), "speech")
+
+    def open_text(
+        self,
+        *,
+        topic: str = "",
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> TextOut:
+        pieces = TextPieces(self._texts, as_text("", topic, to, attributes))
+        return TextOut(pieces, self._send_piece, self._end_text)
+
+    def _send_piece(self, piece: TextPiece) -> None:
+        self._answering.reply(piece, "speech")
+
+    def _end_text(self, last: TextPiece) -> None:
+        with contextlib.suppress(RingroomError):  # what ends the block is on its way up
+            self._send_piece(last)
 
     def set_profile(
         self,

@@ -19,11 +19,13 @@ from ringroom.errors import ClosedError, RoomError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
+from ringroom.pieces import TextPiece
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.calls import IncomingCalls, OwnCalls
-from ringroom.providers.fake.envelopes import opened, sealed
+from ringroom.providers.fake.envelopes import opened, sealed, sealed_piece
 from ringroom.providers.fake.playout import AudioPlayout, Outlet, PublishedTrack, VideoPlayout
 from ringroom.providers.fake.stream import MessageStream
+from ringroom.providers.fake.text_writer import FakeTextWriter
 from ringroom.providers.fake.tracks import IncomingTracks, Line
 from ringroom.providers.provider import (
     Joined,
@@ -32,6 +34,7 @@ from ringroom.providers.provider import (
     Profile,
     Provider,
     Sink,
+    TextWriter,
 )
 
 __all__ = ["FakeProvider"]
@@ -156,6 +159,18 @@ class FakeProvider(Provider):
 
     async def send_text(self, frame: TextFrame) -> None:
         await self.send_data(frame)
+
+    async def open_text(self, beginning: TextFrame) -> TextWriter:
+        text = next(self._numbers)
+
+        async def send(piece: TextPiece) -> None:
+            self._raise_if_ordered("send_data")
+            number = next(self._numbers)
+            await self._request(number, sealed_piece(piece, request=number), "data_refused")
+
+        writer = FakeTextWriter(send, text, beginning)
+        await writer.begin()
+        return writer
 
     async def set_profile(self, change: Profile) -> None:
         self._raise_if_ordered("set_profile")

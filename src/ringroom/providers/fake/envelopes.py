@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ringroom.frames import DataFrame, TextFrame
-from ringroom.providers.fake.messages import Data, Text
+from ringroom.pieces import TextPiece
+from ringroom.providers.fake.messages import Data, Piece, Text
 
-__all__ = ["opened", "sealed"]
+__all__ = ["opened", "sealed", "sealed_piece"]
 
 
 def sealed(frame: DataFrame, *, request: int = 0, participant: str = "") -> Data | Text:
@@ -26,6 +27,19 @@ def sealed(frame: DataFrame, *, request: int = 0, participant: str = "") -> Data
         reliable=frame.reliable,
         to=frame.to,
         payload=frame.payload,
+    )
+
+
+def sealed_piece(piece: TextPiece, *, request: int) -> Piece:
+    """What goes over the wire for a step of a text that is being written."""
+    return Piece(
+        request=request,
+        text=piece.number,
+        step=piece.step,
+        topic=piece.topic,
+        to=piece.to,
+        attributes=piece.attributes,
+        payload=piece.payload,
     )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "Message",
     "Misbehave",
     "Mute",
+    "Piece",
     "PublicationEnded",
     "PublicationMuted",
     "Publish",
@@ -94,6 +95,19 @@ class SetProfile(Value):
     name: str
     metadata: str
     attributes: Mapping[str, str]
+
+
+class Piece(Value):
+    """A step (`ringroom.pieces`) of a text that the application is writing; ``text`` is its own
+    number of that text. The payload is UTF-8: what is added, or why the text is unfinished."""
+
+    request: int
+    text: int
+    step: str
+    topic: str
+    to: tuple[str, ...]
+    attributes: Mapping[str, str]
+    payload: bytes
 
 
 class Subscription(Value):
@@ -285,6 +299,7 @@ Message: TypeAlias = (
     | Video
     | Data
     | Text
+    | Piece
     | Call
     | Answered
     | TextBroken

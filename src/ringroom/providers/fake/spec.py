@@ -45,6 +45,7 @@ class Fake(ProviderSpec):
     name = "fake"
     preload = "ringroom.providers.fake.connection"
     texts = True
+    text_streams = True
     rpc = True
     mutes = True
 

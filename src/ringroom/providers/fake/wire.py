@@ -15,12 +15,27 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
-from ringroom.checks import MAX_SIDE, check_channels, check_rate, check_size
+from ringroom.checks import (
+    MAX_SIDE,
+    check_channels,
+    check_rate,
+    check_size,
+)
 from ringroom.colour import i420_size
 from ringroom.errors import FrameError, WireError
 from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
-from ringroom.providers.fake.messages import Answered, Audio, Call, Data, Message, Text, Video
+from ringroom.pieces import TextPiece
+from ringroom.providers.fake.messages import (
+    Answered,
+    Audio,
+    Call,
+    Data,
+    Message,
+    Piece,
+    Text,
+    Video,
+)
 from ringroom.rpc import RpcAnswer, RpcCall
 
 __all__ = ["Decoder", "decode", "encode"]
@@ -283,6 +298,9 @@ def _check_contents(message: Message) -> None:
             DataFrame(message.payload, topic=message.topic, to=message.to)
         case Text():
             TextFrame(message.payload, message.topic, to=message.to, attributes=message.attributes)
+        case Piece(payload=payload, topic=topic, to=to):
+            number, step, attributes = message.text, message.step, message.attributes
+            TextPiece(payload, topic, to=to, number=number, step=step, attributes=attributes)
         case Call():
             seconds = message.timeout_ms / 1000
             RpcCall(message.payload, message.method, message.participant, timeout=seconds)

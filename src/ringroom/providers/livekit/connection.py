@@ -40,7 +40,15 @@ from ringroom.providers.livekit.publications import Publications
 from ringroom.providers.livekit.roster import Roster
 from ringroom.providers.livekit.rpc import STREAMED_CALL_BYTES, Rpc
 from ringroom.providers.livekit.texts import Texts
-from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
+from ringroom.providers.provider import (
+    Joined,
+    OutgoingTrack,
+    Playout,
+    Profile,
+    Provider,
+    Sink,
+    TextWriter,
+)
 from ringroom.rpc import MAX_CALL_BYTES
 
 __all__ = ["LiveKitProvider"]
@@ -196,6 +204,9 @@ class LiveKitProvider(Provider):
 
     async def send_text(self, frame: TextFrame) -> None:
         await self._joined().outbox.send(frame)
+
+    async def open_text(self, beginning: TextFrame) -> TextWriter:
+        return await self._joined().outbox.open_text(beginning)
 
     async def set_profile(self, change: Profile) -> None:
         await self._joined().profile.set(change)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from livekit import rtc
 from livekit.rtc.data_stream import StreamError
@@ -19,11 +20,15 @@ from livekit.rtc.participant import PublishDataError
 
 from ringroom.errors import RoomError
 from ringroom.frames import DataFrame, TextFrame
-from ringroom.providers.livekit.calls import Calls
+from ringroom.providers.livekit.calls import Calls, Undo
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import scrub
+from ringroom.providers.provider import TextWriter
+from ringroom.text_out import UNFINISHED
 
 __all__ = ["AT_RISK", "Outbox"]
+
+Request: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 
 # What is slower is no connection either: the channel tells in steps of 100 KiB that it has room, so
 # this is 5 kB/s. And it is more than the SDK has to open the channel for the first message, 15 s.
@@ -57,6 +62,26 @@ class Outbox:
 
     async def send(self, frame: DataFrame) -> None:
         """Raises `RoomError`, for the reason "data_refused" unless the room is gone."""
+        await self.ask(lambda: self._request(frame))
+
+    async def open_text(self, beginning: TextFrame) -> TextWriter:
+        """A text that is still to be written. Raises as `send` does."""
+        us, losses = self._room.local_participant, self._line.losses
+        request = partial(
+            us.stream_text,
+            topic=beginning.topic,
+            destination_identities=list(beginning.to),
+            attributes=dict(beginning.attributes),
+        )
+        writer = await self.ask(request, undo=lambda late: late.aclose(reason=UNFINISHED))
+        return _TextWriter(self, writer, self._line, losses)
+
+    def begin(self, request: Request) -> None:
+        """As `ask`, without an answer."""
+        self._calls.begin(self._hand_over(request))
+
+    async def ask(self, request: Request, undo: Undo[Any] | None = None) -> Any:
+        """What the SDK answers to a request. Raises as `send` does."""
         line = self._line
         await line.up()
         losses = line.losses
@@ -71,9 +96,11 @@ class Outbox:
             losses = line.losses
             return lost
 
-        request = self._hand_over(frame)
+        asked = self._hand_over(request)
         try:
-            await self._calls.run(request, self._timeout, gone=line.gone, excused=lost_meanwhile)
+            return await self._calls.run(
+                asked, self._timeout, gone=line.gone, undo=undo, excused=lost_meanwhile
+            )
         except PublishDataError as error:
             raise _refused(scrub(error.message)) from None
         except StreamError as error:
@@ -90,7 +117,7 @@ class Outbox:
             self._watch.cancel()
             self._watch = None
 
-    async def _hand_over(self, frame: DataFrame) -> None:
+    async def _hand_over(self, request: Request) -> Any:
         """To the SDK, whoever still waits for it."""
         if not self._under_way:
             self._lively = self._loop.time()
@@ -99,7 +126,7 @@ class Outbox:
         if self._watch is None and not self._line.gone.done():
             self._watch = self._loop.call_at(self._lively + DEAD_AFTER, self._look)
         try:
-            await self._request(frame)
+            return await request()
         finally:
             self._under_way -= 1
             self._lively = self._loop.time()
@@ -127,6 +154,42 @@ class Outbox:
             self._watch = self._loop.call_at(self._lively + DEAD_AFTER, self._look)
         else:
             self._on_dead(f"no message was taken for {DEAD_AFTER:g} s")
+
+
+class _TextWriter(TextWriter):
+    """A text that is being written, by the SDK's own writer. After a loss of the connection the
+    others may have nothing of it any more; the SDK does not tell whether that is so."""
+
+    def __init__(
+        self, outbox: Outbox, writer: rtc.TextStreamWriter, line: Line, losses: int
+    ) -> None:
+        self._outbox = outbox
+        self._writer = writer
+        self._line = line
+        self._losses = losses
+
+    async def write(self, text: str) -> None:
+        await self._check_same_line()
+        try:
+            await self._outbox.ask(lambda: self._writer.write(text))
+        except RoomError:
+            self._break_off()
+            raise
+
+    async def close(self, reason: str = "") -> None:
+        await self._check_same_line()
+        await self._outbox.ask(lambda: self._writer.aclose(reason=reason))
+
+    async def _check_same_line(self) -> None:
+        await self._line.up()
+        if self._line.losses != self._losses:
+            self._break_off()
+            raise _refused("the connection was lost while the text was being written")
+
+    def _break_off(self) -> None:
+        """Nobody waits for that: a write that was not taken in time is under way before it."""
+        if not self._line.gone.done():
+            self._outbox.begin(lambda: self._writer.aclose(reason=UNFINISHED))
 
 
 def _refused(why: str) -> RoomError:

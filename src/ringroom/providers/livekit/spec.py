@@ -47,6 +47,7 @@ class LiveKit(ProviderSpec):
     name = "livekit"
     preload = "ringroom.providers.livekit.connection"
     texts = True
+    text_streams = True
     rpc = True
     mutes = True
 

@@ -15,7 +15,15 @@ from ringroom.errors import ClosedError, RoomError
 from ringroom.events import Event, EventKind
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
-from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Profile, Provider, Sink
+from ringroom.providers.provider import (
+    Joined,
+    OutgoingTrack,
+    Playout,
+    Profile,
+    Provider,
+    Sink,
+    TextWriter,
+)
 from ringroom.providers.replay.playout import Discarding, discarding
 from ringroom.providers.replay.stage import Stage
 from ringroom.recording.reader import Entry, Reader
@@ -62,6 +70,10 @@ class ReplayProvider(Provider):
 
     async def send_text(self, frame: TextFrame) -> None:
         await self.send_data(frame)
+
+    async def open_text(self, beginning: TextFrame) -> TextWriter:
+        await self.send_data(beginning)
+        return _TextToNobody(self)
 
     async def set_profile(self, change: Profile) -> None:
         self._check_going_on()  # it is told to nobody
@@ -151,3 +163,16 @@ class _Pace:
             seconds = max(0.0, due - self._loop.time())
         # Also without a wait: everything else on this loop gets its turn between two items.
         await asyncio.sleep(seconds)
+
+
+class _TextToNobody(TextWriter):
+    """Each piece counts as a message."""
+
+    def __init__(self, provider: ReplayProvider) -> None:
+        self._provider = provider
+
+    async def write(self, text: str) -> None:
+        await self._provider.send_data(TextFrame(text.encode()))
+
+    async def close(self, reason: str = "") -> None:
+        await self._provider.send_data(TextFrame(b""))

@@ -33,6 +33,7 @@ class Replay(ProviderSpec):
     name = "replay"
     joins_anew = False
     texts = True
+    text_streams = True
 
     path: str | os.PathLike[str]
     speed: float | None = 1.0

@@ -1,0 +1,82 @@
+"""Our texts that are being written, in the I/O role: which of them the provider has open.
+
+A text is over when it has ended, when the provider refuses a piece of it, or with the connection in
+which it began; what is written to it afterwards is lost, and told once. So it is with a text that
+was begun in another I/O process, which nobody here knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ringroom.errors import RingroomError, RoomError
+from ringroom.pieces import BEGIN, END, TextPiece
+from ringroom.processes.io.wire import error_text
+from ringroom.providers.provider import Provider, TextWriter
+from ringroom.text_out import UNFINISHED
+
+__all__ = ["OutgoingTexts"]
+
+
+class OutgoingTexts:
+    """Those of one sender. ``on_failed`` is told of each that is not whole at the others."""
+
+    def __init__(self, on_failed: Callable[[RingroomError], None]) -> None:
+        self._on_failed = on_failed
+        self._open: dict[int, tuple[TextWriter, str]] = {}
+        """By number: how it is written, and its topic."""
+        self._over: set[int] = set()
+        """Those that are over though their end has not come: nothing more is told of them."""
+
+    async def send(self, provider: Provider, piece: TextPiece) -> bool:
+        """Whether it was sent; False: it is of a text that is over. Raises what the provider
+        raises, and then the text is over."""
+        number = piece.number
+        if piece.step == BEGIN:
+            self._over.add(number)
+            writer = await provider.open_text(piece.beginning)
+            self._over.discard(number)
+            self._open[number] = (writer, piece.topic)
+            return True
+        if number not in self._open:
+            self._note_over(piece)
+            return False
+        writer, topic = self._open.pop(number)
+        if piece.step == END:
+            await writer.close(piece.text)
+        else:
+            self._over.add(number)
+            await writer.write(piece.text)
+            self._over.discard(number)
+            self._open[number] = (writer, topic)
+        return True
+
+    def _note_over(self, piece: TextPiece) -> None:
+        is_end, is_known = piece.step == END, piece.number in self._over
+        # Of one that its own sender has broken off there is nothing to tell.
+        if not is_known and not (is_end and piece.payload):
+            self._tell(piece.topic, "the connection in which it was begun was lost")
+        (self._over.discard if is_end else self._over.add)(piece.number)
+
+    def lose(self) -> None:
+        """The room is lost, and all that is open with it."""
+        for number, (_, topic) in self._open.items():
+            self._over.add(number)
+            self._tell(topic, "the connection was lost while it was being written")
+        self._open.clear()
+
+    async def break_off(self) -> None:
+        """The sender writes no more: what is open is not whole."""
+        while self._open:
+            _, (writer, topic) = self._open.popitem()
+            why = "its sender has not ended it"
+            try:
+                await writer.close(UNFINISHED)
+            except Exception as error:  # noqa: BLE001 (whatever the provider raises)
+                why = f"{why}, and the others were not told: {error_text(error)}"
+            self._tell(topic, why)
+
+    def _tell(self, topic: str, why: str) -> None:
+        self._on_failed(
+            RoomError(f"a text ({topic!r}) is unfinished: {why}", reason="data_refused")
+        )

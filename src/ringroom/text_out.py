@@ -1,0 +1,190 @@
+"""A text while it is being written: what `open_text` of a transport, a pool and a `Context` gives.
+
+What is the same for all of them is in `TextPieces`, which neither waits nor sends.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from ringroom.checks import MAX_TEXT_BYTES, check_text
+from ringroom.errors import BusyError, ClosedError, FrameError, RingroomError
+from ringroom.frames import TextFrame
+from ringroom.pieces import ADD, END, TextPiece
+
+__all__ = ["MAX_OPEN_TEXTS", "UNFINISHED", "AsyncTextOut", "OpenTexts", "TextOut", "TextPieces"]
+
+MAX_OPEN_TEXTS = 64
+UNFINISHED = "the text is unfinished"
+"""What the others are told of a text that breaks off."""
+
+
+class OpenTexts:
+    """The texts that one sender is writing: no two have the same number, and they are bounded."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._open: set[int] = set()
+
+    def enter(self) -> int:
+        """The number of a text that begins. Raises `BusyError` for one too many."""
+        if len(self._open) >= MAX_OPEN_TEXTS:
+            raise BusyError(f"{MAX_OPEN_TEXTS} texts are being written; end one of them first")
+        number = next(self._numbers)
+        self._open.add(number)
+        return number
+
+    def leave(self, number: int) -> None:
+        """It has ended."""
+        self._open.discard(number)
+
+
+class TextPieces:
+    """One text, from its beginning to its end."""
+
+    def __init__(self, texts: OpenTexts, beginning: TextFrame) -> None:
+        self._texts = texts
+        self._beginning = beginning
+        self._number = 0
+        self._open = False
+        self._bytes = 0
+
+    def begin(self) -> TextPiece:
+        """Its first piece. Raises `BusyError`, and `ClosedError` the second time."""
+        if self._number:
+            raise ClosedError("a text is entered once; call open_text() for another")
+        self._number, self._open = self._texts.enter(), True
+        return TextPiece.first(self._beginning, self._number)
+
+    def add(self, text: str) -> TextPiece | None:
+        """The piece for what is written; None for nothing. Raises `FrameError` and `ClosedError`.
+        Once it is on its way call `added`."""
+        payload = check_text("piece of a text", text, MAX_TEXT_BYTES).encode()
+        if not self._open:
+            raise ClosedError("the text is not open; write inside the `with` block of open_text()")
+        if self._bytes + len(payload) > MAX_TEXT_BYTES:
+            raise FrameError(
+                f"{self._bytes} bytes of the text are written, {len(payload)} more are beyond the "
+                f"{MAX_TEXT_BYTES} that a text may have; go on in another"
+            )
+        if not payload:
+            return None
+        return TextPiece(payload, self._beginning.topic, number=self._number, step=ADD)
+
+    def added(self, piece: TextPiece) -> None:
+        """The piece is on its way."""
+        self._bytes += len(piece.payload)
+
+    def end(self, reason: str = "") -> TextPiece:
+        """Its last piece; nothing more may be written."""
+        self._open = False
+        self._texts.leave(self._number)
+        return TextPiece(reason.encode(), self._beginning.topic, number=self._number, step=END)
+
+
+def _is_unsent(error: BaseException) -> bool:
+    """Whether a piece is certainly not on its way; an interrupt may have come a moment later."""
+    return isinstance(error, RingroomError | TimeoutError)
+
+
+class TextOut:
+    """A text that is written in a ``with`` block, which ends it; see `Transport.open_text`."""
+
+    def __init__(
+        self,
+        pieces: TextPieces,
+        send: Callable[[TextPiece], None],
+        send_later: Callable[[TextPiece], None],
+    ) -> None:
+        self._pieces = pieces
+        self._send = send
+        self._send_later = send_later
+        """Sends without waiting, and does not raise: now, or as soon as something is sent again."""
+
+    def __enter__(self) -> Self:
+        first = self._pieces.begin()
+        try:
+            self._send(first)
+        except BaseException as error:
+            last = self._pieces.end(UNFINISHED)
+            if not _is_unsent(error):
+                self._send_later(last)
+            raise
+        return self
+
+    def write(self, text: str) -> None:
+        """Add to the text; it is on its way at once. Waits and raises as `send_text` does,
+        `FrameError` for more than 200,000 bytes altogether, and `ClosedError` outside of the
+        block."""
+        piece = self._pieces.add(text)
+        if piece is not None:
+            self._send(piece)
+            self._pieces.added(piece)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        last = self._pieces.end("" if kind is None else UNFINISHED)
+        if kind is not None:
+            self._send_later(last)
+            return
+        try:
+            self._send(last)
+        except BaseException:
+            self._send_later(last)
+            raise
+
+
+class AsyncTextOut:
+    """A text that is written in an ``async with`` block; see `ringroom.aio.Transport.open_text`."""
+
+    def __init__(
+        self,
+        pieces: TextPieces,
+        send: Callable[[TextPiece], Awaitable[None]],
+        send_later: Callable[[TextPiece], None],
+    ) -> None:
+        self._pieces = pieces
+        self._send = send
+        self._send_later = send_later
+        """As that of a `TextOut`."""
+
+    async def __aenter__(self) -> Self:
+        first = self._pieces.begin()
+        try:
+            await self._send(first)
+        except BaseException as error:
+            last = self._pieces.end(UNFINISHED)
+            if not _is_unsent(error):
+                self._send_later(last)
+            raise
+        return self
+
+    async def write(self, text: str) -> None:
+        """As `TextOut.write`. If cancelled, it may be written or not."""
+        piece = self._pieces.add(text)
+        if piece is not None:
+            await self._send(piece)
+            self._pieces.added(piece)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        last = self._pieces.end("" if kind is None else UNFINISHED)
+        if kind is not None:
+            self._send_later(last)
+            return
+        try:
+            await self._send(last)
+        except BaseException:
+            self._send_later(last)
+            raise
