@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from livekit import api, rtc
+from livekit.rtc.data_stream import StreamError
 
 import ringroom
 from integration.clients.relay import Relay
@@ -27,6 +28,7 @@ from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
 from ringroom.testing import contract
 from ringroom.testing.contract.fake import FAKE
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
+from ringroom.testing.written import WrittenText
 
 APP = "app"
 RATE = 48_000
@@ -67,6 +69,7 @@ class LiveKitDriver:
         self._pictures: dict[str, list[VideoFrame]] = defaultdict(list)
         self._messages: dict[str, list[DataFrame | None]] = defaultdict(list)
         """None in the place of a text that has not come whole yet."""
+        self._texts: dict[str, list[WrittenText]] = defaultdict(list)
         self._listening: list[asyncio.Task[None]] = []
         self._joins: list[concurrent.futures.Future[None]] = []
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
@@ -113,14 +116,23 @@ class LiveKitDriver:
         await room.connect(self._room.url, token)
 
     def _begin_text(self, who: str, reader: Any, sender: str) -> None:
-        place = len(self._messages[who])
-        self._messages[who].append(None)
+        messages, texts = self._messages[who], self._texts[who]
+        place, number = len(messages), len(texts)
+        messages.append(None)
+        topic, attributes = reader.info.topic, reader.info.attributes
+        beginning = WrittenText(participant=sender, topic=topic, to=(), attributes=attributes)
+        texts.append(beginning)
 
         async def read() -> None:
-            text, topic = await reader.read_all(), reader.info.topic
-            attributes = reader.info.attributes
-            frame = TextFrame(text.encode(), topic, sender, attributes=attributes)
-            self._messages[who][place] = frame
+            try:
+                async for piece in reader:
+                    texts[number] = replace(texts[number], pieces=(*texts[number].pieces, piece))
+            except StreamError as error:
+                texts[number] = replace(texts[number], ended=True, reason=error.description)
+                return
+            texts[number] = replace(texts[number], ended=True)
+            text = texts[number].text.encode()
+            messages[place] = TextFrame(text, topic, sender, attributes=attributes)
 
         self._listening.append(self._loop.create_task(read()))
 
@@ -275,6 +287,9 @@ class LiveKitDriver:
 
     def received(self, who: str) -> Sequence[DataFrame]:
         return [message for message in self._messages[who] if message is not None]
+
+    def texts(self, who: str) -> Sequence[WrittenText]:
+        return list(self._texts[who])
 
     def _published(self) -> dict[str, Any]:
         ann = next(iter(self._rooms.values()))

@@ -16,6 +16,7 @@ from ringroom.testing.playback import Playback
 from ringroom.testing.room import FakeRoom
 from ringroom.testing.virtual import Stuck, VirtualClock, sleep
 from ringroom.testing.workbench import Workbench
+from ringroom.testing.written import WrittenText
 
 __all__ = [
     "Application",
@@ -31,6 +32,7 @@ __all__ = [
     "Stuck",
     "VirtualClock",
     "Workbench",
+    "WrittenText",
     "sleep",
     "counting",
     "leaks",

@@ -21,6 +21,7 @@ import wrong_own_profile
 import wrong_people
 import wrong_texts
 import wrong_tracks
+import wrong_writing
 from wrong_kit import EVERY, Twist, Wrong, WrongCore, found, with_patience
 
 from ringroom.testing import contract
@@ -132,4 +133,4 @@ assert wrong_inbound, wrong_people  # their classes are found by being defined
 assert wrong_tracks, wrong_losing
 assert wrong_own_profile, wrong_muting
 assert wrong_calls
-assert wrong_texts
+assert wrong_texts, wrong_writing

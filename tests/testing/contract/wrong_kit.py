@@ -29,6 +29,7 @@ from ringroom.providers.provider import (
     Profile,
     Provider,
     Sink,
+    TextWriter,
     TrackSink,
 )
 from ringroom.testing import FakeRoom, contract
@@ -171,6 +172,15 @@ class Twist(Wrong):
     async def send_text(self, provider: Provider, frame: TextFrame) -> None:
         await provider.send_text(frame)
 
+    async def open_text(self, provider: Provider, beginning: TextFrame) -> TextWriter:
+        return await provider.open_text(beginning)
+
+    async def write(self, writer: TextWriter, text: str) -> None:
+        await writer.write(text)
+
+    async def close_text(self, writer: TextWriter, reason: str) -> None:
+        await writer.close(reason)
+
     async def call_out(
         self, provider: Provider, to: str, method: str, payload: str, seconds: float
     ) -> str:
@@ -210,11 +220,27 @@ class TwistedProvider(Provider):
     async def send_text(self, frame: TextFrame) -> None:
         await self.twist.send_text(self.inner, frame)
 
+    async def open_text(self, beginning: TextFrame) -> TextWriter:
+        writer = await self.twist.open_text(self.inner, beginning)
+        return TwistedWriter(writer, self.twist)
+
     async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
         return await self.twist.call_out(self.inner, to, method, payload, seconds)
 
     async def close(self) -> None:
         await self.twist.close(self.inner)
+
+
+@dataclass
+class TwistedWriter(TextWriter):
+    inner: TextWriter
+    twist: Twist
+
+    async def write(self, text: str) -> None:
+        await self.twist.write(self.inner, text)
+
+    async def close(self, reason: str = "") -> None:
+        await self.twist.close_text(self.inner, reason)
 
 
 @dataclass

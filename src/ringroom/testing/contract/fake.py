@@ -19,6 +19,7 @@ from ringroom.testing.devices import Camera, Microphone
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
 from ringroom.testing.room_faults import Fault
+from ringroom.testing.written import WrittenText
 
 __all__ = ["FAKE", "FakeDriver", "fake_rooms", "fake_subject"]
 
@@ -116,6 +117,9 @@ class FakeDriver:
 
     def received(self, who: str) -> Sequence[DataFrame]:
         return self._people[who].received
+
+    def texts(self, who: str) -> Sequence[WrittenText]:
+        return self._people[who].texts
 
     def tracks(self) -> Collection[str]:
         applications = self._room.applications

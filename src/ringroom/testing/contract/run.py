@@ -30,6 +30,7 @@ from ringroom.testing.contract import (
     texting,
     tracks,
     waiting,
+    writing,
 )
 from ringroom.testing.contract.promise import Broken, Promise
 from ringroom.testing.contract.subject import Subject
@@ -45,6 +46,7 @@ _TOPICS = (
     pictures,
     messaging,
     texting,
+    writing,
     calling,
     events,
     people,

@@ -21,6 +21,7 @@ from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.processes.hosts import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.contract.promise import broken
+from ringroom.testing.written import WrittenText
 
 __all__ = ["Capabilities", "Driver", "Refused", "Room", "Stage", "Subject"]
 
@@ -62,6 +63,8 @@ class Capabilities:
     """Whole texts are received by their topics (``send_text``, ``break_off_text``)."""
     texts_out: bool = False
     """Whole texts are sent (``received`` tells them from messages)."""
+    text_streams: bool = False
+    """Texts are seen while they are written (``texts``)."""
     calls_in: bool = False
     """Methods of the application's can be called (``call``)."""
     calls_out: bool = False
@@ -206,6 +209,10 @@ class Driver(Protocol):
     def received(self, who: str) -> Sequence[DataFrame]:
         """The messages that reached somebody, oldest first; texts, as `TextFrame`s, in the order in
         which they began. Their topics are `contract.TEXT_TOPICS`."""
+
+    def texts(self, who: str) -> Sequence[WrittenText]:
+        """The texts of the application's that reached somebody, as far as they are there, in the
+        order in which they began. Their topics are `contract.TEXT_TOPICS`."""
 
     def tracks(self) -> Collection[str]:
         """The names of the tracks that the application publishes now."""
