@@ -128,6 +128,24 @@ def test_what_was_taken_is_forgotten_and_counts_go_on(fake_room: FakeRoom) -> No
     assert fake_room.application.take().messages == ()
 
 
+def test_of_texts_those_that_are_being_written_are_kept(fake_room: FakeRoom) -> None:
+    ann = fake_room.join("ann")
+    with ringroom.transport("fake", room=fake_room, io="thread") as t:
+        with t.open_text(topic="open") as text:
+            with t.open_text(topic="ended") as other:
+                other.write("x")
+            text.write("half")
+            fake_room.wait_until(lambda: ann.texts and ann.texts[0].text == "half")
+            assert [one.topic for one in ann.texts] == ["open", "ended"]
+            fake_room.application.take()
+            ann.forget()
+            assert [one.topic for one in ann.texts] == ["open"]
+            assert [one.topic for one in fake_room.application.texts] == ["open"]
+            text.write(" and half")
+        fake_room.wait_for_data("open")
+        assert ann.texts[0].text == "half and half"
+
+
 def test_of_who_was_there_nothing_is_kept(fake_room: FakeRoom) -> None:
     """For runs of hours: neither what they published nor what they said to the application."""
 

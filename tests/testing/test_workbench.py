@@ -498,6 +498,38 @@ def test_what_is_told_of_us_and_what_is_written() -> None:
         assert bench.messages == [text]
 
 
+class Speaker(Processor):
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> None:
+        with self.context.open_text(topic="lk.transcription", attributes={"a": "b"}) as text:
+            for token in frame.payload.decode().split("|"):
+                if token == "raise":
+                    raise ValueError("in the middle")
+                text.write(token)
+
+
+def test_texts_that_are_written() -> None:
+    with Workbench(Speaker) as bench:
+        assert bench.texts == []
+        (whole,) = bench.process(DataFrame(b"so| it| is"))
+        assert isinstance(whole, TextFrame)
+        assert (whole.text, whole.topic, whole.attributes) == (
+            "so it is",
+            "lk.transcription",
+            {"a": "b"},
+        )
+        with pytest.raises(ValueError, match="in the middle"):
+            bench.process(DataFrame(b"half|raise"))
+        first, second = bench.texts
+        assert (first.pieces, first.whole) == (("so", " it", " is"), True)
+        assert (second.text, second.ended, second.whole) == ("half", True, False)
+        assert bench.messages == [whole], "half of a text is none"
+
+
 class Desk(Processor):
     kinds = ("data",)
 

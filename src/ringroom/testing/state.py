@@ -247,8 +247,9 @@ class RoomState:
         if isinstance(frame, TextFrame):
             broken = {None, sender} & {*self.breaking_off}
             self.pass_text(self.members[sender], frame, readers, BROKEN_OFF if broken else "")
-            for member in readers if not broken else ():
-                member.texts.append(TextLog.of(frame, sender))
+            for member in readers:
+                if member.audience is None and not broken:
+                    member.texts.append(TextLog.of(frame, sender))
         else:
             self._pass(sender, frame, readers)
         self.changed()

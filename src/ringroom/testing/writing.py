@@ -26,8 +26,12 @@ class _Writing:
         self._state = state
         self._sender = sender
         self._readers = [*state.reached(sender.identity, beginning)]
-        # Each sees what came until they left.
-        self._logs = {one: TextLog(beginning, sender.identity) for one in self._readers}
+        # Each of the test's people sees what came until they left.
+        self._logs = {
+            one: TextLog(beginning, sender.identity)
+            for one in self._readers
+            if one.audience is None
+        }
         for reader, log in self._logs.items():
             reader.texts.append(log)
         self._own = TextLog(beginning, sender.identity)
@@ -47,7 +51,7 @@ class _Writing:
             if not reader.gone:
                 log.end(reason)
         frame = self._own.frame()
-        if self._own.snapshot().whole:
+        if self._own.whole:
             self._state.application(self._sender.identity).add_data(frame)
         self._state.pass_text(self._sender, frame, self._readers, reason)
 

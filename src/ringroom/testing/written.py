@@ -41,13 +41,10 @@ class TextLog:
     """A text that grows."""
 
     def __init__(self, beginning: TextFrame, sender: str) -> None:
-        self._beginning = beginning
-        self._text = WrittenText(
-            participant=sender,
-            topic=beginning.topic,
-            to=beginning.to,
-            attributes=beginning.attributes,
-        )
+        self.ended = False
+        self._beginning = replace(beginning, participant=sender)
+        self._pieces: list[str] = []
+        self._reason = ""
 
     @classmethod
     def of(cls, frame: TextFrame, sender: str) -> TextLog:
@@ -57,21 +54,29 @@ class TextLog:
         log.end()
         return log
 
-    @property
-    def ended(self) -> bool:
-        return self._text.ended
-
     def add(self, text: str) -> None:
-        self._text = replace(self._text, pieces=(*self._text.pieces, text))
+        self._pieces.append(text)
 
     def end(self, reason: str = "") -> None:
         """It is whole, unless there is a reason why it is not."""
-        self._text = replace(self._text, ended=True, reason=reason)
+        self.ended, self._reason = True, reason
+
+    @property
+    def whole(self) -> bool:
+        return self.ended and not self._reason
 
     def snapshot(self) -> WrittenText:
-        return self._text
+        of = self._beginning
+        return WrittenText(
+            participant=of.participant,
+            topic=of.topic,
+            to=of.to,
+            attributes=of.attributes,
+            pieces=tuple(self._pieces),
+            ended=self.ended,
+            reason=self._reason,
+        )
 
     def frame(self) -> TextFrame:
         """All of it, as a text that is received whole."""
-        text = self._text
-        return replace(self._beginning, payload=text.text.encode(), participant=text.participant)
+        return replace(self._beginning, payload="".join(self._pieces).encode())

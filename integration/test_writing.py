@@ -1,0 +1,142 @@
+"""Texts of ours while they are being written, as plain SDK clients and a browser see them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from livekit import rtc
+from livekit.rtc.data_stream import StreamError
+
+import ringroom
+from integration.conftest import Joins
+from integration.provider_kit import Recorder, Server, connected, peer, run, until
+from ringroom.errors import RoomError
+from ringroom.events import EventKind
+from ringroom.frames import TextFrame
+from ringroom.testing import faults
+from ringroom.testing.server import LiveKitRoom
+from ringroom.testing.simulation.laws import check_counts
+from ringroom.text_out import UNFINISHED
+
+
+class Reader:
+    """What the handler of a plain client reads of one text."""
+
+    def __init__(self, reader: Any) -> None:
+        self.info = reader.info
+        self.pieces: list[str] = []
+        self.ended = False
+        self.error = ""
+        self._task = asyncio.ensure_future(self._read(reader))
+
+    async def _read(self, reader: Any) -> None:
+        try:
+            async for piece in reader:
+                self.pieces.append(piece)
+        except StreamError as error:
+            self.error = error.description
+        self.ended = True
+
+
+def listen(room: Any, topic: str) -> list[Reader]:
+    texts: list[Reader] = []
+    room.register_text_stream_handler(topic, lambda reader, _: texts.append(Reader(reader)))
+    return texts
+
+
+def raise_in_block(t: ringroom.Transport, topic: str) -> None:
+    with t.open_text(topic=topic, timeout=20) as text:
+        text.write("half")
+        raise ZeroDivisionError
+
+
+def test_a_plain_client_reads_tokens_as_they_come(server: Server) -> None:
+    tokens = ["So", " wird", " es", " ge", "sagt", ".", " ", "é" * 40_000]
+    options = {"url": server.url, "token": server.token("app"), "kinds": ("event",)}
+    attributes = {"lk.segment_id": "SG_1", "größe": ""}
+
+    def write(t: ringroom.Transport, come: Callable[[int], None]) -> None:
+        of: Any = {"topic": "lk.transcription", "attributes": attributes, "timeout": 20}
+        with t.open_text(**of) as text:
+            for number, token in enumerate(tokens[:-1]):
+                text.write(token)
+                come(number + 1)
+            text.write(tokens[-1])
+
+    async def scenario(t: ringroom.Transport) -> None:
+        async with peer(server, "ann") as ann:
+            loop = asyncio.get_running_loop()
+            texts = listen(ann.room, "lk.transcription")
+
+            def come(count: int) -> None:
+                """Each before the next is written."""
+                there = until(lambda: texts and len(texts[0].pieces) == count, "a token")
+                asyncio.run_coroutine_threadsafe(there, loop).result(20)
+                assert not texts[0].ended
+
+            await asyncio.to_thread(write, t, come)
+            await until(lambda: texts[0].ended, "the end")
+            assert "".join(texts[0].pieces) == "".join(tokens)
+            assert texts[0].error == ""
+            assert (texts[0].info.attributes or {}).items() >= attributes.items()
+
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.to_thread(raise_in_block, t, "lk.transcription")
+            await until(lambda: len(texts) == 2 and texts[1].ended, "another end")
+            assert texts[1].pieces == ["half"]
+            assert UNFINISHED in texts[1].error
+
+            with t.open_text(topic="lk.transcription", timeout=20) as text:
+                text.write("half")
+                await until(lambda: len(texts) == 3 and texts[2].pieces, "a third")
+                faults.killed(t.io_pid or 0)
+                await until(lambda: texts[2].ended, "the end of its sender", 60)
+                assert texts[2].error
+                await asyncio.to_thread(text.write, "and half")
+
+    with ringroom.transport("livekit", **options) as t:
+        asyncio.run(scenario(t))
+        failed = next(event for event in t.recv(timeout=60) if event.kind == "data_failed")
+        assert "the connection in which it was begun was lost" in failed.reason
+    check_counts(t.stats().lanes, over=True)
+
+
+def test_a_text_does_not_outlive_a_connection_that_is_made_anew(server: Server) -> None:
+    async def scenario() -> None:
+        sink = Recorder()
+        async with (
+            connected(server.spec(), sink, kinds=("data", "event")) as app,
+            peer(server, "ann") as ann,
+        ):
+            texts = listen(ann.room, "t")
+            text = await app.open_text(TextFrame(b"", "t"))
+            await text.write("half")
+            await until(lambda: texts and texts[0].pieces, "its beginning")
+            full = rtc.SimulateScenarioKind.Value("SIMULATE_FULL_RECONNECT")
+            await app._opened.room.simulate_scenario(full)  # type: ignore[attr-defined]
+            await until(lambda: EventKind.CONNECTION_BACK in sink.kinds(), "the connection", 30)
+            with pytest.raises(RoomError, match="the connection was lost"):
+                await text.write("and half")
+            await until(lambda: texts[0].ended, "its end")
+            assert texts[0].error
+            text = await app.open_text(TextFrame(b"", "t"))
+            await text.write("another")
+            await text.close()
+            await until(lambda: len(texts) == 2 and texts[1].ended, "another")
+            assert (texts[1].pieces, texts[1].error) == (["another"], "")
+
+    run(scenario())
+
+
+def test_a_browser_shows_what_was_written(livekit_room: LiveKitRoom, browser: Joins) -> None:
+    options = {"url": livekit_room.url, "token": livekit_room.token("app")}
+    with ringroom.transport("livekit", kinds=(), **options) as t:
+        ben = browser("ben")
+        with t.open_text(topic="lk.transcription", attributes={"a": "é"}) as text:
+            for token in ("so", " wird", " es", " gesagt"):
+                text.write(token)
+        shown = ben.wait_for("text", topic="lk.transcription", text="so wird es gesagt")
+        assert shown["attributes"].items() >= {("a", "é")}
