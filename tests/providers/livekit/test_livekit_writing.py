@@ -113,6 +113,27 @@ def test_a_text_ends_with_its_room(room: Room) -> None:
     run(scenario())
 
 
+def test_a_piece_under_way_as_the_room_ends_is_refused_by_nobody(room: Room) -> None:
+    """And there is nobody to be told that the text is over."""
+
+    async def scenario() -> None:
+        async with joined() as app:
+            local = room.local_participant
+            text = await app.open_text(BEGINNING)
+            local.unanswered = asyncio.get_running_loop().create_future()
+            writing = asyncio.ensure_future(text.write("x"))
+            await turns()
+            room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+            with pytest.raises(RoomError) as caught:
+                await writing
+            assert caught.value.reason == "disconnected"
+            local.unanswered.set_result(None)
+            await turns()
+            assert local.log == [BEGUN, (b"x", {})]
+
+    run(scenario())
+
+
 def test_a_text_that_begins_too_late_is_ended(room: Room) -> None:
     """Its sender has lost the room, say."""
 
