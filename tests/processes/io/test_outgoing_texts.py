@@ -112,6 +112,25 @@ def test_what_cannot_be_broken_off_is_told_too() -> None:
     run(main())
 
 
+def test_what_is_broken_off_as_the_room_is_lost_is_told_once() -> None:
+    async def main() -> None:
+        async with messages() as (writer, data, failed, _):
+            outside = Outside()
+            begin(writer, 1)
+            begin(writer, 2)
+            running = asyncio.ensure_future(data.run(outside, nothing))
+            await until(lambda: len(outside.written) == 2)
+            outside.written[1].hangs = True
+            data.finish()
+            await until(lambda: failed)
+            data.interrupt()
+            assert await running is False
+            assert await data.run(Outside(), nothing) is True
+            assert [str(error) for error in failed] == [NOT_ENDED, LOST]
+
+    run(main())
+
+
 def test_a_text_is_lost_with_its_room() -> None:
     """At once, also if nothing of it is under way; and what is still written to it."""
 

@@ -98,6 +98,26 @@ def test_a_text_does_not_outlive_a_loss_that_heals(room: Room, how: str) -> None
     run(scenario())
 
 
+def test_an_end_that_a_loss_overtakes_is_told(room: Room) -> None:
+    """The SDK sends it all the same, and nobody knows whether the others have all of it."""
+
+    async def scenario() -> None:
+        async with joined() as app:
+            local = room.local_participant
+            text = await app.open_text(BEGINNING)
+            local.unanswered = asyncio.get_running_loop().create_future()
+            closing = asyncio.ensure_future(text.close())
+            await turns()
+            room.emit("reconnecting")
+            room.emit("reconnected")
+            local.unanswered.set_result(None)
+            with pytest.raises(RoomError, match="the connection was lost while"):
+                await closing
+            assert local.log == [BEGUN, (b"", {"closed": ""})]
+
+    run(scenario())
+
+
 def test_a_text_ends_with_its_room(room: Room) -> None:
     async def scenario() -> None:
         async with joined() as app:

@@ -67,13 +67,13 @@ class OutgoingTexts:
 
     async def break_off(self) -> None:
         """The sender writes no more: what is open is not whole."""
-        while self._open:
-            _, (writer, topic) = self._open.popitem()
+        for number, (writer, topic) in tuple(self._open.items()):
             why = "its sender has not ended it"
             try:
                 await writer.close(UNFINISHED)
             except Exception as error:  # noqa: BLE001 (whatever the provider raises)
                 why = f"{why}, and the others were not told: {error_text(error)}"
+            del self._open[number]  # until here it may be lost
             self._tell(topic, why)
 
     def _tell(self, topic: str, why: str) -> None:

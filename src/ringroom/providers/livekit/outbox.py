@@ -179,17 +179,23 @@ class _TextWriter(TextWriter):
     async def close(self, reason: str = "") -> None:
         await self._check_same_line()
         await self._outbox.ask(lambda: self._writer.aclose(reason=reason))
+        if self._line.losses != self._losses:  # on the way, so it may be whole or not
+            raise _lost_meanwhile()
 
     async def _check_same_line(self) -> None:
         await self._line.up()
         if self._line.losses != self._losses:
             self._break_off()
-            raise _refused("the connection was lost while the text was being written")
+            raise _lost_meanwhile()
 
     def _break_off(self) -> None:
         """Nobody waits for that: a write that was not taken in time is under way before it."""
         if not self._line.gone.done():
             self._outbox.begin(lambda: self._writer.aclose(reason=UNFINISHED))
+
+
+def _lost_meanwhile() -> RoomError:
+    return _refused("the connection was lost while the text was being written")
 
 
 def _refused(why: str) -> RoomError:
