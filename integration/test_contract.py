@@ -22,6 +22,7 @@ from livekit.rtc.data_stream import StreamError
 
 import ringroom
 from integration.clients.relay import Relay
+from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.errors import RpcError
 from ringroom.events import Participant
 from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
@@ -108,7 +109,15 @@ class LiveKitDriver:
             self._messages[who].append(frame)
 
         room.on("track_subscribed", subscribed)
+
+        def pressed(key: rtc.SipDTMF) -> None:
+            sender = key.participant.identity if key.participant else ""
+            # Letters travel in small, as LiveKit SIP has them.
+            assert key.code == DIGITS.index(key.digit.upper())
+            self._messages[who].append(DtmfFrame(key.digit.upper(), participant=sender))
+
         room.on("data_received", received)
+        room.on("sip_dtmf_received", pressed)
         for topic in contract.TEXT_TOPICS:
             room.register_text_stream_handler(topic, partial(self._begin_text, who))
         profile = replace(self._profiles.get(who, Participant(identity=who)), kind=kind)
@@ -218,6 +227,11 @@ class LiveKitDriver:
     def send_text(self, who: str, text: str, topic: str, attributes: Mapping[str, str]) -> None:
         person = self._rooms[who].local_participant
         self._run(person.send_text(text, topic=topic, attributes=dict(attributes)))
+
+    def press(self, who: str, digits: str) -> None:
+        person = self._rooms[who].local_participant
+        for digit in digits:
+            self._run(person.publish_dtmf(code=DIGITS.index(digit), digit=digit))
 
     def call(self, who: str, method: str, payload: str, seconds: float) -> str:
         asking = self._rooms[who].local_participant.perform_rpc(

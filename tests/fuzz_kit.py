@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from ringroom import Recorder, message_codec, messages
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, ConfigurationError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
@@ -48,6 +49,7 @@ ITEMS: tuple[Item, ...] = (
     RpcCall(b"", "greet", "ann", number=7).refuse("hé", code=42, data="{}"),
     TextPiece.first(TextFrame(b"", "lk.chat", to=("bob",), attributes={"number": "é"}), 7),
     TextPiece("hé".encode(), "lk.chat", number=7, step=ADD),
+    DtmfFrame("#", participant="ann"),
     Event(kind=EventKind.TRACK_MUTED, participant=ANN, track=MIC, reason="why"),
 )
 NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 64) - 1)
@@ -159,6 +161,7 @@ def a_fake_message() -> Decoder:
         fake.Text(
             request=1, participant="", topic="t", to=(), attributes={"a": "b"}, payload=b"hello"
         ),
+        fake.Dtmf(request=1, participant="ann", payload=b"#"),
         fake.Call(request=1, participant="ann", method="m", timeout_ms=500, payload=b"hello"),
         fake.Answered(request=1, code=42, detail="d", payload=b"hello"),
         fake.TextBroken(participant=ANN, topic="t", reason="why"),

@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 
 import ringroom
-from ringroom import AudioFrame, DataFrame, Event, Processor, RpcCall, TextFrame, TrackInfo
+from ringroom import (
+    AudioFrame,
+    DataFrame,
+    DtmfFrame,
+    Event,
+    Processor,
+    RpcCall,
+    TextFrame,
+    TrackInfo,
+)
 
 
 def echo(frame: Any) -> Any:
@@ -271,6 +280,21 @@ class Scribe(Processor):
                     text.write("x" * 60_000)
 
 
+class Switchboard(Processor):
+    """Answers each digit twice: by the context, and with what it returns."""
+
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> Any:
+        if isinstance(frame, DtmfFrame):
+            self.context.send_dtmf(f"*{frame.digit}")
+            return DtmfFrame("#")
+        return None
+
+
 class Odd(Processor):
     """Raises for every second frame, in everything else always."""
 
@@ -518,6 +542,7 @@ class Forks(Processor):
             lambda: self.context.send_data(b"x", topic="child"),
             lambda: self.context.send_text("x", topic="child"),
             lambda: self.context.open_text(topic="child").__enter__(),
+            lambda: self.context.send_dtmf("1"),
             lambda: self.context.fill_video(64, 48).__enter__(),
             lambda: self.context.set_profile(name="child"),
             self.context.flush,

@@ -34,7 +34,7 @@ def content(item: Item) -> tuple[Any, ...]:
         return (item.data.tobytes(), *size, item.track, *stamp)
     attributes = item.attributes if isinstance(item, TextFrame) else None
     address = (item.topic, item.participant, item.reliable, item.to)
-    return (item.payload, *address, attributes, *stamp)
+    return (type(item), item.payload, *address, attributes, *stamp)
 
 
 def a_call(count: int = 12) -> list[Item]:

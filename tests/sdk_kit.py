@@ -143,6 +143,9 @@ class Local(SimpleNamespace):
         await self.publish_data(b"", **fields)
         return Writer(self)
 
+    async def publish_dtmf(self, *, code: int, digit: str) -> None:
+        await self.publish_data(digit.encode(), code=code)
+
     async def publish_data(self, payload: bytes, **fields: Any) -> None:
         self.log.append((payload, fields))
         if self.unanswered is not None:

@@ -15,6 +15,7 @@ from app_kit import (
     same,
     sound,
 )
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import (
     BusyError,
     ConfigurationError,
@@ -229,6 +230,24 @@ def test_texts_go_out_and_come_in(fake_room: FakeRoom) -> None:
             got = await soon(anext(receiver))
             assert isinstance(got, TextFrame)
             assert (got.text, got.participant) == ("hello", "ann")
+
+    asyncio.run(main())
+
+
+def test_digits_go_out_and_come_in(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        ann = fake_room.join("ann")
+        async with opened(fake_room, kinds=("data",), dtmf=True) as transport:
+            with pytest.raises(FrameError, match="'x' is no digit"):
+                await transport.send_dtmf("1x")
+            await soon(transport.send_dtmf("42#"))
+            await until(lambda: len(ann.received) == 3)
+            assert [type(frame) for frame in ann.received] == [DtmfFrame] * 3
+            assert b"".join(frame.payload for frame in ann.received) == b"42#"
+            ann.press("*")
+            got = await soon(anext(transport.recv()))
+            assert isinstance(got, DtmfFrame)
+            assert (got.digit, got.participant) == ("*", "ann")
 
     asyncio.run(main())
 

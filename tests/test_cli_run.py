@@ -75,6 +75,24 @@ def test_what_is_received_is_passed_on(
     assert asked == [default, parts]
 
 
+@pytest.mark.parametrize("words", [["run", "my_app:echo"], ["record", "call.mcap"]])
+@pytest.mark.usefixtures("application")
+def test_whether_digits_are_received(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    asked: list[Any] = []
+
+    def starts(*_: object, **options: Any) -> None:
+        asked.append(options["dtmf"])
+        raise ConfigurationError("that is all")
+
+    monkeypatch.setattr(ringroom, "Pool", starts)
+    monkeypatch.setattr(ringroom, "transport", starts)
+    for more in ([], ["--dtmf"]):
+        monkeypatch.setenv("LIVEKIT_TOKEN", "token")
+        monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
+        assert main([*words, *more]) == 2
+    assert asked == [False, True]
+
+
 @pytest.mark.usefixtures("application")
 def test_which_methods_are_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []

@@ -94,6 +94,8 @@ def test_numbers_of_numpy_become_plain() -> None:
         ({"rpc_methods": ("m" * 65,)}, "rpc_methods: the name of a method has 65 bytes"),
         ({"rpc_methods": ("greet",)}, "kinds has no 'data': calls come as messages do; add it"),
         ({"text_topics": ("lk.chat",)}, "kinds has no 'data': texts come as messages do; add it"),
+        ({"dtmf": True}, "dtmf=True, and kinds has no 'data': digits come as messages do; add it"),
+        ({"dtmf": "yes", "kinds": ("data",)}, "dtmf is 'yes', expected True or False"),
         ({"participants": b""}, "participants is b''"),
         ({"participants": np.array("ann")}, "participants is array"),
         ({"participants": lambda: True}, "too many positional .* a function of a Participant"),

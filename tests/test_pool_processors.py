@@ -22,6 +22,7 @@ from app_kit import (
     until,
 )
 from pool_kit import heard, running, told
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import (
     ConfigurationError,
 )
@@ -227,3 +228,16 @@ def test_a_processor_gets_texts_and_sends_some(fake_room: FakeRoom) -> None:
         assert (returned.text, returned.attributes) == ("grüße", {"id": "1"})
         pool.send_text("from the pool", topic="pool")
         assert fake_room.wait_for_data("pool", timeout=PATIENCE)[0].payload == b"from the pool"
+
+
+def test_a_processor_gets_digits_and_sends_some(fake_room: FakeRoom) -> None:
+    ann = fake_room.join("ann")
+    with running(fake_room, kit.Switchboard, dtmf=True) as pool:
+        fake_room.wait_for_app()
+        ann.send_data("7")
+        ann.press("7")
+        answers = fake_room.wait_for_data(count=3, timeout=PATIENCE)
+        assert [type(one) for one in answers] == [DtmfFrame] * 3
+        assert b"".join(one.payload for one in answers) == b"*7#"
+        pool.send_dtmf("42")
+        assert fake_room.wait_for_data(count=5, timeout=PATIENCE)[-1].payload == b"2"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from recording_kit import MIC, a_call, content, recorded
 from ringroom import AudioFrame, DataFrame, Event, TextFrame, VideoFrame
 from ringroom.colour import i420_size
+from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import Item
 from ringroom.recording import Reader
@@ -62,6 +63,13 @@ ITEMS = st.one_of(
         participant=TEXT,
         reliable=st.booleans(),
         to=st.lists(TEXT, max_size=3).map(tuple),
+        sequence=U64,
+        received_ns=U64,
+    ),
+    st.builds(
+        DtmfFrame,
+        payload=st.sampled_from(DIGITS),
+        participant=TEXT,
         sequence=U64,
         received_ns=U64,
     ),

@@ -5,7 +5,7 @@ or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
     closeable, colour, errors, events, notices, values  <  checks, system  <
-    frames, option_checks, options, pieces, profile, rpc, text_out  <  lanes  <
+    frames, dtmf, option_checks, options, pieces, profile, rpc, text_out  <  lanes  <
     messages, message_codec, link, resampling, recording  <  providers, processor  <
     sessions  <  processes  <  pool_options, faces  <
     stream, sender, client, aio, metrics, pool, voice  <  testing  <
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ringroom import metrics as metrics
     from ringroom import recording as recording
     from ringroom.client import Transport, transport
+    from ringroom.dtmf import DtmfFrame
     from ringroom.errors import (
         BusyError,
         ClosedError,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ringroom.client": ("Transport", "transport"),
     "ringroom.faces.connection": ("Statistics",),
+    "ringroom.dtmf": ("DtmfFrame",),
     "ringroom.errors": (
         "BusyError",
         "ClosedError",
@@ -96,6 +98,7 @@ __all__ = [
     "ConfigurationError",
     "Context",
     "DataFrame",
+    "DtmfFrame",
     "Event",
     "EventKind",
     "Fake",

@@ -39,7 +39,7 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
-from ringroom.sessions.sendable import as_message, as_text, name_to_mute
+from ringroom.sessions.sendable import as_digits, as_message, as_text, name_to_mute
 from ringroom.system import unwatched
 from ringroom.text_out import AsyncTextOut
 
@@ -240,6 +240,12 @@ class Transport(SendingFace):
         """As `ringroom.client.Transport.open_text`, in an ``async with`` block."""
         pieces = self._text_pieces(topic, to, attributes)
         return AsyncTextOut(pieces, self.send, self._end_text)
+
+    async def send_dtmf(self, digits: str) -> None:
+        """As `ringroom.client.Transport.send_dtmf`. If cancelled, some may be taken."""
+        self._check_dtmf()
+        for digit in as_digits(digits):
+            await self.send(digit)
 
     @contextlib.asynccontextmanager
     async def fill_video(

@@ -147,6 +147,9 @@ class SessionOptions:
     rpc_methods: tuple[str, ...] = ()
     """Of calls (LiveKit's RPC), the methods that are ours, each name of 1 to 64 bytes: calls of
     them come as `RpcCall`s, with ``"data"`` among the ``kinds``."""
+    dtmf: bool = False
+    """Whether digits of telephones are received, each as a `DtmfFrame`, with ``"data"`` among the
+    ``kinds``."""
     frame_ms: int = 20
     """How much sound a received frame holds: a multiple of 10, up to 1000."""
     max_age: float = 0.2
@@ -181,6 +184,11 @@ class SessionOptions:
         if self.rpc_methods and Kind.DATA not in self.kinds:
             raise ConfigurationError(
                 "rpc_methods are given, and kinds has no 'data': calls come as messages do; add it"
+            )
+        check_flag("dtmf", self.dtmf)
+        if self.dtmf and Kind.DATA not in self.kinds:
+            raise ConfigurationError(
+                "dtmf=True, and kinds has no 'data': digits come as messages do; add it"
             )
         settle_whole(self, "frame_ms", MIN_FRAME_MS, MAX_FRAME_MS)
         if self.frame_ms % 10:

@@ -84,6 +84,10 @@ class Context(Protocol):
         and sent when it has. If the worker dies, the others are told that the text is unfinished,
         and ``DATA_FAILED`` tells; and so it is where the provider has none."""
 
+    def send_dtmf(self, digits: str) -> None:
+        """Send the digits of a telephone, as `Pool.send_dtmf` does. Where the provider has no DTMF,
+        ``DATA_FAILED`` tells."""
+
     def fill_video(
         self,
         width: int,

@@ -26,7 +26,7 @@ from ringroom.processes.waiting import Deadline
 from ringroom.profile import change_of
 from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
-from ringroom.sessions.sendable import as_message, as_text, name_of, name_to_mute
+from ringroom.sessions.sendable import as_digits, as_message, as_text, name_of, name_to_mute
 from ringroom.stream import AudioOut
 from ringroom.text_out import TextOut
 
@@ -142,6 +142,17 @@ class Sender(SendingFace):
         """
         pieces = self._text_pieces(topic, to, attributes)
         return TextOut(pieces, partial(self.send, timeout=timeout), self._end_text)
+
+    def send_dtmf(self, digits: str, *, timeout: float | None = None) -> None:
+        """Send the digits of a telephone (0123456789*#ABCD), a `DtmfFrame` for each, in order with
+        messages; LiveKit SIP plays them to those who have called or were called. Waits and raises
+        as `send_data` does: `FrameError` before anything is sent, `TimeoutError` says how many were
+        taken; `ConfigurationError` where the provider has no DTMF."""
+        self._check_dtmf()
+        frames = as_digits(digits)
+        self._check_open()
+        limit = Deadline(self._connection.machine, timeout, "a digit was not taken")
+        self._finish(self._digits_steps(frames), limit)
 
     @contextlib.contextmanager
     def fill_video(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lane_kit import TRACK, audio, content, message, muted, video
 
 from ringroom.colour import i420_size
+from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.errors import WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
@@ -33,6 +34,7 @@ KINDS: dict[str, Item] = {
     "call": RpcCall("grüße".encode(), "greet", "ann", number=5, timeout=2.5),
     "answer": RpcCall(b"", "greet", "zoë", number=(1 << 63) - 1).answer("hé"),
     "refusal": RpcCall(b"", "greet", "ann").refuse("hé", code=(1 << 32) - 1, data="{é}"),
+    "digit": DtmfFrame("#", participant="zoë"),
     "event": muted(3, padding=5),
     "bare event": Event(kind=EventKind.DISCONNECTED),
 }
@@ -189,6 +191,33 @@ def test_what_is_no_call_and_no_answer(kind: int, beside: dict[str, str]) -> Non
     raw = bytearray(whole(TextFrame(b"", attributes=beside)))
     raw[0] = kind
     with pytest.raises(WireError, match=f"a record of kind {kind} does not decode"):
+        records.decode(bytes(raw))
+
+
+@pytest.mark.parametrize("digit", DIGITS)
+def test_any_digit_comes_back_as_one(digit: str) -> None:
+    got = records.decode(whole(DtmfFrame(digit, participant="ann")))
+    assert isinstance(got, DtmfFrame)
+    assert (got.digit, got.participant) == (digit, "ann")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        DataFrame(b"x"),
+        DataFrame(b""),
+        DataFrame(b"12"),
+        DataFrame(b"\xff"),
+        DataFrame(b"1", "topic"),
+        DataFrame(b"1", reliable=False),
+        DataFrame(b"1", to=("ann",)),
+    ],
+    ids=str,
+)
+def test_what_is_no_digit(frame: DataFrame) -> None:
+    raw = bytearray(whole(frame))
+    raw[0] = records.DTMF
+    with pytest.raises(WireError, match="a record of kind 9 does not decode"):
         records.decode(bytes(raw))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
 from ringroom.lanes.lane import LaneDescriptors
@@ -165,6 +166,7 @@ class Outside(Provider):
         self.sent: list[bytes] = []
         self.texts: list[str] = []
         self.written: list[Written] = []
+        self.digits = ""
         self.connects = asyncio.Event()
         self.connects.set()
         self.publishes = asyncio.Event()
@@ -209,6 +211,11 @@ class Outside(Provider):
             raise self.refuses
         self.written.append(text := Written(beginning))
         return text
+
+    async def send_dtmf(self, frame: DtmfFrame) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.digits += frame.digit
 
     async def close(self) -> None:
         self.closes += 1

@@ -11,6 +11,7 @@ import pytest
 
 import ringroom
 from ringroom import AudioFrame, DataFrame, Event, EventKind, TextFrame, TrackInfo, VideoFrame
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, ConfigurationError, FrameError, RpcError, WireError
 from ringroom.events import Kind, Participant
 from ringroom.options import PublishOptions
@@ -528,6 +529,29 @@ def test_texts_that_are_written() -> None:
         assert (first.pieces, first.whole) == (("so", " it", " is"), True)
         assert (second.text, second.ended, second.whole) == ("half", True, False)
         assert bench.messages == [whole], "half of a text is none"
+
+
+class Menu(Processor):
+    """A telephone's: says back what was pressed."""
+
+    kinds = ("data",)
+
+    def start(self, context: ringroom.Context) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> Any:
+        if not isinstance(frame, DtmfFrame):
+            return None
+        self.context.send_dtmf(f"1{frame.digit}")
+        return DtmfFrame("#")
+
+
+def test_digits_of_a_telephone_come_and_go() -> None:
+    with Workbench(Menu) as bench:
+        answers = bench.process(DtmfFrame("9", participant="ann"))
+        assert [type(one) for one in answers] == [DtmfFrame] * 3
+        assert b"".join(one.payload for one in bench.messages) == b"19#"
+        assert bench.process(DataFrame(b"9")) == []
 
 
 class Desk(Processor):

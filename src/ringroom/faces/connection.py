@@ -143,6 +143,7 @@ class Connection:
         for option, has, what in (
             ("text_topics", self.spec.texts, "texts"),
             ("rpc_methods", self.spec.rpc, "calls"),
+            ("dtmf", self.spec.dtmf, "DTMF"),
         ):
             if getattr(self.options, option) and not has:
                 raise ConfigurationError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from ringroom.checks import shown
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import (
     BusyError,
     ClosedError,
@@ -71,6 +72,15 @@ class SendingFace(Face):
                     lane.unsent.clear()
                     if self._ends:
                         self._send_ends(lane)
+
+    def _digits_steps(self, digits: Sequence[DtmfFrame]) -> Steps[None]:
+        for taken, digit in enumerate(digits):
+            try:
+                yield from self._send_steps(digit, None)
+            except TimeoutError as error:
+                raise TimeoutError(
+                    f"{error}: {taken} of {len(digits)} digits were taken, and are sent"
+                ) from None
 
     def _fill_steps(self, form: VideoFrame, publish: PublishOptions | None) -> Steps[Filling]:
         """Wait until the track is published; a picture of that form, to be filled."""
@@ -232,6 +242,13 @@ class SendingFace(Face):
             raise ConfigurationError(
                 f"{spec.name}: not supported: send_text (this provider has no texts; send_data "
                 "sends bytes)"
+            )
+
+    def _check_dtmf(self) -> None:
+        spec = self._connection.spec
+        if not spec.dtmf:
+            raise ConfigurationError(
+                f"{spec.name}: not supported: send_dtmf (this provider has no DTMF)"
             )
 
     def _check_free(self, name: str) -> None:

@@ -10,6 +10,7 @@ A record: a 24-byte header (kind, flags, a kind's own u16 and u32, sequence, rec
   call    as text; the attributes are what a call has beside a message
   answer  likewise, of what answers a call
   piece   likewise, of a text that is being written; names of its own attributes begin with a dot
+  dtmf    as data; the payload is one digit
   event   JSON                                          (u32: its length)
 
 Law: any bytes decode to a value or raise `WireError`; what `encode` gave decodes to an equal value
@@ -26,6 +27,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ringroom.checks import Samples, check_picture, check_sound
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, Stamp, TextFrame, VideoFrame
@@ -33,7 +35,7 @@ from ringroom.lanes.ring import Buffer
 from ringroom.pieces import TextPiece
 from ringroom.rpc import RpcAnswer, RpcCall
 
-AUDIO, VIDEO, DATA, EVENT, TEXT, CALL, ANSWER, PIECE = 1, 2, 3, 4, 5, 6, 7, 8
+AUDIO, VIDEO, DATA, EVENT, TEXT, CALL, ANSWER, PIECE, DTMF = 1, 2, 3, 4, 5, 6, 7, 8, 9
 _HEADER = struct.Struct("<BBHIQQ")
 _VIDEO = struct.Struct("<IIq")
 _DATA = struct.Struct("<HHH")
@@ -99,7 +101,7 @@ def decode(record: Buffer, track: TrackInfo | str | None = None, head: Head | No
             return _decode_data(record, head)
         if kind == EVENT:
             return _decode_event(record, head)
-        if kind in (TEXT, CALL, ANSWER, PIECE):
+        if kind in (TEXT, CALL, ANSWER, PIECE, DTMF):
             return _decode_data(record, head)
     except (FrameError, ValueError, TypeError, KeyError, struct.error, RecursionError) as error:
         raise WireError(f"a record of kind {kind} does not decode: {error}") from error
@@ -152,7 +154,7 @@ def _beside(frame: DataFrame) -> tuple[int, Mapping[str, str]]:
     if isinstance(frame, TextPiece):
         own = {f".{name}": value for name, value in frame.attributes.items()}
         return PIECE, {"number": str(frame.number), "step": frame.step, **own}
-    return DATA, _NOTHING
+    return (DTMF if isinstance(frame, DtmfFrame) else DATA), _NOTHING
 
 
 def _encode_attribute(attribute: tuple[str, str]) -> bytes:
@@ -186,6 +188,8 @@ def _decode_data(record: Buffer, head: Head) -> DataFrame:
     if kind == PIECE:
         own = {name[1:]: value for name, value in beside.items() if name.startswith(".")}
         return TextPiece(rest, *of, int(beside["number"]), beside["step"], own)
+    if kind == DTMF:
+        return DtmfFrame(rest, *of)
     return DataFrame(rest, *of)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RoomError
 from ringroom.events import Event, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
@@ -102,8 +103,9 @@ class Sink(Protocol):
 
     def data(self, frame: DataFrame) -> None:
         """A message came in, or a whole text (a `TextFrame`), of which those pass whose topic is
-        in ``text_topics``. Of a text that broke off, or is none of ours, tell by `event`
-        (``TEXT_FAILED``, with the ``participant`` and the ``reason``): it is counted."""
+        in ``text_topics``, or a digit (a `DtmfFrame`), which passes where ``dtmf`` is set. Of a
+        text that broke off, or is none of ours, tell by `event` (``TEXT_FAILED``, with the
+        ``participant`` and the ``reason``): it is counted."""
 
     async def call(self, method: str, payload: str, participant: str, seconds: float) -> str:
         """Somebody calls one of ``rpc_methods``, and waits so many seconds; the answer. Raises the
@@ -234,6 +236,13 @@ class Provider(ABC):
             reason="data_refused",
         )
 
+    async def send_dtmf(self, frame: DtmfFrame) -> None:
+        """As `send_data`, of a digit, in order with messages. A provider whose spec says ``dtmf``
+        has it."""
+        raise RoomError(
+            "not supported: send_dtmf (this provider has no DTMF)", reason="data_refused"
+        )
+
     async def set_profile(self, change: Profile) -> None:
         """Have the others told so of us; return once the room has taken it. One call at a time;
         what was set is set again by a further call in each further room. Raises `RoomError`
@@ -275,6 +284,10 @@ class ProviderSpec(ABC):
     text_streams: ClassVar[bool] = False
     """Whether a text can be sent while it is being written (`Provider.open_text`). Else that is
     refused."""
+
+    dtmf: ClassVar[bool] = False
+    """Whether digits of telephones are sent (`Provider.send_dtmf`) and received (`Sink.data`, as
+    ``dtmf`` asks). Else both are refused."""
 
     rpc: ClassVar[bool] = False
     """Whether calls come in (`Sink.call`) and are made (`Provider.call`). Else both are refused."""

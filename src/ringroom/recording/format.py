@@ -50,6 +50,7 @@ kind 3, data: flags bit 0 reliable, u32 payload length; then the lengths of topi
 kind 4, event: u32 length; then JSON
 kind 5, text: as data, u16 count of attributes; before the payload, which is UTF-8, the name and the
   value of each attribute, each with its length u16
+kind 9, dtmf: as data; the payload is one digit of a telephone
 received_ns is the recording machine's monotonic clock, as the message's log time is its wall clock.
 """
 

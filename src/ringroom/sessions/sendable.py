@@ -14,8 +14,10 @@ from ringroom.checks import (
     check_rate,
     check_size,
     is_sound,
+    shown,
 )
 from ringroom.colour import i420_size
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError
 from ringroom.events import Kind, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Frame, TextFrame, VideoFrame
@@ -65,6 +67,13 @@ def as_text(
         raise FrameError(f"the text is not valid Unicode text ({error.reason})") from None
     given = {} if attributes is None else attributes
     return TextFrame(payload, topic, to=as_destinations(to), attributes=given)
+
+
+def as_digits(digits: str) -> tuple[DtmfFrame, ...]:
+    """The frames of what `send_dtmf` takes, one for each digit. Raises `FrameError`."""
+    if not isinstance(digits, str) or not digits:
+        raise FrameError(f"the digits are {shown(digits)}, expected text such as '123#'")
+    return tuple(map(DtmfFrame, digits))
 
 
 def checked_name(name: str) -> str:

@@ -228,7 +228,7 @@ class Application:
 
     @property
     def messages(self) -> list[DataFrame]:
-        """The data it has sent, oldest first; a text is a `TextFrame`."""
+        """The data it has sent, oldest first; a text is a `TextFrame`, a digit a `DtmfFrame`."""
         with self._changed:
             return list(self._messages)
 

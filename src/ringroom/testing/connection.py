@@ -14,7 +14,7 @@ from ringroom.errors import RpcError, WireError
 from ringroom.events import EventKind, Participant
 from ringroom.frames import DataFrame
 from ringroom.providers.fake import messages
-from ringroom.providers.fake.envelopes import opened, sealed
+from ringroom.providers.fake.envelopes import Envelope, opened, sealed
 from ringroom.rpc import RpcAnswer
 from ringroom.testing.announcements import Announcements
 from ringroom.testing.calls import answer_of, as_message, failed
@@ -95,7 +95,7 @@ class Connection:
                 self.own.mute_own(message)
             case messages.Subscription():
                 self._others.subscription(message)
-            case messages.Data() | messages.Text() | messages.Piece():
+            case messages.Data() | messages.Text() | messages.Dtmf() | messages.Piece():
                 self._data(message)
             case messages.Answered():
                 answer = RpcAnswer(message.payload, code=message.code, detail=message.detail)
@@ -156,14 +156,15 @@ class Connection:
         self.catch_up()
         line.send(messages.AllTold())
 
-    def _data(self, message: messages.Data | messages.Text | messages.Piece) -> None:
+    def _data(self, message: Envelope | messages.Piece) -> None:
         refusal = self._state.refused_data.value
         if refusal is None and not self._allowed.publish_data:
             refusal = Refusal(reason="data_refused", text=_MAY_NOT_SEND)
         if isinstance(message, messages.Piece):
             refusal = self._writings.take(message, refusal)
         elif refusal is None:
-            frame = opened(message, self.identity, to=message.to)
+            to = () if isinstance(message, messages.Dtmf) else message.to
+            frame = opened(message, self.identity, to=to)
             self._state.application(self.identity).add_data(frame)
             self._state.data(self.identity, frame)
         done = messages.Done(request=message.request)

@@ -31,7 +31,7 @@ from ringroom.option_checks import (
 )
 from ringroom.providers.fake.messages import Call
 from ringroom.rpc import OutgoingCall, RpcAnswer
-from ringroom.sessions.sendable import as_message, as_text
+from ringroom.sessions.sendable import as_digits, as_message, as_text
 from ringroom.testing.calls import ACKNOWLEDGED_WITHIN, Answerer, failed
 from ringroom.testing.devices import Camera, Device, Microphone
 from ringroom.testing.floor import Floor
@@ -66,7 +66,8 @@ class FakeParticipant:
 
     @property
     def received(self) -> list[DataFrame]:
-        """The data that reached this participant, oldest first; a text is a `TextFrame`."""
+        """The data that reached this participant, oldest first; a text is a `TextFrame`, a digit a
+        `DtmfFrame`."""
         with self._floor.wire.changed:
             return list(self._member.received)
 
@@ -136,6 +137,16 @@ class FakeParticipant:
         with self._floor.wire.changed:
             self._check_present()
             self._floor.state.data(self.identity, frame)
+
+    def press(self, digits: str) -> None:
+        """Presses these keys of a telephone (0123456789*#ABCD), one after the other: applications
+        with ``dtmf=True`` receive a `DtmfFrame` for each, as from a caller of LiveKit SIP. Raises
+        `FrameError`."""
+        frames = as_digits(digits)
+        with self._floor.wire.changed:
+            self._check_present()
+            for frame in frames:
+                self._floor.state.data(self.identity, frame)
 
     def call(
         self,

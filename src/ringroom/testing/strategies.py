@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from ringroom.colour import i420_size
+from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Frame, TextFrame, VideoFrame
 from ringroom.lanes.ring import ALIGN, Geometry
@@ -49,6 +50,7 @@ __all__ = [
     "RingGeometry",
     "audio_frames",
     "data_frames",
+    "dtmf_frames",
     "events",
     "fault_schedules",
     "formats",
@@ -134,9 +136,14 @@ def text_frames(max_size: int = 200) -> st.SearchStrategy[TextFrame]:
     )
 
 
+def dtmf_frames() -> st.SearchStrategy[DtmfFrame]:
+    """Digits of a telephone."""
+    return st.builds(DtmfFrame, st.sampled_from(DIGITS))
+
+
 def frames() -> st.SearchStrategy[Frame]:
-    """Audio, video, data or text."""
-    return st.one_of(data_frames(), text_frames(), audio_frames(), video_frames())
+    """Audio, video, data, text or a digit."""
+    return st.one_of(data_frames(), text_frames(), dtmf_frames(), audio_frames(), video_frames())
 
 
 def participants() -> st.SearchStrategy[Participant]:

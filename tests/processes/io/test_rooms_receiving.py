@@ -10,6 +10,7 @@ from io_kit import ANN, CAMERA, MIC, run, turns, until
 from rooms_kit import BOB, ROWS, hear, texts, there, track
 
 from ringroom import messages as m
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import StartupError
 from ringroom.events import Event, EventKind, Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
@@ -163,6 +164,19 @@ def test_texts_of_topics_that_nobody_asked_for_are_left_out() -> None:
                 t.sink.data(TextFrame(topic.encode(), topic, "ann"))
                 t.sink.data(DataFrame(b"message", topic, "ann"))
             await until(lambda: texts(t.items()) == [b"message", b"wanted", b"message"])
+
+    run(main())
+
+
+@pytest.mark.parametrize("dtmf", [True, False])
+def test_digits_come_where_they_are_asked_for(dtmf: bool) -> None:
+    async def main() -> None:
+        async with there(kinds=("data",), dtmf=dtmf) as t:
+            t.connect()
+            await t.joined()
+            t.sink.data(DtmfFrame("5", participant="ann"))
+            t.sink.data(DataFrame(b"message", participant="ann"))
+            await until(lambda: texts(t.items()) == [b"5"] * dtmf + [b"message"])
 
     run(main())
 

@@ -1,4 +1,4 @@
-"""Messages and texts go over the wire, and come back, with all that belongs to them."""
+"""Messages, texts and digits go over the wire, and come back, with all that belongs to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.providers.fake import wire
 from ringroom.providers.fake.envelopes import opened, sealed
@@ -13,10 +14,11 @@ from ringroom.providers.fake.envelopes import opened, sealed
 FRAMES = [
     DataFrame(b"\xff\x00", "t", reliable=False, to=("ann", "bob")),
     TextFrame("grüße".encode(), "t", to=("ann",), attributes={"a": "é", "b": ""}),
+    DtmfFrame("#"),
 ]
 
 
-@pytest.mark.parametrize("frame", FRAMES, ids=["message", "text"])
+@pytest.mark.parametrize("frame", FRAMES, ids=["message", "text", "digit"])
 def test_what_is_sealed_is_opened_as_it_was(frame: DataFrame) -> None:
     message = wire.decode(wire.encode(sealed(frame, request=7, participant="eve")))
     assert message == sealed(frame, request=7, participant="eve")

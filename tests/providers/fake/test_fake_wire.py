@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringroom.dtmf import DIGITS
 from ringroom.errors import WireError
 from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.providers.fake import messages, wire
@@ -115,6 +116,12 @@ MESSAGES = st.one_of(
         to=st.lists(TEXT, max_size=3).map(tuple),
         attributes=st.dictionaries(TEXT, TEXT, max_size=3),
         payload=TEXT.map(str.encode),
+    ),
+    st.builds(
+        messages.Dtmf,
+        request=NUMBER,
+        participant=TEXT,
+        payload=st.sampled_from(DIGITS).map(str.encode),
     ),
     st.builds(
         messages.Call,

@@ -6,6 +6,7 @@ import pytest
 from livekit import rtc
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
+from ringroom.dtmf import DtmfFrame
 from ringroom.events import EventKind
 from ringroom.options import SessionOptions
 from sdk_kit import Ingest, Publication, Room, Sink, provider, run, someone, turns
@@ -218,3 +219,24 @@ def test_encryption_that_fails_is_forgotten_with_the_participant(
 
     run(scenario())
     assert caplog.text.count("decryption failed") == 1
+
+
+def test_digits_come_as_they_are_pressed(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    """LiveKit SIP has letters in small; what other clients make up is left out."""
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        ann = someone("ann")
+        for digit in ("5", "#", "a", "D", "", "x", "12", "ß", "x" * 100_000):
+            room.emit("sip_dtmf_received", rtc.SipDTMF(code=99, digit=digit, participant=ann))
+        room.emit("sip_dtmf_received", rtc.SipDTMF(code=0, digit="0", participant=None))
+        assert all(isinstance(one, DtmfFrame) for one in sink.messages)
+        told = [(one.payload, one.participant) for one in sink.messages]
+        assert told == [*((digit.encode(), "ann") for digit in "5#AD"), (b"0", "")]
+        assert sink.messages[0].received_ns > 0
+        await app.close()
+
+    run(scenario())
+    assert caplog.text.count("a digit of 'ann' is left out") == 1
+    assert len(caplog.text) < 1_000

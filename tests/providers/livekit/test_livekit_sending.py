@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 from livekit import rtc
 from livekit.rtc.data_stream import StreamError
-from livekit.rtc.participant import PublishDataError, PublishTrackError
+from livekit.rtc.participant import PublishDataError, PublishDTMFError, PublishTrackError
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
 from loop_kit import VirtualLoop, run_virtual
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RoomError
 from ringroom.events import Kind
 from ringroom.frames import DataFrame, TextFrame
@@ -163,6 +164,28 @@ def test_sending_texts(room: Room) -> None:
         local.permissions.can_publish_data = False
         with pytest.raises(RoomError, match="canPublishData"):
             await app.send_text(text)
+        await app.close()
+
+    run(scenario())
+
+
+def test_sending_digits(room: Room) -> None:
+    """Letters in small, for LiveKit SIP plays no others."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        for digit in "5#D":
+            await app.send_dtmf(DtmfFrame(digit))
+        assert local.log == [(b"5", {"code": 5}), (b"#", {"code": 11}), (b"d", {"code": 15})]
+        local.answer = raising(PublishDTMFError(f"no channel {TOKEN}"))
+        with pytest.raises(RoomError, match=r"no channel \(token\)") as caught:
+            await app.send_dtmf(DtmfFrame("5"))
+        assert caught.value.reason == "data_refused"
+        local.permissions.can_publish_data = False
+        with pytest.raises(RoomError, match="canPublishData"):
+            await app.send_dtmf(DtmfFrame("5"))
         await app.close()
 
     run(scenario())

@@ -42,6 +42,7 @@ from ringroom import (
     TextFrame,
     VideoFrame,
 )
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError
 from ringroom.events import EventKind, Participant
 from ringroom.frames import Item
@@ -377,6 +378,7 @@ def test_flush_throws_away_what_was_not_played(tmp_path: Path) -> None:
         transport.send_data("to nobody")
         transport.set_profile(name="nobody", timeout=PATIENCE)
         transport.send_text("to nobody")
+        transport.send_dtmf("123#")
         transport.wait_playout(timeout=10)
 
 
@@ -423,6 +425,18 @@ def test_a_message_to_many_comes_without_their_names(tmp_path: Path) -> None:
     with ringroom.transport("replay", path=path, kinds=("data",), speed=None, io="thread") as t:
         frames = list(t.recv(timeout=PATIENCE))
     assert [(frame.payload, frame.to) for frame in frames] == [(b"x", ()), (b"y", ())]
+
+
+def test_digits_come_back_where_they_are_asked_for(tmp_path: Path) -> None:
+    digit = DtmfFrame("#", participant="ann")
+    path = recorded(tmp_path / "x.mcap", [digit, DataFrame(b"x", participant="ann")])
+    options = {"path": path, "kinds": ("data",), "speed": None, "io": "thread"}
+    with ringroom.transport("replay", dtmf=True, **options) as t:
+        again, data = t.recv(timeout=PATIENCE)
+    assert isinstance(again, DtmfFrame)
+    assert (again.digit, again.participant, type(data)) == ("#", "ann", DataFrame)
+    with ringroom.transport("replay", **options) as t:
+        assert [type(frame) for frame in t.recv(timeout=PATIENCE)] == [DataFrame]
 
 
 def test_texts_come_back_where_they_are_asked_for(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ CLAIMS = contract.Capabilities(
     sources=True,
     unreliable=True,
     texts_in=True,
+    dtmf_in=True,
     room_end=True,
     lossless_audio=True,
     exact_video=True,
@@ -64,7 +65,7 @@ PLAYED = [
     promise
     for promise in contract.PROMISES
     if not promise.unclaimed(SUBJECT)
-    and {"audio_in", "video_in", "data_in", "texts_in", "events"} & {*promise.needs}
+    and {"audio_in", "video_in", "data_in", "texts_in", "dtmf_in", "events"} & {*promise.needs}
     and promise.name not in LIVE_ONLY
 ]
 ALL_KINDS = ("audio", "video", "data", "event")
@@ -83,7 +84,7 @@ def recorded(path: Path) -> contract.Subject:
     @contextlib.contextmanager
     def rooms() -> Iterator[contract.Room]:
         with ringroom.testing.FakeRoom() as room:
-            options = {"kinds": ALL_KINDS, "max_age": 20.0, "io": "thread"}
+            options = {"kinds": ALL_KINDS, "max_age": 20.0, "io": "thread", "dtmf": True}
             options["text_topics"] = contract.TEXT_TOPICS
             with (
                 ringroom.transport("fake", room=room, identity="recorder", **options) as transport,

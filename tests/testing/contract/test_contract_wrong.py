@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 import wrong_calls
 import wrong_core
+import wrong_dtmf
 import wrong_inbound
 import wrong_losing
 import wrong_muting
@@ -134,3 +135,4 @@ assert wrong_tracks, wrong_losing
 assert wrong_own_profile, wrong_muting
 assert wrong_calls
 assert wrong_texts, wrong_writing
+assert wrong_dtmf

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from ringroom import aio, client
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RoomError
 from ringroom.events import Event, Participant, TrackInfo
 from ringroom.faces.connection import Connection
@@ -181,6 +182,9 @@ class Twist(Wrong):
     async def close_text(self, writer: TextWriter, reason: str) -> None:
         await writer.close(reason)
 
+    async def send_dtmf(self, provider: Provider, frame: DtmfFrame) -> None:
+        await provider.send_dtmf(frame)
+
     async def call_out(
         self, provider: Provider, to: str, method: str, payload: str, seconds: float
     ) -> str:
@@ -223,6 +227,9 @@ class TwistedProvider(Provider):
     async def open_text(self, beginning: TextFrame) -> TextWriter:
         writer = await self.twist.open_text(self.inner, beginning)
         return TwistedWriter(writer, self.twist)
+
+    async def send_dtmf(self, frame: DtmfFrame) -> None:
+        await self.twist.send_dtmf(self.inner, frame)
 
     async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
         return await self.twist.call_out(self.inner, to, method, payload, seconds)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RingroomError, RoomError, WireError
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.lanes.reliable import ReliableReader
@@ -67,10 +68,8 @@ class OutgoingData(Outbound):
             elif isinstance(frame, TextPiece):
                 if not await self._texts.send(provider, frame):
                     what = Count.LOST
-            elif isinstance(frame, TextFrame):
-                await provider.send_text(frame)
             else:
-                await provider.send_data(frame)
+                await _hand_over(provider, frame)
         except asyncio.CancelledError:
             if not self._is_closed:
                 # It may have arrived or not.
@@ -107,3 +106,13 @@ class OutgoingData(Outbound):
         for request in [r for r in self._drains if r.sequence <= self._handled]:
             self._drains.remove(request)
             request.answer(request.number, 0.0)
+
+
+async def _hand_over(provider: Provider, frame: DataFrame) -> None:
+    """By the way that the provider has for its kind."""
+    if isinstance(frame, TextFrame):
+        await provider.send_text(frame)
+    elif isinstance(frame, DtmfFrame):
+        await provider.send_dtmf(frame)
+    else:
+        await provider.send_data(frame)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from ringroom import messages as m
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RingroomError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
@@ -233,6 +234,8 @@ class RoomSession:
 
     def data(self, frame: DataFrame) -> None:
         if isinstance(frame, TextFrame) and frame.topic not in self.options.text_topics:
+            return
+        if isinstance(frame, DtmfFrame) and not self.options.dtmf:
             return
         if isinstance(frame, RpcCall | RpcAnswer):  # of a recording, say: no caller waits
             return

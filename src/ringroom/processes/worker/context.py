@@ -19,7 +19,7 @@ from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.requests import Asked
 from ringroom.sessions.roll_calls import room_is_away
-from ringroom.sessions.sendable import as_message, as_text, name_to_mute
+from ringroom.sessions.sendable import as_digits, as_message, as_text, name_to_mute
 from ringroom.sessions.session import Session, check_going_on
 from ringroom.text_out import OpenTexts, TextOut, TextPieces
 
@@ -108,6 +108,10 @@ class WorkerContext:
     def _end_text(self, last: TextPiece) -> None:
         with contextlib.suppress(RingroomError):  # what ends the block is on its way up
             self._send_piece(last)
+
+    def send_dtmf(self, digits: str) -> None:
+        for digit in as_digits(digits):
+            self._answering.reply(digit, "speech")
 
     def set_profile(
         self,

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, RoomError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
@@ -22,7 +23,7 @@ from ringroom.options import SessionOptions
 from ringroom.pieces import TextPiece
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.calls import IncomingCalls, OwnCalls
-from ringroom.providers.fake.envelopes import opened, sealed, sealed_piece
+from ringroom.providers.fake.envelopes import Envelope, opened, sealed, sealed_piece
 from ringroom.providers.fake.playout import AudioPlayout, Outlet, PublishedTrack, VideoPlayout
 from ringroom.providers.fake.stream import MessageStream
 from ringroom.providers.fake.text_writer import FakeTextWriter
@@ -171,6 +172,9 @@ class FakeProvider(Provider):
         writer = FakeTextWriter(send, text, beginning)
         await writer.begin()
         return writer
+
+    async def send_dtmf(self, frame: DtmfFrame) -> None:
+        await self.send_data(frame)
 
     async def set_profile(self, change: Profile) -> None:
         self._raise_if_ordered("set_profile")
@@ -350,7 +354,7 @@ class FakeProvider(Provider):
         kind = EventKind.PUBLISH_MUTED if message.muted else EventKind.PUBLISH_UNMUTED
         self._event(kind, track=message.track)
 
-    def _data(self, message: messages.Data | messages.Text) -> None:
+    def _data(self, message: Envelope) -> None:
         frame = opened(message, message.participant, received_ns=self._now_ns())
         self._sink.data(frame)
 
@@ -376,6 +380,7 @@ class FakeProvider(Provider):
         messages.PublicationMuted: _publication_muted,
         messages.Data: _data,
         messages.Text: _data,
+        messages.Dtmf: _data,
         messages.Call: _call,
         messages.Answered: _answered,
         messages.TextBroken: _text_broken,

@@ -1,16 +1,23 @@
-"""Messages and texts, between frames and what goes over the wire, for both of its ends."""
+"""Messages, texts and digits, between frames and what goes over the wire, for both of its ends."""
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
+from ringroom.dtmf import DtmfFrame
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.pieces import TextPiece
-from ringroom.providers.fake.messages import Data, Piece, Text
+from ringroom.providers.fake.messages import Data, Dtmf, Piece, Text
 
-__all__ = ["opened", "sealed", "sealed_piece"]
+__all__ = ["Envelope", "opened", "sealed", "sealed_piece"]
+
+Envelope: TypeAlias = Data | Text | Dtmf
 
 
-def sealed(frame: DataFrame, *, request: int = 0, participant: str = "") -> Data | Text:
+def sealed(frame: DataFrame, *, request: int = 0, participant: str = "") -> Envelope:
     """What goes over the wire for the frame."""
+    if isinstance(frame, DtmfFrame):
+        return Dtmf(request=request, participant=participant, payload=frame.payload)
     if isinstance(frame, TextFrame):
         return Text(
             request=request,
@@ -44,9 +51,11 @@ def sealed_piece(piece: TextPiece, *, request: int) -> Piece:
 
 
 def opened(
-    message: Data | Text, participant: str, *, to: tuple[str, ...] = (), received_ns: int = 0
+    message: Envelope, participant: str, *, to: tuple[str, ...] = (), received_ns: int = 0
 ) -> DataFrame:
     """The frame of what came over the wire, from that participant."""
+    if isinstance(message, Dtmf):
+        return DtmfFrame(message.payload, participant=participant, received_ns=received_ns)
     topic = message.topic
     if isinstance(message, Text):
         return TextFrame(

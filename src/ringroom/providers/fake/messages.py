@@ -20,6 +20,7 @@ __all__ = [
     "Call",
     "Data",
     "Done",
+    "Dtmf",
     "Ended",
     "Happened",
     "Join",
@@ -170,6 +171,14 @@ class Text(Value):
     payload: bytes
 
 
+class Dtmf(Value):
+    """As `Data`; the payload is one digit."""
+
+    request: int
+    participant: str
+    payload: bytes
+
+
 class Call(Value):
     """A participant calls a method of the application's, or it one of theirs."""
 
@@ -300,6 +309,7 @@ Message: TypeAlias = (
     | Data
     | Text
     | Piece
+    | Dtmf
     | Call
     | Answered
     | TextBroken

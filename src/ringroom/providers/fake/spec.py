@@ -46,6 +46,7 @@ class Fake(ProviderSpec):
     preload = "ringroom.providers.fake.connection"
     texts = True
     text_streams = True
+    dtmf = True
     rpc = True
     mutes = True
 

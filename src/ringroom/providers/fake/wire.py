@@ -22,6 +22,7 @@ from ringroom.checks import (
     check_size,
 )
 from ringroom.colour import i420_size
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError, WireError
 from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
@@ -31,6 +32,7 @@ from ringroom.providers.fake.messages import (
     Audio,
     Call,
     Data,
+    Dtmf,
     Message,
     Piece,
     Text,
@@ -301,6 +303,8 @@ def _check_contents(message: Message) -> None:
         case Piece(payload=payload, topic=topic, to=to):
             number, step, attributes = message.text, message.step, message.attributes
             TextPiece(payload, topic, to=to, number=number, step=step, attributes=attributes)
+        case Dtmf():
+            DtmfFrame(message.payload)
         case Call():
             seconds = message.timeout_ms / 1000
             RpcCall(message.payload, message.method, message.participant, timeout=seconds)

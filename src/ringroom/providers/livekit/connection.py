@@ -17,6 +17,7 @@ from livekit.rtc import room as sdk_room
 from livekit.rtc.room import ConnectError
 
 from ringroom.checks import MAX_TEXT_BYTES
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, RingroomError, RoomError
 from ringroom.events import EventKind, Kind
 from ringroom.frames import DataFrame, TextFrame
@@ -207,6 +208,9 @@ class LiveKitProvider(Provider):
 
     async def open_text(self, beginning: TextFrame) -> TextWriter:
         return await self._joined().outbox.open_text(beginning)
+
+    async def send_dtmf(self, frame: DtmfFrame) -> None:
+        await self._joined().outbox.send(frame)
 
     async def set_profile(self, change: Profile) -> None:
         await self._joined().profile.set(change)

@@ -1,4 +1,4 @@
-"""The messages and texts that we send in one room.
+"""The messages, texts and digits that we send in one room.
 
 A fact about the SDK (livekit 1.1.21 to 1.2.1) that it rests on: a message for which its data
 channel has no room (2 MiB) waits, and while one does, the SDK does not begin to reconnect, for it
@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 
 from livekit import rtc
 from livekit.rtc.data_stream import StreamError
-from livekit.rtc.participant import PublishDataError
+from livekit.rtc.participant import PublishDataError, PublishDTMFError
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RoomError
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.providers.livekit.calls import Calls, Undo
@@ -101,7 +102,7 @@ class Outbox:
             return await self._calls.run(
                 asked, self._timeout, gone=line.gone, undo=undo, excused=lost_meanwhile
             )
-        except PublishDataError as error:
+        except (PublishDataError, PublishDTMFError) as error:
             raise _refused(scrub(error.message)) from None
         except StreamError as error:
             raise _refused(scrub(error.description)) from None
@@ -134,6 +135,9 @@ class Outbox:
     def _request(self, frame: DataFrame) -> Coroutine[Any, Any, Any]:
         us = self._room.local_participant
         to = list(frame.to)
+        if isinstance(frame, DtmfFrame):
+            # LiveKit SIP plays no capital letters.
+            return us.publish_dtmf(code=frame.code, digit=frame.digit.lower())
         if isinstance(frame, TextFrame):
             attributes = dict(frame.attributes)
             return us.send_text(

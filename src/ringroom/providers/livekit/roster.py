@@ -16,6 +16,7 @@ from typing import Any
 
 from livekit import rtc
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError
 from ringroom.events import Event, EventKind, Participant, TrackInfo
 from ringroom.frames import DataFrame
@@ -81,6 +82,7 @@ class Roster:
             "track_muted": self._on_muted,
             "track_unmuted": self._on_unmuted,
             "data_received": self._on_data,
+            "sip_dtmf_received": self._on_dtmf,
             "e2ee_state_changed": self._on_encryption,
         }
         for name, handler in handlers.items():
@@ -327,6 +329,18 @@ class Roster:
         except FrameError as error:
             # Another client may send what none of ours can.
             self._notices.tell("data", f"livekit: a message of {sender!r} is left out: {error}")
+            return
+        self._sink.data(frame)
+
+    def _on_dtmf(self, pressed: rtc.SipDTMF) -> None:
+        sender = "" if pressed.participant is None else pressed.participant.identity
+        try:
+            # LiveKit SIP has the letters in small.
+            frame = DtmfFrame(
+                pressed.digit.upper(), participant=sender, received_ns=time.monotonic_ns()
+            )
+        except FrameError as error:
+            self._notices.tell("dtmf", f"livekit: a digit of {sender!r} is left out: {error}")
             return
         self._sink.data(frame)
 

@@ -48,6 +48,7 @@ class LiveKit(ProviderSpec):
     preload = "ringroom.providers.livekit.connection"
     texts = True
     text_streams = True
+    dtmf = True
     rpc = True
     mutes = True
 

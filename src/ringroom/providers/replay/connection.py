@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Generator
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, RoomError
 from ringroom.events import Event, EventKind
 from ringroom.frames import DataFrame, TextFrame
@@ -74,6 +75,9 @@ class ReplayProvider(Provider):
     async def open_text(self, beginning: TextFrame) -> TextWriter:
         await self.send_data(beginning)
         return _TextToNobody(self)
+
+    async def send_dtmf(self, frame: DtmfFrame) -> None:
+        await self.send_data(frame)
 
     async def set_profile(self, change: Profile) -> None:
         self._check_going_on()  # it is told to nobody

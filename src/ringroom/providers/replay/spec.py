@@ -34,6 +34,7 @@ class Replay(ProviderSpec):
     joins_anew = False
     texts = True
     text_streams = True
+    dtmf = True
 
     path: str | os.PathLike[str]
     speed: float | None = 1.0

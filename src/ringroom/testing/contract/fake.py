@@ -90,6 +90,9 @@ class FakeDriver:
     def send_text(self, who: str, text: str, topic: str, attributes: Mapping[str, str]) -> None:
         self._people[who].send_text(text, topic=topic, attributes=attributes)
 
+    def press(self, who: str, digits: str) -> None:
+        self._people[who].press(digits)
+
     def break_off_text(self, who: str, text: str, topic: str) -> None:
         with self._room.faults.texts_broken_off(who):
             self._people[who].send_text(text, topic=topic)

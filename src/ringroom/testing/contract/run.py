@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from ringroom.testing.contract import (
     calling,
     cancelling,
+    dialling,
     ending,
     events,
     losing,
@@ -47,6 +48,7 @@ _TOPICS = (
     messaging,
     texting,
     writing,
+    dialling,
     calling,
     events,
     people,

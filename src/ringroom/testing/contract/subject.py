@@ -65,6 +65,10 @@ class Capabilities:
     """Whole texts are sent (``received`` tells them from messages)."""
     text_streams: bool = False
     """Texts are seen while they are written (``texts``)."""
+    dtmf_in: bool = False
+    """The digits of telephones are received (``press``)."""
+    dtmf_out: bool = False
+    """The digits of telephones are sent (``received`` tells them from messages)."""
     calls_in: bool = False
     """Methods of the application's can be called (``call``)."""
     calls_out: bool = False
@@ -187,6 +191,9 @@ class Driver(Protocol):
     def send_text(self, who: str, text: str, topic: str, attributes: Mapping[str, str]) -> None:
         """Send a whole text to everybody."""
 
+    def press(self, who: str, digits: str) -> None:
+        """Somebody presses these keys of a telephone, one after the other."""
+
     def break_off_text(self, who: str, text: str, topic: str) -> None:
         """Begin a text, to everybody, send that much of it, and break it off."""
 
@@ -208,7 +215,8 @@ class Driver(Protocol):
 
     def received(self, who: str) -> Sequence[DataFrame]:
         """The messages that reached somebody, oldest first; texts, as `TextFrame`s, in the order in
-        which they began. Their topics are `contract.TEXT_TOPICS`."""
+        which they began; digits, as `DtmfFrame`s. Texts have the topics of
+        `contract.TEXT_TOPICS`."""
 
     def texts(self, who: str) -> Sequence[WrittenText]:
         """The texts of the application's that reached somebody, as far as they are there, in the
