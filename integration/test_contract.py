@@ -157,6 +157,10 @@ class LiveKitDriver:
         gone = dict.fromkeys(person.attributes, "")
         await person.set_attributes({**gone, **profile.attributes})
 
+    def describe_room(self, metadata: str) -> None:
+        request = api.UpdateRoomMetadataRequest(room=self._room.name, metadata=metadata)
+        self._run(self._ask_server(lambda rooms: rooms.update_room_metadata(request)))
+
     def leave(self, who: str) -> None:
         self._run(self._rooms[who].disconnect())
 

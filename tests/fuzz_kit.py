@@ -27,7 +27,7 @@ import numpy as np
 from ringroom import Recorder, message_codec, messages
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, ConfigurationError, WireError
-from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.link import Link
@@ -39,6 +39,7 @@ from ringroom.rpc import RpcAnswer, RpcCall
 
 ANN = Participant(identity="ann", sid="PA", name="Ann é", metadata="{}", attributes={"a": "b"})
 MIC = TrackInfo(sid="TR", name="mic", kind=Kind.AUDIO, participant="ann", source="microphone")
+HALL = RoomInfo(name="hall", sid="RM_1", metadata="{é}")
 ITEMS: tuple[Item, ...] = (
     AudioFrame(np.arange(6, dtype=np.int16), 16_000, 2, track=MIC),
     VideoFrame(bytes(range(6)), 2, 2, rotation=90, timestamp_us=5, track="camera"),
@@ -51,6 +52,7 @@ ITEMS: tuple[Item, ...] = (
     TextPiece("hé".encode(), "lk.chat", number=7, step=ADD),
     DtmfFrame("#", participant="ann"),
     Event(kind=EventKind.TRACK_MUTED, participant=ANN, track=MIC, reason="why"),
+    Event(kind=EventKind.ROOM_CHANGED, room=HALL),
 )
 NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 64) - 1)
 
@@ -164,6 +166,8 @@ def a_fake_message() -> Decoder:
         fake.Dtmf(request=1, participant="ann", payload=b"#"),
         fake.Call(request=1, participant="ann", method="m", timeout_ms=500, payload=b"hello"),
         fake.Answered(request=1, code=42, detail="d", payload=b"hello"),
+        fake.Joined(room=HALL, participant=ANN),
+        fake.RoomChanged(room=HALL),
         fake.TextBroken(participant=ANN, topic="t", reason="why"),
         fake.Publish(
             request=1, track="1", name="mic", kind=Kind.AUDIO, source="microphone", muted=True

@@ -280,6 +280,17 @@ class Scribe(Processor):
                     text.write("x" * 60_000)
 
 
+class RoomEvents(Processor):
+    """Tells what it is told of the room."""
+
+    kinds = ()
+
+    def event(self, event: Event) -> Any:
+        if event.room is None:
+            return None
+        return DataFrame(f"{event.kind} {event.room.metadata}".encode(), "room")
+
+
 class Switchboard(Processor):
     """Answers each digit twice: by the context, and with what it returns."""
 

@@ -25,7 +25,8 @@ def audio(number: int, samples: int = 8, track: Any = MIC) -> AudioFrame:
 def content(item: Item) -> tuple[Any, ...]:
     """All that is to come back."""
     if isinstance(item, Event):
-        return (item.kind, item.participant, item.track, item.reason, item.received_ns)
+        told = (item.kind, item.participant, item.track, item.reason, item.room)
+        return (*told, item.received_ns)
     stamp = (item.sequence, item.received_ns)
     if isinstance(item, AudioFrame):
         return (item.samples.shape, item.samples.tobytes(), item.sample_rate, item.track, *stamp)

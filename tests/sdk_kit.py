@@ -157,6 +157,9 @@ class Room:
     """The SDK's room: an emitter, and a connect that a cancellation does not stop."""
 
     name = "voice-room"
+    metadata = ""
+    known_sid: str | None = "RM_1"
+    """None: it has not come yet."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, list[Any]] = {}
@@ -180,6 +183,12 @@ class Room:
     def emit(self, name: str, *arguments: Any) -> None:
         for handler in self.handlers[name]:
             handler(*arguments)
+
+    @property
+    async def sid(self) -> str:
+        if self.known_sid is None:
+            await asyncio.get_running_loop().create_future()
+        return str(self.known_sid)
 
     async def connect(self, url: str, token: str, options: Any) -> None:
         self.asked += 1

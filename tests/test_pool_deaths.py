@@ -400,6 +400,16 @@ def test_what_a_dead_worker_had_still_to_say_on_a_track_that_ended_does_not_keep
         check_law(pool)
 
 
+def test_who_comes_next_is_told_what_the_room_is(fake_room: FakeRoom) -> None:
+    events: list[Event] = []
+    with running(fake_room, kit.RoomEvents, on_event=events.append) as pool:
+        fake_room.set_metadata("first")
+        assert told(fake_room, "room", 2) == ["connected ", "room_changed first"]
+        faults.killed(pool.pids[0])
+        until(lambda: seen(events, EventKind.WORKER_REPLACED), timeout=LONG)
+        assert told(fake_room, "room", 3)[2:] == ["room_changed first"]
+
+
 def test_who_comes_next_is_told_who_is_in_the_room(fake_room: FakeRoom) -> None:
     events: list[Event] = []
     with running(fake_room, kit.Events, on_event=events.append) as pool:

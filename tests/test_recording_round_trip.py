@@ -14,7 +14,7 @@ from recording_kit import MIC, a_call, content, recorded
 from ringroom import AudioFrame, DataFrame, Event, TextFrame, VideoFrame
 from ringroom.colour import i420_size
 from ringroom.dtmf import DIGITS, DtmfFrame
-from ringroom.events import EventKind, Kind, Participant, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import Item
 from ringroom.recording import Reader
 
@@ -99,6 +99,7 @@ ITEMS = st.one_of(
         | st.builds(TrackInfo, sid=TEXT, name=TEXT, kind=st.just(Kind.AUDIO), participant=TEXT),
         reason=TEXT,
         received_ns=U64,
+        room=st.none() | st.builds(RoomInfo, name=TEXT, sid=TEXT, metadata=TEXT),
     ),
 )
 

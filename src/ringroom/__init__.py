@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         WireError,
         WouldBlock,
     )
-    from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+    from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
     from ringroom.faces.connection import Statistics
     from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
     from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
@@ -72,7 +72,7 @@ _HOMES = {
         "WireError",
         "WouldBlock",
     ),
-    "ringroom.events": ("Event", "EventKind", "Kind", "Participant", "TrackInfo"),
+    "ringroom.events": ("Event", "EventKind", "Kind", "Participant", "RoomInfo", "TrackInfo"),
     "ringroom.frames": ("AudioFrame", "DataFrame", "TextFrame", "VideoFrame"),
     "ringroom.options": ("PublishOptions", "Reconnect", "SessionOptions", "TransportConfig"),
     "ringroom.pool": ("Pool", "PoolOptions", "run"),
@@ -118,6 +118,7 @@ __all__ = [
     "Replay",
     "RingroomError",
     "RoomError",
+    "RoomInfo",
     "RpcCall",
     "RpcError",
     "SessionOptions",

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["Event", "EventKind", "Kind", "Participant", "TrackInfo"]
+__all__ = ["Event", "EventKind", "Kind", "Participant", "RoomInfo", "TrackInfo"]
 
 
 class Kind(StrEnum):
@@ -28,6 +28,7 @@ class EventKind(StrEnum):
     """What can happen in a room."""
 
     CONNECTED = "connected"
+    ROOM_CHANGED = "room_changed"
     PARTICIPANT_JOINED = "participant_joined"
     PARTICIPANT_LEFT = "participant_left"
     PARTICIPANT_CHANGED = "participant_changed"
@@ -94,6 +95,17 @@ class TrackInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoomInfo:
+    """The room itself. ``sid`` is new whenever a room of that name is made anew; it is empty while
+    nothing tells it. ``metadata`` is what whoever has made the room says of it, by the server's API
+    as a rule."""
+
+    name: str
+    sid: str = ""
+    metadata: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened in the room, or to a track of it."""
 
@@ -102,3 +114,6 @@ class Event:
     track: TrackInfo | None = None
     reason: str = ""
     received_ns: int = 0
+    room: RoomInfo | None = None
+    """Of ``CONNECTED`` and ``ROOM_CHANGED``, and of a ``CONNECTION_BACK`` by which the room was
+    joined anew, where the provider tells it."""

@@ -13,7 +13,7 @@ from lane_kit import TRACK, audio, content, message, muted, video
 from ringroom.colour import i420_size
 from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.errors import WireError
-from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.pieces import ADD, BEGIN, END, TextPiece
@@ -36,6 +36,7 @@ KINDS: dict[str, Item] = {
     "refusal": RpcCall(b"", "greet", "ann").refuse("hé", code=(1 << 32) - 1, data="{é}"),
     "digit": DtmfFrame("#", participant="zoë"),
     "event": muted(3, padding=5),
+    "room": Event(kind=EventKind.ROOM_CHANGED, room=RoomInfo(name="é", sid="RM", metadata="{}")),
     "bare event": Event(kind=EventKind.DISCONNECTED),
 }
 
@@ -249,13 +250,23 @@ def test_the_longest_text_with_all_its_attributes_fits_a_lane_for_messages() -> 
         source=TEXT,
     ),
     reason=st.text(max_size=20),
+    room=st.none() | st.builds(RoomInfo, name=TEXT, sid=TEXT, metadata=TEXT),
 )
 @settings(deadline=None)
 def test_any_event_comes_back(
-    kind: EventKind, participant: Participant | None, track: TrackInfo | None, reason: str
+    kind: EventKind,
+    participant: Participant | None,
+    track: TrackInfo | None,
+    reason: str,
+    room: RoomInfo | None,
 ) -> None:
     event = Event(
-        kind=kind, participant=participant, track=track, reason=reason, received_ns=STAMP[1]
+        kind=kind,
+        participant=participant,
+        track=track,
+        reason=reason,
+        received_ns=STAMP[1],
+        room=room,
     )
     assert records.decode(whole(event)) == event
 

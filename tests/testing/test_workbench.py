@@ -554,6 +554,23 @@ def test_digits_of_a_telephone_come_and_go() -> None:
         assert bench.process(DataFrame(b"9")) == []
 
 
+class Notices(Processor):
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def event(self, event: ringroom.Event) -> None:
+        if event.room is not None:
+            self.seen.append(event.room.metadata)
+
+
+def test_what_is_told_of_the_room() -> None:
+    with Workbench(Notices()) as bench:
+        for metadata in ("so", "otherwise"):
+            room = ringroom.RoomInfo(name="room", metadata=metadata)
+            bench.event(ringroom.Event(kind=EventKind.ROOM_CHANGED, room=room))
+        assert bench.processor.seen == ["so", "otherwise"]  # type: ignore[attr-defined]
+
+
 class Desk(Processor):
     kinds = ("data",)
 

@@ -29,7 +29,7 @@ import numpy as np
 from ringroom.checks import Samples, check_picture, check_sound
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError, WireError
-from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Item, Stamp, TextFrame, VideoFrame
 from ringroom.lanes.ring import Buffer
 from ringroom.pieces import TextPiece
@@ -225,6 +225,8 @@ def event_to_json(event: Event) -> dict[str, Any]:
         message["participant"] = participant_to_json(event.participant)
     if event.track is not None:
         message["track"] = track_to_json(event.track)
+    if event.room is not None:
+        message["room"] = _room_to_json(event.room)
     return message
 
 
@@ -232,12 +234,25 @@ def event_from_json(message: Any, received_ns: int) -> Event:
     fields = _mapping(message)
     participant = fields.get("participant")
     track = fields.get("track")
+    room = fields.get("room")
     return Event(
         kind=EventKind(_text(fields, "kind")),
         participant=None if participant is None else participant_from_json(participant),
         track=None if track is None else track_from_json(track),
         reason=_text(fields, "reason"),
         received_ns=received_ns,
+        room=None if room is None else _room_from_json(room),
+    )
+
+
+def _room_to_json(room: RoomInfo) -> dict[str, Any]:
+    return {"name": room.name, "sid": room.sid, "metadata": room.metadata}
+
+
+def _room_from_json(message: Any) -> RoomInfo:
+    fields = _mapping(message)
+    return RoomInfo(
+        name=_text(fields, "name"), sid=_text(fields, "sid"), metadata=_text(fields, "metadata")
     )
 
 

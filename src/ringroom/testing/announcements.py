@@ -1,4 +1,4 @@
-"""What one application was told of the others in a fake room, and of their tracks.
+"""What one application was told of a fake room, of the others in it, and of their tracks.
 
 There is one way to tell it: what it was told is compared with what is so, and the difference is
 sent. That serves the first announcement, every change, and the return of a connection that was
@@ -35,6 +35,7 @@ class Announcements:
         self._member = member
         self._line = line
         self._since = state.time()
+        self._room = state.info
         self._people: dict[Member, Participant] = {}
         self._tracks: dict[Publication, _Announced] = {}
         self._told_before: set[Publication] = set()
@@ -85,6 +86,12 @@ class Announcements:
         if publication.ended:
             self._told_before.discard(publication)
         self._line.send(messages.TrackUnpublished(track=sid, reason=reason))
+
+    def tell_room(self) -> None:
+        """What has changed of it."""
+        if self._room != self._state.info:
+            self._room = self._state.info
+            self._line.send(messages.RoomChanged(room=self._room))
 
     def tell_people(self) -> None:
         """Those who came, and what has changed of the others."""

@@ -150,7 +150,7 @@ class Connection:
         self._writings = Writings(state, member)
         for where in state.raising:
             self.make_raise(where, True, 0)
-        line.send(messages.Joined(room=state.name, participant=member.participant))
+        line.send(messages.Joined(room=state.info, participant=member.participant))
         state.application(member.identity).enter(line)
         state.audience.append(self)
         self.catch_up()
@@ -208,6 +208,7 @@ class Connection:
             return
         self.own.tell()
         self._others.tell_departures()
+        self._others.tell_room()
         self._others.tell_people()
         self._others.tell_tracks()
 

@@ -228,6 +228,8 @@ class _Cast:
             case EventKind.PARTICIPANT_LEFT if who is not None:
                 self._leaving[who.identity] = event.reason
                 self._let_go(who.identity)
+            case EventKind.ROOM_CHANGED if event.room is not None:
+                self.state.describe_room(event.room.metadata)
             case EventKind.TRACK_PUBLISHED if track is not None:
                 self._publish(track)
             case EventKind.TRACK_UNPUBLISHED if track is not None:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Self
 
-from ringroom.checks import check_name, shown
+from ringroom.checks import check_name, check_text, shown
 from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.events import Participant
@@ -24,7 +24,7 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.connection import Connection, connections
 from ringroom.testing.floor import Floor
 from ringroom.testing.listening import Listening
-from ringroom.testing.participants import FakeParticipant
+from ringroom.testing.participants import MAX_METADATA_BYTES, FakeParticipant
 from ringroom.testing.playback import Playback
 from ringroom.testing.room_faults import RoomFaults
 from ringroom.testing.state import Refusal
@@ -101,6 +101,14 @@ class FakeRoom(Listening, Closeable):
             kind=kind,
         )
         return FakeParticipant(self._floor, participant)
+
+    def set_metadata(self, metadata: str) -> None:
+        """Changes what applications are told of the room itself (`RoomInfo.metadata`), as the
+        server's API does: now, and as they join. Raises `FrameError` for what is too long or no
+        text."""
+        check_text("metadata", metadata, MAX_METADATA_BYTES)
+        with self._floor.wire.changed:
+            self._floor.state.describe_room(metadata)
 
     def replay(
         self,

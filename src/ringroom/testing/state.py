@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ringroom.checks import MAX_NAME_BYTES, check_text
-from ringroom.events import Participant, TrackInfo
+from ringroom.events import Participant, RoomInfo, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.providers.fake import messages
 from ringroom.testing.application import Application, PictureLog, SoundLog
@@ -121,6 +121,7 @@ class RoomState:
         kept_pictures: int,
     ) -> None:
         self.name = name
+        self.info = RoomInfo(name=name, sid=f"RM_{name}")
         self.time = time
         """The room's clock."""
         self.members: dict[str, Member] = {}
@@ -171,6 +172,11 @@ class RoomState:
             merged = {**member.participant.attributes, **fields["attributes"]}
             fields["attributes"] = {key: value for key, value in merged.items() if value}
         member.participant = dataclasses.replace(member.participant, **fields)
+        self.announce()
+
+    def describe_room(self, metadata: str) -> None:
+        """Changes what is told of the room itself."""
+        self.info = dataclasses.replace(self.info, metadata=metadata)
         self.announce()
 
     def put_out(self, member: Member, reason: str) -> None:

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 
 from ringroom.colour import i420_size
 from ringroom.dtmf import DIGITS, DtmfFrame
-from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Frame, TextFrame, VideoFrame
 from ringroom.lanes.ring import ALIGN, Geometry
 from ringroom.option_checks import TOLD_PARTICIPANT_KINDS
@@ -179,6 +179,7 @@ def events() -> st.SearchStrategy[Event]:
         track=st.none() | tracks(),
         reason=_TEXT,
         received_ns=st.integers(0, 1 << 62),
+        room=st.none() | st.builds(RoomInfo, name=_NAMES, sid=_NAMES, metadata=_TEXT),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from fake_kit import RememberingSink, connected, run
 
 from ringroom.errors import RoomError
-from ringroom.events import Participant
+from ringroom.events import Participant, RoomInfo
 from ringroom.frames import DataFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import messages, stream, wire
@@ -18,7 +18,9 @@ from ringroom.providers.fake.connection import FakeProvider
 from ringroom.providers.fake.spec import Fake, HandedOver
 from ringroom.providers.fake.stream import MessageStream
 
-JOINED = wire.encode(messages.Joined(room="r", participant=Participant(identity="app")))
+JOINED = wire.encode(
+    messages.Joined(room=RoomInfo(name="r"), participant=Participant(identity="app"))
+)
 SOUND = messages.Audio(track="1", sample_rate=8_000, channels=1, time_ns=0, payload=bytes(60_000))
 
 

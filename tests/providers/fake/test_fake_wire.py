@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ringroom.dtmf import DIGITS
 from ringroom.errors import WireError
-from ringroom.events import EventKind, Kind, Participant, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.providers.fake import messages, wire
 
 TEXT = st.text(max_size=20)
@@ -64,6 +64,7 @@ def video(draw: st.DrawFn) -> messages.Video:
     )
 
 
+ROOMS = st.builds(RoomInfo, name=TEXT, sid=TEXT, metadata=TEXT)
 HAPPENED = st.builds(
     messages.Happened,
     kind=st.sampled_from([EventKind.PARTICIPANT_JOINED, EventKind.CONNECTION_BACK]),
@@ -139,7 +140,8 @@ MESSAGES = st.one_of(
         payload=TEXT.map(str.encode),
     ),
     st.builds(messages.TextBroken, participant=PARTICIPANTS, topic=TEXT, reason=TEXT),
-    st.builds(messages.Joined, room=TEXT, participant=PARTICIPANTS),
+    st.builds(messages.Joined, room=ROOMS, participant=PARTICIPANTS),
+    st.builds(messages.RoomChanged, room=ROOMS),
     st.builds(messages.AllTold),
     st.builds(messages.Refused, request=NUMBER, reason=TEXT, text=TEXT),
     st.builds(messages.Done, request=NUMBER),

@@ -7,7 +7,7 @@ from livekit import rtc
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
 from ringroom.dtmf import DtmfFrame
-from ringroom.events import EventKind
+from ringroom.events import EventKind, RoomInfo
 from ringroom.options import SessionOptions
 from sdk_kit import Ingest, Publication, Room, Sink, provider, run, someone, turns
 
@@ -240,3 +240,51 @@ def test_digits_come_as_they_are_pressed(room: Room, caplog: pytest.LogCaptureFi
     run(scenario())
     assert caplog.text.count("a digit of 'ann' is left out") == 1
     assert len(caplog.text) < 1_000
+
+
+def test_the_room_itself_is_told_and_what_it_is_changed_to(room: Room) -> None:
+    """The SDK tells in two ways, of one thing or of several, and of much that is nothing to us."""
+
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        room.metadata = "first"
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        assert sink.kinds() == [EventKind.CONNECTED]
+        assert sink.events[0].room == RoomInfo(name="voice-room", sid="RM_1", metadata="first")
+        room.emit("room_updated")  # another number of participants, say
+        room.metadata = "second"
+        room.emit("room_metadata_changed", "first", "second")
+        room.emit("room_updated")
+        room.metadata = "third"
+        room.emit("room_updated")
+        room.emit("reconnecting")
+        room.metadata, room.known_sid = "fourth", "RM_2"  # of which nobody tells
+        room.emit("reconnected")
+        assert sink.kinds()[1:] == [
+            EventKind.ROOM_CHANGED,
+            EventKind.ROOM_CHANGED,
+            EventKind.CONNECTION_LOST,
+            EventKind.CONNECTION_BACK,
+            EventKind.ROOM_CHANGED,
+        ]
+        told = [event.room for event in sink.events if event.kind is EventKind.ROOM_CHANGED]
+        assert [one.metadata for one in told if one] == ["second", "third", "fourth"]
+        assert told[-1] is not None
+        assert told[-1].sid == "RM_2"
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_sid_of_the_room_that_has_not_come_is_not_waited_for(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        room.known_sid = None
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        assert sink.events[0].room == RoomInfo(name="voice-room")
+        room.known_sid = "RM_1"
+        room.emit("room_updated")
+        assert sink.events[-1].room == RoomInfo(name="voice-room", sid="RM_1")
+        await app.close()
+
+    run(scenario())

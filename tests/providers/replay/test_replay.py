@@ -44,7 +44,7 @@ from ringroom import (
 )
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError
-from ringroom.events import EventKind, Participant
+from ringroom.events import EventKind, Participant, RoomInfo
 from ringroom.frames import Item
 from ringroom.options import SessionOptions
 from ringroom.processes.io import inbound_lanes
@@ -425,6 +425,18 @@ def test_a_message_to_many_comes_without_their_names(tmp_path: Path) -> None:
     with ringroom.transport("replay", path=path, kinds=("data",), speed=None, io="thread") as t:
         frames = list(t.recv(timeout=PATIENCE))
     assert [(frame.payload, frame.to) for frame in frames] == [(b"x", ()), (b"y", ())]
+
+
+def test_what_the_room_was_comes_back(tmp_path: Path) -> None:
+    """Also what it was as the recorder joined."""
+    rooms = [RoomInfo(name="hall", sid="RM_1", metadata=text) for text in ("first", "second")]
+    kinds = (EventKind.CONNECTED, EventKind.ROOM_CHANGED)
+    events = [Event(kind=kind, room=room) for kind, room in zip(kinds, rooms, strict=True)]
+    path = recorded(tmp_path / "x.mcap", [*events, Event(kind=EventKind.DISCONNECTED)])
+    came = played(path, kinds=("event",))
+    assert [item.room for item in came if item.kind is EventKind.ROOM_CHANGED] == rooms
+    (connected,) = [item for item in came if item.kind is EventKind.CONNECTED]
+    assert connected.room == RoomInfo(name="x")
 
 
 def test_digits_come_back_where_they_are_asked_for(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ CLAIMS = contract.Capabilities(
     several_tracks=True,
     profiles=True,
     participant_kinds=True,
+    room_metadata=True,
     sources=True,
     unreliable=True,
     texts_in=True,
@@ -56,6 +57,8 @@ LIVE_ONLY = {
     # Who is there at a moment of the application's own, without the one who records.
     "who_is_there_is_listed_whatever_is_received",
     "who_comes_and_goes_is_listed_as_they_are",
+    # Of the recorded one a replay tells as it comes to it.
+    "the_room_is_told_as_we_join",
     # A recording of nothing is over at once.
     "the_end_of_the_room_ends_the_loop",
 }

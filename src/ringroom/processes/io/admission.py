@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from ringroom.checks import MAX_IDENTITY_BYTES
-from ringroom.events import Event, Participant, TrackInfo
+from ringroom.events import Event, Participant, RoomInfo, TrackInfo
 
 __all__ = [
     "MAX_TRACKS",
@@ -105,14 +105,21 @@ def bounded_track(track: TrackInfo) -> TrackInfo:
     return replace(track, **changes) if changes else track
 
 
+def _bounded_room(room: RoomInfo) -> RoomInfo:
+    metadata = "" if len(room.metadata) > MAX_METADATA else room.metadata
+    return RoomInfo(name=_cut(room.name), sid=_cut(room.sid), metadata=metadata)
+
+
 def bounded_event(event: Event) -> Event:
     """The event with all its texts bounded."""
     participant = None if event.participant is None else bounded(event.participant)
     track = None if event.track is None else bounded_track(event.track)
+    room = None if event.room is None else _bounded_room(event.room)
     reason = event.reason[:MAX_TEXT]
-    if (participant, track, reason) == (event.participant, event.track, event.reason):
+    before = (event.participant, event.track, event.room, event.reason)
+    if (participant, track, room, reason) == before:
         return event
-    return replace(event, participant=participant, track=track, reason=reason)
+    return replace(event, participant=participant, track=track, room=room, reason=reason)
 
 
 def _size(text: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ringroom import messages as m
-from ringroom.events import Event, EventKind, Kind, Participant
+from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo
 from ringroom.link import close_descriptors
 from ringroom.processes.io.inbound_lanes import InboundLanes, InboundRoom
 from ringroom.processes.io.muting import Muting
@@ -38,6 +38,9 @@ class AttachmentRoom(InboundRoom, OutboundRoom, Protocol):
     muting: Muting
 
     def people(self) -> Iterable[Participant]: ...
+
+    @property
+    def info(self) -> RoomInfo | None: ...
 
 
 class Attachment:
@@ -64,6 +67,8 @@ class Attachment:
         self.send(m.Attached(rows=rows, tracks=self.outbound.names()))
         if before is not None:
             self.inbound.hand_over()
+            if (info := self._room.info) is not None and info.metadata:
+                self.inbound.post(Kind.EVENT, Event(kind=EventKind.ROOM_CHANGED, room=info))
             for participant in self._room.people():
                 joined = Event(kind=EventKind.PARTICIPANT_JOINED, participant=participant)
                 self.inbound.post(Kind.EVENT, joined)

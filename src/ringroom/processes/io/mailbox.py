@@ -112,10 +112,13 @@ class Mailbox:
         except WouldBlock:
             return False
         except FrameError as error:
-            # An event may tell of a participant with more metadata than a record takes.
+            # An event may tell of a participant, or a room, with more metadata than a record takes.
             who = item.participant if isinstance(item, Event) else None
             if isinstance(item, Event) and who and (who.metadata or who.attributes):
                 return self._write(replace(item, participant=bare(who)), received_ns)
+            room = item.room if isinstance(item, Event) else None
+            if isinstance(item, Event) and room and room.metadata:
+                return self._write(replace(item, room=replace(room, metadata="")), received_ns)
             self._notices.tell("too large", f"something received is left out: {error}")
             if not isinstance(item, Event):
                 self.writer.row.count_refused()
@@ -140,8 +143,9 @@ def _held_bytes(item: Item) -> int:
         return 512 + len(item.payload) + len(item.topic) + _characters(item.attributes)
     if isinstance(item, DataFrame):
         return 256 + len(item.payload) + len(item.topic)
-    who = item.participant
-    return 1_280 + (0 if who is None else len(who.metadata) + _characters(who.attributes))
+    who, room = item.participant, item.room
+    of_room = 0 if room is None else len(room.metadata)
+    return 1_280 + of_room + (0 if who is None else len(who.metadata) + _characters(who.attributes))
 
 
 def _characters(attributes: Mapping[str, str]) -> int:

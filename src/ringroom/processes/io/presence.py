@@ -1,5 +1,5 @@
-"""Who is in the room and what they publish, and which of our tracks are muted: for the events that
-tell of the room's loss, and for a worker that takes a place later. Free of I/O.
+"""The room, who is in it and what they publish, and which of our tracks are muted: for the events
+that tell of the room's loss, and for a worker that takes a place later. Free of I/O.
 
 Remote participants can grow it, so it has limits. Beyond `MAX_TEXT` people are remembered without
 metadata and attributes; beyond `MAX_NOTED` not at all, and then they leave without a farewell.
@@ -7,7 +7,7 @@ metadata and attributes; beyond `MAX_NOTED` not at all, and then they leave with
 
 from __future__ import annotations
 
-from ringroom.events import Event, EventKind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Participant, RoomInfo, TrackInfo
 from ringroom.processes.io.admission import bare, text_length
 
 __all__ = ["MAX_NOTED", "MAX_TEXT", "Presence"]
@@ -21,6 +21,8 @@ class Presence:
     """What is there, as the provider has told it in events whose texts are bounded."""
 
     def __init__(self) -> None:
+        self.room: RoomInfo | None = None
+        """As it was told last, also in a stay before this one."""
         self._people: dict[str, Participant] = {}
         self._text = 0
         """The length of what they tell of themselves."""
@@ -31,6 +33,7 @@ class Presence:
     def note(self, event: Event) -> None:
         """Something that happened in the room."""
         who, track = event.participant, event.track
+        self.room = event.room or self.room
         match event.kind:
             case EventKind.PARTICIPANT_JOINED | EventKind.PARTICIPANT_CHANGED if who:
                 self._remember(who)

@@ -16,7 +16,7 @@ from typing import Any
 from ringroom import messages as m
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RingroomError
-from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, close_descriptors
@@ -162,6 +162,11 @@ class RoomSession:
         """Who is in the room."""
         return self._presence.people
 
+    @property
+    def info(self) -> RoomInfo | None:
+        """The room as it is now; None if the provider has not told."""
+        return self._presence.room
+
     async def joined_provider(self, other_than: Provider | None = None) -> Provider:
         """Raises `ClosedError` when the room is over, and what kept us from joining it."""
         return await self._membership.provider(other_than)
@@ -281,8 +286,11 @@ class RoomSession:
             self._set_down(False)
             event = replace(event, kind=EventKind.CONNECTION_BACK)
         event = bounded_event(event)
+        before = self._presence.room
         self._presence.note(event)
         self.tell(event)
+        if event.kind is EventKind.CONNECTION_BACK and event.room not in (None, before):
+            self.tell(replace(event, kind=EventKind.ROOM_CHANGED))
 
     def tell(self, event: Event) -> None:
         """An event for all readers that receive events."""

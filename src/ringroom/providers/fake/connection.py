@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, RoomError, WireError
-from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.pieces import TextPiece
@@ -101,11 +101,11 @@ class FakeProvider(Provider):
         line = Line(send=self._send, tell=self._event, loop=self._loop)
         self._tracks = IncomingTracks(sink, options, self._join.subscribe, line)
         self._calls = IncomingCalls(sink, self._send)
-        self._event(EventKind.CONNECTED)
+        self._event(EventKind.CONNECTED, room=answer.room)
         await self._hear_who_is_there(options.connect_timeout)
         self._task = asyncio.create_task(self._receive(), name="fake room")
         return Joined(
-            room=answer.room, identity=answer.participant.identity, sid=answer.participant.sid
+            room=answer.room.name, identity=answer.participant.identity, sid=answer.participant.sid
         )
 
     async def _hear_who_is_there(self, seconds: float) -> None:
@@ -328,12 +328,16 @@ class FakeProvider(Provider):
     def _happened(self, message: messages.Happened) -> None:
         self._event(message.kind, message.participant, reason=message.reason)
 
+    def _room_changed(self, message: messages.RoomChanged) -> None:
+        self._event(EventKind.ROOM_CHANGED, room=message.room)
+
     def _event(
         self,
         kind: EventKind,
         participant: Participant | None = None,
         track: TrackInfo | None = None,
         reason: str = "",
+        room: RoomInfo | None = None,
     ) -> None:
         self._sink.event(
             Event(
@@ -342,6 +346,7 @@ class FakeProvider(Provider):
                 track=track,
                 reason=reason,
                 received_ns=self._now_ns(),
+                room=room,
             )
         )
 
@@ -376,6 +381,7 @@ class FakeProvider(Provider):
         messages.Refused: _refused,
         messages.AllTold: _all_told,
         messages.Happened: _happened,
+        messages.RoomChanged: _room_changed,
         messages.PublicationEnded: _publication_ended,
         messages.PublicationMuted: _publication_muted,
         messages.Data: _data,

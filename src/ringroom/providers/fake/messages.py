@@ -1,7 +1,7 @@
 """What a fake room and the application's provider tell each other.
 
-Values only. Fields are text, integers, booleans, lists of text, `Participant` and `TrackInfo`, and
-at most one ``payload`` of raw bytes: `wire` carries exactly these.
+Values only. Fields are text, integers, booleans, lists of text, `Participant`, `TrackInfo` and
+`RoomInfo`, and at most one ``payload`` of raw bytes: `wire` carries exactly these.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from ringroom.events import EventKind, Kind, Participant, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.values import Value
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "PublicationMuted",
     "Publish",
     "Refused",
+    "RoomChanged",
     "SetProfile",
     "Subscription",
     "Text",
@@ -219,8 +220,14 @@ class Misbehave(Value):
 
 
 class Joined(Value):
-    room: str
+    room: RoomInfo
     participant: Participant
+
+
+class RoomChanged(Value):
+    """The room is described otherwise from now on."""
+
+    room: RoomInfo
 
 
 class AllTold(Value):
@@ -314,6 +321,7 @@ Message: TypeAlias = (
     | Answered
     | TextBroken
     | Joined
+    | RoomChanged
     | AllTold
     | Refused
     | Done

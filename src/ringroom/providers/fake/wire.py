@@ -24,7 +24,7 @@ from ringroom.checks import (
 from ringroom.colour import i420_size
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError, WireError
-from ringroom.events import EventKind, Kind, Participant, TrackInfo
+from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.pieces import TextPiece
 from ringroom.providers.fake.messages import (
@@ -55,7 +55,7 @@ _FIELDS: Mapping[type[Any], Mapping[str, str]] = {
     **{kind: kind.fields for kind in Message.__args__},
     **{
         kind: {field.name: str(field.type) for field in dataclasses.fields(kind)}
-        for kind in (Participant, TrackInfo)
+        for kind in (Participant, TrackInfo, RoomInfo)
     },
 }
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -185,7 +185,7 @@ def _build(kind: type[Any], fields: dict[str, Any], payload: bytes = b"") -> Any
 def _to_json(value: Any) -> Any:
     if isinstance(value, str | int):
         return value
-    if isinstance(value, Participant | TrackInfo):
+    if isinstance(value, Participant | TrackInfo | RoomInfo):
         return {name: _to_json(getattr(value, name)) for name in _FIELDS[type(value)]}
     return dict(value) if isinstance(value, Mapping) else value
 
@@ -246,7 +246,11 @@ def _track(value: Any) -> TrackInfo:
     return _nested(TrackInfo, value)
 
 
-_Nested = TypeVar("_Nested", Participant, TrackInfo)
+def _room(value: Any) -> RoomInfo:
+    return _nested(RoomInfo, value)
+
+
+_Nested = TypeVar("_Nested", Participant, TrackInfo, RoomInfo)
 
 
 def _nested(kind: type[_Nested], value: Any) -> _Nested:
@@ -274,6 +278,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "Participant": _participant,
     "Participant | None": lambda value: None if value is None else _participant(value),
     "TrackInfo": _track,
+    "RoomInfo": _room,
     "bytes": bytes,  # the payload, which is no part of the header
 }
 _FIELD_READERS: Mapping[type[Any], tuple[tuple[str, Callable[[Any], Any]], ...]] = {

@@ -24,6 +24,7 @@ from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import attempts, joins
 from ringroom.providers.livekit.calls import Calls
+from ringroom.providers.livekit.conditions import Conditions
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import (
     connect_error,
@@ -68,6 +69,7 @@ class _Opened:
     path: MediaPath
     line: Line
     roster: Roster
+    conditions: Conditions
     texts: Texts
     publications: Publications
     outbox: Outbox
@@ -81,6 +83,7 @@ class _Opened:
     def reconnected(self) -> None:
         self.line.set(True)
         self.roster.back()
+        self.conditions.look()
         self.publications.reconnected()
 
     def rights_changed(self, participant: rtc.Participant, _: object) -> None:
@@ -181,6 +184,7 @@ class LiveKitProvider(Provider):
             path=path,
             line=line,
             roster=roster,
+            conditions=Conditions(room, roster),
             texts=texts,
             publications=Publications(room, line, calls, options, path),
             outbox=Outbox(room, line, calls, options.connect_timeout, give_up),
@@ -244,8 +248,7 @@ class LiveKitProvider(Provider):
         local = room.local_participant
         opened.line.set(True)
         if not roster.closed:
-            # The SDK has a "connected" event that it never emits.
-            roster.tell(EventKind.CONNECTED)
+            opened.conditions.joined()
             roster.sync()
         return Joined(room=room.name, identity=local.identity, sid=local.sid)
 

@@ -13,7 +13,7 @@ from collections.abc import Generator
 
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, RoomError
-from ringroom.events import Event, EventKind
+from ringroom.events import Event, EventKind, RoomInfo
 from ringroom.frames import DataFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import (
@@ -55,7 +55,8 @@ class ReplayProvider(Provider):
         reader = await asyncio.to_thread(Reader, self._path)
         self._check_open()  # a close meanwhile had no task to end
         stage = Stage(sink, options, patient=self._speed is None)
-        sink.event(Event(kind=EventKind.CONNECTED, received_ns=time.monotonic_ns()))
+        room = RoomInfo(name=self._joined.room)
+        sink.event(Event(kind=EventKind.CONNECTED, received_ns=time.monotonic_ns(), room=room))
         self._task = asyncio.create_task(self._run(reader, stage, sink), name="replay")
         return self._joined
 

@@ -73,6 +73,9 @@ class Stage:
         elif isinstance(item, DataFrame):
             # To whom it went, a recording of what was sent tells; a receiver is not told that.
             self._sink.data(replace(item, to=(), sequence=0, received_ns=time.monotonic_ns()))
+        elif item.kind is EventKind.CONNECTED and item.room is not None and item.room.metadata:
+            # What it was as the recorder joined; we have joined before this was read.
+            self._tell(replace(item, kind=EventKind.ROOM_CHANGED))
         elif item.kind not in _NOT_TOLD:
             await self._event(item)
         await self._settled()

@@ -58,6 +58,9 @@ class FakeDriver:
             person.set_metadata(metadata)
             person.set_attributes({**dict.fromkeys(person.info.attributes, ""), **attributes})
 
+    def describe_room(self, metadata: str) -> None:
+        self._room.set_metadata(metadata)
+
     def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
         self._tracks[who, track] = self._people[who].publish_audio(track, sample_rate, channels)
 

@@ -89,6 +89,8 @@ class Capabilities:
     """People have a name, metadata and attributes that can change (``describe``)."""
     participant_kinds: bool = False
     """People are told by their kind: standard, agent, sip, ... (``join_as``)."""
+    room_metadata: bool = False
+    """The room has metadata that can change (``describe_room``)."""
     own_profile: bool = False
     """What people are told of the application can be changed by it (``profile``)."""
     own_mute: bool = False
@@ -162,6 +164,10 @@ class Driver(Protocol):
     def describe(self, who: str, name: str, metadata: str, attributes: Mapping[str, str]) -> None:
         """Somebody has that name, metadata and attributes from now on, and no others. Who is not
         in the room yet comes in with them."""
+
+    def describe_room(self, metadata: str) -> None:
+        """The room has that metadata from now on; "" is none. Also while nobody is connected who
+        could be told."""
 
     def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
         """A track of sound begins, of a microphone."""
