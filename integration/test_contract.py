@@ -43,6 +43,12 @@ SOURCES = {
     "SOURCE_SCREENSHARE": "screen_share",
     "SOURCE_SCREENSHARE_AUDIO": "screen_share_audio",
 }
+QUALITIES = {
+    rtc.ConnectionQuality.QUALITY_EXCELLENT: "excellent",
+    rtc.ConnectionQuality.QUALITY_GOOD: "good",
+    rtc.ConnectionQuality.QUALITY_POOR: "poor",
+    rtc.ConnectionQuality.QUALITY_LOST: "lost",
+}
 CLAIMS = replace(
     FAKE,  # everything, but
     broken_connection=False,
@@ -71,6 +77,8 @@ class LiveKitDriver:
         self._messages: dict[str, list[DataFrame | None]] = defaultdict(list)
         """None in the place of a text that has not come whole yet."""
         self._texts: dict[str, list[WrittenText]] = defaultdict(list)
+        self._qualities: dict[str, str] = {}
+        """Of each person's connection, as they were told themselves."""
         self._listening: list[asyncio.Task[None]] = []
         self._joins: list[concurrent.futures.Future[None]] = []
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
@@ -116,6 +124,11 @@ class LiveKitDriver:
             assert key.code == DIGITS.index(key.digit.upper())
             self._messages[who].append(DtmfFrame(key.digit.upper(), participant=sender))
 
+        def judged(person: rtc.Participant, quality: int) -> None:
+            if person is room.local_participant:
+                self._qualities[who] = QUALITIES[quality]
+
+        room.on("connection_quality_changed", judged)
         room.on("data_received", received)
         room.on("sip_dtmf_received", pressed)
         for topic in contract.TEXT_TOPICS:
@@ -160,6 +173,19 @@ class LiveKitDriver:
     def describe_room(self, metadata: str) -> None:
         request = api.UpdateRoomMetadataRequest(room=self._room.name, metadata=metadata)
         self._run(self._ask_server(lambda rooms: rooms.update_room_metadata(request)))
+
+    def quality(self, who: str) -> str:
+        if not who:
+            return "excellent"  # of who publishes nothing
+        self._qualities.clear()
+        # With one more in the room the server tells everybody again, within 5 s.
+        self.join("witness")
+        self._run(self._judged(who))
+        return self._qualities[who]
+
+    async def _judged(self, who: str) -> None:
+        while who not in self._qualities:
+            await asyncio.sleep(0.05)
 
     def leave(self, who: str) -> None:
         self._run(self._rooms[who].disconnect())

@@ -53,6 +53,7 @@ ITEMS: tuple[Item, ...] = (
     DtmfFrame("#", participant="ann"),
     Event(kind=EventKind.TRACK_MUTED, participant=ANN, track=MIC, reason="why"),
     Event(kind=EventKind.ROOM_CHANGED, room=HALL),
+    Event(kind=EventKind.CONNECTION_QUALITY, participant=ANN, quality="poor"),
 )
 NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 64) - 1)
 
@@ -168,6 +169,7 @@ def a_fake_message() -> Decoder:
         fake.Answered(request=1, code=42, detail="d", payload=b"hello"),
         fake.Joined(room=HALL, participant=ANN),
         fake.RoomChanged(room=HALL),
+        fake.QualityTold(participant=ANN, quality="poor"),
         fake.TextBroken(participant=ANN, topic="t", reason="why"),
         fake.Publish(
             request=1, track="1", name="mic", kind=Kind.AUDIO, source="microphone", muted=True

@@ -93,7 +93,9 @@ class Local(SimpleNamespace):
             can_publish_sources=[],
             can_update_metadata=True,
         )
-        super().__init__(identity="app", sid="PA_app", permissions=allowed, log=[], published=[])
+        super().__init__(
+            identity="app", sid="PA_app", kind=0, permissions=allowed, log=[], published=[]
+        )
         self.name, self.metadata, self.attributes = "", "", {}
         self.answer: Callable[[], Any] = lambda: Publication("TR_own", name="answer")
         self.wait: asyncio.Future[None] | None = None

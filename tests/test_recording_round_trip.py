@@ -100,6 +100,7 @@ ITEMS = st.one_of(
         reason=TEXT,
         received_ns=U64,
         room=st.none() | st.builds(RoomInfo, name=TEXT, sid=TEXT, metadata=TEXT),
+        quality=TEXT,
     ),
 )
 

@@ -42,6 +42,7 @@ class EventKind(StrEnum):
     TRACK_ENDED = "track_ended"
     CONNECTION_LOST = "connection_lost"
     CONNECTION_BACK = "connection_back"
+    CONNECTION_QUALITY = "connection_quality"
     PUBLISH_FAILED = "publish_failed"
     PUBLISH_MUTED = "publish_muted"
     PUBLISH_UNMUTED = "publish_unmuted"
@@ -117,3 +118,5 @@ class Event:
     room: RoomInfo | None = None
     """Of ``CONNECTED`` and ``ROOM_CHANGED``, and of a ``CONNECTION_BACK`` by which the room was
     joined anew, where the provider tells it."""
+    quality: str = ""
+    """Of ``CONNECTION_QUALITY``: excellent, good, poor or lost."""

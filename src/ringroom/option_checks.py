@@ -35,6 +35,9 @@ PARTICIPANT_KINDS = ("standard", "agent", "sip", "ingress", "egress")
 TOLD_PARTICIPANT_KINDS = (*PARTICIPANT_KINDS, "unknown")
 """What `Participant.kind` may be."""
 
+QUALITIES = ("excellent", "good", "poor", "lost")
+"""What `Event.quality` may be."""
+
 
 def check_whole(name: str, value: Any, low: int, high: int) -> int:
     """The value as a plain number: those of numpy do not travel. Raises `ConfigurationError`."""

@@ -106,7 +106,8 @@ def content(item: Item) -> tuple[object, ...]:
         call = (item.number, item.timeout) if isinstance(item, RpcCall) else None
         beside = (item.number, item.code, item.detail) if isinstance(item, RpcAnswer) else None
         return ("data", item.payload, *form_of_data, attributes, call, beside)
-    return ("event", item.kind, item.participant, item.track, item.reason, item.room)
+    told = (item.participant, item.track, item.reason, item.room, item.quality)
+    return ("event", item.kind, *told)
 
 
 def picture_ring(pictures: int) -> Geometry:

@@ -37,6 +37,9 @@ KINDS: dict[str, Item] = {
     "digit": DtmfFrame("#", participant="zoë"),
     "event": muted(3, padding=5),
     "room": Event(kind=EventKind.ROOM_CHANGED, room=RoomInfo(name="é", sid="RM", metadata="{}")),
+    "quality": Event(
+        kind=EventKind.CONNECTION_QUALITY, participant=Participant(identity="é"), quality="lost"
+    ),
     "bare event": Event(kind=EventKind.DISCONNECTED),
 }
 
@@ -251,6 +254,7 @@ def test_the_longest_text_with_all_its_attributes_fits_a_lane_for_messages() -> 
     ),
     reason=st.text(max_size=20),
     room=st.none() | st.builds(RoomInfo, name=TEXT, sid=TEXT, metadata=TEXT),
+    quality=TEXT,
 )
 @settings(deadline=None)
 def test_any_event_comes_back(
@@ -259,6 +263,7 @@ def test_any_event_comes_back(
     track: TrackInfo | None,
     reason: str,
     room: RoomInfo | None,
+    quality: str,
 ) -> None:
     event = Event(
         kind=kind,
@@ -267,6 +272,7 @@ def test_any_event_comes_back(
         reason=reason,
         received_ns=STAMP[1],
         room=room,
+        quality=quality,
     )
     assert records.decode(whole(event)) == event
 

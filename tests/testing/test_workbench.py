@@ -561,14 +561,18 @@ class Notices(Processor):
     def event(self, event: ringroom.Event) -> None:
         if event.room is not None:
             self.seen.append(event.room.metadata)
+        if event.participant is not None:
+            self.seen.append(f"{event.participant.identity} {event.quality}")
 
 
-def test_what_is_told_of_the_room() -> None:
+def test_what_is_told_of_the_room_and_of_connections() -> None:
     with Workbench(Notices()) as bench:
         for metadata in ("so", "otherwise"):
             room = ringroom.RoomInfo(name="room", metadata=metadata)
             bench.event(ringroom.Event(kind=EventKind.ROOM_CHANGED, room=room))
-        assert bench.processor.seen == ["so", "otherwise"]  # type: ignore[attr-defined]
+        ann, kind = ringroom.Participant(identity="ann"), EventKind.CONNECTION_QUALITY
+        bench.event(ringroom.Event(kind=kind, participant=ann, quality="poor"))
+        assert bench.processor.seen == ["so", "otherwise", "ann poor"]  # type: ignore[attr-defined]
 
 
 class Desk(Processor):

@@ -227,6 +227,8 @@ def event_to_json(event: Event) -> dict[str, Any]:
         message["track"] = track_to_json(event.track)
     if event.room is not None:
         message["room"] = _room_to_json(event.room)
+    if event.quality:
+        message["quality"] = event.quality
     return message
 
 
@@ -242,6 +244,7 @@ def event_from_json(message: Any, received_ns: int) -> Event:
         reason=_text(fields, "reason"),
         received_ns=received_ns,
         room=None if room is None else _room_from_json(room),
+        quality=_text(fields, "quality"),
     )
 
 

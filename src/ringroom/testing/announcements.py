@@ -39,6 +39,7 @@ class Announcements:
         self._people: dict[Member, Participant] = {}
         self._tracks: dict[Publication, _Announced] = {}
         self._told_before: set[Publication] = set()
+        self._qualities: dict[Member, str] = {}
 
     def subscription(self, message: messages.Subscription) -> None:
         """Whether the application wants a track."""
@@ -46,6 +47,7 @@ class Announcements:
             if announced.sid == message.track:
                 announced.wanted = message.wanted
                 self._note_subscription(publication, announced)
+        self.tell_qualities()
 
     def _note_subscription(self, publication: Publication, announced: _Announced) -> None:
         if announced.wanted and not announced.withheld:
@@ -79,6 +81,7 @@ class Announcements:
         for member, participant in list(self._people.items()):
             if member.gone:
                 del self._people[member]
+                self._qualities.pop(member, None)
                 self._happened(EventKind.PARTICIPANT_LEFT, participant, member.reason)
 
     def _tell_end(self, publication: Publication, sid: str, reason: str) -> None:
@@ -114,6 +117,20 @@ class Announcements:
                     self._tell_change(publication, announced)
                 elif not self._is_too_early(publication):
                     self._tell_track(publication, member.participant)
+
+    def tell_qualities(self) -> None:
+        """Of the application's own connection, and of those whose tracks it receives, as a LiveKit
+        server does."""
+        for member in (self._member, *self._people):
+            known = self._qualities.get(member, "")
+            if member.quality != known and (member is self._member or self._receives(member)):
+                self._qualities[member] = member.quality
+                who = member.participant
+                self._line.send(messages.QualityTold(participant=who, quality=member.quality))
+
+    def _receives(self, member: Member) -> bool:
+        told = (self._tracks.get(publication) for publication in member.publications)
+        return any(one is not None and one.wanted and not one.withheld for one in told)
 
     def _tell_change(self, publication: Publication, announced: _Announced) -> None:
         if announced.withheld != self._is_withheld(publication):

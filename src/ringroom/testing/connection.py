@@ -211,6 +211,7 @@ class Connection:
         self._others.tell_room()
         self._others.tell_people()
         self._others.tell_tracks()
+        self._others.tell_qualities()
 
     def pass_media(self, publication: Publication, message: Media) -> None:
         if self._allowed.subscribe and not self.lost:

@@ -228,6 +228,10 @@ class _Cast:
             case EventKind.PARTICIPANT_LEFT if who is not None:
                 self._leaving[who.identity] = event.reason
                 self._let_go(who.identity)
+            case EventKind.CONNECTION_QUALITY if who is not None:
+                if (member := self._members.get(who.identity)) is not None:
+                    member.quality = event.quality
+                    self.state.announce()
             case EventKind.ROOM_CHANGED if event.room is not None:
                 self.state.describe_room(event.room.metadata)
             case EventKind.TRACK_PUBLISHED if track is not None:

@@ -16,7 +16,7 @@ from ringroom.checks import check_name, check_text, shown
 from ringroom.closeable import Closeable
 from ringroom.errors import ClosedError, ConfigurationError
 from ringroom.events import Participant
-from ringroom.option_checks import check_whole
+from ringroom.option_checks import QUALITIES, check_choice, check_whole
 from ringroom.processes.machine import Machine
 from ringroom.providers import registry
 from ringroom.providers.fake import Fake, rooms
@@ -27,7 +27,7 @@ from ringroom.testing.listening import Listening
 from ringroom.testing.participants import MAX_METADATA_BYTES, FakeParticipant
 from ringroom.testing.playback import Playback
 from ringroom.testing.room_faults import RoomFaults
-from ringroom.testing.state import Refusal
+from ringroom.testing.state import Member, Refusal
 from ringroom.testing.wire import Clock
 
 __all__ = ["FakeRoom"]
@@ -109,6 +109,16 @@ class FakeRoom(Listening, Closeable):
         check_text("metadata", metadata, MAX_METADATA_BYTES)
         with self._floor.wire.changed:
             self._floor.state.describe_room(metadata)
+
+    def set_quality(self, identity: str, quality: str) -> None:
+        """The connection of somebody, an application or a participant, is excellent, good, poor or
+        lost from now on, as the room says: an application is told of its own, and of those whose
+        tracks it receives. Nothing else changes. Raises `LookupError`, and `ConfigurationError` for
+        another word."""
+        check_choice("the quality", quality, QUALITIES)
+        with self._floor.wire.changed:
+            self._member(identity).quality = quality
+            self._floor.state.announce()
 
     def replay(
         self,
@@ -195,9 +205,7 @@ class FakeRoom(Listening, Closeable):
     def remove(self, identity: str, reason: str = "participant removed") -> None:
         """Puts somebody out, an application or a participant. Raises `LookupError`."""
         with self._floor.wire.changed:
-            if identity not in self._floor.state.members:
-                raise LookupError(f"{identity!r} is not there\n  {self._floor.summary()}")
-            self._floor.state.put_out(self._floor.state.members[identity], reason)
+            self._floor.state.put_out(self._member(identity), reason)
 
     def close_room(self, reason: str = "room closed") -> None:
         """The server closes the room: everybody is put out. What was heard stays; an application
@@ -257,6 +265,11 @@ class FakeRoom(Listening, Closeable):
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         return f"<FakeRoom {self.name!r} {state}, {len(self.participants)} participants>"
+
+    def _member(self, identity: str) -> Member:
+        if identity not in self._floor.state.members:
+            raise LookupError(f"{identity!r} is not there\n  {self._floor.summary()}")
+        return self._floor.state.members[identity]
 
     def _check_open(self) -> None:
         if self._closed:

@@ -82,6 +82,8 @@ class Member:
         self.received: list[DataFrame] = []
         self.texts: list[TextLog] = []
         self.methods: dict[str, Answerer] = {}
+        self.quality = ""
+        """Of the connection; empty until it is set."""
         self.gone = False
         self.reason = ""
 

@@ -23,7 +23,7 @@ from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, Frame, TextFrame, VideoFrame
 from ringroom.lanes.ring import ALIGN, Geometry
-from ringroom.option_checks import TOLD_PARTICIPANT_KINDS
+from ringroom.option_checks import QUALITIES, TOLD_PARTICIPANT_KINDS
 from ringroom.testing.histories import (
     Delay,
     Join,
@@ -180,6 +180,7 @@ def events() -> st.SearchStrategy[Event]:
         reason=_TEXT,
         received_ns=st.integers(0, 1 << 62),
         room=st.none() | st.builds(RoomInfo, name=_NAMES, sid=_NAMES, metadata=_TEXT),
+        quality=st.sampled_from(("", *QUALITIES)),
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ringroom.dtmf import DIGITS
 from ringroom.errors import WireError
 from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
+from ringroom.option_checks import QUALITIES
 from ringroom.providers.fake import messages, wire
 
 TEXT = st.text(max_size=20)
@@ -142,6 +143,7 @@ MESSAGES = st.one_of(
     st.builds(messages.TextBroken, participant=PARTICIPANTS, topic=TEXT, reason=TEXT),
     st.builds(messages.Joined, room=ROOMS, participant=PARTICIPANTS),
     st.builds(messages.RoomChanged, room=ROOMS),
+    st.builds(messages.QualityTold, participant=PARTICIPANTS, quality=st.sampled_from(QUALITIES)),
     st.builds(messages.AllTold),
     st.builds(messages.Refused, request=NUMBER, reason=TEXT, text=TEXT),
     st.builds(messages.Done, request=NUMBER),

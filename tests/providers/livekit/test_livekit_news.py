@@ -288,3 +288,57 @@ def test_a_sid_of_the_room_that_has_not_come_is_not_waited_for(room: Room) -> No
         await app.close()
 
     run(scenario())
+
+
+def test_the_quality_of_a_connection_is_told_when_it_is_another(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        ann, us, quality = someone("ann"), room.local_participant, rtc.ConnectionQuality
+        room.emit("participant_connected", ann)
+        for who, how in (
+            (ann, quality.QUALITY_GOOD),
+            (us, quality.QUALITY_EXCELLENT),
+            (ann, quality.QUALITY_GOOD),  # of which the SDK tells again with those of others
+            (ann, quality.QUALITY_POOR),
+            (None, quality.QUALITY_POOR),  # somebody has gone
+            (ann, -1),
+            (ann, 99),
+            (ann, quality.QUALITY_LOST),
+        ):
+            room.emit("connection_quality_changed", who, how)
+        assert qualities(sink) == [
+            ("ann", "good"),
+            ("app", "excellent"),
+            ("ann", "poor"),
+            ("ann", "lost"),
+        ]
+        assert sink.events[-1].participant is not None
+        assert sink.events[-1].participant.name == "Ann"
+        await app.close()
+
+    run(scenario())
+
+
+def test_qualities_are_told_again_of_who_comes_again_and_after_a_loss(room: Room) -> None:
+    async def scenario() -> None:
+        sink, app = Sink(), provider()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        ann, good = someone("ann"), rtc.ConnectionQuality.QUALITY_GOOD
+        room.emit("participant_connected", ann)
+        room.emit("connection_quality_changed", ann, good)
+        room.emit("participant_disconnected", ann)
+        room.emit("participant_connected", ann)
+        room.emit("connection_quality_changed", ann, good)
+        room.emit("reconnecting")
+        room.emit("reconnected")
+        room.emit("connection_quality_changed", ann, good)
+        assert qualities(sink) == [("ann", "good")] * 3
+        await app.close()
+
+    run(scenario())
+
+
+def qualities(sink: Sink) -> list[tuple[str, str]]:
+    told = [one for one in sink.events if one.kind is EventKind.CONNECTION_QUALITY]
+    return [(one.participant.identity, one.quality) for one in told if one.participant]

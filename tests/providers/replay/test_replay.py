@@ -439,6 +439,18 @@ def test_what_the_room_was_comes_back(tmp_path: Path) -> None:
     assert connected.room == RoomInfo(name="x")
 
 
+def test_qualities_come_back_but_for_the_recorders_own(tmp_path: Path) -> None:
+    ann, recorder = Participant(identity="ann"), Participant(identity="recorder")
+    joined = Event(kind=EventKind.PARTICIPANT_JOINED, participant=ann)
+    told = [
+        Event(kind=EventKind.CONNECTION_QUALITY, participant=who, quality=quality)
+        for who, quality in ((ann, "good"), (recorder, "poor"), (ann, "lost"))
+    ]
+    path = recorded(tmp_path / "x.mcap", [joined, *told])
+    came = played(path, kinds=("event",))
+    assert [item.quality for item in came if item.quality] == ["good", "lost"]
+
+
 def test_digits_come_back_where_they_are_asked_for(tmp_path: Path) -> None:
     digit = DtmfFrame("#", participant="ann")
     path = recorded(tmp_path / "x.mcap", [digit, DataFrame(b"x", participant="ann")])

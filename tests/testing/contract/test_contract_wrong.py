@@ -20,6 +20,7 @@ import wrong_muting
 import wrong_outbound
 import wrong_own_profile
 import wrong_people
+import wrong_quality
 import wrong_room
 import wrong_texts
 import wrong_tracks
@@ -138,3 +139,4 @@ assert wrong_calls
 assert wrong_texts, wrong_writing
 assert wrong_dtmf
 assert wrong_room
+assert wrong_quality

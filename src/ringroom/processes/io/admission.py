@@ -115,11 +115,13 @@ def bounded_event(event: Event) -> Event:
     participant = None if event.participant is None else bounded(event.participant)
     track = None if event.track is None else bounded_track(event.track)
     room = None if event.room is None else _bounded_room(event.room)
-    reason = event.reason[:MAX_TEXT]
-    before = (event.participant, event.track, event.room, event.reason)
-    if (participant, track, room, reason) == before:
+    reason, quality = event.reason[:MAX_TEXT], event.quality[:MAX_TEXT]
+    before = (event.participant, event.track, event.room, event.reason, event.quality)
+    if (participant, track, room, reason, quality) == before:
         return event
-    return replace(event, participant=participant, track=track, room=room, reason=reason)
+    return replace(
+        event, participant=participant, track=track, room=room, reason=reason, quality=quality
+    )
 
 
 def _size(text: str) -> int:

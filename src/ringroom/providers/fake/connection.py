@@ -331,6 +331,10 @@ class FakeProvider(Provider):
     def _room_changed(self, message: messages.RoomChanged) -> None:
         self._event(EventKind.ROOM_CHANGED, room=message.room)
 
+    def _quality(self, message: messages.QualityTold) -> None:
+        kind = EventKind.CONNECTION_QUALITY
+        self._event(kind, message.participant, quality=message.quality)
+
     def _event(
         self,
         kind: EventKind,
@@ -338,6 +342,7 @@ class FakeProvider(Provider):
         track: TrackInfo | None = None,
         reason: str = "",
         room: RoomInfo | None = None,
+        quality: str = "",
     ) -> None:
         self._sink.event(
             Event(
@@ -347,6 +352,7 @@ class FakeProvider(Provider):
                 reason=reason,
                 received_ns=self._now_ns(),
                 room=room,
+                quality=quality,
             )
         )
 
@@ -382,6 +388,7 @@ class FakeProvider(Provider):
         messages.AllTold: _all_told,
         messages.Happened: _happened,
         messages.RoomChanged: _room_changed,
+        messages.QualityTold: _quality,
         messages.PublicationEnded: _publication_ended,
         messages.PublicationMuted: _publication_muted,
         messages.Data: _data,

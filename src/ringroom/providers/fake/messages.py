@@ -33,6 +33,7 @@ __all__ = [
     "PublicationEnded",
     "PublicationMuted",
     "Publish",
+    "QualityTold",
     "Refused",
     "RoomChanged",
     "SetProfile",
@@ -46,6 +47,10 @@ __all__ = [
     "Unpublish",
     "Video",
 ]
+
+
+Quality: TypeAlias = str
+"""One of `option_checks.QUALITIES`."""
 
 
 # From the application.
@@ -270,6 +275,13 @@ class Happened(Value):
     reason: str
 
 
+class QualityTold(Value):
+    """Of somebody's connection, also of the application's own."""
+
+    participant: Participant
+    quality: Quality
+
+
 class TrackPublished(Value):
     """``withheld``: who wants it gets nothing of it, until `TrackWithheld` says otherwise."""
 
@@ -326,6 +338,7 @@ Message: TypeAlias = (
     | Refused
     | Done
     | Happened
+    | QualityTold
     | TrackPublished
     | TrackUnpublished
     | TrackMuted

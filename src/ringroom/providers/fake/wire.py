@@ -26,6 +26,7 @@ from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError, WireError
 from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import DataFrame, TextFrame
+from ringroom.option_checks import QUALITIES
 from ringroom.pieces import TextPiece
 from ringroom.providers.fake.messages import (
     Answered,
@@ -228,6 +229,10 @@ def _kind(value: Any) -> Kind:
     return Kind(_one_of((Kind.AUDIO, Kind.VIDEO), value))
 
 
+def _quality(value: Any) -> str:
+    return _one_of(QUALITIES, value)
+
+
 def _event_kind(value: Any) -> EventKind:
     return EventKind(_one_of(_HAPPENINGS, value))
 
@@ -275,6 +280,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "Mapping[str, str]": _attributes,
     "Kind": _kind,
     "EventKind": _event_kind,
+    "Quality": _quality,
     "Participant": _participant,
     "Participant | None": lambda value: None if value is None else _participant(value),
     "TrackInfo": _track,

@@ -24,6 +24,7 @@ __all__ = [
     "end_of_room",
     "participant_of",
     "publish_options",
+    "quality_name",
     "reason_name",
     "refusal",
     "scrub",
@@ -51,6 +52,12 @@ _PARTICIPANT_KINDS: dict[int, str] = {
     rtc.ParticipantKind.PARTICIPANT_KIND_SIP: "sip",
     rtc.ParticipantKind.PARTICIPANT_KIND_INGRESS: "ingress",
     rtc.ParticipantKind.PARTICIPANT_KIND_EGRESS: "egress",
+}
+_QUALITIES: dict[int, str] = {
+    rtc.ConnectionQuality.QUALITY_EXCELLENT: "excellent",
+    rtc.ConnectionQuality.QUALITY_GOOD: "good",
+    rtc.ConnectionQuality.QUALITY_POOR: "poor",
+    rtc.ConnectionQuality.QUALITY_LOST: "lost",
 }
 _SOURCE_VALUES = {name: value for value, name in _SOURCES.items()}
 # WebRTC brings sides down to a multiple of four, and ends the process when nothing is left of one.
@@ -157,6 +164,11 @@ def reason_name(reason: int) -> str:
     except ValueError:
         name = f"reason {reason}"
     return name.lower().replace("_", " ")
+
+
+def quality_name(quality: int) -> str:
+    """Empty for what is no quality that is known here."""
+    return _QUALITIES.get(quality, "")
 
 
 def encryption_failure(state: int) -> str:

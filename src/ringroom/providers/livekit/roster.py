@@ -189,7 +189,7 @@ class Roster:
         track = track_of(publication, participant.identity)
         if track is None:
             return
-        publisher = self._participant(participant)
+        publisher = self.described(participant)
         if track.sid not in self._published:
             self._published[track.sid] = track
             self.tell(EventKind.TRACK_PUBLISHED, participant=publisher, track=track)
@@ -248,7 +248,7 @@ class Roster:
         track = self._forget(publication.sid)
         self._end(self._ingests.get(publication.sid), "unpublished")
         if track is not None:
-            publisher = self._participant(participant)
+            publisher = self.described(participant)
             self.tell(EventKind.TRACK_UNPUBLISHED, participant=publisher, track=track)
 
     def _forget(self, sid: str) -> TrackInfo | None:
@@ -269,7 +269,7 @@ class Roster:
             return
         self._unanswered.discard(track.sid)
         self._expect_no_more(track.sid)
-        ingest = Ingest(self._sink, track, self._participant(participant), self._path)
+        ingest = Ingest(self._sink, track, self.described(participant), self._path)
         ingest.muted = publication.muted
         reading = ingest.start(remote, self._options, self._ingests.get(track.sid))
         self._ingests[track.sid] = ingest  # not before: what did not start has no end either
@@ -298,7 +298,7 @@ class Roster:
         self._expect_no_more(sid)
         self.tell(
             EventKind.TRACK_FAILED,
-            participant=self._participant(participant),
+            participant=self.described(participant),
             track=self._published.get(sid),
             reason=scrub(f"subscription failed: {error}"),
         )
@@ -359,10 +359,11 @@ class Roster:
             who = participant.identity
             self._notices.tell(failure, f"livekit: participant {who!r}: {failure}")
             self.tell(
-                EventKind.TRACK_FAILED, participant=self._participant(participant), reason=failure
+                EventKind.TRACK_FAILED, participant=self.described(participant), reason=failure
             )
 
-    def _participant(self, participant: rtc.Participant) -> Participant:
+    def described(self, participant: rtc.Participant) -> Participant:
+        """Somebody as they were told, or as they are."""
         return self._present.get(participant.identity) or participant_of(participant)
 
     def _end(self, ingest: Ingest | None, reason: str) -> None:

@@ -149,6 +149,8 @@ class Stage:
                 await self._mute(info, who, event.kind is EventKind.TRACK_MUTED)
             case EventKind.TRACK_ENDED if info is not None:
                 await self._end(info.sid, event.reason)
+            case EventKind.CONNECTION_QUALITY if who and who.identity not in self._present:
+                pass  # the recorder's own
             case _:
                 self._note(event)
                 self._tell(event)

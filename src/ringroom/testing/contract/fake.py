@@ -61,6 +61,10 @@ class FakeDriver:
     def describe_room(self, metadata: str) -> None:
         self._room.set_metadata(metadata)
 
+    def quality(self, who: str) -> str:
+        self._room.set_quality(who or APP, "poor")
+        return "poor"
+
     def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
         self._tracks[who, track] = self._people[who].publish_audio(track, sample_rate, channels)
 

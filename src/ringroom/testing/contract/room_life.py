@@ -1,12 +1,13 @@
-"""Promises about what is told of the room itself."""
+"""Promises about what is told of the room itself, and of the connections to it."""
 
 from __future__ import annotations
 
 from ringroom.client import Receiver
 from ringroom.events import Event, EventKind, RoomInfo
-from ringroom.testing.contract.hearing import collect
+from ringroom.testing.contract.hearing import collect, say
 from ringroom.testing.contract.losing import lose
 from ringroom.testing.contract.promise import broken, expect, promise
+from ringroom.testing.contract.score import Score
 from ringroom.testing.contract.subject import Stage, Subject
 
 METADATA = '{"topic": "münchen"}'
@@ -15,18 +16,18 @@ METADATA = '{"topic": "münchen"}'
 def expect_told(receiver: Receiver, stage: Stage, metadata: str, *kinds: EventKind) -> RoomInfo:
     """The room, once an event of one of those kinds has told it with that metadata; without one the
     promise is broken."""
-    told: list[RoomInfo | None] = []
 
-    def enough(items: list[object]) -> bool:
-        event = items[-1] if items else None
-        if isinstance(event, Event) and event.kind in kinds:
-            told.append(event.room)
-        return bool(told) and told[-1] is not None and told[-1].metadata == metadata
+    def told(items: list[Event]) -> list[RoomInfo | None]:
+        return [event.room for event in items if event.kind in kinds]
+
+    def enough(items: list[Event]) -> bool:
+        return any(room is not None and room.metadata == metadata for room in told(items[-1:]))
 
     items, _ = collect(receiver, enough, 2 * stage.patience)
-    if not enough(items) or told[-1] is None:
-        broken(f"the room has the metadata {metadata!r}; {' or '.join(kinds)} told: {told}")
-    return told[-1]
+    if not enough(items):
+        broken(f"the room has the metadata {metadata!r}; {' or '.join(kinds)} told: {told(items)}")
+    room: RoomInfo = items[-1].room
+    return room
 
 
 @promise("events", "room_metadata")
@@ -61,3 +62,38 @@ def a_change_of_the_room_during_a_loss_is_told(subject: Subject) -> None:
         stage.driver.describe_room(METADATA)
         stage.driver.restore_connection()
         expect_told(receiver, stage, METADATA, EventKind.ROOM_CHANGED)
+
+
+def expect_quality(receiver: Receiver, stage: Stage, who: str, quality: str) -> None:
+    """Break the promise unless that quality of the connection of ``who`` is told."""
+
+    def told(items: list[Event]) -> list[tuple[str, str]]:
+        return [
+            (event.participant.identity if event.participant else "", event.quality)
+            for event in items
+            if event.kind is EventKind.CONNECTION_QUALITY
+        ]
+
+    def enough(items: list[Event]) -> bool:
+        return told(items[-1:]) == [(who, quality)]
+
+    items, _ = collect(receiver, enough, 2 * stage.patience)
+    expect(enough(items), f"the connection of {who!r} is {quality}; told were {told(items)}")
+
+
+@promise("events", "audio_in", "connection_quality")
+def the_quality_of_a_connection_is_told(subject: Subject) -> None:
+    """How good the connection of somebody is of whom we receive a track is told, and whose it
+    is."""
+    with subject.opened(kinds=("audio", "event")) as (transport, stage):
+        receiver = transport.recv(kinds=("event",), timeout=stage.patience)
+        say(stage, Score(stage.capabilities))
+        expect_quality(receiver, stage, "ann", stage.driver.quality("ann"))
+
+
+@promise("events", "connection_quality")
+def the_quality_of_our_own_connection_is_told(subject: Subject) -> None:
+    """How good our own connection is is told, as that of the participant who we are."""
+    with subject.opened(kinds=("event",)) as (transport, stage):
+        receiver = transport.recv(timeout=stage.patience)
+        expect_quality(receiver, stage, transport.identity, stage.driver.quality(""))

@@ -91,6 +91,8 @@ class Capabilities:
     """People are told by their kind: standard, agent, sip, ... (``join_as``)."""
     room_metadata: bool = False
     """The room has metadata that can change (``describe_room``)."""
+    connection_quality: bool = False
+    """How good connections are is told (``quality``)."""
     own_profile: bool = False
     """What people are told of the application can be changed by it (``profile``)."""
     own_mute: bool = False
@@ -168,6 +170,11 @@ class Driver(Protocol):
     def describe_room(self, metadata: str) -> None:
         """The room has that metadata from now on; "" is none. Also while nobody is connected who
         could be told."""
+
+    def quality(self, who: str) -> str:
+        """The room has somebody's connection for that good, and tells it to those who receive a
+        track of theirs, as soon as there are any: excellent, good, poor or lost. An empty ``who``
+        is the application, which is told of its own."""
 
     def publish_audio(self, who: str, track: str, sample_rate: int, channels: int) -> None:
         """A track of sound begins, of a microphone."""
