@@ -141,7 +141,8 @@ class LiveKitDriver:
         messages, texts = self._messages[who], self._texts[who]
         place, number = len(messages), len(texts)
         messages.append(None)
-        topic, attributes = reader.info.topic, reader.info.attributes
+        # A copy, for the reader adds those of the end to its own.
+        topic, attributes = reader.info.topic, dict(reader.info.attributes)
         beginning = WrittenText(participant=sender, topic=topic, to=(), attributes=attributes)
         texts.append(beginning)
 
@@ -152,9 +153,10 @@ class LiveKitDriver:
             except StreamError as error:
                 texts[number] = replace(texts[number], ended=True, reason=error.description)
                 return
-            texts[number] = replace(texts[number], ended=True)
+            last = dict(reader.info.attributes)
+            texts[number] = replace(texts[number], ended=True, attributes=last)
             text = texts[number].text.encode()
-            messages[place] = TextFrame(text, topic, sender, attributes=attributes)
+            messages[place] = TextFrame(text, topic, sender, attributes=last)
 
         self._listening.append(self._loop.create_task(read()))
 

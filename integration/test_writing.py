@@ -56,7 +56,8 @@ def raise_in_block(t: ringroom.Transport, topic: str) -> None:
 def test_a_plain_client_reads_tokens_as_they_come(server: Server) -> None:
     tokens = ["So", " wird", " es", " ge", "sagt", ".", " ", "é" * 40_000]
     options = {"url": server.url, "token": server.token("app"), "kinds": ("event",)}
-    attributes = {"lk.segment_id": "SG_1", "größe": ""}
+    attributes = {"lk.segment_id": "SG_1", "größe": "", "lk.transcription_final": "false"}
+    last = {"lk.transcription_final": "true", "long": "é" * 5_900}
 
     def write(t: ringroom.Transport, come: Callable[[int], None]) -> None:
         of: Any = {"topic": "lk.transcription", "attributes": attributes, "timeout": 20}
@@ -65,6 +66,7 @@ def test_a_plain_client_reads_tokens_as_they_come(server: Server) -> None:
                 text.write(token)
                 come(number + 1)
             text.write(tokens[-1])
+            text.finish(last)
 
     async def scenario(t: ringroom.Transport) -> None:
         async with peer(server, "ann") as ann:
@@ -76,12 +78,13 @@ def test_a_plain_client_reads_tokens_as_they_come(server: Server) -> None:
                 there = until(lambda: texts and len(texts[0].pieces) == count, "a token")
                 asyncio.run_coroutine_threadsafe(there, loop).result(20)
                 assert not texts[0].ended
+                assert (texts[0].info.attributes or {}).items() >= attributes.items()
 
             await asyncio.to_thread(write, t, come)
             await until(lambda: texts[0].ended, "the end")
             assert "".join(texts[0].pieces) == "".join(tokens)
             assert texts[0].error == ""
-            assert (texts[0].info.attributes or {}).items() >= attributes.items()
+            assert (texts[0].info.attributes or {}).items() >= (attributes | last).items()
 
             with pytest.raises(ZeroDivisionError):
                 await asyncio.to_thread(raise_in_block, t, "lk.transcription")
@@ -138,5 +141,6 @@ def test_a_browser_shows_what_was_written(livekit_room: LiveKitRoom, browser: Jo
         with t.open_text(topic="lk.transcription", attributes={"a": "é"}) as text:
             for token in ("so", " wird", " es", " gesagt"):
                 text.write(token)
+            text.finish({"lk.transcription_final": "true"})
         shown = ben.wait_for("text", topic="lk.transcription", text="so wird es gesagt")
-        assert shown["attributes"].items() >= {("a", "é")}
+        assert shown["attributes"].items() >= {("a", "é"), ("lk.transcription_final", "true")}

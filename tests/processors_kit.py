@@ -275,6 +275,8 @@ class Scribe(Processor):
                 os.kill(os.getpid(), signal.SIGKILL)
             self.context.send_data(b"between", topic="between")
             text.write(" and half")
+            if frame.payload == b"finish":
+                text.finish({"final": "true"})
             if frame.payload == b"much":
                 for _ in range(3):
                     text.write("x" * 60_000)

@@ -77,11 +77,12 @@ class Writer:
         assert not self._closed
         await self._local.publish_data(text.encode())
 
-    async def aclose(self, *, reason: str = "") -> None:
+    async def aclose(self, *, reason: str = "", attributes: dict[str, str] | None = None) -> None:
         if self._closed:
             raise RuntimeError("Stream already closed")
         self._closed = True
-        await self._local.publish_data(b"", closed=reason)
+        last = {"attributes": attributes} if attributes else {}
+        await self._local.publish_data(b"", closed=reason, **last)
 
 
 class Local(SimpleNamespace):

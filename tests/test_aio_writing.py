@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from aio_kit import cancelled, opened, soon, until
-from ringroom.errors import FrameError
+from ringroom.errors import ClosedError, FrameError
 from ringroom.frames import TextFrame
 from ringroom.testing import FakeRoom
 from ringroom.text_out import UNFINISHED
@@ -29,6 +29,14 @@ def test_the_others_see_a_text_grow(fake_room: FakeRoom) -> None:
             assert ann.texts[0].pieces == ("Hel", "lo")
             with pytest.raises(FrameError, match="expected a tuple"):
                 transport.open_text(to="ann")
+            async with transport.open_text() as text:
+                await soon(text.finish({"final": "true"}))
+                await until(lambda: len(ann.texts) == 2 and ann.texts[1].whole)
+                assert ann.texts[1].attributes == {"final": "true"}
+                with pytest.raises(ClosedError, match="nothing after finish"):
+                    await text.write("more")
+                with pytest.raises(ClosedError, match="nothing after finish"):
+                    await text.finish()
 
     asyncio.run(main())
 

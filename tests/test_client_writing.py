@@ -67,6 +67,33 @@ def test_the_others_see_a_text_grow(fake_room: FakeRoom) -> None:
     assert settled(transport).sent.sent == 5
 
 
+def test_a_text_is_finished_with_attributes(fake_room: FakeRoom) -> None:
+    ann = fake_room.join("ann")
+    listening = {"kinds": ("data",), "text_topics": ("t",), "identity": "other"}
+    with opened(fake_room, **EVENTS) as transport, opened(fake_room, **listening) as other:
+        fake_room.wait_until(lambda: len(fake_room.participants) == 3, "both applications")
+        with transport.open_text(topic="t", attributes={"a": "b", "final": "false"}) as text:
+            text.write("so it is")
+            fake_room.wait_until(lambda: ann.texts and ann.texts[0].text, "what is written")
+            assert ann.texts[0].attributes == {"a": "b", "final": "false"}
+            with pytest.raises(FrameError, match="at most 12000 are allowed"):
+                text.finish({"c": "x" * 12_000})
+            text.finish({"final": "true", "é": ""})
+            fake_room.wait_until(lambda: ann.texts[0].whole, "its end")
+            with pytest.raises(ClosedError, match="nothing after finish"):
+                text.write("more")
+            with pytest.raises(ClosedError, match="nothing after finish"):
+                text.finish()
+        last = {"a": "b", "final": "true", "é": ""}
+        assert ann.texts[0].attributes == last
+        [whole] = ann.received
+        received = next(other.recv(timeout=PATIENCE))
+        for one in (whole, received, *fake_room.applications["app"].messages):
+            assert isinstance(one, TextFrame)
+            assert (one.text, one.attributes) == ("so it is", last)
+    assert settled(transport).sent.sent == 3
+
+
 def test_texts_are_in_order_with_messages_and_apart_from_each_other(fake_room: FakeRoom) -> None:
     ann = fake_room.join("ann")
     with opened(fake_room) as transport:

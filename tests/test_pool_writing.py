@@ -33,9 +33,13 @@ def test_a_processor_writes_without_waiting(fake_room: FakeRoom) -> None:
         assert written(ann, "t").pieces == ("half", " and half")
         assert written(ann, "t").whole
         assert bob.texts == []
+        ann.send_data(b"finish")
+        fake_room.wait_for_data("t", count=2, timeout=LONG)
+        assert written(ann, "t").whole
+        assert written(ann, "t").attributes == {"final": "true"}
         # More than a lane takes at once: the worker keeps it.
         ann.send_data(b"much")
-        fake_room.wait_for_data("t", count=2, timeout=LONG)
+        fake_room.wait_for_data("t", count=3, timeout=LONG)
         assert len(written(ann, "t").text) == 13 + 180_000
         until(lambda: pool.stats().sent.in_flight == 0)
     check_law(pool)
@@ -47,7 +51,9 @@ def test_a_pool_writes_as_a_transport_does(fake_room: FakeRoom) -> None:
         with pool.open_text(topic="pool", timeout=LONG) as text:
             text.write("from ")
             text.write("the pool")
+            text.finish({"final": "true"})
         fake_room.wait_for_data("pool", timeout=LONG)
+        assert written(ann, "pool").attributes == {"final": "true"}
         assert written(ann, "pool").pieces == ("from ", "the pool")
 
 

@@ -48,19 +48,23 @@ class Sender:
         return AsyncTextOut(TextPieces(self.texts, BEGINNING), self.send_async, self.later.append)
 
 
-def write_sync(sender: Sender, *texts: str, error: BaseException | None = None) -> None:
+FINISH: Any = {"lk.transcription_final": "true"}
+"""In the place of what is written: the text is finished with that."""
+
+
+def write_sync(sender: Sender, *texts: Any, error: BaseException | None = None) -> None:
     with sender.open() as text:
         for one in texts:
-            text.write(one)
+            (text.finish if isinstance(one, dict) else text.write)(one)
         if error is not None:
             raise error
 
 
-def write_async(sender: Sender, *texts: str, error: BaseException | None = None) -> None:
+def write_async(sender: Sender, *texts: Any, error: BaseException | None = None) -> None:
     async def main() -> None:
         async with sender.open_async() as text:
             for one in texts:
-                await text.write(one)
+                await (text.finish if isinstance(one, dict) else text.write)(one)
             if error is not None:
                 raise error
 
@@ -97,6 +101,41 @@ def test_a_block_that_raises_leaves_its_text_unfinished(write: Write) -> None:
 
 
 @BOTH
+def test_a_finished_text_is_over_whatever_becomes_of_the_block(write: Write) -> None:
+    sender = Sender()
+    write(sender, "x", FINISH)
+    assert steps(sender.sent) == [(BEGIN, ""), (ADD, "x"), (END, "")]
+    assert sender.sent[-1].attributes == FINISH
+    assert sender.sent[-1].number == sender.sent[0].number
+    write(sender, {})
+    assert (sender.sent[-1].step, sender.sent[-1].attributes) == (END, {})
+    sender.sent.clear()
+    for late in ("late", FINISH):
+        with pytest.raises(ClosedError, match="nothing after finish"):
+            write(sender, FINISH, late)
+    with pytest.raises(ZeroDivisionError):
+        write(sender, FINISH, error=ZeroDivisionError())
+    assert steps(sender.sent) == 3 * [(BEGIN, ""), (END, "")]
+    assert sender.later == []
+
+
+@BOTH
+def test_attributes_that_are_refused_leave_the_text_open(write: Write) -> None:
+    """Those of the beginning count, but for such as are replaced: the others have them all."""
+    sender = Sender()
+    with pytest.raises(FrameError, match="12001 bytes together, at most 12000"):
+        write(sender, {"c": "x" * 11_998})
+    with pytest.raises(FrameError, match="attribute"):
+        write(sender, {"c": 1})
+    assert steps(sender.later) == 2 * [(END, UNFINISHED)]
+    write(sender, {"c": "x" * 11_997})
+    write(sender, {"a": "x" * 11_999})
+    with sender.open() as text, pytest.raises(FrameError, match="expected a mapping"):
+        text.finish("true")  # type: ignore[arg-type]
+    assert sender.sent[-1].step == END
+
+
+@BOTH
 def test_a_text_has_a_bound_however_it_is_written(write: Write) -> None:
     sender = Sender()
     half = "é" * (MAX_TEXT_BYTES // 4)
@@ -126,6 +165,7 @@ def test_several_at_a_time_and_not_too_many() -> None:
         one.__enter__()
     with pytest.raises(BusyError, match="64 texts are being written; end one of them first"):
         sender.open().__enter__()
+    opened[5].finish()
     opened[5].__exit__(None, None, None)
     sender.open().__enter__()
     assert len({piece.number for piece in sender.sent if piece.step == BEGIN}) == 65
@@ -165,7 +205,10 @@ def test_an_end_that_was_not_taken_is_sent_later(write: Write) -> None:
     sender = Late()
     with pytest.raises(TimeoutError):
         write(sender, "x")
-    assert steps(sender.later) == [(END, "")]
+    with pytest.raises(TimeoutError):
+        write(sender, "x", FINISH)
+    assert steps(sender.later) == 2 * [(END, "")]
+    assert sender.later[1].attributes == FINISH
 
 
 def test_a_text_is_written_in_its_block_alone() -> None:
@@ -173,6 +216,8 @@ def test_a_text_is_written_in_its_block_alone() -> None:
     text = sender.open()
     with pytest.raises(ClosedError, match="inside the `with` block"):
         text.write("too early")
+    with pytest.raises(ClosedError, match="inside the `with` block"):
+        text.finish()
     with text:
         text.write("x")
     with pytest.raises(ClosedError, match="inside the `with` block"):

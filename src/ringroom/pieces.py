@@ -22,7 +22,7 @@ BEGIN, ADD, END = "begin", "add", "end"
 class TextPiece(DataFrame):
     """One step of a text that is being written: its beginning, which has all of it but the text;
     what is added to it (``payload``, whole letters in UTF-8); or its end, whose payload says why it
-    is not whole, if it is not.
+    is not whole, if it is not, and whose attributes are added to those of the beginning.
 
     ``number`` tells the text from all others of its sender. Raises `FrameError` as `DataFrame`
     does, and for a payload that is not UTF-8.

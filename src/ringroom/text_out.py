@@ -6,11 +6,11 @@ What is the same for all of them is in `TextPieces`, which neither waits nor sen
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from ringroom.checks import MAX_TEXT_BYTES, check_text
+from ringroom.checks import MAX_TEXT_BYTES, as_attributes, check_text
 from ringroom.errors import BusyError, ClosedError, FrameError, RingroomError
 from ringroom.frames import TextFrame
 from ringroom.pieces import ADD, END, TextPiece
@@ -49,22 +49,21 @@ class TextPieces:
         self._texts = texts
         self._beginning = beginning
         self._number = 0
-        self._open = False
+        self.open = False
         self._bytes = 0
 
     def begin(self) -> TextPiece:
         """Its first piece. Raises `BusyError`, and `ClosedError` the second time."""
         if self._number:
             raise ClosedError("a text is entered once; call open_text() for another")
-        self._number, self._open = self._texts.enter(), True
+        self._number, self.open = self._texts.enter(), True
         return TextPiece.first(self._beginning, self._number)
 
     def add(self, text: str) -> TextPiece | None:
         """The piece for what is written; None for nothing. Raises `FrameError` and `ClosedError`.
         Once it is on its way call `added`."""
         payload = check_text("piece of a text", text, MAX_TEXT_BYTES).encode()
-        if not self._open:
-            raise ClosedError("the text is not open; write inside the `with` block of open_text()")
+        self._check_open()
         if self._bytes + len(payload) > MAX_TEXT_BYTES:
             raise FrameError(
                 f"{self._bytes} bytes of the text are written, {len(payload)} more are beyond the "
@@ -78,11 +77,31 @@ class TextPieces:
         """The piece is on its way."""
         self._bytes += len(piece.payload)
 
-    def end(self, reason: str = "") -> TextPiece:
+    def finish(self, attributes: Mapping[str, str] | None) -> TextPiece:
+        """The last piece of a whole text. Raises `FrameError` and `ClosedError`."""
+        given = as_attributes({} if attributes is None else attributes)
+        as_attributes({**self._beginning.attributes, **given})  # together they have a bound
+        self._check_open()
+        return self.end(attributes=given)
+
+    def end(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> TextPiece:
         """Its last piece; nothing more may be written."""
-        self._open = False
+        self.open = False
         self._texts.leave(self._number)
-        return TextPiece(reason.encode(), self._beginning.topic, number=self._number, step=END)
+        return TextPiece(
+            reason.encode(),
+            self._beginning.topic,
+            number=self._number,
+            step=END,
+            attributes=attributes or {},
+        )
+
+    def _check_open(self) -> None:
+        if not self.open:
+            raise ClosedError(
+                "the text is not open; write it inside the `with` block of open_text(), and "
+                "nothing after finish()"
+            )
 
 
 def _is_unsent(error: BaseException) -> bool:
@@ -118,11 +137,20 @@ class TextOut:
     def write(self, text: str) -> None:
         """Add to the text; it is on its way at once. Waits and raises as `send_text` does,
         `FrameError` for more than 200,000 bytes altogether, and `ClosedError` outside of the
-        block."""
+        block and after `finish`."""
         piece = self._pieces.add(text)
         if piece is not None:
             self._send(piece)
             self._pieces.added(piece)
+
+    def finish(self, attributes: Mapping[str, str] | None = None) -> None:
+        """End the text here, whole; the end of the block, also by an error, does nothing more. The
+        attributes are added to those that it began with, of which they replace those of the same
+        name: a reader has them once it has come to the end. Waits and raises as `send_text` does
+        (after a `TimeoutError` the end goes out with the next message), `FrameError` for
+        attributes of more than 12,000 bytes altogether, and `ClosedError` outside of the block or
+        the second time."""
+        self._end(self._pieces.finish(attributes))
 
     def __exit__(
         self,
@@ -130,10 +158,14 @@ class TextOut:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        last = self._pieces.end("" if kind is None else UNFINISHED)
-        if kind is not None:
-            self._send_later(last)
+        if not self._pieces.open:
             return
+        if kind is None:
+            self._end(self._pieces.end())
+        else:
+            self._send_later(self._pieces.end(UNFINISHED))
+
+    def _end(self, last: TextPiece) -> None:
         try:
             self._send(last)
         except BaseException:
@@ -173,16 +205,24 @@ class AsyncTextOut:
             await self._send(piece)
             self._pieces.added(piece)
 
+    async def finish(self, attributes: Mapping[str, str] | None = None) -> None:
+        """As `TextOut.finish`. If cancelled, the text is finished all the same."""
+        await self._end(self._pieces.finish(attributes))
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        last = self._pieces.end("" if kind is None else UNFINISHED)
-        if kind is not None:
-            self._send_later(last)
+        if not self._pieces.open:
             return
+        if kind is None:
+            await self._end(self._pieces.end())
+        else:
+            self._send_later(self._pieces.end(UNFINISHED))
+
+    async def _end(self, last: TextPiece) -> None:
         try:
             await self._send(last)
         except BaseException:

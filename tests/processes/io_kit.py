@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import selectors
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -138,6 +138,7 @@ class Written(TextWriter):
         self.beginning = beginning
         self.pieces: list[str] = []
         self.ended: str | None = None
+        self.last: Mapping[str, str] | None = None
         self.refuses: Exception | None = None
         self.hangs = False
 
@@ -145,10 +146,10 @@ class Written(TextWriter):
         await self._come()
         self.pieces.append(text)
 
-    async def close(self, reason: str = "") -> None:
+    async def close(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> None:
         await self._come()
         assert self.ended is None
-        self.ended = reason
+        self.ended, self.last = reason, attributes
 
     async def _come(self) -> None:
         if self.hangs:

@@ -511,6 +511,7 @@ class Speaker(Processor):
                 if token == "raise":
                     raise ValueError("in the middle")
                 text.write(token)
+            text.finish({"final": "true"})
 
 
 def test_texts_that_are_written() -> None:
@@ -521,12 +522,13 @@ def test_texts_that_are_written() -> None:
         assert (whole.text, whole.topic, whole.attributes) == (
             "so it is",
             "lk.transcription",
-            {"a": "b"},
+            {"a": "b", "final": "true"},
         )
         with pytest.raises(ValueError, match="in the middle"):
             bench.process(DataFrame(b"half|raise"))
         first, second = bench.texts
         assert (first.pieces, first.whole) == (("so", " it", " is"), True)
+        assert [one.attributes for one in bench.texts] == [{"a": "b", "final": "true"}, {"a": "b"}]
         assert (second.text, second.ended, second.whole) == ("half", True, False)
         assert bench.messages == [whole], "half of a text is none"
 

@@ -61,8 +61,9 @@ room
 // As LiveKit's own components do (useChat, useTranscriptions).
 for (const topic of ["lk.chat", "lk.transcription"])
   room.registerTextStreamHandler(topic, async (reader, { identity }) => {
-    const { attributes } = reader.info;
-    say({ event: "text", participant: identity, topic, text: await reader.readAll(), attributes });
+    const text = await reader.readAll();
+    const { attributes } = reader.info; // those of its end too
+    say({ event: "text", participant: identity, topic, text, attributes });
   });
 
 function listenTo(track) {

@@ -12,7 +12,7 @@ behind them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self, runtime_checkable
 
@@ -196,9 +196,10 @@ class TextWriter(ABC):
         then, and the others know that it is not whole, as far as they can be told."""
 
     @abstractmethod
-    async def close(self, reason: str = "") -> None:
-        """End it: it is whole; with a reason (up to 256 bytes) it is not, and the others are told
-        so. Raises as `write` does. Called once, and not after what has raised."""
+    async def close(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> None:
+        """End it: it is whole, and these attributes are added to those that it began with, or
+        replace them; with a reason (up to 256 bytes) it is not, and the others are told so. Raises
+        as `write` does. Called once, and not after what has raised."""
 
 
 class Provider(ABC):

@@ -384,7 +384,7 @@ class Workbench:
             self._texts[piece.number].add(piece.text)
         else:
             log = self._texts[piece.number]
-            log.end(piece.text)
+            log.end(piece.text, piece.attributes)
             if not piece.text:
                 self._sent.append(log.frame())
 

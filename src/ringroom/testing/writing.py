@@ -5,6 +5,8 @@ All of it runs under `Wire.changed`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ringroom.frames import TextFrame
 from ringroom.pieces import ADD, BEGIN
 from ringroom.providers.fake import messages
@@ -43,13 +45,13 @@ class _Writing:
             if not reader.gone:
                 log.add(text)
 
-    def end(self, reason: str) -> None:
-        self._own.end(reason)
+    def end(self, reason: str, attributes: Mapping[str, str]) -> None:
+        self._own.end(reason, attributes)
         if {None, self._sender.identity} & {*self._state.breaking_off}:
             reason = reason or BROKEN_OFF
         for reader, log in self._logs.items():
             if not reader.gone:
-                log.end(reason)
+                log.end(reason, attributes)
         frame = self._own.frame()
         if self._own.whole:
             self._state.application(self._sender.identity).add_data(frame)
@@ -78,7 +80,7 @@ class Writings:
         elif piece.step == ADD:
             self._open[number].add(text)
         else:
-            self._end(number, text)
+            self._end(number, text, piece.attributes)
         self._state.changed()
         return refusal
 
@@ -87,7 +89,7 @@ class Writings:
         for number in tuple(self._open):
             self._end(number, reason)
 
-    def _end(self, number: int, reason: str) -> None:
+    def _end(self, number: int, reason: str, attributes: Mapping[str, str] | None = None) -> None:
         writing = self._open.pop(number, None)
         if writing is not None:
-            writing.end(reason)
+            writing.end(reason, attributes or {})

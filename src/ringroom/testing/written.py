@@ -19,6 +19,7 @@ class WrittenText:
     topic: str
     to: tuple[str, ...]
     attributes: Mapping[str, str]
+    """Once it has ended whole, also those of its end."""
     pieces: tuple[str, ...] = ()
     """What was written so far, as it was written."""
     ended: bool = False
@@ -57,9 +58,13 @@ class TextLog:
     def add(self, text: str) -> None:
         self._pieces.append(text)
 
-    def end(self, reason: str = "") -> None:
-        """It is whole, unless there is a reason why it is not."""
+    def end(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> None:
+        """It is whole, unless there is a reason why it is not. Clients too add the attributes of
+        the end to those of the beginning."""
         self.ended, self._reason = True, reason
+        if attributes and self.whole:
+            of = self._beginning
+            self._beginning = replace(of, attributes={**of.attributes, **attributes})
 
     @property
     def whole(self) -> bool:

@@ -28,8 +28,9 @@ def add(writer: ReliableWriter, text: str, number: int = 1) -> None:
     writer.send_nowait(TextPiece(text.encode(), "t", number=number, step=ADD), 1)
 
 
-def end(writer: ReliableWriter, reason: str = "", number: int = 1) -> None:
-    writer.send_nowait(TextPiece(reason.encode(), "t", number=number, step=END), 1)
+def end(writer: ReliableWriter, reason: str = "", number: int = 1, **attributes: str) -> None:
+    last = TextPiece(reason.encode(), "t", number=number, step=END, attributes=attributes)
+    writer.send_nowait(last, 1)
 
 
 def test_texts_grow_in_order_with_messages() -> None:
@@ -61,7 +62,7 @@ def test_texts_grow_in_order_with_messages() -> None:
             begin(writer, 2)
             add(writer, "b", 2)
             add(writer, "c", 1)
-            end(writer, number=1)
+            end(writer, number=1, final="true")
             end(writer, "why", number=2)
             data.finish()
             assert await data.run(outside, nothing) is True
@@ -69,6 +70,7 @@ def test_texts_grow_in_order_with_messages() -> None:
             first, second = outside.written
             assert first.beginning == TextFrame(b"", "t", to=("ann",), attributes={"a": "b"})
             assert (first.ended, second.ended) == ("", "why")
+            assert (first.last, second.last) == ({"final": "true"}, {})
             assert failed == []
             assert (row.snapshot().done, row.snapshot().lost) == (8, 0)
 

@@ -120,13 +120,18 @@ def test_a_text_is_written_piece_by_piece(room: FakeRoom, open_provider: Opener)
             assert [one.pieces for one in bob.texts] == [("grü", "ße")]
             assert not any(one.ended for one in alice.texts)
             assert alice.received == []
-            await first.close()
+            await first.close(attributes={"final": "true"})
             await second.close("why")
             assert [(one.whole, one.reason) for one in alice.texts] == [(True, ""), (False, "why")]
             [whole] = alice.received
-            assert whole == replace(beginning, payload="grüße".encode(), participant="app")
+            attributes = {"a": "é", "final": "true"}
+            assert [one.attributes for one in alice.texts] == [attributes, {"a": "é"}]
+            assert whole == replace(
+                beginning, payload="grüße".encode(), participant="app", attributes=attributes
+            )
             await other.until(lambda: other.messages)
             assert [message.payload for message in other.messages] == ["grüße".encode()]
+            assert [message.attributes for message in other.messages] == [attributes]
             with pytest.raises(RoomError, match="is not being written any more"):
                 await first.write("x")
             room.refuse_data()

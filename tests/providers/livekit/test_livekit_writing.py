@@ -46,6 +46,9 @@ def test_writing_a_text(room: Room) -> None:
             other = await app.open_text(BEGINNING)
             await other.close(UNFINISHED)
             assert log[3:] == [BEGUN, CLOSED]
+            final = await app.open_text(BEGINNING)
+            await final.close(attributes={"c": "d"})
+            assert log[6:] == [(b"", {"closed": "", "attributes": {"c": "d"}})]
 
     run(scenario())
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from ringroom.providers.provider import (
 )
 from ringroom.testing import FakeRoom, contract
 from ringroom.testing.contract.fake import APP, FAKE, FakeDriver
+
+Last: TypeAlias = Mapping[str, str] | None
+"""The attributes of a text's end."""
 
 # What is wrong shows soon: a wait that ends by its limit is what is wanted here.
 HASTY = replace(FAKE, patience=0.25, close_seconds=0.3)
@@ -179,8 +182,8 @@ class Twist(Wrong):
     async def write(self, writer: TextWriter, text: str) -> None:
         await writer.write(text)
 
-    async def close_text(self, writer: TextWriter, reason: str) -> None:
-        await writer.close(reason)
+    async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
+        await writer.close(reason, last)
 
     async def send_dtmf(self, provider: Provider, frame: DtmfFrame) -> None:
         await provider.send_dtmf(frame)
@@ -246,8 +249,8 @@ class TwistedWriter(TextWriter):
     async def write(self, text: str) -> None:
         await self.twist.write(self.inner, text)
 
-    async def close(self, reason: str = "") -> None:
-        await self.twist.close_text(self.inner, reason)
+    async def close(self, reason: str = "", attributes: Last = None) -> None:
+        await self.twist.close_text(self.inner, reason, attributes)
 
 
 @dataclass

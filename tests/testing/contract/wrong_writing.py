@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
-from wrong_kit import Twist, breaks
+from wrong_kit import Last, Twist, breaks
 
 from ringroom.errors import RoomError
 from ringroom.frames import TextFrame
@@ -24,9 +24,9 @@ class HoldsTextsBack(Twist):
     async def write(self, writer: TextWriter, text: str) -> None:
         self.held[writer] += text
 
-    async def close_text(self, writer: TextWriter, reason: str) -> None:
+    async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
         await super().write(writer, self.held.pop(writer))
-        await super().close_text(writer, reason)
+        await super().close_text(writer, reason, last)
 
 
 @breaks({"a_text_is_seen_as_it_is_written": "'one ', still being written: not within"})
@@ -42,20 +42,20 @@ class Pieces(TextWriter):
     async def write(self, text: str) -> None:
         await self.provider.send_text(replace(self.beginning, payload=text.encode()))
 
-    async def close(self, reason: str = "") -> None:
+    async def close(self, reason: str = "", attributes: Last = None) -> None:
         """There is nothing to end."""
 
 
 @breaks({"a_text_is_seen_as_it_is_written": "'one twö', ended: not within"})
 class EndsNoText(Twist):
-    async def close_text(self, writer: TextWriter, reason: str) -> None:
+    async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
         """It stays open."""
 
 
 @breaks({"a_text_is_seen_as_it_is_written": "is said to be unfinished"})
 class BreaksOffEveryText(Twist):
-    async def close_text(self, writer: TextWriter, reason: str) -> None:
-        await super().close_text(writer, reason or "why not")
+    async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
+        await super().close_text(writer, reason or "why not", last)
 
 
 @breaks({"all_of_what_is_written_is_seen_in_order": "letters .* are seen"})
@@ -78,9 +78,9 @@ class SwapsPieces(Twist):
             await super().write(writer, text + held)
             self.held = ""
 
-    async def close_text(self, writer: TextWriter, reason: str) -> None:
+    async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
         await super().write(writer, self.held)
-        await super().close_text(writer, reason)
+        await super().close_text(writer, reason, last)
 
 
 @breaks({"a_text_that_is_written_keeps_its_topic_and_attributes": r"are seen as \{\}"})
@@ -95,6 +95,12 @@ class WritesToOneTopic(Twist):
         return await super().open_text(provider, replace(beginning, topic="lk.chat"))
 
 
+@breaks({"the_attributes_of_an_end_are_seen_with_it": "are seen at the end as"})
+class EndsWithoutAttributes(Twist):
+    async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
+        await super().close_text(writer, reason, None)
+
+
 @breaks({"texts_that_are_written_at_a_time_stay_apart": r"seen as \['', 'ababababab'\]"})
 class WritesAllIntoOne(Twist):
     first: TextWriter | None = None
@@ -106,8 +112,8 @@ class WritesAllIntoOne(Twist):
 
 @breaks({"a_block_that_raises_leaves_its_text_unfinished": "half of a text is said to be whole"})
 class EndsEveryTextWell(Twist):
-    async def close_text(self, writer: TextWriter, reason: str) -> None:
-        await super().close_text(writer, "")
+    async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
+        await super().close_text(writer, "", last)
 
 
 @breaks({"a_text_is_seen_by_whom_it_is_for": r"seen by \['ann', 'ben', 'eve'\]"})
@@ -122,9 +128,9 @@ class HidesALostText(Twist):
         with contextlib.suppress(RoomError):
             await super().write(writer, text)
 
-    async def close_text(self, writer: TextWriter, reason: str) -> None:
+    async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
         with contextlib.suppress(RoomError):
-            await super().close_text(writer, reason)
+            await super().close_text(writer, reason, last)
 
 
 @breaks({"a_text_that_is_refused_is_told": "was not told"})
@@ -139,5 +145,5 @@ class Nothing(TextWriter):
     async def write(self, text: str) -> None:
         """To nobody."""
 
-    async def close(self, reason: str = "") -> None:
+    async def close(self, reason: str = "", attributes: Last = None) -> None:
         """Of nothing."""

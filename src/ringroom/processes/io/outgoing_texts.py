@@ -43,7 +43,7 @@ class OutgoingTexts:
             return False
         writer, topic = self._open.pop(number)
         if piece.step == END:
-            await writer.close(piece.text)
+            await writer.close(piece.text, piece.attributes)
         else:
             self._over.add(number)
             await writer.write(piece.text)

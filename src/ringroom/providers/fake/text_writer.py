@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from ringroom.frames import TextFrame
 from ringroom.pieces import ADD, END, TextPiece
@@ -28,5 +28,6 @@ class FakeTextWriter(TextWriter):
     async def write(self, text: str) -> None:
         await self._send(TextPiece(text.encode(), number=self._number, step=ADD))
 
-    async def close(self, reason: str = "") -> None:
-        await self._send(TextPiece(reason.encode(), number=self._number, step=END))
+    async def close(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> None:
+        last = attributes or {}
+        await self._send(TextPiece(reason.encode(), number=self._number, step=END, attributes=last))

@@ -10,7 +10,7 @@ as sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -180,9 +180,10 @@ class _TextWriter(TextWriter):
             self._break_off()
             raise
 
-    async def close(self, reason: str = "") -> None:
+    async def close(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> None:
         await self._check_same_line()
-        await self._outbox.ask(lambda: self._writer.aclose(reason=reason))
+        last = dict(attributes or {})
+        await self._outbox.ask(lambda: self._writer.aclose(reason=reason, attributes=last))
         if self._line.losses != self._losses:  # on the way, so it may be whole or not
             raise _lost_meanwhile()
 

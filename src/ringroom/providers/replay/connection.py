@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, RoomError
@@ -179,5 +179,5 @@ class _TextToNobody(TextWriter):
     async def write(self, text: str) -> None:
         await self._provider.send_data(TextFrame(text.encode()))
 
-    async def close(self, reason: str = "") -> None:
+    async def close(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> None:
         await self._provider.send_data(TextFrame(b""))

@@ -98,6 +98,24 @@ def a_text_that_is_written_keeps_its_topic_and_attributes(subject: Subject) -> N
 
 
 @promise("text_streams")
+def the_attributes_of_an_end_are_seen_with_it(subject: Subject) -> None:
+    """The attributes that we finish a text with are seen once it has ended, with those that it
+    began with, of which they replace those of the same name."""
+    beginning, last = {**ATTRIBUTES, "final": "false"}, {"final": "true", "größe": "ä"}
+    with subject.opened(kinds=()) as (transport, stage):
+        of: dict[str, Any] = {"topic": TOPIC, "attributes": beginning, "timeout": stage.patience}
+        with transport.open_text(**of) as text:
+            text.write("x")
+            found = dict(until_seen(stage, "x", ended=False).attributes)
+            expect(found == beginning, f"the attributes {beginning} are seen as {found}")
+            text.finish(last)
+            one = until_seen(stage, "x", ended=True)
+            expect(one.whole, "a text that we have finished is said to be unfinished")
+            found, both = dict(one.attributes), beginning | last
+            expect(found == both, f"the attributes {both} are seen at the end as {found}")
+
+
+@promise("text_streams")
 def texts_that_are_written_at_a_time_stay_apart(subject: Subject) -> None:
     """Two texts of one topic that we write by turns do not get into each other."""
     with subject.opened(kinds=()) as (transport, stage):
