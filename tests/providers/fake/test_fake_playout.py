@@ -110,6 +110,27 @@ def test_what_plays_while_it_is_muted_takes_its_time_and_is_not_heard() -> None:
     playing(test)
 
 
+@pytest.mark.parametrize("muted", [True, False])
+def test_what_a_late_loop_reports_was_played_before_it_is_muted_or_unmuted(muted: bool) -> None:
+    """The simulation found it: what had played while the track was muted was heard once it was
+    unmuted, if the loop had stood still meanwhile."""
+
+    async def test(loop: VirtualLoop, room: _Room, playout: AudioPlayout) -> None:
+        playout.mute(not muted)
+        await playout.play(_frame(0.5))
+        # The loop stands still: time passes, and no timer runs.
+        late, time = 0.2, loop.time
+        loop.time = lambda: time() + late  # type: ignore[method-assign]
+        playout.mute(muted)
+        await asyncio.sleep(0.6)
+        heard = 0.21 if muted else 0.29
+        assert len(room.heard) == pytest.approx(heard * RATE, abs=1)
+        early = [piece for piece in room.audio if piece.time_ns / 1e9 <= 1_000.2]
+        assert bool(early) == muted
+
+    playing(test)
+
+
 def test_a_frame_longer_than_the_queue_plays_when_the_queue_is_empty() -> None:
     async def test(loop: VirtualLoop, room: _Room, playout: AudioPlayout) -> None:
         started = loop.time()

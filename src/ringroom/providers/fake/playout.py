@@ -150,6 +150,12 @@ class AudioPlayout(PublishedTrack):
         if self._clears == clears:
             self._enqueue(frame)
 
+    def mute(self, muted: bool) -> None:
+        # What a late loop has still to report was played before this.
+        with contextlib.suppress(RoomError):
+            self._emit_due()
+        super().mute(muted)
+
     def queued(self) -> float:
         return max(0.0, self._ends - self._outlet.loop.time())
 
