@@ -7,16 +7,19 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from unittest import mock
 
 import pytest
+from finding_kit import CALM, finds
 from lost_wakeup import a_pause, put_in, scenario
 
+from ringroom.errors import WireError
 from ringroom.faces.connection import Connection
 from ringroom.lanes.lane import LaneWriter
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.statistics import Count, Row
+from ringroom.sender import Sender
 from ringroom.sessions.inbox import Arrival
 from ringroom.testing import FakeRoom, Stuck
 from ringroom.testing.simulation import (
@@ -50,6 +53,8 @@ def plays(seed: int) -> None:
     # Two people speak all the time. What is missing was stale, or under way at a death.
     assert outcome.frames > 0.5 * Story.SEATS * 50 * SECONDS
     assert outcome.messages > 0
+    assert outcome.calls > 0
+    assert outcome.mutes > 0
 
 
 @pytest.mark.parametrize(
@@ -77,7 +82,8 @@ def test_it_is_half_an_hour() -> None:
 def test_the_stories_hold_all_that_can_happen() -> None:
     stories = [make_story(seed, SECONDS) for seed in FIXED_SEEDS]
     kinds = {type(happening).__name__ for story in stories for happening in story.happenings}
-    assert kinds == {"Turn", "Say", "Lose", "Late", "Bursts", "Freeze", "Kill"}
+    faults = {"Lose", "Late", "Bursts", "Freeze", "Kill"}
+    assert kinds == {"Turn", "Say", "CallThem", "CallUs", "Mute", "Settle", *faults}
     killed = {one.role for story in stories for one in story.happenings if isinstance(one, Kill)}
     assert killed == {"ringroom-io", "ringroom-worker-0", "ringroom-worker-1"}
 
@@ -117,8 +123,6 @@ def test_the_trace_tells_who_went_on_and_why() -> None:
 
 # What dies and stands still.
 
-CALM = Schedule(seed=1, touches=0.0, delays=0.0)
-
 
 @pytest.mark.parametrize("role", ["ringroom-io", "ringroom-worker-1"])
 @pytest.mark.parametrize("points", range(8))
@@ -152,16 +156,6 @@ def test_who_stands_still_finds_what_is_not_stale() -> None:
 
 
 # That it finds what is wrong.
-
-
-def finds(law: str, replaced: mock._patch[object], stories: Iterable[Story]) -> None:
-    with replaced:
-        for story in stories:
-            outcome = run(story)
-            if outcome.law:
-                assert outcome.law == law, outcome.text
-                return
-    pytest.fail("it was not found")
 
 
 def killing() -> Iterator[Story]:
@@ -200,6 +194,11 @@ def test_it_finds_that_what_the_dead_had_taken_comes_again() -> None:
 
     again = mock.patch.object(LaneWriter, "succeed", forgetful)
     finds("order", again, killing())
+
+
+def test_it_finds_that_a_call_of_the_application_fails() -> None:
+    failed = mock.patch.object(Sender, "flush", side_effect=WireError("put in"))
+    finds("errors", failed, [Story(CALM, 6.0)], "speaker: WireError: put in")
 
 
 @pytest.mark.once

@@ -54,7 +54,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _line(seed: int, outcome: Outcome) -> str:
     return (
         f"seed {seed}: {outcome.frames} frames, {outcome.messages} messages, "
-        f"{outcome.deaths} deaths, trace {outcome.fingerprint[:16]}\n"
+        f"{outcome.calls} calls, {outcome.mutes} mutes, {outcome.deaths} deaths, "
+        f"trace {outcome.fingerprint[:16]}\n"
     )
 
 

@@ -33,6 +33,10 @@ class Outcome:
     frames: int
     messages: int
     deaths: int
+    calls: int = 0
+    """Calls that have ended, of both sides."""
+    mutes: int = 0
+    """How often a track of ours was muted or unmuted."""
     law: str = ""
     """Which law was broken; empty when all hold."""
     text: str = ""
@@ -67,6 +71,8 @@ def run(story: Story, *, keep_trace: bool = False) -> Outcome:
         ledger.frames,
         ledger.messages,
         ledger.deaths,
+        world.deeds.calls.ended,
+        world.deeds.muting.changes,
         law,
         text,
         at,

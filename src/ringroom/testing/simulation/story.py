@@ -1,24 +1,32 @@
 """What happens in a simulated call, as data: made from a seed before the call, and printed as code.
 
-Somebody always speaks: two people at a time, who come and go. Between that lie faults, at any time.
+Somebody always speaks: two people at a time, who come and go. Between that lie faults, at any time,
+and beside them calls in both directions and the muting of a track of ours.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from ringroom.testing.simulation.call_laws import OF_GUESTS, OF_US
 from ringroom.testing.simulation.scheduler import Schedule
 
 __all__ = [
     "Bursts",
+    "CallThem",
+    "CallUs",
+    "Deed",
     "Freeze",
     "Happening",
     "Kill",
     "Late",
     "Lose",
+    "Mute",
     "Say",
+    "Settle",
     "Story",
     "Turn",
     "make_story",
@@ -28,6 +36,7 @@ __all__ = [
 FRAME = 0.02
 WORKERS = ("ringroom-worker-0", "ringroom-worker-1")
 PROCESSES = (*WORKERS, "ringroom-io")
+_ANYWHERE = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +100,42 @@ class Kill(Happening):
     points: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settle(Happening):
+    """Faults that go on come to their ends first, and calls too; then all is looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deed(Happening):
+    """What is done by a role of its own, in the middle of whatever goes wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallThem(Deed):
+    """The application calls whoever is in that seat, for so many seconds. What is ``wanted`` of
+    them stands in `call_laws`."""
+
+    seat: int
+    wanted: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallUs(Deed):
+    """Whoever is in that seat calls the application."""
+
+    seat: int
+    wanted: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mute(Deed):
+    """The application mutes its own track, or unmutes it."""
+
+    muted: bool
+
+
 @dataclass(frozen=True)
 class Story:
     """A call of that many seconds."""
@@ -118,17 +163,42 @@ def make_story(seed: int, seconds: float = 60.0) -> Story:
         happenings.append(Say(at=_moment(draw, seconds), seat=draw.randrange(Story.SEATS)))
     for _ in range(max(1, round(seconds / 10))):
         happenings.append(_fault(draw, seconds))
-    happenings.sort(key=lambda happening: happening.at)
     schedule = Schedule(
         seed=seed,
         touches=draw.choice((0.0, 0.002, 0.01)),
         delays=draw.choice((0.0, 0.001, 0.005)),
     )
+    faults = [one.at for one in happenings if not isinstance(one, Say)]
+    for _ in range(max(1, round(seconds / 1.5))):
+        happenings.append(_call(draw, _beside(draw, faults, seconds)))
+    for _ in range(max(1, round(seconds / 4))):
+        at = _beside(draw, faults, seconds)
+        happenings.append(Mute(at=at, muted=draw.random() < 0.6))
+    for _ in range(max(1, round(seconds / 30))):
+        happenings.append(Settle(at=_moment(draw, seconds)))
+    happenings.sort(key=lambda happening: happening.at)
     return Story(schedule, seconds, tuple(happenings))
 
 
 def _moment(draw: random.Random, seconds: float) -> float:
     return round(round(draw.uniform(0.5, seconds) / FRAME) * FRAME, 2)
+
+
+def _beside(draw: random.Random, faults: Sequence[float], seconds: float) -> float:
+    """A moment, as a rule one at which something goes wrong."""
+    if draw.random() < _ANYWHERE:
+        return _moment(draw, seconds)
+    return round(min(max(0.5, draw.choice(faults) + draw.uniform(-0.3, 1.5)), seconds), 3)
+
+
+def _call(draw: random.Random, at: float) -> Happening:
+    kind, wanted = draw.choice(((CallThem, OF_GUESTS), (CallUs, OF_US)))
+    return kind(
+        at=at,
+        seat=draw.randrange(Story.SEATS),
+        wanted=draw.choice(wanted),
+        seconds=draw.choice((0.2, 0.5, 1.0, 3.0, 8.0)),
+    )
 
 
 def _fault(draw: random.Random, seconds: float) -> Happening:

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from functools import partial
 
 import numpy as np
 
-from ringroom.errors import ClosedError, LostProcessError, RingroomError
+from ringroom.errors import RingroomError
 from ringroom.events import Event
 from ringroom.frames import AudioFrame, DataFrame, Frame
 from ringroom.options import Reconnect
 from ringroom.pool import Pool
 from ringroom.processor import Context, Processor, Replies
+from ringroom.rpc import RpcCall
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
+from ringroom.testing.simulation.call_laws import ANSWER, ASK
+from ringroom.testing.simulation.deeds import Deeds
 from ringroom.testing.simulation.laws import (
     END_SECONDS,
     MAX_AGE,
@@ -35,12 +39,14 @@ from ringroom.testing.simulation.scheduler import SeededClock
 from ringroom.testing.simulation.story import (
     WORKERS,
     Bursts,
+    Deed,
     Freeze,
     Happening,
     Kill,
     Late,
     Lose,
     Say,
+    Settle,
     Story,
     Turn,
 )
@@ -55,11 +61,12 @@ _UTTERANCE_SECONDS = 10
 _ANSWERED, _ROUND = 20, 500
 _SLOW, _RAISES = 97, 701
 _FRAME_SECONDS = 0.004
-_OWN_TRACK = "speaker"
+_APPLICATION, _OWN_TRACK = "app", "speaker"
 _LONG_TURN, _LONG_PIECES = 12, 25
 # A story never dies too often for the pool.
 _RESTARTS = 1_000
 _PAUSE = 0.4
+_SETTLING = 1.0
 _FIRST_WORDS = 0.3
 
 _worlds: list[World] = []
@@ -76,6 +83,8 @@ class Actor(Processor):
 
     def process(self, frame: Frame) -> Replies:
         ledger = self._world.ledger
+        if isinstance(frame, RpcCall):
+            return self._world.deeds.of_worker(frame, self._context)
         if isinstance(frame, DataFrame):
             ledger.message(frame)
             self._context.send_data(frame.payload, topic="answer")
@@ -96,6 +105,7 @@ class World:
         self.story = story
         self.clock = clock
         self.ledger = Ledger()
+        self.deeds = Deeds(clock, _OWN_TRACK, lambda: self._pool, self._guest_in, self._note)
         self._recoveries = 0
         self._room = FakeRoom("simulation", clock, kept_pictures=0)
         self._pool: Pool | None = None
@@ -104,7 +114,8 @@ class World:
         self._came: set[str] = set()
         self._numbers = itertools.count()
         self._over = False
-        self._excused_until = 0.0
+        self._pieces_sent = 0
+        self._sends = 0
 
     # The role that plays the story.
 
@@ -121,15 +132,19 @@ class World:
             self._sleep_until(begin + _FIRST_WORDS)
             for seat in range(Story.SEATS):
                 self._take_turn(seat)
-            for happening in self.story.happenings:
-                self._sleep_until(begin + happening.at)
-                self._let(happening)
+            happenings = self.story.happenings
+            self.deeds.start([one for one in happenings if isinstance(one, Deed)], begin)
+            for happening in happenings:
+                if not isinstance(happening, Deed):
+                    self._sleep_until(begin + happening.at)
+                    self._let(happening)
             self._sleep_until(begin + self.story.seconds)
             self._end()
             for role in (application, speaker):
                 clock.join(role, END_SECONDS)
                 if role.lives:
                     raise Broken("end", f"{role.name} has not ended within {END_SECONDS} s")
+            self.deeds.end()
             if self.ledger.broken:
                 raise self.ledger.broken[0]
         finally:
@@ -143,7 +158,7 @@ class World:
             raise self.ledger.broken[0]
 
     def _end(self) -> None:
-        self._over = True
+        self._over = self.deeds.calls.over = True
         self._room.close()
 
     def _let(self, happening: Happening) -> None:
@@ -152,7 +167,10 @@ class World:
                 self._take_turn(seat)
             case Say(seat=seat):
                 self._say(seat)
+            case Settle():
+                self._settle()
             case Lose(seconds=seconds, resume=resume):
+                self._trouble(seconds, away=True)
                 with contextlib.suppress(LookupError):
                     self._room.faults.connection_lost(resume=resume).lasting(seconds)
             case Late(seconds=seconds, by=by):
@@ -161,22 +179,69 @@ class World:
                 self._room.faults.bursts(of).lasting(seconds)
             case Freeze(role=role, seconds=seconds):
                 self.clock.freeze(self._living(role), seconds)
-                self._excused_until = max(self._excused_until, self.clock.now() + seconds)
+                calls = self.deeds.calls
+                calls.excused_until = max(calls.excused_until, self.clock.now() + seconds)
+                self._trouble(seconds)
             case Kill(role=role, points=points):
                 self._kill(role, points)
 
     def _kill(self, role: str, points: int) -> None:
         """It dies at one of its next points, or where it waits; another must take its place."""
         name, before = self._living(role), self._recoveries
+        excused = self.deeds.calls.excused_until
+        wait = RECOVERY_SECONDS + max(0.0, excused - self.clock.now())
+        self._trouble(_PAUSE + wait, away=role not in WORKERS)
         self.clock.doom(name, points)
         self.clock.sleep(_PAUSE)
         if name == self._living(role) and self._recoveries == before:
             self.clock.kill(name)
         self.ledger.deaths += 1
-        wait = RECOVERY_SECONDS + max(0.0, self._excused_until - self.clock.now())
+        wait = RECOVERY_SECONDS + max(0.0, excused - self.clock.now())
         self.clock.sleep(wait)
         if self._recoveries == before:
             raise Broken("recovery", f"{wait:.1f} s after the death of {name} no other is there")
+
+    def _trouble(self, seconds: float, *, away: bool = False) -> None:
+        """Something goes wrong for so long. ``away``: we are out of the room meanwhile."""
+        calls, until = self.deeds.calls, self.clock.now() + seconds
+        calls.troubled_until = max(calls.troubled_until, until)
+        if away:
+            calls.away_until = max(calls.away_until, until)
+
+    def _settle(self) -> None:
+        """The dust settles; then calls are answered, and what is muted is muted."""
+        deeds, clock = self.deeds, self.clock
+        deeds.pause()
+        clock.sleep(max(0.0, deeds.calls.troubled_until - clock.now()) + _SETTLING)
+        self._sleep_until(clock.now())
+        pool = self._pool
+        assert pool is not None
+        for seat in range(Story.SEATS):
+            guest = self._guest_in(seat)
+            deeds.call_them(pool.call, guest.identity, ANSWER, END_SECONDS)
+            deeds.call_us(guest, ANSWER, END_SECONDS)
+        us = self._room.applications[_APPLICATION]
+        for name in us.tracks:
+            deeds.muting.check_state(name, name in us.muted)
+        deeds.mute_own(pool, False)
+        sends = self._sends
+        while self._sends < sends + 2:
+            self._sleep_until(clock.now() + _PAUSE)
+        # The second of these began when the track was not muted any more.
+        last = self._pieces_sent - 1
+        try:
+            pool.wait_playout(_OWN_TRACK, timeout=END_SECONDS)
+        except (RingroomError, TimeoutError) as error:
+            raise Broken("deadline", f"wait_playout: {type(error).__name__}: {error}") from None
+        heard = {int(frame.samples[0, 0]) for frame in us.heard(_OWN_TRACK).frames}
+        if last not in heard:
+            raise Broken("muting", f"sound {last} is not heard, though the track is unmuted")
+        deeds.go_on()
+
+    def _guest_in(self, seat: int) -> FakeParticipant:
+        guest = self._seats[seat]
+        assert guest is not None
+        return guest
 
     def _living(self, role: str) -> str:
         """The role that has that place now: workers that came later are spares."""
@@ -188,19 +253,19 @@ class World:
     def _take_turn(self, seat: int) -> None:
         before = self._seats[seat]
         if before is not None:
+            self.deeds.calls.left.add(before.identity)
             before.leave()
         name = f"guest{next(self._names)}"
         self._came.add(name)
         guest = self._seats[seat] = self._room.join(name)
+        guest.answer(ASK, partial(self.deeds.of_guest, name))
         microphone = guest.publish_audio(sample_rate=RATE)
         piece = np.full(_UTTERANCE_SECONDS * RATE, seat + 1, np.int16)
         for _ in range(int(self.story.seconds / _UTTERANCE_SECONDS) + 1):
             microphone.speak(piece)
 
     def _say(self, seat: int) -> None:
-        guest = self._seats[seat]
-        assert guest is not None
-        guest.send_data(str(next(self._numbers)).encode())
+        self._guest_in(seat).send_data(str(next(self._numbers)).encode())
 
     # The application.
 
@@ -226,6 +291,7 @@ class World:
                 io=host,
                 workers=2,
                 max_age=MAX_AGE,
+                rpc_methods=(ASK,),
                 restarts=_RESTARTS,
                 # A room that closes while the connection is lost is given up before the story is.
                 reconnect=Reconnect(deadline=END_SECONDS / 2),
@@ -244,7 +310,7 @@ class World:
 
     def _speaker(self) -> None:
         """A thread of the application with a track and messages of its own."""
-        number = turn = 0
+        turn = 0
         while not self._over:
             pool = self._pool
             if pool is None:
@@ -254,23 +320,24 @@ class World:
             # Now and then more than the track takes at once, so that its sender waits.
             pieces = 1 if turn % _LONG_TURN else _LONG_PIECES
             try:
-                pool.send(_sound(number, pieces), timeout=END_SECONDS)
+                pool.send(_sound(self._pieces_sent, pieces), timeout=END_SECONDS)
                 if not turn % 3:
                     pool.send_data(str(turn), topic="number", timeout=END_SECONDS)
-                if not turn % 5:
+                if not turn % 5 and not self.deeds.paused:
                     pool.flush(_OWN_TRACK, timeout=END_SECONDS)
                 if not turn % 4:
                     people = pool.participants(timeout=END_SECONDS)
                     check_people([who.identity for who in people], self._came)
-            except (ClosedError, LostProcessError):
-                self.clock.sleep(0.05)
-            except TimeoutError as error:
-                self._note(Broken("deadline", f"{error}"))
-                return
             except Broken as broken:
                 self._note(broken)
                 return
-            number += pieces
+            except Exception as error:  # noqa: BLE001 (as long as the room is open there is none)
+                if not self._over:
+                    law = "deadline" if isinstance(error, TimeoutError) else "errors"
+                    self._note(Broken(law, f"speaker: {type(error).__name__}: {error}"))
+                return
+            self._pieces_sent += pieces
+            self._sends += 1
             self.clock.sleep(1.0)
 
     # The laws.
@@ -279,12 +346,20 @@ class World:
         pool = self._pool
         if pool is not None:
             check_lanes(pool._connection.session.statistics())
+        self.deeds.calls.check_overdue(self.clock.now(), self.clock.roles)
 
     def _check_heard(self) -> None:
+        us = self._room.applications.get(_APPLICATION)
+        if us is None:
+            return
         with contextlib.suppress(LookupError):
-            heard = self._room.heard(_OWN_TRACK)
+            heard = us.heard(_OWN_TRACK)
             pieces = ((int(frame.samples[0, 0]), len(frame.samples)) for frame in heard.frames)
             check_heard(pieces, PIECE)
+        for name in self.deeds.muting.names:
+            with contextlib.suppress(LookupError):
+                begins = (frame.received_ns / 1e9 for frame in us.heard(name).frames)
+                self.deeds.muting.check_heard(name, begins)
 
     def _note(self, broken: Broken) -> None:
         self.ledger.broken.append(broken)
