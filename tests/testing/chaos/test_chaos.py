@@ -23,6 +23,7 @@ from ringroom.testing.chaos import __main__ as command
 from ringroom.testing.chaos.ears import OWN_TRACK, Ears, numbered
 from ringroom.testing.chaos.fake_stage import FakeStage
 from ringroom.testing.chaos.gauges import grown, left_behind, memory_grown
+from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.simulation.laws import Broken
 
 RATE = 16_000
@@ -57,6 +58,9 @@ def test_a_run_in_which_everything_happens() -> None:
     assert report.statistics.received.done > 0
     assert report.statistics.received.in_flight == report.statistics.sent.in_flight == 0
     assert report.answers >= 3
+    # At the start, in the middle and at the end: a call each way, a mute and an unmute.
+    assert report.calls >= 6
+    assert report.mutes >= 6
     assert [*report.gauges] == ["start", "middle", "end"]
     text = str(report)
     for part in ("I/O process killed", "worker killed", "1 Flood", "all laws were kept"):
@@ -152,6 +156,16 @@ def test_answers_that_come_late_or_twice_break_a_law() -> None:
         ears.hear_messages([answer("bob", 0)])
 
 
+def test_what_is_heard_of_a_muted_track_breaks_a_law() -> None:
+    ears = Ears()
+    # Sound is stamped in steps of 160 ns, from 0 on.
+    ears.muting.begin("p0/mic", True, -1.0)
+    ears.hear(heard(pieces(1)))
+    ears.muting.done("p0/mic", True, -0.5)
+    with pytest.raises(Broken, match=r"muting: .p0/mic. was heard 0\.500 s after"):
+        ears.hear(heard(pieces(2)))
+
+
 HELD = Holdings(descriptors=50, threads=5, memory=100 << 20)
 GAUGE = Gauge(application=HELD, io=HELD, workers=HELD, children=4)
 
@@ -205,6 +219,32 @@ def test_a_send_of_the_application_that_fails_for_good_ends_the_run(
         (plan.Mute(after=5.0, person=0, seconds=0.05),),
     )
     assert (report.law, report.text) == ("errors", "speaker: WireError: on purpose")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("owner", "name", "does", "law", "text"),
+    [
+        (Sender, "mute", None, "muting", f"'{OWN_TRACK}' was heard"),
+        (Sender, "mute", WireError("put in"), "errors", "mute: WireError: put in"),
+        (Sender, "call", "7 with somebody else", "calls", "'7 with somebody else' for Call"),
+        (FakeParticipant, "call", "7 with somebody else", "calls", "'7 with somebody else'"),
+    ],
+    ids=["unmuted", "mute", "our call", "their call"],
+)
+def test_what_is_wrong_with_calls_and_muting_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, does: Any, law: str, text: str
+) -> None:
+    def wrong(*_: Any, **__: Any) -> Any:
+        if isinstance(does, Exception):
+            raise does
+        return does
+
+    monkeypatch.setattr(owner, name, wrong)
+    report = run(Plan(tracks=1, places=1, spares=0, standby=False), ())
+    assert report.law == law
+    assert text in report.text
 
 
 def test_a_run_rests_only_while_the_applications_own_track_is_heard() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,13 @@ class Case:
     wanted: str
     outcome: str | Exception
     at: float = 10.5
+
+
+def ledger_of(**around: Any) -> CallLedger:
+    def broken(law: Broken) -> None:
+        raise law
+
+    return CallLedger(0.3, broken, **around)
 
 
 def failed(code: int, data: str = "") -> RpcError:
@@ -85,24 +93,24 @@ NEVER = [
 
 @pytest.mark.parametrize("case", RULES, ids=repr)
 def test_how_a_call_may_end(case: Case) -> None:
-    end(CallLedger(slack=0.3), case)
+    end(ledger_of(), case)
 
 
 @pytest.mark.parametrize(("around", "case"), EXCUSED, ids=repr)
 def test_how_it_may_end_for_a_reason(around: dict[str, object], case: Case) -> None:
-    end(CallLedger(slack=0.3, **around), case)  # type: ignore[arg-type]
+    end(ledger_of(**around), case)
     with pytest.raises(Broken, match="calls: "):
-        end(CallLedger(slack=0.3), case)
+        end(ledger_of(), case)
 
 
 @pytest.mark.parametrize("case", NEVER, ids=repr)
 def test_how_it_may_not_end(case: Case) -> None:
     with pytest.raises(Broken, match="calls: "):
-        end(CallLedger(slack=0.3), case)
+        end(ledger_of(), case)
 
 
 def test_a_call_reaches_one_who_answers_and_once() -> None:
-    ledger = CallLedger(slack=0.3)
+    ledger = ledger_of()
     ledger.reached(0)
     ledger.reached(1)
     with pytest.raises(Broken, match="calls: call 0 has reached two"):
@@ -110,7 +118,7 @@ def test_a_call_reaches_one_who_answers_and_once() -> None:
 
 
 def test_a_call_that_does_not_end_is_found_while_its_caller_lives() -> None:
-    ledger = CallLedger(slack=0.3)
+    ledger = ledger_of()
     began(ledger, RULES[0])
     ledger.check_overdue(12.2, ["me"])
     with pytest.raises(Broken, match=r"calls: 2\.400 s have passed"):

@@ -13,9 +13,12 @@ import time
 from collections.abc import Collection
 from types import FrameType
 
+from ringroom.errors import RingroomError
 from ringroom.events import TrackInfo
 from ringroom.frames import DataFrame, Frame
 from ringroom.processor import Context, Processor, Replies
+from ringroom.rpc import RpcCall
+from ringroom.testing.simulation import call_laws as c
 
 __all__ = ["ANSWER", "HOLD", "SAY", "SLEEP", "Actor"]
 
@@ -24,6 +27,9 @@ SAY, ANSWER = "say", "answer"
 # What a worker that gets these signals does with its next frame: it never comes back from it.
 SLEEP, HOLD = signal.SIGUSR1, signal.SIGUSR2
 _FOR_EVER = 3_600
+# A worker that asks back takes nothing meanwhile, and is not to be taken for stuck.
+_ASKS_BACK_SECONDS = 0.4
+_WRONG = 599
 
 
 class Actor(Processor):
@@ -52,6 +58,8 @@ class Actor(Processor):
         elif self._stuck == HOLD:
             # Called through PyDLL it keeps the GIL.
             ctypes.PyDLL(None).sleep(_FOR_EVER)
+        if isinstance(frame, RpcCall):
+            return self._answer_call(frame)
         if isinstance(frame, DataFrame):
             self._answer(frame)
             return None
@@ -76,3 +84,16 @@ class Actor(Processor):
         if number <= last:
             raise AssertionError(f"message {number} of {message.participant} after {last}")
         self._context.send_data(f"{message.participant} {number}", topic=ANSWER)
+
+    def _answer_call(self, call: RpcCall) -> Replies:
+        number, wanted = c.wanted_of(call.text)
+        if wanted != c.ASK_BACK:
+            return c.answers_of_us(call)
+        guest, text = call.participant, f"{number} {c.ANSWER}"
+        try:
+            found = self._context.call(guest, c.ASK, text, timeout=_ASKS_BACK_SECONDS)
+        except (RingroomError, TimeoutError):
+            return c.refusal_of(call)
+        if found != c.answer_to(number, guest):
+            return call.refuse(f"asked back, it was {found!r}", code=_WRONG)
+        return c.answers_of_us(call)

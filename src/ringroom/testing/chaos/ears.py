@@ -1,7 +1,7 @@
 """What the room hears of the application in a chaos run: each thing in order, and none twice.
 
 People speak in numbered pieces, and send numbered messages. Both come back, from whichever worker
-took them, so what two workers have both taken is heard here.
+took them, so what two workers have both taken is heard here. Of a track that is muted nothing is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ringroom.frames import DataFrame
 from ringroom.testing.application import Recording, Taken
 from ringroom.testing.chaos.actor import ANSWER
 from ringroom.testing.simulation.laws import Broken
+from ringroom.testing.simulation.mute_laws import MuteLedger
 
 __all__ = ["OWN_TRACK", "PIECE_SECONDS", "Ears", "numbered"]
 
@@ -49,6 +50,7 @@ class Ears:
     """The number of the last message that was answered, by its sender."""
     answered: int = 0
     tracks: dict[str, _Track] = field(default_factory=dict)
+    muting: MuteLedger = field(default_factory=MuteLedger)
 
     def hear(self, taken: Taken) -> None:
         """All that came since the last time."""
@@ -57,6 +59,8 @@ class Ears:
         self.hear_messages(taken.messages)
 
     def _hear_sound(self, recording: Recording) -> None:
+        begins = (frame.received_ns / 1e9 for frame in recording.frames)
+        self.muting.check_heard(recording.track, begins)
         track = self.tracks.setdefault(recording.track, _Track())
         for frame in recording.frames:
             number = _number(frame.samples)

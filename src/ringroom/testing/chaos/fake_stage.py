@@ -12,19 +12,23 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 from ringroom.client import Transport, transport
-from ringroom.errors import RingroomError
+from ringroom.errors import ClosedError, RingroomError
 from ringroom.events import TrackInfo
 from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.rpc import RpcCall
 from ringroom.testing import faults, sources
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import SAY
+from ringroom.testing.chaos.deeds import always_excused
 from ringroom.testing.chaos.ears import OWN_TRACK, PIECE_SECONDS, Ears, numbered
 from ringroom.testing.devices import Camera, Microphone
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
+from ringroom.testing.simulation.call_laws import ASK
 from ringroom.testing.simulation.laws import Broken, check_lanes
 
 __all__ = ["FakeStage"]
@@ -44,8 +48,11 @@ _AFTERWARDS = 1.0
 class _Person:
     """Somebody who always speaks."""
 
-    def __init__(self, room: FakeRoom, identity: str, shows: bool) -> None:
+    def __init__(
+        self, room: FakeRoom, identity: str, shows: bool, answer: Callable[[RpcCall], str | None]
+    ) -> None:
         self.identity = identity
+        self._answer = answer
         self.form, self.size = (_RATE, 1), _SIZE
         self._shows = shows
         self._room = room
@@ -61,6 +68,7 @@ class _Person:
     def enter(self) -> None:
         """Join; also when still there, as a person that vanished comes back."""
         self._guest = self._room.join(self.identity)
+        self._guest.answer(ASK, self._answer)
         self._mic = self._guest.publish_audio("mic", sample_rate=_RATE)
         self._camera = self._guest.publish_video("camera") if self._shows else None
         self._until = 0.0
@@ -81,6 +89,12 @@ class _Person:
             number = str(self._messages).encode()
             self._guest.send_data(number, topic=topic, to=(APPLICATION,))
             self._messages += 1
+
+    def call_us(self, payload: str, seconds: float) -> str:
+        guest = self._guest
+        if guest is None:
+            raise ClosedError(f"{self.identity!r} is not there")
+        return guest.call(ASK, payload, to=APPLICATION, timeout=seconds)
 
     @property
     def is_heard(self) -> bool:
@@ -157,6 +171,7 @@ class FakeStage:
 
     def __init__(self, plan: p.Plan, note: Callable[[Broken], None]) -> None:
         self.ears = Ears()
+        self.calls = always_excused(plan, note)
         self.blocked_until = 0.0
         """Until then frames need not flow (`time.monotonic`)."""
         self._plan = plan
@@ -186,12 +201,16 @@ class FakeStage:
     def begin(self) -> None:
         """Everybody comes."""
         self._people = [
-            _Person(self._room, identity, shows=number % _SHOWS == 0)
+            _Person(
+                self._room, identity, number % _SHOWS == 0, partial(self.calls.of_guest, identity)
+            )
             for number, identity in enumerate(self._plan.people)
         ]
         heard = list(self._plan.people[:_HEARD_BY_READER])
         self._reader = _Reader(self._room, self._note, heard)
         self._closing.callback(self._reader.close)
+        # First, also where a run breaks off: the reader ends with the room.
+        self._closing.callback(self._room.close_room)
 
     @property
     def warm(self) -> bool:
@@ -221,6 +240,16 @@ class FakeStage:
             self._says_at = now + _SAYS_EVERY
             for person in self._people:
                 person.say()
+
+    def call_us(self, person: int, payload: str, seconds: float) -> str:
+        """Somebody calls the application: without the lock, for it waits. Raises as their SDK
+        does, and `ClosedError` for somebody who is not there."""
+        return self._people[person].call_us(payload, seconds)
+
+    def is_muted(self, track: str) -> bool | None:
+        """Whether the far end was told so of a track of the application's."""
+        us = self._room.applications.get(APPLICATION)
+        return us is not None and track in us.muted
 
     def rest(self) -> None:
         """Everything is as at the beginning, and nobody speaks, until `go_on`."""

@@ -14,15 +14,18 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from ringroom.client import Transport, transport
-from ringroom.errors import RingroomError
+from ringroom.errors import ClosedError, LostProcessError, RingroomError, RoomError, RpcError
 from ringroom.events import TrackInfo
 from ringroom.frames import AudioFrame, DataFrame
 from ringroom.processes.hosts import IOProcess
+from ringroom.rpc import RpcAnswer, RpcCall
 from ringroom.testing import faults, sources
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import SAY
+from ringroom.testing.chaos.deeds import always_excused
 from ringroom.testing.chaos.ears import OWN_TRACK, Ears
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
+from ringroom.testing.simulation.call_laws import ASK, CallLedger
 from ringroom.testing.simulation.laws import Broken
 
 __all__ = ["LiveKitStage"]
@@ -38,10 +41,13 @@ _QUIET = 100
 
 
 class _Person:
-    """Somebody who always speaks, on a thread of their own."""
+    """Somebody who always speaks, and answers calls, each on a thread of their own."""
 
-    def __init__(self, room: LiveKitRoom, number: int, io: IOProcess | None) -> None:
+    def __init__(
+        self, room: LiveKitRoom, number: int, io: IOProcess | None, calls: CallLedger
+    ) -> None:
         self.identity = f"p{number}"
+        self._calls = calls
         self._room = room
         self._shared = io
         self._io: IOProcess | None = None
@@ -49,7 +55,7 @@ class _Person:
         self._saying = threading.Lock()
         self._sound = sources.tone(300 + 40 * number, 1.0, _RATE, level=0.3)
         self._transport: Transport | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
         self.enter()
 
     def enter(self) -> None:
@@ -61,11 +67,21 @@ class _Person:
         token = self._room.token(self.identity)
         io = self._shared or self._io
         assert io is not None
-        self._transport = transport("livekit", url=self._room.url, token=token, kinds=(), io=io)
-        self._thread = threading.Thread(
-            target=self._speak, args=(self._transport,), name=self.identity, daemon=True
+        self._transport = transport(
+            "livekit",
+            url=self._room.url,
+            token=token,
+            kinds=("data",),
+            rpc_methods=(ASK,),
+            participants=(APPLICATION,),
+            io=io,
         )
-        self._thread.start()
+        for run in (self._speak, self._answer):
+            thread = threading.Thread(
+                target=run, args=(self._transport,), name=self.identity, daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
 
     def _speak(self, here: Transport) -> None:
         step = round(_RATE * _PIECE_SECONDS)
@@ -73,6 +89,33 @@ class _Person:
             while True:
                 for start in range(0, len(self._sound), step):
                     here.send(AudioFrame(self._sound[start : start + step], _RATE, track="mic"))
+
+    def _answer(self, here: Transport) -> None:
+        with contextlib.suppress(RingroomError):
+            for frame in here.recv():
+                if isinstance(frame, RpcCall):
+                    answer = self._answer_to(frame)
+                    if answer is not None:
+                        here.send(answer)
+
+    def _answer_to(self, call: RpcCall) -> RpcAnswer | None:
+        try:
+            text = self._calls.of_guest(self.identity, call)
+        except RpcError as error:
+            return call.refuse(str(error), code=error.code, data=error.data)
+        return None if text is None else call.answer(text)
+
+    def call_us(self, payload: str, seconds: float) -> str:
+        """Raises what an SDK would, and `ClosedError` once they have left."""
+        here = self._transport
+        if here is None:
+            raise ClosedError(f"{self.identity!r} is not there")
+        try:
+            return here.call(APPLICATION, ASK, payload, timeout=seconds)
+        except TimeoutError as error:
+            raise RpcError(f"{error}", code=RpcError.RESPONSE_TIMEOUT) from None
+        except (RoomError, LostProcessError) as error:
+            raise ClosedError(f"{self.identity!r} has lost the room: {error}") from None
 
     def leave(self, vanish: bool) -> None:
         """Idempotent."""
@@ -82,8 +125,8 @@ class _Person:
         if vanish and here.io_pid is not None:
             faults.killed(here.io_pid)
         here.close()
-        if self._thread is not None:
-            self._thread.join()
+        while self._threads:
+            self._threads.pop().join()
         io, self._io = self._io, None
         if io is not None:
             io.close()
@@ -135,6 +178,7 @@ class LiveKitStage:
 
     def __init__(self, plan: p.Plan, note: Callable[[Broken], None], server: LiveKitServer) -> None:
         self.ears = Ears()
+        self.calls = always_excused(plan, note)
         self.blocked_until = 0.0
         self._plan = plan
         self._note = note
@@ -173,7 +217,7 @@ class LiveKitStage:
         self._listener = _Listener(here, self.ears, self._lock, self._note)
         self._closing.callback(self._listener.close)
         for number in range(self._plan.tracks):
-            person = _Person(room, number, None if number == _VANISHES else io)
+            person = _Person(room, number, None if number == _VANISHES else io, self.calls)
             self._closing.callback(person.leave, vanish=False)
             self._people.append(person)
 
@@ -212,6 +256,15 @@ class LiveKitStage:
         assert self._listener is not None
         heard = self._listener.heard_at
         return all(heard.get(track, 0.0) > self._rest_at for track in self._tracks())
+
+    def call_us(self, person: int, payload: str, seconds: float) -> str:
+        """Somebody calls the application. Raises as their SDK does, and `ClosedError` for somebody
+        who is not there."""
+        return self._people[person].call_us(payload, seconds)
+
+    def is_muted(self, track: str) -> bool | None:
+        """The stage does not know what they were told."""
+        return None
 
     def go_on(self) -> None:
         """They speak on all the time."""

@@ -35,6 +35,10 @@ class Report:
     problems: dict[str, int] = field(default_factory=dict)
     """How often ``on_error`` was called, by where."""
     answers: int = 0
+    calls: int = 0
+    """Calls that have ended, of both sides."""
+    mutes: int = 0
+    """How often our own track was muted or unmuted."""
     statistics: Statistics | None = None
     gauges: dict[str, Gauge] = field(default_factory=dict)
     """At the start, in the middle and at the end."""
@@ -58,7 +62,10 @@ class Report:
         if self.statistics is not None:
             lines.append("received " + _fate(self.statistics.received))
             lines.append("sent     " + _fate(self.statistics.sent))
-        lines.append(f"answers to messages {self.answers}; problems: {_counts(self.problems)}")
+        lines.append(
+            f"answers to messages {self.answers}; {self.calls} calls, {self.mutes} mutes; "
+            f"problems: {_counts(self.problems)}"
+        )
         lines += self._gauge_lines()
         lines.append(f"{self.seconds:.0f} s, steal {self.steal:.1%}")
         if self.law:

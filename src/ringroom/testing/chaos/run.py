@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, Self
 
 from ringroom.errors import ClosedError, RingroomError, RoomError
@@ -23,6 +24,7 @@ from ringroom.testing.belongings import belongings
 from ringroom.testing.chaos import plan as p
 from ringroom.testing.chaos.actor import Actor
 from ringroom.testing.chaos.deaths import PAUSE, Deaths
+from ringroom.testing.chaos.deeds import Deeds
 from ringroom.testing.chaos.ears import OWN_TRACK, PIECE_SECONDS, Ears, numbered
 from ringroom.testing.chaos.fake_stage import FakeStage
 from ringroom.testing.chaos.gauges import (
@@ -36,6 +38,7 @@ from ringroom.testing.chaos.gauges import (
 from ringroom.testing.chaos.livekit_stage import LiveKitStage
 from ringroom.testing.chaos.report import Report
 from ringroom.testing.server import LiveKitServer
+from ringroom.testing.simulation.call_laws import ASK, CallLedger
 from ringroom.testing.simulation.laws import Broken, check_lanes
 
 __all__ = ["Stage", "run"]
@@ -53,6 +56,7 @@ class Stage(Protocol):
 
     kind: str
     ears: Ears
+    calls: CallLedger
     blocked_until: float
 
     def __enter__(self) -> Self: ...
@@ -67,6 +71,10 @@ class Stage(Protocol):
     @property
     def rested(self) -> bool: ...
     def go_on(self) -> None: ...
+    def call_us(self, person: int, payload: str, seconds: float) -> str: ...
+    def is_muted(self, track: str) -> bool | None:
+        """Whether the far end was told so of a track of ours; None: the stage does not know."""
+
     def close_room(self) -> bool:
         """Close the room. Returns whether that ends the application's stay."""
 
@@ -111,6 +119,7 @@ class _Run:
             spares=plan.spares,
             standby=plan.standby,
             restarts=_MANY,
+            rpc_methods=(ASK,),
             reconnect=Reconnect(deadline=_MANY),  # kills without a pause are one outage
             on_error=self._on_error,
         )
@@ -118,9 +127,7 @@ class _Run:
             with pool:
                 self.pool = pool
                 self.stage.begin()
-                with self._thread("watch", self._watch), self._thread("speaker", self._speak):
-                    self._play_plan(pool)
-                    self.over.set()
+                self._play_beside(pool, Deeds(pool, self.stage, plan))
                 if self.stage.close_room():
                     pool.wait(plan.patience)
                 pool.drain()
@@ -129,6 +136,17 @@ class _Run:
             self.over.set()
             if hasattr(pool._connection, "session"):
                 self.report.statistics = pool.stats()
+
+    def _play_beside(self, pool: Pool, deeds: Deeds) -> None:
+        """Play the plan beside all that has a thread of its own."""
+        with contextlib.ExitStack() as beside:
+            beside.enter_context(self._thread("watch", lambda: self._watch(deeds)))
+            beside.enter_context(self._thread("speaker", self._speak))
+            for name, function in deeds.threads.items():
+                beside.enter_context(self._thread(name, function))
+            beside.callback(deeds.end)
+            self._play_plan(pool, deeds)
+            self.over.set()
 
     @contextlib.contextmanager
     def _thread(self, name: str, function: Callable[[], None]) -> Iterator[None]:
@@ -181,7 +199,7 @@ class _Run:
 
     # The thread that looks.
 
-    def _watch(self) -> None:
+    def _watch(self, deeds: Deeds) -> None:
         told = time.monotonic()
         while not self.over.wait(_LOOK_SECONDS):
             now = time.monotonic()
@@ -189,6 +207,7 @@ class _Run:
             assert self.pool is not None
             statistics = self.pool.stats()
             check_lanes(statistics.lanes)
+            deeds.check()
             if self.pool.ended is not None or self.pool._failure is not None:
                 raise Broken("errors", f"the pool has ended: {self.pool._failure}")
             if now > told + _TELL_SECONDS:
@@ -202,14 +221,14 @@ class _Run:
 
     # The thread that lets things go wrong.
 
-    def _play_plan(self, pool: Pool) -> None:
+    def _play_plan(self, pool: Pool, deeds: Deeds) -> None:
         deaths = Deaths(pool, self.plan, self)
         self.report.kills, self.report.recoveries = deaths.kills, deaths.recoveries
         deaths.until(lambda: self.stage.warm, "everybody to be heard and answered", PAUSE)
-        self._gauge("start", pool, deaths)
+        self._gauge("start", deeds, deaths)
         for name, happenings, seconds in self._halves():
             self._let_all(happenings, seconds, deaths)
-            self._gauge(name, pool, deaths)
+            self._gauge(name, deeds, deaths)
         text = memory_grown(self.report.gauges["middle"], self.report.gauges["end"])
         if text:
             raise Broken("memory", text)
@@ -252,8 +271,22 @@ class _Run:
             self.check()
             time.sleep(min(left, _LOOK_SECONDS))
 
-    def _gauge(self, name: str, pool: Pool, deaths: Deaths) -> None:
+    def _settle(self, deeds: Deeds, deaths: Deaths) -> None:
+        """Calls are answered, and the far end knows what is muted; that our track is heard once it
+        is unmuted, the rest that follows waits for."""
+        deeds.rest()
+        deaths.until(deeds.are_calls_answered, "calls both ways to be answered", PAUSE)
+        for muted in (True, False):
+            deeds.set_muted(muted)
+            told = partial(self._is_told, muted)
+            deaths.until(told, "the far end to know what is muted", PAUSE)
+
+    def _is_told(self, muted: bool) -> bool:
+        return self.stage.is_muted(OWN_TRACK) in (muted, None)
+
+    def _gauge(self, name: str, deeds: Deeds, deaths: Deaths) -> None:
         """Let everything come to rest, and look what is held."""
+        self._settle(deeds, deaths)
         self.stage.rest()
         deaths.until(
             lambda: self.stage.rested,
@@ -264,7 +297,7 @@ class _Run:
         start = self.report.gauges.get("start")
 
         def settled() -> bool:
-            gauge = self.report.gauges[name] = held_by(pool)
+            gauge = self.report.gauges[name] = held_by(deeds.pool)
             return start is None or not grown(start, gauge)
 
         try:
@@ -274,6 +307,7 @@ class _Run:
             self.check()
             raise Broken("leak", grown(start, self.report.gauges[name])) from None
         self.stage.go_on()
+        deeds.go_on()
 
 
 def run(
@@ -300,6 +334,7 @@ def run(
         except (RingroomError, TimeoutError) as error:
             report.law, report.text = "errors", f"{type(error).__name__}: {error}"
         report.answers = stage.ears.answered
+        report.calls, report.mutes = stage.calls.ended, stage.ears.muting.changes
     if report.ok:
         report.text = left_behind(before, plan.patience)
         report.law = "leak" if report.text else ""

@@ -8,13 +8,25 @@ them. Times are seconds of the caller's clock.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from ringroom.errors import RingroomError, RoomError, RpcError
+from ringroom.errors import ClosedError, RingroomError, RoomError, RpcError
+from ringroom.rpc import RpcAnswer, RpcCall
 from ringroom.testing.simulation.laws import Broken
 
-__all__ = ["ASK", "OF_GUESTS", "OF_US", "REFUSED", "Call", "CallLedger", "wanted_of"]
+__all__ = [
+    "ASK",
+    "OF_GUESTS",
+    "OF_US",
+    "REFUSED",
+    "Call",
+    "CallLedger",
+    "answer_to",
+    "answers_of_us",
+    "refusal_of",
+    "wanted_of",
+]
 
 ASK = "ask"
 """The method of everybody."""
@@ -38,6 +50,28 @@ def wanted_of(payload: str) -> tuple[int, str]:
     return int(number), wanted
 
 
+def answer_to(number: int, guest: str) -> str:
+    """What answers the call, and no other one. ``guest`` is who calls, or is called."""
+    return f"{number} with {guest}"
+
+
+def refusal_of(call: RpcCall) -> RpcAnswer:
+    """What refuses the call, and no other one."""
+    number, _ = wanted_of(call.text)
+    return call.refuse("as was wanted", code=REFUSED, data=f"{number}")
+
+
+def answers_of_us(call: RpcCall) -> tuple[RpcAnswer, ...]:
+    """What we send for a call to us, as far as nothing else is to be done for it."""
+    number, wanted = wanted_of(call.text)
+    answer = call.answer(answer_to(number, call.participant))
+    if wanted == NOTHING:
+        return ()
+    if wanted == REFUSAL:
+        return (refusal_of(call),)
+    return (answer, call.answer("a second time")) if wanted == TWICE else (answer,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """One that is under way. ``guest`` is the other's identity, ``by`` the role that waits."""
@@ -58,9 +92,11 @@ class Call:
 
 @dataclass
 class CallLedger:
-    """All calls of a story. ``slack`` is how many seconds late a caller may be told."""
+    """All calls of a story. ``slack`` is how many seconds late a caller may be told. ``note`` is
+    called for laws that are found broken, by any role."""
 
     slack: float
+    note: Callable[[Broken], None]
     ended: int = 0
     away_until: float = 0.0
     """Until then we were out of the room, at times, and calls of both sides may end by that."""
@@ -93,36 +129,41 @@ class CallLedger:
         return call
 
     def reached(self, number: int) -> None:
-        """The call has reached whoever is to answer it. Raises `Broken`."""
+        """The call has reached whoever is to answer it."""
         if number in self._reached:
-            raise Broken("calls", f"call {number} has reached two, or one twice")
+            self.note(Broken("calls", f"call {number} has reached two, or one twice"))
         self._reached.add(number)
 
-    def answer_to(self, number: int, guest: str) -> str:
-        """What answers the call: nothing that would answer another one."""
-        return f"{number} with {guest}"
+    def of_guest(self, guest: str, call: RpcCall) -> str | None:
+        """What a guest answers. Raises the `RpcError` of a refusal."""
+        number, wanted = wanted_of(call.text)
+        self.reached(number)
+        if wanted == REFUSAL:
+            refusal_of(call).result()
+        return None if wanted == NOTHING else answer_to(number, guest)
 
     def end(self, call: Call, outcome: str | Exception, now: float) -> None:
-        """The caller has that answer, or error. Raises `Broken`."""
+        """The caller has that answer, or error."""
         self._under_way.pop(call.number, None)
         self.ended += 1
-        self._check_time(call, now)
-        if not self._fits(call, outcome, now):
+        if self._is_overdue(call, now):
+            self.note(_overdue(call, now))
+        elif not self._fits(call, outcome, now):
             end = repr(outcome) if isinstance(outcome, str) else _text(outcome)
-            raise Broken("calls", f"after {now - call.begun:.3f} s {end} for {call}")
+            self.note(Broken("calls", f"after {now - call.begun:.3f} s {end} for {call}"))
 
     def check_overdue(self, now: float, living: Collection[str]) -> None:
         """Raises `Broken` for a call whose caller, a role that lives, was told too late."""
         for call in tuple(self._under_way.values()):
             if call.by not in living:
                 del self._under_way[call.number]
-            else:
-                self._check_time(call, now)
+            elif self._is_overdue(call, now):
+                raise _overdue(call, now)
 
     def _fits(self, call: Call, outcome: str | Exception, now: float) -> bool:
         match outcome:
             case str():
-                right = self.answer_to(call.number, call.guest)
+                right = answer_to(call.number, call.guest)
                 return outcome == right and call.wanted in ANSWERED
             case RingroomError() if self.over:
                 return True
@@ -130,14 +171,14 @@ class CallLedger:
                 return self._is_expected(call, outcome, now)
             case TimeoutError():
                 return call.ours and self._may_be_unanswered(call, now)
+            case ClosedError():  # whoever was to call was not there
+                return not call.ours and call.guest in self.left
             case RoomError(reason="disconnected"):
                 return call.ours and self.away_until >= call.begun
         return False
 
-    def _check_time(self, call: Call, now: float) -> None:
-        due = max(call.begun + call.seconds, self.excused_until) + self.slack
-        if now > due:
-            raise Broken("calls", f"{now - call.begun:.3f} s have passed, of {call}")
+    def _is_overdue(self, call: Call, now: float) -> bool:
+        return now > max(call.begun + call.seconds, self.excused_until) + self.slack
 
     def _is_expected(self, call: Call, error: RpcError, now: float) -> bool:
         code = error.code
@@ -148,7 +189,8 @@ class CallLedger:
             return code in _GUEST_GONE and call.guest in self.left
         match code:
             case RpcError.APPLICATION_ERROR:
-                return call.wanted == RAISE
+                flooded = "Too busy" in str(error) and self.troubled_until >= call.begun
+                return call.wanted == RAISE or flooded
             case RpcError.RESPONSE_TIMEOUT:
                 return self._may_be_unanswered(call, now)
             case RpcError.SEND_FAILED:
@@ -160,6 +202,10 @@ class CallLedger:
         over = now >= call.begun + call.seconds - _ROUNDING
         troubled = self.troubled_until >= call.begun
         return over and (call.wanted == NOTHING or troubled or self.over)
+
+
+def _overdue(call: Call, now: float) -> Broken:
+    return Broken("calls", f"{now - call.begun:.3f} s have passed, of {call}")
 
 
 def _text(error: Exception) -> str:

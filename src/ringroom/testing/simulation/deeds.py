@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from ringroom.errors import RingroomError, RpcError
+from ringroom.errors import RingroomError
 from ringroom.pool import Pool
 from ringroom.processor import Context, Replies
 from ringroom.rpc import RpcCall
@@ -37,7 +37,7 @@ class Deeds:
         guest_in: Callable[[int], FakeParticipant],
         note: Callable[[Broken], None],
     ) -> None:
-        self.calls = c.CallLedger(slack=_SLACK)
+        self.calls = c.CallLedger(_SLACK, note)
         self.muting = MuteLedger()
         self._clock = clock
         self._own_track = own_track
@@ -131,43 +131,28 @@ class Deeds:
             outcome = make(call.payload, timeout=seconds)
         except Exception as error:  # noqa: BLE001 (the law says which may be)
             outcome = error
-        self._noting(lambda: self.calls.end(call, outcome, clock.now()))
+        self.calls.end(call, outcome, clock.now())
         return outcome
-
-    def of_guest(self, guest: str, call: RpcCall) -> str | None:
-        """What the guest answers, on the room's thread."""
-        number, wanted = c.wanted_of(call.text)
-        self._noting(lambda: self.calls.reached(number))
-        if wanted == c.REFUSAL:
-            raise RpcError("as was wanted", code=c.REFUSED, data=f"{number}")
-        return None if wanted == c.NOTHING else self.calls.answer_to(number, guest)
 
     def of_worker(self, call: RpcCall, context: Context) -> Replies:
         """What a worker answers."""
         number, wanted = c.wanted_of(call.text)
         guest = call.participant
-        self._noting(lambda: self.calls.reached(number))
-        answer = call.answer(self.calls.answer_to(number, guest))
-        refusal = call.refuse("as was wanted", code=c.REFUSED, data=f"{number}")
+        self.calls.reached(number)
+        answers = c.answers_of_us(call)
         match wanted:
-            case c.NOTHING:
-                return None
-            case c.REFUSAL:
-                return refusal
             case c.RAISE:
                 raise ArithmeticError("on purpose")
-            case c.TWICE:
-                return answer, call.answer("a second time")
             case c.ASK_BACK:
                 back = c.REFUSAL if number % 3 == 0 else c.ANSWER
                 found = self.call_them(context.call, guest, back, max(0.1, call.timeout / 2))
-                return answer if isinstance(found, str) else refusal
+                return answers if isinstance(found, str) else c.refusal_of(call)
             case c.MUTE | c.UNMUTE:
                 track = f"{guest}/mic"
                 muted = wanted == c.MUTE
                 change = partial(context.mute if muted else context.unmute, track)
-                return answer if self._set_muted(change, track, muted, patient=False) else None
-        return answer
+                return answers if self._set_muted(change, track, muted, patient=False) else None
+        return answers
 
     # Muting.
 
@@ -193,9 +178,3 @@ class Deeds:
             return False
         self.muting.done(track, muted, self._clock.now())
         return True
-
-    def _noting(self, check: Callable[[], None]) -> None:
-        try:
-            check()
-        except Broken as broken:
-            self._note(broken)

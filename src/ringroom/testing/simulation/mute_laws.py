@@ -7,6 +7,7 @@ the clock by which sound is stamped.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -16,14 +17,16 @@ __all__ = ["MuteLedger"]
 
 # Stamps are whole nanoseconds.
 _ROUNDING = 1e-6
+# A chaos run lasts for hours, and looks a few times a second.
+_KEPT = 256
 
 
 @dataclass
 class _Track:
     muted: bool | None = False
     """None while it is being changed, or if nobody can tell."""
-    silences: list[tuple[float, float]] = field(default_factory=list)
-    """From the return of a mute to the call of the next unmute, of those that are over."""
+    silences: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    """From the return of a mute to the call of the next unmute, of the newest that are over."""
     since: float | None = None
     """The return of the mute that holds."""
 

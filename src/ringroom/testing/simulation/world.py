@@ -258,7 +258,7 @@ class World:
         name = f"guest{next(self._names)}"
         self._came.add(name)
         guest = self._seats[seat] = self._room.join(name)
-        guest.answer(ASK, partial(self.deeds.of_guest, name))
+        guest.answer(ASK, partial(self.deeds.calls.of_guest, name))
         microphone = guest.publish_audio(sample_rate=RATE)
         piece = np.full(_UTTERANCE_SECONDS * RATE, seat + 1, np.int16)
         for _ in range(int(self.story.seconds / _UTTERANCE_SECONDS) + 1):
