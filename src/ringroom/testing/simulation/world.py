@@ -224,19 +224,22 @@ class World:
         for name in us.tracks:
             deeds.muting.check_state(name, name in us.muted)
         deeds.mute_own(pool, False)
+        self._check_unmuted(pool)
+        deeds.go_on()
+
+    def _check_unmuted(self, pool: Pool) -> None:
+        """What is sent from here on is heard: of two sends the second begins after this."""
         sends = self._sends
         while self._sends < sends + 2:
-            self._sleep_until(clock.now() + _PAUSE)
-        # The second of these began when the track was not muted any more.
+            self._sleep_until(self.clock.now() + _PAUSE)
         last = self._pieces_sent - 1
         try:
             pool.wait_playout(_OWN_TRACK, timeout=END_SECONDS)
         except (RingroomError, TimeoutError) as error:
             raise Broken("deadline", f"wait_playout: {type(error).__name__}: {error}") from None
-        heard = {int(frame.samples[0, 0]) for frame in us.heard(_OWN_TRACK).frames}
-        if last not in heard:
+        heard = self._room.applications[_APPLICATION].heard(_OWN_TRACK)
+        if last not in {int(frame.samples[0, 0]) for frame in heard.frames}:
             raise Broken("muting", f"sound {last} is not heard, though the track is unmuted")
-        deeds.go_on()
 
     def _guest_in(self, seat: int) -> FakeParticipant:
         guest = self._seats[seat]
