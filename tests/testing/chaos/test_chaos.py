@@ -131,6 +131,10 @@ def test_what_is_heard_in_order_is_no_news() -> None:
     # Where one piece ends and the next begins in the middle of a step, neither is seen.
     half = np.concatenate((pieces(6)[:80], pieces(7)[:80]))
     ears.hear(heard(half, pieces(7)))
+    # Nor is one that rings: what a resampler makes of sound that begins at once.
+    ringing = pieces(6)[:160]
+    ringing[[40, 119]] = pieces(8)[0]
+    ears.hear(heard(ringing, pieces(7)[:160]))
     ears.hear(heard(pieces(7_999, 3), track="p1/mic"))
     assert {name: track.last for name, track in ears.tracks.items()} == {"p0/mic": 7, "p1/mic": 1}
 

@@ -90,9 +90,10 @@ class Ears:
 
 
 def _number(samples: Samples) -> int:
-    """Of a piece; -1 for silence, and where two pieces meet or one rings."""
-    if not len(samples):
-        return -1
+    """Of a piece; -1 for silence, and where two pieces meet or one rings: its middle is level."""
     quarter = len(samples) // 4
-    one, other = (round(int(samples[at, 0]) / _STEP) - 1 for at in (quarter, -1 - quarter))
-    return one if one == other else -1
+    middle = samples[quarter : len(samples) - quarter, 0]
+    if not len(middle):
+        return -1
+    lowest, highest = (round(int(level) / _STEP) - 1 for level in (middle.min(), middle.max()))
+    return lowest if lowest == highest else -1

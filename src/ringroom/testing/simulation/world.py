@@ -296,8 +296,9 @@ class World:
                 max_age=MAX_AGE,
                 rpc_methods=(ASK,),
                 restarts=_RESTARTS,
-                # A room that closes while the connection is lost is given up before the story is.
-                reconnect=Reconnect(deadline=END_SECONDS / 2),
+                # A room that closes while the connection is lost is given up before the story is;
+                # several losses are several outages.
+                reconnect=Reconnect(deadline=END_SECONDS / 2, longest=1.0),
                 on_event=self._on_event,
             )
             try:
