@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from livekit import api
 
 import ringroom
 from integration.provider_kit import RATE, Peer, Server, peer, run, tone, until
@@ -118,6 +119,40 @@ def test_what_the_source_has_is_not_heard_either(server: Server) -> None:
             await app.wait_playout()
             assert app.played() - before == pytest.approx(3.0, abs=0.1)
             assert seconds_of(AFTER, blocks(ann)) < played + 0.3
+
+    run(scenario())
+
+
+def test_what_we_have_muted_stays_muted_though_the_server_unmutes_it(server: Server) -> None:
+    async def unmute(ann: Peer) -> None:
+        (ours,) = ann.room.remote_participants["app"].track_publications.values()
+        request = api.MuteRoomTrackRequest(
+            room=server.room, identity="app", track_sid=ours.sid, muted=False
+        )
+        await server.admin(lambda rooms: rooms.mute_published_track(request))
+
+    async def scenario() -> None:
+        async with peer(server) as ann, sending(server) as app:
+            await app.mute()
+            speaking = asyncio.create_task(forever(app))
+            await until(lambda: told(ann) is True, "being told")
+            states = States(ann)
+            await unmute(ann)
+            await until(lambda: states.unmuted == 1, "what the server does")
+            await until(lambda: told(ann) is True, "what we do")
+            await unmute(ann)
+            await until(lambda: states.unmuted == 2, "what the server does once more")
+            heard = length(ann)
+            await until(lambda: length(ann) > heard + RATE, "silence, for a second")
+            assert told(ann) is False, "it is left at that"
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+            assert np.abs(blocks(ann).astype(int)).max() <= 1, "coded silence has a last bit"
+            await app.flush()
+            await app.unmute()
+            await say(app, AFTER, 1.0)
+            await until(lambda: seconds_of(AFTER, blocks(ann)) > 0.8, "what was said then")
+            assert seconds_of(SECRET, blocks(ann)) == 0.0
 
     run(scenario())
 

@@ -272,6 +272,41 @@ def test_what_the_server_does_is_told_and_what_we_do_is_not(
     run_virtual(scenario)
 
 
+def test_what_we_have_muted_the_server_does_not_unmute(stage: Stage) -> None:
+    """It is told, and muted again; but a server that insists is not fought without an end."""
+
+    async def scenario(_: VirtualLoop) -> None:
+        playout = await stage.publish()
+        (ours,) = stage.local.published
+
+        def server_unmutes() -> None:
+            stage.room.emit("track_unmuted", stage.local, ours)
+            stage.room.emit("track_unmuted", stage.local, ours)
+
+        playout.mute(True)
+        stage.room.emit("track_muted", stage.local, ours)
+        server_unmutes()
+        assert stage.said == [[True, True]]
+        stage.room.emit("track_muted", stage.local, ours)
+        assert stage.told == [U], "of our own muting nothing is told"
+        for _ in range(3):
+            await asyncio.sleep(3)
+            server_unmutes()
+            stage.room.emit("track_muted", stage.local, ours)
+        assert stage.said == [[True, True]], "it is left at that for 10 s"
+        await asyncio.sleep(3)
+        server_unmutes()
+        assert stage.said == [[True, True, True]]
+        stage.room.emit("track_muted", stage.local, ours)
+        playout.mute(False)
+        stage.room.emit("track_unmuted", stage.local, ours)
+        assert stage.said == [[True, True, True, False]]
+        await playout.play(WORDS)
+        await stage.app.close()
+
+    run_virtual(scenario)
+
+
 def test_of_a_track_that_is_not_ours_any_more_nothing_is_told(stage: Stage) -> None:
     async def scenario(_: VirtualLoop) -> None:
         playout = await stage.publish()

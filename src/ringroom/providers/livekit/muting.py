@@ -5,10 +5,14 @@ being published is heard all the same, and says that it is muted; one that is mu
 when the SDK itself publishes it again. So a track is muted before it is published or afterwards,
 and what may have come in between is said twice. What the SDK tells of it is once what we have done,
 and once or twice what the server has done.
+
+What a server unmutes that we have muted we mute again, and then not for a while: a server that
+insists would never come to an end with us.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 from livekit import rtc
@@ -17,6 +21,9 @@ from ringroom.events import EventKind
 from ringroom.providers.livekit.line import Line
 
 __all__ = ["Muting"]
+
+# How long after we have undone the server's unmuting it is left at what it does.
+LEFT_SECONDS = 10.0
 
 
 class Muting:
@@ -36,6 +43,9 @@ class Muting:
         """Whether it was told that the server has muted it."""
         self._in_doubt = False
         """It was muted or unmuted while the SDK may have been publishing it again."""
+        self._now = asyncio.get_running_loop().time
+        self._left_until = 0.0
+        """Until then an unmuting by the server is not undone."""
 
     @property
     def is_certain(self) -> bool:
@@ -86,4 +96,7 @@ class Muting:
         if ours and (muted or not self._by_server):
             return None
         self._by_server = muted
+        if self.muted and not (muted or ours) and self._now() >= self._left_until:
+            self._left_until = self._now() + LEFT_SECONDS
+            self._ask(True)
         return EventKind.PUBLISH_MUTED if muted else EventKind.PUBLISH_UNMUTED
