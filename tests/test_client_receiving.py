@@ -15,6 +15,7 @@ from app_kit import (
     RATE,
     Call,
     check_law,
+    interrupted,
     microphone,
     noise,
     opened,
@@ -24,13 +25,16 @@ from app_kit import (
     take,
     until,
 )
+from ringroom import client
 from ringroom.errors import (
     BusyError,
     ClosedError,
     ConfigurationError,
 )
 from ringroom.events import EventKind
+from ringroom.faces import receiving
 from ringroom.frames import AudioFrame, DataFrame, Item
+from ringroom.processes import waiting
 from ringroom.testing import FakeRoom
 
 
@@ -52,6 +56,32 @@ def test_frames_come_in_order_and_whole(fake_room: FakeRoom) -> None:
         assert {frame.participant for frame in frames} == {"alice"}
         assert all(frame.received_ns <= time.monotonic_ns() for frame in frames)
         assert {frame.track.reply_name for frame in frames} == {"alice/mic"}
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_ctrl_c_in_next_keeps_what_was_taken_for_the_one_after_it(
+    fake_room: FakeRoom, waits: bool
+) -> None:
+    """Once it was taken from its lane; wherever Python looks for Ctrl-C from there on."""
+    ann = fake_room.join("ann")
+    with opened(fake_room, kinds=("data",)) as transport:
+        receiver = transport.recv(timeout=PATIENCE)
+        for moment in range(1, 200):
+            found: list[Item] = []
+
+            def one(number: int = moment, found: list[Item] = found) -> None:
+                ann.send_data(str(number))
+                if not waits:
+                    until(lambda: transport.stats().received.sent == number)
+                found.append(next(receiver))
+
+            was = interrupted(one, moment, client, receiving, waiting)
+            if was:
+                found.append(next(receiver))
+            assert [int(item.payload) for item in found if isinstance(item, DataFrame)] == [moment]
+            if not was:
+                return
+        raise AssertionError("it had no end")
 
 
 def test_a_timeout_does_not_end_the_iteration(fake_room: FakeRoom) -> None:

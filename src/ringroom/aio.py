@@ -426,10 +426,10 @@ class Receiver(ReceivingEnd[Transport], AsyncIterator[Item]):
             self._owner._check_here()
         await self._share.wait()  # before anything is taken: a cancellation would lose it
         with LoopWaiter(self._owner._connection) as waiter:
-            while (arrival := self._look()) is None:
+            while (item := self._look()) is None:
                 await waiter.wait(self._inbox.fileno())
         self._share.begin()
-        return arrival.item
+        return item
 
     async def aclose(self) -> None:
         """Idempotent. A task that waits for the next item gets `StopAsyncIteration`."""

@@ -168,18 +168,23 @@ class Receiver(ReceivingEnd[Transport], Iterator[Item]):
         return self
 
     def __next__(self) -> Item:
-        arrival = self._look()
-        if arrival is not None:
-            return arrival.item
+        item = self._look()
+        if item is not None:
+            return item
         connection = self._owner._connection
         limit = Deadline(connection.machine, self._timeout, "nothing received")
         # The waiter has a counter of its own: a thread that closes the inbox while we wait does not
         # close that.
-        with connection.waiter() as waiter:
-            while (arrival := self._look()) is None:
-                if not waiter.wait((self._inbox.fileno(),), limit.remaining()):
-                    raise limit.expired()
-        return arrival.item
+        try:
+            with connection.waiter() as waiter:
+                while (item := self._look()) is None:
+                    if not waiter.wait((self._inbox.fileno(),), limit.remaining()):
+                        raise limit.expired()
+        except BaseException:
+            if item is not None:
+                self._inbox.put_back.append(item)
+            raise
+        return item
 
     def close(self) -> None:
         """Idempotent. A thread that waits for the next item gets `StopIteration`."""

@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 import session_kit
-from app_kit import descriptors
+from app_kit import descriptors, interrupted
 from ringroom import messages as m
 from ringroom.errors import (
     BusyError,
@@ -22,11 +22,12 @@ from ringroom.errors import (
     WireError,
 )
 from ringroom.events import Event, EventKind, Kind
-from ringroom.faces.receiving import take_arrival
+from ringroom.faces.receiving import take_item
 from ringroom.frames import AudioFrame, DataFrame
 from ringroom.lanes.memory import open_counter
 from ringroom.lanes.statistics import Count
-from ringroom.sessions.inbox import MAX_LOOSE_EVENTS, InboundLane, Inbox
+from ringroom.sessions import inbox as inboxes
+from ringroom.sessions.inbox import MAX_LOOSE_EVENTS, Arrival, InboundLane, Inbox
 from ringroom.testing import faults
 from session_kit import ALL, Far, collected_in, everything, forget, readable, send
 
@@ -74,18 +75,48 @@ def test_who_comes_while_frames_never_run_out_is_heard(far: Far) -> None:
     """A loop over `recv` that is slower than one of its tracks."""
     ann = far.open("ann", 1)
     inbox = far.session.incoming.open_inbox((Kind.AUDIO,), None)
-    assert take_arrival(far.session, inbox) is None
+    assert take_item(far.session, inbox) is None
     send(ann)
     send(ann)
-    assert take_arrival(far.session, inbox) is not None
+    assert take_item(far.session, inbox) is not None
     send(far.open("ben", 2, heard=False))
     found = []
     for _ in range(5):
         send(ann)
-        arrival = take_arrival(far.session, inbox)
-        assert arrival is not None
-        found.append(arrival.item.participant)
+        item = take_item(far.session, inbox)
+        assert isinstance(item, AudioFrame)
+        found.append(item.participant)
     assert "ben" in found
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_ctrl_c_while_something_is_taken_keeps_no_lane_from_its_turns(
+    far: Far, before: int
+) -> None:
+    """What comes behind it waited until even more came."""
+    for moment in range(1, 100):
+        mailbox = far.open_mailbox(Kind.DATA, moment)
+        inbox = far.session.incoming.open_inbox((Kind.DATA,), None)
+        for number in range(6):
+            mailbox.send_nowait(DataFrame(str(number).encode()), 0)
+        assert readable(inbox.fileno())
+        inbox.note(inbox.selector.select(0))
+        arrivals = [inbox.receive_nowait() for _ in range(before)]
+
+        def one(inbox: Inbox = inbox, arrivals: list[Arrival | None] = arrivals) -> None:
+            arrivals.append(inbox.receive_nowait())
+
+        was = interrupted(one, moment, inboxes)
+        found = [arrival.item for arrival in arrivals] + everything(inbox)
+        numbers = [int(item.payload) for item in found]
+        assert numbers in ([*range(6)], [*range(before), *range(before + 1, 6)]), moment
+        far.tell(m.LaneEnding(lane=moment))
+        assert everything(inbox) == []
+        assert m.LaneDone(lane=moment) in far.heard(), moment
+        inbox.close()
+        if not was:
+            return
+    raise AssertionError("it had no end")
 
 
 def test_a_thousand_that_end_at_once_do_not_fill_the_stack(far: Far) -> None:
@@ -320,7 +351,7 @@ def test_a_reader_who_may_watch_nothing_more_learns_why(
         patched.setattr(selectors.DefaultSelector, "register", full)
         far.open("a", 1)
     with pytest.raises(StartupError, match="max_user_watches"):
-        take_arrival(far.session, inbox)
+        take_item(far.session, inbox)
     assert inbox.closed
 
 

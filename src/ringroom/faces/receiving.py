@@ -11,10 +11,11 @@ from ringroom.errors import ConfigurationError
 from ringroom.events import Kind
 from ringroom.faces.connection import Connection
 from ringroom.faces.face import Face
-from ringroom.sessions.inbox import Arrival, Inbox
+from ringroom.frames import Item
+from ringroom.sessions.inbox import Inbox
 from ringroom.sessions.session import Session
 
-__all__ = ["ReceivingEnd", "take_arrival", "wanted_kinds"]
+__all__ = ["ReceivingEnd", "take_item", "wanted_kinds"]
 
 F = TypeVar("F", bound=Face)
 
@@ -29,16 +30,23 @@ class ReceivingEnd(Generic[F]):
         self._owner = owner
         self._inbox = inbox
 
-    def _look(self) -> Arrival | None:
-        """The next arrival; None if nothing waits."""
+    def _look(self) -> Item | None:
+        """The next item; None if nothing waits. What it has given and Ctrl-C has kept from the
+        caller belongs into ``put_back`` of the inbox."""
         connection = self._owner._connection
         self._owner._check_open()
-        with connection.lock:
-            arrival = take_arrival(connection.session, self._inbox)
-        if arrival is None and self._inbox.closed:
+        item = None
+        try:
+            with connection.lock:
+                item = take_item(connection.session, self._inbox)
+        except BaseException:
+            if item is not None:
+                self._inbox.put_back.append(item)
+            raise
+        if item is None and self._inbox.closed:
             self._owner._check_open()  # another thread may have closed it before we had the lock
             raise self._over
-        return arrival
+        return item
 
     def _close(self) -> None:
         if self._owner._forked:  # a thread of the original may hold the lock for ever here
@@ -78,18 +86,24 @@ def wanted_kinds(connection: Connection, kinds: Collection[str] | None) -> froze
     return frozenset(map(Kind, items))
 
 
-def take_arrival(session: Session, inbox: Inbox) -> Arrival | None:
-    """The next arrival, counted as done; closes the inbox when the room has ended by itself."""
+def take_item(session: Session, inbox: Inbox) -> Item | None:
+    """The next item, counted as done; closes the inbox when the room has ended by itself."""
     if inbox.closed:
         return None
+    if inbox.put_back:
+        return inbox.put_back.pop()
     if inbox.woken:
         session.pump()  # also where frames never run out: a lane has opened, or the room is over
     arrival = inbox.receive_nowait()
     if arrival is None and session.pump():
         arrival = inbox.receive_nowait()
     if arrival is not None:
-        arrival.done()
-        return arrival
+        try:
+            arrival.done()
+        except BaseException:
+            inbox.put_back.append(arrival.item)
+            raise
+        return arrival.item
     if session.end is not None:
         inbox.close()
         session.check_unfailed()

@@ -170,6 +170,8 @@ class Inbox:
         # Turns until it is time to look which other lanes have become readable: one that never
         # runs empty (its reader is slower than its source) must not keep the others from theirs.
         self._turns = 0
+        self.put_back: list[Item] = []
+        """What was taken and counted, and then not given to its reader: Ctrl-C came."""
         self.woken = False
         """The session has changed, or its link or what is watched beside it had something to say,
         when this was last looked at."""
@@ -252,17 +254,21 @@ class Inbox:
         if self._turns <= 0 or not self._ready:
             self.note(self.selector.select(0))
         while self._ready:
-            lane = self._ready.popleft()
+            lane = self._ready[0]  # and stays there: Ctrl-C may come anywhere in this
             self._turns -= 1
             item = self._take(lane)
             if item is not None:
-                self._ready.append(lane)
+                self._ready.rotate(-1)
                 if (arrival := self._admit(item, lane)) is not None:
                     return arrival
-                continue
-            over = lane.number in self._lanes and lane.is_ending and not lane.reader.pending
+            elif (
+                not lane.is_ending
+                or lane.reader.pending
+                or self._lanes.get(lane.number) is not lane
+            ):
+                self._ready.popleft()
             # No call of itself: a thousand may end at once.
-            if over and (arrival := self._finish(lane) or self._loose()) is not None:
+            elif (arrival := self._finish(lane) or self._loose()) is not None:
                 return arrival
         return None
 
