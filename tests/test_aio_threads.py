@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 import ringroom
-from app_kit import sound
+from app_kit import sound, until
 from ringroom.events import EventKind
 from ringroom.testing import FakeRoom, VirtualClock
 
@@ -73,3 +76,23 @@ def test_a_death_that_somebody_else_looks_at_first_is_overcome_at_once(
 
     with VirtualClock() as clock, FakeRoom(clock=clock) as room:
         clock.run(main())
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_a_loop_that_stands_still_is_left_alone_by_other_threads(
+    fake_room: FakeRoom, ask: Callable[[ringroom.aio.Transport], Any]
+) -> None:
+    """It may go on at any moment, and what it watches is not for two threads."""
+    with closing(asyncio.new_event_loop()) as loop:
+        transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
+        loop.run_until_complete(transport.open())
+        try:
+            link = transport._connection.session.fileno()
+            fake_room.close_room()
+            until(lambda: select.select([link], [], [], 0)[0], "the news of it")
+            with ThreadPoolExecutor() as threads:
+                threads.submit(ask, transport).result()
+            assert select.select([link], [], [], 0)[0], "another thread has handled the link"
+            assert until(lambda: transport.ended, "its own thread's look") == "room closed"
+        finally:
+            loop.run_until_complete(transport.close())

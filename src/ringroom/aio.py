@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import threading
 from collections.abc import AsyncIterator, Collection, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -83,6 +84,8 @@ class Transport(SendingFace):
         self._hurried = False
         """Whether that thread is not to wait for the room to be left."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        """The one on which the loop ran as the transport was opened."""
 
     async def open(self) -> Self:
         """Connect. Raises as `ringroom.transport` does; `ClosedError` if closed meanwhile.
@@ -91,7 +94,7 @@ class Transport(SendingFace):
         self._check_process()
         if self._starting is not None or self._closed:
             raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._starting = Future()
         run = partial(contextvars.copy_context().run, self._start)
         start(self._connection.machine, "ringroom-open", run, self._starting)
@@ -175,11 +178,14 @@ class Transport(SendingFace):
 
     @property
     def _elsewhere(self) -> bool:
-        """Whether the loop runs on another thread."""
-        return self._loop is not None and self._loop.is_running() and not runs_here(self._loop)
+        """Whether the loop runs on another thread, or may begin to at any moment."""
+        loop = self._loop
+        if loop is None or loop.is_closed() or runs_here(loop):
+            return False
+        return loop.is_running() or threading.get_ident() != self._thread
 
     def _hear(self) -> None:
-        """While the loop runs, its thread alone handles the link: the loop watches the link's
+        """Until the loop is closed, its thread alone handles the link: the loop watches the link's
         descriptor, and wakes the tasks that wait."""
         if not self._elsewhere:
             super()._hear()
