@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import uuid
 import wave
 from pathlib import Path
 
@@ -52,6 +54,39 @@ def test_a_wav_file_is_read_whole(tmp_path: Path) -> None:
 def test_another_wav_format_is_refused(tmp_path: Path) -> None:
     _write_wav(tmp_path / "a.wav", 1, bytes(10))
     with pytest.raises(FrameError, match="8-bit samples, expected 16-bit"):
+        sources.read_wav(tmp_path / "a.wav")
+
+
+def _chunk(name: bytes, content: bytes, more: int = 0) -> bytes:
+    """It says that it has ``more`` bytes than it has."""
+    return name + struct.pack("<L", len(content) + more) + content
+
+
+def _extended(subformat: str, pcm: bytes) -> bytes:
+    """A file of two channels whose format is extended."""
+    plain = struct.pack("<HHLLHH", 0xFFFE, 2, 22_050, 88_200, 4, 16)
+    rest = struct.pack("<HHL", 22, 16, 3) + uuid.UUID(subformat).bytes_le
+    chunks = _chunk(b"fmt ", plain + rest + b"more") + _chunk(b"data", pcm)
+    return _chunk(b"RIFF", b"WAVE" + chunks)
+
+
+def test_pcm_in_the_extended_format_is_read(tmp_path: Path) -> None:
+    """As many programs write files of two channels; Python 3.11 refuses them."""
+    sound = sources.noise(0.1, 22_050, 2)
+    pcm = sound.astype("<i2").tobytes()
+    file = tmp_path / "a.wav"
+    file.write_bytes(_extended("00000001-0000-0010-8000-00aa00389b71", pcm))
+    assert np.array_equal(sources.read_wav(file).samples, sound)
+    file.write_bytes(_extended("00000003-0000-0010-8000-00aa00389b71", pcm))  # floats
+    with pytest.raises(FrameError, match="is no WAV file of PCM"):
+        sources.read_wav(file)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    """Whose parts are longer than the whole."""
+    damaged = _chunk(b"RIFF", b"WAVE" + _chunk(b"LIST", bytes(10), more=1_000))
+    (tmp_path / "a.wav").write_bytes(damaged)
+    with pytest.raises(FrameError, match="is no WAV file of PCM"):
         sources.read_wav(tmp_path / "a.wav")
 
 

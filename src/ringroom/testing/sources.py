@@ -5,9 +5,12 @@ Pure functions, the same result every time.
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
+import struct
 import wave
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -29,6 +32,12 @@ __all__ = [
     "wav_frame",
 ]
 
+_TAG = struct.Struct("<H")
+_IS_EXTENDED = 0xFFFE
+# What a plain format says too: the tag, and channels, rates and sizes; then the length of what
+# follows, the bits that count, where each channel belongs, and the format itself.
+_EXTENDED = struct.Struct("<H14s8s16s")
+_PCM = bytes.fromhex("0100000000001000800000aa00389b71")
 _NUMBER_BITS = 16
 # Levels that survive video coding: far apart, and each bit is a block of many pixels.
 _DARK, _BRIGHT = 40, 210
@@ -78,13 +87,26 @@ def read_wav(path: str | os.PathLike[str]) -> AudioFrame:
 def open_wav(path: str | os.PathLike[str]) -> wave.Wave_read:
     """A WAV file of 16-bit PCM, for `wav_frame`. Raises `FrameError` for another format."""
     try:
-        file = wave.open(os.fsdecode(path), "rb")  # noqa: SIM115
-    except (wave.Error, EOFError) as error:
+        file = _WavFile(os.fsdecode(path))
+    except (wave.Error, EOFError, RuntimeError) as error:
         raise FrameError(f"{path}: is no WAV file of PCM ({str(error) or 'cut off'})") from None
     if file.getsampwidth() != 2:
         file.close()
         raise FrameError(f"{path}: {8 * file.getsampwidth()}-bit samples, expected 16-bit PCM")
     return file
+
+
+class _WavFile(wave.Wave_read):
+    """Python 3.11 refuses PCM whose format is extended, as that of many files is. The method is one
+    of the library's own: a version that calls it otherwise reads such files itself."""
+
+    def _read_fmt_chunk(self, chunk: Any) -> None:
+        described = chunk.read(_EXTENDED.size)
+        if len(described) == _EXTENDED.size:
+            tag, rest, _, subformat = _EXTENDED.unpack(described)
+            if tag == _IS_EXTENDED and subformat == _PCM:
+                described = _TAG.pack(wave.WAVE_FORMAT_PCM) + rest
+        super()._read_fmt_chunk(io.BytesIO(described))  # type: ignore[misc]
 
 
 def wav_frame(file: wave.Wave_read, count: int) -> AudioFrame | None:
