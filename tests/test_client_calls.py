@@ -117,12 +117,38 @@ def test_a_call_ends_with_its_callers_time(
     room = FakeRoom("virtual", virtual_clock)
     with room, opened(room, io=virtual_clock.io, **GREET) as transport:
         ann, began = room.join("ann"), virtual_clock.now()
-        with pytest.raises(RpcError, match="Response timeout") as raised:
-            ann.call("greet", timeout=600.0)
-        assert raised.value.code == RpcError.RESPONSE_TIMEOUT
+        codes: list[int] = []
+
+        def ask() -> None:
+            with pytest.raises(RpcError, match="Response timeout") as raised:
+                ann.call("greet", timeout=600.0)
+            codes.append(raised.value.code)
+
+        asking = virtual_clock.start_thread("ann", ask)
+        call = next(calls(transport))
+        asking.join()
+        assert codes == [RpcError.RESPONSE_TIMEOUT]
         assert virtual_clock.now() - began == pytest.approx(600, abs=1)
-        transport.send(next(calls(transport)).answer("late"))
+        transport.send(call.answer("late"))
         assert "its answer, or the caller's time was over" in next_failure(transport)
+
+
+def test_a_call_that_nobody_has_read_in_its_time_is_dropped_and_counted(
+    fake_room: FakeRoom, virtual_clock: VirtualClock
+) -> None:
+    room = FakeRoom("virtual", virtual_clock)
+    with room, opened(room, io=virtual_clock.io, **GREET) as transport:
+        ann = room.join("ann")
+        with pytest.raises(RpcError, match="Response timeout"):
+            ann.call("greet", "unread", timeout=600.0)
+        answers: list[str] = []
+        asking = virtual_clock.start_thread("ann", lambda: answers.append(ann.call("greet")))
+        call = next(calls(transport))
+        transport.send(call.answer(f"not {call.text!r}"))
+        asking.join()
+        assert answers == ["not ''"]
+        counts = transport.stats().received
+        assert (counts.dropped_stale, counts.done, counts.in_flight) == (1, 1, 0)
 
 
 def test_a_caller_that_leaves_is_not_answered(fake_room: FakeRoom) -> None:

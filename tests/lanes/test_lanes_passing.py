@@ -13,11 +13,13 @@ from lane_kit import (
     Clock,
     audio,
     content,
+    duplicate,
     fill,
     live_lane,
     message,
     muted,
     picture_ring,
+    plain_row,
     reliable_lane,
     video,
 )
@@ -29,8 +31,10 @@ from ringroom.lanes import records
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.memory import Counter
+from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Count
+from ringroom.rpc import RpcAnswer, RpcCall
 
 
 def test_what_was_published_outlives_the_writer(portable: bool) -> None:
@@ -45,6 +49,36 @@ def test_what_was_published_outlives_the_writer(portable: bool) -> None:
         assert content(first) == content(audio(480, 1))
         assert content(second) == content(audio(480, 2))
         assert reader.receive_nowait() is None
+
+
+def test_a_call_is_dropped_once_its_caller_waits_no_longer(ends: ExitStack) -> None:
+    """And nothing else is: what was sent before and behind it is taken."""
+    row, clock = plain_row(), Clock()
+    writer = ReliableWriter(ring_for(2_000, 8), row)
+    ends.callback(writer.close)
+    reader = ReliableReader(duplicate(writer.descriptors()), row, clock=clock)
+    ends.callback(reader.close)
+    sent = [
+        DataFrame(b"1"),
+        *(RpcCall(b"2", "m", "ann", number=number, timeout=number) for number in (1, 2, 1)),
+        RpcCall(b"3", "m", "ann", timeout=1).answer("4"),
+    ]
+    for item in sent:
+        writer.send_nowait(item, clock())
+    clock.pass_ms(999)
+    assert isinstance(reader.receive_nowait(), DataFrame)
+    taken = reader.receive_nowait()
+    assert isinstance(taken, RpcCall)
+    assert taken.number == 1, "its caller still waits"
+    clock.pass_ms(1)
+    taken = reader.receive_nowait()
+    assert isinstance(taken, RpcCall)
+    assert taken.number == 2
+    assert isinstance(reader.receive_nowait(), RpcAnswer)
+    assert reader.receive_nowait() is None
+    counts = row.snapshot()
+    assert (counts.sent, counts.taken, counts.dropped_stale, counts.in_flight) == (5, 4, 1, 4)
+    assert reader.receive_nowait() is None
 
 
 def test_fileno_wakes_for_what_is_new(ends: ExitStack, portable: bool) -> None:

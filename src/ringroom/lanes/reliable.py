@@ -1,17 +1,21 @@
-"""The reliable lane: nothing is dropped. The writer is told when there is no room.
+"""The reliable lane: nothing is dropped but a call whose caller waits no longer. The writer is told
+when there is no room.
 
 I11 what was sent is taken exactly once, in order, unless an end dies or flushes
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ringroom.errors import ClosedError, WouldBlock
-from ringroom.events import Event
+from ringroom.events import Event, TrackInfo
 from ringroom.frames import Item
 from ringroom.lanes import records
-from ringroom.lanes.lane import LaneReader, LaneWriter
+from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, ReaderStart
+from ringroom.lanes.ring import Buffer
+from ringroom.lanes.statistics import Count, Row
+from ringroom.rpc import RpcCall
 
 
 class ReliableWriter(LaneWriter):
@@ -39,12 +43,34 @@ class ReliableWriter(LaneWriter):
 
 
 class ReliableReader(LaneReader):
-    """The reading end."""
+    """The reading end. By its ``clock`` (in nanoseconds) calls expire; without one none does."""
+
+    def __init__(
+        self,
+        descriptors: LaneDescriptors,
+        row: Row,
+        track: TrackInfo | str | None = None,
+        *,
+        clock: Callable[[], int] | None = None,
+        start: ReaderStart = (0, 0),
+    ) -> None:
+        super().__init__(descriptors, row, track, start=start)
+        self._clock = clock
 
     def receive_nowait(self) -> Item | None:
         """The next item; None if nothing waits."""
-        slot = self._take()
-        if slot is None:
-            self.give_back()
-            return None
-        return self._deliver(slot, records.peek(slot.payload))
+        while (slot := self._take()) is not None:
+            head = records.peek(slot.payload)
+            if head[0] != records.CALL or not self._has_expired(slot.payload, head):
+                return self._deliver(slot, head)
+            self.row.add(Count.DROPPED_STALE)
+            self._release(slot)
+        self.give_back()
+        return None
+
+    def _has_expired(self, record: Buffer, head: records.Head) -> bool:
+        if self._clock is None:
+            return False
+        call = records.decode(record, None, head)
+        assert isinstance(call, RpcCall)
+        return self._clock() - call.received_ns >= call.timeout * 1e9

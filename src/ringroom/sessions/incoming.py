@@ -79,7 +79,7 @@ class Incoming:
                 handles, row, track, max_age_ns=age, clock=self.session.clock, start=start
             )
         else:
-            reader = ReliableReader(handles, row, track, start=start)
+            reader = ReliableReader(handles, row, track, clock=self.session.clock, start=start)
         lane = InboundLane(message.lane, kind, reader, track, who, self.session.clock)
         before = self._lanes.get(message.follows)
         if before is None and (before := self._ended_before(track)) is not None:

@@ -111,11 +111,21 @@ def a_call_that_is_not_answered_ends_with_its_time(subject: Subject) -> None:
     nobody."""
     with subject.opened(kinds=("data",), rpc_methods=(METHOD,)) as (transport, stage):
         received = calls(transport, stage)
-        error = code_of(asks(stage, "late", seconds=IN_VAIN), stage, "a call that is not answered")
-        expect_code(error, RpcError.RESPONSE_TIMEOUT)
-        late, call = next(received), asks(stage, "in time")
+        read = Call("a call that is not answered", next, received)
+
+        def came_in_vain() -> bool:
+            """Whether it was read: it may expire before that."""
+            asking = asks(stage, "late", seconds=IN_VAIN)
+            error = code_of(asking, stage, "a call that is not answered")
+            expect_code(error, RpcError.RESPONSE_TIMEOUT)
+            return not read.waits()
+
+        stage.until(came_in_vain, "a call")
+        late, call = read.result(stage.patience), asks(stage, "in time")
         transport.send(late.answer("too late"))
-        transport.send(next(received).answer("now"))
+        while (one := next(received)).text != "in time":
+            pass
+        transport.send(one.answer("now"))
         answer = call.result(2 * stage.patience)
         expect(answer == "now", f"the next call got the answer {answer!r}, expected 'now'")
 
