@@ -15,6 +15,7 @@ from ringroom.errors import StartupError, WouldBlock
 from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import lane, live, memory, records, reliable, ring, statistics
 from ringroom.lanes.statistics import Count, RowPool
+from ringroom.sessions import outgoing, unsent
 from ringroom.sessions.filling import blank
 from ringroom.testing import sources
 
@@ -168,3 +169,29 @@ def test_a_lane_in_its_place_is_told_to_calls_that_wait_for_room_in_the_one_befo
         assert told == [bench.outgoing.freed_fileno(lane)]
     finally:
         bench.close()
+
+
+def test_what_is_unsent_is_written_once_at_most() -> None:
+    """As that which a wait for the playout has put there, whose rest the next call writes."""
+    for moment in range(1, MAX_MOMENTS):
+        bench = Bench()
+        try:
+            speak(bench, 0)
+            lane = bench.outgoing.lane_for(AudioFrame(np.zeros(160, np.int16), 16_000))
+            pieces = [AudioFrame(np.full(160, number, np.int16), 16_000) for number in (1, 2, 3)]
+            lane.unsent.put(*pieces)
+            was = interrupted(
+                lambda bench=bench, lane=lane: bench.outgoing.push_unsent(lane),
+                moment,
+                outgoing,
+                unsent,
+                *WRITING,
+            )
+            bench.outgoing.write_unsent(lane)
+            speak(bench, 4)
+            assert taken(bench) in ([0, 1, 2, 3, 4], [0, 2, 3, 4]), moment
+        finally:
+            bench.close()
+        if not was:
+            break
+    assert 10 < moment < MAX_MOMENTS - 1

@@ -214,24 +214,28 @@ class Outgoing:
 
     def write_unsent(self, lane: OutgoingLane) -> bool:
         """Write all that is unsent of a lane; whether a live one has dropped nothing of it. Raises
-        as `push_nowait` does, and then what is not written stays."""
+        as `push_nowait` does, and then what has no room stays."""
         whole = True
-        while (piece := lane.unsent.first()) is not None:
-            whole = self.push_nowait(lane, piece) and whole
-            lane.unsent.written()
+        while (piece := lane.unsent.take()) is not None:
+            try:
+                whole = self.push_nowait(lane, piece) and whole
+            except WouldBlock:
+                lane.unsent.give_back(piece)
+                raise
         return whole
 
     def push_unsent(self, lane: OutgoingLane) -> bool | None:
         """Write a piece of what is unsent of a lane; whether that was all, None for no room."""
         self._session.check_unfailed()
-        piece = lane.unsent.first()
+        unsent = lane.unsent
+        piece = unsent.take()
         if piece is not None:
             try:
                 self.push_nowait(lane, piece)
             except WouldBlock:
+                unsent.give_back(piece)
                 return None
-            lane.unsent.written()
-        return not lane.unsent
+        return not unsent
 
     def refresh(self, lane: OutgoingLane) -> None:
         """Take note of what the I/O role said; raises what made the track fail. Told once, it is

@@ -69,6 +69,17 @@ class Unsent:
         """The first piece is written."""
         self._pieces.popleft()
 
+    def take(self) -> Frame | None:
+        """The piece to be written now, of which nothing is known here any more: Ctrl-C in the
+        middle of the write does not have it written twice. None when all is written."""
+        while not self._pieces and self._frames:
+            self._make()
+        return self._pieces.popleft() if self._pieces else None
+
+    def give_back(self, piece: Frame) -> None:
+        """It has no room, and is the first again."""
+        self._pieces.appendleft(piece)
+
     def record_sizes(self, frame: AudioFrame) -> list[int]:
         """Bytes of the records that the frame gives at most, with nothing unsent before it."""
         resampler = self.resampler
@@ -86,29 +97,39 @@ class Unsent:
     def _make(self) -> None:
         """Go one step on in the first frame, to as many pieces as that gives, or to none."""
         frame, steps = self._frames[0], _steps(self._frames[0])
+        rest: Samples | None = None
+        pieces: list[Frame] = []
         if isinstance(frame, AudioFrame):
-            self._cut(frame if steps == 1 else _part(frame, self._begun), steps)
+            part = frame if steps == 1 else _part(frame, self._begun)
+            rest = self._cut(part, self._begun + 1 == steps, pieces)
         else:
-            self._pieces.append(frame)
+            pieces.append(frame)
+        # Nothing is called from here on: Ctrl-C finds the step done, or undone.
         self._left -= 1
-        self._begun += 1
-        if self._begun == steps:
-            self._frames.popleft()
-            self._begun, self._rest = 0, None
+        self._rest = rest
+        begun = self._begun + 1
+        if begun < steps:
+            self._begun = begun
+        else:
+            self._begun = 0
+            del self._frames[0]
+        self._pieces += pieces
 
-    def _cut(self, part: AudioFrame, steps: int) -> None:
+    def _cut(self, part: AudioFrame, is_last: bool, pieces: list[Frame]) -> Samples | None:
+        """Add its pieces to those; what is left for the first piece of the next part."""
         assert self.resampler is not None
-        sound = self.resampler.convert(part)
+        sound, rest = self.resampler.convert(part), None
         if self._rest is not None:
             sound = np.concatenate([self._rest, sound])
         rate, whole = self.resampler.sample_rate, len(sound)
         length = _step(rate)
-        if self._begun + 1 < steps:
+        if not is_last:
             whole -= whole % length
-            self._rest = sound[whole:] if whole < len(sound) else None
+            rest = sound[whole:] if whole < len(sound) else None
         for at in range(0, whole, length):
             piece = sound[at : min(at + length, whole)]
-            self._pieces.append(AudioFrame.received(piece, rate, self._track, (0, 0)))
+            pieces.append(AudioFrame.received(piece, rate, self._track, (0, 0)))
+        return rest
 
 
 def _step(rate: int) -> int:
