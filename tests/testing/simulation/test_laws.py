@@ -57,6 +57,10 @@ def test_a_message_does_not_grow_too_old() -> None:
     check_lanes([lane(Kind.DATA, sent=3, dropped_full=1)])
     with pytest.raises(Broken, match="conservation: a message"):
         check_lanes([lane(Kind.DATA, sent=3, dropped_stale=1)])
+    # But a call to us does, that was not read in its caller's time.
+    check_lanes([lane(Kind.DATA, sent=3, dropped_stale=1)], expired=1)
+    with pytest.raises(Broken, match="conservation: a message"):
+        check_lanes([lane(Kind.DATA, sent=3, dropped_stale=1)] * 2, expired=1)
 
 
 def test_at_the_end_nothing_is_under_way() -> None:

@@ -131,7 +131,8 @@ class _Run:
                 if self.stage.close_room():
                     pool.wait(plan.patience)
                 pool.drain()
-            check_lanes(pool.stats().lanes, over=True)
+            expired = self.stage.calls.expired(time.monotonic())
+            check_lanes(pool.stats().lanes, over=True, expired=expired)
         finally:
             self.over.set()
             if hasattr(pool._connection, "session"):
@@ -206,7 +207,7 @@ class _Run:
             self.stage.tick(now)
             assert self.pool is not None
             statistics = self.pool.stats()
-            check_lanes(statistics.lanes)
+            check_lanes(statistics.lanes, expired=self.stage.calls.expired(time.monotonic()))
             deeds.check()
             if self.pool.ended is not None or self.pool._failure is not None:
                 raise Broken("errors", f"the pool has ended: {self.pool._failure}")

@@ -111,6 +111,8 @@ class CallLedger:
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _under_way: dict[int, Call] = field(default_factory=dict)
     _reached: set[int] = field(default_factory=set)
+    _ends: dict[int, float] = field(default_factory=dict)
+    """Of calls to us, when the caller's time is over."""
 
     def begin(
         self, *, ours: bool, guest: str, wanted: str, seconds: float, now: float, by: str
@@ -126,6 +128,8 @@ class CallLedger:
             by=by,
         )
         self._under_way[call.number] = call
+        if not ours:
+            self._ends[call.number] = now + seconds
         return call
 
     def reached(self, number: int) -> None:
@@ -133,6 +137,12 @@ class CallLedger:
         if number in self._reached:
             self.note(Broken("calls", f"call {number} has reached two, or one twice"))
         self._reached.add(number)
+
+    def expired(self, now: float) -> int:
+        """How many calls to us may have been dropped unread: their callers' time is over, and they
+        are not known to have reached anybody."""
+        over = (number for number, end in tuple(self._ends.items()) if end <= now + _ROUNDING)
+        return sum(number not in self._reached for number in over)
 
     def of_guest(self, guest: str, call: RpcCall) -> str | None:
         """What a guest answers. Raises the `RpcError` of a refusal."""

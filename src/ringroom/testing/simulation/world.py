@@ -309,7 +309,8 @@ class World:
             finally:
                 self._pool = None
                 if hasattr(pool._connection, "session"):
-                    check_lanes(pool.stats().lanes, over=True)
+                    expired = self.deeds.calls.expired(self.clock.now())
+                    check_lanes(pool.stats().lanes, over=True, expired=expired)
                 self._check_heard()
 
     def _speaker(self) -> None:
@@ -349,7 +350,8 @@ class World:
     def _check(self) -> None:
         pool = self._pool
         if pool is not None:
-            check_lanes(pool._connection.session.statistics())
+            lanes = pool._connection.session.statistics()
+            check_lanes(lanes, expired=self.deeds.calls.expired(self.clock.now()))
         self.deeds.calls.check_overdue(self.clock.now(), self.clock.roles)
 
     def _check_heard(self) -> None:
