@@ -25,7 +25,7 @@ from integration.clients.relay import Relay
 from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.errors import RpcError
 from ringroom.events import Participant
-from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame, VideoFrame
 from ringroom.testing import contract
 from ringroom.testing.contract.fake import FAKE
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
@@ -75,7 +75,7 @@ class LiveKitDriver:
         self._sounds: dict[str, list[np.ndarray]] = defaultdict(list)
         self._pictures: dict[str, list[VideoFrame]] = defaultdict(list)
         self._messages: dict[str, list[DataFrame | None]] = defaultdict(list)
-        """None in the place of a text that has not come whole yet."""
+        """None in the place of a text or a file that has not come whole yet."""
         self._texts: dict[str, list[WrittenText]] = defaultdict(list)
         self._qualities: dict[str, str] = {}
         """Of each person's connection, as they were told themselves."""
@@ -133,6 +133,8 @@ class LiveKitDriver:
         room.on("sip_dtmf_received", pressed)
         for topic in contract.TEXT_TOPICS:
             room.register_text_stream_handler(topic, partial(self._begin_text, who))
+        for topic in contract.FILE_TOPICS:
+            room.register_byte_stream_handler(topic, partial(self._begin_file, who))
         profile = replace(self._profiles.get(who, Participant(identity=who)), kind=kind)
         token = self._room.token(who, profile=profile, can_update_own_metadata=True)
         await room.connect(self._room.url, token)
@@ -157,6 +159,23 @@ class LiveKitDriver:
             texts[number] = replace(texts[number], ended=True, attributes=last)
             text = texts[number].text.encode()
             messages[place] = TextFrame(text, topic, sender, attributes=last)
+
+        self._listening.append(self._loop.create_task(read()))
+
+    def _begin_file(self, who: str, reader: Any, sender: str) -> None:
+        place = len(self._messages[who])
+        self._messages[who].append(None)
+
+        async def read() -> None:
+            payload, info = b"".join([piece async for piece in reader]), reader.info
+            self._messages[who][place] = FileFrame(
+                payload,
+                info.topic,
+                sender,
+                name=info.name,
+                mime_type=info.mime_type,
+                attributes=info.attributes,
+            )
 
         self._listening.append(self._loop.create_task(read()))
 
@@ -264,6 +283,32 @@ class LiveKitDriver:
         person = self._rooms[who].local_participant
         for digit in digits:
             self._run(person.publish_dtmf(code=DIGITS.index(digit), digit=digit))
+
+    def send_file(self, who: str, file: FileFrame) -> None:
+        async def send() -> None:
+            writer = await self._begin_sending(who, file)
+            if file.payload:
+                await writer.write(file.payload)
+            await writer.aclose()
+
+        self._run(send())
+
+    def break_off_file(self, who: str, file: FileFrame) -> None:
+        async def begin() -> None:
+            writer = await self._begin_sending(who, file)
+            await writer.write(file.payload)
+            await writer.aclose(reason="it is broken off")
+
+        self._run(begin())
+
+    async def _begin_sending(self, who: str, file: FileFrame) -> Any:
+        return await self._rooms[who].local_participant.stream_bytes(
+            file.name,
+            total_size=len(file.payload),
+            mime_type=file.mime_type,
+            attributes=dict(file.attributes),
+            topic=file.topic,
+        )
 
     def call(self, who: str, method: str, payload: str, seconds: float) -> str:
         asking = self._rooms[who].local_participant.perform_rpc(

@@ -28,7 +28,7 @@ from ringroom import Recorder, message_codec, messages
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, ConfigurationError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.link import Link
 from ringroom.pieces import ADD, TextPiece
@@ -45,6 +45,7 @@ ITEMS: tuple[Item, ...] = (
     VideoFrame(bytes(range(6)), 2, 2, rotation=90, timestamp_us=5, track="camera"),
     DataFrame(b"hello", "chat", "ann", to=("bob", "cé")),
     TextFrame("hé".encode(), "lk.chat", "ann", to=("bob",), attributes={"a": "1", "é": ""}),
+    FileFrame(b"\xff", "photos", "ann", name="é.jpg", mime_type="image/jpeg", attributes={"a": ""}),
     RpcCall("hé".encode(), "greet", "ann", number=7, timeout=2.5),
     RpcCall(b"", "greet", "ann", number=7).answer("hé"),
     RpcCall(b"", "greet", "ann", number=7).refuse("hé", code=42, data="{}"),

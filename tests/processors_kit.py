@@ -22,6 +22,7 @@ from ringroom import (
     DataFrame,
     DtmfFrame,
     Event,
+    FileFrame,
     Processor,
     RpcCall,
     TextFrame,
@@ -298,7 +299,7 @@ class Switchboard(Processor):
 
     kinds = ("data",)
 
-    def start(self, context: Any) -> None:
+    def start(self, context: ringroom.Context) -> None:
         self.context = context
 
     def process(self, frame: Any) -> Any:
@@ -306,6 +307,22 @@ class Switchboard(Processor):
             self.context.send_dtmf(f"*{frame.digit}")
             return DtmfFrame("#")
         return None
+
+
+class Scanner(Processor):
+    """Answers each file twice: by the context, and with what it returns."""
+
+    kinds = ("data",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> Any:
+        if not isinstance(frame, FileFrame):
+            return None
+        to = [frame.participant]
+        self.context.send_file(frame.payload[::-1], topic="by", name="back.png", to=to)
+        return replace(frame, topic="returned", participant="", to=())
 
 
 class Odd(Processor):
@@ -556,6 +573,7 @@ class Forks(Processor):
             lambda: self.context.send_text("x", topic="child"),
             lambda: self.context.open_text(topic="child").__enter__(),
             lambda: self.context.send_dtmf("1"),
+            lambda: self.context.send_file(b"x", topic="child"),
             lambda: self.context.fill_video(64, 48).__enter__(),
             lambda: self.context.set_profile(name="child"),
             self.context.flush,

@@ -149,11 +149,28 @@ class Local(SimpleNamespace):
     async def publish_dtmf(self, *, code: int, digit: str) -> None:
         await self.publish_data(digit.encode(), code=code)
 
+    async def stream_bytes(self, name: str, **fields: Any) -> FileWriter:
+        await self.publish_data(name.encode(), **fields)
+        return FileWriter(self)
+
     async def publish_data(self, payload: bytes, **fields: Any) -> None:
         self.log.append((payload, fields))
         if self.unanswered is not None:
             await self.unanswered
         self.answer()
+
+
+class FileWriter:
+    """The SDK's, of a file of ours."""
+
+    def __init__(self, local: Local) -> None:
+        self._local = local
+
+    async def write(self, data: bytes) -> None:
+        await self._local.publish_data(data)
+
+    async def aclose(self, *, reason: str = "") -> None:
+        self._local.log.append(f"closed: {reason}")
 
 
 class Room:
@@ -167,6 +184,7 @@ class Room:
     def __init__(self) -> None:
         self.handlers: dict[str, list[Any]] = {}
         self.text_handlers: dict[str, Any] = {}
+        self.byte_handlers: dict[str, Any] = {}
         self.local_participant = Local()
         self.remote_participants: dict[str, Any] = {}
         self.failure: Exception | None = None
@@ -182,6 +200,9 @@ class Room:
 
     def register_text_stream_handler(self, topic: str, handler: Any) -> None:
         self.text_handlers[topic] = handler
+
+    def register_byte_stream_handler(self, topic: str, handler: Any) -> None:
+        self.byte_handlers[topic] = handler
 
     def emit(self, name: str, *arguments: Any) -> None:
         for handler in self.handlers[name]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,7 @@ from ringroom.errors import (
     FrameError,
     RoomError,
 )
-from ringroom.frames import AudioFrame, TextFrame
+from ringroom.frames import AudioFrame, FileFrame, TextFrame
 from ringroom.options import PublishOptions
 from ringroom.processes.hosts import IOHost
 from ringroom.testing import FakeRoom, VirtualClock, sources
@@ -250,6 +252,51 @@ def test_digits_go_out_and_come_in(fake_room: FakeRoom) -> None:
             assert (got.digit, got.participant) == ("*", "ann")
 
     asyncio.run(main())
+
+
+def test_files_go_out_and_come_in(fake_room: FakeRoom, tmp_path: Path) -> None:
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(bytes(3 << 20))
+
+    async def main() -> None:
+        ann = fake_room.join("ann")
+        options = {"kinds": ("data",), "file_topics": ("photos",)}
+        async with opened(fake_room, **options) as transport:
+            await soon(transport.send_file(photo, topic="t", to=["ann"], attributes={"a": "b"}))
+            await soon(transport.send_file(b"x", name="b"))
+            await until(lambda: len(ann.received) == 2)
+            sent, small = ann.received
+            assert isinstance(sent, FileFrame)
+            assert isinstance(small, FileFrame)
+            assert (sent.payload, sent.topic, sent.name) == (bytes(3 << 20), "t", "a.jpg")
+            assert (sent.mime_type, sent.attributes) == ("image/jpeg", {"a": "b"})
+            assert (small.payload, small.name) == (b"x", "b")
+            with pytest.raises(FileNotFoundError):
+                await soon(transport.send_file(tmp_path / "none"))
+            ann.send_file(photo, topic="photos")
+            receiver = transport.recv()
+            got = await soon(anext(receiver))
+            assert isinstance(got, FileFrame)
+            assert (got.payload, got.participant) == (bytes(3 << 20), "ann")
+
+    asyncio.run(main())
+
+
+def test_a_path_is_read_while_the_loop_goes_on(fake_room: FakeRoom, tmp_path: Path) -> None:
+    """It may be that of a pipe, or on a disk that sleeps."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    async def main() -> None:
+        async with opened(fake_room) as transport:
+            sending = asyncio.create_task(transport.send_file(pipe, topic="t"))
+            await asyncio.sleep(0)
+            pipe.write_bytes(b"from the other end")
+            await soon(sending)
+            fake_room.wait_for_data("t")
+
+    asyncio.run(main())
+    assert fake_room.wait_for_data("t")[0].payload == b"from the other end"
 
 
 def test_pictures_filled_in_place(fake_room: FakeRoom) -> None:

@@ -47,6 +47,7 @@ def test_sigterm_before_the_room_is_joined_ends_in_good_order(
     ("name", "default", "given", "parts"),
     [
         ("text_topics", (), "lk.chat, lk.transcription", ("lk.chat", "lk.transcription")),
+        ("file_topics", (), "photos, notes", ("photos", "notes")),
         ("participants", None, "ann,bob", ("ann", "bob")),
         ("tracks", None, "microphone, camera", ("microphone", "camera")),
     ],

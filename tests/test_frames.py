@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ringroom.checks import MAX_DATA_BYTES, MAX_DESTINATIONS, MAX_TEXT_BYTES
+from ringroom.checks import MAX_DATA_BYTES, MAX_DESTINATIONS, MAX_FILE_BYTES, MAX_TEXT_BYTES
 from ringroom.errors import FrameError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame, VideoFrame
 
 TRACK = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann")
 PCM = np.array([0, 1, -1, 256, 32767, -32768], np.int16)
@@ -443,7 +443,7 @@ def test_texts() -> None:
         ({"payload": "text"}, "a text is bytes, not str; encode text first"),
         ({"payload": b"x" * (MAX_TEXT_BYTES + 1)}, "a text has 200001 bytes, at most 200000"),
         ({"payload": b"\xff\xfe"}, "not UTF-8 .*; other bytes go in a DataFrame"),
-        ({"reliable": False}, "LiveKit sends texts reliably alone"),
+        ({"reliable": False}, "LiveKit sends texts and files reliably alone"),
         ({"topic": "t" * 1_025}, "topic has 1025 bytes"),
         ({"attributes": None}, "expected a mapping of text to text"),
         ({"attributes": [("a", "b")]}, "expected a mapping of text to text"),
@@ -457,6 +457,41 @@ def test_texts() -> None:
 def test_wrong_texts(fields: dict[str, Any], match: str) -> None:
     with pytest.raises(FrameError, match=match):
         TextFrame(**{"payload": b"", **fields})
+
+
+def test_files() -> None:
+    given = {"é": "1"}
+    frame = FileFrame(b"\xff\xd8", "photos", name="a.jpg", mime_type="image/jpeg", attributes=given)
+    given["é"] = "changed"
+    assert (frame.data, frame.name, frame.mime_type) == (b"\xff\xd8", "a.jpg", "image/jpeg")
+    assert frame.attributes == {"é": "1"}
+    assert frame.reliable
+    plain = FileFrame(b"x")
+    assert (plain.name, plain.mime_type) == ("", "application/octet-stream")
+    assert plain == FileFrame(b"x")
+    assert plain != DataFrame(b"x"), "the others tell them apart"
+    assert len({frame, replace(frame, attributes={})}) == 2
+    FileFrame(bytes(MAX_FILE_BYTES), name="é" * 512, mime_type="m" * 256)
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"payload": bytearray(b"x")}, "a file is bytes, not bytearray"),
+        ({"payload": bytes(MAX_FILE_BYTES + 1)}, "a file has 8388609 bytes, at most 8388608"),
+        ({"reliable": False}, "a file with reliable=False; LiveKit sends texts and files reliably"),
+        ({"topic": "t" * 1_025}, "topic has 1025 bytes"),
+        ({"name": "n" * 1_025}, "the file's name has 1025 bytes, at most 1024"),
+        ({"name": None}, "the file's name is of type NoneType, expected text"),
+        ({"mime_type": "m" * 257}, "the media type has 257 bytes, at most 256"),
+        ({"mime_type": b"x"}, "the media type is of type bytes, expected text"),
+        ({"attributes": {"a": 1}}, "the attribute is of type int, expected text"),
+        ({"attributes": {"a": "v" * 12_001}}, "has 12001 bytes, at most 12000"),
+    ],
+)
+def test_wrong_files(fields: dict[str, Any], match: str) -> None:
+    with pytest.raises(FrameError, match=match):
+        FileFrame(**{"payload": b"", **fields})
 
 
 # What all have in common.
@@ -473,7 +508,8 @@ def test_items_pickle_and_copy(again: Any) -> None:
     person = Participant(identity="ann", attributes={"a": "b"}, kind="agent")
     event = Event(kind=EventKind.TRACK_MUTED, participant=person, track=TRACK)
     data, text = DataFrame(b"x", to=("a",)), TextFrame(b"x", attributes={"a": "b"})
-    for value in (event, TRACK, person, Participant(identity="bob"), data, text):
+    file = FileFrame(b"x", name="n", attributes={"a": "b"})
+    for value in (event, TRACK, person, Participant(identity="bob"), data, text, file):
         assert again(value) == value
 
 
@@ -491,6 +527,10 @@ def test_reprs_are_short() -> None:
         "AudioFrame(6 samples, 16000 Hz, 1 ch, track='ann/mic')"
     )
     assert repr(VideoFrame(i420(4, 4), 4, 4)) == "VideoFrame(4x4, track=None)"
+    assert repr(FileFrame(bytes(9_999), "t", "ann", name="n")) == (
+        "FileFrame(9999 bytes, topic='t', participant='ann', name='n', "
+        "mime_type='application/octet-stream')"
+    )
 
 
 def test_default_attributes_are_read_only() -> None:

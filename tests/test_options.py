@@ -93,6 +93,9 @@ def test_numbers_of_numpy_become_plain() -> None:
         ({"rpc_methods": (1,)}, "rpc_methods: the name of a method is of type int"),
         ({"rpc_methods": ("m" * 65,)}, "rpc_methods: the name of a method has 65 bytes"),
         ({"rpc_methods": ("greet",)}, "kinds has no 'data': calls come as messages do; add it"),
+        ({"file_topics": "photos"}, r"file_topics is 'photos', expected a tuple such as"),
+        ({"file_topics": (1,)}, "file_topics: the topic is of type int"),
+        ({"file_topics": ("photos",)}, "kinds has no 'data': files come as messages do; add it"),
         ({"text_topics": ("lk.chat",)}, "kinds has no 'data': texts come as messages do; add it"),
         ({"dtmf": True}, "dtmf=True, and kinds has no 'data': digits come as messages do; add it"),
         ({"dtmf": "yes", "kinds": ("data",)}, "dtmf is 'yes', expected True or False"),
@@ -262,6 +265,8 @@ def test_topics_are_each_there_once() -> None:
     topics = ["lk.chat", "", "lk.chat"]
     options = SessionOptions(kinds=(Kind.DATA,), text_topics=topics)  # type: ignore[arg-type]
     assert options.text_topics == ("lk.chat", "")
+    options = SessionOptions(kinds=(Kind.DATA,), file_topics=topics)  # type: ignore[arg-type]
+    assert options.file_topics == ("lk.chat", "")
 
 
 def test_participants() -> None:

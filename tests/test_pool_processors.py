@@ -27,7 +27,7 @@ from ringroom.errors import (
     ConfigurationError,
 )
 from ringroom.events import Event, EventKind, Participant
-from ringroom.frames import AudioFrame, DataFrame, TextFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame
 from ringroom.pool import Pool
 from ringroom.testing import FakeRoom, sources
 
@@ -241,3 +241,22 @@ def test_a_processor_gets_digits_and_sends_some(fake_room: FakeRoom) -> None:
         assert b"".join(one.payload for one in answers) == b"*7#"
         pool.send_dtmf("42")
         assert fake_room.wait_for_data(count=5, timeout=PATIENCE)[-1].payload == b"2"
+
+
+def test_a_processor_gets_files_and_sends_some(fake_room: FakeRoom) -> None:
+    ann = fake_room.join("ann")
+    photo = bytes(range(256)) * 8_000
+    with running(fake_room, kit.Scanner, file_topics=("photos",)) as pool:
+        fake_room.wait_for_app()
+        ann.send_data(b"no file", topic="photos")
+        ann.send_file(photo, topic="photos", name="a.jpg", attributes={"id": "1"})
+        [sent] = fake_room.wait_for_data("by", timeout=PATIENCE)
+        [returned] = fake_room.wait_for_data("returned", timeout=PATIENCE)
+        assert isinstance(sent, FileFrame)
+        assert isinstance(returned, FileFrame)
+        assert (sent.payload, sent.to) == (photo[::-1], ("ann",))
+        assert (sent.name, sent.mime_type) == ("back.png", "image/png")
+        assert (returned.payload, returned.name) == (photo, "a.jpg")
+        assert (returned.mime_type, returned.attributes) == ("image/jpeg", {"id": "1"})
+        pool.send_file(b"from the pool", topic="pool")
+        assert fake_room.wait_for_data("pool", timeout=PATIENCE)[0].payload == b"from the pool"

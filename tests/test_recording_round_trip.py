@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recording_kit import MIC, a_call, content, recorded
-from ringroom import AudioFrame, DataFrame, Event, TextFrame, VideoFrame
+from ringroom import AudioFrame, DataFrame, Event, FileFrame, TextFrame, VideoFrame
 from ringroom.colour import i420_size
 from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
@@ -81,6 +81,17 @@ ITEMS = st.one_of(
         to=st.lists(TEXT, max_size=3).map(tuple),
         sequence=U64,
         received_ns=U64,
+        attributes=st.dictionaries(TEXT, TEXT, max_size=3),
+    ),
+    st.builds(
+        FileFrame,
+        payload=st.binary(max_size=50),
+        topic=TEXT,
+        participant=TEXT,
+        sequence=U64,
+        received_ns=U64,
+        name=TEXT,
+        mime_type=TEXT,
         attributes=st.dictionaries(TEXT, TEXT, max_size=3),
     ),
     st.builds(

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
     from ringroom.faces.connection import Statistics
-    from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
+    from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame, VideoFrame
     from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
     from ringroom.pool import Pool, PoolOptions, run
     from ringroom.processes.hosts import IOProcess
@@ -73,7 +73,7 @@ _HOMES = {
         "WouldBlock",
     ),
     "ringroom.events": ("Event", "EventKind", "Kind", "Participant", "RoomInfo", "TrackInfo"),
-    "ringroom.frames": ("AudioFrame", "DataFrame", "TextFrame", "VideoFrame"),
+    "ringroom.frames": ("AudioFrame", "DataFrame", "FileFrame", "TextFrame", "VideoFrame"),
     "ringroom.options": ("PublishOptions", "Reconnect", "SessionOptions", "TransportConfig"),
     "ringroom.pool": ("Pool", "PoolOptions", "run"),
     "ringroom.processes.hosts": ("IOProcess",),
@@ -102,6 +102,7 @@ __all__ = [
     "Event",
     "EventKind",
     "Fake",
+    "FileFrame",
     "FrameError",
     "IOProcess",
     "Kind",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
 from collections.abc import AsyncIterator, Collection, Mapping
 from concurrent.futures import Future
@@ -22,6 +23,7 @@ from ringroom.faces.awaiting import (
     LoopWaiter,
     RecoveryTask,
     end_of,
+    on_thread,
     runs_here,
     start,
     within,
@@ -40,7 +42,14 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.inbox import Inbox
-from ringroom.sessions.sendable import as_digits, as_message, as_text, name_to_mute
+from ringroom.sessions.sendable import (
+    Content,
+    as_digits,
+    as_file,
+    as_message,
+    as_text,
+    name_to_mute,
+)
 from ringroom.system import unwatched
 from ringroom.text_out import AsyncTextOut
 
@@ -252,6 +261,25 @@ class Transport(SendingFace):
         self._check_dtmf()
         for digit in as_digits(digits):
             await self.send(digit)
+
+    async def send_file(
+        self,
+        payload: Content,
+        *,
+        topic: str = "",
+        name: str = "",
+        mime_type: str | None = None,
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """As `ringroom.client.Transport.send_file`; a path is read on a thread."""
+        self._check_here()
+        self._check_files()
+        make = partial(as_file, payload, topic, to, attributes, name, mime_type)
+        if isinstance(payload, os.PathLike):
+            await self.send(await on_thread(self._connection.machine, "ringroom-file", make))
+        else:
+            await self.send(make())
 
     @contextlib.asynccontextmanager
     async def fill_video(

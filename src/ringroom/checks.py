@@ -28,6 +28,11 @@ MAX_TEXT_BYTES = 200_000
 # The header of a text, which LiveKit's SDK sends in one packet of 15,000 bytes, has the topic and
 # the destinations too.
 MAX_ATTRIBUTES_BYTES = 12_000
+# A file is in memory as a whole, several times on its way; the photo of a phone has 2 to 6 MiB.
+MAX_FILE_BYTES = 8 << 20
+# They are in that packet too.
+MAX_FILE_NAME_BYTES = 1_024
+MAX_MIME_TYPE_BYTES = 256
 MAX_TOPIC_BYTES = 1_024
 MAX_IDENTITY_BYTES = 1_024
 MAX_METHOD_BYTES = 64

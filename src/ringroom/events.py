@@ -49,6 +49,7 @@ class EventKind(StrEnum):
     DATA_FAILED = "data_failed"
     PROFILE_FAILED = "profile_failed"
     TEXT_FAILED = "text_failed"
+    FILE_FAILED = "file_failed"
     EVENTS_LOST = "events_lost"
     WORKER_LOST = "worker_lost"
     WORKER_REPLACED = "worker_replaced"

@@ -22,6 +22,7 @@ from ringroom.events import Event, TrackInfo
 __all__ = [
     "AudioFrame",
     "DataFrame",
+    "FileFrame",
     "Frame",
     "Item",
     "TextFrame",
@@ -343,9 +344,7 @@ class TextFrame(DataFrame):
             raise FrameError(
                 f"a text that is not UTF-8 ({error.reason}); other bytes go in a DataFrame"
             ) from None
-        if not self.reliable:
-            raise FrameError("a text with reliable=False; LiveKit sends texts reliably alone")
-        object.__setattr__(self, "attributes", checks.as_attributes(self.attributes))
+        _settle_stream(self, self.attributes)
 
     @property
     def text(self) -> str:
@@ -353,10 +352,49 @@ class TextFrame(DataFrame):
         return self.payload.decode()
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class FileFrame(DataFrame):
+    """A whole file, as LiveKit's clients exchange them (byte streams): a message of up to 8 MiB
+    (8,388,608 bytes), with a name, a media type and attributes.
+
+    ``name`` (1,024 bytes at most) and ``mime_type`` (256) are what the sender says: of a file that
+    came in they are data, and no path. ``attributes`` are text by text, names and values 12,000
+    bytes together. ``reliable`` is True. Raises `FrameError` as `DataFrame` does.
+    """
+
+    name: str = ""
+    mime_type: str = "application/octet-stream"
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    _max_bytes: ClassVar[int] = checks.MAX_FILE_BYTES
+    _noun: ClassVar[str] = "a file"
+
+    def __post_init__(self) -> None:
+        DataFrame.__post_init__(self)
+        checks.check_text("file's name", self.name, checks.MAX_FILE_NAME_BYTES)
+        checks.check_text("media type", self.mime_type, checks.MAX_MIME_TYPE_BYTES)
+        _settle_stream(self, self.attributes)
+
+    def __repr__(self) -> str:
+        return (
+            f"FileFrame({len(self.payload)} bytes, topic={self.topic!r}, "
+            f"participant={self.participant!r}, name={self.name!r}, mime_type={self.mime_type!r})"
+        )
+
+
 Stamp: TypeAlias = tuple[int, int]
 """(sequence, received_ns)."""
 Frame: TypeAlias = AudioFrame | VideoFrame | DataFrame
 Item: TypeAlias = Frame | Event
+
+
+def _settle_stream(frame: TextFrame | FileFrame, attributes: Mapping[str, str]) -> None:
+    """Check what texts and files have beside a message."""
+    if not frame.reliable:
+        raise FrameError(
+            f"{frame._noun} with reliable=False; LiveKit sends texts and files reliably alone"
+        )
+    object.__setattr__(frame, "attributes", checks.as_attributes(attributes))
 
 
 def _checked_track(track: TrackInfo | str | None) -> TrackInfo | str | None:

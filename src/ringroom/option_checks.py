@@ -185,10 +185,10 @@ def check_timeout(seconds: float | None) -> float | None:
     return None if seconds is None else check_range("timeout", seconds, -MAX_TIMEOUT, MAX_TIMEOUT)
 
 
-def as_topics(value: Any) -> tuple[str, ...]:
-    """``text_topics=`` as a tuple, each once. Raises `ConfigurationError`."""
-    items = _as_texts("text_topics", value, "lk.chat")
-    return _each_once("text_topics", items, "topic", MAX_TOPIC_BYTES)
+def as_topics(option: str, value: Any) -> tuple[str, ...]:
+    """The topics of that option as a tuple, each once. Raises `ConfigurationError`."""
+    items = _as_texts(option, value, "lk.chat")
+    return _each_once(option, items, "topic", MAX_TOPIC_BYTES)
 
 
 def as_methods(value: Any) -> tuple[str, ...]:

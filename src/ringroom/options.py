@@ -144,6 +144,9 @@ class SessionOptions:
     text_topics: tuple[str, ...] = ()
     """Of texts (LiveKit's text streams), the topics that are received, each text whole as a
     `TextFrame`, with ``"data"`` among the ``kinds``."""
+    file_topics: tuple[str, ...] = ()
+    """Of files (LiveKit's byte streams), the topics that are received, each file whole as a
+    `FileFrame`, with ``"data"`` among the ``kinds``."""
     rpc_methods: tuple[str, ...] = ()
     """Of calls (LiveKit's RPC), the methods that are ours, each name of 1 to 64 bytes: calls of
     them come as `RpcCall`s, with ``"data"`` among the ``kinds``."""
@@ -175,10 +178,15 @@ class SessionOptions:
         object.__setattr__(self, "tracks", _as_tracks(self.tracks))
         if isinstance(self.tracks, frozenset):
             check_sources_come(self.tracks, self.kinds)
-        object.__setattr__(self, "text_topics", as_topics(self.text_topics))
+        object.__setattr__(self, "text_topics", as_topics("text_topics", self.text_topics))
         if self.text_topics and Kind.DATA not in self.kinds:
             raise ConfigurationError(
                 "text_topics are given, and kinds has no 'data': texts come as messages do; add it"
+            )
+        object.__setattr__(self, "file_topics", as_topics("file_topics", self.file_topics))
+        if self.file_topics and Kind.DATA not in self.kinds:
+            raise ConfigurationError(
+                "file_topics are given, and kinds has no 'data': files come as messages do; add it"
             )
         object.__setattr__(self, "rpc_methods", as_methods(self.rpc_methods))
         if self.rpc_methods and Kind.DATA not in self.kinds:

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from os import PathLike
 from typing import Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -87,6 +88,22 @@ class Context(Protocol):
     def send_dtmf(self, digits: str) -> None:
         """Send the digits of a telephone, as `Pool.send_dtmf` does. Where the provider has no DTMF,
         ``DATA_FAILED`` tells."""
+
+    def send_file(
+        self,
+        payload: bytes | bytearray | memoryview | PathLike[str],
+        *,
+        topic: str = "",
+        name: str = "",
+        mime_type: str | None = None,
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send a file with a name and attributes, as LiveKit's clients receive them (byte streams),
+        to everyone, or to the identities in ``to``: bytes, or a path that is read here, whose last
+        part is then the ``name``. ``mime_type`` None is guessed from the name. Up to 8 MiB,
+        attributes 12,000 bytes. Raises `FrameError`, and `OSError` where the path cannot be read.
+        Where the provider has no files, ``DATA_FAILED`` tells."""
 
     def fill_video(
         self,

@@ -26,7 +26,15 @@ from ringroom.processes.waiting import Deadline
 from ringroom.profile import change_of
 from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
-from ringroom.sessions.sendable import as_digits, as_message, as_text, name_of, name_to_mute
+from ringroom.sessions.sendable import (
+    Content,
+    as_digits,
+    as_file,
+    as_message,
+    as_text,
+    name_of,
+    name_to_mute,
+)
 from ringroom.stream import AudioOut
 from ringroom.text_out import TextOut
 
@@ -153,6 +161,26 @@ class Sender(SendingFace):
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "a digit was not taken")
         self._finish(self._digits_steps(frames), limit)
+
+    def send_file(
+        self,
+        payload: Content,
+        *,
+        topic: str = "",
+        name: str = "",
+        mime_type: str | None = None,
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send a file with a name and attributes, as LiveKit's clients exchange them (byte
+        streams), in order with messages: bytes, or a path that is read, whose last part is then the
+        ``name``. ``mime_type`` None is guessed from the name. Up to 8 MiB, attributes 12,000 bytes.
+        It goes out in pieces, and messages sent after it wait until it is out; sound does not.
+        Waits and raises as `send_data` does; `OSError` where the path cannot be read,
+        `ConfigurationError` where the provider has no files."""
+        self._check_files()
+        self.send(as_file(payload, topic, to, attributes, name, mime_type), timeout=timeout)
 
     @contextlib.contextmanager
     def fill_video(

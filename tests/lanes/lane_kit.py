@@ -10,7 +10,7 @@ import numpy as np
 from ringroom.colour import i420_size
 from ringroom.errors import WouldBlock
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
@@ -102,10 +102,12 @@ def content(item: Item) -> tuple[object, ...]:
         return ("video", *form, item.data.tobytes())
     if isinstance(item, DataFrame):
         form_of_data = (item.topic, item.participant, item.reliable, item.to)
-        attributes = item.attributes if isinstance(item, TextFrame | TextPiece) else None
+        streamed = isinstance(item, TextFrame | TextPiece | FileFrame)
+        attributes = item.attributes if streamed else None
+        file = (item.name, item.mime_type) if isinstance(item, FileFrame) else None
         call = (item.number, item.timeout) if isinstance(item, RpcCall) else None
         beside = (item.number, item.code, item.detail) if isinstance(item, RpcAnswer) else None
-        return ("data", item.payload, *form_of_data, attributes, call, beside)
+        return ("data", item.payload, *form_of_data, attributes, file, call, beside)
     told = (item.participant, item.track, item.reason, item.room, item.quality)
     return ("event", item.kind, *told)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lane_kit import TRACK, audio, content, message, muted, video
 
+from ringroom.checks import MAX_FILE_BYTES
 from ringroom.colour import i420_size
 from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.errors import WireError
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.pieces import ADD, BEGIN, END, TextPiece
 from ringroom.rpc import MAX_SECONDS, RpcAnswer, RpcCall
@@ -31,6 +35,16 @@ KINDS: dict[str, Item] = {
         "grüße".encode(), "lk.chat", "ann", to=("bob",), attributes={"é": "1", "b": ""}
     ),
     "empty text": TextFrame(b""),
+    "file": FileFrame(
+        b"\xff\xd8",
+        "photos",
+        "ann",
+        to=("bob",),
+        name="../größe.jpg",
+        mime_type="image/jpeg",
+        attributes={"é": "1", "": ""},
+    ),
+    "empty file": FileFrame(b""),
     "call": RpcCall("grüße".encode(), "greet", "ann", number=5, timeout=2.5),
     "answer": RpcCall(b"", "greet", "zoë", number=(1 << 63) - 1).answer("hé"),
     "refusal": RpcCall(b"", "greet", "ann").refuse("hé", code=(1 << 32) - 1, data="{é}"),
@@ -223,6 +237,42 @@ def test_what_is_no_digit(frame: DataFrame) -> None:
     raw[0] = records.DTMF
     with pytest.raises(WireError, match="a record of kind 9 does not decode"):
         records.decode(bytes(raw))
+
+
+@given(
+    payload=st.binary(max_size=200),
+    topic=TEXT,
+    to=st.lists(TEXT, max_size=3).map(tuple),
+    name=TEXT,
+    mime_type=TEXT,
+    attributes=st.dictionaries(TEXT, TEXT, max_size=5),
+)
+@settings(deadline=None)
+def test_any_file_comes_back(payload: bytes, topic: str, to: tuple[str, ...], **said: Any) -> None:
+    frame = FileFrame(payload, topic, "ann", to=to, **said)
+    assert content(records.decode(whole(frame))) == content(frame)
+    assert records.size_of(frame) == len(whole(frame))
+
+
+def test_what_is_no_file() -> None:
+    raw = bytearray(whole(TextFrame(b"x")))
+    raw[0] = records.FILE
+    with pytest.raises(WireError, match="a file record without a name"):
+        records.decode(bytes(raw))
+
+
+def test_a_large_file_is_copied_once() -> None:
+    """And not again for each of those that it is for."""
+    frame = FileFrame(bytes(MAX_FILE_BYTES), to=tuple(map(str, range(1_000))))
+    record = whole(frame)
+    tracemalloc.start()
+    try:
+        assert records.decode(memoryview(record)) == replace(
+            frame, sequence=STAMP[0], received_ns=STAMP[1]
+        )
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * MAX_FILE_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_longest_text_with_all_its_attributes_fits_a_lane_for_messages() -> None:

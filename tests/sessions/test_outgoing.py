@@ -11,9 +11,10 @@ from outgoing_kit import LIVE, Bench, push
 
 from app_kit import RATE, noise, same, sound
 from ringroom import messages as m
+from ringroom.checks import MAX_FILE_BYTES
 from ringroom.errors import BusyError, ConfigurationError, RoomError, StartupError, WouldBlock
 from ringroom.events import Kind, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Item, VideoFrame
 from ringroom.lanes.memory import Segment
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.options import PublishOptions
@@ -225,6 +226,82 @@ def test_a_picture_that_grows_gets_a_larger_lane(bench: Bench) -> None:
         assert lane.number == first + 1
     opened = [message.width for message in bench.received() if isinstance(message, m.PlayoutOpen)]
     assert opened == [64, 640]
+
+
+def messages_of(bench: Bench) -> list[Item]:
+    """What was written, from one lane after the other."""
+    bench.received()
+    items = (reader.receive_nowait for reader in bench.readers)
+    return [item for receive in items for item in iter(receive, None)]
+
+
+def test_a_file_that_is_too_large_gets_a_lane_in_which_all_goes_on(bench: Bench) -> None:
+    frames = [
+        DataFrame(b"before"),
+        FileFrame(bytes(1 << 20)),
+        DataFrame(b"between"),
+        FileFrame(bytes(3 << 20)),
+        FileFrame(bytes(2 << 20)),
+        DataFrame(b"after"),
+    ]
+    numbers = []
+    for frame in frames:
+        push(bench, frame)
+        numbers.append(bench.outgoing.lane_for(DataFrame(b"")).number)
+    assert numbers == [1, 2, 2, 3, 3, 3]
+    told = bench.received()
+    closed = [one.lane for one in told if isinstance(one, m.PlayoutClose)]
+    opened = [one.lane for one in told if isinstance(one, m.PlayoutOpen)]
+    assert (closed, opened) == ([1, 2], [1, 2, 3])
+    assert [one.payload for one in messages_of(bench) if isinstance(one, DataFrame)] == [
+        frame.payload for frame in frames
+    ]
+
+
+def test_a_lane_is_no_larger_than_the_largest_file_needs(bench: Bench) -> None:
+    for mib in (5, 6):
+        lane = bench.outgoing.lane_for(FileFrame(bytes(mib << 20)))
+    assert lane.writer is not None
+    assert lane.writer.capacity < 4 * (MAX_FILE_BYTES + 10_000)
+    assert bench.outgoing.lane_for(FileFrame(bytes(MAX_FILE_BYTES), name="n" * 1_024)) is lane
+
+
+def test_the_longest_text_needs_no_other_lane(bench: Bench) -> None:
+    push(bench, DataFrame(b"x"))
+    push(bench, FileFrame(bytes(200_000), name="small"))
+    assert bench.outgoing.lane_for(DataFrame(b"")).number == 1
+
+
+def test_a_file_while_the_room_is_away_waits_for_a_lane_that_takes_it(bench: Bench) -> None:
+    """And what was in the one before is lost, counted."""
+    push(bench, DataFrame(b"lost"))
+    row = bench.outgoing.lane_for(DataFrame(b"")).row
+    assert row is not None
+    file = FileFrame(bytes(1 << 20))
+    bench.session.interrupted = True
+    lane = bench.outgoing.lane_for(file)
+    with pytest.raises(WouldBlock):
+        bench.outgoing.push_nowait(lane, file)
+    bench.session.interrupted = False
+    bench.outgoing.restart(RowPool(bench.table, 4, 4))
+    push(bench, file)
+    assert bench.outgoing.lane_for(DataFrame(b"")) is lane
+    (got,) = messages_of(bench)[-1:]
+    assert isinstance(got, FileFrame)
+    assert got.payload == file.payload
+
+
+def test_where_no_lane_for_a_file_can_be_had_messages_go_on(bench: Bench) -> None:
+    push(bench, DataFrame(b"before"))
+    with faults.segments_refused(), pytest.raises(StartupError):
+        bench.outgoing.lane_for(FileFrame(bytes(1 << 20)))
+    push(bench, DataFrame(b"after"))
+    lane = bench.outgoing.lane_for(DataFrame(b""))
+    assert lane.writer is not None
+    assert lane.writer.capacity < 2 << 20, "of the size that messages have"
+    push(bench, FileFrame(bytes(1 << 20)))
+    found = [len(one.payload) for one in messages_of(bench) if isinstance(one, DataFrame)]
+    assert found == [6, 5, 1 << 20]
 
 
 def test_a_lost_link_is_told(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from outgoing_kit import LIVE, Bench
 from app_kit import interrupted
 from ringroom import messages as m
 from ringroom.errors import StartupError, WouldBlock
-from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Item, TextFrame, VideoFrame
 from ringroom.lanes import lane, live, memory, records, reliable, ring, statistics
 from ringroom.lanes.statistics import Count, RowPool
 from ringroom.sessions import outgoing, unsent
@@ -32,6 +32,12 @@ def say(bench: Bench, number: int) -> None:
 def write(bench: Bench, number: int) -> None:
     text = TextFrame(str(number).encode() + b" " * 100_000)
     bench.outgoing.send_nowait(bench.outgoing.lane_for(text), text)
+
+
+def hand_in(bench: Bench, number: int) -> None:
+    """Each is larger than the one before, and now and then a lane too small for it."""
+    file = FileFrame(str(number).encode() + b" " * 100_000 * number)
+    bench.outgoing.send_nowait(bench.outgoing.lane_for(file), file)
 
 
 def speak(bench: Bench, number: int) -> None:
@@ -89,7 +95,9 @@ def send_all(bench: Bench, send: Callable[[Bench, int], None], numbers: range) -
     return found + taken(bench)
 
 
-@pytest.mark.parametrize("send", [say, write, speak, show, fill], ids=lambda send: send.__name__)
+@pytest.mark.parametrize(
+    "send", [say, write, hand_in, speak, show, fill], ids=lambda send: send.__name__
+)
 @pytest.mark.parametrize("before", [1, 7])
 def test_a_write_that_is_interrupted_anywhere_spoils_nothing(
     send: Callable[[Bench, int], None], before: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,7 @@ from ringroom.errors import FrameError
 from ringroom.events import Kind, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.options import PublishOptions
-from ringroom.sessions.sendable import kind_of, track_name, with_source
+from ringroom.sessions.sendable import as_file, kind_of, track_name, with_source
 from ringroom.testing import sources
 
 
@@ -60,3 +61,40 @@ def test_what_answers_a_track_has_its_source(kind: Kind, source: str, expected: 
     assert with_source(PublishOptions(dtx=True), frame) == PublishOptions(dtx=True, source=expected)
     ours = PublishOptions(source="camera")
     assert with_source(ours, frame) is ours
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("photo.JPG", "image/jpeg"),
+        ("a.b.png", "image/png"),
+        ("notes", "application/octet-stream"),
+        ("", "application/octet-stream"),
+        ("table.csv.gz", "application/octet-stream"),
+    ],
+)
+def test_the_media_type_of_a_file_is_that_of_its_name(name: str, kind: str) -> None:
+    """Unless another is given. What is compressed is nothing of what is in it."""
+    assert as_file(b"x", "", (), None, name, None).mime_type == kind
+    assert as_file(b"x", "", (), None, name, "x/y").mime_type == "x/y"
+
+
+def test_a_file_of_a_view_is_a_copy() -> None:
+    content = bytearray(b"abcdef")
+    file = as_file(memoryview(content)[::2], "", (), None, "", None)
+    content[:] = b"xxxxxx"
+    assert file.payload == b"ace"
+    view = memoryview(content)
+    view.release()
+    with pytest.raises(FrameError, match="the memoryview was released"):
+        as_file(view, "", (), None, "", None)
+
+
+def test_a_file_that_a_path_names_is_called_so_unless_it_is_called_otherwise(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"x")
+    assert as_file(path, "", (), None, "", None).name == "a.png"
+    other = as_file(path, "", (), None, "b.jpg", None)
+    assert (other.payload, other.name, other.mime_type) == (b"x", "b.jpg", "image/jpeg")

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 import ringroom
-from ringroom import AudioFrame, DataFrame, Event, EventKind, TextFrame, TrackInfo, VideoFrame
+from ringroom import (
+    AudioFrame,
+    DataFrame,
+    Event,
+    EventKind,
+    FileFrame,
+    TextFrame,
+    TrackInfo,
+    VideoFrame,
+)
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, ConfigurationError, FrameError, RpcError, WireError
 from ringroom.events import Kind, Participant
@@ -575,6 +584,31 @@ def test_what_is_told_of_the_room_and_of_connections() -> None:
         ann, kind = ringroom.Participant(identity="ann"), EventKind.CONNECTION_QUALITY
         bench.event(ringroom.Event(kind=kind, participant=ann, quality="poor"))
         assert bench.processor.seen == ["so", "otherwise", "ann poor"]  # type: ignore[attr-defined]
+
+
+class Copier(Processor):
+    kinds = ("data",)
+
+    def start(self, context: ringroom.Context) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> Any:
+        self.context.send_data(b"before")
+        self.context.send_file(frame.payload, topic="by", name=frame.name)
+        return frame
+
+
+def test_files_of_any_size_come_in_and_go_out() -> None:
+    with Workbench(Copier) as bench:
+        for number, size in enumerate((10, 1 << 20, 100, 5 << 20, 10)):
+            file = FileFrame(bytes([number]) * size, "photos", "ann", name=f"{number}.jpg")
+            before, by, returned = bench.process(file)
+            assert before.payload == b"before"
+            assert isinstance(by, FileFrame)
+            assert (by.payload, by.topic, by.mime_type) == (file.payload, "by", "image/jpeg")
+            assert isinstance(returned, FileFrame)
+            assert (returned.payload, returned.name) == (file.payload, file.name)
+        assert len(bench.messages) == 15
 
 
 class Desk(Processor):

@@ -226,6 +226,7 @@ def _add_joining(parser: argparse.ArgumentParser, identity: str) -> None:
     sources = "only of these sources: microphone,camera,screen_share,screen_share_audio,unknown"
     add("--tracks", type=_names, help=sources)
     add("--text-topics", type=_names, default=(), help="of texts, the topics received: lk.chat,...")
+    add("--file-topics", type=_names, default=(), help="of files, the topics received: photos,...")
     add("--dtmf", action="store_true", help="receive the digits of telephones")
     add("--sample-rate", type=int, default=16_000, help="Hz of the received audio (16000)")
     add("--channels", type=int, default=1, help="1 or 2 (1)")

@@ -7,13 +7,15 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
-from typing import Self
+from typing import Self, TypeVar
 
 from ringroom.errors import StartupError
 from ringroom.faces.connection import Connection
 from ringroom.faces.recovery import Recovery
 from ringroom.processes.machine import Machine
 from ringroom.system import unwatched, why
+
+T = TypeVar("T")
 
 # A reader or a sender that never waits, since there is always an item or always room, lets others
 # have the loop once it had it for so long.
@@ -154,6 +156,16 @@ def start(machine: Machine, name: str, run: Callable[[], None], over: Future[Non
         machine.start_thread(name, body)
     except StartupError:
         body()
+
+
+async def on_thread(machine: Machine, name: str, run: Callable[[], T]) -> T:
+    """What it returns, or raises, on a thread of its own. A cancellation ends the wait alone."""
+    found: list[T] = []
+    over: Future[None] = Future()
+    start(machine, name, lambda: found.append(run()), over)
+    await end_of(over)
+    over.result()
+    return found[0]
 
 
 async def end_of(over: Future[None]) -> None:

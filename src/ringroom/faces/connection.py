@@ -142,6 +142,7 @@ class Connection:
         self.spec, self.options = build(provider, options, beside)
         for option, has, what in (
             ("text_topics", self.spec.texts, "texts"),
+            ("file_topics", self.spec.files, "files"),
             ("rpc_methods", self.spec.rpc, "calls"),
             ("dtmf", self.spec.dtmf, "DTMF"),
         ):

@@ -251,6 +251,14 @@ class SendingFace(Face):
                 f"{spec.name}: not supported: send_dtmf (this provider has no DTMF)"
             )
 
+    def _check_files(self) -> None:
+        spec = self._connection.spec
+        if not spec.files:
+            raise ConfigurationError(
+                f"{spec.name}: not supported: send_file (this provider has no files; send_data "
+                "sends bytes)"
+            )
+
     def _check_free(self, name: str) -> None:
         if name in self._sending:
             raise BusyError(f"somebody else sends on track {name!r}; a track has one writer")

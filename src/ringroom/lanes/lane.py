@@ -83,13 +83,13 @@ def ring_for(frame_bytes: int, frames: int) -> Geometry:
     return replace(ring, capacity=-(-ring.capacity // mmap.PAGESIZE) * mmap.PAGESIZE)
 
 
-def grown(nbytes: int, before: int) -> int:
+def grown(nbytes: int, before: int, most: int = i420_size(MAX_SIDE, MAX_SIDE)) -> int:
     """Bytes of a frame to make a ring for, where the ring before was made for ``before``. If these
-    are too few, at least twice as many (up to the largest picture): a picture that grows with every
-    frame would make a ring each time."""
+    are too few, at least twice as many, up to ``most``, the largest picture: one that grows with
+    every frame would make a ring each time."""
     if nbytes <= before:
         return before
-    return max(nbytes, min(2 * before, i420_size(MAX_SIDE, MAX_SIDE)))
+    return max(nbytes, min(2 * before, most))
 
 
 class LaneWriter:
@@ -134,6 +134,10 @@ class LaneWriter:
         """Bytes of the ring that the reader has not given back."""
         self._refill()
         return self._ring.in_use
+
+    def number_from(self, sequence: int) -> None:
+        """The first frame has that number: the lane follows one that has had those before."""
+        self._sequence = sequence
 
     def descriptors(self) -> LaneDescriptors:
         return LaneDescriptors(

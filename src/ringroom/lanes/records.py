@@ -11,6 +11,7 @@ A record: a 24-byte header (kind, flags, a kind's own u16 and u32, sequence, rec
   answer  likewise, of what answers a call
   piece   likewise, of a text that is being written; names of its own attributes begin with a dot
   dtmf    as data; the payload is one digit
+  file    as text; the first of the attributes is not one: it is the file's name and media type
   event   JSON                                          (u32: its length)
 
 Law: any bytes decode to a value or raise `WireError`; what `encode` gave decodes to an equal value
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,12 +31,20 @@ from ringroom.checks import Samples, check_picture, check_sound
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Item, Stamp, TextFrame, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    FileFrame,
+    Item,
+    Stamp,
+    TextFrame,
+    VideoFrame,
+)
 from ringroom.lanes.ring import Buffer
 from ringroom.pieces import TextPiece
 from ringroom.rpc import RpcAnswer, RpcCall
 
-AUDIO, VIDEO, DATA, EVENT, TEXT, CALL, ANSWER, PIECE, DTMF = 1, 2, 3, 4, 5, 6, 7, 8, 9
+AUDIO, VIDEO, DATA, EVENT, TEXT, CALL, ANSWER, PIECE, DTMF, FILE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 _HEADER = struct.Struct("<BBHIQQ")
 _VIDEO = struct.Struct("<IIq")
 _DATA = struct.Struct("<HHH")
@@ -46,7 +55,10 @@ MAX_MEDIA_HEADER_BYTES = VIDEO_HEADER_BYTES
 """The longest header of any media, a picture's. Lanes of sound leave room for it too."""
 _RELIABLE = 1
 _INT16 = np.dtype("<i2")
-_NOTHING: Mapping[str, str] = {}
+_Pairs: TypeAlias = Collection[tuple[str, str]]
+_NOTHING: _Pairs = ()
+_Address: TypeAlias = tuple[str, str, bool, tuple[str, ...], int, int]
+"""What a message has beside its payload."""
 
 
 Head: TypeAlias = tuple[int, int, int, int, int, int]
@@ -79,6 +91,12 @@ def encode(item: Item, stamp: Stamp) -> tuple[bytes, Buffer]:
     return _HEADER.pack(EVENT, 0, 0, len(text), *stamp), text
 
 
+def size_of(item: Item) -> int:
+    """Bytes of the item's record."""
+    head, body = encode(item, (0, 0))
+    return len(head) + len(body)
+
+
 def audio_head(sample_rate: int, channels: int, stamp: Stamp) -> bytes:
     return _HEADER.pack(AUDIO, 0, channels, sample_rate, *stamp)
 
@@ -101,7 +119,7 @@ def decode(record: Buffer, track: TrackInfo | str | None = None, head: Head | No
             return _decode_data(record, head)
         if kind == EVENT:
             return _decode_event(record, head)
-        if kind in (TEXT, CALL, ANSWER, PIECE, DTMF):
+        if kind in (TEXT, CALL, ANSWER, PIECE, DTMF, FILE):
             return _decode_data(record, head)
     except (FrameError, ValueError, TypeError, KeyError, struct.error, RecursionError) as error:
         raise WireError(f"a record of kind {kind} does not decode: {error}") from error
@@ -132,81 +150,90 @@ def _encode_data(frame: DataFrame, stamp: Stamp) -> tuple[bytes, Buffer]:
     topic, sender = frame.topic.encode(), frame.participant.encode()
     texts = b"".join(_LENGTH.pack(len(raw)) + raw for raw in (to.encode() for to in frame.to))
     flags = _RELIABLE if frame.reliable else 0
-    kind, attributes = _beside(frame)
-    if attributes:
-        texts += b"".join(map(_encode_attribute, attributes.items()))
-    head = _HEADER.pack(kind, flags, len(attributes), len(frame.payload), *stamp)
+    kind, pairs = _beside(frame)
+    if pairs:
+        texts += b"".join(map(_encode_pair, pairs))
+    head = _HEADER.pack(kind, flags, len(pairs), len(frame.payload), *stamp)
     lengths = _DATA.pack(len(topic), len(sender), len(frame.to))
     return head + lengths + topic + sender + texts, frame.payload
 
 
-def _beside(frame: DataFrame) -> tuple[int, Mapping[str, str]]:
+def _beside(frame: DataFrame) -> tuple[int, _Pairs]:
     """The kind of the record, and what the frame has beside a message."""
     if type(frame) is DataFrame:
         return DATA, _NOTHING
     if isinstance(frame, TextFrame):
-        return TEXT, frame.attributes
+        return TEXT, frame.attributes.items()
     if isinstance(frame, RpcCall):
-        return CALL, {"number": str(frame.number), "timeout": repr(frame.timeout)}
+        return CALL, (("number", str(frame.number)), ("timeout", repr(frame.timeout)))
     if isinstance(frame, RpcAnswer):
         number, code = str(frame.number), str(frame.code)
-        return ANSWER, {"number": number, "code": code, "detail": frame.detail}
+        return ANSWER, (("number", number), ("code", code), ("detail", frame.detail))
+    if isinstance(frame, FileFrame):
+        return FILE, ((frame.name, frame.mime_type), *frame.attributes.items())
     if isinstance(frame, TextPiece):
-        own = {f".{name}": value for name, value in frame.attributes.items()}
-        return PIECE, {"number": str(frame.number), "step": frame.step, **own}
+        own = ((f".{name}", value) for name, value in frame.attributes.items())
+        return PIECE, (("number", str(frame.number)), ("step", frame.step), *own)
     return (DTMF if isinstance(frame, DtmfFrame) else DATA), _NOTHING
 
 
-def _encode_attribute(attribute: tuple[str, str]) -> bytes:
-    name, value = attribute[0].encode(), attribute[1].encode()
+def _encode_pair(pair: tuple[str, str]) -> bytes:
+    name, value = pair[0].encode(), pair[1].encode()
     return _LENGTH.pack(len(name)) + name + _LENGTH.pack(len(value)) + value
 
 
 def _decode_data(record: Buffer, head: Head) -> DataFrame:
     kind, flags, count, payload_bytes, sequence, received_ns = head
     topic_bytes, sender_bytes, destinations = _DATA.unpack_from(record, HEADER_BYTES)
-    rest = bytes(record[HEADER_BYTES + _DATA.size :])
-    topic, rest = _cut(rest, topic_bytes)
-    sender, rest = _cut(rest, sender_bytes)
+    topic, at = _cut(record, HEADER_BYTES + _DATA.size, topic_bytes)
+    sender, at = _cut(record, at, sender_bytes)
     to: list[str] = []
     for _ in range(destinations):
-        (length,) = _LENGTH.unpack_from(rest)
-        identity, rest = _cut(rest[_LENGTH.size :], length)
+        identity, at = _cut_counted(record, at)
         to.append(identity)
-    beside: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
     if kind != DATA:
-        beside, rest = _cut_attributes(rest, count)
+        for _ in range(count):
+            name, at = _cut_counted(record, at)
+            value, at = _cut_counted(record, at)
+            pairs.append((name, value))
+    rest = bytes(record[at:])
     if len(rest) != payload_bytes:
         raise WireError(f"a data record holds {len(rest)} bytes, its header says {payload_bytes}")
     of = (topic, sender, bool(flags & _RELIABLE), tuple(to), sequence, received_ns)
+    return DataFrame(rest, *of) if kind == DATA else _with_pairs(kind, rest, of, pairs)
+
+
+def _with_pairs(kind: int, payload: bytes, of: _Address, pairs: list[tuple[str, str]]) -> DataFrame:
+    """The frame of what a record holds beside a message."""
+    if kind == FILE:
+        if not pairs:
+            raise WireError("a file record without a name")
+        return FileFrame(payload, *of, *pairs[0], dict(pairs[1:]))
+    beside = dict(pairs)
     if kind == TEXT:
-        return TextFrame(rest, *of, beside)
+        return TextFrame(payload, *of, beside)
+    number = int(beside["number"])
     if kind == CALL:
-        return RpcCall(rest, *of, int(beside["number"]), float(beside["timeout"]))
+        return RpcCall(payload, *of, number, float(beside["timeout"]))
     if kind == ANSWER:
-        return RpcAnswer(rest, *of, int(beside["number"]), int(beside["code"]), beside["detail"])
-    if kind == PIECE:
-        own = {name[1:]: value for name, value in beside.items() if name.startswith(".")}
-        return TextPiece(rest, *of, int(beside["number"]), beside["step"], own)
-    if kind == DTMF:
-        return DtmfFrame(rest, *of)
-    return DataFrame(rest, *of)
+        return RpcAnswer(payload, *of, number, int(beside["code"]), beside["detail"])
+    own = {name[1:]: value for name, value in beside.items() if name.startswith(".")}
+    return TextPiece(payload, *of, number, beside["step"], own)
 
 
-def _cut_attributes(raw: bytes, count: int) -> tuple[dict[str, str], bytes]:
-    texts, at = [], 0
-    for _ in range(2 * count):
-        (length,) = _LENGTH.unpack_from(raw, at)
-        text, _ = _cut(raw[at + _LENGTH.size : at + _LENGTH.size + length], length)
-        texts.append(text)
-        at += _LENGTH.size + length
-    return dict(zip(texts[::2], texts[1::2], strict=True)), raw[at:]
+def _cut_counted(record: Buffer, at: int) -> tuple[str, int]:
+    """The text there, which has its length before it, and where it ends."""
+    (length,) = _LENGTH.unpack_from(record, at)
+    return _cut(record, at + _LENGTH.size, length)
 
 
-def _cut(raw: bytes, length: int) -> tuple[str, bytes]:
-    if length > len(raw):
-        raise WireError(f"a text of {length} bytes where {len(raw)} are left")
-    return raw[:length].decode(), raw[length:]
+def _cut(record: Buffer, at: int, length: int) -> tuple[str, int]:
+    """The text there, of so many bytes, and where it ends."""
+    end = at + length
+    if end > len(record):
+        raise WireError(f"a text of {length} bytes where {len(record) - at} are left")
+    return bytes(record[at:end]).decode(), end
 
 
 def _decode_event(record: Buffer, head: Head) -> Event:

@@ -19,7 +19,7 @@ from typing import ClassVar, Protocol, Self, runtime_checkable
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RoomError
 from ringroom.events import Event, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.profile import Profile
 
@@ -102,9 +102,10 @@ class Sink(Protocol):
         """A wanted track begins to flow."""
 
     def data(self, frame: DataFrame) -> None:
-        """A message came in, or a whole text (a `TextFrame`), of which those pass whose topic is
-        in ``text_topics``, or a digit (a `DtmfFrame`), which passes where ``dtmf`` is set. Of a
-        text that broke off, or is none of ours, tell by `event` (``TEXT_FAILED``, with the
+        """A message came in, or a whole text (a `TextFrame`) or file (a `FileFrame`), of which
+        those pass whose topic is in ``text_topics`` or ``file_topics``, or a digit (a `DtmfFrame`),
+        which passes where ``dtmf`` is set. Of a text or a file that broke off, or is none of ours,
+        tell by `event` (``TEXT_FAILED`` or ``FILE_FAILED``, with the
         ``participant`` and the ``reason``): it is counted."""
 
     async def call(self, method: str, payload: str, participant: str, seconds: float) -> str:
@@ -244,6 +245,13 @@ class Provider(ABC):
             "not supported: send_dtmf (this provider has no DTMF)", reason="data_refused"
         )
 
+    async def send_file(self, frame: FileFrame) -> None:
+        """As `send_data`, of a file. It may take long, and is to let the loop do other things
+        meanwhile. A provider whose spec says ``files`` has it."""
+        raise RoomError(
+            "not supported: send_file (this provider has no files)", reason="data_refused"
+        )
+
     async def set_profile(self, change: Profile) -> None:
         """Have the others told so of us; return once the room has taken it. One call at a time;
         what was set is set again by a further call in each further room. Raises `RoomError`
@@ -289,6 +297,10 @@ class ProviderSpec(ABC):
     dtmf: ClassVar[bool] = False
     """Whether digits of telephones are sent (`Provider.send_dtmf`) and received (`Sink.data`, as
     ``dtmf`` asks). Else both are refused."""
+
+    files: ClassVar[bool] = False
+    """Whether whole files are sent (`Provider.send_file`) and received (`Sink.data`, as
+    ``file_topics`` asks). Else both are refused."""
 
     rpc: ClassVar[bool] = False
     """Whether calls come in (`Sink.call`) and are made (`Provider.call`). Else both are refused."""

@@ -51,6 +51,7 @@ kind 4, event: u32 length; then JSON
 kind 5, text: as data, u16 count of attributes; before the payload, which is UTF-8, the name and the
   value of each attribute, each with its length u16
 kind 9, dtmf: as data; the payload is one digit of a telephone
+kind 10, file: as text, of any bytes; the first of the attributes is its name and its media type
 received_ns is the recording machine's monotonic clock, as the message's log time is its wall clock.
 """
 

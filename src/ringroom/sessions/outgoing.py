@@ -14,7 +14,7 @@ from __future__ import annotations
 from ringroom import messages as m
 from ringroom.errors import ConfigurationError, FrameError, RingroomError, WouldBlock
 from ringroom.events import Kind, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Frame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Frame, VideoFrame
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import RowPool
 from ringroom.options import PublishOptions
@@ -98,7 +98,7 @@ class Outgoing:
         # The same object as a rule; to compare two takes longer.
         if publish is not None and publish is not lane.asked and kind is not Kind.DATA:
             lane.check_published_as(publish)
-        if lane.writer is None or isinstance(frame, VideoFrame):
+        if lane.writer is None or isinstance(frame, VideoFrame | FileFrame):
             self._open(lane, frame)
         return lane
 
@@ -370,7 +370,7 @@ class Outgoing:
         try:
             if is_first:
                 lane.form(frame)
-            elif isinstance(frame, VideoFrame):
+            elif not isinstance(frame, AudioFrame):
                 self._grow(lane, frame)
             if lane.writer is None:
                 self._session.check_unfailed()
@@ -381,12 +381,16 @@ class Outgoing:
                 self._drop(lane)
             raise
 
-    def _grow(self, lane: OutgoingLane, frame: VideoFrame) -> None:
-        """A picture larger than the ring was made for goes on in a larger one; or any, when none
-        was to be had for the one before."""
+    def _grow(self, lane: OutgoingLane, frame: VideoFrame | DataFrame) -> None:
+        """What is larger than the ring was made for goes on in a larger one; or anything, when none
+        was to be had for what was before."""
         if lane.writer is None and not self.is_away:
             lane.forget_size()
-        if not lane.takes(frame):
+        if lane.takes(frame):
+            return
+        with interrupts_at_the_end():
+            if lane.writer is not None and lane.kind is Kind.DATA:  # see `_leave_lane`
+                self._session.send(m.PlayoutClose(lane=lane.number))
             lane.retire()
             lane.form(frame)
 

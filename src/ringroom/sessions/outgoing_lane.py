@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import asdict, fields
 
 from ringroom import messages as m
+from ringroom.checks import MAX_FILE_BYTES
 from ringroom.colour import i420_size
 from ringroom.errors import BusyError, ConfigurationError, RingroomError
 from ringroom.events import Kind
-from ringroom.frames import AudioFrame, Frame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Frame, VideoFrame
+from ringroom.lanes import records
 from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter
@@ -30,7 +32,9 @@ from ringroom.sessions.unsent import PIECE_SECONDS, Unsent
 SPEECH_SECONDS = 1.0
 LIVE_SECONDS = 2.0
 VIDEO_FRAMES = 8
-_DATA_RING = ring_for(1 << 18, 4)
+# Of a message; a file that is larger has a ring made for it.
+DATA_BYTES = 1 << 18
+_MESSAGES = 4
 
 
 class OutgoingLane:
@@ -69,10 +73,10 @@ class OutgoingLane:
         self.asked = publish if asked is None else asked
         """The options that its first frame was sent with."""
         self._play_clock = play_clock
-        self._ring = _DATA_RING
+        self._ring = ring_for(DATA_BYTES, _MESSAGES)
         """Of the next writer too."""
         self._frame_bytes = 0
-        """Of the largest picture that the ring was made for."""
+        """Of the largest picture or message that the ring was made for."""
         self._played_before = 0.0
         """Seconds that were played of the lanes before the present one."""
         self._played_told = 0.0
@@ -130,14 +134,19 @@ class OutgoingLane:
             self._frame_bytes = grown(size, self._frame_bytes)
             self._ring = ring_for(self._frame_bytes, VIDEO_FRAMES)
             message = message.replace(width=frame.width, height=frame.height)
+        else:
+            self._frame_bytes = grown(_record_bytes(frame), self._frame_bytes, MAX_FILE_BYTES)
+            self._ring = ring_for(self._frame_bytes, _MESSAGES)
         self.opened = message
 
     def forget_size(self) -> None:
-        """The next picture gets a ring that is no larger than it needs."""
+        """The next picture or message gets a ring that is no larger than it needs."""
         self._frame_bytes = 0
 
-    def takes(self, frame: VideoFrame) -> bool:
-        """Whether the picture is no larger than the ring was made for."""
+    def takes(self, frame: VideoFrame | DataFrame) -> bool:
+        """Whether it is no larger than the ring was made for."""
+        if isinstance(frame, DataFrame):
+            return _record_bytes(frame) <= self._frame_bytes
         return i420_size(frame.width, frame.height) <= self._frame_bytes
 
     def begin(self, number: int, row: Row) -> m.PlayoutOpen:
@@ -199,6 +208,11 @@ class OutgoingLane:
             seconds = self._played_before + kept / resampler.sample_rate - queued
             self._played_told = max(self._played_told, seconds)
         return self._played_told
+
+
+def _record_bytes(frame: DataFrame) -> int:
+    """What a ring for the message is made for: only a file has more than the smallest."""
+    return max(DATA_BYTES, records.size_of(frame)) if isinstance(frame, FileFrame) else DATA_BYTES
 
 
 def _sound_ring(frame: AudioFrame, seconds: float) -> Geometry:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from ringroom.checks import (
+    MAX_FILE_BYTES,
     as_destinations,
+    byte_size,
     check_name,
     check_origin,
     check_rate,
@@ -20,11 +25,14 @@ from ringroom.colour import i420_size
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError
 from ringroom.events import Kind, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Frame, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Frame, TextFrame, VideoFrame
 from ringroom.option_checks import SOURCES_OF
 from ringroom.options import PublishOptions
 from ringroom.rpc import RpcCall
 
+Content: TypeAlias = bytes | bytearray | memoryview | os.PathLike[str]
+"""What `send_file` takes: bytes, or the path of a file that is read."""
+OTHER_MIME_TYPE = "application/octet-stream"
 DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
 _FILL = "for fill_video: a `with` block around it gives the picture, and sends it at its end"
 _CONVERSIONS = {
@@ -74,6 +82,58 @@ def as_digits(digits: str) -> tuple[DtmfFrame, ...]:
     if not isinstance(digits, str) or not digits:
         raise FrameError(f"the digits are {shown(digits)}, expected text such as '123#'")
     return tuple(map(DtmfFrame, digits))
+
+
+def as_file(
+    payload: Content,
+    topic: str,
+    to: Collection[str],
+    attributes: Mapping[str, str] | None,
+    name: str,
+    mime_type: str | None,
+) -> FileFrame:
+    """A file from what `send_file` takes; one that a path names is read. Raises `FrameError`, and
+    `OSError` where it cannot be read."""
+    if isinstance(payload, os.PathLike):
+        path = Path(payload)
+        content, name = _content_of(path), name or path.name
+    elif isinstance(payload, bytes | bytearray | memoryview):
+        view = payload if isinstance(payload, memoryview) else memoryview(payload)
+        _check_file_size(byte_size(view))
+        content = bytes(payload)
+    else:
+        raise FrameError(
+            f"a file of type {type(payload).__name__}, expected bytes, or a pathlib.Path to be "
+            "read; text goes with send_text"
+        )
+    given = {} if attributes is None else attributes
+    kind = _mime_type_of(name) if mime_type is None else mime_type
+    to = as_destinations(to)
+    return FileFrame(content, topic, to=to, name=name, mime_type=kind, attributes=given)
+
+
+def _content_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+        _check_file_size(max(len(content), os.fstat(file.fileno()).st_size))
+    return content
+
+
+def _check_file_size(size: int) -> None:
+    """Before it is copied."""
+    if size > MAX_FILE_BYTES:
+        raise FrameError(
+            f"a file has {size} bytes, at most {MAX_FILE_BYTES} are taken; send it in parts"
+        )
+
+
+def _mime_type_of(name: str) -> str:
+    """As the ending of the name says."""
+    import mimetypes  # and much else with it, which few need
+
+    kind, encoding = mimetypes.guess_type(name) if isinstance(name, str) else (None, None)
+    # What is compressed has not the type of what is in it.
+    return OTHER_MIME_TYPE if kind is None or encoding is not None else kind
 
 
 def checked_name(name: str) -> str:

@@ -228,7 +228,8 @@ class Application:
 
     @property
     def messages(self) -> list[DataFrame]:
-        """The data it has sent, oldest first; a text is a `TextFrame`, a digit a `DtmfFrame`."""
+        """The data it has sent, oldest first; a text is a `TextFrame`, a file a `FileFrame`, a
+        digit a `DtmfFrame`."""
         with self._changed:
             return list(self._messages)
 

@@ -12,7 +12,7 @@ from collections import deque
 from ringroom.checks import MAX_IDENTITY_BYTES
 from ringroom.errors import RpcError, WireError
 from ringroom.events import EventKind, Participant
-from ringroom.frames import DataFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.envelopes import Envelope, opened, sealed
 from ringroom.rpc import RpcAnswer
@@ -95,7 +95,13 @@ class Connection:
                 self.own.mute_own(message)
             case messages.Subscription():
                 self._others.subscription(message)
-            case messages.Data() | messages.Text() | messages.Dtmf() | messages.Piece():
+            case (
+                messages.Data()
+                | messages.Text()
+                | messages.File()
+                | messages.Dtmf()
+                | messages.Piece()
+            ):
                 self._data(message)
             case messages.Answered():
                 answer = RpcAnswer(message.payload, code=message.code, detail=message.detail)
@@ -227,9 +233,11 @@ class Connection:
             self._line.send(call)
         return not self.lost
 
-    def pass_broken_text(self, sender: Participant, topic: str, reason: str) -> None:
+    def pass_broken(self, sender: Participant, frame: TextFrame | FileFrame, reason: str) -> None:
         if not self.lost:
-            self._line.send(messages.TextBroken(participant=sender, topic=topic, reason=reason))
+            is_text = isinstance(frame, TextFrame)
+            broken = messages.TextBroken if is_text else messages.FileBroken
+            self._line.send(broken(participant=sender, topic=frame.topic, reason=reason))
 
     def end(self, reason: str) -> None:
         if self in self._state.audience:

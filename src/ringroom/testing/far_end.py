@@ -38,7 +38,8 @@ _ROWS = 250
 # Bytes of a frame that a lane is made for at first; for larger ones it is made anew.
 _SMALLEST_FRAME = 1 << 12
 _FRAMES = 8
-_MAILBOX_RING = ring_for(1 << 18, 4)
+_MESSAGE_BYTES = 1 << 18
+_MESSAGES = 4
 _NEVER_NS = 1 << 62
 
 
@@ -92,7 +93,8 @@ class FarEnd:
         self._lock = threading.RLock()
         self._lanes = 0
         self._writers: dict[int, LiveWriter | ReliableWriter] = {}
-        self._mailboxes: dict[Kind, ReliableWriter] = {}
+        self._mailboxes: dict[Kind, tuple[ReliableWriter, int]] = {}
+        """And the numbers of the lanes."""
         self._outbound: dict[int, _Outbound] = {}
         self._sent_on: set[str] = set()
         """Tracks, those that have ended too. Messages are sent on none."""
@@ -153,12 +155,21 @@ class FarEnd:
         """A message, or something of the room's life."""
         kind = Kind.DATA if isinstance(item, DataFrame) else Kind.EVENT
         with self._lock:
-            if kind not in self._mailboxes:
-                self._mailboxes[kind] = writer = ReliableWriter(_MAILBOX_RING, self._rows.acquire())
-                self._announce(writer, kind, None, 0)
-            self._mailboxes[kind].send_nowait(item, received_ns)
+            self._mailbox(kind, records.size_of(item)).send_nowait(item, received_ns)
             if isinstance(item, Event):
                 self._note(item)
+
+    def _mailbox(self, kind: Kind, nbytes: int) -> ReliableWriter:
+        """The lane of that kind; if it does not take so many bytes, another that follows it."""
+        before, number = self._mailboxes.get(kind, (None, 0))
+        if before is not None and nbytes <= before.max_record:
+            return before
+        ring = ring_for(max(nbytes, _MESSAGE_BYTES), _MESSAGES)
+        writer = ReliableWriter(ring, self._rows.acquire())
+        if before is not None:
+            writer.number_from(before.sequence)
+        self._mailboxes[kind] = writer, self._announce(writer, kind, None, number)
+        return writer
 
     def _note(self, event: Event) -> None:
         if event.participant is None:
@@ -262,6 +273,7 @@ class FarEnd:
                     self._outbound[lane].play(None)
                 self._link.send(m.Reply(request=request, value=0.0))
             case m.PlayoutClose(lane=lane):
+                self._read()
                 one = self._outbound.pop(lane)
                 one.play(None)
                 one.reader.close()

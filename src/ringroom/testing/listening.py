@@ -177,8 +177,9 @@ class Listening:
         timeout: float = 5.0,
         app: str | None = None,
     ) -> list[DataFrame]:
-        """Waits until that many messages and texts were sent (of the topic); all of them, oldest
-        first. A text is a `TextFrame`, with its `text` and its ``attributes``."""
+        """Waits until that many messages, texts and files were sent (of the topic); all of them,
+        oldest first. A text is a `TextFrame`, with its `text` and its ``attributes``, a file a
+        `FileFrame`."""
 
         def received() -> list[DataFrame] | None:
             found = [

@@ -31,7 +31,7 @@ from ringroom.option_checks import (
 )
 from ringroom.providers.fake.messages import Call
 from ringroom.rpc import OutgoingCall, RpcAnswer
-from ringroom.sessions.sendable import as_digits, as_message, as_text
+from ringroom.sessions.sendable import Content, as_digits, as_file, as_message, as_text
 from ringroom.testing.calls import ACKNOWLEDGED_WITHIN, Answerer, failed
 from ringroom.testing.devices import Camera, Device, Microphone
 from ringroom.testing.floor import Floor
@@ -66,8 +66,8 @@ class FakeParticipant:
 
     @property
     def received(self) -> list[DataFrame]:
-        """The data that reached this participant, oldest first; a text is a `TextFrame`, a digit a
-        `DtmfFrame`."""
+        """The data that reached this participant, oldest first; a text is a `TextFrame`, a file a
+        `FileFrame`, a digit a `DtmfFrame`."""
         with self._floor.wire.changed:
             return list(self._member.received)
 
@@ -147,6 +147,24 @@ class FakeParticipant:
             self._check_present()
             for frame in frames:
                 self._floor.state.data(self.identity, frame)
+
+    def send_file(
+        self,
+        payload: Content,
+        *,
+        topic: str = "",
+        name: str = "",
+        mime_type: str | None = None,
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        """A file, as that of an application (`Transport.send_file`). Applications receive those
+        whose topic is in their ``file_topics``. Raises `FrameError`, and `OSError` where a path
+        cannot be read."""
+        frame = as_file(payload, topic, to, attributes, name, mime_type)
+        with self._floor.wire.changed:
+            self._check_present()
+            self._floor.state.data(self.identity, frame)
 
     def call(
         self,

@@ -219,13 +219,20 @@ class RoomFaults:
     def texts_broken_off(self, participant: str | None = None) -> Fault:
         """Texts that are sent (by that participant) break off on their way, as when a sender leaves
         or its connection is lost: applications are told by ``TEXT_FAILED``."""
-        breaking = self._floor.state.breaking_off
+        return self._broken_off("text", participant)
+
+    def files_broken_off(self, participant: str | None = None) -> Fault:
+        """Files likewise: ``FILE_FAILED``."""
+        return self._broken_off("file", participant)
+
+    def _broken_off(self, what: str, participant: str | None) -> Fault:
+        breaking = self._floor.state.breaking_off[what]
 
         def begin() -> Callable[[], None]:
             breaking.append(participant)
             return lambda: breaking.remove(participant)
 
-        return self._begin("texts broken off", begin)
+        return self._begin(f"{what}s broken off", begin)
 
     def publishing_forbidden(self, app: str | None = None) -> Fault:
         """The server takes away the right to publish: what the application publishes is ended, and

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ringroom.checks import MAX_NAME_BYTES, check_text
 from ringroom.events import Participant, RoomInfo, TrackInfo
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.providers.fake import messages
 from ringroom.testing.application import Application, PictureLog, SoundLog
 from ringroom.testing.calls import Answerer, Calls
@@ -25,7 +25,7 @@ from ringroom.testing.written import TextLog
 __all__ = ["Audience", "Media", "Member", "Publication", "Refusal", "RoomState"]
 
 
-BROKEN_OFF = "stream closed abnormally: the text broke off"
+BROKEN_OFF = "stream closed abnormally: the {} broke off"
 
 
 class Publication:
@@ -60,13 +60,13 @@ class Audience(Protocol):
         """Sound or a picture of a track of somebody else."""
 
     def pass_data(self, sender: str, frame: DataFrame) -> None:
-        """A message for it, or a text."""
+        """A message for it, a text or a file."""
 
     def pass_call(self, call: messages.Call) -> bool:
         """A call for it; whether that arrives."""
 
-    def pass_broken_text(self, sender: Participant, topic: str, reason: str) -> None:
-        """A text for it that does not come to its end."""
+    def pass_broken(self, sender: Participant, frame: TextFrame | FileFrame, reason: str) -> None:
+        """A text or a file for it that does not come to its end."""
 
     def end(self, reason: str) -> None:
         """The application was put out of the room."""
@@ -143,8 +143,8 @@ class RoomState:
         """Participants that keep their tracks from the applications; None: all of them."""
         self.nameless: list[str | None] = []
         """Participants whose messages reach the applications without their sender; None: all."""
-        self.breaking_off: list[str | None] = []
-        """Participants whose texts break off on their way; None: all."""
+        self.breaking_off: dict[str, list[str | None]] = {"text": [], "file": []}
+        """Participants whose texts or files break off on their way; None: all."""
         self.raising: list[str] = []
         """Where the provider is ordered to raise."""
         self.calls = Calls(time)
@@ -252,11 +252,13 @@ class RoomState:
     def data(self, sender: str, frame: DataFrame) -> None:
         """Passes a message on to everyone but the sender, or to those that it names."""
         readers = [*self.reached(sender, frame)]
-        if isinstance(frame, TextFrame):
-            broken = {None, sender} & {*self.breaking_off}
-            self.pass_text(self.members[sender], frame, readers, BROKEN_OFF if broken else "")
+        if isinstance(frame, TextFrame | FileFrame):
+            what = "text" if isinstance(frame, TextFrame) else "file"
+            broken = {None, sender} & {*self.breaking_off[what]}
+            why = BROKEN_OFF.format(what) if broken else ""
+            self.pass_whole(self.members[sender], frame, readers, why)
             for member in readers:
-                if member.audience is None and not broken:
+                if isinstance(frame, TextFrame) and member.audience is None and not broken:
                     member.texts.append(TextLog.of(frame, sender))
         else:
             self._pass(sender, frame, readers)
@@ -268,16 +270,17 @@ class RoomState:
             if member.identity != sender and (not frame.to or member.identity in frame.to):
                 yield member
 
-    def pass_text(
-        self, sender: Member, frame: TextFrame, readers: Iterable[Member], broken: str
+    def pass_whole(
+        self, sender: Member, frame: TextFrame | FileFrame, readers: Iterable[Member], broken: str
     ) -> None:
-        """Passes a text on, whole, to those who are still there; or tells why it is ``broken``."""
+        """Passes a text or a file on, whole, to those who are still there; or tells why it is
+        ``broken``."""
         if not broken:
             self._pass(sender.identity, frame, readers)
             return
         for member in readers:
             if member.audience is not None and not member.gone:
-                member.audience.pass_broken_text(sender.participant, frame.topic, broken)
+                member.audience.pass_broken(sender.participant, frame, broken)
 
     def _pass(self, sender: str, frame: DataFrame, readers: Iterable[Member]) -> None:
         told = "" if {None, sender} & {*self.nameless} else sender

@@ -21,7 +21,7 @@ except ModuleNotFoundError as error:
 from ringroom.colour import i420_size
 from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Frame, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Frame, TextFrame, VideoFrame
 from ringroom.lanes.ring import ALIGN, Geometry
 from ringroom.option_checks import QUALITIES, TOLD_PARTICIPANT_KINDS
 from ringroom.testing.histories import (
@@ -53,6 +53,7 @@ __all__ = [
     "dtmf_frames",
     "events",
     "fault_schedules",
+    "file_frames",
     "formats",
     "frames",
     "participants",
@@ -136,14 +137,28 @@ def text_frames(max_size: int = 200) -> st.SearchStrategy[TextFrame]:
     )
 
 
+def file_frames(max_bytes: int = 200) -> st.SearchStrategy[FileFrame]:
+    """Files, with and without a name and attributes, to all or to some."""
+    return st.builds(
+        FileFrame,
+        st.binary(max_size=max_bytes),
+        topic=_TEXT,
+        to=st.lists(_NAMES, max_size=2, unique=True).map(tuple),
+        name=_TEXT,
+        mime_type=_TEXT,
+        attributes=st.dictionaries(_NAMES, _TEXT, max_size=2),
+    )
+
+
 def dtmf_frames() -> st.SearchStrategy[DtmfFrame]:
     """Digits of a telephone."""
     return st.builds(DtmfFrame, st.sampled_from(DIGITS))
 
 
 def frames() -> st.SearchStrategy[Frame]:
-    """Audio, video, data, text or a digit."""
-    return st.one_of(data_frames(), text_frames(), dtmf_frames(), audio_frames(), video_frames())
+    """Audio, video, data, text, file or a digit."""
+    messages = (data_frames(), text_frames(), file_frames(), dtmf_frames())
+    return st.one_of(*messages, audio_frames(), video_frames())
 
 
 def participants() -> st.SearchStrategy[Participant]:

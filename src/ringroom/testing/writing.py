@@ -47,15 +47,15 @@ class _Writing:
 
     def end(self, reason: str, attributes: Mapping[str, str]) -> None:
         self._own.end(reason, attributes)
-        if {None, self._sender.identity} & {*self._state.breaking_off}:
-            reason = reason or BROKEN_OFF
+        if {None, self._sender.identity} & {*self._state.breaking_off["text"]}:
+            reason = reason or BROKEN_OFF.format("text")
         for reader, log in self._logs.items():
             if not reader.gone:
                 log.end(reason, attributes)
         frame = self._own.frame()
         if self._own.whole:
             self._state.application(self._sender.identity).add_data(frame)
-        self._state.pass_text(self._sender, frame, self._readers, reason)
+        self._state.pass_whole(self._sender, frame, self._readers, reason)
 
 
 class Writings:

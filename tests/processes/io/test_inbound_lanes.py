@@ -18,10 +18,11 @@ from io_kit import ANN, MIC, run, turns
 
 from loop_kit import run_virtual
 from ringroom import messages as m
+from ringroom.checks import MAX_FILE_BYTES
 from ringroom.colour import i420_size
 from ringroom.errors import ClosedError, StartupError
 from ringroom.events import Event, EventKind, Kind
-from ringroom.frames import DataFrame
+from ringroom.frames import DataFrame, FileFrame
 from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader
@@ -471,3 +472,75 @@ def test_what_is_lost_and_what_is_refused_is_told_once_a_minute(
         "no lane (2 more of this kind since it wa",
         "3 frames were dropped: 3 of 'ann/mic' fo",
     ]
+
+
+def test_a_file_goes_on_in_a_larger_lane_as_do_the_messages_after_it() -> None:
+    async def test() -> None:
+        async with opened() as bench:
+            payloads = [b"1", bytes(1 << 20), b"2", bytes(5 << 20), bytes(1 << 18), b"3"]
+            for payload in payloads:
+                frame = FileFrame(payload) if len(payload) > 1 else DataFrame(payload)
+                assert bench.inbound.post(Kind.DATA, frame)
+            lanes = [one for one in bench.told if isinstance(one, m.LaneOpened)]
+            assert [(one.lane, one.follows) for one in lanes] == [(1, 0), (2, 1), (3, 2)]
+            found = [payload for lane in (1, 2, 3) for payload in hear(bench.readers[lane])]
+            assert found == payloads
+            capacity = bench.inbound._lanes[3].writer.capacity
+            assert capacity < 4 * (MAX_FILE_BYTES + 10_000), "no more than the largest needs"
+            for lane in (1, 2):
+                bench.inbound.close_lane(lane)
+            assert bench.inbound.post(Kind.DATA, DataFrame(b"4"))
+            assert hear(bench.readers[3]) == [b"4"], "the lane before is closed, and not this one"
+            bench.inbound.refuse(Kind.DATA)
+            row = bench.readers[3].row
+            assert row.snapshot().dropped_full == 1
+
+    run(test())
+
+
+def test_the_next_reader_gets_both_lanes_and_what_waited_for_room_in_a_larger_one() -> None:
+    """Which is opened as the lanes are handed over."""
+
+    async def test() -> None:
+        async with opened() as bench:
+            small, payloads = [bytes([number]) * 60_000 for number in range(20)], []
+            for payload in small:
+                bench.inbound.post(Kind.DATA, DataFrame(payload))
+            large = bytes(1 << 20)
+            bench.inbound.post(Kind.DATA, FileFrame(large))
+            bench.inbound.post(Kind.DATA, DataFrame(b"last"))
+            taken = hear(bench.readers[1])
+            assert 0 < len(taken) < len(small)
+            bench.reader_dies()
+            bench.inbound.hand_over()
+            for _ in range(100):
+                for lane in tuple(bench.readers):
+                    payloads += hear(bench.readers[lane])
+                await turns()
+                if payloads[-1:] == [b"last"]:
+                    break
+            assert taken + payloads == [*small, large, b"last"]
+            opened_lanes = [one for one in bench.told if isinstance(one, m.LaneOpened)]
+            assert [(one.lane, one.follows) for one in opened_lanes] == [(1, 0), (2, 1)]
+
+    run(test())
+
+
+def test_where_a_larger_lane_cannot_be_had_the_file_is_left_out_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test() -> None:
+        async with opened() as bench:
+            bench.inbound.post(Kind.DATA, DataFrame(b"1"))
+            bench.refuses = True  # no descriptors are left for it
+            bench.inbound.post(Kind.DATA, FileFrame(bytes(1 << 20)))
+            bench.inbound.post(Kind.DATA, DataFrame(b"2"))
+            assert hear(bench.readers[1]) == [b"1", b"2"]
+            assert bench.readers[1].row.snapshot().dropped_full == 1
+            bench.refuses = False
+            bench.inbound.post(Kind.DATA, FileFrame(bytes(1 << 20)))
+            *_, last = bench.readers.values()
+            assert hear(last) == [bytes(1 << 20)]
+
+    run(test())
+    assert "no lane for data of" in caplog.text

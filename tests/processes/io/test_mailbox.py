@@ -15,7 +15,7 @@ import pytest
 from io_kit import RATE, duplicate, no_more_watched, run, turns, until, watched
 
 from ringroom.events import Event, EventKind
-from ringroom.frames import AudioFrame, DataFrame, TextFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable
@@ -218,3 +218,141 @@ def test_sound_waits_with_its_size() -> None:
     assert mailboxes._held_bytes(DataFrame(b"", topic="t" * 1_000)) > 1_000, "most of a flood"
     text = TextFrame(b"x" * 100, attributes={"name": "v" * 5_000})
     assert mailboxes._held_bytes(text) > 5_100
+    assert mailboxes._held_bytes(FileFrame(bytes(1_000))) > 1_000
+
+
+# Files.
+
+
+class Following:
+    """A mailbox that goes on in larger lanes, and what reads them one after the other."""
+
+    def __init__(self, table: StatisticsTable) -> None:
+        self._table = table
+        self.readers: list[ReliableReader] = []
+        self._writers: list[ReliableWriter] = []
+        self.refuses = False
+        self.box = Mailbox(
+            self._open(1_000), lambda: 77, Notices(logging.getLogger("ringroom.io")), self._follow
+        )
+
+    def _follow(self, nbytes: int) -> ReliableWriter | None:
+        return None if self.refuses else self._open(nbytes)
+
+    def _open(self, nbytes: int) -> ReliableWriter:
+        row = self._table.row(len(self.readers))
+        writer = ReliableWriter(ring_for(nbytes, 4), row)
+        self._writers.append(writer)
+        self.readers.append(ReliableReader(duplicate(writer.descriptors()), row))
+        return writer
+
+    def close(self) -> None:
+        self.box.close()
+        for end in (*self._writers, *self.readers):
+            end.close()
+
+    async def take(self, count: int) -> list[Any]:
+        """Those of a lane before those of the next."""
+        found: list[Any] = []
+
+        def more() -> bool:
+            for reader in self.readers:
+                while (item := reader.receive_nowait()) is not None:
+                    found.append(item)
+            return len(found) >= count
+
+        await until(more)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def following() -> AsyncIterator[Following]:
+    with contextlib.closing(StatisticsTable.create()) as table:
+        one = Following(table)
+        try:
+            yield one
+        finally:
+            one.close()
+
+
+def file(number: int, nbytes: int) -> FileFrame:
+    return FileFrame(number.to_bytes(4, "big") + bytes(nbytes), "topic", "ann")
+
+
+def test_what_is_too_large_goes_on_in_another_lane_and_so_does_what_follows() -> None:
+    async def main() -> None:
+        async with following() as one:
+            for number, nbytes in enumerate((10, 20_000, 10, 5_000, 40_000, 10)):
+                assert one.box.post(file(number, nbytes)) == 0
+            assert len(one.readers) == 3, "what fits a lane that is there gets no other"
+            items = await one.take(6)
+            assert [(number_of(item), item.sequence) for item in items] == [
+                (number, number) for number in range(6)
+            ]
+
+    run(main())
+
+
+def test_what_waits_for_room_goes_before_the_larger_lane() -> None:
+    async def main() -> None:
+        async with following() as one:
+            number = 0
+            while one.box.emptied.is_set():
+                one.box.post(message(number))
+                number += 1
+            for more in range(20):
+                one.box.post(file(number + more, 50_000 if more == 3 else 30_000))
+            assert len(one.readers) == 1, "nothing overtakes what waits"
+            old = one.box.writer.freed_fileno()
+            items = await one.take(number + 20)
+            assert [number_of(item) for item in items] == [*range(number + 20)]
+            await until(one.box.emptied.is_set)
+            assert watched(old) == 0
+            assert watched(one.box.writer.freed_fileno()) == 0
+
+    run(main())
+
+
+def test_a_file_for_which_there_is_no_lane_is_left_out_counted_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with following() as one:
+            one.refuses = True
+            one.box.post(file(0, 20_000))
+            one.box.post(message(1))
+            assert [number_of(item) for item in await one.take(1)] == [1]
+            assert one.box.writer.row.snapshot().dropped_full == 1
+            one.refuses = False
+            one.box.post(file(2, 20_000))
+            assert [number_of(item) for item in await one.take(1)] == [2]
+
+    run(main())
+    assert "left out: " in caplog.text
+
+
+def test_where_the_larger_lane_cannot_be_watched_what_waits_is_dropped_counted() -> None:
+    """Nobody would write it once there is room."""
+
+    async def main() -> None:
+        async with following() as one:
+            number = 0
+            while one.box.emptied.is_set():
+                one.box.post(message(number))
+                number += 1
+            one.box.post(file(number, 20_000))
+            one.box.post(message(number + 1))
+            reader = one.readers[0]
+            while reader.receive_nowait() is not None:
+                pass
+            with no_more_watched():
+                one.box.drain()
+            assert one.box.emptied.is_set()
+            found = [item for item in await one.take(2) if isinstance(item, FileFrame | Event)]
+            assert [type(item) for item in found] == [FileFrame, Event]
+            assert found[1].reason == "1 not read in time"
+            assert one.box._backlog_bytes == 0
+            one.box.post(message(5))
+            assert [number_of(item) for item in await one.take(1)] == [5]
+
+    run(main())

@@ -14,7 +14,7 @@ from playout_kit import RING
 
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RingroomError, RoomError, WireError
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
 from ringroom.lanes.statistics import Count, StatisticsTable
 from ringroom.processes.io.outgoing_data import OutgoingData
@@ -136,7 +136,7 @@ def test_messages_go_in_order_and_a_drain_waits_for_its_own() -> None:
     run(main())
 
 
-def test_texts_digits_and_messages_go_to_the_provider_by_ways_of_their_own() -> None:
+def test_texts_files_digits_and_messages_go_to_the_provider_by_ways_of_their_own() -> None:
     class Told(Outside):
         order: list[str] = []  # noqa: RUF012
 
@@ -146,17 +146,21 @@ def test_texts_digits_and_messages_go_to_the_provider_by_ways_of_their_own() -> 
         async def send_text(self, frame: TextFrame) -> None:
             self.order.append("text")
 
+        async def send_file(self, frame: FileFrame) -> None:
+            self.order.append("file")
+
         async def send_dtmf(self, frame: DtmfFrame) -> None:
             self.order.append(frame.digit)
 
     async def main() -> None:
         async with messages() as (writer, data, failed, row):
-            for frame in (DataFrame(b"a"), TextFrame(b"b"), DtmfFrame("#"), DataFrame(b"c")):
+            text, file = TextFrame(b"b"), FileFrame(b"c")
+            for frame in (DataFrame(b"a"), text, file, DtmfFrame("#"), DataFrame(b"d")):
                 writer.send_nowait(frame, 1)
             outside = Told()
             task = asyncio.ensure_future(data.run(outside, nothing))
-            await until(lambda: row.get(Count.DONE) == 4)
-            assert (outside.order, failed) == (["data", "text", "#", "data"], [])
+            await until(lambda: row.get(Count.DONE) == 5)
+            assert (outside.order, failed) == (["data", "text", "file", "#", "data"], [])
             task.cancel()
             await asyncio.wait([task])
 

@@ -13,7 +13,7 @@ from ringroom import messages as m
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import StartupError
 from ringroom.events import Event, EventKind, Participant, TrackInfo
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.lanes.live import MAX_OWED
 from ringroom.lanes.memory import Segment
 from ringroom.processes.io.inbound_lanes import MAX_UNREAD_ENDED
@@ -181,12 +181,34 @@ def test_digits_come_where_they_are_asked_for(dtmf: bool) -> None:
     run(main())
 
 
-def test_a_text_that_did_not_come_whole_is_counted_at_its_senders_reader() -> None:
-    def failed(who: str) -> Event:
-        return Event(kind=EventKind.TEXT_FAILED, participant=Participant(identity=who), reason="x")
+def test_files_of_topics_that_nobody_asked_for_are_left_out() -> None:
+    async def main() -> None:
+        async with there(kinds=("data",), file_topics=("wanted",)) as t:
+            t.connect()
+            await t.joined()
+            for topic in ("other", "wanted"):
+                t.sink.data(FileFrame(topic.encode(), topic, "ann"))
+                t.sink.data(TextFrame(b"text", topic, "ann"))
+                t.sink.data(DataFrame(b"message", topic, "ann"))
+            await until(lambda: texts(t.items()) == [b"message", b"wanted", b"message"])
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("kind", "topics"),
+    [(EventKind.TEXT_FAILED, "text_topics"), (EventKind.FILE_FAILED, "file_topics")],
+)
+def test_what_did_not_come_whole_is_counted_at_its_senders_reader(
+    kind: EventKind, topics: str
+) -> None:
+    def failed(who: str, kind: EventKind = kind) -> Event:
+        return Event(kind=kind, participant=Participant(identity=who), reason="x")
+
+    (other,) = {EventKind.TEXT_FAILED, EventKind.FILE_FAILED} - {kind}
 
     async def main() -> None:
-        kinds = {"kinds": ("data", "event"), "text_topics": ("t",)}
+        kinds = {"kinds": ("data", "event"), topics: ("t",)}
         async with there(participants=("ann", "bob"), **kinds) as t:
             t.connect(readers=2)
             workers = [t.attach(place) for place in range(2)]
@@ -195,12 +217,13 @@ def test_a_text_that_did_not_come_whole_is_counted_at_its_senders_reader() -> No
                 t.sink.data(DataFrame(who.encode(), participant=who))
             for who in ("bob", "eve", "bob"):
                 t.sink.event(failed(who))
+                t.sink.event(failed(who, other))
             told: list[list[str]] = [[], []]
 
             def all_told() -> bool:
                 for one, names in zip(workers, told, strict=True):
                     events = [item for item in one.items() if isinstance(item, Event)]
-                    found = [e for e in events if e.kind is EventKind.TEXT_FAILED]
+                    found = [e for e in events if e.kind in (kind, other)]
                     names += [e.participant.identity for e in found if e.participant]
                 return told == [["bob", "bob"], ["bob", "bob"]]
 

@@ -9,7 +9,7 @@ from livekit import rtc
 from livekit.rtc.room import ConnectError
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
-from ringroom.checks import MAX_TEXT_BYTES
+from ringroom.checks import MAX_FILE_BYTES, MAX_TEXT_BYTES
 from ringroom.errors import ClosedError, RoomError
 from ringroom.events import EventKind, Kind
 from ringroom.frames import DataFrame
@@ -98,6 +98,21 @@ def test_texts_that_are_read_are_kept_up_to_our_limit(room: Room) -> None:
         await app.connect(Sink(), options)  # type: ignore[arg-type]
         assert room.connected[2].data_stream.max_payload_byte_length == MAX_TEXT_BYTES
         assert [*room.text_handlers] == ["a", "b"]
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.skipif(
+    not hasattr(rtc, "DataStreamOptions"), reason="this SDK has no limit for streams of others"
+)
+def test_files_that_are_read_are_kept_up_to_our_limit(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        options = SessionOptions(kinds=(Kind.DATA,), text_topics=("a",), file_topics=("b", "c"))
+        await app.connect(Sink(), options)  # type: ignore[arg-type]
+        assert room.connected[2].data_stream.max_payload_byte_length == MAX_FILE_BYTES
+        assert ([*room.text_handlers], [*room.byte_handlers]) == (["a"], ["b", "c"])
         await app.close()
 
     run(scenario())

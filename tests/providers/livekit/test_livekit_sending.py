@@ -14,10 +14,11 @@ import native_kit  # noqa: F401  (the native library's threads are no test's)
 from loop_kit import VirtualLoop, run_virtual
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RoomError
-from ringroom.events import Kind
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.events import EventKind, Kind
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.livekit import mapping
+from ringroom.providers.livekit.outbox import PIECE_BYTES
 from ringroom.providers.provider import OutgoingTrack
 from sdk_kit import TOKEN, VOICE, Room, Sink, provider, raising, run, turns
 
@@ -186,6 +187,157 @@ def test_sending_digits(room: Room) -> None:
         local.permissions.can_publish_data = False
         with pytest.raises(RoomError, match="canPublishData"):
             await app.send_dtmf(DtmfFrame("5"))
+        await app.close()
+
+    run(scenario())
+
+
+PHOTO = FileFrame(
+    bytes(2 * PIECE_BYTES + 1),
+    "photos",
+    to=("ann",),
+    name="a.jpg",
+    mime_type="image/jpeg",
+    attributes={"a": "b"},
+)
+
+
+def test_a_file_goes_out_in_pieces(room: Room) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        await app.send_file(PHOTO)
+        (name, fields), *pieces, end = local.log
+        assert name == b"a.jpg"
+        assert fields == {
+            "total_size": len(PHOTO.payload),
+            "mime_type": "image/jpeg",
+            "attributes": {"a": "b"},
+            "destination_identities": ["ann"],
+            "topic": "photos",
+        }
+        assert [len(piece) for piece, _ in pieces] == [PIECE_BYTES, PIECE_BYTES, 1]
+        assert end == "closed: "
+        local.log.clear()
+        await app.send_file(FileFrame(b""))
+        assert local.log[-1] == "closed: "
+        local.permissions.can_publish_data = False
+        with pytest.raises(RoomError, match="canPublishData"):
+            await app.send_file(PHOTO)
+        await app.close()
+
+    run(scenario())
+
+
+def test_the_loop_has_its_turns_while_a_file_goes_out(room: Room) -> None:
+    """Sound is waiting there."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        seen: list[int] = []
+
+        async def look() -> None:
+            while True:
+                seen.append(len(room.local_participant.log))
+                await asyncio.sleep(0)
+
+        looking = asyncio.create_task(look())
+        await app.send_file(FileFrame(bytes(20 * PIECE_BYTES)))
+        looking.cancel()
+        assert {*range(1, 22)} <= {*seen}, "a turn for each piece"
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_slow_file_is_no_dead_connection(room: Room) -> None:
+    """Each piece has as long as a message has."""
+
+    async def scenario(loop: VirtualLoop) -> None:
+        app = provider()
+        sink = Sink()
+        await app.connect(sink, SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+
+        def take_long() -> None:
+            local.unanswered = loop.create_future()
+            loop.call_later(15, local.unanswered.set_result, None)
+
+        local.answer = take_long
+        take_long()
+        begun = loop.time()
+        await app.send_file(FileFrame(bytes(5 * PIECE_BYTES)))
+        assert loop.time() - begun >= 90
+        assert local.log[-1] == "closed: "
+        assert EventKind.DATA_FAILED not in [event.kind for event in sink.events]
+        await app.close()
+
+    run_virtual(scenario)
+
+
+def test_a_file_that_the_sdk_refuses_in_the_middle_is_ended(room: Room) -> None:
+    """Those who have begun to receive it need not wait."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        answers = iter([lambda: None, lambda: None, raising(StreamError(f"no {TOKEN}"))])
+        local.answer = lambda: next(answers)()
+        with pytest.raises(RoomError, match=r"no \(token\)") as caught:
+            await app.send_file(PHOTO)
+        assert caught.value.reason == "data_refused"
+        await turns()
+        assert local.log[-1] == "closed: its sender has given it up"
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_file_that_is_cut_by_a_new_connection_is_refused(room: Room) -> None:
+    """For the others we have left and come back, and what we had begun is broken off."""
+
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+
+        def joined_anew() -> None:
+            local.sid = f"PA_{len(local.log)}"
+
+        local.answer = joined_anew
+        with pytest.raises(RoomError, match="the connection was made anew before") as caught:
+            await app.send_file(PHOTO)
+        assert caught.value.reason == "data_refused"
+        local.answer = lambda: None
+        await app.send_file(PHOTO)
+        await app.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("begun", [0, 2], ids=["as it begins", "in the middle"])
+def test_a_file_that_is_cancelled_is_ended(room: Room, begun: int) -> None:
+    async def scenario() -> None:
+        app = provider()
+        await app.connect(Sink(), SessionOptions())  # type: ignore[arg-type]
+        local = room.local_participant
+        under_way = asyncio.get_running_loop().create_future()
+
+        def held() -> None:
+            local.unanswered = under_way if len(local.log) >= begun else None
+
+        local.answer = held
+        held()
+        sending = asyncio.create_task(app.send_file(PHOTO))
+        await turns(20)
+        sending.cancel()
+        await asyncio.wait([sending])
+        under_way.set_result(None)
+        await turns(20)
+        assert local.log[-1] == "closed: its sender has given it up"
         await app.close()
 
     run(scenario())

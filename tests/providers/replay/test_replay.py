@@ -38,6 +38,7 @@ from ringroom import (
     ConfigurationError,
     DataFrame,
     Event,
+    FileFrame,
     Replay,
     TextFrame,
     VideoFrame,
@@ -379,6 +380,7 @@ def test_flush_throws_away_what_was_not_played(tmp_path: Path) -> None:
         transport.set_profile(name="nobody", timeout=PATIENCE)
         transport.send_text("to nobody")
         transport.send_dtmf("123#")
+        transport.send_file(b"to nobody")
         transport.wait_playout(timeout=10)
 
 
@@ -473,6 +475,19 @@ def test_texts_come_back_where_they_are_asked_for(tmp_path: Path) -> None:
     assert (again.text, again.topic, again.attributes) == ("grüße", "lk.chat", {"id": "1"})
     assert (again.participant, type(data)) == ("ann", DataFrame)
     with ringroom.transport("replay", text_topics=("lk.transcription",), **options) as t:
+        assert [type(frame) for frame in t.recv(timeout=PATIENCE)] == [DataFrame]
+
+
+def test_files_come_back_where_they_are_asked_for(tmp_path: Path) -> None:
+    file = FileFrame(bytes(3 << 20), "photos", "ann", name="a.jpg", attributes={"id": "1"})
+    path = recorded(tmp_path / "x.mcap", [file, DataFrame(b"x", "photos", "ann")])
+    options = {"path": path, "kinds": ("data",), "speed": None, "io": "thread"}
+    with ringroom.transport("replay", file_topics=("photos",), **options) as t:
+        again, data = t.recv(timeout=PATIENCE)
+    assert isinstance(again, FileFrame)
+    assert (again.payload, again.name, again.attributes) == (file.payload, "a.jpg", {"id": "1"})
+    assert (again.participant, type(data)) == ("ann", DataFrame)
+    with ringroom.transport("replay", **options) as t:
         assert [type(frame) for frame in t.recv(timeout=PATIENCE)] == [DataFrame]
 
 

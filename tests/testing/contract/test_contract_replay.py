@@ -38,6 +38,7 @@ CLAIMS = contract.Capabilities(
     unreliable=True,
     texts_in=True,
     dtmf_in=True,
+    files_in=True,
     room_end=True,
     lossless_audio=True,
     exact_video=True,
@@ -68,7 +69,8 @@ PLAYED = [
     promise
     for promise in contract.PROMISES
     if not promise.unclaimed(SUBJECT)
-    and {"audio_in", "video_in", "data_in", "texts_in", "dtmf_in", "events"} & {*promise.needs}
+    and {"audio_in", "video_in", "data_in", "texts_in", "files_in", "dtmf_in", "events"}
+    & {*promise.needs}
     and promise.name not in LIVE_ONLY
 ]
 ALL_KINDS = ("audio", "video", "data", "event")
@@ -89,6 +91,7 @@ def recorded(path: Path) -> contract.Subject:
         with ringroom.testing.FakeRoom() as room:
             options = {"kinds": ALL_KINDS, "max_age": 20.0, "io": "thread", "dtmf": True}
             options["text_topics"] = contract.TEXT_TOPICS
+            options["file_topics"] = contract.FILE_TOPICS
             with (
                 ringroom.transport("fake", room=room, identity="recorder", **options) as transport,
                 # A promise may want several rooms; the last one is replayed.

@@ -14,6 +14,7 @@ import pytest
 import wrong_calls
 import wrong_core
 import wrong_dtmf
+import wrong_files
 import wrong_inbound
 import wrong_losing
 import wrong_muting
@@ -140,3 +141,4 @@ assert wrong_texts, wrong_writing
 assert wrong_dtmf
 assert wrong_room
 assert wrong_quality
+assert wrong_files

@@ -20,7 +20,7 @@ from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RoomError
 from ringroom.events import Event, Participant, TrackInfo
 from ringroom.faces.connection import Connection
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake import Fake
 from ringroom.providers.provider import (
@@ -188,6 +188,9 @@ class Twist(Wrong):
     async def send_dtmf(self, provider: Provider, frame: DtmfFrame) -> None:
         await provider.send_dtmf(frame)
 
+    async def send_file(self, provider: Provider, frame: FileFrame) -> None:
+        await provider.send_file(frame)
+
     async def call_out(
         self, provider: Provider, to: str, method: str, payload: str, seconds: float
     ) -> str:
@@ -233,6 +236,9 @@ class TwistedProvider(Provider):
 
     async def send_dtmf(self, frame: DtmfFrame) -> None:
         await self.twist.send_dtmf(self.inner, frame)
+
+    async def send_file(self, frame: FileFrame) -> None:
+        await self.twist.send_file(self.inner, frame)
 
     async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
         return await self.twist.call_out(self.inner, to, method, payload, seconds)

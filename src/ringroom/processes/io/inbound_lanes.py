@@ -17,12 +17,15 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from ringroom import messages as m
+from ringroom.checks import MAX_FILE_BYTES
 from ringroom.errors import ClosedError, StartupError
 from ringroom.events import Event, Kind, Participant, TrackInfo
 from ringroom.frames import DataFrame
+from ringroom.lanes.lane import grown, ring_for
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.records import participant_to_json, track_to_json
 from ringroom.lanes.reliable import ReliableWriter
@@ -242,7 +245,31 @@ class InboundLanes:
         return mailbox
 
     def _open_mailbox(self, kind: Kind) -> Mailbox:
-        row, writer = self._make(ReliableWriter, MAILBOX_RING)
+        lane, writer = self._post_lane(kind, MAILBOX_RING, follows=0)
+        follow = partial(self._follow_mailbox, kind)
+        lane.mailbox = mailbox = Mailbox(writer, self.clock, self.notices, follow)
+        self._announce(lane.opened.lane, lane)
+        return mailbox
+
+    def _follow_mailbox(self, kind: Kind, nbytes: int) -> ReliableWriter | None:
+        """A lane in which the mailbox of that kind goes on, with room for a record of that size;
+        None where it cannot be had, which is told."""
+        mailbox = self._mailboxes[kind]
+        before = next(lane for lane in self._lanes.values() if lane.mailbox is mailbox)
+        ring = ring_for(grown(nbytes, before.writer.max_record, MAX_FILE_BYTES), 4)
+        try:
+            self._check_room_for(ring.capacity)
+            lane, writer = self._post_lane(kind, ring, follows=before.opened.lane)
+            self._announce(lane.opened.lane, lane)
+        except (StartupError, ClosedError) as error:
+            self.notices.tell("lane", f"no lane for {kind.value} of {nbytes} bytes: {error}")
+            return None
+        before.mailbox, before.ended, lane.mailbox = None, True, mailbox
+        return writer
+
+    def _post_lane(self, kind: Kind, ring: Geometry, follows: int) -> tuple[_Lane, ReliableWriter]:
+        """A lane that is on no track; nobody is told of it yet."""
+        row, writer = self._make(ReliableWriter, ring)
         self._ledger.begin(row, kind, self._place)
         self._numbers += 1
         message = m.LaneOpened(
@@ -252,16 +279,14 @@ class InboundLanes:
             live=False,
             track={},
             participant={},
-            follows=0,
+            follows=follows,
         )
-        mailbox = Mailbox(writer, self.clock, self.notices)
-        self._announce(self._numbers, _Lane(message, writer, mailbox=mailbox))
-        return mailbox
+        return _Lane(message, writer), writer
 
     def hand_over(self) -> None:
         """The reader is dead, and another is there: it gets every lane, from the first frame that
         was not taken."""
-        for lane in self._lanes.values():
+        for lane in tuple(self._lanes.values()):  # a mailbox may go on in another
             with self.lock:
                 position, waiting = lane.writer.succeed()
             again = lane.opened.replace(position=position, waiting=waiting)

@@ -1,6 +1,8 @@
 """What a reader that may be slow is told by a writer that cannot wait: messages, room events, and
 the tracks of a provider that is patient.
 
+A file for which the lane is too small has another opened, in which all goes on that comes after it.
+
 A reliable lane, and a bounded backlog of what it has no room for. What is beyond the bound, or
 cannot wait because the loop may watch no descriptor more, is dropped, counted. The lane's reader is
 told how many were dropped, as soon as there is room. What no record takes is left out, counted too.
@@ -15,7 +17,8 @@ from dataclasses import replace
 
 from ringroom.errors import FrameError, WouldBlock
 from ringroom.events import Event, EventKind
-from ringroom.frames import AudioFrame, DataFrame, Item, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, Item, TextFrame, VideoFrame
+from ringroom.lanes import records
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.notices import Notices
@@ -28,11 +31,24 @@ MAILBOX_RING = ring_for(1 << 18, 4)
 MAX_BACKLOG_BYTES = 8 << 20
 
 
+def nothing_follows(nbytes: int) -> ReliableWriter | None:
+    """No larger lane is to be had."""
+    return None
+
+
 class Mailbox:
     """A reliable lane, and the backlog of a writer that cannot wait for room in it."""
 
-    def __init__(self, writer: ReliableWriter, clock: Callable[[], int], notices: Notices) -> None:
+    def __init__(
+        self,
+        writer: ReliableWriter,
+        clock: Callable[[], int],
+        notices: Notices,
+        follow: Callable[[int], ReliableWriter | None] = nothing_follows,
+    ) -> None:
+        """``follow`` opens a lane for records of so many bytes, which is read after this one."""
         self.writer = writer
+        self._follow = follow
         self.emptied = asyncio.Event()
         """Set while nothing waits for room."""
         self.emptied.set()
@@ -86,10 +102,10 @@ class Mailbox:
         if self.emptied.is_set():
             return
         while self._backlog:
-            item, received_ns, nbytes = self._backlog[0]
+            item, received_ns, nbytes = entry = self._backlog.popleft()
             if not self._write(item, received_ns):
+                self._backlog.appendleft(entry)
                 return  # the writer took what credit there was: the loop sleeps until more
-            self._backlog.popleft()
             self._backlog_bytes -= nbytes
         if not self._tell_lost():
             return
@@ -119,9 +135,30 @@ class Mailbox:
             room = item.room if isinstance(item, Event) else None
             if isinstance(item, Event) and room and room.metadata:
                 return self._write(replace(item, room=replace(room, metadata="")), received_ns)
+            if isinstance(item, FileFrame) and self._go_on(records.size_of(item)):
+                return self._write(item, received_ns)
             self._notices.tell("too large", f"something received is left out: {error}")
             if not isinstance(item, Event):
                 self.writer.row.count_refused()
+        return True
+
+    def _go_on(self, nbytes: int) -> bool:
+        """Go on in a lane for records of that size; whether there is one."""
+        if nbytes <= self.writer.max_record:
+            return False
+        writer = self._follow(nbytes)
+        if writer is None:
+            return False
+        writer.number_from(self.writer.sequence)
+        is_waiting = not self.emptied.is_set()
+        if is_waiting:
+            self._loop.remove_reader(self.writer.freed_fileno())
+        self.writer = writer
+        if is_waiting and not self._watch():
+            for waiting, _, held in self._backlog:
+                self._drop(waiting)
+                self._backlog_bytes -= held
+            self._backlog.clear()
         return True
 
     def close(self) -> None:
@@ -139,7 +176,7 @@ def _held_bytes(item: Item) -> int:
         return 256 + item.samples.nbytes
     if isinstance(item, VideoFrame):
         return 256 + item.data.nbytes
-    if isinstance(item, TextFrame):
+    if isinstance(item, TextFrame | FileFrame):
         return 512 + len(item.payload) + len(item.topic) + _characters(item.attributes)
     if isinstance(item, DataFrame):
         return 256 + len(item.payload) + len(item.topic)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RingroomError, RoomError, WireError
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.lanes.reliable import ReliableReader
 from ringroom.lanes.statistics import Cell, Count
 from ringroom.pieces import TextPiece
@@ -61,15 +61,8 @@ class OutgoingData(Outbound):
                 await self._readable.wait()
 
     async def _send(self, provider: Provider, frame: DataFrame) -> None:
-        what = Count.DONE
         try:
-            if isinstance(frame, RpcAnswer):
-                self._answer(frame)
-            elif isinstance(frame, TextPiece):
-                if not await self._texts.send(provider, frame):
-                    what = Count.LOST
-            else:
-                await _hand_over(provider, frame)
+            what = await self._hand_over(provider, frame)
         except asyncio.CancelledError:
             if not self._is_closed:
                 # It may have arrived or not.
@@ -89,6 +82,23 @@ class OutgoingData(Outbound):
             if not self._is_closed:
                 self._count(what, frame)
 
+    async def _hand_over(self, provider: Provider, frame: DataFrame) -> Cell:
+        """To whoever it is for; what it counts as."""
+        if isinstance(frame, RpcAnswer):
+            self._answer(frame)
+        elif isinstance(frame, TextPiece):
+            if not await self._texts.send(provider, frame):
+                return Count.LOST
+        elif isinstance(frame, TextFrame):
+            await provider.send_text(frame)
+        elif isinstance(frame, FileFrame):
+            await provider.send_file(frame)
+        elif isinstance(frame, DtmfFrame):
+            await provider.send_dtmf(frame)
+        else:
+            await provider.send_data(frame)
+        return Count.DONE
+
     def _lost_room(self, error: Exception) -> bool:
         self._texts.lose()
         return super()._lost_room(error)
@@ -106,13 +116,3 @@ class OutgoingData(Outbound):
         for request in [r for r in self._drains if r.sequence <= self._handled]:
             self._drains.remove(request)
             request.answer(request.number, 0.0)
-
-
-async def _hand_over(provider: Provider, frame: DataFrame) -> None:
-    """By the way that the provider has for its kind."""
-    if isinstance(frame, TextFrame):
-        await provider.send_text(frame)
-    elif isinstance(frame, DtmfFrame):
-        await provider.send_dtmf(frame)
-    else:
-        await provider.send_data(frame)

@@ -17,7 +17,7 @@ from ringroom import messages as m
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RingroomError
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.notices import LostFrames, Notices
@@ -46,6 +46,7 @@ from ringroom.providers.provider import Joined, Provider, TrackSink
 from ringroom.rpc import RpcAnswer, RpcCall
 
 log = logging.getLogger("ringroom.io")
+_OF_STREAMS = (EventKind.TEXT_FAILED, EventKind.FILE_FAILED)
 
 
 class RoomSession:
@@ -242,6 +243,8 @@ class RoomSession:
             return
         if isinstance(frame, DtmfFrame) and not self.options.dtmf:
             return
+        if isinstance(frame, FileFrame) and frame.topic not in self.options.file_topics:
+            return
         if isinstance(frame, RpcCall | RpcAnswer):  # of a recording, say: no caller waits
             return
         if self._membership.hears and self._choice.hears(frame.participant):
@@ -256,12 +259,15 @@ class RoomSession:
     def pass_call(self, call: RpcCall) -> bool:
         return self._reader_of(call.participant).inbound.post(Kind.DATA, call)
 
-    def _text_failed(self, event: Event) -> bool:
-        """Count the text, if it was one for us; whether it was."""
+    def _stream_failed(self, event: Event) -> bool:
+        """Count the text or file, if it was one for us; whether it was."""
         sender = "" if event.participant is None else event.participant.identity
-        heard = bool(self.options.text_topics) and self._choice.hears(sender)
+        is_text = event.kind is EventKind.TEXT_FAILED
+        topics = self.options.text_topics if is_text else self.options.file_topics
+        heard = bool(topics) and self._choice.hears(sender)
         if heard:
-            self.notices.tell("text", f"of {sender!r} something is not received: {event.reason}")
+            told = f"of {sender!r} something is not received: {event.reason}"
+            self.notices.tell(event.kind, told)
             self._reader_of(sender).inbound.refuse(Kind.DATA)
         return heard
 
@@ -271,7 +277,7 @@ class RoomSession:
     def event(self, event: Event) -> None:
         if not self._membership.hears:
             return
-        if event.kind is EventKind.TEXT_FAILED and not self._text_failed(event):
+        if event.kind in _OF_STREAMS and not self._stream_failed(event):
             return
         if event.kind is EventKind.CONNECTION_LOST:
             self._set_down(True)

@@ -19,7 +19,14 @@ from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.requests import Asked
 from ringroom.sessions.roll_calls import room_is_away
-from ringroom.sessions.sendable import as_digits, as_message, as_text, name_to_mute
+from ringroom.sessions.sendable import (
+    Content,
+    as_digits,
+    as_file,
+    as_message,
+    as_text,
+    name_to_mute,
+)
 from ringroom.sessions.session import Session, check_going_on
 from ringroom.text_out import OpenTexts, TextOut, TextPieces
 
@@ -112,6 +119,19 @@ class WorkerContext:
     def send_dtmf(self, digits: str) -> None:
         for digit in as_digits(digits):
             self._answering.reply(digit, "speech")
+
+    def send_file(
+        self,
+        payload: Content,
+        *,
+        topic: str = "",
+        name: str = "",
+        mime_type: str | None = None,
+        to: Collection[str] = (),
+        attributes: Mapping[str, str] | None = None,
+    ) -> None:
+        file = as_file(payload, topic, to, attributes, name, mime_type)
+        self._answering.reply(file, "speech")
 
     def set_profile(
         self,

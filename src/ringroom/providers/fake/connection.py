@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, RoomError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.pieces import TextPiece
 from ringroom.providers.fake import messages
@@ -174,6 +174,9 @@ class FakeProvider(Provider):
         return writer
 
     async def send_dtmf(self, frame: DtmfFrame) -> None:
+        await self.send_data(frame)
+
+    async def send_file(self, frame: FileFrame) -> None:
         await self.send_data(frame)
 
     async def set_profile(self, change: Profile) -> None:
@@ -381,6 +384,11 @@ class FakeProvider(Provider):
             kind = EventKind.TEXT_FAILED
             self._event(kind, message.participant, reason=message.reason)
 
+    def _file_broken(self, message: messages.FileBroken) -> None:
+        if message.topic in self._options.file_topics:
+            kind = EventKind.FILE_FAILED
+            self._event(kind, message.participant, reason=message.reason)
+
     _HANDLERS: ClassVar[dict[type[Any], Callable[[FakeProvider, Any], None]]] = {
         messages.Done: _done,
         messages.Misbehave: _misbehave,
@@ -394,7 +402,9 @@ class FakeProvider(Provider):
         messages.Data: _data,
         messages.Text: _data,
         messages.Dtmf: _data,
+        messages.File: _data,
         messages.Call: _call,
         messages.Answered: _answered,
         messages.TextBroken: _text_broken,
+        messages.FileBroken: _file_broken,
     }

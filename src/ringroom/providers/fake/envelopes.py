@@ -1,17 +1,18 @@
-"""Messages, texts and digits, between frames and what goes over the wire, for both of its ends."""
+"""Messages, texts, files and digits, between frames and what goes over the wire, for both of its
+ends."""
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
 from ringroom.dtmf import DtmfFrame
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.pieces import TextPiece
-from ringroom.providers.fake.messages import Data, Dtmf, Piece, Text
+from ringroom.providers.fake.messages import Data, Dtmf, File, Piece, Text
 
 __all__ = ["Envelope", "opened", "sealed", "sealed_piece"]
 
-Envelope: TypeAlias = Data | Text | Dtmf
+Envelope: TypeAlias = Data | Text | File | Dtmf
 
 
 def sealed(frame: DataFrame, *, request: int = 0, participant: str = "") -> Envelope:
@@ -24,6 +25,17 @@ def sealed(frame: DataFrame, *, request: int = 0, participant: str = "") -> Enve
             participant=participant,
             topic=frame.topic,
             to=frame.to,
+            attributes=frame.attributes,
+            payload=frame.payload,
+        )
+    if isinstance(frame, FileFrame):
+        return File(
+            request=request,
+            participant=participant,
+            topic=frame.topic,
+            to=frame.to,
+            name=frame.name,
+            mime_type=frame.mime_type,
             attributes=frame.attributes,
             payload=frame.payload,
         )
@@ -64,6 +76,17 @@ def opened(
             participant=participant,
             to=to,
             received_ns=received_ns,
+            attributes=message.attributes,
+        )
+    if isinstance(message, File):
+        return FileFrame(
+            message.payload,
+            topic=topic,
+            participant=participant,
+            to=to,
+            received_ns=received_ns,
+            name=message.name,
+            mime_type=message.mime_type,
             attributes=message.attributes,
         )
     return DataFrame(

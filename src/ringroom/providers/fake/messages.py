@@ -22,6 +22,8 @@ __all__ = [
     "Done",
     "Dtmf",
     "Ended",
+    "File",
+    "FileBroken",
     "Happened",
     "Join",
     "Joined",
@@ -185,6 +187,19 @@ class Dtmf(Value):
     payload: bytes
 
 
+class File(Value):
+    """As `Data`."""
+
+    request: int
+    participant: str
+    topic: str
+    to: tuple[str, ...]
+    name: str
+    mime_type: str
+    attributes: Mapping[str, str]
+    payload: bytes
+
+
 class Call(Value):
     """A participant calls a method of the application's, or it one of theirs."""
 
@@ -209,6 +224,14 @@ class Answered(Value):
 
 class TextBroken(Value):
     """A text was begun that does not come to its end."""
+
+    participant: Participant
+    topic: str
+    reason: str
+
+
+class FileBroken(Value):
+    """A file was begun that does not come to its end."""
 
     participant: Participant
     topic: str
@@ -329,9 +352,11 @@ Message: TypeAlias = (
     | Text
     | Piece
     | Dtmf
+    | File
     | Call
     | Answered
     | TextBroken
+    | FileBroken
     | Joined
     | RoomChanged
     | AllTold

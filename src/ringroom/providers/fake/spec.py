@@ -47,6 +47,7 @@ class Fake(ProviderSpec):
     texts = True
     text_streams = True
     dtmf = True
+    files = True
     rpc = True
     mutes = True
 

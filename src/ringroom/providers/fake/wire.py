@@ -25,7 +25,7 @@ from ringroom.colour import i420_size
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError, WireError
 from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.option_checks import QUALITIES
 from ringroom.pieces import TextPiece
 from ringroom.providers.fake.messages import (
@@ -34,6 +34,7 @@ from ringroom.providers.fake.messages import (
     Call,
     Data,
     Dtmf,
+    File,
     Message,
     Piece,
     Text,
@@ -306,8 +307,21 @@ def _check_contents(message: Message) -> None:
                 raise WireError("a picture whose bytes do not match its size")
             if message.rotation not in (0, 90, 180, 270):
                 raise WireError(f"a picture rotated by {message.rotation} degrees")
+        case Data() | Text() | Piece() | Dtmf() | File():
+            _check_frame(message)
+        case Call():
+            seconds = message.timeout_ms / 1000
+            RpcCall(message.payload, message.method, message.participant, timeout=seconds)
+        case Answered():
+            RpcAnswer(message.payload, code=message.code, detail=message.detail)
+        case _:
+            pass
+
+
+def _check_frame(message: Data | Text | Piece | Dtmf | File) -> None:
+    """A frame knows its own bounds."""
+    match message:
         case Data():
-            # A DataFrame knows its own bounds.
             DataFrame(message.payload, topic=message.topic, to=message.to)
         case Text():
             TextFrame(message.payload, message.topic, to=message.to, attributes=message.attributes)
@@ -316,10 +330,12 @@ def _check_contents(message: Message) -> None:
             TextPiece(payload, topic, to=to, number=number, step=step, attributes=attributes)
         case Dtmf():
             DtmfFrame(message.payload)
-        case Call():
-            seconds = message.timeout_ms / 1000
-            RpcCall(message.payload, message.method, message.participant, timeout=seconds)
-        case Answered():
-            RpcAnswer(message.payload, code=message.code, detail=message.detail)
-        case _:
-            pass
+        case File():
+            FileFrame(
+                message.payload,
+                message.topic,
+                to=message.to,
+                name=message.name,
+                mime_type=message.mime_type,
+                attributes=message.attributes,
+            )

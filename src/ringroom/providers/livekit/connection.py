@@ -16,11 +16,11 @@ from livekit import rtc
 from livekit.rtc import room as sdk_room
 from livekit.rtc.room import ConnectError
 
-from ringroom.checks import MAX_TEXT_BYTES
+from ringroom.checks import MAX_FILE_BYTES, MAX_TEXT_BYTES
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, RingroomError, RoomError
 from ringroom.events import EventKind, Kind
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import attempts, joins
 from ringroom.providers.livekit.calls import Calls
@@ -41,7 +41,7 @@ from ringroom.providers.livekit.paths import open_path
 from ringroom.providers.livekit.publications import Publications
 from ringroom.providers.livekit.roster import Roster
 from ringroom.providers.livekit.rpc import STREAMED_CALL_BYTES, Rpc
-from ringroom.providers.livekit.texts import Texts
+from ringroom.providers.livekit.streams import FILES, TEXTS, StreamKind, Streams
 from ringroom.providers.provider import (
     Joined,
     OutgoingTrack,
@@ -70,7 +70,8 @@ class _Opened:
     line: Line
     roster: Roster
     conditions: Conditions
-    texts: Texts
+    texts: Streams
+    files: Streams
     publications: Publications
     outbox: Outbox
     profile: OwnProfile
@@ -99,6 +100,10 @@ class _Opened:
             if kind is not None:
                 self.roster.tell(kind, track=track_of(publication, participant.identity))
 
+    async def end_streams(self, reason: str) -> None:
+        await self.texts.end(reason)
+        await self.files.end(reason)
+
     async def leave(self, ending: asyncio.Task[None] | None) -> None:
         """In order; not before what tells of the room's own ``ending`` is done."""
         self.line.end()
@@ -107,7 +112,7 @@ class _Opened:
             await asyncio.wait({ending})
         # Before the room goes: the native library logs an error for a capture that it cuts off.
         await self.publications.close()
-        await self.texts.end("")
+        await self.end_streams("")
         await self.roster.end_tracks("closed")
         self.roster.close()
         if self.room.isconnected():
@@ -166,12 +171,18 @@ class LiveKitProvider(Provider):
         options, calls, line, room = self._options, self._calls, Line(), rtc.Room()
         path = open_path(self._sdk_path)
         roster = Roster(room, sink, options, path)
-        texts = Texts(
-            roster.guarded("text", sink.data),
-            roster.guarded("text", roster.text_failed),
-            lambda sender: sender in room.remote_participants,
-        )
-        texts.listen(room, options.text_topics)
+
+        def streams(kind: StreamKind, failed: EventKind) -> Streams:
+            return Streams(
+                kind,
+                roster.guarded(kind.noun, sink.data),
+                roster.guarded(kind.noun, partial(roster.stream_failed, failed)),
+                lambda sender: sender in room.remote_participants,
+            )
+
+        texts, files = streams(TEXTS, EventKind.TEXT_FAILED), streams(FILES, EventKind.FILE_FAILED)
+        texts.listen(room.register_text_stream_handler, options.text_topics)
+        files.listen(room.register_byte_stream_handler, options.file_topics)
 
         def give_up(why: str) -> None:
             """The connection takes no message any more, and does not tell that it is lost."""
@@ -186,6 +197,7 @@ class LiveKitProvider(Provider):
             roster=roster,
             conditions=Conditions(room, roster),
             texts=texts,
+            files=files,
             publications=Publications(room, line, calls, options, path),
             outbox=Outbox(room, line, calls, options.connect_timeout, give_up),
             profile=OwnProfile(room, line, options.connect_timeout),
@@ -214,6 +226,9 @@ class LiveKitProvider(Provider):
         return await self._joined().outbox.open_text(beginning)
 
     async def send_dtmf(self, frame: DtmfFrame) -> None:
+        await self._joined().outbox.send(frame)
+
+    async def send_file(self, frame: FileFrame) -> None:
         await self._joined().outbox.send(frame)
 
     async def set_profile(self, change: Profile) -> None:
@@ -274,7 +289,7 @@ class LiveKitProvider(Provider):
             return
         opened.line.end()
         try:
-            await opened.texts.end(reason)
+            await opened.end_streams(reason)
             await opened.roster.end_tracks(reason)  # a close may overtake it
         except Exception as failed:  # noqa: BLE001  (else nobody would be told of the room's end)
             _log.error("livekit: what came in from a room did not end\n%s", scrubbed(failed))
@@ -321,6 +336,8 @@ class LiveKitProvider(Provider):
 
 def _longest_stream(options: SessionOptions) -> int:
     """What we read, and the answers to calls of ours, which travel as streams too."""
+    if options.file_topics:
+        return MAX_FILE_BYTES
     if options.text_topics:
         return MAX_TEXT_BYTES
     return STREAMED_CALL_BYTES if options.rpc_methods else MAX_CALL_BYTES

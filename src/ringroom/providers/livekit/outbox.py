@@ -1,10 +1,14 @@
-"""The messages, texts and digits that we send in one room.
+"""The messages, texts, files and digits that we send in one room.
 
 A fact about the SDK (livekit 1.1.21 to 1.2.1) that it rests on: a message for which its data
 channel has no room (2 MiB) waits, and while one does, the SDK does not begin to reconnect, for it
 waits for the message. A connection that dies with so much under way stays dead, and nothing tells
 of it but that no message is taken any more. What stands in the channel then was taken, and counts
 as sent.
+
+A file goes out in pieces, one request after the other, so that the loop has other things to do in
+between, and each has as long as a message has. One that is given up is ended with the reason, so
+that those who receive it do not wait.
 """
 
 from __future__ import annotations
@@ -15,12 +19,12 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from livekit import rtc
-from livekit.rtc.data_stream import StreamError
+from livekit.rtc.data_stream import ByteStreamWriter, StreamError
 from livekit.rtc.participant import PublishDataError, PublishDTMFError
 
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RoomError
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.providers.livekit.calls import Calls, Undo
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import scrub
@@ -34,6 +38,8 @@ Request: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 # What is slower is no connection either: the channel tells in steps of 100 KiB that it has room, so
 # this is 5 kB/s. And it is more than the SDK has to open the channel for the first message, 15 s.
 DEAD_AFTER = 20.0
+# The SDK sends 15,000 bytes in a packet.
+PIECE_BYTES = 60_000
 # Of a channel that is full, when the connection is given up.
 AT_RISK = "livekit: some 2 MiB of messages that were taken before may not have arrived"
 
@@ -63,7 +69,10 @@ class Outbox:
 
     async def send(self, frame: DataFrame) -> None:
         """Raises `RoomError`, for the reason "data_refused" unless the room is gone."""
-        await self.ask(lambda: self._request(frame))
+        if isinstance(frame, FileFrame):
+            await self._send_file(frame)
+        else:
+            await self.ask(lambda: self._request(frame))
 
     async def open_text(self, beginning: TextFrame) -> TextWriter:
         """A text that is still to be written. Raises as `send` does."""
@@ -76,6 +85,30 @@ class Outbox:
         )
         writer = await self.ask(request, undo=lambda late: late.aclose(reason=UNFINISHED))
         return _TextWriter(self, writer, self._line, losses)
+
+    async def _send_file(self, frame: FileFrame) -> None:
+        us = self._room.local_participant
+        stay = us.sid
+        begin = partial(
+            us.stream_bytes,
+            frame.name,
+            total_size=len(frame.payload),
+            mime_type=frame.mime_type,
+            attributes=dict(frame.attributes),
+            destination_identities=list(frame.to),
+            topic=frame.topic,
+        )
+        writer = await self.ask(begin, undo=_given_up)
+        try:
+            for at in range(0, len(frame.payload), PIECE_BYTES):
+                await self.ask(partial(writer.write, frame.payload[at : at + PIECE_BYTES]))
+                if us.sid != stay:
+                    # For the others we have left, and with us what we had begun.
+                    raise _refused("the connection was made anew before all of the file was out")
+        except BaseException:
+            self._calls.begin(_given_up(writer))
+            raise
+        await self.ask(writer.aclose)
 
     def begin(self, request: Request) -> None:
         """As `ask`, without an answer."""
@@ -201,6 +234,11 @@ class _TextWriter(TextWriter):
 
 def _lost_meanwhile() -> RoomError:
     return _refused("the connection was lost while the text was being written")
+
+
+async def _given_up(writer: ByteStreamWriter) -> None:
+    """End a file of which not all is out."""
+    await writer.aclose(reason="its sender has given it up")
 
 
 def _refused(why: str) -> RoomError:

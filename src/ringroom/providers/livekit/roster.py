@@ -344,10 +344,10 @@ class Roster:
             return
         self._sink.data(frame)
 
-    def text_failed(self, sender: str, reason: str) -> None:
-        """A text of somebody did not come whole."""
+    def stream_failed(self, kind: EventKind, sender: str, reason: str) -> None:
+        """A text or a file of somebody did not come whole."""
         who = self._present.get(sender) or Participant(identity=sender)
-        self.tell(EventKind.TEXT_FAILED, participant=who, reason=reason)
+        self.tell(kind, participant=who, reason=reason)
 
     def _on_encryption(self, participant: rtc.Participant | None, state: int) -> None:
         failure = encryption_failure(state)

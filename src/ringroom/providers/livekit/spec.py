@@ -49,6 +49,7 @@ class LiveKit(ProviderSpec):
     texts = True
     text_streams = True
     dtmf = True
+    files = True
     rpc = True
     mutes = True
 

@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import ClosedError, RoomError
 from ringroom.events import Event, EventKind, RoomInfo
-from ringroom.frames import DataFrame, TextFrame
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import (
     Joined,
@@ -78,6 +78,9 @@ class ReplayProvider(Provider):
         return _TextToNobody(self)
 
     async def send_dtmf(self, frame: DtmfFrame) -> None:
+        await self.send_data(frame)
+
+    async def send_file(self, frame: FileFrame) -> None:
         await self.send_data(frame)
 
     async def set_profile(self, change: Profile) -> None:

@@ -35,6 +35,7 @@ class Replay(ProviderSpec):
     texts = True
     text_streams = True
     dtmf = True
+    files = True
 
     path: str | os.PathLike[str]
     speed: float | None = 1.0

@@ -13,6 +13,7 @@ never passes. See docs/providers.md.
 """
 
 from ringroom.testing.contract.fake import FAKE, FakeDriver, fake_rooms, fake_subject
+from ringroom.testing.contract.filing import FILE_TOPICS
 from ringroom.testing.contract.promise import Broken, Promise
 from ringroom.testing.contract.run import (
     PROMISES,
@@ -28,6 +29,7 @@ from ringroom.testing.contract.texting import TEXT_TOPICS
 
 __all__ = [
     "FAKE",
+    "FILE_TOPICS",
     "PROMISES",
     "TEXT_TOPICS",
     "Broken",

@@ -12,7 +12,7 @@ from dataclasses import fields
 import numpy as np
 
 from ringroom.events import Participant
-from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, VideoFrame
 from ringroom.processes.hosts import Where
 from ringroom.testing.contract.subject import Answerer, Capabilities, Refused, Room, Subject
 from ringroom.testing.devices import Camera, Microphone
@@ -103,6 +103,19 @@ class FakeDriver:
     def break_off_text(self, who: str, text: str, topic: str) -> None:
         with self._room.faults.texts_broken_off(who):
             self._people[who].send_text(text, topic=topic)
+
+    def send_file(self, who: str, file: FileFrame) -> None:
+        self._people[who].send_file(
+            file.payload,
+            topic=file.topic,
+            name=file.name,
+            mime_type=file.mime_type,
+            attributes=file.attributes,
+        )
+
+    def break_off_file(self, who: str, file: FileFrame) -> None:
+        with self._room.faults.files_broken_off(who):
+            self.send_file(who, file)
 
     def call(self, who: str, method: str, payload: str, seconds: float) -> str:
         return self._people[who].call(method, payload, to=APP, timeout=seconds)

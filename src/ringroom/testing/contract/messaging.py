@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ringroom.client import Receiver
 from ringroom.errors import FrameError
 from ringroom.events import EventKind
 from ringroom.frames import DataFrame
@@ -89,6 +90,50 @@ def expect_unchanged(messages: Sequence[DataFrame], payloads: Sequence[bytes]) -
             message.payload == payload,
             f"a message of {digest(payload)} arrived as {digest(message.payload)}",
         )
+
+
+def expect_failure_told(receiver: Receiver, stage: Stage, failed: EventKind, what: str) -> None:
+    """Of what Ann broke off, ``half``, an event tells and nothing arrives; ``whole``, which she
+    sent after it, does."""
+
+    def failures(items: list[Any]) -> list[Any]:
+        return [one for one in items if getattr(one, "kind", None) is failed]
+
+    def payloads(items: list[Any]) -> list[bytes]:
+        return [one.payload for one in items if isinstance(one, DataFrame)]
+
+    def enough(items: list[Any]) -> bool:
+        return bool(failures(items)) and b"whole" in payloads(items)
+
+    items, _ = collect(receiver, enough, 2 * stage.patience)
+    expect(failures(items), f"a {what} that broke off was not told")
+    who = failures(items)[0].participant
+    expect(who is not None and who.identity == "ann", f"it is said to be of {who!r}")
+    expect(b"half" not in payloads(items), f"half of a {what} arrived")
+    expect(b"whole" in payloads(items), f"the {what} that was sent after it did not arrive")
+
+
+def expect_secret_kept(stage: Stage, what: str) -> None:
+    """Of ``secret``, sent to Ben and Eve, Ann knows nothing when all of them have got ``end``."""
+    reached = set()
+    for who in ("ann", "ben", "eve"):
+
+        def payloads(who: str = who) -> list[bytes]:
+            return [one.payload for one in stage.driver.received(who)]
+
+        stage.until(lambda got=payloads: b"end" in got(), f"{who} receiving")  # type: ignore[misc]
+        reached |= {who} if b"secret" in payloads() else set()
+    expect(reached == {"ben", "eve"}, f"a {what} to ben and eve reached {sorted(reached)}")
+
+
+def expect_refusal_told(receiver: Receiver, stage: Stage, what: str) -> None:
+    """An event tells of what the room has refused."""
+
+    def told(items: list[Any]) -> bool:
+        return bool(items) and items[-1].kind is EventKind.DATA_FAILED
+
+    events, _ = collect(receiver, told, 2 * stage.patience)
+    expect(told(events), f"a refused {what} was not told: {[str(one.kind) for one in events]}")
 
 
 @promise("data_in")

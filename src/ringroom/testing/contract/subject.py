@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from ringroom import aio, client
 from ringroom.client import Transport
 from ringroom.events import Participant
-from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, FileFrame, VideoFrame
 from ringroom.processes.hosts import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.contract.promise import broken
@@ -69,6 +69,10 @@ class Capabilities:
     """The digits of telephones are received (``press``)."""
     dtmf_out: bool = False
     """The digits of telephones are sent (``received`` tells them from messages)."""
+    files_in: bool = False
+    """Whole files are received by their topics (``send_file``, ``break_off_file``)."""
+    files_out: bool = False
+    """Whole files are sent (``received`` tells them from messages)."""
     calls_in: bool = False
     """Methods of the application's can be called (``call``)."""
     calls_out: bool = False
@@ -131,6 +135,8 @@ class Capabilities:
     """Bytes of the largest message."""
     max_text: int = 200_000
     """Bytes of the longest text."""
+    max_file: int = 8 << 20
+    """Bytes of the largest file."""
     level_tolerance: float = 0.3
     """By how much, relatively, the level of sound may differ; for codecs."""
     patience: float = 5.0
@@ -210,6 +216,12 @@ class Driver(Protocol):
     def break_off_text(self, who: str, text: str, topic: str) -> None:
         """Begin a text, to everybody, send that much of it, and break it off."""
 
+    def send_file(self, who: str, file: FileFrame) -> None:
+        """Send a whole file to everybody: its payload, topic, name, media type and attributes."""
+
+    def break_off_file(self, who: str, file: FileFrame) -> None:
+        """Begin a file, to everybody, send that much of it, and break it off."""
+
     def call(self, who: str, method: str, payload: str, seconds: float) -> str:
         """Somebody calls a method of the application's, which has so many seconds; the answer, for
         which it waits. Raises the `RpcError` that the caller gets. Called on several threads at a
@@ -227,9 +239,9 @@ class Driver(Protocol):
         """The pictures of the application's track of that name so far."""
 
     def received(self, who: str) -> Sequence[DataFrame]:
-        """The messages that reached somebody, oldest first; texts, as `TextFrame`s, in the order in
-        which they began; digits, as `DtmfFrame`s. Texts have the topics of
-        `contract.TEXT_TOPICS`."""
+        """The messages that reached somebody, oldest first; texts, as `TextFrame`s, and files, as
+        `FileFrame`s, in the order in which they began; digits, as `DtmfFrame`s. Texts and files
+        have the topics of `contract.TEXT_TOPICS` and `contract.FILE_TOPICS`."""
 
     def texts(self, who: str) -> Sequence[WrittenText]:
         """The texts of the application's that reached somebody, as far as they are there, in the

@@ -11,9 +11,12 @@ from ringroom.frames import DataFrame, TextFrame
 from ringroom.testing.contract.hearing import collect
 from ringroom.testing.contract.messaging import (
     COUNT,
+    expect_failure_told,
     expect_none_lost,
     expect_once,
     expect_order,
+    expect_refusal_told,
+    expect_secret_kept,
     received,
 )
 from ringroom.testing.contract.promise import expect, expect_error, promise
@@ -151,21 +154,7 @@ def a_text_that_breaks_off_is_told_and_counted(subject: Subject) -> None:
         # Events and texts have no order between them, but texts have.
         stage.driver.send_text("ann", "whole", TOPIC, {})
 
-        def failures(items: list[Any]) -> list[Any]:
-            return [one for one in items if getattr(one, "kind", None) is EventKind.TEXT_FAILED]
-
-        def texts(items: list[Any]) -> list[str]:
-            return [one.text for one in items if isinstance(one, TextFrame)]
-
-        def enough(items: list[Any]) -> bool:
-            return bool(failures(items)) and "whole" in texts(items)
-
-        items, _ = collect(receiver, enough, 2 * stage.patience)
-        expect(failures(items), "a text that broke off was not told")
-        who = failures(items)[0].participant
-        expect(who is not None and who.identity == "ann", f"it is said to be of {who!r}")
-        expect("half" not in texts(items), "half of a text arrived")
-        expect("whole" in texts(items), "the text that was sent after it did not arrive")
+        expect_failure_told(receiver, stage, EventKind.TEXT_FAILED, "text")
         stage.until(lambda: transport.stats().received.dropped, "a text that broke off in stats()")
 
 
@@ -214,15 +203,7 @@ def a_text_reaches_whom_it_is_for(subject: Subject) -> None:
             stage.driver.join(who)
         transport.send_text("secret", topic=TOPIC, to=("ben", "eve"), timeout=stage.patience)
         transport.send_text("end", topic=TOPIC, timeout=stage.patience)
-        reached = set()
-        for who in ("ann", "ben", "eve"):
-
-            def payloads(who: str = who) -> list[bytes]:
-                return [one.payload for one in stage.driver.received(who)]
-
-            stage.until(lambda got=payloads: b"end" in got(), f"{who} receiving")  # type: ignore[misc]
-            reached |= {who} if b"secret" in payloads() else set()
-        expect(reached == {"ben", "eve"}, f"a text to ben and eve reached {sorted(reached)}")
+        expect_secret_kept(stage, "text")
 
 
 @promise("texts_out")
@@ -245,9 +226,4 @@ def a_refused_text_is_told(subject: Subject) -> None:
         stage.driver.refuse("data")
         receiver = transport.recv(timeout=stage.patience)
         transport.send_text("x", topic=TOPIC, timeout=stage.patience)
-
-        def told(items: list[Any]) -> bool:
-            return bool(items) and items[-1].kind is EventKind.DATA_FAILED
-
-        events, _ = collect(receiver, told, 2 * stage.patience)
-        expect(told(events), f"a refused text was not told: {[str(one.kind) for one in events]}")
+        expect_refusal_told(receiver, stage, "text")

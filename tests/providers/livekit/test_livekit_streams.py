@@ -1,9 +1,10 @@
-"""Texts of others: whole, in the order in which their sender began them, and bounded."""
+"""Texts and files of others: whole, in the order in which their sender began them, and bounded."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,15 +14,16 @@ from livekit.rtc.data_stream import StreamError
 
 import native_kit  # noqa: F401  (the native library's threads are no test's)
 from loop_kit import VirtualLoop, run_virtual
-from ringroom.checks import MAX_TEXT_BYTES
+from ringroom.checks import MAX_FILE_BYTES, MAX_TEXT_BYTES
 from ringroom.events import EventKind, Kind
-from ringroom.frames import TextFrame
+from ringroom.frames import FileFrame, TextFrame
 from ringroom.options import SessionOptions
-from ringroom.providers.livekit import texts
+from ringroom.providers.livekit import connection, streams
 from ringroom.providers.livekit.connection import LiveKitProvider
 from sdk_kit import TOKEN, Room, Sink, provider, run, someone, turns
 
 CHAT = SessionOptions(kinds=(Kind.DATA, Kind.EVENT), text_topics=("lk.chat",))
+PHOTOS = SessionOptions(kinds=(Kind.DATA, Kind.EVENT), file_topics=("photos",))
 
 
 class Reader:
@@ -32,10 +34,10 @@ class Reader:
     def __init__(self, size: int = 1, **attributes: str) -> None:
         self.info = SimpleNamespace(topic="lk.chat", size=size, attributes=attributes or None)
         self.closes = 0
-        self._pieces: asyncio.Queue[str | Exception | None] = asyncio.Queue()
+        self._pieces: asyncio.Queue[str | bytes | Exception | None] = asyncio.Queue()
         self.opened.append(self)
 
-    def says(self, *pieces: str | Exception | None) -> None:
+    def says(self, *pieces: str | bytes | Exception | None) -> None:
         """None is the end."""
         for piece in pieces:
             self._pieces.put_nowait(piece)
@@ -43,7 +45,7 @@ class Reader:
     def __aiter__(self) -> Reader:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> str | bytes:
         piece = None if self.closes else await self._pieces.get()
         if isinstance(piece, Exception):
             raise piece
@@ -64,6 +66,19 @@ def all_are_closed() -> Iterator[None]:
     assert all(reader.closes for reader in Reader.opened)
 
 
+def photo(size: int = 1, name: str = "a.jpg", **attributes: str) -> Reader:
+    """That of a file."""
+    reader = Reader(size, **attributes)
+    reader.info.topic, reader.info.name, reader.info.mime_type = "photos", name, "image/jpeg"
+    return reader
+
+
+async def joined_for_photos(room: Room) -> tuple[LiveKitProvider, Sink, Any]:
+    sink, app = Sink(), provider()
+    await app.connect(sink, PHOTOS)  # type: ignore[arg-type]
+    return app, sink, room.byte_handlers["photos"]
+
+
 async def joined(room: Room) -> tuple[LiveKitProvider, Sink, Any]:
     """Somebody who receives texts of the topic lk.chat, and what begins one."""
     sink, app = Sink(), provider()
@@ -75,8 +90,8 @@ def said(sink: Sink) -> list[str]:
     return [frame.text for frame in sink.messages if isinstance(frame, TextFrame)]
 
 
-def failures(sink: Sink) -> list[str]:
-    return [event.reason for event in sink.events if event.kind is EventKind.TEXT_FAILED]
+def failures(sink: Sink, kind: EventKind = EventKind.TEXT_FAILED) -> list[str]:
+    return [event.reason for event in sink.events if event.kind is kind]
 
 
 def test_a_text_arrives_whole_with_what_is_known_of_it(room: Room) -> None:
@@ -211,7 +226,7 @@ def test_what_comes_as_its_text_is_broken_off_takes_no_room(
         app, sink, begin = await joined(room)
         begin(reader := Reader(size=0), "nobody we were told of")
         await turns()
-        monkeypatch.setattr(texts, "STILL_SECONDS", 0.0)
+        monkeypatch.setattr(streams, "STILL_SECONDS", 0.0)
         reader.says("it is on its way to the task that reads")
         read = app._opened.texts  # type: ignore[union-attr]
         read._look()
@@ -224,9 +239,8 @@ def test_what_comes_as_its_text_is_broken_off_takes_no_room(
 
 
 def test_what_others_can_grow_is_bounded(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts, "MAX_OF_ONE", 3)
-    monkeypatch.setattr(texts, "MAX_IN_ALL", 4)
-    monkeypatch.setattr(texts, "MAX_BYTES", 1_000)
+    few = replace(streams.TEXTS, most_of_one=3, most=4, bytes_in_all=1_000)
+    monkeypatch.setattr(connection, "TEXTS", few)
 
     async def scenario() -> None:
         app, sink, begin = await joined(room)
@@ -282,13 +296,13 @@ def test_a_text_that_stands_still_holds_up_nothing_for_long(room: Room) -> None:
         next_one.says("next", None)
         await asyncio.sleep(1)
         assert said(sink) == []
-        await asyncio.sleep(2 * texts.STILL_SECONDS)
+        await asyncio.sleep(2 * streams.STILL_SECONDS)
         assert said(sink) == ["next"]
         await asyncio.sleep(600)
         still.says("so on", None)
         await turns()
         assert said(sink) == ["next", "and so on"], "its sender is there, and takes time"
-        await asyncio.sleep(2 * texts.STILL_SECONDS)
+        await asyncio.sleep(2 * streams.STILL_SECONDS)
         assert app._opened is not None
         assert app._opened.texts._watch is None, "nothing is looked after any more"
         await app.close()
@@ -306,7 +320,7 @@ def test_what_a_sender_has_begun_that_we_were_never_told_of_does_not_stay(room: 
         begin(begins, "ann")  # she is not known either, yet
         for _ in range(3):
             begins.says("la ")
-            await asyncio.sleep(0.6 * texts.STILL_SECONDS)
+            await asyncio.sleep(0.6 * streams.STILL_SECONDS)
         assert failures(sink) == ["a text ('lk.chat') is left out: its sender is not in the room"]
         assert gone.closes
         begins.says(None)
@@ -362,7 +376,7 @@ def test_a_sink_that_raises_is_told(room: Room, caplog: pytest.LogCaptureFixture
         def raises(_: Any) -> None:
             raise RuntimeError("no")
 
-        app._opened.texts._on_text = app._opened.roster.guarded("text", raises)  # type: ignore[union-attr]
+        app._opened.texts._on_frame = app._opened.roster.guarded("text", raises)  # type: ignore[union-attr]
         reader = Reader()
         begin(reader, "ann")
         reader.says("x", None)
@@ -371,3 +385,113 @@ def test_a_sink_that_raises_is_told(room: Room, caplog: pytest.LogCaptureFixture
 
     run(scenario())
     assert "the room's event text was not handled" in caplog.text
+
+
+def test_a_file_arrives_whole_with_what_is_known_of_it(room: Room) -> None:
+    async def scenario() -> None:
+        app, sink, begin = await joined_for_photos(room)
+        reader = photo(size=5, id="1")
+        begin(reader, "ann")
+        reader.says(b"\xff\xd8", b"\x00\x00\xd9")
+        await turns()
+        assert sink.messages == []
+        reader.says(None)
+        await turns()
+        [frame] = sink.messages
+        assert isinstance(frame, FileFrame)
+        assert (frame.payload, frame.topic) == (b"\xff\xd8\x00\x00\xd9", "photos")
+        assert (frame.name, frame.mime_type, frame.participant) == ("a.jpg", "image/jpeg", "ann")
+        assert frame.attributes == {"id": "1"}
+        assert frame.received_ns > 0
+        await app.close()
+
+    run(scenario())
+
+
+def test_files_of_one_sender_arrive_in_the_order_in_which_they_began(room: Room) -> None:
+    async def scenario() -> None:
+        app, sink, begin = await joined_for_photos(room)
+        long, short = photo(), photo()
+        begin(long, "ann")
+        begin(short, "ann")
+        short.says(b"short", None)
+        await turns()
+        assert sink.messages == []
+        long.says(b"long", None)
+        await turns()
+        assert [frame.payload for frame in sink.messages] == [b"long", b"short"]
+        await app.close()
+
+    run(scenario())
+
+
+def test_texts_do_not_wait_for_files_nor_take_their_room(room: Room) -> None:
+    async def scenario() -> None:
+        both = replace(PHOTOS, text_topics=("lk.chat",))
+        sink, app = Sink(), provider()
+        await app.connect(sink, both)  # type: ignore[arg-type]
+        half, text = photo(), Reader()
+        room.byte_handlers["photos"](half, "ann")
+        half.says(bytes(MAX_FILE_BYTES))
+        await turns()
+        room.text_handlers["lk.chat"](text, "ann")
+        text.says("x" * MAX_TEXT_BYTES, None)
+        await turns()
+        assert [len(text) for text in said(sink)] == [MAX_TEXT_BYTES]
+        room.emit("disconnected", rtc.DisconnectReason.UNKNOWN_REASON)
+        await turns()
+        assert failures(sink, EventKind.FILE_FAILED) == [
+            "a file ('photos') is left out: unknown reason"
+        ]
+        assert failures(sink) == []
+        await app.close()
+
+    run(scenario())
+
+
+def test_a_file_that_none_of_ours_could_send_is_left_out(room: Room) -> None:
+    async def scenario() -> None:
+        app, sink, begin = await joined_for_photos(room)
+        room.emit("participant_connected", someone("ann"))
+        endless, named, broken, last = photo(), photo(name="x" * 1_025), photo(), photo()
+        for reader in (endless, named, broken, last):
+            begin(reader, "ann")
+        endless.says(bytes(MAX_FILE_BYTES), b"x")
+        named.says(b"x", None)
+        broken.says(b"half", StreamError("stream closed abnormally"))
+        last.says(bytes(MAX_FILE_BYTES), None)
+        await turns()
+        assert [len(frame.payload) for frame in sink.messages] == [MAX_FILE_BYTES]
+        assert failures(sink, EventKind.FILE_FAILED) == [
+            f"a file ('photos') is left out: it has more than {MAX_FILE_BYTES} bytes",
+            "a file ('photos') is left out: the file's name has 1025 bytes, at most 1024 are "
+            "allowed",
+            "a file ('photos') is left out: stream closed abnormally",
+        ]
+        told = [event for event in sink.events if event.kind is EventKind.FILE_FAILED]
+        assert {event.participant.identity for event in told if event.participant} == {"ann"}
+        await app.close()
+
+    run(scenario())
+
+
+def test_who_ends_no_file_does_not_take_the_room_of_others(room: Room) -> None:
+    async def scenario() -> None:
+        app, sink, begin = await joined_for_photos(room)
+        for _ in range(3):
+            begin(endless := photo(), "eve")
+            endless.says(bytes(MAX_FILE_BYTES))
+        await turns()
+        begin(whole := photo(), "ann")
+        whole.says(bytes(MAX_FILE_BYTES), None)
+        await turns()
+        assert [frame.participant for frame in sink.messages] == ["ann"]
+        for _ in range(16):
+            begin(photo(), "eve")
+        await app._opened.files.end("over")  # type: ignore[union-attr]
+        told = failures(sink, EventKind.FILE_FAILED)
+        assert "too many are under way" in told[0]
+        assert any("more than 16 MiB of its sender are under way" in why for why in told)
+        await app.close()
+
+    run(scenario())
