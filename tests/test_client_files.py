@@ -178,3 +178,25 @@ def test_a_provider_without_files_says_so(fake_room: FakeRoom) -> None:
         events = transport.recv(timeout=PATIENCE)
         failed = next(event for event in events if event.kind is EventKind.DATA_FAILED)
         assert "not supported: send_file" in failed.reason
+
+
+@pytest.mark.parametrize("io", ["thread", "process"])
+def test_a_text_that_is_being_written_goes_on_in_the_larger_lane(
+    fake_room: FakeRoom, io: str
+) -> None:
+    fake_room.join("ann")
+    with ringroom.transport("fake", room=fake_room, io=io) as transport:
+        with transport.open_text(topic="t") as text:
+            text.write("before ")
+            transport.send_file(PHOTO, topic="photo")
+            text.write("and after")
+        transport.wait_playout(timeout=PATIENCE)
+        [whole] = fake_room.wait_for_data("t", timeout=PATIENCE)
+        assert isinstance(whole, TextFrame)
+        assert whole.text == "before and after"
+        assert fake_room.wait_for_data("photo")[0].payload == PHOTO
+        stats = transport.stats()
+        assert (stats.sent.sent, stats.sent.lost) == (5, 0)
+        assert stats.sent.in_flight == 0, "all of it was waited for, in both lanes"
+        check_counts(stats.lanes)
+    check_counts(transport.stats().lanes, over=True)

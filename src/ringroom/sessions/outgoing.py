@@ -388,11 +388,8 @@ class Outgoing:
             lane.forget_size()
         if lane.takes(frame):
             return
-        with interrupts_at_the_end():
-            if lane.writer is not None and lane.kind is Kind.DATA:  # see `_leave_lane`
-                self._session.send(m.PlayoutClose(lane=lane.number))
-            lane.retire()
-            lane.form(frame)
+        lane.retire()
+        lane.form(frame)
 
     def _begin_lane(self, lane: OutgoingLane) -> None:
         with interrupts_at_the_end():  # else memory, a row or a lane may be left that nobody has

@@ -273,11 +273,7 @@ class FarEnd:
                     self._outbound[lane].play(None)
                 self._link.send(m.Reply(request=request, value=0.0))
             case m.PlayoutClose(lane=lane):
-                self._read()
-                one = self._outbound.pop(lane)
-                one.play(None)
-                one.reader.close()
-                self._link.send(m.RowFree(row=one.opened.row))
+                self._end_outbound(lane)
             case m.SetProfile(request=request, profile=profile):
                 self._profile = self._profile.followed_by(Profile.from_json(profile))
                 self._link.send(m.ProfileSet(request=request, error={}))
@@ -318,6 +314,8 @@ class FarEnd:
         return seconds
 
     def _open_outbound(self, opened: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
+        if opened.kind == Kind.DATA:
+            self._end_messages()
         handles, row = LaneDescriptors.from_flat(descriptors), self._table.row(opened.row)
         reader: LiveReader | ReliableReader
         if opened.live:
@@ -328,6 +326,19 @@ class FarEnd:
         if opened.name:
             self._sent_on.add(opened.name)
         self._link.send(m.PlayoutReady(lane=opened.lane))
+
+    def _end_messages(self) -> None:
+        """The worker goes on in another lane."""
+        for number, one in tuple(self._outbound.items()):
+            if one.opened.kind == Kind.DATA:
+                self._end_outbound(number)
+
+    def _end_outbound(self, lane: int) -> None:
+        self._read()
+        one = self._outbound.pop(lane)
+        one.play(None)
+        one.reader.close()
+        self._link.send(m.RowFree(row=one.opened.row))
 
     def told(self) -> list[m.WorkerProblem]:
         """What user code has raised since the last call."""

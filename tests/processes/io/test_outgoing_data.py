@@ -254,3 +254,42 @@ def test_a_message_that_fails_after_the_sending_was_closed_counts_nowhere() -> N
             assert (counts.lost, counts.problems, failed) == (1, 0, [])
 
     run(main())
+
+
+def test_a_lane_that_follows_is_read_after_the_one_before_and_what_is_asked_of_it_waits() -> None:
+    """As when a file is too large for that one."""
+
+    class Counts(Outside):
+        async def send_data(self, frame: DataFrame) -> None:
+            assert not answers, "answered before all had gone out"
+            await super().send_data(frame)
+
+    answers: list[int] = []
+
+    async def main() -> None:
+        retired: list[int] = []
+        with contextlib.closing(StatisticsTable.create()) as table:
+            writers = [ReliableWriter(RING, table.row(number)) for number in range(2)]
+            readers = [ReliableReader(duplicate(one.descriptors()), one.row) for one in writers]
+            data = OutgoingData(readers[0], lambda error: None, retired.append, answered)
+            outside = Counts()
+            post(writers[0], b"1", b"2", b"3")
+            data.replace(readers[1])
+            post(writers[1], b"4")
+            data.drain(7, 1, lambda number, seconds: answers.append(number))
+            task = asyncio.ensure_future(data.run(outside, nothing))
+            await until(lambda: answers == [7])
+            assert outside.sent == [b"1", b"2", b"3", b"4"]
+            assert retired == [0]
+            post(writers[1], b"5")
+            data.finish()
+            answers.clear()
+            assert await task
+            assert outside.sent[-1] == b"5"
+            data.close()
+            for writer in writers:
+                writer.close()
+            assert retired == [0, 1]
+            assert sum(table.row(number).get(Count.DONE) for number in range(2)) == 5
+
+    run(main())

@@ -177,7 +177,14 @@ class OutboundLanes:
         return LiveReader(handles, row, message.name, max_age_ns=age, clock=self._room.clock)
 
     def _open_data(self, message: m.PlayoutOpen, reader: ReliableReader) -> None:
-        """After those of a dead writer, which said its messages before."""
+        """Go on with the messages of the writer, for which the lane before was too small; else
+        begin, after those of a dead writer, which said its messages before."""
+        for sending in self._sendings:
+            if sending.lane and not sending.is_track and not sending.outbound.closing:
+                sending.outbound.replace(reader)
+                sending.lane = message.lane
+                self._tell_ready(sending)
+                return
         before = [sending.task for sending in self._sendings if not sending.is_track]
         answer = self._room.open_calls.answer
         data = OutgoingData(reader, self._data_failed, self._ledger.retire, answer)

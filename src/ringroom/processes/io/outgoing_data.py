@@ -54,6 +54,9 @@ class OutgoingData(Outbound):
                 raise  # its writer waits for room in a lane that nobody reads
             if isinstance(frame, DataFrame):
                 await self._send(provider, frame)
+            elif frame is None and len(self._readers) > 1:  # it was read to its end
+                self._drop_reader()
+                self._handled = 0
             elif frame is None:
                 if self._closing:
                     await self._texts.break_off()
@@ -113,6 +116,8 @@ class OutgoingData(Outbound):
         self._handled = frame.sequence + 1
 
     def _answer_drains(self) -> None:
-        for request in [r for r in self._drains if r.sequence <= self._handled]:
-            self._drains.remove(request)
-            request.answer(request.number, 0.0)
+        for request in tuple(self._drains):
+            is_here = request.lane is self._readers[0] and request.sequence <= self._handled
+            if is_here or request.lane not in self._readers:  # that one was read to its end
+                self._drains.remove(request)
+                request.answer(request.number, 0.0)
