@@ -77,7 +77,10 @@ def interrupted(call: Callable[[], object], moment: int, *modules: ModuleType) -
 
     def look(frame: FrameType, what: str, _: object) -> None:
         nonlocal left
-        left -= what in ("call", "c_return") and frame.f_code.co_filename in files
+        code = frame.f_code
+        # What is raised in a finalizer goes nowhere.
+        counts = code.co_filename in files and code.co_name != "__del__"
+        left -= counts and what in ("call", "c_return")
         if not left:
             sys.setprofile(None)
             raise KeyboardInterrupt

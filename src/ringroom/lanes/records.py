@@ -201,7 +201,9 @@ def _decode_data(record: Buffer, head: Head) -> DataFrame:
     if len(rest) != payload_bytes:
         raise WireError(f"a data record holds {len(rest)} bytes, its header says {payload_bytes}")
     of = (topic, sender, bool(flags & _RELIABLE), tuple(to), sequence, received_ns)
-    return DataFrame(rest, *of) if kind == DATA else _with_pairs(kind, rest, of, pairs)
+    if kind == DATA:
+        return DataFrame(rest, *of)
+    return DtmfFrame(rest, *of) if kind == DTMF else _with_pairs(kind, rest, of, pairs)
 
 
 def _with_pairs(kind: int, payload: bytes, of: _Address, pairs: list[tuple[str, str]]) -> DataFrame:

@@ -70,8 +70,11 @@ class Waiter:
             self._counter.close()
 
     def __del__(self) -> None:
+        # Ctrl-C came before its `with` block had begun, or as it ended.
         if self._listens:
             self._listeners.discard(self._wake)
+        if (counter := getattr(self, "_counter", None)) is not None:
+            counter.close()
 
 
 @contextlib.contextmanager
