@@ -402,5 +402,6 @@ def test_a_join_that_was_given_up_harms_no_other_call_of_its_process(
         with ringroom.transport("livekit", connect_timeout=60, **options) as again:
             events = again.recv(timeout=17)
             assert next(events).kind == "connected"
+            others = (event for event in events if event.kind != "connection_quality")
             with pytest.raises(TimeoutError):  # no end, and nobody of our own name put us out
-                next(events)
+                next(others)
