@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 from typing import cast
 
 import pytest
@@ -60,6 +61,15 @@ def test_a_change_between_a_look_and_the_wait_is_not_lost() -> None:
         assert waiting.wait((), 10.0)
         assert not waiting.wait((), 0.0), "it was told of once"
     assert len(session.listeners) == 0
+
+
+def test_one_whose_block_ctrl_c_keeps_from_beginning_leaves_nothing_to_be_warned_of() -> None:
+    before = descriptors()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        waiter(Stub())
+    assert not told
+    assert descriptors() == before
 
 
 def test_a_descriptor_wakes_it_and_one_that_is_closed_does_not() -> None:
