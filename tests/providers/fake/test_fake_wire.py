@@ -285,6 +285,33 @@ def test_refused(data: bytes) -> None:
         wire.decode(data)
 
 
+LONG = "x" * 1_025
+OF = {"request": 1, "participant": "ann"}
+SENT = OF | {"topic": "t", "to": ()}
+WRITTEN = {"request": 1, "text": 1, "topic": "t", "to": (), "attributes": {}}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.Data(**SENT | {"topic": LONG}, reliable=True, payload=b"x"),
+        messages.Text(**SENT, attributes={}, payload=b"\xff"),
+        messages.Text(**SENT, attributes={"a": "x" * 12_000}, payload=b"x"),
+        messages.Piece(**WRITTEN, step="none", payload=b"x"),
+        messages.Piece(**WRITTEN, step="add", payload=b"\xff"),
+        messages.Dtmf(**OF, payload=b"x"),
+        messages.File(**SENT, name=LONG, mime_type="", attributes={}, payload=b"x"),
+        messages.File(**SENT, name="", mime_type=LONG, attributes={}, payload=b"x"),
+        messages.File(**SENT, name="", mime_type="", attributes={"a": LONG * 12}, payload=b"x"),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_no_frame_holds_is_refused(message: Any) -> None:
+    raw = wire.encode(message)
+    with pytest.raises(WireError):
+        wire.decode(raw)
+
+
 def test_what_no_reader_would_take_is_not_sent() -> None:
     with pytest.raises(WireError, match="header"):
         wire.encode(messages.Join(identity="a" * (wire.MAX_HEADER + 1)))
