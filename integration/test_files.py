@@ -131,11 +131,13 @@ def test_what_is_too_large_or_breaks_off_is_told(server: Server) -> None:
                 await writer.aclose()
                 writer = await begin(b"aborted")
                 await writer.aclose(reason="I have lost the thread")
-                await begin(b"half")
+                half = await begin(b"half")
                 writer = await begin(bytes(MAX_FILE_BYTES))
                 await writer.aclose()
                 await until(lambda: sink.messages, "a whole file", 30)
                 await until(lambda: EventKind.PARTICIPANT_JOINED in sink.kinds(of="ann"), "ann")
+            # Held until here: dropped while the SDK still wrote, it would have ended as if whole.
+            del half
             await until(lambda: len(told()) == 3, "three failures")
         assert [len(frame.payload) for frame in sink.messages] == [MAX_FILE_BYTES]
         for why in ("exceeds maximum size", "I have lost the thread", "unexpectedly disconnected"):
