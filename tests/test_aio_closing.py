@@ -22,7 +22,7 @@ from app_kit import (
     leaves_late,
     sound,
 )
-from ringroom import aio
+from ringroom.aio import client
 from ringroom.errors import (
     BusyError,
     ClosedError,
@@ -174,7 +174,7 @@ def test_a_close_that_was_interrupted_can_be_repeated(fake_room: FakeRoom) -> No
         transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
         loop.run_until_complete(transport.open())
         close = lambda: loop.run_until_complete(transport.close())  # noqa: B023, E731
-        done = not interrupted(close, moment, aio)
+        done = not interrupted(close, moment, client)
         loop.run_until_complete(soon(transport.close()))
         assert transport._connection.session.closed
         loop.close()
@@ -283,13 +283,13 @@ def test_another_loop_closes_what_a_task_still_waits_for(fake_room: FakeRoom) ->
 def test_another_loop_closes_what_an_interrupted_close_has_left_open(
     fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, leave = threading.Event(), aio.leave
+    gate, leave = threading.Event(), client.leave
 
     def later(*given: Any) -> None:
         assert gate.wait(PATIENCE)
         leave(*given)
 
-    monkeypatch.setattr(aio, "leave", later)  # it might be over before the interrupt comes
+    monkeypatch.setattr(client, "leave", later)  # it might be over before the interrupt comes
     loop = asyncio.new_event_loop()
     transport = ringroom.aio.transport("fake", room=fake_room, io="thread")
     loop.run_until_complete(transport.open())

@@ -139,9 +139,9 @@ def test_cancelled_when_it_has_just_opened(fake_room: FakeRoom) -> None:
         transport, opening = await minter.opening(fake_room)
         minter.gate.set()
         end = time.monotonic() + PATIENCE
-        while not transport._opened and time.monotonic() < end:
+        while not transport._connection.opened and time.monotonic() < end:
             time.sleep(0.002)  # the loop must not learn of it yet
-        assert transport._opened
+        assert transport._connection.opened
         await cancelled(opening)
         assert ended(transport)
         assert transport._connection.session.end is not None  # the room was left

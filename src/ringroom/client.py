@@ -74,7 +74,7 @@ class Transport(Sender):
     def open(self) -> Self:
         """Connect; called by `transport`. Raises `ClosedError` the second time."""
         self._check_process()
-        if self._opened or self._closed:
+        if self._connection.opened or self._connection.closed:
             raise ClosedError(f"{self._connection.spec.name}: a transport opens once")
         try:
             self._connect()
@@ -123,13 +123,13 @@ class Transport(Sender):
 
     def _shut(self) -> None:
         try:
-            self._closed = True
+            self._connection.closed = True
             if self._recovery is not None:
                 self._recovery.close()
-            if self._opened:
+            if self._connection.opened:
                 self._leave()
         finally:
-            if self._opened:
+            if self._connection.opened:
                 self._connection.close()
 
     def __enter__(self) -> Self:

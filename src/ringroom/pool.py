@@ -133,12 +133,17 @@ class Pool(Sender):
     def pids(self) -> tuple[int, ...]:
         """The workers' process numbers by place, for monitoring; empty when it does not run. Of a
         worker that has died it is the number that it had, until another is there."""
-        return () if self._closed or not self._started else tuple(self._crew.pids)
+        return () if self._connection.closed or not self._started else tuple(self._crew.pids)
 
     @property
     def spares(self) -> int:
         """How many workers have started and wait for a place."""
-        return 0 if self._closed else self._crew.spares
+        return 0 if self._connection.closed else self._crew.spares
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, so that `wait` returns or raises at once."""
+        return self._over
 
     def stats(self) -> Statistics:
         """As `Transport.stats`, and what became of the workers."""
@@ -149,14 +154,14 @@ class Pool(Sender):
         past = WorkerStatistics(
             deaths=told.deaths, replaced=told.replacements, problems=told.problems.copy()
         )
-        if self._closed:
+        if self._connection.closed:
             return past
         crew = self._crew
         return replace(past, seated=crew.filled, vacant=crew.vacant, spares=crew.spares)
 
     def __enter__(self) -> Self:
         self._check_process()
-        if self._closed or self._started:
+        if self._connection.closed or self._started:
             raise ClosedError(f"{self._connection.spec.name}: a pool runs once; make another")
         self._started = True
         try:
@@ -218,7 +223,9 @@ class Pool(Sender):
                 link.close()
 
     def _check_unclosed(self) -> None:
-        if self._closed:  # without waiting for this thread any longer: nobody would close the links
+        if (
+            self._connection.closed
+        ):  # without waiting for this thread any longer: nobody would close the links
             raise ClosedError(f"{self._connection.spec.name}: the pool is closed")
 
     def _rejoin(self) -> None:
@@ -257,6 +264,8 @@ class Pool(Sender):
         with self._changed:
             self._over = True
             self._changed.notify_all()
+        if self._connection.opened:
+            self._notify()  # a task of an event loop waits for changes of the session
 
     def _watch(self) -> None:
         session = self._connection.session
@@ -310,7 +319,7 @@ class Pool(Sender):
         """Until the room ends; the reason. Raises what ended it otherwise (`LostProcessError`,
         `RoomError`), `TimeoutError` when the time is up and the pool goes on."""
         timeout = check_timeout(timeout)
-        if not self._started and not self._closed:
+        if not self._started and not self._connection.closed:
             raise ClosedError(f"{self._connection.spec.name}: the pool does not run; use `with`")
         with self._changed:
             if not self._changed.wait_for(lambda: self._over, timeout):
@@ -329,7 +338,7 @@ class Pool(Sender):
         kills them before it calls the `atexit` handlers that were registered early."""
         if self._forked:
             return
-        killed = None if self._closed else mending.ended_with_interpreter()
+        killed = None if self._connection.closed else mending.ended_with_interpreter()
         self._stop_workers(self.options.drain_timeout)
         self.close()
         if killed is not None:
@@ -337,7 +346,7 @@ class Pool(Sender):
 
     def _stop_workers(self, drain: float) -> None:
         self._stopping = True
-        if self._opened:
+        if self._connection.opened:
             with self._connection.lock:
                 self._connection.session.notify()
         if self._thread not in (None, threading.current_thread()):
@@ -349,7 +358,7 @@ class Pool(Sender):
             self._machine, drain + 4 * supervisor.STOP_GRACE, "the workers did not end"
         )
         while not self._crew.over and limit.remaining():
-            if self._opened:
+            if self._connection.opened:
                 with self._connection.lock:
                     self._connection.session.pump()
             self._turn(0.05)
@@ -370,11 +379,11 @@ class Pool(Sender):
             self._free()
 
     def _free(self) -> None:
-        self._closed = True
+        self._connection.closed = True
         with contextlib.ExitStack() as steps:  # each is done, whatever becomes of those before it
             steps.callback(self._end)
             steps.callback(self._close_connection)
-            if self._opened:
+            if self._connection.opened:
                 steps.callback(self._leave)
             steps.callback(self._mending.close)
             steps.callback(self._close_crew)
@@ -388,7 +397,7 @@ class Pool(Sender):
                 self._places.close()
 
     def _close_connection(self) -> None:
-        if self._opened:
+        if self._connection.opened:
             self._connection.close()
         else:
             self._connection.close_host()
@@ -400,13 +409,15 @@ class Pool(Sender):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-        raised = self._failure_raised or (self._opened and self._connection.session.error_raised)
+        raised = self._failure_raised or (
+            self._connection.opened and self._connection.session.error_raised
+        )
         if exc_type is None and self._failure is not None and not (raised or self._forked):
             self.wait()  # raises it
 
     def _left_open(self) -> str:
-        is_open = getattr(self, "_started", False) and not self._closed and not self._forked
-        return "pool" if is_open else ""
+        is_open = getattr(self, "_started", False) and not self._connection.closed
+        return "pool" if is_open and not self._forked else ""
 
     def _close_forgotten(self) -> None:
         self.close()

@@ -58,8 +58,8 @@ class Sender(SendingFace):
     def _connect(self, readers: Sequence[Link] = ()) -> None:
         connection = self._connection
         connection.open(readers)
-        self._opened = True
-        if self._closed:  # by another thread, which found nothing to close yet
+        self._connection.opened = True
+        if self._connection.closed:  # by another thread, which found nothing to close yet
             connection.close()
         what = f"{connection.spec.name}: no connection"
         limit = Deadline(connection.machine, connection.joining_seconds, what)

@@ -153,6 +153,9 @@ class Connection:
         self.host, self._own_host = choose_host(io)
         self.machine = self.host.machine
         self.lock = self.machine.lock()
+        self.opened = False
+        """Whether an application may use it: so say its faces, for all of them."""
+        self.closed = False
         self.readers = readers
         self._route = route
         # Before anything is started: a predicate may refer to what cannot travel.

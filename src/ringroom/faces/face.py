@@ -42,8 +42,6 @@ class Face(Forgettable):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._pid = os.getpid()
-        self._opened = False
-        self._closed = False
 
     @property
     def room(self) -> str:
@@ -64,7 +62,7 @@ class Face(Forgettable):
 
     @property
     def _joined(self) -> m.Connected:
-        joined = self._connection.session.last_joined if self._opened else None
+        joined = self._connection.session.last_joined if self._connection.opened else None
         if joined is None:
             raise ClosedError(f"{self._connection.spec.name}: not connected")
         return joined
@@ -74,7 +72,7 @@ class Face(Forgettable):
         """Why the room ended, in a word or two; None while it goes on. Raises `ClosedError` in the
         child of a fork."""
         self._check_process()  # it reads from the link, which is the original's
-        if not self._opened:
+        if not self._connection.opened:
             return None
         with self._connection.lock:
             self._hear()
@@ -88,7 +86,7 @@ class Face(Forgettable):
     @property
     def _plays(self) -> bool:
         """Whether there is a room to play out to."""
-        return not self._closed and not self._forked and self.ended is None
+        return not self._connection.closed and not self._forked and self.ended is None
 
     def _until(self, ready: Callable[[], T | None], fd: Callable[[], int] = lambda: -1) -> Steps[T]:
         """Wait until ``ready`` gives something, and return that. Raises the error that a wait ends
@@ -145,7 +143,7 @@ class Face(Forgettable):
         """Counts of every lane so far, and whether we are in the room. Also after close. Raises
         `ClosedError` in the child of a fork."""
         self._check_process()  # as for `ended`
-        if not self._opened:
+        if not self._connection.opened:
             return Statistics(lanes=())
         with self._connection.lock:
             self._hear()
@@ -164,25 +162,28 @@ class Face(Forgettable):
             )
 
     def _check_open(self) -> None:
-        if self._opened and not self._closed and os.getpid() == self._pid:
+        connection = self._connection
+        if connection.opened and not connection.closed and os.getpid() == self._pid:
             return
         self._check_process()
-        name = self._connection.spec.name
-        if self._closed:
+        name = connection.spec.name
+        if connection.closed:
             raise ClosedError(f"{name}: {self._noun} is closed")
-        if not self._opened:
+        if not connection.opened:
             raise ClosedError(f"{name}: not connected; use `{self._entered_by}`")
 
     def _left_open(self) -> str:
-        is_open = getattr(self, "_opened", False) and not self._closed and not self._forked
-        return type(self).__name__ if is_open else ""
+        connection: Connection | None = getattr(self, "_connection", None)
+        is_open = connection is not None and connection.opened and not connection.closed
+        return type(self).__name__ if is_open and not self._forked else ""
 
     def _close_forgotten(self) -> None:
-        self._closed = True
+        self._connection.closed = True
         self._connection.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "not connected"
-        if self._opened and not self._closed and self._connection.session.joined is not None:
+        connection = self._connection
+        state = "closed" if connection.closed else "not connected"
+        if connection.opened and not connection.closed and connection.session.joined is not None:
             state = f"in {self.room!r} as {self.identity!r}"
-        return f"<{type(self).__name__} {self._connection.spec.name} {state}>"
+        return f"<{type(self).__name__} {connection.spec.name} {state}>"
