@@ -177,6 +177,25 @@ async def _opened(transport: ringroom.aio.Transport) -> None:
     await transport.open()
 
 
+def test_a_pool_of_a_loop_is_its_parents(fake_room: FakeRoom) -> None:
+    options: dict[str, Any] = {"room": fake_room, "workers": 1, "max_age": 20.0}
+
+    async def main() -> None:
+        async with ringroom.aio.Pool(lambda frame: frame, "fake", **options) as pool:
+            assert "open one here" in in_a_fork(pool.stats)
+
+            def leave() -> None:
+                for call in (pool.drain(), pool.__aexit__(None, None, None)):
+                    with contextlib.suppress(StopIteration):
+                        call.send(None)
+
+            assert in_a_fork(leave) == "", "a child leaves it to its parent"
+            fake_room.join("ann").publish_audio("mic").tone(seconds=0.1)
+            await asyncio.to_thread(fake_room.wait_for_audio, "ann/mic", seconds=0.1)
+
+    asyncio.run(main())
+
+
 @contextlib.contextmanager
 def held_by_another_thread(lock: contextlib.AbstractContextManager[Any]) -> Iterator[None]:
     held, over = threading.Event(), threading.Event()

@@ -78,8 +78,8 @@ class Pool(Sender):
         if self._starting is not None or self._connection.closed:
             raise ClosedError(f"{self._connection.spec.name}: a pool runs once; make another")
         self._belong_here()
-        self._starting = self._begin("ringroom-open", self._start)
         try:
+            self._starting = self._begin("ringroom-open", self._start)
             await end_of(self._starting)
             self._starting.result()
         except BaseException:
