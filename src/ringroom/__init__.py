@@ -5,10 +5,10 @@ or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
     closeable, colour, errors, events, notices, values  <  checks, system  <
-    frames, dtmf, option_checks, options, pieces, profile, rpc, text_out  <  lanes  <
+    frames, audio_out, dtmf, option_checks, options, pieces, profile, rpc, text_out  <  lanes  <
     messages, message_codec, link, resampling, recording  <  providers, processor  <
     sessions  <  processes  <  pool_options, faces  <
-    stream, sender, client, aio, metrics, pool, voice  <  testing  <
+    sender, client, aio, metrics, pool, voice  <  testing  <
     cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from ringroom.errors import ClosedError
 from ringroom.faces.connection import Connection, configured
@@ -23,17 +23,9 @@ from ringroom.processes.waiting import Deadline
 from ringroom.providers.provider import ProviderSpec
 from ringroom.sender import Sender
 from ringroom.sessions.inbox import Inbox
-from ringroom.stream import AudioOut
 from ringroom.system import interrupts_at_the_end
 
-T = TypeVar("T")
-
-__all__ = [
-    "AudioOut",
-    "Receiver",
-    "Transport",
-    "transport",
-]
+__all__ = ["Receiver", "Transport", "transport"]
 
 
 def transport(

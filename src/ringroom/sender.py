@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from ringroom.audio_out import AudioOut
 from ringroom.checks import check_rate
 from ringroom.events import Participant, TrackInfo
 from ringroom.faces import handover
@@ -35,7 +36,6 @@ from ringroom.sessions.sendable import (
     name_of,
     name_to_mute,
 )
-from ringroom.stream import AudioOut
 from ringroom.text_out import TextOut
 
 T = TypeVar("T")

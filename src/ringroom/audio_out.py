@@ -1,4 +1,4 @@
-"""A track of ours as a raw binary stream: `Transport.audio_out`."""
+"""A track of ours as a raw binary stream: what `audio_out` of a transport and a pool gives."""
 
 from __future__ import annotations
 
