@@ -19,11 +19,11 @@ import pytest
 import docs_kit
 from docs_kit import ROOT, Block, block_id, blocks, lines_missing
 from ringroom.cli import _parser
+from ringroom.context import Context
 from ringroom.events import EventKind
 from ringroom.metrics import Collector
 from ringroom.options import PublishOptions, Reconnect, SessionOptions
 from ringroom.pool_options import PoolOptions
-from ringroom.processor import Context
 
 # Each block is a program of its own, some of them with processes and people who speak.
 pytestmark = [pytest.mark.once, pytest.mark.timeout(180)]

@@ -6,7 +6,8 @@ or with the application itself, through ring buffers in shared memory.
 The layers, each importing only from itself and from those before it:
     closeable, colour, errors, events, notices, values  <  checks, system  <
     frames, audio_out, dtmf, option_checks, options, pieces, profile, rpc, text_out  <  lanes  <
-    messages, message_codec, link, resampling, recording  <  providers, processor  <
+    messages, message_codec, link, resampling, recording  <
+    providers, context, processor, chaining  <
     sessions  <  processes  <  pool_options, faces  <
     sender, client, aio, metrics, pool, voice  <  testing  <
     cli, pytest_plugin, __main__
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from ringroom import aio as aio
     from ringroom import metrics as metrics
     from ringroom import recording as recording
+    from ringroom.chaining import chain
     from ringroom.client import Transport, transport
+    from ringroom.context import Context
     from ringroom.dtmf import DtmfFrame
     from ringroom.errors import (
         BusyError,
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
     from ringroom.pool import Pool, PoolOptions, run
     from ringroom.processes.hosts import IOProcess
-    from ringroom.processor import Context, Problem, Processor, chain
+    from ringroom.processor import Problem, Processor
     from ringroom.providers.fake import Fake
     from ringroom.providers.livekit import LiveKit
     from ringroom.providers.registry import names as provider_names
@@ -55,7 +58,9 @@ if TYPE_CHECKING:
     from ringroom.voice import VoiceTransport, as_voice_transport
 
 _HOMES = {
+    "ringroom.chaining": ("chain",),
     "ringroom.client": ("Transport", "transport"),
+    "ringroom.context": ("Context",),
     "ringroom.faces.connection": ("Statistics",),
     "ringroom.dtmf": ("DtmfFrame",),
     "ringroom.errors": (
@@ -77,7 +82,7 @@ _HOMES = {
     "ringroom.options": ("PublishOptions", "Reconnect", "SessionOptions", "TransportConfig"),
     "ringroom.pool": ("Pool", "PoolOptions", "run"),
     "ringroom.processes.hosts": ("IOProcess",),
-    "ringroom.processor": ("Context", "Problem", "Processor", "chain"),
+    "ringroom.processor": ("Problem", "Processor"),
     "ringroom.providers.fake": ("Fake",),
     "ringroom.providers.livekit": ("LiveKit",),
     "ringroom.providers.replay": ("Replay",),

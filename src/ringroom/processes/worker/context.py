@@ -1,4 +1,4 @@
-"""What a processor may do without being asked (`ringroom.processor.Context`), in a worker."""
+"""What a processor may do without being asked (`ringroom.context.Context`), in a worker."""
 
 from __future__ import annotations
 

@@ -13,10 +13,11 @@ import time
 from collections.abc import Collection
 from types import FrameType
 
+from ringroom.context import Context
 from ringroom.errors import RingroomError
 from ringroom.events import TrackInfo
 from ringroom.frames import DataFrame, Frame
-from ringroom.processor import Context, Processor, Replies
+from ringroom.processor import Processor, Replies
 from ringroom.rpc import RpcCall
 from ringroom.testing.simulation import call_laws as c
 

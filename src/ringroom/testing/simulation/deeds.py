@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from ringroom.context import Context
 from ringroom.errors import RingroomError
 from ringroom.pool import Pool
-from ringroom.processor import Context, Replies
+from ringroom.processor import Replies
 from ringroom.rpc import RpcCall
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.simulation import call_laws as c

@@ -13,12 +13,13 @@ from functools import partial
 
 import numpy as np
 
+from ringroom.context import Context
 from ringroom.errors import RingroomError
 from ringroom.events import Event
 from ringroom.frames import AudioFrame, DataFrame, Frame
 from ringroom.options import Reconnect
 from ringroom.pool import Pool
-from ringroom.processor import Context, Processor, Replies
+from ringroom.processor import Processor, Replies
 from ringroom.rpc import RpcCall
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
