@@ -312,7 +312,7 @@ def test_another_loop_may_only_close_it(fake_room: FakeRoom) -> None:
 
 def test_a_forgotten_pool_says_so(fake_room: FakeRoom) -> None:
     pools = [asyncio.run(pool_of(fake_room).open())]
-    workers, watching = set(pools[0].pids), pools[0]._pool._thread
+    workers, watching = set(pools[0].pids), pools[0]._pool._watch._thread
     assert watching is not None
     fake_room.close_room()  # while there is one to serve, the pool's own thread keeps it
     watching.join(10)

@@ -23,7 +23,7 @@ from ringroom.context import Context
 from ringroom.events import EventKind
 from ringroom.metrics import Collector
 from ringroom.options import PublishOptions, Reconnect, SessionOptions
-from ringroom.pool_options import PoolOptions
+from ringroom.pool.options import PoolOptions
 
 # Each block is a program of its own, some of them with processes and people who speak.
 pytestmark = [pytest.mark.once, pytest.mark.timeout(180)]

@@ -44,7 +44,9 @@ def test_no_secret_of_ours_is_in_a_childs_command_or_environment(fake_room: Fake
             told = told_by_the_kernel(pid)
             assert SECRET.encode() not in told
             assert KEY.encode() not in told
-        assert SECRET.encode() not in pool._crew._blob, "a worker is told nothing of the connection"
+        assert SECRET.encode() not in pool._staff._crew._blob, (
+            "a worker is told nothing of the connection"
+        )
         for shown in (repr(pool), repr(pool.stats()), repr(vars(pool)), str(pool._connection.spec)):
             assert SECRET not in shown
             assert KEY not in shown

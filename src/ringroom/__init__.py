@@ -8,7 +8,7 @@ The layers, each importing only from itself and from those before it:
     frames, audio_out, dtmf, option_checks, options, pieces, profile, rpc, text_out  <  lanes  <
     messages, message_codec, link, resampling, recording  <
     providers, context, processor, chaining  <
-    sessions  <  processes  <  pool_options, faces  <
+    sessions  <  processes  <  faces  <
     sender, client, aio, metrics, pool, voice  <  testing  <
     cli, pytest_plugin, __main__
 Names are loaded at their first use, so that `import ringroom` costs next to nothing.

@@ -18,7 +18,7 @@ from ringroom.errors import ClosedError
 from ringroom.faces.awaiting import LoopWaiter, end_of, start
 from ringroom.faces.connection import Statistics
 from ringroom.options import TransportConfig
-from ringroom.pool_options import PoolOptions
+from ringroom.pool.options import PoolOptions
 from ringroom.processes.hosts import Where
 from ringroom.processor import ProcessorLike
 from ringroom.providers.provider import ProviderSpec

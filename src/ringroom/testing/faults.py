@@ -223,7 +223,7 @@ def _until(condition: Callable[[], bool], what: str, timeout: float = PATIENCE) 
 
 
 def _is_within_a_frame(pool: Pool, place: int) -> bool:
-    return pool._places.progress(place).within
+    return pool._staff.progress(place).within
 
 
 @contextlib.contextmanager

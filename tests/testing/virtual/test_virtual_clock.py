@@ -167,7 +167,7 @@ def test_who_is_stuck_is_named(clock: VirtualClock, room: FakeRoom) -> None:
         text = str(stuck.value)
         for role in ("test", "fake room", "ringroom-io", "ringroom-worker-0", "ringroom-pool"):
             assert f"  {role}" in text
-        assert "in wait (pool.py:" in text
+        assert "< wait (pool.py:" in text
         assert "test_who_is_stuck_is_named (test_virtual_clock.py:" in text
         assert "without a time limit" in text
 

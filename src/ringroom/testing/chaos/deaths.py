@@ -123,7 +123,7 @@ class Deaths:
             case "standby":
                 found = [self._standby_pid()]
             case _:
-                members = tuple(pool._crew._members.values())
+                members = tuple(pool._staff._crew._members.values())
                 there = [member.process.pid for member in members]
                 found = [pid for pid in there if pid not in seated][:1]
         return [pid for pid in found if pid]
@@ -141,14 +141,14 @@ class Deaths:
         return busy
 
     def _taken(self, place: int) -> int:
-        return self._pool._places.progress(place).count
+        return self._pool._staff.progress(place).count
 
     # What happens to them.
 
     def _kill(self, kill: p.Kill) -> None:
         if kill.ready:
             self.wait_until_ready()
-        busy, generation = self._busy(), self._pool._places.generation
+        busy, generation = self._busy(), self._pool._staff.generation
         places = {int(t.split()[1]) for t in kill.targets if t.startswith("worker")}
         io = "io" in kill.targets
         name = self._kind(kill, places)
@@ -165,7 +165,7 @@ class Deaths:
             f"another worker in place of {places}",
         )
         if io:
-            self.until(lambda: self._pool._places.generation > generation, "another I/O process")
+            self.until(lambda: self._pool._staff.generation > generation, "another I/O process")
         self._overcome(busy if io else busy & places)
         if (io or places) and clear:
             self._note(name, began)

@@ -209,8 +209,8 @@ class _Run:
             statistics = self.pool.stats()
             check_lanes(statistics.lanes, expired=self.stage.calls.expired(time.monotonic()))
             deeds.check()
-            if self.pool.ended is not None or self.pool._failure is not None:
-                raise Broken("errors", f"the pool has ended: {self.pool._failure}")
+            if self.pool.ended is not None or self.pool._watch.failure is not None:
+                raise Broken("errors", f"the pool has ended: {self.pool._watch.failure}")
             if now > told + _TELL_SECONDS:
                 told = now
                 received, kills = statistics.received, sum(self.report.kills.values())

@@ -6,15 +6,15 @@ from __future__ import annotations
 import sys
 from typing import Any, ClassVar
 
-import pytest
-
 import pool_time_kit
+import pytest
+from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
+
 import processors_kit as kit
 from app_kit import RATE, sound
-from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
 from ringroom.errors import ClosedError, LostProcessError
 from ringroom.events import Event, EventKind
-from ringroom.pool import Pool
+from ringroom.pool.staff import Staff
 from ringroom.processes.worker.answering import Answering
 from ringroom.processor import Problem
 from ringroom.testing import FakeRoom
@@ -86,13 +86,13 @@ def test_closing_does_not_wait_for_ever_for_a_callback(clock: VirtualClock, room
 def test_a_close_that_is_interrupted_leaves_nothing_behind(
     clock: VirtualClock, room: FakeRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_: Pool, seconds: float | None) -> None:
+    def interrupt(_: Staff, seconds: float | None) -> None:
         raise KeyboardInterrupt
 
     with running(clock, room, kit.Echo, workers=2) as pool:
         clock.sleep(0.1)
         with monkeypatch.context() as patched:
-            patched.setattr(Pool, "_turn", interrupt)
+            patched.setattr(Staff, "turn", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 pool.close()
         assert set(clock.roles) <= NOBODY

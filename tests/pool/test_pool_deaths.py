@@ -112,7 +112,7 @@ def test_others_notice_nothing(fake_room: FakeRoom) -> None:
         speak_numbers(alice, range(1, 10))
         spoken = [say(bob, 0.2, seed) for seed in range(3)]
         told(fake_room, "told")
-        place = next(p for p in (0, 1) if pool._places.progress(p).within)
+        place = next(p for p in (0, 1) if pool._staff.progress(p).within)
         faults.killed(pool.pids[place])
         spoken += [say(bob, 0.2, seed) for seed in range(3, 6)]
         assert numbers_heard(fake_room, "alice/mic", 8) == [1, 2, 3, 4, 6, 7, 8, 9]
@@ -128,11 +128,11 @@ def test_what_is_too_old_is_dropped_by_the_next(fake_room: FakeRoom) -> None:
     with running(fake_room, kit.Trap, max_age=0.1) as pool:
         mic.wait_for_subscriber()
         spoken = 0
-        while not pool._places.progress(0).within:  # on a busy machine the first may be too old
+        while not pool._staff.progress(0).within:  # on a busy machine the first may be too old
             speak_numbers(mic, range(5, 6))
             spoken += 1
             until(lambda count=spoken: pool.stats().received.sent == count)
-            until(lambda: not pool._places.progress(0).waiting or pool._places.progress(0).within)
+            until(lambda: not pool._staff.progress(0).waiting or pool._staff.progress(0).within)
         speak_numbers(mic, range(6, 15))
         before = until(lambda: (r := pool.stats().received) and r.in_flight >= 10 and r)
         began = time.monotonic()
@@ -348,7 +348,7 @@ def test_nobody_is_looked_after_unless_asked(fake_room: FakeRoom) -> None:
         alice.send_data(b"hang 0.5")
         alice.send_data(b"worker")
         told(fake_room, "worker")
-        assert pool._crew.patience() is None
+        assert pool._staff._crew.patience() is None
         assert problems == []
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from ringroom.events import Event, EventKind
 from ringroom.notices import Notices
-from ringroom.pool_options import PoolOptions
+from ringroom.pool.options import PoolOptions
 from ringroom.processor import WHERE, Problem
 
 __all__ = ["Telling"]

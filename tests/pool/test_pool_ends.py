@@ -114,11 +114,11 @@ def test_who_does_not_want_to_wait_any_longer_has_killed_the_workers(fake_room: 
     with running(fake_room, kit.Echo) as pool:
         workers = set(pool.pids)
         assert workers <= children()
-        lock = pool._crew_lock
-        pool._crew_lock = Interrupting(lock)
+        lock = pool._staff._lock
+        pool._staff._lock = Interrupting(lock)
         with pytest.raises(KeyboardInterrupt):
             pool.close()
-        pool._crew_lock = lock
+        pool._staff._lock = lock
         assert not workers & children()
         counted = pool.stats().workers
         assert counted is not None

@@ -5,17 +5,16 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-import pytest
-
 import pool_time_kit
+import pytest
+from pool_time_kit import NOBODY, Sleeps, pieces, running
+
 import processors_kit as kit
 from app_kit import RATE
-from pool_time_kit import NOBODY, Sleeps, pieces, running
 from ringroom import link
 from ringroom.errors import StartupError
-from ringroom.faces import places
 from ringroom.faces.connection import Connection, Prepared
-from ringroom.pool import Pool
+from ringroom.pool import Pool, places
 from ringroom.testing import FakeRoom
 from ringroom.testing.virtual import VirtualClock
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,9 +90,18 @@ def test_a_pool_that_does_not_run() -> None:
     assert PoolOptions().workers == 2
 
 
+def test_a_pool_that_serves_a_room_is_not_collected(fake_room: FakeRoom) -> None:
+    pools = [Pool(kit.echo, "fake", room=fake_room, io="thread", workers=1).__enter__()]
+    forgotten = weakref.ref(pools.pop())
+    gc.collect()
+    pool = forgotten()
+    assert pool is not None
+    pool.close()
+
+
 def test_a_forgotten_pool_says_so(fake_room: FakeRoom) -> None:
     pools = [Pool(kit.echo, "fake", room=fake_room, io="thread", workers=1).__enter__()]
-    watching, workers = pools[0]._thread, set(pools[0].pids)
+    watching, workers = pools[0]._watch._thread, set(pools[0].pids)
     assert watching is not None
     assert workers & children()
 

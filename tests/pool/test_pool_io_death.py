@@ -47,7 +47,7 @@ def back(events: list[Event], times: int = 1) -> None:
 
 
 def settled(pool: Pool) -> None:
-    until(lambda: not pool._places._unsettled, timeout=LONG)
+    until(lambda: not pool._staff._places._unsettled, timeout=LONG)
 
 
 def test_everything_goes_on(fake_room: FakeRoom, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,13 +210,13 @@ def test_nobody_wakes_for_the_standby_while_the_room_is_being_joined(fake_room: 
     events: list[Event] = []
     with running(fake_room, kit.Words, standby=True, on_event=events.append) as pool:
         # The pool's own thread begins to look after it.
-        until(lambda: pool._mending.patience() is not None, timeout=LONG)
+        until(lambda: pool._watch._mending.patience() is not None, timeout=LONG)
         with fake_room.faults.hanging_connect():
             faults.killed(pool.io_pid)
-            until(lambda: pool._mending._state is _State.JOINING, timeout=LONG)
-            assert pool._mending.patience() is None
+            until(lambda: pool._watch._mending._state is _State.JOINING, timeout=LONG)
+            assert pool._watch._mending.patience() is None
         back(events, 1)
-        assert pool._mending.patience() is not None
+        assert pool._watch._mending.patience() is not None
 
 
 @pytest.mark.once
@@ -228,10 +228,12 @@ def test_a_worker_that_dies_meanwhile(fake_room: FakeRoom) -> None:
         faults.killed(pool.io_pid)
         faults.killed(before[0])
         back(events)
-        until(lambda: pool.pids[0] != before[0] and not pool._places._unsettled, timeout=LONG)
+        until(
+            lambda: pool.pids[0] != before[0] and not pool._staff._places._unsettled, timeout=LONG
+        )
         alice.send_data(b"worker")
         assert told(fake_room, "worker") == [f"0 {pool.pids[0]}"]
-        until(lambda: not pool._places._links)
+        until(lambda: not pool._staff._places._links)
         faults.killed(pool.pids[0])
         alice.send_data(b"worker")
         assert told(fake_room, "worker", 2)[1] == f"0 {pool.pids[0]}"
@@ -278,7 +280,7 @@ def test_a_room_that_does_not_let_us_in_again(fake_room: FakeRoom, reason: str) 
             with pytest.raises(RoomError) as refused:
                 pool.wait(LONG)
         assert refused.value.reason == reason
-        assert pool._mending._retries.tries == (0 if reason == "unauthorized" else 2)
+        assert pool._watch._mending._retries.tries == (0 if reason == "unauthorized" else 2)
 
 
 @pytest.mark.once
@@ -287,7 +289,7 @@ def test_a_room_that_lets_us_in_at_the_next_try(fake_room: FakeRoom) -> None:
     with running(fake_room, kit.Words, on_event=events.append) as pool:
         with fake_room.faults.connects_refused("unreachable"):
             faults.killed(pool.io_pid)
-            until(lambda: pool._mending._retries.tries >= 2, timeout=LONG)
+            until(lambda: pool._watch._mending._retries.tries >= 2, timeout=LONG)
         back(events)
         assert count(events, EventKind.CONNECTION_LOST) == 1
 
@@ -296,7 +298,7 @@ def test_a_room_that_lets_us_in_at_the_next_try(fake_room: FakeRoom) -> None:
 def test_closing_while_it_is_mended(fake_room: FakeRoom) -> None:
     with running(fake_room, kit.Words) as pool, fake_room.faults.hanging_connect():
         faults.killed(pool.io_pid)
-        until(lambda: pool._mending._state is _State.JOINING, timeout=LONG)
+        until(lambda: pool._watch._mending._state is _State.JOINING, timeout=LONG)
     check_law(pool)
 
 
@@ -308,7 +310,10 @@ def test_a_reply_that_waits_goes_on(fake_room: FakeRoom) -> None:
         alice.send_data(b"say 4.0")
         fake_room.wait_for_audio("voice", 0.2, timeout=LONG)
         faults.killed(pool.io_pid)
-        until(lambda: pool._places.generation == 1 and not pool._places._unsettled, timeout=LONG)
+        until(
+            lambda: pool._staff.generation == 1 and not pool._staff._places._unsettled,
+            timeout=LONG,
+        )
         until(lambda: pool.stats().sent.sent == 40, timeout=LONG)
         until(lambda: pool.stats().sent.in_flight == 0, timeout=LONG)
         lost = pool.stats().sent.lost

@@ -12,10 +12,10 @@ import pytest
 
 from ringroom import messages as m
 from ringroom.errors import StartupError
-from ringroom.faces import places as module
-from ringroom.faces.places import Places
 from ringroom.lanes.statistics import LaneCounts, StatisticsTable
 from ringroom.link import Link, open_links
+from ringroom.pool import places as module
+from ringroom.pool.places import Places
 from ringroom.processes.supervision.crew import Progress
 
 

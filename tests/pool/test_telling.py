@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from ringroom.events import Event, EventKind
-from ringroom.faces.telling import Telling
 from ringroom.notices import EVERY_NS
-from ringroom.pool_options import PoolOptions
+from ringroom.pool.options import PoolOptions
+from ringroom.pool.telling import Telling
 from ringroom.processor import WHERE, Problem
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-
 import pool_time_kit
+import pytest
+from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
+
 import processors_kit as kit
 from app_kit import RATE, check_law
-from pool_time_kit import NOBODY, Sleeps, Talks, pieces, running
 from ringroom.events import TrackInfo
 from ringroom.frames import AudioFrame
 from ringroom.processes.worker.worker import Worker

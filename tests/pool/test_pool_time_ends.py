@@ -7,20 +7,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 import pool_time_kit
+import pytest
+from pool_time_kit import NOBODY, made, running
+
 import processors_kit as kit
 from app_kit import descriptors, interrupted, sound
-from pool_time_kit import NOBODY, made, running
 from ringroom import client
-from ringroom import pool as pool_module
 from ringroom.errors import ClosedError, LostProcessError
 from ringroom.events import Event, EventKind
 from ringroom.faces import connection
 from ringroom.faces.mending import Mending
 from ringroom.link import open_links
-from ringroom.pool import Pool
+from ringroom.pool import Pool, staff, watch
+from ringroom.pool import pool as pool_module
 from ringroom.processes.supervision.crew import Crew
 from ringroom.processor import Processor
 from ringroom.providers.fake import Fake
@@ -131,7 +131,7 @@ def test_what_reads_events_is_closed_while_nobody_looks(
     close = Inbox.close
 
     def noted(inbox: Inbox) -> None:
-        if inbox is pool._inbox and not inbox.closed:
+        if inbox is pool._watch._inbox and not inbox.closed:
             held.append(pool._connection.lock._owner is clock.role())  # type: ignore[attr-defined]
         close(inbox)
 
@@ -207,7 +207,8 @@ def test_a_signal_handler_that_closes_a_pool_between_two_workers_leaves_nobody(
 def test_a_close_that_was_interrupted_can_be_repeated(clock: VirtualClock, room: FakeRoom) -> None:
     for moment in range(1, MAX_MOMENTS):
         pool = made(clock, room, kit.Echo).__enter__()
-        done = not interrupted(pool.close, moment, client, connection, pool_module)
+        modules = (client, connection, pool_module, staff, watch)
+        done = not interrupted(pool.close, moment, *modules)
         pool.close()
         nobody_is_left(clock, room)
         if done:
@@ -226,8 +227,8 @@ def test_whatever_step_of_a_close_is_interrupted_the_others_are_done(
     of = {"Crew": Crew, "Mending": Mending, "Pool": Pool}[name]
     with running(clock, room, kit.Echo) as pool:
         # Of a place that nobody has taken yet.
-        pool._places._links[0], far = open_links()
-        link = pool._places._links[0]
+        pool._staff._places._links[0], far = open_links()
+        link = pool._staff._places._links[0]
         far.close()
         with monkeypatch.context() as patched:
             patched.setattr(of, method, interrupt)
@@ -248,9 +249,9 @@ def test_a_pool_that_is_closed_opens_no_links_for_another_io_process(
     ours, far = open_links()
     prepared = connection.Prepared(ours, b"", (os.dup(0),))
     with pytest.raises(ClosedError):
-        pool._reopen(prepared)
+        pool._watch._reopen(prepared)
     far.close()
-    assert (ours.closed, pool._places._links) == (True, {})
+    assert (ours.closed, pool._staff._places._links) == (True, {})
     assert descriptors() == before
 
 

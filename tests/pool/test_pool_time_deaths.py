@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import pytest
-
 import pool_time_kit
-from app_kit import RATE
+import pytest
 from pool_time_kit import Sleeps, pieces, running
+
+from app_kit import RATE
 from ringroom import link
 from ringroom.errors import StartupError
 from ringroom.events import Event, EventKind, TrackInfo
-from ringroom.faces import places
 from ringroom.frames import AudioFrame
+from ringroom.pool import places
 from ringroom.processes.supervision import crew
 from ringroom.processor import Processor
 from ringroom.testing import FakeRoom
@@ -84,7 +84,7 @@ def test_a_worker_and_the_io_process_die_at_once(clock: VirtualClock, room: Fake
         clock.kill("ringroom-io")
         clock.kill("ringroom-worker-0")
         clock.sleep(5.0)
-        assert not pool._places._unsettled
+        assert not pool._staff._places._unsettled
         received = pool.stats().received
         assert (received.sent, received.lost, received.in_flight) == (1, 1, 0)
         mic.wait_for_subscriber()
