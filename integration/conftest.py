@@ -29,8 +29,9 @@ from integration.clients.client import Client
 from integration.clients.relay import Relay
 from integration.turns import turn
 from ringroom.errors import StartupError
-from ringroom.testing import backends
-from ringroom.testing.backends import ComposeProject, ServerUnavailable
+from ringroom.testing.backends.answering import is_ready
+from ringroom.testing.backends.backend import ServerUnavailable
+from ringroom.testing.backends.compose import ComposeProject, explained, remove_orphans
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def docker_compose_file(compose_project: ComposeProject) -> str:
 
 @pytest.fixture(scope="session")
 def docker_compose_project_name(compose_project: ComposeProject) -> str:
-    backends.remove_orphans()
+    remove_orphans()
     return compose_project.name
 
 
@@ -144,11 +145,11 @@ def livekit_server(request: pytest.FixtureRequest) -> Iterator[LiveKitServer]:
         # that was made and not started would stay.
         with contextlib.suppress(StartupError):
             project.down()
-        explained = backends.explained(str(error))
-        if isinstance(explained, ServerUnavailable):
-            unavailable(request, str(explained))
+        why = explained(str(error))
+        if isinstance(why, ServerUnavailable):
+            unavailable(request, str(why))
         raise
-    services.wait_until_responsive(lambda: backends.is_ready(project.url), timeout=30, pause=0.05)
+    services.wait_until_responsive(lambda: is_ready(project.url), timeout=30, pause=0.05)
     with LiveKitServer(project) as server:
         yield server
 

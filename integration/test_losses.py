@@ -22,7 +22,7 @@ from integration.clients import tones
 from integration.clients.client import Client
 from integration.clients.relay import Relay
 from integration.conftest import Joins, unavailable
-from ringroom.testing.backends import ComposeProject
+from ringroom.testing.backends.compose import ComposeProject
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
 from ringroom.testing.simulation.laws import check_counts
 

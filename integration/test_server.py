@@ -14,7 +14,8 @@ import pytest
 
 from integration.clients.client import ClientError
 from integration.conftest import Joins, unavailable
-from ringroom.testing.backends import is_ready, remove_orphans
+from ringroom.testing.backends.answering import is_ready
+from ringroom.testing.backends.compose import remove_orphans
 from ringroom.testing.server import LiveKitServer
 
 SCRIPT = """

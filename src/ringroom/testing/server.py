@@ -34,18 +34,17 @@ from typing import Any, Self
 from ringroom.errors import ConfigurationError, StartupError
 from ringroom.events import Participant
 from ringroom.option_checks import PARTICIPANT_KINDS
-from ringroom.testing.backends import (
+from ringroom.testing.backends.answering import ask, is_lasting
+from ringroom.testing.backends.backend import (
     API_KEY,
     API_SECRET,
     Backend,
-    ComposeProject,
     External,
     PortTaken,
-    Program,
     ServerUnavailable,
-    ask,
-    is_lasting,
 )
+from ringroom.testing.backends.compose import ComposeProject
+from ringroom.testing.backends.program import Program
 
 __all__ = ["LiveKitRoom", "LiveKitServer", "ServerUnavailable"]
 
