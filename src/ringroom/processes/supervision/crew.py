@@ -17,15 +17,14 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, LostProcessError, RingroomError, StartupError, WireError
+from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.link import Link, open_links
-from ringroom.processes.children import Child
 from ringroom.processes.hosts import IOHost
-from ringroom.processes.spawning import put_down
 from ringroom.processes.supervision import supervisor
+from ringroom.processes.supervision.member import Death, Member
 from ringroom.processes.supervision.supervisor import Care, Order, Supervisor
 from ringroom.processes.supervision.tables import Action, ChildHappening
-from ringroom.processes.voice import describe_exit, is_stopped
+from ringroom.processes.voice import is_stopped
 from ringroom.processes.worker.problems import as_problem
 from ringroom.processor import Problem
 from ringroom.system import interrupts_at_the_end
@@ -34,8 +33,6 @@ log = logging.getLogger("ringroom")
 
 # How many looks fall into `stuck_after`.
 LOOKS = 8
-# How long a child whose link has ended may take to end by itself: then its exit code tells of what.
-BURIAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,42 +62,6 @@ class CrewCalls:
     replaced: Callable[[str], None]
 
 
-@dataclass(slots=True, eq=False)
-class _Member:
-    """A child and what belongs to it."""
-
-    number: int
-    process: Child
-    control: Link
-    error: RingroomError | None = None
-    """Why it does not start."""
-    stuck: str = ""
-    """What it was reported for."""
-    killed: str = ""
-    """Why we have killed it, where that is to be told."""
-
-    @property
-    def fds(self) -> list[int]:
-        process = self.process
-        fds = [self.control.fileno()]
-        if process.pidfd is not None:
-            fds.append(process.pidfd)
-        if process.voice is not None:
-            fds += process.voice.ours
-        return fds
-
-
-@dataclass(frozen=True, slots=True)
-class _Death:
-    """How the last child died, or why it did not start."""
-
-    text: str = ""
-    error: Exception | None = None
-    """In place of the text, where it is more than a death."""
-    words: str = ""
-    """The end of its standard error."""
-
-
 class Crew:
     """See the module's docstring."""
 
@@ -115,9 +76,9 @@ class Crew:
         self._care = care
         self._calls = calls
         self._supervisor = Supervisor(care)
-        self._members: dict[int, _Member] = {}
+        self._members: dict[int, Member] = {}
         self._drain = 0.0
-        self._last = _Death()
+        self._last = Death()
         self._stuck = 0
         self._look_at = 0.0
 
@@ -150,7 +111,7 @@ class Crew:
         """Start a child for each place; `ready` tells when they have started."""
         self._obey(self._supervisor.begin(self._machine.now()))
         first = list(self._members.values())[: len(self.pids)]
-        self.pids[: len(first)] = [member.process.pid or 0 for member in first]
+        self.pids[: len(first)] = [member.pid for member in first]
 
     def seat(self) -> None:
         """Give the children their places, and keep spares from here on."""
@@ -207,13 +168,10 @@ class Crew:
             for member in members:
                 member.process.kill()
 
-    def _hear(self, member: _Member, ready: set[int]) -> None:
-        process = member.process
-        if process.voice is not None:
-            process.voice.hear()
+    def _hear(self, member: Member, ready: set[int]) -> None:
         try:
-            while (received := member.control.receive_nowait()) is not None:
-                self._on_message(member, received[0])
+            for message in member.heard():
+                self._on_message(member, message)
         except (WireError, StartupError) as error:  # user code has written to its link, say
             member.killed = f"was killed, for what it sent is no message of ours: {error}"
             member.process.kill()
@@ -222,10 +180,10 @@ class Crew:
         except ClosedError:
             self._happens(member.number, ChildHappening.EXITED)
             return
-        if process.pidfd in ready:
+        if member.process.pidfd in ready:
             self._happens(member.number, ChildHappening.EXITED)
 
-    def _on_message(self, member: _Member, message: m.Message) -> None:
+    def _on_message(self, member: Member, message: m.Message) -> None:
         match message:
             case m.WorkerReady():
                 self._happens(member.number, ChildHappening.READY)
@@ -254,7 +212,7 @@ class Crew:
             if child.place is None:
                 continue
             progress = self._calls.progress(child.place)
-            pid = self._members[child.number].process.pid or 0
+            pid = self._members[child.number].pid
             within = progress.within or (progress.waiting and is_stopped(pid))
             self._obey(self._supervisor.observe(child.number, progress.count, within, now))
 
@@ -274,11 +232,11 @@ class Crew:
             case Action.TELL_REPLACED:
                 self._calls.replaced(f"worker {order.place} goes on in another process")
             case Action.FAIL:
-                self.failure = self.failure or self._why(order.place)
+                self.failure = self.failure or self._last.failure(order.place, self._care)
             case _ if member is not None:
                 self._carry_out_on(member, order)
 
-    def _carry_out_on(self, member: _Member, order: Order) -> None:
+    def _carry_out_on(self, member: Member, order: Order) -> None:
         match order.action:
             case Action.SEND_START:
                 assert order.place is not None
@@ -302,10 +260,10 @@ class Crew:
             with interrupts_at_the_end():  # a child that is started is known
                 self._members[number] = self._start_member(number)
         except StartupError as error:
-            self._last = _Death(f"a worker does not start: {error}", error)
+            self._last = Death(f"a worker does not start: {error}", error)
             self._happens(number, ChildHappening.EXITED)
 
-    def _start_member(self, number: int) -> _Member:
+    def _start_member(self, number: int) -> Member:
         ours, theirs = open_links()
         try:
             process = self._host.start_worker(number - 1, theirs, self._blob)
@@ -314,10 +272,10 @@ class Crew:
             raise
         finally:
             theirs.close()
-        return _Member(number, process, ours)
+        return Member(number, process, ours)
 
-    def _seat(self, member: _Member, place: int) -> None:
-        self.pids[place] = member.process.pid or 0
+    def _seat(self, member: Member, place: int) -> None:
+        self.pids[place] = member.pid
         try:
             message, descriptors, link = self._calls.seat(place)
             with link:
@@ -330,7 +288,7 @@ class Crew:
             member.error = error
             member.process.kill()
 
-    def _kill(self, member: _Member, place: int | None) -> None:
+    def _kill(self, member: Member, place: int | None) -> None:
         child = self._supervisor.children.get(member.number)
         warm, stopping = child is None or child.warm_since is not None, self._supervisor.stopping
         if not warm and not stopping and member.error is None:  # else it has said why, in time
@@ -348,54 +306,31 @@ class Crew:
             member.killed = f"was killed by restart_stuck: {member.stuck}"
         member.process.kill()
 
-    def _bury(self, member: _Member, place: int | None) -> None:
+    def _bury(self, member: Member, place: int | None) -> None:
         del self._members[member.number]
         try:
-            member.control.close()
-            member.process.join(BURIAL_SECONDS)
+            member.await_end()
         finally:  # interrupted (Ctrl-C) it is done too: nothing else knows of the child any more
             with interrupts_at_the_end():
-                self._lay_to_rest(member, place)
+                self._last = member.lay_to_rest(self._name(member.number, place))
+                self._note_burial(member, place)
 
-    def _lay_to_rest(self, member: _Member, place: int | None) -> None:
-        process = member.process
-        code = process.exitcode
-        if code is None:
-            put_down(process)
-        words = ""
-        if process.voice is not None:
-            process.voice.hear()
-            words = process.voice.tail
-        text = f"{self._name(member.number, place)} {member.killed or describe_exit(code)}"
-        self._last = _Death(text, member.error, words)
-        if place is None and member.number > len(self.pids) and not self._supervisor.stopping:
-            log.warning("%s", member.error or text)  # nothing else tells of a spare
-        process.close()
+    def _note_burial(self, member: Member, place: int | None) -> None:
         if place is not None:
             self._calls.settled(place, None)
+        elif member.number > len(self.pids) and not self._supervisor.stopping:
+            log.warning("%s", member.error or self._last.text)  # nothing else tells of a spare
 
-    def _why(self, place: int | None) -> Exception:
-        last = self._last
-        if last.error is not None:
-            return last.error
-        text = last.text
-        if place is not None and self._care.restarts:
-            text += f"; {self._care.restarts + 1} deaths within {self._care.window:g} s"
-        if last.words:
-            text += f"; its standard error ends with\n{last.words}"
-        return LostProcessError(text)
-
-    def _report_stuck(self, member: _Member, place: int) -> None:
-        pid = member.process.pid or 0
+    def _report_stuck(self, member: Member, place: int) -> None:
+        assert self._care.stuck_after is not None
         self._stuck += 1
-        if is_stopped(pid):
-            summary, stack = "it is stopped (SIGSTOP) and does nothing", ""
-        else:
-            stack = "" if member.process.voice is None else member.process.voice.stack(pid)
-            summary = f"it has been on one frame for {self._care.stuck_after:g} s or longer"
-        member.stuck = summary
+        member.stuck, stack = member.plight(self._care.stuck_after)
         self._calls.problem(
             Problem(
-                worker=place, where="stuck", summary=summary, traceback=stack, count=self._stuck
+                worker=place,
+                where="stuck",
+                summary=member.stuck,
+                traceback=stack,
+                count=self._stuck,
             )
         )
