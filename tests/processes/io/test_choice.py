@@ -8,11 +8,14 @@ from dataclasses import replace
 import pytest
 from io_kit import ANN, CAMERA, MIC
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.notices import EVERY_NS, Notices
 from ringroom.options import Participants, SessionOptions, Tracks
 from ringroom.processes.io import choice
 from ringroom.processes.io.choice import Choice
+from ringroom.rpc import RpcCall
 
 BOTH = (Kind.AUDIO, Kind.DATA)
 
@@ -118,6 +121,32 @@ def test_which_tracks_are_received_is_nothing_to_messages() -> None:
     assert chosen.wants(ANN)
     assert chosen.hears("ann")
     assert chosen.hears("")
+
+
+def test_which_messages_are_received_and_which_lost_ones_are_told() -> None:
+    def taken(options: SessionOptions) -> list[bool]:
+        chosen = Choice(options, Notices(logging.getLogger()))
+        messages = (
+            DataFrame(b"x", participant="ann"),
+            DataFrame(b"x", participant="bob"),
+            TextFrame(b"x", "chat", "ann"),
+            FileFrame(b"x", "chat", "ann"),
+            DtmfFrame("1", participant="ann"),
+            RpcCall(b"", "method", "ann"),
+        )
+        failed = [EventKind.TEXT_FAILED, EventKind.FILE_FAILED]
+        return [
+            *map(chosen.takes_message, messages),
+            *(chosen.takes_failed(what, who) for what in failed for who in ("ann", "bob")),
+        ]
+
+    plain = SessionOptions(kinds=BOTH, participants=("ann",))
+    assert taken(plain) == [True] + 9 * [False]
+    texts = replace(plain, text_topics=("chat",))
+    assert taken(texts) == [True, False, True, *3 * [False], True, *3 * [False]]
+    files = replace(plain, file_topics=("chat",))
+    assert taken(files) == [True, False, False, True, *4 * [False], True, False]
+    assert taken(replace(plain, dtmf=True))[4]
 
 
 OVER = Event(kind=EventKind.TRACK_UNPUBLISHED, participant=ANN, track=VOICE)

@@ -17,6 +17,7 @@ from ringroom import messages as m
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo
 from ringroom.link import close_descriptors
 from ringroom.processes.io.inbound_lanes import InboundLanes, InboundRoom
+from ringroom.processes.io.loop_link import LoopLink
 from ringroom.processes.io.muting import Muting
 from ringroom.processes.io.outbound import Answer
 from ringroom.processes.io.outbound_lanes import OutboundLanes, OutboundRoom
@@ -24,7 +25,6 @@ from ringroom.processes.io.own_calls import OwnCalls
 from ringroom.processes.io.own_profile import OwnProfile
 from ringroom.processes.io.roll_call import RollCall
 from ringroom.processes.io.row_ledger import RowLedger
-from ringroom.processes.io.wire import LoopLink
 
 log = logging.getLogger("ringroom.io")
 

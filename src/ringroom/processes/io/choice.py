@@ -1,5 +1,5 @@
 """Who and what is received: ``participants=``, which means the same for tracks and for messages,
-and ``tracks=``. Free of I/O.
+``tracks=``, and which messages. Free of I/O.
 
 A function for ``participants=`` is asked about whoever joins or changes, and what it says then
 holds for the messages of that participant. A sender that was not announced is known by its identity
@@ -14,9 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from ringroom.dtmf import DtmfFrame
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
+from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.notices import Notices
 from ringroom.options import SessionOptions
+from ringroom.rpc import RpcAnswer, RpcCall
 
 __all__ = ["MAX_JUDGED", "Choice"]
 
@@ -32,6 +35,7 @@ class Choice:
     def __init__(self, options: SessionOptions, notices: Notices) -> None:
         self._wanted = options.participants
         self._tracks = options.tracks
+        self._options = options
         self._receives_data = Kind.DATA in options.kinds
         self._notices = notices
         self._judged: dict[str, bool] = {}
@@ -100,6 +104,28 @@ class Choice:
     def forget_tracks(self) -> None:
         """The room is lost: in the next one every track is a publication of its own."""
         self._judged_tracks.clear()
+
+    def takes_message(self, frame: DataFrame) -> bool:
+        """Whether the message is received: what it is, and whose."""
+        match frame:
+            case TextFrame():
+                taken = frame.topic in self._options.text_topics
+            case FileFrame():
+                taken = frame.topic in self._options.file_topics
+            case DtmfFrame():
+                taken = self._options.dtmf
+            case RpcCall() | RpcAnswer():  # of a recording, say: no caller waits
+                taken = False
+            case _:
+                taken = True
+        return taken and self.hears(frame.participant)
+
+    def takes_failed(self, what: EventKind, sender: str) -> bool:
+        """Whether a text (TEXT_FAILED) or file (FILE_FAILED) of that identity, which does not come
+        whole, is one that we would have received."""
+        is_text = what is EventKind.TEXT_FAILED
+        topics = self._options.text_topics if is_text else self._options.file_topics
+        return bool(topics) and self.hears(sender)
 
     def hears(self, sender: str) -> bool:
         """Whether a message of that identity is received; of one that names no sender nobody can

@@ -28,8 +28,8 @@ from ringroom.errors import ClosedError, RingroomError, RoomError
 from ringroom.link import close_descriptors
 from ringroom.notices import Notices
 from ringroom.options import SessionOptions
+from ringroom.processes.io.provider_errors import as_ours, error_text
 from ringroom.processes.io.renewing import Renewing
-from ringroom.processes.io.wire import as_ours, error_text
 from ringroom.processes.retries import Retries
 from ringroom.providers.provider import Joined, Provider, ProviderSpec, Sink
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ringroom import messages as m
 from ringroom.errors import RingroomError, RoomError
-from ringroom.processes.io.wire import as_ours
+from ringroom.processes.io.provider_errors import as_ours
 
 __all__ = ["Muting"]
 

@@ -27,9 +27,9 @@ from ringroom.processes.io.open_calls import OpenCalls
 from ringroom.processes.io.outbound import Answer, Outbound, Reader
 from ringroom.processes.io.outgoing_data import OutgoingData
 from ringroom.processes.io.outgoing_playout import OutgoingPlayout
+from ringroom.processes.io.provider_errors import as_ours
 from ringroom.processes.io.row_ledger import Lender, RowLedger
 from ringroom.processes.io.sending import DyingAnswers, Sending
-from ringroom.processes.io.wire import as_ours
 from ringroom.providers.provider import OutgoingTrack, Provider
 
 log = logging.getLogger("ringroom.io")

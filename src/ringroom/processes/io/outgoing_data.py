@@ -18,7 +18,7 @@ from ringroom.lanes.statistics import Cell, Count
 from ringroom.pieces import TextPiece
 from ringroom.processes.io.outbound import GONE, Outbound, Retire, is_gone
 from ringroom.processes.io.outgoing_texts import OutgoingTexts
-from ringroom.processes.io.wire import as_ours
+from ringroom.processes.io.provider_errors import as_ours
 from ringroom.providers.provider import Provider
 from ringroom.rpc import RpcAnswer
 

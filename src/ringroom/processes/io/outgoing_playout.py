@@ -32,8 +32,8 @@ from ringroom.processes.io.outbound import (
     Retire,
     is_gone,
 )
+from ringroom.processes.io.provider_errors import error_text
 from ringroom.processes.io.standing import StandingQueue
-from ringroom.processes.io.wire import error_text
 from ringroom.providers.provider import OutgoingTrack, Playout, Provider
 
 log = logging.getLogger("ringroom.io")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ringroom.errors import RingroomError, RoomError
 from ringroom.pieces import BEGIN, END, TextPiece
-from ringroom.processes.io.wire import error_text
+from ringroom.processes.io.provider_errors import error_text
 from ringroom.providers.provider import Provider, TextWriter
 from ringroom.text_out import UNFINISHED
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from ringroom import messages as m
 from ringroom.errors import RingroomError, RpcError
 from ringroom.processes.io.outbound import is_gone
-from ringroom.processes.io.wire import as_ours
+from ringroom.processes.io.provider_errors import as_ours
 from ringroom.providers.provider import Provider
 from ringroom.sessions.calls import lost
 

@@ -20,7 +20,7 @@ from ringroom.errors import ClosedError, ConfigurationError, RingroomError
 from ringroom.events import Event, EventKind
 from ringroom.notices import Notices
 from ringroom.processes.io.outbound import is_gone
-from ringroom.processes.io.wire import as_ours
+from ringroom.processes.io.provider_errors import as_ours
 from ringroom.profile import Profile
 from ringroom.providers.provider import Provider
 

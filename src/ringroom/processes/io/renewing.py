@@ -7,7 +7,7 @@ import asyncio
 from ringroom import messages as m
 from ringroom.errors import RoomError
 from ringroom.link import Link, close_descriptors
-from ringroom.processes.io.wire import LoopLink
+from ringroom.processes.io.loop_link import LoopLink
 
 __all__ = ["Renewing"]
 

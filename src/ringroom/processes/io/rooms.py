@@ -14,10 +14,9 @@ from functools import partial
 from typing import Any
 
 from ringroom import messages as m
-from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RingroomError
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import DataFrame, FileFrame, TextFrame
+from ringroom.frames import DataFrame
 from ringroom.lanes.statistics import StatisticsTable
 from ringroom.link import Link, close_descriptors
 from ringroom.notices import LostFrames, Notices
@@ -31,6 +30,7 @@ from ringroom.processes.io.admission import (
 from ringroom.processes.io.attachments import Attachment
 from ringroom.processes.io.choice import Choice
 from ringroom.processes.io.inbound import InboundTrack, LiveTrack, NullTrack
+from ringroom.processes.io.loop_link import LoopLink
 from ringroom.processes.io.membership import Membership, unpickled
 from ringroom.processes.io.muting import Muting
 from ringroom.processes.io.open_calls import OpenCalls
@@ -38,12 +38,12 @@ from ringroom.processes.io.own_calls import OwnCalls
 from ringroom.processes.io.own_profile import OwnProfile
 from ringroom.processes.io.patient import PatientTrack
 from ringroom.processes.io.presence import Presence
+from ringroom.processes.io.provider_errors import as_ours
 from ringroom.processes.io.roll_call import RollCall
 from ringroom.processes.io.routing import Routing
 from ringroom.processes.io.row_ledger import RowLedger
-from ringroom.processes.io.wire import LoopLink, as_ours
 from ringroom.providers.provider import Joined, Provider, TrackSink
-from ringroom.rpc import RpcAnswer, RpcCall
+from ringroom.rpc import RpcCall
 
 log = logging.getLogger("ringroom.io")
 _OF_STREAMS = (EventKind.TEXT_FAILED, EventKind.FILE_FAILED)
@@ -239,15 +239,7 @@ class RoomSession:
         return self._attachments.get(place, self._application)
 
     def data(self, frame: DataFrame) -> None:
-        if isinstance(frame, TextFrame) and frame.topic not in self.options.text_topics:
-            return
-        if isinstance(frame, DtmfFrame) and not self.options.dtmf:
-            return
-        if isinstance(frame, FileFrame) and frame.topic not in self.options.file_topics:
-            return
-        if isinstance(frame, RpcCall | RpcAnswer):  # of a recording, say: no caller waits
-            return
-        if self._membership.hears and self._choice.hears(frame.participant):
+        if self._membership.hears and self._choice.takes_message(frame):
             self._reader_of(frame.participant).inbound.post(Kind.DATA, frame)
 
     def call(
@@ -262,9 +254,7 @@ class RoomSession:
     def _stream_failed(self, event: Event) -> bool:
         """Count the text or file, if it was one for us; whether it was."""
         sender = "" if event.participant is None else event.participant.identity
-        is_text = event.kind is EventKind.TEXT_FAILED
-        topics = self.options.text_topics if is_text else self.options.file_topics
-        heard = bool(topics) and self._choice.hears(sender)
+        heard = self._choice.takes_failed(event.kind, sender)
         if heard:
             told = f"of {sender!r} something is not received: {event.reason}"
             self.notices.tell(event.kind, told)

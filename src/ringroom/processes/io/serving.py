@@ -18,8 +18,8 @@ from ringroom import messages as m
 from ringroom.errors import StartupError
 from ringroom.link import Link, close_descriptors
 from ringroom.processes import footprint
+from ringroom.processes.io.loop_link import LoopLink
 from ringroom.processes.io.rooms import RoomSession
-from ringroom.processes.io.wire import LoopLink
 from ringroom.processes.machine import Machine, ProcessMachine
 from ringroom.processes.standard_error import Lines
 from ringroom.providers.provider import Provider

@@ -14,7 +14,7 @@ from io_kit import no_more_watched, run, turns, until, watched
 from ringroom import messages as m
 from ringroom.errors import StartupError
 from ringroom.link import Link
-from ringroom.processes.io.wire import LoopLink
+from ringroom.processes.io.loop_link import LoopLink
 from ringroom.testing import faults
 
 

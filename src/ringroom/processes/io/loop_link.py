@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from ringroom import messages as m
-from ringroom.errors import ClosedError, RingroomError, RoomError, StartupError, WireError
+from ringroom.errors import ClosedError, StartupError, WireError
 from ringroom.link import Link
 from ringroom.system import unwatched
 
@@ -92,13 +92,3 @@ class LoopLink:
         if self._writing:
             self._loop.remove_writer(self._link.fileno())
         self._link.close()
-
-
-def as_ours(error: Exception) -> RingroomError:
-    """The error itself, or what stands for one that a provider should not have raised."""
-    return error if isinstance(error, RingroomError) else RoomError(error_text(error))
-
-
-def error_text(error: BaseException) -> str:
-    """One line for a log or a message; ours already say all, others are named by their type."""
-    return str(error) if isinstance(error, RingroomError) else f"{type(error).__name__}: {error}"
