@@ -31,7 +31,7 @@ from ringroom.errors import (
 from ringroom.events import EventKind
 from ringroom.link import Link
 from ringroom.processes.hosts import IOProcess
-from ringroom.processes.voice import MEMORY_HINT
+from ringroom.processes.worker_voice import MEMORY_HINT
 from ringroom.testing import FakeRoom, faults
 
 

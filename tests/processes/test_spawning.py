@@ -35,7 +35,7 @@ from ringroom.processes.spawning import (
     reap,
     spawn,
 )
-from ringroom.processes.voice import MEMORY_HINT
+from ringroom.processes.worker_voice import MEMORY_HINT
 from ringroom.testing import faults
 
 NUMBER = 40

@@ -1,5 +1,5 @@
 """A log that goes to standard error, whether or not that takes anything. Of what a pool passes on
-see `test_voice`."""
+see `test_worker_voice`."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from ringroom.lanes.memory import Segment
 from ringroom.link import Link
 from ringroom.processes.spawning import Inherited, Process, spawn
-from ringroom.processes.voice import Voice
+from ringroom.processes.worker_voice import Voice
 
 __all__ = ["Child", "WorkerProcess"]
 

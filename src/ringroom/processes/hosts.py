@@ -30,7 +30,7 @@ from ringroom.processes.spawning import (
     reap,
     spawn,
 )
-from ringroom.processes.voice import MEMORY_HINT, REAPED_HINT
+from ringroom.processes.worker_voice import MEMORY_HINT, REAPED_HINT
 from ringroom.system import (
     hold_standard_descriptors,
     interrupts_at_the_end,

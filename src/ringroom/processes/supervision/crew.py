@@ -24,8 +24,8 @@ from ringroom.processes.supervision import supervisor
 from ringroom.processes.supervision.member import Death, Member
 from ringroom.processes.supervision.supervisor import Care, Order, Supervisor
 from ringroom.processes.supervision.tables import Action, ChildHappening
-from ringroom.processes.voice import is_stopped
 from ringroom.processes.worker.problems import as_problem
+from ringroom.processes.worker_voice import is_stopped
 from ringroom.processor import Problem
 from ringroom.system import interrupts_at_the_end
 

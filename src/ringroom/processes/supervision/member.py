@@ -11,7 +11,7 @@ from ringroom.link import Link
 from ringroom.processes.children import Child
 from ringroom.processes.spawning import put_down
 from ringroom.processes.supervision.supervisor import Care
-from ringroom.processes.voice import describe_exit, is_stopped
+from ringroom.processes.worker_voice import describe_exit, is_stopped
 
 __all__ = ["Death", "Member"]
 

@@ -19,10 +19,10 @@ from ringroom.lanes.memory import Segment
 from ringroom.link import Link
 from ringroom.options import SessionOptions
 from ringroom.processes.machine import MACHINE, Machine, ProcessMachine
-from ringroom.processes.voice import speak
 from ringroom.processes.worker.answering import Answering
 from ringroom.processes.worker.problems import shortened
 from ringroom.processes.worker.worker import Worker
+from ringroom.processes.worker_voice import speak
 from ringroom.processor import Processor
 from ringroom.system import hold_standard_descriptors, raise_descriptor_limit
 

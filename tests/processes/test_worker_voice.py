@@ -17,13 +17,13 @@ import pytest
 from app_kit import Call, descriptors, standard_error
 from ringroom.errors import StartupError
 from ringroom.processes.spawned import REAPED_ELSEWHERE
-from ringroom.processes.voice import TAIL_BYTES, Voice, describe_exit, is_stopped
+from ringroom.processes.worker_voice import TAIL_BYTES, Voice, describe_exit, is_stopped
 from ringroom.testing import faults
 
 CHILD = """
 import os, sys, time
 from ringroom.processes.spawned import REAPED_ELSEWHERE
-from ringroom.processes.voice import speak
+from ringroom.processes.worker_voice import speak
 
 speak(int(sys.argv[1]), int(sys.argv[2]))
 sys.stderr.write("begun\\n")
