@@ -107,7 +107,51 @@ def test_a_plain_client_reads_tokens_as_they_come(server: Server) -> None:
     check_counts(t.stats().lanes, over=True)
 
 
-def test_a_text_does_not_outlive_a_connection_that_is_made_anew(server: Server) -> None:
+async def simulate(app: Any, scenario: str, sink: Recorder) -> None:
+    """Lose the connection like that, and have it back."""
+    simulated = rtc.SimulateScenarioKind.Value(f"SIMULATE_{scenario}")
+    await app._opened.room.simulate_scenario(simulated)
+    await until(lambda: EventKind.CONNECTION_BACK in sink.kinds(), "the connection", 60)
+
+
+@pytest.mark.parametrize(
+    "scenario_name",
+    ["FULL_RECONNECT", "MIGRATION", "NODE_FAILURE", "DISCONNECT_SIGNAL_ON_RESUME"],
+)
+def test_a_text_does_not_outlive_a_connection_that_is_made_anew(
+    server: Server, scenario_name: str
+) -> None:
+    """Also a resume that fails ends so; and our sid may be the old one for seconds."""
+
+    async def scenario() -> None:
+        sink = Recorder()
+        async with (
+            connected(server.spec(), sink, kinds=("data", "event")) as app,
+            peer(server, "ann") as ann,
+        ):
+            texts = listen(ann.room, "t")
+            text, ending = [await app.open_text(TextFrame(b"", "t")) for _ in range(2)]
+            for one in (text, ending):
+                await one.write("half")
+            await until(lambda: len(texts) == 2 and all(t.pieces for t in texts), "the beginnings")
+            await simulate(app, scenario_name, sink)
+            for call in (text.write("and half"), ending.close()):
+                with pytest.raises(RoomError, match="the connection was made anew"):
+                    await call
+            await until(lambda: all(one.ended for one in texts), "the ends")
+            assert all(one.error for one in texts)
+            text = await app.open_text(TextFrame(b"", "t"))
+            await text.write("another")
+            await text.close()
+            await until(lambda: len(texts) == 3 and texts[2].ended, "another")
+            assert (texts[2].pieces, texts[2].error) == (["another"], "")
+
+    run(scenario())
+
+
+def test_a_text_goes_on_in_a_connection_that_is_resumed(server: Server) -> None:
+    """Who reads it gets all of it, in order: what is written meanwhile waits."""
+
     async def scenario() -> None:
         sink = Recorder()
         async with (
@@ -116,20 +160,17 @@ def test_a_text_does_not_outlive_a_connection_that_is_made_anew(server: Server) 
         ):
             texts = listen(ann.room, "t")
             text = await app.open_text(TextFrame(b"", "t"))
-            await text.write("half")
-            await until(lambda: texts and texts[0].pieces, "its beginning")
-            full = rtc.SimulateScenarioKind.Value("SIMULATE_FULL_RECONNECT")
-            await app._opened.room.simulate_scenario(full)  # type: ignore[attr-defined]
-            await until(lambda: EventKind.CONNECTION_BACK in sink.kinds(), "the connection", 30)
-            with pytest.raises(RoomError, match="the connection was lost"):
-                await text.write("and half")
-            await until(lambda: texts[0].ended, "its end")
-            assert texts[0].error
-            text = await app.open_text(TextFrame(b"", "t"))
-            await text.write("another")
+            written = ""
+            back = asyncio.ensure_future(simulate(app, "SIGNAL_RECONNECT", sink))
+            while not back.done() or len(written) < 1_000:
+                await text.write(piece := f"{len(written)} ")
+                written += piece
+                await asyncio.sleep(0.001)
+            await back
+            assert EventKind.CONNECTION_LOST in sink.kinds()
             await text.close()
-            await until(lambda: len(texts) == 2 and texts[1].ended, "another")
-            assert (texts[1].pieces, texts[1].error) == (["another"], "")
+            await until(lambda: texts and texts[0].ended, "the end")
+            assert (texts[0].error, "".join(texts[0].pieces)) == ("", written)
 
     run(scenario())
 

@@ -169,17 +169,32 @@ def test_an_end_that_has_to_wait_comes_with_what_is_sent_next(fake_room: FakeRoo
     settled(transport)
 
 
-def test_a_text_does_not_outlive_a_loss_that_heals(fake_room: FakeRoom) -> None:
-    """Nobody knows whether the others have got all of it."""
+def test_a_text_goes_on_in_a_connection_that_is_resumed(fake_room: FakeRoom) -> None:
+    ann = fake_room.join("ann")
+    with opened(fake_room, **EVENTS) as transport:
+        with transport.open_text(topic="t") as text:
+            text.write("half")
+            fake_room.wait_until(lambda: ann.texts and ann.texts[0].text, "its beginning")
+            with fake_room.faults.connection_lost(resume=True):
+                text.write(" and half")
+        fake_room.wait_for_data("t")
+        assert (ann.texts[0].text, ann.texts[0].whole) == ("half and half", True)
+    assert settled(transport).sent.problems == 0
+
+
+def test_a_text_does_not_outlive_a_connection_that_is_made_anew(fake_room: FakeRoom) -> None:
+    """For the others we have left, and come back."""
     ann = fake_room.join("ann")
     with opened(fake_room, **EVENTS) as transport:
         with transport.open_text(topic="t") as text:
             text.write("half")
             fake_room.wait_until(lambda: ann.texts and ann.texts[0].text, "its beginning")
             with fake_room.faults.connection_lost():
-                assert ann.texts[0].reason == "the connection of its sender was lost"
+                pass
+            fake_room.wait_until(lambda: ann.texts[0].ended, "its end")
+            assert ann.texts[0].reason == "the connection of its sender was made anew"
             text.write("and half")
-            assert "the connection was lost" in until_told(transport)
+            assert "the connection was made anew" in until_told(transport)
         with transport.open_text(topic="again") as text:
             text.write("goes on")
         fake_room.wait_for_data("again")

@@ -187,8 +187,8 @@ class Playout(ABC):
 
 
 class TextWriter(ABC):
-    """A text of ours while it is being written. One caller at a time. It does not outlive a loss of
-    the connection, also one that heals: others may have lost what is on its way."""
+    """A text of ours while it is being written. One caller at a time. It may go on in a connection
+    that comes back, if the others have lost nothing of it; else it is over."""
 
     @abstractmethod
     async def write(self, text: str) -> None:

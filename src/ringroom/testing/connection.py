@@ -261,18 +261,19 @@ class Connection:
             self._happened(EventKind.CONNECTION_LOST, reason)
             self.losses += 1
             self.own.fall_silent()
-            self._writings.break_off("the connection of its sender was lost")
         self.lost = True
 
     def restore(self, *, resume: bool) -> None:
         """What changed meanwhile is told. Unless it is resumed, every track starts anew, with a
-        new sid: the application's own, and those that it receives."""
+        new sid: the application's own, and those that it receives; and what it was writing breaks
+        off."""
         if not self.lost:
             return
         assert self._member is not None
         if not resume:
             self._others.end_tracks("connection lost")
             self.own.publish_anew()
+            self._writings.break_off("the connection of its sender was made anew")
         self.lost = False
         self._others.tell_departures()
         self._happened(EventKind.CONNECTION_BACK)

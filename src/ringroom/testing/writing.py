@@ -17,7 +17,7 @@ __all__ = ["Writings"]
 
 _UNKNOWN = Refusal(
     reason="data_refused",
-    text="the text is not being written any more: the connection was lost meanwhile",
+    text="the text is not being written any more: the connection was made anew meanwhile",
 )
 
 

@@ -305,7 +305,10 @@ def test_a_file_that_is_cut_by_a_new_connection_is_refused(room: Room) -> None:
         local = room.local_participant
 
         def joined_anew() -> None:
-            local.sid = f"PA_{len(local.log)}"
+            """Our sid is the old one still."""
+            room.certificate = f"CF_{len(local.log)}"
+            room.emit("reconnecting")
+            room.emit("reconnected")
 
         local.answer = joined_anew
         with pytest.raises(RoomError, match="the connection was made anew before") as caught:

@@ -86,6 +86,7 @@ class _Opened:
         self.roster.back()
         self.conditions.look()
         self.publications.reconnected()
+        self.outbox.joined()
 
     def rights_changed(self, participant: rtc.Participant, _: object) -> None:
         if participant is self.room.local_participant:
@@ -106,6 +107,7 @@ class _Opened:
 
     async def leave(self, ending: asyncio.Task[None] | None) -> None:
         """In order; not before what tells of the room's own ``ending`` is done."""
+        await self.outbox.give_up()
         self.line.end()
         self.outbox.close()
         if ending is not None:
@@ -262,6 +264,7 @@ class LiveKitProvider(Provider):
         opened.rpc.listen(self._options.rpc_methods)
         local = room.local_participant
         opened.line.set(True)
+        opened.outbox.joined()
         if not roster.closed:
             opened.conditions.joined()
             roster.sync()

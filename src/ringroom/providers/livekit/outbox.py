@@ -7,8 +7,9 @@ of it but that no message is taken any more. What stands in the channel then was
 as sent.
 
 A file goes out in pieces, one request after the other, so that the loop has other things to do in
-between, and each has as long as a message has. One that is given up is ended with the reason, so
-that those who receive it do not wait.
+between, and each has as long as a message has. A file, or a text that is being written, which is
+given up is ended with the reason, so that those who receive it do not wait, nor take it for a whole
+one: that is what the SDK makes of a writer that is dropped while it writes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from livekit import rtc
-from livekit.rtc.data_stream import ByteStreamWriter, StreamError
+from livekit.rtc.data_stream import StreamError
 from livekit.rtc.participant import PublishDataError, PublishDTMFError
 
 from ringroom.dtmf import DtmfFrame
@@ -28,6 +29,7 @@ from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.providers.livekit.calls import Calls, Undo
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import scrub
+from ringroom.providers.livekit.stays import Stays
 from ringroom.providers.provider import TextWriter
 from ringroom.text_out import UNFINISHED
 
@@ -40,6 +42,9 @@ Request: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 DEAD_AFTER = 20.0
 # The SDK sends 15,000 bytes in a packet.
 PIECE_BYTES = 60_000
+# Of a file that breaks off, for the others.
+GIVEN_UP = "its sender has given it up"
+GIVEN_UP_WITHIN = 1.0
 # Of a channel that is full, when the connection is given up.
 AT_RISK = "livekit: some 2 MiB of messages that were taken before may not have arrived"
 
@@ -58,6 +63,9 @@ class Outbox:
     ) -> None:
         self._room = room
         self._line = line
+        self._stays = Stays(room, line)
+        self._streams: set[_Stream] = set()
+        """Those that have not ended."""
         self._calls = calls
         self._timeout = max(timeout, DEAD_AFTER)
         self._on_dead = on_dead
@@ -66,6 +74,12 @@ class Outbox:
         self._lively = 0.0
         """When the SDK has last shown that it takes messages, or had none to take."""
         self._watch: asyncio.TimerHandle | None = None
+
+    def joined(self) -> None:
+        """We are in the room, or in it again: what tells this stay from others is asked now, so
+        that no text waits for it."""
+        self._stays.back()
+        self._calls.begin(self._stays.now())
 
     async def send(self, frame: DataFrame) -> None:
         """Raises `RoomError`, for the reason "data_refused" unless the room is gone."""
@@ -76,21 +90,17 @@ class Outbox:
 
     async def open_text(self, beginning: TextFrame) -> TextWriter:
         """A text that is still to be written. Raises as `send` does."""
-        us, losses = self._room.local_participant, self._line.losses
         request = partial(
-            us.stream_text,
+            self._room.local_participant.stream_text,
             topic=beginning.topic,
             destination_identities=list(beginning.to),
             attributes=dict(beginning.attributes),
         )
-        writer = await self.ask(request, undo=lambda late: late.aclose(reason=UNFINISHED))
-        return _TextWriter(self, writer, self._line, losses)
+        return _TextWriter(await self._open(request, "text", UNFINISHED))
 
     async def _send_file(self, frame: FileFrame) -> None:
-        us = self._room.local_participant
-        stay = us.sid
-        begin = partial(
-            us.stream_bytes,
+        request = partial(
+            self._room.local_participant.stream_bytes,
             frame.name,
             total_size=len(frame.payload),
             mime_type=frame.mime_type,
@@ -98,21 +108,39 @@ class Outbox:
             destination_identities=list(frame.to),
             topic=frame.topic,
         )
-        writer = await self.ask(begin, undo=_given_up)
-        try:
-            for at in range(0, len(frame.payload), PIECE_BYTES):
-                await self.ask(partial(writer.write, frame.payload[at : at + PIECE_BYTES]))
-                if us.sid != stay:
-                    # For the others we have left, and with us what we had begun.
-                    raise _refused("the connection was made anew before all of the file was out")
-        except BaseException:
-            self._calls.begin(_given_up(writer))
-            raise
-        await self.ask(writer.aclose)
+        file = await self._open(request, "file", GIVEN_UP)
+        for at in range(0, len(frame.payload), PIECE_BYTES):
+            await file.write(frame.payload[at : at + PIECE_BYTES])
+        await file.close()
 
-    def begin(self, request: Request) -> None:
-        """As `ask`, without an answer."""
-        self._calls.begin(self._hand_over(request))
+    async def _open(self, request: Request, noun: str, given_up: str) -> _Stream:
+        stay = await self._stays.now()
+        writer = await self.ask(request, undo=lambda late: late.aclose(reason=given_up))
+        stream = _Stream(self, writer, stay, noun, given_up)
+        self._streams.add(stream)
+        return stream
+
+    async def check_stay(self, stay: str, noun: str) -> None:
+        """Raises `RoomError` where we have left the room since then, for the others."""
+        if await self._stays.now() != stay:
+            raise _refused(f"the connection was made anew before all of the {noun} was out")
+
+    def forget(self, stream: _Stream) -> None:
+        """It has ended. Idempotent."""
+        self._streams.discard(stream)
+
+    async def give_up(self) -> None:
+        """End what is not whole, before we leave. A line that is down, or full, is not waited for
+        long: the others break it off as we are gone."""
+        ends = [end for stream in tuple(self._streams) if (end := stream.give_up()) is not None]
+        if ends and not self._line.lost:
+            await asyncio.wait(ends, timeout=GIVEN_UP_WITHIN)
+
+    def begin(self, request: Request) -> asyncio.Task[Any] | None:
+        """As `ask`, without an answer; nothing once the room is gone, and with it what it is of."""
+        if self._line.gone.done():
+            return None
+        return self._calls.begin(self._hand_over(request))
 
     async def ask(self, request: Request, undo: Undo[Any] | None = None) -> Any:
         """What the SDK answers to a request. Raises as `send` does."""
@@ -193,52 +221,58 @@ class Outbox:
             self._on_dead(f"no message was taken for {DEAD_AFTER:g} s")
 
 
-class _TextWriter(TextWriter):
-    """A text that is being written, by the SDK's own writer. After a loss of the connection the
-    others may have nothing of it any more; the SDK does not tell whether that is so."""
+class _Stream:
+    """A text or a file that goes out piece by piece, by the SDK's own writer. It ends with our stay
+    in the room, and is given up with whatever of it fails or is cancelled."""
 
-    def __init__(
-        self, outbox: Outbox, writer: rtc.TextStreamWriter, line: Line, losses: int
-    ) -> None:
+    def __init__(self, outbox: Outbox, writer: Any, stay: str, noun: str, given_up: str) -> None:
         self._outbox = outbox
         self._writer = writer
-        self._line = line
-        self._losses = losses
+        self._stay = stay
+        self._noun = noun
+        self._given_up = given_up
+        """What the others are told of it then."""
 
-    async def write(self, text: str) -> None:
-        await self._check_same_line()
+    async def write(self, piece: str | bytes) -> None:
+        """Raises `RoomError`."""
         try:
-            await self._outbox.ask(lambda: self._writer.write(text))
-        except RoomError:
-            self._break_off()
+            await self._check_stay()
+            await self._outbox.ask(partial(self._writer.write, piece))
+        except BaseException:
+            self.give_up()
             raise
 
+    async def close(self, **end: Any) -> None:
+        """Raises `RoomError`, also where it may be whole or not: the end was on its way as the
+        connection was made anew."""
+        try:
+            await self._check_stay()
+            await self._outbox.ask(partial(self._writer.aclose, **end))
+            await self._check_stay()
+        except BaseException:
+            self.give_up()
+            raise
+        self._outbox.forget(self)
+
+    async def _check_stay(self) -> None:
+        await self._outbox.check_stay(self._stay, self._noun)
+
+    def give_up(self) -> asyncio.Task[Any] | None:
+        """Nobody need wait for that: a write that was not taken in time is under way before it. One
+        that has ended is not ended again."""
+        self._outbox.forget(self)
+        return self._outbox.begin(partial(self._writer.aclose, reason=self._given_up))
+
+
+class _TextWriter(TextWriter):
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    async def write(self, text: str) -> None:
+        await self._stream.write(text)
+
     async def close(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> None:
-        await self._check_same_line()
-        last = dict(attributes or {})
-        await self._outbox.ask(lambda: self._writer.aclose(reason=reason, attributes=last))
-        if self._line.losses != self._losses:  # on the way, so it may be whole or not
-            raise _lost_meanwhile()
-
-    async def _check_same_line(self) -> None:
-        await self._line.up()
-        if self._line.losses != self._losses:
-            self._break_off()
-            raise _lost_meanwhile()
-
-    def _break_off(self) -> None:
-        """Nobody waits for that: a write that was not taken in time is under way before it."""
-        if not self._line.gone.done():
-            self._outbox.begin(lambda: self._writer.aclose(reason=UNFINISHED))
-
-
-def _lost_meanwhile() -> RoomError:
-    return _refused("the connection was lost while the text was being written")
-
-
-async def _given_up(writer: ByteStreamWriter) -> None:
-    """End a file of which not all is out."""
-    await writer.aclose(reason="its sender has given it up")
+        await self._stream.close(reason=reason, attributes=dict(attributes or {}))
 
 
 def _refused(why: str) -> RoomError:

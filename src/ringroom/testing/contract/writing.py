@@ -170,8 +170,8 @@ def a_text_is_seen_by_whom_it_is_for(subject: Subject) -> None:
 
 @promise("text_streams", "events", "connection_loss")
 def a_text_does_not_outlive_a_loss(subject: Subject) -> None:
-    """A text that is being written as the connection is lost is unfinished, which is told, also if
-    the loss heals; what is begun afterwards is seen."""
+    """A text that is being written as the connection is lost, and made anew, is unfinished, which
+    is told; what is begun afterwards is seen."""
     with subject.opened(kinds=("event",)) as (transport, stage):
         of: dict[str, Any] = {"topic": TOPIC, "timeout": 4 * stage.patience}
         with transport.open_text(**of) as text:
