@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,18 @@ from typing import Any
 import pytest
 
 import ringroom
-from app_kit import PATIENCE, opened, until
+from app_kit import PATIENCE, interrupted, opened, until
 from recovery_kit import ALL, LONG, Events, killed, settled
+from ringroom import sender, text_out
 from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError
+from ringroom.faces import sending
 from ringroom.frames import TextFrame
 from ringroom.providers.fake import Fake
+from ringroom.sessions import outgoing, unsent
 from ringroom.testing import FakeRoom
 from ringroom.text_out import MAX_OPEN_TEXTS, UNFINISHED
 
+WAY_OUT = (text_out, sender, sending, outgoing, unsent)
 EVENTS = {"kinds": ("event",)}
 
 
@@ -303,3 +308,62 @@ def test_a_room_that_refuses_them_says_so(fake_room: FakeRoom) -> None:
         assert not ann.texts[0].whole
         until(lambda: transport.stats().sent.lost == 1)
     assert settled(transport).sent.problems == 1
+
+
+@pytest.mark.parametrize("how", ["finish", "block"])
+def test_ctrl_c_at_any_moment_of_an_end_has_it_told_once(fake_room: FakeRoom, how: str) -> None:
+    """It may have been sent by then, or not: it is sent again, and nobody is told of a text that
+    was lost."""
+    ann = fake_room.join("ann")
+
+    def is_hit(moment: int) -> bool:
+        text = transport.open_text(topic="t", timeout=PATIENCE).__enter__()
+        text.write(str(moment))
+
+        def end() -> None:
+            if how == "finish":
+                text.finish()
+            else:
+                text.__exit__(None, None, None)
+
+        hit = interrupted(end, moment, *WAY_OUT)
+        if text._pieces.open:  # it was too early: the block, of which that was no part, ends it
+            text.__exit__(None, None, None)
+        transport.send_data("next", topic="next", timeout=PATIENCE)
+        fake_room.wait_until(lambda: len(ann.texts) == moment and ann.texts[-1].ended, "an end")
+        assert ann.texts[-1].whole
+        assert not transport._texts.count
+        return hit
+
+    with opened(fake_room, **EVENTS) as transport:
+        for moment in range(1, 300):
+            if not (hit := is_hit(moment)):
+                break
+        assert not hit
+        until(lambda: transport.stats().sent.in_flight == 0)
+        assert transport.stats().sent.problems == 0
+    settled(transport)
+
+
+def test_ctrl_c_at_any_moment_of_a_beginning_leaves_no_text_open(fake_room: FakeRoom) -> None:
+    ann = fake_room.join("ann")
+
+    def begin() -> object:
+        return transport.open_text(topic="t", timeout=PATIENCE).__enter__()
+
+    with opened(fake_room, **EVENTS) as transport:
+        for moment in range(1, 300):
+            hit = interrupted(begin, moment, *WAY_OUT)
+            transport.send_data("next", topic="next", timeout=PATIENCE)
+            if not hit:
+                break
+            gc.collect()
+            assert not transport._texts.count
+        assert not hit
+        until(lambda: transport.stats().sent.in_flight == 0)
+        assert transport.stats().sent.problems == 0
+        assert not any(one.whole for one in ann.texts)
+        *begun, last = ann.texts
+        assert all(one.ended for one in begun)
+        assert not last.ended
+    settled(transport)

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 from ringroom.checks import MAX_TEXT_BYTES, as_attributes, check_text
 from ringroom.errors import BusyError, ClosedError, FrameError, RingroomError
@@ -23,27 +24,32 @@ UNFINISHED = "the text is unfinished"
 
 
 class OpenTexts:
-    """The texts that one sender is writing: no two have the same number, and they are bounded."""
+    """The texts that one sender is writing: no two have the same number, and they are bounded. One
+    that nobody holds any more, for Ctrl-C came as it began, is none."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._open: set[int] = set()
+        self._open: WeakSet[TextPieces] = WeakSet()
 
-    def enter(self) -> int:
+    @property
+    def count(self) -> int:
+        return len(self._open)
+
+    def enter(self, text: TextPieces) -> int:
         """The number of a text that begins. Raises `BusyError` for one too many."""
-        if len(self._open) >= MAX_OPEN_TEXTS:
+        if self.count >= MAX_OPEN_TEXTS:
             raise BusyError(f"{MAX_OPEN_TEXTS} texts are being written; end one of them first")
-        number = next(self._numbers)
-        self._open.add(number)
-        return number
+        self._open.add(text)
+        return next(self._numbers)
 
-    def leave(self, number: int) -> None:
-        """It has ended."""
-        self._open.discard(number)
+    def leave(self, text: TextPieces) -> None:
+        """It has ended. Idempotent."""
+        self._open.discard(text)
 
 
 class TextPieces:
-    """One text, from its beginning to its end."""
+    """One text, from its beginning to its end. Whoever sends a piece may be interrupted anywhere:
+    the last ones are made first, and then told to be on their way."""
 
     def __init__(self, texts: OpenTexts, beginning: TextFrame) -> None:
         self._texts = texts
@@ -56,8 +62,10 @@ class TextPieces:
         """Its first piece. Raises `BusyError`, and `ClosedError` the second time."""
         if self._number:
             raise ClosedError("a text is entered once; call open_text() for another")
-        self._number, self.open = self._texts.enter(), True
-        return TextPiece.first(self._beginning, self._number)
+        self._number = self._texts.enter(self)
+        first = TextPiece.first(self._beginning, self._number)
+        self.open = True
+        return first
 
     def add(self, text: str) -> TextPiece | None:
         """The piece for what is written; None for nothing. Raises `FrameError` and `ClosedError`.
@@ -82,12 +90,15 @@ class TextPieces:
         given = as_attributes({} if attributes is None else attributes)
         as_attributes({**self._beginning.attributes, **given})  # together they have a bound
         self._check_open()
-        return self.end(attributes=given)
+        return self.last(attributes=given)
 
-    def end(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> TextPiece:
-        """Its last piece; nothing more may be written."""
+    def ended(self) -> None:
+        """Its last piece is on its way: nothing more may be written."""
+        self._texts.leave(self)
         self.open = False
-        self._texts.leave(self._number)
+
+    def last(self, reason: str = "", attributes: Mapping[str, str] | None = None) -> TextPiece:
+        """Its last piece. Once it is on its way call `ended`."""
         return TextPiece(
             reason.encode(),
             self._beginning.topic,
@@ -104,9 +115,19 @@ class TextPieces:
             )
 
 
-def _is_unsent(error: BaseException) -> bool:
-    """Whether a piece is certainly not on its way; an interrupt may have come a moment later."""
-    return isinstance(error, RingroomError | TimeoutError)
+def _unbegun(
+    text: TextPieces, error: BaseException, send_later: Callable[[TextPiece], None]
+) -> None:
+    """The beginning was not sent, or an interrupt came a moment later."""
+    if isinstance(error, RingroomError | TimeoutError):
+        text.ended()
+    else:
+        _break_off(text, send_later)
+
+
+def _break_off(text: TextPieces, send_later: Callable[[TextPiece], None]) -> None:
+    send_later(text.last(UNFINISHED))
+    text.ended()
 
 
 class TextOut:
@@ -128,9 +149,7 @@ class TextOut:
         try:
             self._send(first)
         except BaseException as error:
-            last = self._pieces.end(UNFINISHED)
-            if not _is_unsent(error):
-                self._send_later(last)
+            _unbegun(self._pieces, error, self._send_later)
             raise
         return self
 
@@ -161,12 +180,13 @@ class TextOut:
         if not self._pieces.open:
             return
         if kind is None:
-            self._end(self._pieces.end())
+            self._end(self._pieces.last())
         else:
-            self._send_later(self._pieces.end(UNFINISHED))
+            _break_off(self._pieces, self._send_later)
 
     def _end(self, last: TextPiece) -> None:
         try:
+            self._pieces.ended()
             self._send(last)
         except BaseException:
             self._send_later(last)
@@ -192,9 +212,7 @@ class AsyncTextOut:
         try:
             await self._send(first)
         except BaseException as error:
-            last = self._pieces.end(UNFINISHED)
-            if not _is_unsent(error):
-                self._send_later(last)
+            _unbegun(self._pieces, error, self._send_later)
             raise
         return self
 
@@ -218,12 +236,13 @@ class AsyncTextOut:
         if not self._pieces.open:
             return
         if kind is None:
-            await self._end(self._pieces.end())
+            await self._end(self._pieces.last())
         else:
-            self._send_later(self._pieces.end(UNFINISHED))
+            _break_off(self._pieces, self._send_later)
 
     async def _end(self, last: TextPiece) -> None:
         try:
+            self._pieces.ended()
             await self._send(last)
         except BaseException:
             self._send_later(last)

@@ -130,13 +130,11 @@ class Outgoing:
             return
         with interrupts_at_the_end():
             close = m.PlayoutClose(lane=lane.number)
-            if lane.kind is Kind.DATA:  # which has no name, by which the other side would go on
-                self._session.send(close)
             if self.is_away:
                 lane.retire()  # the next one begins with `restart`
             else:
                 self._renew(lane)
-            if lane.error is not None and lane.kind is not Kind.DATA:
+            if lane.error is not None:
                 self._session.send(close)  # nobody here knows the track any more
             self._session.notify()  # another thread may wait for room in that lane
 

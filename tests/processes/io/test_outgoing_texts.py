@@ -200,6 +200,26 @@ def test_a_text_of_an_io_process_before_is_told_once() -> None:
     run(main())
 
 
+def test_an_end_that_is_sent_again_is_told_to_nobody() -> None:
+    """A sender whom Ctrl-C has interrupted does not know whether it was sent."""
+
+    async def main() -> None:
+        async with messages() as (writer, data, failed, row):
+            outside = Outside()
+            begin(writer)
+            add(writer, "whole")
+            for _ in range(2):
+                end(writer)
+            end(writer, UNFINISHED)
+            data.finish()
+            assert await data.run(outside, nothing) is True
+            assert [text.ended for text in outside.written] == [""]
+            assert failed == []
+            assert (row.snapshot().done, row.snapshot().lost) == (5, 0)
+
+    run(main())
+
+
 def test_a_text_that_is_refused_is_over() -> None:
     """As it begins, or in the middle: what follows is lost, and not told again."""
 

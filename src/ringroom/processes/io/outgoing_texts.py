@@ -7,13 +7,14 @@ was begun in another I/O process, which nobody here knows.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from ringroom.errors import RingroomError, RoomError
 from ringroom.pieces import BEGIN, END, TextPiece
 from ringroom.processes.io.provider_errors import error_text
 from ringroom.providers.provider import Provider, TextWriter
-from ringroom.text_out import UNFINISHED
+from ringroom.text_out import MAX_OPEN_TEXTS, UNFINISHED
 
 __all__ = ["OutgoingTexts"]
 
@@ -27,6 +28,8 @@ class OutgoingTexts:
         """By number: how it is written, and its topic."""
         self._over: set[int] = set()
         """Those that are over though their end has not come: nothing more is told of them."""
+        self._ended: deque[int] = deque(maxlen=MAX_OPEN_TEXTS)
+        """The latest: an end that Ctrl-C has overtaken is sent again."""
 
     async def send(self, provider: Provider, piece: TextPiece) -> bool:
         """Whether it was sent; False: it is of a text that is over. Raises what the provider
@@ -39,10 +42,13 @@ class OutgoingTexts:
             self._open[number] = (writer, piece.topic)
             return True
         if number not in self._open:
+            if number in self._ended:
+                return True
             self._note_over(piece)
             return False
         writer, topic = self._open.pop(number)
         if piece.step == END:
+            self._ended.append(number)
             await writer.close(piece.text, piece.attributes)
         else:
             self._over.add(number)
