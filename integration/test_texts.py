@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
+import pytest
 from livekit import rtc
 
 import ringroom
@@ -52,9 +54,35 @@ def test_a_browser_shows_our_transcriptions_and_we_read_its_chat(
         assert long.text == LONG
 
 
+@pytest.mark.parametrize("sdk_path", ["direct", "public"])
+def test_texts_that_come_while_our_loop_stands_still_are_all_read(
+    server: Server, sdk_path: str
+) -> None:
+    """They are begun in one turn, before any of them is read."""
+    texts = [f"text {number}" for number in range(2_000)]
+
+    async def speak() -> None:
+        async with peer(server, "ann") as ann:
+            for text in texts:
+                await ann.room.local_participant.send_text(text, topic="t")
+
+    async def scenario() -> None:
+        sink = Recorder()
+        options = {"kinds": ("data", "event"), "text_topics": ("t",)}
+        async with connected(server.spec(sdk_path=sdk_path), sink, **options):
+            speaking = threading.Thread(target=asyncio.run, args=(speak(),))
+            speaking.start()
+            speaking.join(60)  # our loop stands still
+            assert not speaking.is_alive()
+            await until(lambda: len(sink.messages) >= len(texts), "all of them", 60)
+        assert [frame.text for frame in sink.messages if isinstance(frame, TextFrame)] == texts
+        assert EventKind.TEXT_FAILED not in sink.kinds()
+
+    run(scenario())
+
+
 def test_many_texts_arrive_in_order(server: Server) -> None:
-    """Half of what is sent after a long text would overtake it. Of one sender 256 may be under way,
-    and no more than 200 are, for however long the receiver stands still."""
+    """Half of what is sent after a long text would overtake it."""
     count, step = 1_000, 100
 
     def text(number: int) -> str:

@@ -502,3 +502,93 @@ def test_an_answer_for_a_loop_that_is_closed_is_nobodys(monkeypatch: pytest.Monk
     put(answer(sent[0]))
     assert capture.error == ""
     forget_ended_loops()
+
+
+class Reader:
+    """As the SDK makes one: of each event it is asked whether it is its."""
+
+    def __init__(self, number: int) -> None:
+        self._reader_handle = number
+        self.asked = 0
+        self._queue = NATIVE.queue.subscribe(filter_fn=self._is_its)
+
+    def _is_its(self, event: Any) -> bool:
+        self.asked += 1
+        which = event.WhichOneof("message")
+        return which in READERS and getattr(event, which).reader_handle == self._reader_handle
+
+    def got(self) -> list[bytes]:
+        events = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        return [getattr(one, one.WhichOneof("message")).chunk_received.content for one in events]
+
+
+READERS = ("text_stream_reader_event", "byte_stream_reader_event")
+
+
+def chunk(which: str, number: int, content: Any) -> Any:
+    event = ffi_pb2.FfiEvent()
+    getattr(event, which).reader_handle = number
+    getattr(event, which).chunk_received.content = content
+    return event
+
+
+@pytest.mark.parametrize(("which", "of"), [*zip(READERS, (str, str.encode), strict=True)])
+def test_readers_that_are_adopted_are_asked_for_nothing(
+    which: str, of: Callable[[str], Any]
+) -> None:
+    """And get what is theirs, in order: also what came before."""
+
+    async def scenario() -> None:
+        exchange, before = native.exchange(), len(NATIVE.queue._subscribers)
+        ours, other, alone = Reader(1), Reader(2), Reader(3)
+        put(chunk(which, 1, of("a")))
+        exchange.adopt(ours)
+        exchange.adopt(other)
+        asked = ours.asked
+        for text in "bc":
+            put(chunk(which, 1, of(text)))
+        put(chunk(which, 2, of("d")))
+        put(chunk(which, 3, of("e")))
+        put(sounding := frame(Kind.AUDIO, 1, 1 << 40))
+        assert sounding.WhichOneof("message")
+        await turns()
+        assert ours.got() == [of(text) for text in "abc"]
+        assert (other.got(), alone.got()) == ([of("d")], [of("e")])
+        assert ours.asked == asked
+        assert len(NATIVE.queue._subscribers) == before + 1
+        for _ in range(2):
+            exchange.disown(ours)
+        put(chunk(which, 1, of("late")))
+        await turns()
+        assert ours.got() == []
+        NATIVE.queue.unsubscribe(alone._queue)
+        exchange.release()
+
+    run(scenario())
+
+
+def test_a_reader_that_is_built_otherwise_goes_on_by_itself() -> None:
+    async def scenario() -> None:
+        exchange, reader = native.exchange(), Reader(1)
+        exchange.adopt(SimpleNamespace(_reader_handle=1))
+        exchange.adopt(SimpleNamespace(_reader_handle=1, _queue="of nobody"))
+        exchange.disown(SimpleNamespace())
+        put(chunk(READERS[0], 1, "a"))
+        await turns()
+        assert reader.got() == ["a"]
+        NATIVE.queue.unsubscribe(reader._queue)
+        exchange.release()
+
+    run(scenario())
+
+
+def test_what_comes_for_a_reader_as_its_loop_is_closed_is_nobodys() -> None:
+    async def adopted() -> tuple[native.Exchange, Reader]:
+        exchange, reader = native.exchange(), Reader(1)
+        exchange.adopt(reader)
+        return exchange, reader
+
+    exchange, reader = run(adopted())
+    put(chunk(READERS[0], 1, "a"))
+    assert reader.got() == []
+    exchange.release()

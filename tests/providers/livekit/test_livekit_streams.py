@@ -284,6 +284,48 @@ def test_what_others_can_grow_is_bounded(room: Room, monkeypatch: pytest.MonkeyP
     run(scenario())
 
 
+def test_all_that_came_while_our_loop_stood_still_is_read(room: Room) -> None:
+    """Each is begun before any is read."""
+
+    async def scenario() -> None:
+        app, sink, begin = await joined(room)
+        texts = [str(number) for number in range(2_000)]
+        for number, text in enumerate(texts):
+            begin(reader := Reader(size=number % 2), "ann")
+            reader.says(text, None)
+        await turns()
+        assert failures(sink) == []
+        assert said(sink) == texts
+        read = app._opened.texts  # type: ignore[union-attr]
+        assert (read._open, read._count, read._bytes) == ({}, 0, 0)
+        await app.close()
+
+    run(scenario())
+
+
+def test_each_reader_is_filled_by_the_path_until_it_is_over(room: Room) -> None:
+    async def scenario() -> None:
+        filled: list[Any] = []
+
+        def fill(reader: Any, on: bool) -> None:
+            (filled.append if on else filled.remove)(reader)
+
+        app, _, begin = await joined(room)
+        app._opened.texts._fill = fill  # type: ignore[union-attr]
+        whole, broken, left = Reader(), Reader(), Reader()
+        for reader in (whole, broken, left):
+            begin(reader, "ann")
+        assert filled == [whole, broken, left]
+        whole.says("x", None)
+        broken.says(StreamError("no"))
+        await turns()
+        assert filled == [left]
+        await app.close()
+        assert filled == []
+
+    run(scenario())
+
+
 def test_a_text_that_stands_still_holds_up_nothing_for_long(room: Room) -> None:
     async def scenario(loop: VirtualLoop) -> None:
         app, sink, begin = await joined(room)
@@ -486,7 +528,7 @@ def test_who_ends_no_file_does_not_take_the_room_of_others(room: Room) -> None:
         whole.says(bytes(MAX_FILE_BYTES), None)
         await turns()
         assert [frame.participant for frame in sink.messages] == ["ann"]
-        for _ in range(16):
+        for _ in range(streams.FILES.most_of_one):
             begin(photo(), "eve")
         await app._opened.files.end("over")  # type: ignore[union-attr]
         told = failures(sink, EventKind.FILE_FAILED)

@@ -180,6 +180,7 @@ class LiveKitProvider(Provider):
                 roster.guarded(kind.noun, sink.data),
                 roster.guarded(kind.noun, partial(roster.stream_failed, failed)),
                 lambda sender: sender in room.remote_participants,
+                path.fill,
             )
 
         texts, files = streams(TEXTS, EventKind.TEXT_FAILED), streams(FILES, EventKind.FILE_FAILED)

@@ -23,7 +23,7 @@ from ringroom.colour import i420_size
 from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import native
-from ringroom.providers.livekit.media import SoundSource, Stream
+from ringroom.providers.livekit.media import SoundSource, Stream, TextReader
 from ringroom.providers.provider import PromptSink, TrackSink
 
 __all__ = ["DirectPath", "DirectSource", "DirectStream"]
@@ -41,6 +41,9 @@ class DirectPath:
 
     def source(self, source: rtc.AudioSource) -> SoundSource:
         return DirectSource(self._exchange, source)
+
+    def fill(self, reader: TextReader, on: bool) -> None:
+        (self._exchange.adopt if on else self._exchange.disown)(reader)
 
     def close(self) -> None:
         if not self._closed:

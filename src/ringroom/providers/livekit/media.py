@@ -7,7 +7,7 @@ nothing above knows which of them is in use.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from livekit import rtc
@@ -17,7 +17,10 @@ from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import TrackSink
 
-__all__ = ["Capture", "MediaPath", "SoundSource", "Stream"]
+__all__ = ["Capture", "MediaPath", "SoundSource", "Stream", "TextReader"]
+
+
+TextReader: TypeAlias = rtc.TextStreamReader | rtc.ByteStreamReader
 
 
 class Stream(Protocol):
@@ -66,6 +69,10 @@ class MediaPath(Protocol):
 
     def source(self, source: rtc.AudioSource) -> SoundSource:
         """What feeds the SDK's source."""
+
+    def fill(self, reader: TextReader, on: bool) -> None:
+        """Whether the reader of a text or a file is to be filled by whatever this path has that is
+        cheaper than the reader's own way, until it is over."""
 
     def close(self) -> None:
         """The connection has ended. Idempotent; what is still open ends by itself."""

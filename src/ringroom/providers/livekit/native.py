@@ -8,6 +8,10 @@ comes of that stream until then: each stream's events are handled in their order
 answer to a capture is written down where it comes; the loop wakes for it if somebody waits, or if
 it is a refusal.
 
+Each reader of a text or a file the SDK asks for each event, whoever it is for: a thousand that
+somebody opens would hold up all sound. So what is for them passes here, too, and each is asked for
+nothing.
+
 Who owns what: a frame's native memory belongs to its handle. The handle of a frame of a stream
 of ours is ours from the filter on, and is freed exactly once: by the stream that has taken the
 frame, or here when the loop is closed. The samples of a capture are kept until its answer.
@@ -112,6 +116,8 @@ class Exchange:
         self._unnamed = _Passage()
         """Of streams that are being opened, whose numbers are not known yet."""
         self._captures: dict[int, DirectCapture] = {}
+        self._readers: dict[int, Any] = {}
+        """The queues of the SDK's readers, by the numbers of their native ones."""
         self._waiting: deque[tuple[int, _Passage, Any]] = deque()
         self._opening = 0
         self._awake = False
@@ -148,6 +154,26 @@ class Exchange:
         """Nothing more will come from that stream."""
         self._streams.pop(stream, None)
         self._end_if_idle()
+
+    def adopt(self, reader: Any) -> None:
+        """Bring a reader of the SDK its events, until it is disowned. One that is built otherwise
+        than was looked at goes on by itself."""
+        events = FfiClient.instance.queue
+        try:
+            queue, number = reader._queue, reader._reader_handle
+            subscribers, lock = events._subscribers, events._lock
+        except AttributeError:
+            return
+        with lock:  # native threads have it while they ask
+            for at in reversed(range(len(subscribers))):
+                if subscribers[at][0] is queue:
+                    self._readers[number] = queue
+                    del subscribers[at]
+                    return
+
+    def disown(self, reader: Any) -> None:
+        """It is over. Idempotent."""
+        self._readers.pop(getattr(reader, "_reader_handle", 0), None)
 
     def free(self, handle: int) -> None:
         """Give a frame's memory back."""
@@ -202,6 +228,11 @@ class Exchange:
                 self._answered(capture, event.capture_audio_frame.error)
                 # A room of the SDK takes, and wakes the loop for, all that is not a stream's.
                 event.audio_stream_event.stream_handle = 0
+        elif which == "text_stream_reader_event" or which == "byte_stream_reader_event":
+            queue = self._readers.get(getattr(event, which).reader_handle)
+            if queue is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    self.loop.call_soon_threadsafe(queue.put_nowait, event)
         return False
 
     def _answered(self, capture: DirectCapture, error: str) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ringroom.events import Kind
 from ringroom.options import SessionOptions
-from ringroom.providers.livekit.media import Capture, SoundSource, Stream
+from ringroom.providers.livekit.media import Capture, SoundSource, Stream, TextReader
 from ringroom.providers.provider import TrackSink
 
 __all__ = ["PublicCapture", "PublicPath", "PublicSource", "PublicStream", "frames_of"]
@@ -44,6 +44,9 @@ class PublicPath:
 
     def source(self, source: rtc.AudioSource) -> SoundSource:
         return PublicSource(source)
+
+    def fill(self, reader: TextReader, on: bool) -> None:
+        """Each fills itself."""
 
     def close(self) -> None:
         """Nothing is held beyond the streams and sources."""

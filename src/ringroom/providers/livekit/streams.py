@@ -10,8 +10,8 @@ The SDK breaks off those of a sender that leaves, also in a full reconnection. B
 never told that the sender is there, who came and went within two seconds, say: a look now and then
 finds those.
 
-What others can grow is bounded: so many at a time, of so many bytes. A reader that is open costs
-something with every native event, sound too, for the SDK asks each.
+What others can grow is bounded: so many at a time, of so many bytes. All that came while our loop
+stood still are begun in one turn, before any of them is read: as many must be bearable.
 """
 
 from __future__ import annotations
@@ -20,21 +20,19 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
-
-from livekit import rtc
+from typing import Any
 
 from ringroom.checks import MAX_FILE_BYTES, MAX_TEXT_BYTES
 from ringroom.errors import FrameError
 from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.providers.livekit.mapping import scrub
+from ringroom.providers.livekit.media import TextReader
 
 __all__ = ["FILES", "TEXTS", "StreamKind", "Streams"]
 
 # Nothing has come of one for so long: it holds up no other, and its sender may be gone. More than
 # the SDK takes to tell of somebody.
 STILL_SECONDS = 5.0
-_Reader: TypeAlias = rtc.TextStreamReader | rtc.ByteStreamReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +79,8 @@ TEXTS = StreamKind(
     noun="text",
     frame_of=_text_of,
     longest=MAX_TEXT_BYTES,
-    most_of_one=256,
-    most=1_000,
+    most_of_one=2_048,
+    most=4_096,
     bytes_of_one=2 << 20,
     bytes_in_all=8 << 20,
 )
@@ -90,8 +88,8 @@ FILES = StreamKind(
     noun="file",
     frame_of=_file_of,
     longest=MAX_FILE_BYTES,
-    most_of_one=16,
-    most=64,
+    most_of_one=256,
+    most=1_024,
     bytes_of_one=2 * MAX_FILE_BYTES,
     bytes_in_all=8 * MAX_FILE_BYTES,
 )
@@ -120,9 +118,18 @@ class _Stream:
         return bool(self.reader.info.size)
 
 
+@dataclass(slots=True, eq=False)
+class _Sender:
+    """Somebody's that are not told."""
+
+    streams: dict[_Stream, None] = field(default_factory=dict)
+    """As they began; also those that are over and wait for one before them."""
+    bytes: int = 0
+
+
 class Streams:
     """``on_frame`` gets each text, or file, that came whole; ``on_failed`` is told the sender, and
-    why one did not; ``is_here`` says whether the SDK knows that sender."""
+    why one did not; ``is_here`` says whether the SDK knows that sender; ``fill`` is the path's."""
 
     def __init__(
         self,
@@ -130,18 +137,19 @@ class Streams:
         on_frame: Callable[[DataFrame], None],
         on_failed: Callable[[str, str], None],
         is_here: Callable[[str], bool],
+        fill: Callable[[TextReader, bool], None],
     ) -> None:
         self._kind = kind
         self._on_frame = on_frame
         self._on_failed = on_failed
         self._is_here = is_here
+        self._fill = fill
         self._loop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
-        self._open: dict[str, list[_Stream]] = {}
-        """By their sender, as they began; also those that are over and wait for one before them."""
-        self._reading: set[asyncio.Task[None]] = set()
-        self._bytes = 0
+        self._open: dict[str, _Sender] = {}
+        self._count = self._bytes = 0
         """Of all that are listed there."""
+        self._reading: set[asyncio.Task[None]] = set()
         self._ended = False
 
     def listen(self, register: Callable[[str, Any], None], topics: Collection[str]) -> None:
@@ -149,21 +157,23 @@ class Streams:
         for topic in topics:
             register(topic, self.begin)
 
-    def begin(self, reader: _Reader, sender: str) -> None:
+    def begin(self, reader: TextReader, sender: str) -> None:
         """One begins."""
         if self._ended:
             reader.close()
             return
-        before = self._open.get(sender, ())
-        under_way = sum(map(len, self._open.values()))
-        if len(before) >= self._kind.most_of_one or under_way >= self._kind.most:
+        before = self._open.get(sender)
+        of_one = 0 if before is None else len(before.streams)
+        if of_one >= self._kind.most_of_one or self._count >= self._kind.most:
             reader.close()
             self._on_failed(sender, self._left_out(reader, "too many are under way"))
             return
         stream = _Stream(sender, reader, heard=self._loop.time())
         if self._watch is None:
             self._watch = self._loop.call_later(STILL_SECONDS, self._look)
-        self._open.setdefault(sender, []).append(stream)
+        self._open.setdefault(sender, _Sender()).streams[stream] = None
+        self._count += 1
+        self._fill(reader, True)
         reading = asyncio.create_task(self._read(stream))
         self._reading.add(reading)
         reading.add_done_callback(self._reading.discard)
@@ -182,6 +192,7 @@ class Streams:
             stream.failure = stream.failure or self._left_out(stream.reader, why)
         finally:
             stream.reader.close()
+            self._fill(stream.reader, False)
             stream.pieces.clear()
         self._tell(stream.sender)
 
@@ -190,10 +201,11 @@ class Streams:
         stream.pieces.append(piece)
         stream.size += len(piece)
         self._bytes += len(piece)
-        kind = self._kind
+        sender, kind = self._open[stream.sender], self._kind
+        sender.bytes += len(piece)
         if stream.size > kind.longest:
             raise FrameError(f"it has more than {kind.longest} bytes")
-        if sum(one.size for one in self._open[stream.sender]) > kind.bytes_of_one:
+        if sender.bytes > kind.bytes_of_one:
             raise FrameError(f"more than {kind.bytes_of_one >> 20} MiB of its sender are under way")
         if self._bytes > kind.bytes_in_all:
             most = kind.bytes_in_all >> 20
@@ -201,20 +213,23 @@ class Streams:
 
     def _tell(self, sender: str) -> None:
         """Those of the sender that have nothing to wait for."""
-        streams = self._open.get(sender, [])
+        of_one = self._open.get(sender)
+        if of_one is None:
+            return
         over: list[_Stream] = []
-        for stream in streams:
+        for stream in of_one.streams:
             if stream.is_over:
                 over.append(stream)
             elif stream.was_sent_at_once and not self._is_still(stream):
                 break
-        rest = [stream for stream in streams if stream not in over]
-        if rest:
-            self._open[sender] = rest
-        else:
-            self._open.pop(sender, None)
         for stream in over:
+            del of_one.streams[stream]
+            of_one.bytes -= stream.size
             self._bytes -= stream.size
+            self._count -= 1
+        if not of_one.streams:
+            del self._open[sender]
+        for stream in over:
             if stream.frame is not None:
                 self._on_frame(stream.frame)
             else:
@@ -224,9 +239,10 @@ class Streams:
         return self._loop.time() >= stream.heard + STILL_SECONDS
 
     def _look(self) -> None:
-        for sender, streams in tuple(self._open.items()):
+        for sender, of_one in tuple(self._open.items()):
             if not self._is_here(sender):
-                self._break_off(filter(self._is_still, streams), "its sender is not in the room")
+                still = filter(self._is_still, of_one.streams)
+                self._break_off(still, "its sender is not in the room")
             self._tell(sender)
         self._watch = self._loop.call_later(STILL_SECONDS, self._look) if self._open else None
 
@@ -244,8 +260,8 @@ class Streams:
             self._on_failed = _tell_nobody
         if self._watch is not None:
             self._watch.cancel()
-        for sender, streams in tuple(self._open.items()):
-            self._break_off(streams, reason)
+        for sender, of_one in tuple(self._open.items()):
+            self._break_off(of_one.streams, reason)
             self._tell(sender)
         if self._reading:
             await asyncio.wait(self._reading)
