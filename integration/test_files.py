@@ -131,6 +131,9 @@ def test_what_is_too_large_or_breaks_off_is_told(server: Server) -> None:
                 await writer.aclose()
                 writer = await begin(b"aborted")
                 await writer.aclose(reason="I have lost the thread")
+                writer = await us.stream_bytes("x", topic="photos", total_size=10)
+                await writer.write(b"short")
+                await writer.aclose()
                 half = await begin(b"half")
                 writer = await begin(bytes(MAX_FILE_BYTES))
                 await writer.aclose()
@@ -138,9 +141,15 @@ def test_what_is_too_large_or_breaks_off_is_told(server: Server) -> None:
                 await until(lambda: EventKind.PARTICIPANT_JOINED in sink.kinds(of="ann"), "ann")
             # Held until here: dropped while the SDK still wrote, it would have ended as if whole.
             del half
-            await until(lambda: len(told()) == 3, "three failures")
+            await until(lambda: len(told()) == 4, "four failures")
         assert [len(frame.payload) for frame in sink.messages] == [MAX_FILE_BYTES]
-        for why in ("exceeds maximum size", "I have lost the thread", "unexpectedly disconnected"):
+        whys = (
+            "exceeds maximum size",
+            "lost the thread",
+            "incomplete",
+            "unexpectedly disconnected",
+        )
+        for why in whys:
             assert any(why in reason for reason in told()), told()
 
     run(scenario())
@@ -175,6 +184,24 @@ def test_of_a_file_that_is_cut_by_a_new_connection_we_are_told(
             await until(lambda: EventKind.CONNECTION_BACK in sink.kinds(), "the connection", 30)
             await app.send_file(FileFrame(b"whole", "photos"))
             await until(lambda: hers.whole[-1:] == [b"whole"], "another file", 30)
+
+    run(scenario())
+
+
+def test_a_file_that_is_cancelled_is_never_taken_for_whole(server: Server) -> None:
+    async def scenario() -> None:
+        async with (
+            connected(server.spec(), Recorder()) as app,
+            boxed(server, "ann") as (_, hers),
+        ):
+            sending = asyncio.create_task(app.send_file(FileFrame(bytes(MAX_FILE_BYTES), "photos")))
+            await until(lambda: hers.heard, "its beginning")
+            assert not sending.done()
+            sending.cancel()
+            await until(lambda: hers.broken or hers.whole, "its end", 30)
+            assert hers.whole == []
+            await app.send_file(FileFrame(b"another", "photos"))
+            await until(lambda: hers.whole == [b"another"], "another file", 30)
 
     run(scenario())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -171,6 +172,41 @@ def test_a_text_goes_on_in_a_connection_that_is_resumed(server: Server) -> None:
             await text.close()
             await until(lambda: texts and texts[0].ended, "the end")
             assert (texts[0].error, "".join(texts[0].pieces)) == ("", written)
+
+    run(scenario())
+
+
+def test_what_is_given_up_while_it_is_written_is_never_taken_for_whole(server: Server) -> None:
+    """The SDK ends a writer that is dropped while a write of it is under way as if all were out."""
+
+    async def scenario() -> None:
+        async with peer(server, "ann") as ann:
+            texts = listen(ann.room, "t")
+
+            def ends(count: int) -> bool:
+                return len(texts) == count and all(one.ended for one in texts)
+
+            async with connected(server.spec(), Recorder()) as app:
+                # Else her SDK does not break off what is open as we leave.
+                await until(lambda: "app" in ann.room.remote_participants, "that she is told of us")
+                text = await app.open_text(TextFrame(b"", "t"))
+                writing = asyncio.ensure_future(text.write("x" * 200_000))
+                await asyncio.sleep(0)
+                writing.cancel()
+                await asyncio.wait([writing])
+                del text, writing
+                gc.collect()
+                await until(lambda: ends(1), "the end of what was cancelled")
+
+                idle, busy = [await app.open_text(TextFrame(b"", "t")) for _ in range(2)]
+                await idle.write("half")
+                await until(lambda: len(texts) == 3 and texts[1].pieces, "their beginnings")
+                writing = asyncio.ensure_future(busy.write("x" * 200_000))
+                await asyncio.sleep(0)
+            await asyncio.wait([writing])
+            await until(lambda: ends(3), "the ends of what was open")
+            assert all(one.error for one in texts)
+            assert UNFINISHED in texts[0].error
 
     run(scenario())
 
