@@ -138,3 +138,24 @@ def test_a_connection_that_broke_says_so() -> None:
         await line.close(1)
 
     run(test())
+
+
+def test_a_close_that_sends_the_rest_of_what_waits_ends_in_order() -> None:
+    """An abort of a socket that is closed like that fails in asyncio."""
+
+    async def test() -> None:
+        ours, theirs = socket.socketpair()
+        with ours:
+            closed = await MessageStream.open(theirs)
+            for _ in range(20):
+                closed.send(SOUND)
+            closing = asyncio.ensure_future(closed.close(30.0))
+            await asyncio.sleep(0)
+            got = 0
+            ours.setblocking(False)
+            while data := await asyncio.get_running_loop().sock_recv(ours, 1 << 20):
+                got += len(data)
+            await closing
+            assert got == 20 * len(wire.encode(SOUND))
+
+    run(test())

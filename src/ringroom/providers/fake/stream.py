@@ -84,7 +84,8 @@ class MessageStream:
         try:
             await asyncio.wait([closing], timeout=deadline)
         finally:
-            self._writer.transport.abort()
+            if not closing.done():  # one that has just sent the rest of what waited takes no abort
+                self._writer.transport.abort()
         await asyncio.wait([closing])
         if not isinstance(error := closing.exception(), ConnectionError | None):
             raise error
