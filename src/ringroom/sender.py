@@ -143,8 +143,8 @@ class Sender(SendingFace):
         seconds at most.
 
         If the block raises, the others are told that the text is unfinished; and so they are when
-        the connection is lost, if only for a while, or the I/O process dies: an event tells of that
-        (``DATA_FAILED``), and what is still written to it is lost, counted.
+        the connection is lost and made anew (one that resumes goes on), or the I/O process dies: an
+        event tells of that (``DATA_FAILED``), and what is still written to it is lost, counted.
 
         Raises as `send_text` does; `BusyError` for one too many, as it is entered.
         """
