@@ -18,7 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -27,6 +27,7 @@ import pytest
 from integration.clients import tones
 from integration.clients.client import Client
 from integration.clients.relay import Relay
+from integration.order import ordered
 from integration.turns import turn
 from ringroom.errors import StartupError
 from ringroom.testing.backends.answering import is_ready
@@ -52,9 +53,27 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected lasts, and is most of the heap: the full garbage collection after each test
+    would walk through all of it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = ordered(items)
+
+
 def pytest_xdist_auto_num_workers() -> int:
-    """One for each two cores, but two at least: most wait for a server or a client."""
-    return max(2, (os.cpu_count() or 1) // 2)
+    """One for each two cores, but four at least: most wait for a server or a client."""
+    return max(4, (os.cpu_count() or 1) // 2)
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +171,23 @@ def livekit_server(request: pytest.FixtureRequest) -> Iterator[LiveKitServer]:
     services.wait_until_responsive(lambda: is_ready(project.url), timeout=30, pause=0.05)
     with LiveKitServer(project) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def spare_server(livekit_server: LiveKitServer) -> Iterator[LiveKitServer]:
+    assert livekit_server  # that there is one means that another can be had
+    with LiveKitServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own(spare_server: LiveKitServer) -> Iterator[LiveKitServer]:
+    """A server that nobody else uses, to be stopped and paused; the next test finds it running."""
+    yield spare_server
+    if not os.environ.get("LIVEKIT_URL") and not backends.is_ready(spare_server.url):
+        with contextlib.suppress(StartupError):  # it is not paused
+            spare_server.resume()
+        spare_server.start()
 
 
 @pytest.fixture

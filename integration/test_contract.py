@@ -467,7 +467,7 @@ class LiveKitDriver:
         self._runner.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def io_process() -> Iterator[ringroom.IOProcess]:
     """One process for all: to load the SDK takes longer than most promises."""
     with ringroom.IOProcess() as process:

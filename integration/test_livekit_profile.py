@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -62,14 +61,6 @@ def until_told(room: LiveKitRoom, wanted: Any) -> None:
 
 def until_kind(receiver: Any, kind: EventKind) -> None:
     assert any(item.kind is kind for item in receiver), f"no {kind}"
-
-
-@pytest.fixture(scope="module")
-def own(livekit_server: LiveKitServer) -> Iterator[LiveKitServer]:
-    """A server that nobody else uses."""
-    assert livekit_server  # that there is one means that another can be had
-    with LiveKitServer() as server:
-        yield server
 
 
 @WAYS

@@ -283,13 +283,11 @@ def test_a_client_that_dies_leaves_in_time_and_can_come_back(
 
 @pytest.mark.timeout(240)
 def test_a_server_that_answers_nobody_for_a_while_costs_the_call_nothing_more(
-    livekit_server: LiveKitServer, go_client: Joins, opus: Callable[..., str]
+    own: LiveKitServer, go_client: Joins, opus: Callable[..., str]
 ) -> None:
     """The network between all and the server is gone, and comes back: so do they, and we."""
-    assert livekit_server  # that there is one means that another can be had
-    with LiveKitServer() as own, contextlib.ExitStack() as stack:
-        room = own.room()
-        echo = stack.enter_context(Echo(room))
+    room = own.room()
+    with Echo(room) as echo:
         ann = go_client("ann", room)
         say(ann, 440, opus)
         echo.wait_to_hear("ann", 440)

@@ -373,25 +373,23 @@ def _token_of_a_stranger(room: LiveKitRoom) -> str:
     )
 
 
-def test_a_server_that_stops_in_mid_call_ends_the_call_with_its_reason() -> None:
-    with LiveKitServer() as server:
-        room = server.room("stops")
-        options = {"url": room.url, "token": room.token("ann"), "workers": 2}
-        never = ringroom.Reconnect(retries=0)
-        with ringroom.Pool(lambda frame: None, "livekit", reconnect=never, **options) as pool:
-            threading.Timer(1.0, server.stop).start()
-            with pytest.raises(ringroom.RoomError, match="lost") as lost:
-                pool.wait(timeout=110)
+def test_a_server_that_stops_in_mid_call_ends_the_call_with_its_reason(own: LiveKitServer) -> None:
+    room = own.room("stops")
+    options = {"url": room.url, "token": room.token("ann"), "workers": 2}
+    never = ringroom.Reconnect(retries=0)
+    with ringroom.Pool(lambda frame: None, "livekit", reconnect=never, **options) as pool:
+        threading.Timer(1.0, own.stop).start()
+        with pytest.raises(ringroom.RoomError, match="lost") as lost:
+            pool.wait(timeout=110)
     assert lost.value.reason == "disconnected"
 
 
 @pytest.mark.timeout(240)
 def test_a_join_that_was_given_up_harms_no_other_call_of_its_process(
-    livekit_server: LiveKitServer,
+    own: LiveKitServer,
 ) -> None:
     """The SDK's native side ends the whole process 15 s after a join whose caller was cancelled."""
-    assert livekit_server  # that there is one means that another can be had
-    with LiveKitServer() as own, ringroom.IOProcess() as io:
+    with ringroom.IOProcess() as io:
         room = own.room()
         options = {"url": room.url, "token": room.token("app"), "kinds": ("event",), "io": io}
         own.pause()

@@ -248,11 +248,10 @@ def test_after_the_death_of_the_io_process_it_is_published_muted(server: Server)
 
 
 @pytest.mark.timeout(240)
-def test_after_a_restart_of_the_server_it_is_published_muted(livekit_server: LiveKitServer) -> None:
+def test_after_a_restart_of_the_server_it_is_published_muted(own: LiveKitServer) -> None:
     """By the SDK, which has lost its session, or by us in another room."""
-    assert livekit_server  # that there is one means that another can be had
 
-    async def scenario(own: LiveKitServer) -> None:
+    async def scenario() -> None:
         server = Server(own)
         async with sending(server) as app:
             await say(app, SPOKEN, 0.3)
@@ -275,8 +274,7 @@ def test_after_a_restart_of_the_server_it_is_published_muted(livekit_server: Liv
                 await until(lambda: seconds_of(AFTER, blocks(ann)) > 0.8, "what was said then")
                 assert seconds_of(SECRET, blocks(ann)) == 0.0
 
-    with LiveKitServer() as own:
-        run(scenario(own))
+    run(scenario())
 
 
 async def forever(app: ringroom.aio.Transport) -> None:

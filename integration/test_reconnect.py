@@ -163,14 +163,6 @@ class Stale(Minter):
         return self._token
 
 
-@pytest.fixture(scope="module")
-def own(livekit_server: LiveKitServer) -> Iterator[LiveKitServer]:
-    """A server that nobody else uses."""
-    assert livekit_server  # that there is one means that another can be had
-    with LiveKitServer() as server:
-        yield server
-
-
 @pytest.fixture
 def container(request: pytest.FixtureRequest, own: LiveKitServer) -> Iterator[Any]:
     """The one that the server runs in."""
