@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -74,8 +75,9 @@ class LiveKitDriver:
         self._tracks: dict[tuple[str, str], tuple[Any, Any]] = {}
         self._sounds: dict[str, list[np.ndarray]] = defaultdict(list)
         self._pictures: dict[str, list[VideoFrame]] = defaultdict(list)
-        self._messages: dict[str, list[DataFrame | None]] = defaultdict(list)
-        """None in the place of a text or a file that has not come whole yet."""
+        self._messages: dict[str, list[DataFrame | StreamError | None]] = defaultdict(list)
+        """None in the place of a text or a file that has not come whole yet, and the error in the
+        place of one that never will."""
         self._texts: dict[str, list[WrittenText]] = defaultdict(list)
         self._qualities: dict[str, str] = {}
         """Of each person's connection, as they were told themselves."""
@@ -154,6 +156,7 @@ class LiveKitDriver:
                     texts[number] = replace(texts[number], pieces=(*texts[number].pieces, piece))
             except StreamError as error:
                 texts[number] = replace(texts[number], ended=True, reason=error.description)
+                messages[place] = error
                 return
             last = dict(reader.info.attributes)
             texts[number] = replace(texts[number], ended=True, attributes=last)
@@ -167,7 +170,11 @@ class LiveKitDriver:
         self._messages[who].append(None)
 
         async def read() -> None:
-            payload, info = b"".join([piece async for piece in reader]), reader.info
+            try:
+                payload, info = b"".join([piece async for piece in reader]), reader.info
+            except StreamError as error:
+                self._messages[who][place] = error
+                return
             self._messages[who][place] = FileFrame(
                 payload,
                 info.topic,
@@ -377,7 +384,9 @@ class LiveKitDriver:
         return list(self._pictures[track])
 
     def received(self, who: str) -> Sequence[DataFrame]:
-        return [message for message in self._messages[who] if message is not None]
+        # What has come whole after one that is under way still is not told before it.
+        come = itertools.takewhile(lambda one: one is not None, list(self._messages[who]))
+        return [message for message in come if isinstance(message, DataFrame)]
 
     def texts(self, who: str) -> Sequence[WrittenText]:
         return list(self._texts[who])
