@@ -17,14 +17,14 @@ from typing import Self
 
 import numpy as np
 
-from bench.environments import ROOT, Unavailable
+from bench.environments import Unavailable
 from integration.clients import tones
+from integration.clients.building import GO_FOLDER, go_build, go_command
 from integration.clients.client import Client, ClientError
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
 
 __all__ = ["APP", "ClientError", "Crowd", "Heard", "judged"]
 
-GO = ROOT / "integration" / "clients" / "go"
 BUILD_SECONDS = 600
 APP = "app"
 CHOIR_TRACKS = 10
@@ -105,14 +105,15 @@ def _run(*command: str) -> str:
 
 
 def _built(folder: Path) -> Path:
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    go = go_command()
     if go is None:
         raise Unavailable("go is not installed")
     binary = folder / "client"
+    command, environment = go_build(go, binary)
     done = subprocess.run(
-        [go, "build", "-o", str(binary), "."],
-        cwd=GO,
-        env=os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "auto"},
+        command,
+        cwd=GO_FOLDER,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=BUILD_SECONDS,

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import pytest
 
 from integration.clients import tones
+from integration.clients.building import GO_FOLDER, go_build, go_command
 from integration.clients.client import Client
 from integration.clients.relay import Relay
 from integration.order import ordered
@@ -204,12 +205,17 @@ def server(livekit_server: LiveKitServer) -> Server:
 @pytest.fixture(scope="session")
 def go_binary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Go client, built once (a minute the first time, seconds from Go's cache)."""
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+    go = go_command()
     if go is None:
         unavailable(request, "go is not installed")
-    binary = tmp_path_factory.mktemp("go") / "client"
-    environment = os.environ | {"CGO_ENABLED": "0", "GOTOOLCHAIN": "auto"}
-    _run([go, "build", "-o", str(binary), "."], CLIENTS / "go", environment)
+    folder = _folder_of_the_run(tmp_path_factory)
+    binary = folder / "go-client"
+    with (folder / "go-client.lock").open("wb") as turn_to_build:
+        # Each of pytest's workers comes here, and would compile all of it.
+        fcntl.flock(turn_to_build, fcntl.LOCK_EX)
+        if not binary.exists():
+            command, environment = go_build(go, binary)
+            _run(command, GO_FOLDER, environment)
     return binary
 
 
@@ -283,6 +289,12 @@ def opus(
         return str(path)
 
     return tone
+
+
+def _folder_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of pytest's workers have the same."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 def _run(command: list[str], folder: Path, environment: Any = None) -> None:
