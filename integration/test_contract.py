@@ -232,11 +232,15 @@ class LiveKitDriver:
         source = rtc.VideoSource(64, 48)
         self._run(self._publish(who, track, source, rtc.LocalVideoTrack.create_video_track))
 
+    def publish_layers(self, who: str, track: str) -> None:
+        source = rtc.VideoSource(*contract.LAYERED)
+        self._run(self._publish(who, track, source, rtc.LocalVideoTrack.create_video_track))
+
     async def _publish(self, who: str, track: str, source: Any, make: Callable[..., Any]) -> None:
         person = self._rooms[who].local_participant
         sound = isinstance(source, rtc.AudioSource)
         kind = rtc.TrackSource.SOURCE_MICROPHONE if sound else rtc.TrackSource.SOURCE_CAMERA
-        options = rtc.TrackPublishOptions(source=kind)
+        options = rtc.TrackPublishOptions(source=kind, simulcast=True)
         publication = await person.publish_track(make(track, source), options)
         self._tracks[who, track] = (publication, source)
         # Who does not want the track never subscribes to it.

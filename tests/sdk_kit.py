@@ -33,11 +33,15 @@ class Publication(SimpleNamespace):
             "muted": False,
             "subscribed": False,
             "track": None,
+            "simulcasted": False,
         }
-        super().__init__(sid=sid, kind=kind, asked=0, **{**defaults, **fields})
+        super().__init__(sid=sid, kind=kind, asked=0, layers=[], **{**defaults, **fields})
 
     def set_subscribed(self, subscribed: bool) -> None:
         self.asked += 1
+
+    def set_video_quality(self, quality: int) -> None:
+        self.layers.append(quality)
 
 
 def someone(identity: str, *publications: Publication, kind: int = 0) -> Any:

@@ -50,6 +50,7 @@ def test_sigterm_before_the_room_is_joined_ends_in_good_order(
         ("file_topics", (), "photos, notes", ("photos", "notes")),
         ("participants", None, "ann,bob", ("ann", "bob")),
         ("tracks", None, "microphone, camera", ("microphone", "camera")),
+        ("video_quality", "high", "low", "low"),
     ],
 )
 @pytest.mark.usefixtures("application")
@@ -59,7 +60,7 @@ def test_what_is_received_is_passed_on(
     name: str,
     default: Any,
     given: str,
-    parts: tuple[str, ...],
+    parts: tuple[str, ...] | str,
 ) -> None:
     asked: list[Any] = []
 

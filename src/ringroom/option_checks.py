@@ -37,6 +37,8 @@ TOLD_PARTICIPANT_KINDS = (*PARTICIPANT_KINDS, "unknown")
 
 QUALITIES = ("excellent", "good", "poor", "lost")
 """What `Event.quality` may be."""
+VIDEO_QUALITIES = ("low", "medium", "high")
+"""What ``video_quality=`` may be."""
 
 
 def check_whole(name: str, value: Any, low: int, high: int) -> int:

@@ -12,6 +12,7 @@ from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.option_checks import (
     MAX_TIMEOUT,
     SOURCES,
+    VIDEO_QUALITIES,
     as_identities,
     as_kinds,
     as_methods,
@@ -44,6 +45,7 @@ Tracks: TypeAlias = frozenset[str] | Callable[[TrackInfo], bool] | None
 process), or None for all."""
 
 Mode: TypeAlias = Literal["speech", "live"]
+VideoQuality: TypeAlias = Literal["low", "medium", "high"]
 Route: TypeAlias = Literal["participant", "track"]
 MEDIA = (Kind.AUDIO, Kind.VIDEO)
 
@@ -153,6 +155,10 @@ class SessionOptions:
     dtmf: bool = False
     """Whether digits of telephones are received, each as a `DtmfFrame`, with ``"data"`` among the
     ``kinds``."""
+    video_quality: VideoQuality = "high"
+    """Of pictures that are published in layers (simulcast), the layer that is received: the
+    smallest, one in the middle, or ``high``, the largest that the connection takes. Another than
+    ``high`` wants ``"video"`` among the ``kinds``."""
     frame_ms: int = 20
     """How much sound a received frame holds: a multiple of 10, up to 1000."""
     max_age: float = 0.2
@@ -197,6 +203,11 @@ class SessionOptions:
         if self.dtmf and Kind.DATA not in self.kinds:
             raise ConfigurationError(
                 "dtmf=True, and kinds has no 'data': digits come as messages do; add it"
+            )
+        check_choice("video_quality", self.video_quality, VIDEO_QUALITIES)
+        if self.video_quality != "high" and Kind.VIDEO not in self.kinds:
+            raise ConfigurationError(
+                f"video_quality is {self.video_quality!r}, and kinds has no 'video': add it"
             )
         settle_whole(self, "frame_ms", MIN_FRAME_MS, MAX_FRAME_MS)
         if self.frame_ms % 10:

@@ -106,6 +106,6 @@ def test_late_media_and_unknown_tracks_are_ignored(room: FakeRoom) -> None:
     with joined(room) as app:
         app.play(bytes(160))
         app.say(messages.Unpublish(track="7"))
-        app.say(messages.Subscription(track="TR_99", wanted=True))
+        app.say(messages.Subscription(track="TR_99", wanted=True, quality="high"))
         app.publish()
         assert room.heard("out").duration == 0

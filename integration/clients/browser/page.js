@@ -218,13 +218,13 @@ const commands = {
     await room.connect(url, token);
     say({ event: "joined", participant: room.localParticipant.identity, room: room.name });
   },
-  async publish({ name, source, ...options }) {
+  async publish({ name, source, simulcast = false, ...options }) {
     const track = await sourceTracks[source](options);
     const publication = await room.localParticipant.publishTrack(track, {
       name,
       source: sources[source],
       dtx: false,
-      simulcast: false,
+      simulcast,
     });
     published.set(name, publication);
   },

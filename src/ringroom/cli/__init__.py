@@ -228,6 +228,8 @@ def _add_joining(parser: argparse.ArgumentParser, identity: str) -> None:
     add("--text-topics", type=_names, default=(), help="of texts, the topics received: lk.chat,...")
     add("--file-topics", type=_names, default=(), help="of files, the topics received: photos,...")
     add("--dtmf", action="store_true", help="receive the digits of telephones")
+    layer = "of pictures in layers (simulcast), the one received: low, medium, high (high)"
+    add("--video-quality", default="high", help=layer)
     add("--sample-rate", type=int, default=16_000, help="Hz of the received audio (16000)")
     add("--channels", type=int, default=1, help="1 or 2 (1)")
     add("--frame-ms", type=int, default=20, help="sound in a received frame (20)")

@@ -28,7 +28,7 @@ def joining(asked: argparse.Namespace) -> dict[str, Any]:
     """Which room, as whom, and what is heard there, as options of a transport or a pool. Raises
     `ConfigurationError` as `url` and `token` do."""
     who = ("participants", "tracks", "text_topics", "file_topics")
-    form = ("dtmf", "sample_rate", "channels", "frame_ms", "max_age")
+    form = ("dtmf", "video_quality", "sample_rate", "channels", "frame_ms", "max_age")
     return room(asked) | {name: getattr(asked, name) for name in (*who, *form)}
 
 

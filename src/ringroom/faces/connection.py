@@ -18,7 +18,7 @@ from ringroom.errors import ConfigurationError
 from ringroom.faces.handover import Handed, Renewals, hand_over, pickled_spec
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
 from ringroom.link import Link, close_descriptors
-from ringroom.options import TransportConfig
+from ringroom.options import SessionOptions, TransportConfig
 from ringroom.processes.hosts import Where, choose_host
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.processes.waiting import Wait, Waiter, always_waiting
@@ -145,8 +145,10 @@ class Connection:
             ("file_topics", self.spec.files, "files"),
             ("rpc_methods", self.spec.rpc, "calls"),
             ("dtmf", self.spec.dtmf, "DTMF"),
+            ("video_quality", self.spec.layers, "layers of pictures"),
         ):
-            if getattr(self.options, option) and not has:
+            asked = getattr(self.options, option) != getattr(SessionOptions, option)
+            if asked and not has:
                 raise ConfigurationError(
                     f"{self.spec.name}: not supported: {option} (this provider has no {what})"
                 )

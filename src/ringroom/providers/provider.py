@@ -309,6 +309,10 @@ class ProviderSpec(ABC):
     """Whether a track of ours can be muted (`Playout.mute`, `OutgoingTrack.muted`). Else that is
     refused."""
 
+    layers: ClassVar[bool] = False
+    """Whether the layer of a picture that is published in several (simulcast) can be chosen, as
+    `SessionOptions.video_quality` says. Else another than ``high`` is refused."""
+
     @abstractmethod
     def open(self, descriptors: tuple[int, ...]) -> Provider:
         """Called in the I/O role, where the SDK may be imported. The provider owns the

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ringroom.events import EventKind, Participant
 from ringroom.providers.fake import messages
+from ringroom.testing.layers import layer
 from ringroom.testing.state import Media, Member, Publication, RoomState
 from ringroom.testing.wire import Line
 
@@ -23,6 +24,7 @@ class _Announced:
     sid: str
     muted: bool
     withheld: bool
+    quality: str = "high"
     wanted: bool | None = None
     """None until the application has answered; media flows meanwhile, so that none is lost."""
 
@@ -45,7 +47,7 @@ class Announcements:
         """Whether the application wants a track."""
         for publication, announced in self._tracks.items():
             if announced.sid == message.track:
-                announced.wanted = message.wanted
+                announced.wanted, announced.quality = message.wanted, message.quality
                 self._note_subscription(publication, announced)
         self.tell_qualities()
 
@@ -60,6 +62,8 @@ class Announcements:
         announced = self._tracks.get(publication)
         if announced is None or announced.wanted is False or announced.withheld:
             return
+        if publication.layered and isinstance(message, messages.Video):
+            message = layer(message, announced.quality)
         self._line.send(message.replace(track=announced.sid))
 
     def end(self) -> None:

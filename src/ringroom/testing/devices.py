@@ -205,14 +205,22 @@ class Microphone(Device):
 
 
 class Camera(Device):
-    """A video track of a participant. ``size`` is (width, height)."""
+    """A video track of a participant. ``size`` is (width, height); ``simulcast``: it is published
+    in layers, of which each application gets the one that its ``video_quality`` says."""
 
     def __init__(
-        self, floor: Floor, member: Member, info: TrackInfo, size: tuple[int, int]
+        self,
+        floor: Floor,
+        member: Member,
+        info: TrackInfo,
+        size: tuple[int, int],
+        *,
+        simulcast: bool = False,
     ) -> None:
         self.size = size
         self._shown = 0
         super().__init__(floor, member, info)
+        self._publication.layered = simulcast
 
     def show(self, picture: VideoFrame) -> None:
         """Shows one picture now, of any size. Raises `FrameError` for what is none."""

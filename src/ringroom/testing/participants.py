@@ -26,6 +26,7 @@ from ringroom.option_checks import (
     RECEIVED_SOURCES,
     TOLD_PARTICIPANT_KINDS,
     check_choice,
+    check_flag,
     check_function,
     check_range,
 )
@@ -100,12 +101,22 @@ class FakeParticipant:
         return self._opened(Microphone(self._floor, self._member, info, (sample_rate, channels)))
 
     def publish_video(
-        self, name: str = "camera", width: int = 640, height: int = 480, *, source: str = "camera"
+        self,
+        name: str = "camera",
+        width: int = 640,
+        height: int = 480,
+        *,
+        source: str = "camera",
+        simulcast: bool = False,
     ) -> Camera:
-        """Publishes a video track."""
+        """Publishes a video track. With ``simulcast``, an application gets its pictures in full, or
+        with sides of a half or a quarter, as its ``video_quality`` is ``high``, ``medium`` or
+        ``low``; of others it gets them as they are shown."""
         check_size(width, height)
+        check_flag("simulcast", simulcast)
         info = self._info(name, Kind.VIDEO, source)
-        return self._opened(Camera(self._floor, self._member, info, (width, height)))
+        size = (width, height)
+        return self._opened(Camera(self._floor, self._member, info, size, simulcast=simulcast))
 
     def send_data(
         self,

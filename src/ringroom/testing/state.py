@@ -38,6 +38,8 @@ class Publication:
         self.since = since
         """When it was published, by the room's clock."""
         self.log = log
+        self.layered = False
+        """Whether applications choose among layers of its pictures."""
         self.muted = False
         self.muted_by: set[object] = set()
         """The faults by which the server mutes it, if it is an application's."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ringroom.dtmf import DIGITS
 from ringroom.errors import WireError
 from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.option_checks import QUALITIES
+from ringroom.option_checks import QUALITIES, VIDEO_QUALITIES
 from ringroom.providers.fake import messages, wire
 
 TEXT = st.text(max_size=20)
@@ -87,7 +87,12 @@ MESSAGES = st.one_of(
     st.builds(messages.Unpublish, track=TEXT),
     st.builds(messages.Mute, track=TEXT, muted=st.booleans()),
     st.builds(messages.SetProfile, request=NUMBER, name=TEXT, metadata=TEXT, attributes=ATTRIBUTES),
-    st.builds(messages.Subscription, track=TEXT, wanted=st.booleans()),
+    st.builds(
+        messages.Subscription,
+        track=TEXT,
+        wanted=st.booleans(),
+        quality=st.sampled_from(VIDEO_QUALITIES),
+    ),
     audio(),
     st.builds(messages.AudioPause, track=TEXT),
     video(),

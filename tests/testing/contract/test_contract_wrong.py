@@ -16,6 +16,7 @@ import wrong_core
 import wrong_dtmf
 import wrong_files
 import wrong_inbound
+import wrong_layers
 import wrong_losing
 import wrong_muting
 import wrong_outbound
@@ -142,3 +143,4 @@ assert wrong_dtmf
 assert wrong_room
 assert wrong_quality
 assert wrong_files
+assert wrong_layers

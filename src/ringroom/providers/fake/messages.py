@@ -53,6 +53,8 @@ __all__ = [
 
 Quality: TypeAlias = str
 """One of `option_checks.QUALITIES`."""
+VideoQuality: TypeAlias = str
+"""One of `option_checks.VIDEO_QUALITIES`."""
 
 
 # From the application.
@@ -120,10 +122,11 @@ class Piece(Value):
 
 
 class Subscription(Value):
-    """The answer to `TrackPublished`."""
+    """The answer to `TrackPublished`; the ``quality`` is that of pictures in layers."""
 
     track: str
     wanted: bool
+    quality: VideoQuality
 
 
 # Both ways.

@@ -50,6 +50,7 @@ class Fake(ProviderSpec):
     files = True
     rpc = True
     mutes = True
+    layers = True
 
     room: rooms.Reachable | HandedOver | str
     identity: str | None = None

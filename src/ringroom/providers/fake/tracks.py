@@ -76,7 +76,8 @@ class IncomingTracks:
         elif wanted:
             inbound.open(self._sink.open_track(track, participant))
         with contextlib.suppress(RoomError):
-            self._line.send(messages.Subscription(track=track.sid, wanted=wanted))
+            quality = self._options.video_quality
+            self._line.send(messages.Subscription(track=track.sid, wanted=wanted, quality=quality))
 
     def _late(self, inbound: Ingest) -> None:
         reason = (

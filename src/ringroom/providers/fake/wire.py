@@ -26,7 +26,7 @@ from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError, WireError
 from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import DataFrame, FileFrame, TextFrame
-from ringroom.option_checks import QUALITIES
+from ringroom.option_checks import QUALITIES, VIDEO_QUALITIES
 from ringroom.pieces import TextPiece
 from ringroom.providers.fake.messages import (
     Answered,
@@ -234,6 +234,10 @@ def _quality(value: Any) -> str:
     return _one_of(QUALITIES, value)
 
 
+def _video_quality(value: Any) -> str:
+    return _one_of(VIDEO_QUALITIES, value)
+
+
 def _event_kind(value: Any) -> EventKind:
     return EventKind(_one_of(_HAPPENINGS, value))
 
@@ -282,6 +286,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "Kind": _kind,
     "EventKind": _event_kind,
     "Quality": _quality,
+    "VideoQuality": _video_quality,
     "Participant": _participant,
     "Participant | None": lambda value: None if value is None else _participant(value),
     "TrackInfo": _track,

@@ -19,6 +19,7 @@ from ringroom.events import Kind, Participant, TrackInfo
 from ringroom.providers.provider import OutgoingTrack
 
 __all__ = [
+    "asked_layer",
     "connect_error",
     "encryption_failure",
     "end_of_room",
@@ -58,6 +59,10 @@ _QUALITIES: dict[int, str] = {
     rtc.ConnectionQuality.QUALITY_GOOD: "good",
     rtc.ConnectionQuality.QUALITY_POOR: "poor",
     rtc.ConnectionQuality.QUALITY_LOST: "lost",
+}
+_LAYERS = {
+    "low": rtc.VideoQuality.VIDEO_QUALITY_LOW,
+    "medium": rtc.VideoQuality.VIDEO_QUALITY_MEDIUM,
 }
 _SOURCE_VALUES = {name: value for value, name in _SOURCES.items()}
 # WebRTC brings sides down to a multiple of four, and ends the process when nothing is left of one.
@@ -164,6 +169,14 @@ def reason_name(reason: int) -> str:
     except ValueError:
         name = f"reason {reason}"
     return name.lower().replace("_", " ")
+
+
+def asked_layer(
+    publication: rtc.RemoteTrackPublication, quality: str
+) -> rtc.VideoQuality.ValueType | None:
+    """The layer to ask for, of a track that has several; None: the server is left to choose."""
+    layered = publication.kind == rtc.TrackKind.KIND_VIDEO and publication.simulcasted
+    return _LAYERS.get(quality) if layered else None
 
 
 def quality_name(quality: int) -> str:

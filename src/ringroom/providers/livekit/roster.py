@@ -24,6 +24,7 @@ from ringroom.notices import Notices
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit.ingest import Ingest
 from ringroom.providers.livekit.mapping import (
+    asked_layer,
     encryption_failure,
     participant_of,
     reason_name,
@@ -193,7 +194,10 @@ class Roster:
         if track.sid not in self._published:
             self._published[track.sid] = track
             self.tell(EventKind.TRACK_PUBLISHED, participant=publisher, track=track)
-        if self._ending or publication.subscribed:
+        if publication.subscribed:
+            self._choose_layer(publication)  # that may have been asked for during a loss
+            return
+        if self._ending:
             return
         if self._sink.wants(track, publisher):
             self._subscribe(publication, track, publisher)
@@ -274,6 +278,13 @@ class Roster:
         reading = ingest.start(remote, self._options, self._ingests.get(track.sid))
         self._ingests[track.sid] = ingest  # not before: what did not start has no end either
         reading.add_done_callback(lambda task: self._ingest_done(ingest, task))
+        self._choose_layer(publication)
+
+    def _choose_layer(self, publication: rtc.RemoteTrackPublication) -> None:
+        """What the server is asked for it forgets with the subscription."""
+        layer = asked_layer(publication, self._options.video_quality)
+        if layer is not None:
+            publication.set_video_quality(layer)
 
     def _ingest_done(self, ingest: Ingest, task: asyncio.Task[None]) -> None:
         if self._ingests.get(ingest.track.sid) is ingest:

@@ -52,6 +52,7 @@ class LiveKit(ProviderSpec):
     files = True
     rpc = True
     mutes = True
+    layers = True
 
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False)

@@ -36,6 +36,7 @@ class Replay(ProviderSpec):
     text_streams = True
     dtmf = True
     files = True
+    layers = True  # a recording has one of each picture
 
     path: str | os.PathLike[str]
     speed: float | None = 1.0

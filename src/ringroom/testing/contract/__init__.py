@@ -24,12 +24,13 @@ from ringroom.testing.contract.run import (
     keep,
     parametrize,
 )
-from ringroom.testing.contract.subject import Capabilities, Driver, Room, Stage, Subject
+from ringroom.testing.contract.subject import LAYERED, Capabilities, Driver, Room, Stage, Subject
 from ringroom.testing.contract.texting import TEXT_TOPICS
 
 __all__ = [
     "FAKE",
     "FILE_TOPICS",
+    "LAYERED",
     "PROMISES",
     "TEXT_TOPICS",
     "Broken",

@@ -14,7 +14,14 @@ import numpy as np
 from ringroom.events import Participant
 from ringroom.frames import AudioFrame, DataFrame, FileFrame, VideoFrame
 from ringroom.processes.hosts import Where
-from ringroom.testing.contract.subject import Answerer, Capabilities, Refused, Room, Subject
+from ringroom.testing.contract.subject import (
+    LAYERED,
+    Answerer,
+    Capabilities,
+    Refused,
+    Room,
+    Subject,
+)
 from ringroom.testing.devices import Camera, Microphone
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
@@ -70,6 +77,10 @@ class FakeDriver:
 
     def publish_video(self, who: str, track: str) -> None:
         self._tracks[who, track] = self._people[who].publish_video(track)
+
+    def publish_layers(self, who: str, track: str) -> None:
+        person = self._people[who]
+        self._tracks[who, track] = person.publish_video(track, *LAYERED, simulcast=True)
 
     def unpublish(self, who: str, track: str) -> None:
         self._tracks[who, track].unpublish()

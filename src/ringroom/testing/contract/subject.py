@@ -23,13 +23,15 @@ from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.contract.promise import broken
 from ringroom.testing.written import WrittenText
 
-__all__ = ["Capabilities", "Driver", "Refused", "Room", "Stage", "Subject"]
+__all__ = ["LAYERED", "Capabilities", "Driver", "Refused", "Room", "Stage", "Subject"]
 
 T = TypeVar("T")
 Answerer: TypeAlias = Callable[[str, str, float], str | None]
 Refused = Literal["connect", "publish", "data", "profile"]
 # Between two looks at something that tells nobody that it has changed.
 LOOK_SECONDS = 0.002
+# Of a picture that is published in layers: browsers and SDKs make several of one that large.
+LAYERED = (960, 540)
 # `max_age` where a promise is not about age: on a slow machine no frame becomes stale.
 PATIENT_AGE = 10.0
 
@@ -47,6 +49,9 @@ class Capabilities:
     """Sound is sent (``heard``, ``tracks``)."""
     video_in: bool = False
     """Pictures of others are received (``publish_video``, ``show``)."""
+    layers: bool = False
+    """Of pictures that are published in layers (simulcast) the one that is asked for is received
+    (``publish_layers``)."""
     video_out: bool = False
     """Pictures are sent (``seen``, ``tracks``)."""
     data_in: bool = False
@@ -153,7 +158,8 @@ class Driver(Protocol):
 
     Write the methods that the claimed capabilities need. All are called from plain code (one
     thread at a time) and return when what they do is under way. ``who`` is an identity that was
-    given to ``join``, ``track`` a name that was given to ``publish_audio`` or ``publish_video``.
+    given to ``join``, ``track`` a name that was given to ``publish_audio``, ``publish_video`` or
+    ``publish_layers``.
     """
 
     def join(self, who: str) -> None:
@@ -187,6 +193,10 @@ class Driver(Protocol):
 
     def publish_video(self, who: str, track: str) -> None:
         """A track of pictures begins, of a camera."""
+
+    def publish_layers(self, who: str, track: str) -> None:
+        """As ``publish_video``, of pictures of `contract.LAYERED`, in layers that others choose
+        from."""
 
     def unpublish(self, who: str, track: str) -> None:
         """A track ends, after what was spoken on it."""
