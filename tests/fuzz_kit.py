@@ -55,6 +55,7 @@ ITEMS: tuple[Item, ...] = (
     Event(kind=EventKind.TRACK_MUTED, participant=ANN, track=MIC, reason="why"),
     Event(kind=EventKind.ROOM_CHANGED, room=HALL),
     Event(kind=EventKind.CONNECTION_QUALITY, participant=ANN, quality="poor"),
+    Event(kind=EventKind.ACTIVE_SPEAKERS, speakers=("ann", "bob")),
 )
 NUMBERS = (0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, (1 << 64) - 1)
 

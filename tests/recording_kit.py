@@ -25,7 +25,15 @@ def audio(number: int, samples: int = 8, track: Any = MIC) -> AudioFrame:
 def content(item: Item) -> tuple[Any, ...]:
     """All that is to come back."""
     if isinstance(item, Event):
-        told = (item.kind, item.participant, item.track, item.reason, item.room, item.quality)
+        told = (
+            item.kind,
+            item.participant,
+            item.track,
+            item.reason,
+            item.room,
+            item.quality,
+            item.speakers,
+        )
         return (*told, item.received_ns)
     stamp = (item.sequence, item.received_ns)
     if isinstance(item, AudioFrame):

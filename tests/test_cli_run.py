@@ -77,18 +77,21 @@ def test_what_is_received_is_passed_on(
     assert asked == [default, parts]
 
 
+@pytest.mark.parametrize("option", ["dtmf", "active_speakers"])
 @pytest.mark.parametrize("words", [["run", "my_app:echo"], ["record", "call.mcap"]])
 @pytest.mark.usefixtures("application")
-def test_whether_digits_are_received(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+def test_what_is_told_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], option: str
+) -> None:
     asked: list[Any] = []
 
     def starts(*_: object, **options: Any) -> None:
-        asked.append(options["dtmf"])
+        asked.append(options[option])
         raise ConfigurationError("that is all")
 
     monkeypatch.setattr(ringroom, "Pool", starts)
     monkeypatch.setattr(ringroom, "transport", starts)
-    for more in ([], ["--dtmf"]):
+    for more in ([], [f"--{option.replace('_', '-')}"]):
         monkeypatch.setenv("LIVEKIT_TOKEN", "token")
         monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
         assert main([*words, *more]) == 2

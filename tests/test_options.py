@@ -98,6 +98,12 @@ def test_numbers_of_numpy_become_plain() -> None:
         ({"file_topics": ("photos",)}, "kinds has no 'data': files come as messages do; add it"),
         ({"text_topics": ("lk.chat",)}, "kinds has no 'data': texts come as messages do; add it"),
         ({"dtmf": True}, "dtmf=True, and kinds has no 'data': digits come as messages do; add it"),
+        (
+            {"active_speakers": 1, "kinds": ("audio", "event")},
+            "active_speakers is 1, expected True",
+        ),
+        ({"active_speakers": True}, "active_speakers=True, and kinds has not both 'audio' and 'ev"),
+        ({"active_speakers": True, "kinds": ("event",)}, "whose sound is received; add them"),
         ({"video_quality": "low"}, "video_quality is 'low', and kinds has no 'video': add it"),
         ({"video_quality": "tiny"}, "video_quality is 'tiny', expected 'low', 'medium' or 'high'"),
         ({"video_quality": None}, "video_quality is None, expected 'low'"),

@@ -112,6 +112,7 @@ ITEMS = st.one_of(
         received_ns=U64,
         room=st.none() | st.builds(RoomInfo, name=TEXT, sid=TEXT, metadata=TEXT),
         quality=TEXT,
+        speakers=st.lists(TEXT, max_size=3).map(tuple),
     ),
 )
 

@@ -43,6 +43,7 @@ class EventKind(StrEnum):
     CONNECTION_LOST = "connection_lost"
     CONNECTION_BACK = "connection_back"
     CONNECTION_QUALITY = "connection_quality"
+    ACTIVE_SPEAKERS = "active_speakers"
     PUBLISH_FAILED = "publish_failed"
     PUBLISH_MUTED = "publish_muted"
     PUBLISH_UNMUTED = "publish_unmuted"
@@ -121,3 +122,5 @@ class Event:
     joined anew, where the provider tells it."""
     quality: str = ""
     """Of ``CONNECTION_QUALITY``: excellent, good, poor or lost."""
+    speakers: tuple[str, ...] = ()
+    """Of ``ACTIVE_SPEAKERS``: the identities of those who speak, the loudest first."""

@@ -155,6 +155,9 @@ class SessionOptions:
     dtmf: bool = False
     """Whether digits of telephones are received, each as a `DtmfFrame`, with ``"data"`` among the
     ``kinds``."""
+    active_speakers: bool = False
+    """Whether the event ``ACTIVE_SPEAKERS`` tells who speaks, of those whose sound is received;
+    with ``"audio"`` and ``"event"`` among the ``kinds``."""
     video_quality: VideoQuality = "high"
     """Of pictures that are published in layers (simulcast), the layer that is received: the
     smallest, one in the middle, or ``high``, the largest that the connection takes. Another than
@@ -203,6 +206,12 @@ class SessionOptions:
         if self.dtmf and Kind.DATA not in self.kinds:
             raise ConfigurationError(
                 "dtmf=True, and kinds has no 'data': digits come as messages do; add it"
+            )
+        check_flag("active_speakers", self.active_speakers)
+        if self.active_speakers and not {Kind.AUDIO, Kind.EVENT} <= {*self.kinds}:
+            raise ConfigurationError(
+                "active_speakers=True, and kinds has not both 'audio' and 'event': it is an event "
+                "that tells whose sound is received; add them"
             )
         check_choice("video_quality", self.video_quality, VIDEO_QUALITIES)
         if self.video_quality != "high" and Kind.VIDEO not in self.kinds:

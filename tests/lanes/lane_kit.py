@@ -108,7 +108,7 @@ def content(item: Item) -> tuple[object, ...]:
         call = (item.number, item.timeout) if isinstance(item, RpcCall) else None
         beside = (item.number, item.code, item.detail) if isinstance(item, RpcAnswer) else None
         return ("data", item.payload, *form_of_data, attributes, file, call, beside)
-    told = (item.participant, item.track, item.reason, item.room, item.quality)
+    told = (item.participant, item.track, item.reason, item.room, item.quality, item.speakers)
     return ("event", item.kind, *told)
 
 

@@ -54,6 +54,7 @@ KINDS: dict[str, Item] = {
     "quality": Event(
         kind=EventKind.CONNECTION_QUALITY, participant=Participant(identity="é"), quality="lost"
     ),
+    "speakers": Event(kind=EventKind.ACTIVE_SPEAKERS, speakers=("é", "bob")),
     "bare event": Event(kind=EventKind.DISCONNECTED),
 }
 
@@ -305,6 +306,7 @@ def test_the_longest_text_with_all_its_attributes_fits_a_lane_for_messages() -> 
     reason=st.text(max_size=20),
     room=st.none() | st.builds(RoomInfo, name=TEXT, sid=TEXT, metadata=TEXT),
     quality=TEXT,
+    speakers=st.lists(TEXT, max_size=3).map(tuple),
 )
 @settings(deadline=None)
 def test_any_event_comes_back(
@@ -314,6 +316,7 @@ def test_any_event_comes_back(
     reason: str,
     room: RoomInfo | None,
     quality: str,
+    speakers: tuple[str, ...],
 ) -> None:
     event = Event(
         kind=kind,
@@ -323,6 +326,7 @@ def test_any_event_comes_back(
         received_ns=STAMP[1],
         room=room,
         quality=quality,
+        speakers=speakers,
     )
     assert records.decode(whole(event)) == event
 

@@ -228,6 +228,7 @@ def _add_joining(parser: argparse.ArgumentParser, identity: str) -> None:
     add("--text-topics", type=_names, default=(), help="of texts, the topics received: lk.chat,...")
     add("--file-topics", type=_names, default=(), help="of files, the topics received: photos,...")
     add("--dtmf", action="store_true", help="receive the digits of telephones")
+    add("--active-speakers", action="store_true", help="tell who speaks, by an event")
     layer = "of pictures in layers (simulcast), the one received: low, medium, high (high)"
     add("--video-quality", default="high", help=layer)
     add("--sample-rate", type=int, default=16_000, help="Hz of the received audio (16000)")

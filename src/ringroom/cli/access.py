@@ -28,8 +28,9 @@ def joining(asked: argparse.Namespace) -> dict[str, Any]:
     """Which room, as whom, and what is heard there, as options of a transport or a pool. Raises
     `ConfigurationError` as `url` and `token` do."""
     who = ("participants", "tracks", "text_topics", "file_topics")
-    form = ("dtmf", "video_quality", "sample_rate", "channels", "frame_ms", "max_age")
-    return room(asked) | {name: getattr(asked, name) for name in (*who, *form)}
+    what = ("dtmf", "active_speakers", "video_quality")
+    form = ("sample_rate", "channels", "frame_ms", "max_age")
+    return room(asked) | {name: getattr(asked, name) for name in (*who, *what, *form)}
 
 
 def room(asked: argparse.Namespace) -> dict[str, Any]:

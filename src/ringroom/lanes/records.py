@@ -258,6 +258,8 @@ def event_to_json(event: Event) -> dict[str, Any]:
         message["room"] = _room_to_json(event.room)
     if event.quality:
         message["quality"] = event.quality
+    if event.speakers:
+        message["speakers"] = list(event.speakers)
     return message
 
 
@@ -274,6 +276,7 @@ def event_from_json(message: Any, received_ns: int) -> Event:
         received_ns=received_ns,
         room=None if room is None else _room_from_json(room),
         quality=_text(fields, "quality"),
+        speakers=_texts(fields, "speakers"),
     )
 
 
@@ -339,6 +342,13 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise WireError(f"a {type(value).__name__} where an object belongs")
     return value
+
+
+def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = fields.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise WireError(f"{name} is no list of texts")
+    return tuple(value)
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

@@ -196,6 +196,7 @@ def events() -> st.SearchStrategy[Event]:
         received_ns=st.integers(0, 1 << 62),
         room=st.none() | st.builds(RoomInfo, name=_NAMES, sid=_NAMES, metadata=_TEXT),
         quality=st.sampled_from(("", *QUALITIES)),
+        speakers=st.lists(_NAMES, max_size=3).map(tuple),
     )
 
 

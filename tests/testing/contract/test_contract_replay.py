@@ -60,6 +60,9 @@ LIVE_ONLY = {
     "who_comes_and_goes_is_listed_as_they_are",
     # Of the recorded one a replay tells as it comes to it.
     "the_room_is_told_as_we_join",
+    # What is played as fast as it can be is over before anybody is looked at.
+    "who_speaks_is_told",
+    "the_loudest_speaker_is_told_first",
     # A recording of nothing is over at once.
     "the_end_of_the_room_ends_the_loop",
 }

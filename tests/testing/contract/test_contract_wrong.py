@@ -24,6 +24,7 @@ import wrong_own_profile
 import wrong_people
 import wrong_quality
 import wrong_room
+import wrong_speaking
 import wrong_texts
 import wrong_tracks
 import wrong_writing
@@ -144,3 +145,4 @@ assert wrong_room
 assert wrong_quality
 assert wrong_files
 assert wrong_layers
+assert wrong_speaking

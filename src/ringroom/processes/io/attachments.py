@@ -41,6 +41,8 @@ class AttachmentRoom(InboundRoom, OutboundRoom, Protocol):
 
     @property
     def info(self) -> RoomInfo | None: ...
+    @property
+    def speaking(self) -> tuple[str, ...]: ...
 
 
 class Attachment:
@@ -72,6 +74,9 @@ class Attachment:
             for participant in self._room.people():
                 joined = Event(kind=EventKind.PARTICIPANT_JOINED, participant=participant)
                 self.inbound.post(Kind.EVENT, joined)
+            if speaking := self._room.speaking:
+                told = Event(kind=EventKind.ACTIVE_SPEAKERS, speakers=speaking)
+                self.inbound.post(Kind.EVENT, told)
 
     def finish_link(self) -> None:
         """Handle all that a worker has said before it died."""

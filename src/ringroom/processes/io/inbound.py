@@ -22,6 +22,7 @@ from ringroom.lanes.statistics import Count
 from ringroom.notices import LostFrames, Notices
 from ringroom.options import SessionOptions
 from ringroom.processes.io.mailbox import Mailbox
+from ringroom.processes.io.speakers import Meter
 
 AUDIO_SECONDS = 2.0
 VIDEO_FRAMES = 8
@@ -109,6 +110,8 @@ class InboundTrack(ABC, Generic[L]):
         self._lane: L | None = None
         self._number = 0
         """The lane's; 0 for none yet."""
+        self.meter: Meter | None = None
+        """What all sound of the track is measured by."""
         self._frame_bytes = 0
         self._closed = False
 
@@ -246,6 +249,8 @@ class LiveTrack(InboundTrack[LiveWriter]):
     def _write_sound(
         self, writer: LiveWriter, body: memoryview, sample_rate: int, channels: int
     ) -> None:
+        if self.meter is not None:
+            self.meter.hear(body, sample_rate * channels)
         stamp = (self._sequence, self._owner.clock())
         writer.send_parts(records.audio_head(sample_rate, channels, stamp), body)
         self._sequence += 1

@@ -26,6 +26,8 @@ class PatientTrack(InboundTrack[Mailbox]):
     wait, and the caller's memory does not."""
 
     def _put_sound(self, lane: Mailbox, body: memoryview, sample_rate: int, channels: int) -> None:
+        if self.meter is not None:
+            self.meter.hear(body, sample_rate * channels)
         pcm = np.frombuffer(bytes(body), np.int16).reshape(-1, channels)
         lane.post(AudioFrame.received(pcm, sample_rate, self._track, _NO_STAMP))
 

@@ -42,6 +42,7 @@ from ringroom.processes.io.provider_errors import as_ours
 from ringroom.processes.io.roll_call import RollCall
 from ringroom.processes.io.routing import Routing
 from ringroom.processes.io.row_ledger import RowLedger
+from ringroom.processes.io.speakers import Speakers
 from ringroom.providers.provider import Joined, Provider, TrackSink
 from ringroom.rpc import RpcCall
 
@@ -72,6 +73,7 @@ class RoomSession:
         self._membership = Membership(self, clock)
         self._presence = Presence()
         self.roll = RollCall(self.people)
+        self._speakers = Speakers(self._tell_speakers)
         self._down = False
         self._routing = Routing()
         self._route = "participant"
@@ -168,6 +170,11 @@ class RoomSession:
         """The room as it is now; None if the provider has not told."""
         return self._presence.room
 
+    @property
+    def speaking(self) -> tuple[str, ...]:
+        """Who speaks now, as it was told last."""
+        return self._speakers.told
+
     async def joined_provider(self, other_than: Provider | None = None) -> Provider:
         """Raises `ClosedError` when the room is over, and what kept us from joining it."""
         return await self._membership.provider(other_than)
@@ -223,11 +230,14 @@ class RoomSession:
 
         def closed(sink: InboundTrack[Any]) -> None:
             self._tracks.pop(sink, None)
+            self._speakers.forget(sink)
             self._admission.forget(track.sid)
             self._routing.closed(key)
 
         sink = made(self._at(place).inbound, track, participant, closed)
         self._tracks[sink] = None
+        if self.options.active_speakers and track.kind is Kind.AUDIO:
+            sink.meter = self._speakers.meter(sink, participant.identity)
         sink.prepare()
         return sink
 
@@ -266,6 +276,8 @@ class RoomSession:
 
     def event(self, event: Event) -> None:
         if not self._membership.hears:
+            return
+        if event.kind is EventKind.ACTIVE_SPEAKERS:  # of a recording, say: it is worked out here
             return
         if event.kind in _OF_STREAMS and not self._stream_failed(event):
             return
@@ -352,6 +364,7 @@ class RoomSession:
     def _end_tracks(self) -> None:
         for track in tuple(self._tracks):
             track.close()
+        self._speakers.end()
         self._admission = Admission()
         self._choice.forget_tracks()
         self.open_calls.end_all()
@@ -362,12 +375,17 @@ class RoomSession:
     def _tell(self, kind: EventKind, reason: str = "") -> None:
         self.tell(Event(kind=kind, reason=reason, received_ns=self.clock()))
 
+    def _tell_speakers(self, speakers: tuple[str, ...]) -> None:
+        kind = EventKind.ACTIVE_SPEAKERS
+        self.tell(Event(kind=kind, speakers=speakers, received_ns=self.clock()))
+
     # The end.
 
     def leave(self) -> None:
         """Close everything; `done` is set afterwards."""
         if not self._closing:
             self._closing = True
+            self._speakers.close()
             self.profile.parted()
             self.roll.close()
             self.open_calls.close()
