@@ -27,11 +27,24 @@ def test_a_layer_is_a_picture_with_smaller_sides(
     assert got == shown.replace(width=got.width, height=got.height, payload=got.payload)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4)])
-def test_of_the_smallest_picture_something_is_left(size: tuple[int, int]) -> None:
-    payload = bytes(i420_size(*size))
-    got = layer(message(32, 32).replace(width=size[0], height=size[1], payload=payload), "low")
-    assert len(got.payload) == i420_size(got.width, got.height) > 0
+@pytest.mark.parametrize(
+    ("shown", "quality", "size"),
+    [
+        ((2, 2), "low", (2, 2)),
+        ((40, 4), "low", (40, 4)),
+        ((5, 5), "low", (2, 2)),
+        ((4, 4), "medium", (2, 2)),
+        ((2, 3), "medium", (2, 3)),
+    ],
+)
+def test_of_a_small_picture_enough_is_left(
+    shown: tuple[int, int], quality: str, size: tuple[int, int]
+) -> None:
+    """No frame has a side of less than two pixels."""
+    payload = bytes(i420_size(*shown))
+    got = layer(message(32, 32).replace(width=shown[0], height=shown[1], payload=payload), quality)
+    assert (got.width, got.height) == size
+    assert len(got.payload) == i420_size(*size)
 
 
 def message(width: int, height: int) -> messages.Video:

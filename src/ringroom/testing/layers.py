@@ -16,9 +16,10 @@ _STEPS = {"low": 4, "medium": 2, "high": 1}
 
 
 def layer(picture: messages.Video, quality: str) -> messages.Video:
-    """The picture with sides of a quarter, a half, or in full; halves are rounded up."""
+    """The picture with sides of a quarter, a half, or in full; halves are rounded up. One of which
+    too little would be left stays as it is."""
     step = _STEPS[quality]
-    if step == 1:
+    if step == 1 or min(picture.width, picture.height) <= step:
         return picture
     data = np.frombuffer(picture.payload, np.uint8)
     parts = [part[::step, ::step] for part in planes(data, picture.width, picture.height)]
