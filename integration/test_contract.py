@@ -74,6 +74,8 @@ class LiveKitDriver:
         self._profiles: dict[str, Participant] = {}
         self._tracks: dict[tuple[str, str], tuple[Any, Any]] = {}
         self._sounds: dict[str, list[np.ndarray]] = defaultdict(list)
+        self._heard: dict[tuple[str, str], int] = defaultdict(int)
+        """How much others than the first have heard, in samples, by who and track."""
         self._pictures: dict[str, list[VideoFrame]] = defaultdict(list)
         self._messages: dict[str, list[DataFrame | StreamError | None]] = defaultdict(list)
         """None in the place of a text or a file that has not come whole yet, and the error in the
@@ -111,6 +113,10 @@ class LiveKitDriver:
             if participant.identity == APP and room is next(iter(self._rooms.values())):
                 listen = self._hear if track.kind == rtc.TrackKind.KIND_AUDIO else self._see
                 self._listening.append(self._loop.create_task(listen(track, publication.name)))
+
+            elif participant.identity == APP and track.kind == rtc.TrackKind.KIND_AUDIO:
+                counting = self._count(who, track, publication.name)
+                self._listening.append(self._loop.create_task(counting))
 
         def received(packet: Any) -> None:
             sender = packet.participant.identity if packet.participant else ""
@@ -379,6 +385,28 @@ class LiveKitDriver:
                 self._pictures[name].append(picture)
         finally:
             await stream.aclose()
+
+    async def _count(self, who: str, track: Any, name: str) -> None:
+        """What another than the first hears."""
+        stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1)
+        try:
+            async for event in stream:
+                self._heard[who, name] += event.frame.samples_per_channel
+        finally:
+            await stream.aclose()
+
+    def hears(self, who: str, track: str) -> bool:
+        def heard() -> int:
+            if who == next(iter(self._rooms)):
+                return sum(map(len, self._sounds[track]))
+            return self._heard[who, track]
+
+        async def a_while() -> int:
+            before = heard()
+            await asyncio.sleep(0.5)
+            return heard() - before
+
+        return int(self._run(a_while())) > RATE // 10
 
     def heard(self, track: str) -> AudioFrame | None:
         parts = list(self._sounds[track])

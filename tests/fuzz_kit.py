@@ -159,6 +159,7 @@ def a_fake_message() -> Decoder:
         fake.Happened(kind=EventKind.PARTICIPANT_JOINED, participant=ANN, reason=""),
         fake.TrackPublished(track=MIC, participant=ANN, muted=False, withheld=False),
         fake.TrackWithheld(track="TR_1", withheld=True),
+        fake.AllowSubscribers(payload=b'{"everywhere": ["ann"], "tracks": {"a": null}}'),
         fake.Audio(track="TR", sample_rate=16_000, channels=1, time_ns=3, payload=bytes(8)),
         fake.Data(
             request=1, participant="ann", topic="t", reliable=True, to=("a",), payload=b"hello"

@@ -107,6 +107,13 @@ class Local(SimpleNamespace):
         self.wait: asyncio.Future[None] | None = None
         self.unanswered: asyncio.Future[None] | None = None
         self.methods: dict[str, Any] = {}
+        self.track_publications: dict[str, Publication] = {}
+        self.permitted: list[tuple[bool, list[Any]]] = []
+
+    def set_track_subscription_permissions(
+        self, *, allow_all_participants: bool, participant_permissions: list[Any]
+    ) -> None:
+        self.permitted.append((allow_all_participants, participant_permissions))
 
     async def set_name(self, name: str) -> None:
         await self._set("name", name)

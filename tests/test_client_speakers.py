@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-import ringroom
 from app_kit import PATIENCE, opened
 from ringroom.client import Receiver
 from ringroom.events import Event, EventKind
@@ -63,34 +60,3 @@ def test_nothing_is_told_that_was_not_asked_for(fake_room: FakeRoom) -> None:
         told = [item.kind for item in transport.recv() if isinstance(item, Event)]
         assert EventKind.DISCONNECTED in told
         assert EventKind.ACTIVE_SPEAKERS not in told
-
-
-class Minutes(ringroom.Processor):
-    """Tells the room who speaks."""
-
-    kinds = ("audio", "event")
-
-    def start(self, context: ringroom.Context) -> None:
-        self.context = context
-
-    def process(self, frame: ringroom.AudioFrame) -> None: ...
-
-    def event(self, event: Event) -> None:
-        if event.kind is EventKind.ACTIVE_SPEAKERS:
-            self.context.send_data(",".join(event.speakers), topic="speakers")
-        elif event.kind is EventKind.PARTICIPANT_LEFT:
-            raise SystemExit(3)
-
-
-@pytest.mark.once
-def test_a_worker_that_takes_the_place_of_a_dead_one_is_told_who_speaks(
-    fake_room: FakeRoom,
-) -> None:
-    microphone, bob = fake_room.join("ann").publish_audio(), fake_room.join("bob")
-    with ringroom.Pool(Minutes, "fake", room=fake_room, workers=1, active_speakers=True):
-        microphone.wait_for_subscriber()
-        microphone.tone(seconds=60)
-        fake_room.wait_for_data("speakers", timeout=PATIENCE)
-        bob.leave()
-        told = fake_room.wait_for_data("speakers", count=2, timeout=PATIENCE)
-        assert [one.payload for one in told] == [b"ann", b"ann"]

@@ -5,8 +5,8 @@ or with the application itself, through ring buffers in shared memory.
 
 The layers, each importing only from itself and from those before it:
     closeable, colour, errors, events, notices, values  <  checks, system  <
-    frames, audio_out, dtmf, option_checks, options, pieces, profile, rpc, text_out  <  lanes  <
-    messages, message_codec, link, resampling, recording  <
+    frames, audio_out, dtmf, option_checks, options, pieces, profile, rpc, subscribers, text_out  <
+    lanes  <  messages, message_codec, link, resampling, recording  <
     providers, context, processor, chaining  <
     sessions  <  processes  <  faces  <
     sender, client, aio, metrics, pool, voice  <  testing  <

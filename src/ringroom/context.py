@@ -141,6 +141,15 @@ class Context(Protocol):
     def unmute(self, track: str | TrackInfo | None = None) -> None:
         """Unmute it. Waits and raises as `mute` does."""
 
+    def allow_subscribers(
+        self, who: Collection[str] | None, *, track: str | TrackInfo | None = None
+    ) -> None:
+        """Say who may hear and see what the pool publishes, as `Pool.allow_subscribers` does,
+        whichever worker sends on it; a `TrackInfo` names the track that answers it. Waits until the
+        room has been told; where the I/O process has died it is told before this worker's tracks
+        are heard again. Raises `ConfigurationError`, `FrameError`, `TimeoutError` after 5 s,
+        `RoomError` (not_supported), and `ClosedError` in `Processor.start`."""
+
     def flush(self, track: str | TrackInfo | None = None) -> float:
         """Throw away sound sent on the track and not yet played; the seconds thrown away. A
         `TrackInfo` names the track that answers it, None all tracks of this worker. Waits for the

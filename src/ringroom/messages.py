@@ -7,12 +7,13 @@ Who speaks with whom
   application -> I/O process   control link: NewSession
   application -> session       Renewals, Connect, Attach, Leave, RowFree
   session -> application       Connected, Away, Failed, LaneListed, LaneRetired, ProfileKnown,
-                               MutedKnown
+                               MutedKnown, SubscribersKnown
   session -> worker            Attached
   session -> reader or writer  LaneOpened, LaneEnding, PlayoutReady, PlayoutFailed, Reply, RowFree,
-                               ProfileSet, People, CallEnded, MutedSet, Ended
+                               ProfileSet, People, CallEnded, MutedSet, SubscribersAllowed,
+                               Ended
   reader or writer -> session  LaneDone, PlayoutOpen, Flush, Drain, PlayoutClose, SetProfile,
-                               AskPeople, PerformCall, SetMuted
+                               AskPeople, PerformCall, SetMuted, AllowSubscribers
   worker -> session            TrackClose, Leave
   application -> worker        Start, Stop
   worker -> application        WorkerReady, WorkerFailed, WorkerProblem, Rejoined,
@@ -328,6 +329,29 @@ class MutedKnown(Message):
     """All names that are muted, by whomever: for another I/O process to be told."""
 
     tracks: list[str]
+
+
+class AllowSubscribers(Message):
+    """These may subscribe to our track of that name, or, for "", to all of ours: the identities
+    ``who``, or everybody. ``request`` 0 is not answered."""
+
+    request: int
+    everybody: bool
+    who: list[str]
+    track: str
+
+
+class SubscribersAllowed(Message):
+    """The room has been told; else ``error`` says why not."""
+
+    request: int
+    error: dict[str, Any]
+
+
+class SubscribersKnown(Message):
+    """All that was said of it, by whomever: for another I/O process to be told."""
+
+    subscribers: dict[str, Any]
 
 
 class Start(Message):

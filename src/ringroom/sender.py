@@ -29,6 +29,7 @@ from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.sendable import (
     Content,
+    allowance,
     as_digits,
     as_file,
     as_message,
@@ -289,6 +290,28 @@ class Sender(SendingFace):
         name = name_to_mute(track)
         limit = Deadline(self._connection.machine, timeout, "no answer to what was muted")
         self._finish(self._mute_steps(name, muted), limit)
+
+    def allow_subscribers(
+        self,
+        who: Collection[str] | None,
+        *,
+        track: str | TrackInfo | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Say who may hear and see what we publish: these identities (none: nobody) or, for None,
+        everybody, as it is at first. With ``track`` that holds for our track of that name, also
+        before its first frame and when it is published anew; without, for all of them, also for
+        those that had others. It holds wherever the room is joined anew. Returns once the room has
+        been told, which then stops giving the track to others.
+
+        Raises `ConfigurationError` for what are no identities, or more than 1,000 (4,000 and 256
+        tracks altogether), `FrameError` for what is no track's name, `RoomError` (not_supported by
+        the provider), `TimeoutError` (it may be done later), and as `flush` does.
+        """
+        self._check_open()
+        change = allowance(who, track)
+        limit = Deadline(self._connection.machine, timeout, "no answer to who may subscribe")
+        self._finish(self._subscriber_steps(change), limit)
 
     def set_profile(
         self,

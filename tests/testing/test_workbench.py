@@ -835,6 +835,28 @@ class Discreet(ringroom.Processor):
         self.context.unmute(track)
 
 
+class Confidant(Processor):
+    """Answers each alone."""
+
+    def start(self, context: ringroom.Context) -> None:
+        self.context = context
+
+    def open(self, track: TrackInfo) -> None:
+        self.context.allow_subscribers([track.participant], track=track)
+
+    def process(self, frame: Any) -> Any:
+        return frame
+
+
+def test_who_may_subscribe() -> None:
+    with Workbench(Confidant()) as bench:
+        assert bench.subscribers.allows("bob", "ann/mic")
+        bench.open("ann")
+        assert bench.subscribers.allows("ann", "ann/mic")
+        assert not bench.subscribers.allows("bob", "ann/mic")
+        assert bench.subscribers.allows("bob", "audio")
+
+
 def test_what_is_muted() -> None:
     with Workbench(Discreet) as bench:
         track = bench.open("ann")

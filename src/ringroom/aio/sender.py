@@ -23,6 +23,7 @@ from ringroom.rpc import OutgoingCall
 from ringroom.sessions.filling import blank
 from ringroom.sessions.sendable import (
     Content,
+    allowance,
     as_digits,
     as_file,
     as_message,
@@ -184,6 +185,13 @@ class Sender(SendingFace):
         """As `ringroom.client.Transport.unmute`. If cancelled, it may be done later."""
         self._check_here()
         await self._finish(self._mute_steps(name_to_mute(track), False))
+
+    async def allow_subscribers(
+        self, who: Collection[str] | None, *, track: str | TrackInfo | None = None
+    ) -> None:
+        """As `ringroom.client.Transport.allow_subscribers`. If cancelled, it may be done later."""
+        self._check_here()
+        await self._finish(self._subscriber_steps(allowance(who, track)))
 
     async def set_profile(
         self,

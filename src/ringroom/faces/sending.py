@@ -27,6 +27,7 @@ from ringroom.sessions.filling import Filling
 from ringroom.sessions.outgoing_lane import OutgoingLane
 from ringroom.sessions.sendable import DEFAULT_AUDIO, as_text, name_of, track_name
 from ringroom.sessions.session import check_going_on
+from ringroom.subscribers import Allowance
 from ringroom.text_out import OpenTexts, TextPieces
 
 __all__ = ["SendingFace"]
@@ -179,6 +180,10 @@ class SendingFace(Face):
     def _mute_steps(self, track: str, muted: bool) -> Steps[bool]:
         changes = self._connection.session.muting
         return self._asked_steps(changes, partial(changes.ask, track, muted))
+
+    def _subscriber_steps(self, change: Allowance) -> Steps[bool]:
+        changes = self._connection.session.subscribers
+        return self._asked_steps(changes, partial(changes.ask, change))
 
     def _answer(self, request: int) -> Steps[float]:
         return self._until(partial(self._connection.session.requests.take, request))

@@ -22,6 +22,7 @@ from ringroom.events import Event, Kind, Participant, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame, VideoFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.profile import Profile
+from ringroom.subscribers import Subscribers
 
 __all__ = [
     "Joined",
@@ -33,6 +34,7 @@ __all__ = [
     "Provider",
     "ProviderSpec",
     "Sink",
+    "Subscribers",
     "TextWriter",
     "TrackSink",
 ]
@@ -261,6 +263,16 @@ class Provider(ABC):
             reason="not_supported",
         )
 
+    def allow_subscribers(self, allowed: Subscribers) -> None:
+        """From now on these may subscribe to our tracks, and nobody else: also to tracks that are
+        published later, and once a connection that was lost is back. Called before anything is
+        published, where it is not everybody, and at any time afterwards. A provider whose spec says
+        ``subscribers`` has it."""
+        raise RoomError(
+            "not supported: allow_subscribers (with this provider everybody may subscribe)",
+            reason="not_supported",
+        )
+
     async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
         """Call somebody's method, and return the answer. Several at a time; is cancelled when the
         seconds are over, of which the one who is called is to be told. Raises `RpcError` with the
@@ -308,6 +320,10 @@ class ProviderSpec(ABC):
     mutes: ClassVar[bool] = False
     """Whether a track of ours can be muted (`Playout.mute`, `OutgoingTrack.muted`). Else that is
     refused."""
+
+    subscribers: ClassVar[bool] = False
+    """Whether it can be said who may subscribe to our tracks (`Provider.allow_subscribers`). Else
+    that is refused."""
 
     layers: ClassVar[bool] = False
     """Whether the layer of a picture that is published in several (simulcast) can be chosen, as

@@ -29,6 +29,7 @@ from ringroom.frames import AudioFrame, DataFrame, FileFrame, Frame, TextFrame, 
 from ringroom.option_checks import SOURCES_OF
 from ringroom.options import PublishOptions
 from ringroom.rpc import RpcCall
+from ringroom.subscribers import Allowance
 
 Content: TypeAlias = bytes | bytearray | memoryview | os.PathLike[str]
 """What `send_file` takes: bytes, or the path of a file that is read."""
@@ -154,6 +155,11 @@ def name_to_mute(track: str | TrackInfo | None) -> str:
     """As `name_of`, also of a track that is still to come; None names that of a sound that names
     none."""
     return DEFAULT_AUDIO if track is None else name_of(track)
+
+
+def allowance(who: Collection[str] | None, track: str | TrackInfo | None) -> Allowance:
+    """What `allow_subscribers` takes. Raises `ConfigurationError` and `FrameError`."""
+    return Allowance(who, "" if track is None else name_of(track))  # type: ignore[arg-type]
 
 
 def kind_of(frame: Frame) -> Kind:

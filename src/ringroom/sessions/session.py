@@ -36,6 +36,7 @@ from ringroom.sessions.news import News
 from ringroom.sessions.profile_changes import ProfileChanges
 from ringroom.sessions.requests import Requests
 from ringroom.sessions.roll_calls import RollCalls
+from ringroom.sessions.subscriber_changes import SubscriberChanges
 from ringroom.system import interrupts_at_the_end
 
 
@@ -99,6 +100,7 @@ class Session:
         self.roll = RollCalls(self.send)
         self.calls = OwnCalls(self.send)
         self.muting = MuteChanges(self.send)
+        self.subscribers = SubscriberChanges(self.send)
         self.news = News()
         self.attached: m.Attached | None = None
         """What a worker has inherited, once that is known."""
@@ -309,6 +311,10 @@ class Session:
                 self.muting.answered(message)
             case m.MutedKnown(tracks=tracks):
                 self.muting.known(tracks)
+            case m.SubscribersAllowed():
+                self.subscribers.answered(message)
+            case m.SubscribersKnown():
+                self.subscribers.known(message)
             case m.Attached():
                 self.attached = message
                 self._rejoined()
@@ -360,6 +366,7 @@ class Session:
         self.profile.ask_again()
         self.roll.ask_again()
         self.muting.ask_again()
+        self.subscribers.ask_again()
         self.notify()
 
     def settle_past(self) -> None:

@@ -148,8 +148,12 @@ class Announcements:
             self._line.send(messages.TrackMuted(track=announced.sid, muted=publication.muted))
 
     def _is_withheld(self, publication: Publication) -> bool:
-        who = self._state.withholding
-        return None in who or publication.info.participant in who
+        who, track = self._state.withholding, publication.info
+        if None in who or track.participant in who:
+            return True
+        publisher = self._state.applications.get(track.participant)
+        us = self._member.identity
+        return publisher is not None and not publisher.subscribers.allows(us, track.name)
 
     def _is_too_early(self, publication: Publication) -> bool:
         """While subscribing takes its time; the room lets everybody catch up when it is over."""

@@ -19,6 +19,7 @@ from ringroom.checks import Samples
 from ringroom.events import Kind, TrackInfo
 from ringroom.frames import AudioFrame, DataFrame, VideoFrame
 from ringroom.providers.fake import messages
+from ringroom.subscribers import Subscribers
 from ringroom.testing import counting
 from ringroom.testing.wire import Line
 from ringroom.testing.written import TextLog, WrittenText
@@ -207,6 +208,7 @@ class Application:
         self._texts: list[TextLog] = []
         self._tracks: dict[str, TrackInfo] = {}
         self._muted: set[str] = set()
+        self._subscribers = Subscribers()
         self._lines: list[Line] = []
         self._dropped = 0
         """Media messages that were dropped on lines that are over."""
@@ -225,6 +227,13 @@ class Application:
         server. Nothing of them is heard or seen."""
         with self._changed:
             return frozenset(self._muted & self.tracks.keys())
+
+    @property
+    def subscribers(self) -> Subscribers:
+        """Who may subscribe to its tracks, as it has said since it joined last:
+        ``application.subscribers.allows("ann", "audio")``."""
+        with self._changed:
+            return self._subscribers
 
     @property
     def messages(self) -> list[DataFrame]:
@@ -322,10 +331,15 @@ class Application:
         """The application has joined over the line."""
         self.joined, self.left = True, ""
         self.joins += 1
+        self._subscribers = Subscribers()  # that was said in another stay
         over = [one for one in self._lines if one.socket.fileno() < 0 and not one.error]
         self._dropped += sum(one.dropped for one in over)
         self._lines = [one for one in self._lines if one not in over]
         self._lines.append(line)
+
+    def allow_subscribers(self, allowed: Subscribers) -> None:
+        """The application has said who may subscribe to its tracks."""
+        self._subscribers = allowed
 
     def leave(self, reason: str) -> None:
         """The application is gone."""

@@ -15,6 +15,7 @@ from ringroom.events import EventKind, Participant
 from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.envelopes import Envelope, opened, sealed
+from ringroom.providers.fake.wire import subscribers_of
 from ringroom.rpc import RpcAnswer
 from ringroom.testing.announcements import Announcements
 from ringroom.testing.calls import answer_of, as_message, failed
@@ -83,7 +84,7 @@ class Connection:
         if self._member is not None:
             self._state.put_out(self._member, "connection timeout")
 
-    def _handle(self, message: messages.Message, member: Member) -> None:
+    def _handle(self, message: messages.Message, member: Member) -> None:  # noqa: C901
         match message:
             case messages.Audio() | messages.AudioPause() | messages.Video():
                 self.own.play(message)
@@ -93,6 +94,10 @@ class Connection:
                 self.own.unpublish(message)
             case messages.Mute():
                 self.own.mute_own(message)
+            case messages.AllowSubscribers():
+                allowed = subscribers_of(message)
+                self._state.application(self.identity).allow_subscribers(allowed)
+                self._state.announce()
             case messages.Subscription():
                 self._others.subscription(message)
             case (

@@ -29,6 +29,7 @@ from ringroom.options import PublishOptions
 from ringroom.processes.io.roll_call import parts
 from ringroom.profile import Profile
 from ringroom.providers.fake.messages import Call
+from ringroom.subscribers import Allowance, Subscribers
 from ringroom.testing.calls import Answerer, answer_of, failed
 
 __all__ = ["FarEnd", "InboundTrack"]
@@ -90,6 +91,7 @@ class FarEnd:
         self._profile = Profile()
         self._people: dict[str, Participant] = {}
         self._muted: set[str] = set()
+        self._subscribers = Subscribers()
         self._lock = threading.RLock()
         self._lanes = 0
         self._writers: dict[int, LiveWriter | ReliableWriter] = {}
@@ -230,6 +232,13 @@ class FarEnd:
         with self._lock:
             return frozenset(self._muted)
 
+    @property
+    def subscribers(self) -> Subscribers:
+        """Who may subscribe to its tracks."""
+        self.serve()
+        with self._lock:
+            return self._subscribers
+
     def play(self, track: str | None, seconds: float | None) -> None:
         """That much of what was sent on the track (None: on each) is played. Raises
         `ConfigurationError` for a track that nothing was sent on."""
@@ -262,7 +271,7 @@ class FarEnd:
                 one.row.add(Count.DONE)
                 one.waiting += _samples(item)
 
-    def _hear(self, message: m.Message, descriptors: tuple[int, ...]) -> None:
+    def _hear(self, message: m.Message, descriptors: tuple[int, ...]) -> None:  # noqa: C901
         match message:
             case m.PlayoutOpen():
                 self._open_outbound(message, descriptors)
@@ -286,6 +295,10 @@ class FarEnd:
             case m.SetMuted(request=request, track=track, muted=muted):
                 (self._muted.add if muted else self._muted.discard)(track)
                 self._link.send(m.MutedSet(request=request, error={}))
+            case m.AllowSubscribers(request=request, everybody=everybody, who=who, track=track):
+                change = Allowance(None if everybody else frozenset(who), track)
+                self._subscribers = self._subscribers.after(change)
+                self._link.send(m.SubscribersAllowed(request=request, error={}))
             case m.LaneDone(lane=lane):
                 writer = self._writers.pop(lane)
                 self._rows.release(writer.row.index)

@@ -32,6 +32,7 @@ from ringroom.processes.worker.problems import as_problem
 from ringroom.processor import Problem, Processor, ProcessorLike, as_processor
 from ringroom.profile import Profile
 from ringroom.sessions.sendable import kind_of
+from ringroom.subscribers import Subscribers
 from ringroom.testing.calls import Answerer
 from ringroom.testing.far_end import FarEnd, InboundTrack
 from ringroom.testing.hand_turned import HandTurned
@@ -228,6 +229,12 @@ class Workbench:
         """The names that `Context.mute` has muted and `Context.unmute` has not unmuted. What is
         sent on them is in `sent` all the same."""
         return frozenset() if self._far is None else self._far.muted
+
+    @property
+    def subscribers(self) -> Subscribers:
+        """Who may subscribe to its tracks, as `Context.allow_subscribers` has said:
+        ``bench.subscribers.allows("ann", "audio")``."""
+        return Subscribers() if self._far is None else self._far.subscribers
 
     @property
     def flushed(self) -> list[tuple[str, float]]:

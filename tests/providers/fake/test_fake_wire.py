@@ -15,8 +15,10 @@ from ringroom.errors import WireError
 from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.option_checks import QUALITIES, VIDEO_QUALITIES
 from ringroom.providers.fake import messages, wire
+from ringroom.subscribers import Subscribers
 
 TEXT = st.text(max_size=20)
+IDENTITIES = st.none() | st.frozensets(st.text(min_size=1, max_size=20), max_size=3)
 NUMBER = st.integers(-(2**63), 2**63 - 1)
 ATTRIBUTES = st.dictionaries(TEXT, TEXT, max_size=3)
 PARTICIPANTS = st.builds(
@@ -87,6 +89,12 @@ MESSAGES = st.one_of(
     st.builds(messages.Unpublish, track=TEXT),
     st.builds(messages.Mute, track=TEXT, muted=st.booleans()),
     st.builds(messages.SetProfile, request=NUMBER, name=TEXT, metadata=TEXT, attributes=ATTRIBUTES),
+    st.builds(
+        messages.AllowSubscribers,
+        payload=st.builds(
+            Subscribers, IDENTITIES, st.dictionaries(TEXT, IDENTITIES, max_size=2)
+        ).map(lambda allowed: json.dumps(allowed.to_json()).encode()),
+    ),
     st.builds(
         messages.Subscription,
         track=TEXT,
@@ -305,6 +313,8 @@ WRITTEN = {"request": 1, "text": 1, "topic": "t", "to": (), "attributes": {}}
         messages.Piece(**WRITTEN, step="none", payload=b"x"),
         messages.Piece(**WRITTEN, step="add", payload=b"\xff"),
         messages.Dtmf(**OF, payload=b"x"),
+        messages.AllowSubscribers(payload=b"[]"),
+        messages.AllowSubscribers(payload=b'{"everywhere": [""], "tracks": {}}'),
         messages.File(**SENT, name=LONG, mime_type="", attributes={}, payload=b"x"),
         messages.File(**SENT, name="", mime_type=LONG, attributes={}, payload=b"x"),
         messages.File(**SENT, name="", mime_type="", attributes={"a": LONG * 12}, payload=b"x"),

@@ -25,6 +25,7 @@ import wrong_people
 import wrong_quality
 import wrong_room
 import wrong_speaking
+import wrong_subscribing
 import wrong_texts
 import wrong_tracks
 import wrong_writing
@@ -146,3 +147,4 @@ assert wrong_quality
 assert wrong_files
 assert wrong_layers
 assert wrong_speaking
+assert wrong_subscribing

@@ -30,6 +30,7 @@ from ringroom.providers.provider import (
     Profile,
     Provider,
     Sink,
+    Subscribers,
     TextWriter,
     TrackSink,
 )
@@ -167,6 +168,9 @@ class Twist(Wrong):
     def on_ended(self, playout: Playout, tell: Callable[[RoomError], None]) -> None:
         playout.on_ended(tell)
 
+    def allow_subscribers(self, provider: Provider, allowed: Subscribers) -> None:
+        provider.allow_subscribers(allowed)
+
     async def send_data(self, provider: Provider, frame: DataFrame) -> None:
         await provider.send_data(frame)
 
@@ -223,6 +227,9 @@ class TwistedProvider(Provider):
 
     async def send_data(self, frame: DataFrame) -> None:
         await self.twist.send_data(self.inner, frame)
+
+    def allow_subscribers(self, allowed: Subscribers) -> None:
+        self.twist.allow_subscribers(self.inner, allowed)
 
     async def set_profile(self, change: Profile) -> None:
         await self.twist.set_profile(self.inner, change)

@@ -23,6 +23,7 @@ from ringroom.processes.io.outbound import Answer
 from ringroom.processes.io.outbound_lanes import OutboundLanes, OutboundRoom
 from ringroom.processes.io.own_calls import OwnCalls
 from ringroom.processes.io.own_profile import OwnProfile
+from ringroom.processes.io.own_subscribers import OwnSubscribers
 from ringroom.processes.io.roll_call import RollCall
 from ringroom.processes.io.row_ledger import RowLedger
 
@@ -36,6 +37,7 @@ class AttachmentRoom(InboundRoom, OutboundRoom, Protocol):
     roll: RollCall
     own_calls: OwnCalls
     muting: Muting
+    subscribers: OwnSubscribers
 
     def people(self) -> Iterable[Participant]: ...
 
@@ -118,6 +120,8 @@ class Attachment:
                 self._room.own_calls.begin(message, self._to_asker())
             case m.SetMuted():
                 self._room.muting.ask(message, self._to_asker())
+            case m.AllowSubscribers():
+                self._room.subscribers.ask(message, self._to_asker())
             case m.Leave():
                 self.leaving = True
             case _:

@@ -117,6 +117,13 @@ class Membership:
                 return found
             await asyncio.wait([self._loss])
 
+    @property
+    def joined_now(self) -> Provider | None:
+        """The open provider while we are in the room."""
+        if not self._joined.done() or self._joined.exception() is not None:
+            return None
+        return self._joined.result()
+
     async def stay(self) -> None:
         """Join, and join again when the room is lost, until it is over."""
         assert self._provider is not None

@@ -36,6 +36,7 @@ from ringroom.processes.io.muting import Muting
 from ringroom.processes.io.open_calls import OpenCalls
 from ringroom.processes.io.own_calls import OwnCalls
 from ringroom.processes.io.own_profile import OwnProfile
+from ringroom.processes.io.own_subscribers import OwnSubscribers
 from ringroom.processes.io.patient import PatientTrack
 from ringroom.processes.io.presence import Presence
 from ringroom.processes.io.provider_errors import as_ours
@@ -67,6 +68,7 @@ class RoomSession:
         self.open_calls = OpenCalls(self)
         self.own_calls = OwnCalls(self)
         self.muting = Muting(self._wire.send, self._mute)
+        self.subscribers = OwnSubscribers(self._wire.send)
         self._application = Attachment(self, self._ledger, m.APPLICATION)
         self._attachments: dict[int, Attachment] = {m.APPLICATION: self._application}
         self._owners: dict[str, object] = {}
@@ -138,6 +140,7 @@ class RoomSession:
             spec, self.options = unpickled(message.blob)
             self._choice = Choice(self.options, self.notices)
             self.muting.possible = spec.mutes
+            self.subscribers.possible = spec.subscribers
             self._membership.open(spec, self.options, descriptors[1:])
         except Exception as error:
             if not isinstance(error, RingroomError):
@@ -323,6 +326,8 @@ class RoomSession:
         if self._down:
             self._tell(EventKind.CONNECTION_BACK)
             self._set_down(False)
+        if (provider := self._membership.joined_now) is not None:
+            self.subscribers.joined(provider)
         self._application.send(m.Connected(room=joined.room, identity=joined.identity))
         self.profile.joined()
         self.roll.joined()
@@ -337,6 +342,7 @@ class RoomSession:
             self._set_down(True)
             self._tell(EventKind.CONNECTION_LOST, reason)
         self.profile.parted()
+        self.subscribers.parted()
         self.roll.parted()
         self._end_tracks()
         for event in self._presence.farewell(reason, self.clock()):
@@ -347,6 +353,7 @@ class RoomSession:
         if self._closing:
             return
         self.profile.parted()
+        self.subscribers.parted()
         self.roll.parted()
         self._end_tracks()
         self._tell(EventKind.DISCONNECTED, reason)
@@ -387,6 +394,7 @@ class RoomSession:
             self._closing = True
             self._speakers.close()
             self.profile.parted()
+            self.subscribers.parted()
             self.roll.close()
             self.open_calls.close()
             self.own_calls.close()

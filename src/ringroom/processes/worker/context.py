@@ -21,6 +21,7 @@ from ringroom.sessions.requests import Asked
 from ringroom.sessions.roll_calls import room_is_away
 from ringroom.sessions.sendable import (
     Content,
+    allowance,
     as_digits,
     as_file,
     as_message,
@@ -156,6 +157,19 @@ class WorkerContext:
             number = session.muting.ask(track, muted)
         # Without an answer nothing of ours plays before it is asked again.
         self._answer(session, session.muting, number, "no answer to what was muted")
+
+    def allow_subscribers(
+        self, who: Collection[str] | None, *, track: str | TrackInfo | None = None
+    ) -> None:
+        change = allowance(who, track)
+        with self._answering.lock:
+            session = self._answering.session("say who may subscribe in open() or process()")
+            if session.end is not None:
+                return  # nothing is heard any more
+            number = session.subscribers.ask(change)
+        # Without an answer nothing of ours plays before it is asked again.
+        what = "no answer to who may subscribe"
+        self._answer(session, session.subscribers, number, what)
 
     def flush(self, track: str | TrackInfo | None = None) -> float:
         answering = self._answering

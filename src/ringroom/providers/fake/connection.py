@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import logging
 import socket
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from ringroom.providers.provider import (
     Profile,
     Provider,
     Sink,
+    Subscribers,
     TextWriter,
 )
 
@@ -189,6 +191,10 @@ class FakeProvider(Provider):
             attributes=change.attributes,
         )
         await self._request(number, message, "profile_refused")
+
+    def allow_subscribers(self, allowed: Subscribers) -> None:
+        payload = json.dumps(allowed.to_json()).encode()
+        self._send(messages.AllowSubscribers(payload=payload))
 
     async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
         self._raise_if_ordered("call")

@@ -14,6 +14,7 @@ from ringroom.values import Value
 
 __all__ = [
     "AllTold",
+    "AllowSubscribers",
     "Answered",
     "Audio",
     "AudioPause",
@@ -97,6 +98,12 @@ class Mute(Value):
 
     track: str
     muted: bool
+
+
+class AllowSubscribers(Value):
+    """Who may subscribe to the application's tracks, as JSON."""
+
+    payload: bytes
 
 
 class SetProfile(Value):
@@ -346,6 +353,7 @@ Message: TypeAlias = (
     | Publish
     | Unpublish
     | Mute
+    | AllowSubscribers
     | SetProfile
     | Subscription
     | Audio

@@ -51,6 +51,7 @@ class Fake(ProviderSpec):
     rpc = True
     mutes = True
     layers = True
+    subscribers = True
 
     room: rooms.Reachable | HandedOver | str
     identity: str | None = None

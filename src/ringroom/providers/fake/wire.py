@@ -23,12 +23,13 @@ from ringroom.checks import (
 )
 from ringroom.colour import i420_size
 from ringroom.dtmf import DtmfFrame
-from ringroom.errors import FrameError, WireError
+from ringroom.errors import ConfigurationError, FrameError, WireError
 from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.option_checks import QUALITIES, VIDEO_QUALITIES
 from ringroom.pieces import TextPiece
 from ringroom.providers.fake.messages import (
+    AllowSubscribers,
     Answered,
     Audio,
     Call,
@@ -41,6 +42,7 @@ from ringroom.providers.fake.messages import (
     Video,
 )
 from ringroom.rpc import RpcAnswer, RpcCall
+from ringroom.subscribers import Subscribers
 
 __all__ = ["Decoder", "decode", "encode"]
 
@@ -299,6 +301,14 @@ _FIELD_READERS: Mapping[type[Any], tuple[tuple[str, Callable[[Any], Any]], ...]]
 }
 
 
+def subscribers_of(message: AllowSubscribers) -> Subscribers:
+    """Who may subscribe. Raises `WireError`."""
+    try:
+        return Subscribers.from_json(_json(message.payload))
+    except ConfigurationError as error:
+        raise WireError(f"AllowSubscribers: {error}") from None
+
+
 def _check_contents(message: Message) -> None:
     match message:
         case Audio():
@@ -317,6 +327,8 @@ def _check_contents(message: Message) -> None:
         case Call():
             seconds = message.timeout_ms / 1000
             RpcCall(message.payload, message.method, message.participant, timeout=seconds)
+        case AllowSubscribers():
+            subscribers_of(message)
         case Answered():
             RpcAnswer(message.payload, code=message.code, detail=message.detail)
         case _:

@@ -38,6 +38,7 @@ from ringroom.providers.livekit.media import MediaPath
 from ringroom.providers.livekit.outbox import AT_RISK, Outbox
 from ringroom.providers.livekit.own_profile import EVENTS, OwnProfile
 from ringroom.providers.livekit.paths import open_path
+from ringroom.providers.livekit.permissions import Permissions
 from ringroom.providers.livekit.publications import Publications
 from ringroom.providers.livekit.roster import Roster
 from ringroom.providers.livekit.rpc import STREAMED_CALL_BYTES, Rpc
@@ -49,6 +50,7 @@ from ringroom.providers.provider import (
     Profile,
     Provider,
     Sink,
+    Subscribers,
     TextWriter,
 )
 from ringroom.rpc import MAX_CALL_BYTES
@@ -75,6 +77,7 @@ class _Opened:
     publications: Publications
     outbox: Outbox
     profile: OwnProfile
+    permissions: Permissions
     rpc: Rpc
 
     def reconnecting(self) -> None:
@@ -83,6 +86,7 @@ class _Opened:
 
     def reconnected(self) -> None:
         self.line.set(True)
+        self.permissions.reconnected()
         self.roster.back()
         self.conditions.look()
         self.publications.reconnected()
@@ -204,6 +208,7 @@ class LiveKitProvider(Provider):
             publications=Publications(room, line, calls, options, path),
             outbox=Outbox(room, line, calls, options.connect_timeout, give_up),
             profile=OwnProfile(room, line, options.connect_timeout),
+            permissions=Permissions(room, roster),
             rpc=Rpc(room, sink, line),
         )
         roster.on("reconnecting", opened.reconnecting)
@@ -217,7 +222,10 @@ class LiveKitProvider(Provider):
         return opened
 
     async def publish(self, track: OutgoingTrack) -> Playout:
-        return await self._joined().publications.publish(track)
+        opened = self._joined()
+        playout = await opened.publications.publish(track)
+        opened.permissions.look()
+        return playout
 
     async def send_data(self, frame: DataFrame) -> None:
         await self._joined().outbox.send(frame)
@@ -236,6 +244,9 @@ class LiveKitProvider(Provider):
 
     async def set_profile(self, change: Profile) -> None:
         await self._joined().profile.set(change)
+
+    def allow_subscribers(self, allowed: Subscribers) -> None:
+        self._joined().permissions.set(allowed)
 
     async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
         return await self._joined().rpc.call(to, method, payload, seconds)

@@ -53,6 +53,7 @@ class LiveKit(ProviderSpec):
     rpc = True
     mutes = True
     layers = True
+    subscribers = True
 
     url: str = ""
     token: str | Callable[[], str] = field(default="", repr=False)

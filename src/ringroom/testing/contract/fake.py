@@ -144,6 +144,11 @@ class FakeDriver:
                 return AudioFrame(samples, recording.sample_rate)
         return None
 
+    def hears(self, who: str, track: str) -> bool:
+        application = self._room.application
+        there = track in application.tracks and bool(application.heard(track).frames)
+        return there and application.subscribers.allows(who, track)
+
     def seen(self, track: str) -> Sequence[VideoFrame]:
         with contextlib.suppress(LookupError):
             return self._room.seen(track).frames

@@ -106,6 +106,8 @@ class Capabilities:
     """What people are told of the application can be changed by it (``profile``)."""
     own_mute: bool = False
     """Tracks of the application's can be muted by it (``muted``)."""
+    own_subscribers: bool = False
+    """The application can say who may subscribe to its tracks (``hears``)."""
     sources: bool = False
     """Tracks tell what they are of: a microphone, a camera, a screen (``source``)."""
     room_end: bool = False
@@ -244,6 +246,10 @@ class Driver(Protocol):
 
     def heard(self, track: str) -> AudioFrame | None:
         """All sound of the application's track of that name so far; None if there was none."""
+
+    def hears(self, who: str, track: str) -> bool:
+        """Whether sound of the application's track of that name reaches somebody just now; asked
+        while a second of it is being sent."""
 
     def seen(self, track: str) -> Sequence[VideoFrame]:
         """The pictures of the application's track of that name so far."""
