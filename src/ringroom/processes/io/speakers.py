@@ -19,7 +19,7 @@ import numpy as np
 __all__ = ["Meter", "Speakers"]
 
 # How often it is looked at, in seconds, and how much of that time somebody is loud who speaks.
-# These, and the level, are what a LiveKit server has unless it is configured otherwise.
+# These, and the level, are much what a LiveKit server has unless it is configured otherwise.
 EVERY = 0.4
 SHARE = 0.4
 # RMS of a frame that is loud: 35 dB below full scale.
@@ -101,6 +101,7 @@ class Speakers:
         """All tracks are over: nobody speaks any more."""
         self.close()
         self._powers.clear()
+        self._quiet.clear()
         self._say()
 
     def close(self) -> None:
