@@ -126,7 +126,7 @@ class Sender(SendingFace):
         ``lk.chat``, ``lk.transcription``), in order with messages. Up to 200,000 bytes of UTF-8,
         attributes 12,000. Waits and raises as `send_data` does; `ConfigurationError` where the
         provider has no texts."""
-        self._check_texts()
+        self._check_call("send_text")
         self.send(as_text(text, topic, to, attributes), timeout=timeout)
 
     def open_text(
@@ -157,7 +157,7 @@ class Sender(SendingFace):
         messages; LiveKit SIP plays them to those who have called or were called. Waits and raises
         as `send_data` does: `FrameError` before anything is sent, `TimeoutError` says how many were
         taken; `ConfigurationError` where the provider has no DTMF."""
-        self._check_dtmf()
+        self._check_call("send_dtmf")
         frames = as_digits(digits)
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "a digit was not taken")
@@ -180,7 +180,7 @@ class Sender(SendingFace):
         It goes out in pieces, and messages sent after it wait until it is out; sound does not.
         Waits and raises as `send_data` does; `OSError` where the path cannot be read,
         `ConfigurationError` where the provider has no files."""
-        self._check_files()
+        self._check_call("send_file")
         self.send(as_file(payload, topic, to, attributes, name, mime_type), timeout=timeout)
 
     @contextlib.contextmanager
@@ -359,7 +359,7 @@ class Sender(SendingFace):
         `ClosedError`, and what has ended the session by itself (as `send` does).
         """
         self._check_open()
-        self._check_calls()
+        self._check_call("call")
         call = OutgoingCall(to=to, method=method, payload=payload, timeout=timeout)
         limit = Deadline(self._connection.machine, call.timeout, "no answer to a call")
         try:

@@ -99,7 +99,7 @@ class Sender(SendingFace):
         attributes: Mapping[str, str] | None = None,
     ) -> None:
         """As `ringroom.client.Transport.send_text`."""
-        self._check_texts()
+        self._check_call("send_text")
         await self.send(as_text(text, topic, to, attributes))
 
     def open_text(
@@ -115,7 +115,7 @@ class Sender(SendingFace):
 
     async def send_dtmf(self, digits: str) -> None:
         """As `ringroom.client.Transport.send_dtmf`. If cancelled, some may be taken."""
-        self._check_dtmf()
+        self._check_call("send_dtmf")
         for digit in as_digits(digits):
             await self.send(digit)
 
@@ -131,7 +131,7 @@ class Sender(SendingFace):
     ) -> None:
         """As `ringroom.client.Transport.send_file`; a path is read on a thread."""
         self._check_here()
-        self._check_files()
+        self._check_call("send_file")
         make = partial(as_file, payload, topic, to, attributes, name, mime_type)
         if isinstance(payload, os.PathLike):
             await self.send(await on_thread(self._connection.machine, "ringroom-file", make))
@@ -212,7 +212,7 @@ class Sender(SendingFace):
     async def call(self, to: str, method: str, payload: str = "", *, timeout: float = 10.0) -> str:
         """As `ringroom.client.Transport.call`. If cancelled, it may be carried out."""
         self._check_here()
-        self._check_calls()
+        self._check_call("call")
         call = OutgoingCall(to=to, method=method, payload=payload, timeout=timeout)
         try:
             async with asyncio.timeout(call.timeout):

@@ -15,6 +15,7 @@ from typing import Any
 
 from ringroom import messages as m
 from ringroom.errors import ConfigurationError
+from ringroom.faces.features import check_options
 from ringroom.faces.handover import Handed, Renewals, hand_over, pickled_spec
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
 from ringroom.link import Link, close_descriptors
@@ -140,18 +141,7 @@ class Connection:
         beside: Collection[str] = (),
     ) -> None:
         self.spec, self.options = build(provider, options, beside)
-        for option, has, what in (
-            ("text_topics", self.spec.texts, "texts"),
-            ("file_topics", self.spec.files, "files"),
-            ("rpc_methods", self.spec.rpc, "calls"),
-            ("dtmf", self.spec.dtmf, "DTMF"),
-            ("video_quality", self.spec.layers, "layers of pictures"),
-        ):
-            asked = getattr(self.options, option) != getattr(SessionOptions, option)
-            if asked and not has:
-                raise ConfigurationError(
-                    f"{self.spec.name}: not supported: {option} (this provider has no {what})"
-                )
+        check_options(self.spec, self.options)
         self.host, self._own_host = choose_host(io)
         self.machine = self.host.machine
         self.lock = self.machine.lock()

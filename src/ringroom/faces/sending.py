@@ -18,6 +18,7 @@ from ringroom.errors import (
 from ringroom.events import Kind, TrackInfo
 from ringroom.faces.connection import Connection
 from ringroom.faces.face import Face, Steps
+from ringroom.faces.features import check_call
 from ringroom.frames import AudioFrame, Frame, VideoFrame
 from ringroom.options import PublishOptions
 from ringroom.pieces import TextPiece
@@ -210,12 +211,7 @@ class SendingFace(Face):
     ) -> TextPieces:
         """Of a text that is to be written."""
         self._check_open()
-        spec = self._connection.spec
-        if not spec.text_streams:
-            raise ConfigurationError(
-                f"{spec.name}: not supported: open_text (this provider has no texts that are being "
-                "written; send_text sends whole ones)"
-            )
+        self._check_call("open_text")
         return TextPieces(self._texts, as_text("", topic, to, attributes))
 
     def _end_text(self, last: TextPiece) -> None:
@@ -234,35 +230,9 @@ class SendingFace(Face):
                 self._connection.outgoing.send_nowait(lane, self._ends[0])
                 self._ends.popleft()
 
-    def _check_calls(self) -> None:
-        spec = self._connection.spec
-        if not spec.rpc:
-            raise ConfigurationError(
-                f"{spec.name}: not supported: call (this provider has no calls)"
-            )
-
-    def _check_texts(self) -> None:
-        spec = self._connection.spec
-        if not spec.texts:
-            raise ConfigurationError(
-                f"{spec.name}: not supported: send_text (this provider has no texts; send_data "
-                "sends bytes)"
-            )
-
-    def _check_dtmf(self) -> None:
-        spec = self._connection.spec
-        if not spec.dtmf:
-            raise ConfigurationError(
-                f"{spec.name}: not supported: send_dtmf (this provider has no DTMF)"
-            )
-
-    def _check_files(self) -> None:
-        spec = self._connection.spec
-        if not spec.files:
-            raise ConfigurationError(
-                f"{spec.name}: not supported: send_file (this provider has no files; send_data "
-                "sends bytes)"
-            )
+    def _check_call(self, call: str) -> None:
+        """Raises `ConfigurationError` if the provider has not what the call of that name does."""
+        check_call(self._connection.spec, call)
 
     def _check_free(self, name: str) -> None:
         if name in self._sending:

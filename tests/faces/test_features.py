@@ -1,0 +1,67 @@
+"""What a provider may be without: each option and call that needs it is refused without it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ringroom.errors import ConfigurationError
+from ringroom.events import Kind
+from ringroom.faces.features import check_call, check_options
+from ringroom.options import SessionOptions
+from ringroom.providers.provider import Provider, ProviderSpec
+
+FLAGS = ("texts", "text_streams", "files", "rpc", "dtmf")
+
+
+class Bare(ProviderSpec):
+    """A provider without any of it."""
+
+    name = "bare"
+
+    def open(self, descriptors: tuple[int, ...]) -> Provider:
+        raise NotImplementedError
+
+
+class Rich(Bare):
+    """A provider with all of it."""
+
+
+for flag in FLAGS:
+    setattr(Rich, flag, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "noun"),
+    [
+        ("text_topics", ("lk.chat",), "texts"),
+        ("file_topics", ("photos",), "files"),
+        ("rpc_methods", ("order",), "calls"),
+        ("dtmf", True, "DTMF"),
+    ],
+)
+def test_an_option_is_refused(option: str, value: Any, noun: str) -> None:
+    options = SessionOptions(kinds=(Kind.DATA,), **{option: value})
+    with pytest.raises(ConfigurationError) as caught:
+        check_options(Bare(), options)
+    assert str(caught.value) == f"bare: not supported: {option} (this provider has no {noun})"
+    check_options(Rich(), options)
+    check_options(Bare(), SessionOptions())
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ("send_text", "texts; send_data sends bytes"),
+        ("open_text", "texts that are being written; send_text sends whole ones"),
+        ("send_file", "files; send_data sends bytes"),
+        ("call", "calls"),
+        ("send_dtmf", "DTMF"),
+    ],
+)
+def test_a_call_is_refused(call: str, why: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_call(Bare(), call)
+    assert str(caught.value) == f"bare: not supported: {call} (this provider has no {why})"
+    check_call(Rich(), call)
