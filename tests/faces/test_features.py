@@ -12,7 +12,7 @@ from ringroom.faces.features import check_call, check_options
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import Provider, ProviderSpec
 
-FLAGS = ("texts", "text_streams", "files", "rpc", "dtmf")
+FLAGS = ("texts", "text_streams", "files", "rpc", "dtmf", "layers")
 
 
 class Bare(ProviderSpec):
@@ -39,10 +39,11 @@ for flag in FLAGS:
         ("file_topics", ("photos",), "files"),
         ("rpc_methods", ("order",), "calls"),
         ("dtmf", True, "DTMF"),
+        ("video_quality", "low", "layers of pictures"),
     ],
 )
 def test_an_option_is_refused(option: str, value: Any, noun: str) -> None:
-    options = SessionOptions(kinds=(Kind.DATA,), **{option: value})
+    options = SessionOptions(kinds=(Kind.DATA, Kind.VIDEO), **{option: value})
     with pytest.raises(ConfigurationError) as caught:
         check_options(Bare(), options)
     assert str(caught.value) == f"bare: not supported: {option} (this provider has no {noun})"

@@ -19,7 +19,7 @@ from ringroom.faces.features import check_options
 from ringroom.faces.handover import Handed, Renewals, hand_over, pickled_spec
 from ringroom.lanes.statistics import SLOTS, LaneCounts, RowPool, StatisticsTable
 from ringroom.link import Link, close_descriptors
-from ringroom.options import SessionOptions, TransportConfig
+from ringroom.options import TransportConfig
 from ringroom.processes.hosts import Where, choose_host
 from ringroom.processes.spawning import pickle_by_value
 from ringroom.processes.waiting import Wait, Waiter, always_waiting
