@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
 import numpy as np
 import pytest
 
 import ringroom
 from app_kit import PATIENCE, Call, interrupted, opened, until
+from elders_kit import Elders
 from recovery_kit import LONG, Events, killed
 from refusal_kit import INF, NAN
 from ringroom.errors import ConfigurationError, FrameError, RoomError
 from ringroom.events import Event, EventKind, Kind, TrackInfo
 from ringroom.faces import face
 from ringroom.frames import AudioFrame, VideoFrame
-from ringroom.options import PublishOptions, Reconnect, SessionOptions
-from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, ProviderSpec, Sink
+from ringroom.options import PublishOptions, Reconnect
 from ringroom.testing import FakeRoom
 from ringroom.testing.connection import connections
 
@@ -330,41 +327,6 @@ def test_ctrl_c_leaves_no_answer_that_nobody_takes(fake_room: FakeRoom) -> None:
         changes = transport._connection.session.muting
         assert not changes._unanswered
         assert not changes._answers
-
-
-@dataclass(frozen=True, kw_only=True)
-class Elders(ProviderSpec):
-    """One from before there was such a thing."""
-
-    name: ClassVar[str] = "elders"
-
-    def open(self, descriptors: tuple[int, ...]) -> Provider:
-        return EldersProvider()
-
-
-class EldersProvider(Provider):
-    async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
-        return Joined(room="r", identity="us")
-
-    async def publish(self, track: OutgoingTrack) -> Playout:
-        assert not track.muted
-        return EldersPlayout()
-
-    async def send_data(self, frame: ringroom.DataFrame) -> None: ...
-
-    async def close(self) -> None: ...
-
-
-class EldersPlayout(Playout):
-    async def play(self, frame: Any) -> None: ...
-
-    def queued(self) -> float:
-        return 0.0
-
-    def clear(self) -> float:
-        return 0.0
-
-    async def close(self) -> None: ...
 
 
 def test_a_provider_that_mutes_nothing_says_so_and_goes_on() -> None:

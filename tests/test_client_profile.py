@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 import ringroom
 from app_kit import PATIENCE, Call, interrupted, opened, until
+from elders_kit import Elders
 from recovery_kit import LONG, Events, killed
 from refusal_kit import INF, NAN
 from ringroom.errors import ClosedError, ConfigurationError, RoomError
 from ringroom.events import EventKind, Participant
 from ringroom.faces import face
-from ringroom.options import Reconnect, SessionOptions
-from ringroom.providers.provider import Joined, OutgoingTrack, Playout, Provider, ProviderSpec, Sink
+from ringroom.options import Reconnect
 from ringroom.testing import FakeRoom
 
 GUEST = ("Guest", "{}", {"lk.agent.state": "listening", "b": "2"})
@@ -182,28 +181,6 @@ def test_another_application_is_told_of_it(fake_room: FakeRoom) -> None:
 
 
 # A provider that cannot.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Elders(ProviderSpec):
-    """One from before there was such a thing."""
-
-    name: ClassVar[str] = "elders"
-
-    def open(self, descriptors: tuple[int, ...]) -> Provider:
-        return EldersProvider()
-
-
-class EldersProvider(Provider):
-    async def connect(self, sink: Sink, options: SessionOptions) -> Joined:
-        return Joined(room="r", identity="us")
-
-    async def publish(self, track: OutgoingTrack) -> Playout:
-        raise NotImplementedError
-
-    async def send_data(self, frame: ringroom.DataFrame) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 def test_a_provider_that_knows_no_profiles_says_so_and_goes_on() -> None:

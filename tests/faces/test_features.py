@@ -6,25 +6,16 @@ from typing import Any
 
 import pytest
 
+from elders_kit import Elders
 from ringroom.errors import ConfigurationError
 from ringroom.events import Kind
 from ringroom.faces.features import check_call, check_options
 from ringroom.options import SessionOptions
-from ringroom.providers.provider import Provider, ProviderSpec
 
 FLAGS = ("texts", "text_streams", "files", "rpc", "dtmf", "layers")
 
 
-class Bare(ProviderSpec):
-    """A provider without any of it."""
-
-    name = "bare"
-
-    def open(self, descriptors: tuple[int, ...]) -> Provider:
-        raise NotImplementedError
-
-
-class Rich(Bare):
+class Rich(Elders):
     """A provider with all of it."""
 
 
@@ -45,10 +36,10 @@ for flag in FLAGS:
 def test_an_option_is_refused(option: str, value: Any, noun: str) -> None:
     options = SessionOptions(kinds=(Kind.DATA, Kind.VIDEO), **{option: value})
     with pytest.raises(ConfigurationError) as caught:
-        check_options(Bare(), options)
-    assert str(caught.value) == f"bare: not supported: {option} (this provider has no {noun})"
+        check_options(Elders(), options)
+    assert str(caught.value) == f"elders: not supported: {option} (this provider has no {noun})"
     check_options(Rich(), options)
-    check_options(Bare(), SessionOptions())
+    check_options(Elders(), SessionOptions())
 
 
 @pytest.mark.parametrize(
@@ -63,6 +54,6 @@ def test_an_option_is_refused(option: str, value: Any, noun: str) -> None:
 )
 def test_a_call_is_refused(call: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        check_call(Bare(), call)
-    assert str(caught.value) == f"bare: not supported: {call} (this provider has no {why})"
+        check_call(Elders(), call)
+    assert str(caught.value) == f"elders: not supported: {call} (this provider has no {why})"
     check_call(Rich(), call)

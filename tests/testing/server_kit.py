@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from ringroom.testing.server import LiveKitServer
 
 FAKE_SERVER = """
     import http.server, os, re, sys
@@ -55,3 +58,11 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
     return Programs(folder)
+
+
+@pytest.fixture
+def running(path: Programs) -> Iterator[LiveKitServer]:
+    """A stand-in for the server that was started by its name."""
+    path.python("livekit-server", FAKE_SERVER)
+    with LiveKitServer() as server:
+        yield server

@@ -6,12 +6,10 @@ import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import server_kit
-from server_kit import FAKE_SERVER, Programs
 
 from ringroom.errors import ConfigurationError, StartupError
 from ringroom.testing.backends.answering import is_ready
@@ -19,15 +17,10 @@ from ringroom.testing.server import LiveKitServer
 
 no_server_in_the_environment = server_kit.no_server_in_the_environment
 path = server_kit.path
+running = server_kit.running
 
 
 class TestExternal:
-    @pytest.fixture
-    def running(self, path: Programs) -> Iterator[LiveKitServer]:
-        path.python("livekit-server", FAKE_SERVER)
-        with LiveKitServer() as server:
-            yield server
-
     def test_the_environment_comes_first(
         self, running: LiveKitServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,15 +20,10 @@ from ringroom.testing.server import LiveKitServer
 
 no_server_in_the_environment = server_kit.no_server_in_the_environment
 path = server_kit.path
+server = server_kit.running
 
 
 class TestProgram:
-    @pytest.fixture
-    def server(self, path: Programs) -> Iterator[LiveKitServer]:
-        path.python("livekit-server", FAKE_SERVER)
-        with LiveKitServer() as server:
-            yield server
-
     def test_it_runs_with_the_configuration_of_the_compose_file(
         self, server: LiveKitServer
     ) -> None:

@@ -13,6 +13,7 @@ from ringroom.testing.contract.messaging import (
     COUNT,
     expect_failure_told,
     expect_none_lost,
+    expect_not_mixed,
     expect_once,
     expect_order,
     expect_refusal_told,
@@ -86,13 +87,6 @@ def expect_kept(file: FileFrame) -> None:
         expect(found == said, f"the {field} {said!r} arrived as {found!r}")
 
 
-def expect_apart(frames: Sequence[DataFrame]) -> None:
-    found = {frame.payload: isinstance(frame, FileFrame) for frame in frames}
-    expect(b"file" in found and b"message" in found, f"of two, {[*found]} arrived")
-    expect(found[b"file"], "a file arrived as a message")
-    expect(not found[b"message"], "a message arrived as a file")
-
-
 @promise("files_in")
 def files_arrive_in_order(subject: Subject) -> None:
     """Files of one sender arrive in the order in which they were sent, long and short ones."""
@@ -151,7 +145,7 @@ def files_and_messages_do_not_mix(subject: Subject) -> None:
         stage.driver.send_data("ann", b"message", TOPIC, ())
         stage.driver.send_file("ann", FileFrame(b"file", TOPIC))
         frames, _ = collect(receiver, lambda got: len(got) == 2, 2 * stage.patience)
-        expect_apart(frames)
+        expect_not_mixed(frames, "file", FileFrame)
 
 
 @promise("files_in", "events")
@@ -201,7 +195,7 @@ def files_and_messages_of_ours_do_not_mix(subject: Subject) -> None:
         transport.send_data(b"message", topic=TOPIC, timeout=stage.patience)
         transport.send_file(b"file", topic=TOPIC, timeout=stage.patience)
         received(stage, b"message")
-        expect_apart(received(stage, b"file"))
+        expect_not_mixed(received(stage, b"file"), "file", FileFrame)
 
 
 @promise("files_out", "addressing", "several_people")

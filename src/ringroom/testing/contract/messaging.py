@@ -113,6 +113,16 @@ def expect_failure_told(receiver: Receiver, stage: Stage, failed: EventKind, wha
     expect(b"whole" in payloads(items), f"the {what} that was sent after it did not arrive")
 
 
+def expect_not_mixed(frames: Sequence[DataFrame], what: str, form: type[DataFrame]) -> None:
+    """Of two frames, one says ``message`` and is one; the other says ``what``, and is of that
+    form."""
+    found = {frame.payload: isinstance(frame, form) for frame in frames}
+    name = what.encode()
+    expect(name in found and b"message" in found, f"of two, {[*found]} arrived")
+    expect(found[name], f"a {what} arrived as a message")
+    expect(not found[b"message"], f"a message arrived as a {what}")
+
+
 def expect_secret_kept(stage: Stage, what: str) -> None:
     """Of ``secret``, sent to Ben and Eve, Ann knows nothing when all of them have got ``end``."""
     reached = set()

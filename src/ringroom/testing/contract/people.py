@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -216,16 +216,7 @@ def whom_we_hear_is_chosen_by_kind(subject: Subject) -> None:
     """``participants=`` as a function is asked with the kind of participant."""
     with subject.staged() as stage:
         stage.driver.join_as("bot", "agent")
-        transport = stage.open(kinds=("audio",), participants=is_no_agent)
-        try:
-            receiver = transport.recv(timeout=stage.patience)
-            say(stage, Score(stage.capabilities, seed=1), "bot", "mic")
-            score = Score(stage.capabilities)
-            say(stage, score, "ann", "mic")
-            heard = {frame.participant for frame in listen(receiver, score, stage).frames}
-            expect(heard == {"ann"}, f"asked for no agents, which is 'ann': {sorted(heard)} came")
-        finally:
-            transport.close()
+        expect_heard_alone(stage, is_no_agent, "no agents", "ann", "bot")
 
 
 @promise("audio_in", "profiles", "several_people")
@@ -235,13 +226,20 @@ def whom_we_hear_is_chosen_by_profile(subject: Subject) -> None:
         GUEST.give(stage, "ann")
         SPEAKER.give(stage, "ben")
         stage.driver.join("ben")
-        transport = stage.open(kinds=("audio",), participants=is_speaker)
-        try:
-            receiver = transport.recv(timeout=stage.patience)
-            say(stage, Score(stage.capabilities, seed=1), "ann", "mic")
-            score = Score(stage.capabilities)
-            say(stage, score, "ben", "mic")
-            heard = {frame.participant for frame in listen(receiver, score, stage).frames}
-            expect(heard == {"ben"}, f"asked for speakers, which is 'ben': {sorted(heard)} came")
-        finally:
-            transport.close()
+        expect_heard_alone(stage, is_speaker, "speakers", "ben", "ann")
+
+
+def expect_heard_alone(
+    stage: Stage, chosen: Callable[[Participant], bool], asked: str, who: str, other: str
+) -> None:
+    """Of two who speak, the function chooses ``who``; ``asked`` says by what."""
+    transport = stage.open(kinds=("audio",), participants=chosen)
+    try:
+        receiver = transport.recv(timeout=stage.patience)
+        say(stage, Score(stage.capabilities, seed=1), other, "mic")
+        score = Score(stage.capabilities)
+        say(stage, score, who, "mic")
+        heard = {frame.participant for frame in listen(receiver, score, stage).frames}
+        expect(heard == {who}, f"asked for {asked}, which is {who!r}: {sorted(heard)} came")
+    finally:
+        transport.close()

@@ -13,6 +13,7 @@ from ringroom.testing.contract.messaging import (
     COUNT,
     expect_failure_told,
     expect_none_lost,
+    expect_not_mixed,
     expect_once,
     expect_order,
     expect_refusal_told,
@@ -134,14 +135,7 @@ def texts_and_messages_do_not_mix(subject: Subject) -> None:
         stage.driver.send_data("ann", b"message", TOPIC, ())
         stage.driver.send_text("ann", "text", TOPIC, {})
         frames, _ = collect(receiver, lambda got: len(got) == 2, 2 * stage.patience)
-        expect_apart(frames)
-
-
-def expect_apart(frames: Sequence[DataFrame]) -> None:
-    found = {frame.payload: isinstance(frame, TextFrame) for frame in frames}
-    expect(b"text" in found and b"message" in found, f"of two, {[*found]} arrived")
-    expect(found[b"text"], "a text arrived as a message")
-    expect(not found[b"message"], "a message arrived as a text")
+        expect_not_mixed(frames, "text", TextFrame)
 
 
 @promise("texts_in", "events")
@@ -192,7 +186,7 @@ def texts_and_messages_of_ours_do_not_mix(subject: Subject) -> None:
         transport.send_data(b"message", topic=TOPIC, timeout=stage.patience)
         transport.send_text("text", topic=TOPIC, timeout=stage.patience)
         received(stage, b"message")
-        expect_apart(received(stage, b"text"))
+        expect_not_mixed(received(stage, b"text"), "text", TextFrame)
 
 
 @promise("texts_out", "addressing", "several_people")
