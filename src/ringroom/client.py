@@ -1,7 +1,7 @@
 """The synchronous face: a transport that an application pulls frames from and pushes frames to.
 
 Any number of threads may use one transport: a kind of frame has one reader at a time (a second one
-gets `BusyError`), and so it is with what sends (`sender.py`).
+gets `BusyError`), and a track has one writer (`sender.py`).
 """
 
 from __future__ import annotations
@@ -88,8 +88,9 @@ class Transport(Sender):
 
         ``timeout`` is for each item, in seconds; its `TimeoutError` does not end the iteration.
         Raises `ClosedError` when closed, `BusyError` when another receiver has one of the kinds,
-        `ConfigurationError` for no kinds or one that the transport does not receive, and for
-        participants or a timeout that are none, `StartupError` when no descriptors are left.
+        `ConfigurationError` for an empty ``kinds``, for a kind that the transport does not receive,
+        and for invalid participants or an invalid timeout, `StartupError` when no descriptors are
+        left.
         """
         self._check_open()
         wanted = wanted_kinds(self._connection, kinds)
@@ -108,8 +109,8 @@ class Transport(Sender):
 
     def close(self) -> None:
         """Leave the room. Idempotent, with a deadline; what was sent and not played is lost
-        (`wait_playout` first, or leave the ``with`` block normally). Calls that come meanwhile wait
-        for the same."""
+        (`wait_playout` first, or leave the ``with`` block normally). A second call, on another
+        thread, waits until the first has closed it."""
         if not self._forked:
             self._closing.run(self._shut, self._closing_seconds)
 

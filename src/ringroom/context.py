@@ -1,5 +1,5 @@
-"""What a processor may do without being asked. A worker gives it one (`WorkerContext`), and so does
-the test kit's workbench."""
+"""What a processor may do beside returning frames. A worker gives it a `Context` (`WorkerContext`),
+and so does the test kit's workbench."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Context"]
 
 
 class Context(Protocol):
-    """What a processor may do without being asked: given to `Processor.start`.
+    """What a processor may do beside returning frames: given to `Processor.start`.
 
     Its methods may be called from any thread of the worker.
     """

@@ -80,8 +80,8 @@ class Sender(SendingFace):
 
         Raises `ClosedError`, `BusyError` (another thread or process sends on the track),
         `FrameError`, `RoomError` (publish_refused), `TimeoutError` (it says how much was taken),
-        `ConfigurationError` for ``publish`` or a timeout that are none, or a ``publish`` other than
-        the track has, `StartupError` when no memory, descriptors or rows for statistics are left,
+        `ConfigurationError` for an invalid ``publish`` or timeout, or a ``publish`` other than the
+        track has, `StartupError` when no memory, descriptors or rows for statistics are left,
         and what has ended the session by itself: `LostProcessError`, `RoomError`, `StartupError`,
         `WireError`.
         """
@@ -219,8 +219,7 @@ class Sender(SendingFace):
     ) -> AudioOut:
         """A raw binary stream: what is written is sent as PCM, interleaved int16 of the
         transport's channels, and of ``sample_rate`` Hz (None: the transport's). A write takes all
-        of it or raises. Raises `ClosedError`, and `FrameError` for what is no name of a track or no
-        rate."""
+        of it or raises. Raises `ClosedError`, and `FrameError` for an invalid name or rate."""
         self._check_open()
         if track is not None:
             name_of(track)
@@ -234,10 +233,10 @@ class Sender(SendingFace):
         thrown away. A `TrackInfo` names the track that answers it, here and where a track is named
         elsewhere.
 
-        Raises `ClosedError`, also when the room has ended, `FrameError` for what is no name of a
-        track, `ConfigurationError` for what is no timeout, `TimeoutError` (it may be thrown away
-        later), `StartupError` when no descriptors are left, and what has ended the session by
-        itself (as `send` does).
+        Raises `ClosedError`, also when the room has ended, `FrameError` for an invalid name,
+        `ConfigurationError` for an invalid timeout, `TimeoutError` (it may be thrown away later),
+        `StartupError` when no descriptors are left, and what has ended the session by itself (as
+        `send` does).
         """
         self._check_open()
         limit = Deadline(self._connection.machine, timeout, "no answer to flush")
@@ -246,7 +245,7 @@ class Sender(SendingFace):
     def wait_playout(
         self, track: str | TrackInfo | None = None, timeout: float | None = None
     ) -> None:
-        """Until all that was sent on the track (None: all that was sent at all, messages too) is
+        """Wait until all that was sent on the track (None: on all tracks, and all messages) is
         played.
 
         Raises as `flush` does, `TimeoutError` if it is not played in time, and what made a track
@@ -272,7 +271,7 @@ class Sender(SendingFace):
     def mute(self, track: str | TrackInfo | None = None, *, timeout: float | None = None) -> None:
         """Mute a track of ours (None: the default one): the others are told, and hear and see
         nothing of it, at once, also of what was sent before; what is sent is taken and counted as
-        ever. It holds for the name, whoever of the pool sends on it, before its first frame and
+        ever. It holds for the name, whichever worker sends on it, before its first frame and
         wherever it is published anew, until `unmute` or `unpublish`. Returns when it is done.
 
         Raises `RoomError` (not_supported by the provider), `TimeoutError` (it may be done later),
@@ -341,7 +340,7 @@ class Sender(SendingFace):
         While the room is joined anew nobody knows: then it waits until it is back, or has ended.
 
         Raises `ClosedError`, also when the room has ended, `TimeoutError`, `ConfigurationError` for
-        what is no timeout, `StartupError` when no descriptors are left, and what has ended the
+        an invalid timeout, `StartupError` when no descriptors are left, and what has ended the
         session by itself (as `send` does).
         """
         self._check_open()

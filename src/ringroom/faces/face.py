@@ -2,8 +2,8 @@
 
 What waits is written as steps (`Steps`), once for both: a generator that yields what is worth
 waiting for, and returns the result. Each face goes through them in its own way (`_finish`): it
-begins to listen for changes of the session at the first yield, so that a call which need not wait
-does without. A time limit is raised within the steps; Ctrl-C or a cancellation closes them.
+begins to listen for changes of the session at the first yield, so a call that does not have to wait
+does not listen. A time limit is raised within the steps; Ctrl-C or a cancellation closes them.
 
 Each call that touches the session is made under the connection's lock, which no thread holds while
 it waits. The asyncio face takes it too: another thread closes it, and its receivers are collected
@@ -130,8 +130,8 @@ class Face(Forgettable):
         """Seconds of the track's sound that were really played; 0.0 if we publish none of that
         name. Of a track it never falls; another under its name begins at 0.0. A `TrackInfo` names
         the track that answers it, None the only one of ours with sound, or `audio` of several.
-        Raises `ClosedError`, and `FrameError` for what
-        is no name of a track."""
+        Raises `ClosedError`, and
+        `FrameError` for an invalid name."""
         self._check_open()
         with self._connection.lock:
             self._connection.session.check_unclosed()

@@ -1,12 +1,14 @@
 """Brings a connection back when its I/O process has died: a pool's, or a plain transport's
 (`recovery`).
 
-When the I/O process has died, another is prepared, which joins the room. When either fails, that is
-tried again, after a while if it fails again and again, and given up in the end. Two things can
-fail: a process dies, which counts as the death of a worker does (`Record`); or it lives and is not
-let into the room, and then it is as after any other loss of the connection (`Reconnect`), whose
-deadline holds for both. What takes its time (a token, a process) is done on a thread; the rest
-where `turn` is called.
+When the I/O process has died, another one is prepared and joins the room. A failure is tried again,
+after a pause if it is not the first, and given up in the end. Two things can fail:
+
+- The process dies. That counts as the death of a worker does (`Record`).
+- The process lives and is not let into the room. That is as any other loss of the connection
+  (`Reconnect`), whose deadline holds for both.
+
+What takes its time (a token, a process) is done on a thread, the rest where `turn` is called.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ STANDBY_LOOK_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MendingCalls:
-    """What is asked of the object that has the connection, and told to it."""
+    """What the owner of the connection does for `Mending`, and is told by it."""
 
     reopen: Callable[[Prepared], None]
     rejoin: Callable[[], None]
@@ -43,7 +45,7 @@ class MendingCalls:
 
 @dataclass(slots=True, eq=False)
 class _Attempt:
-    """What the thread brings. Used under the connection's lock."""
+    """What an attempt's thread brings. Both threads use it under the connection's lock."""
 
     prepared: Prepared | None = None
     error: RingroomError | None = None
@@ -57,13 +59,13 @@ class _State(Enum):
     UP = auto()
     """The room is joined."""
     WAITING = auto()
-    """It is not, and another try is due at a known time."""
+    """The room is not joined, and another try is due at a known time."""
     PREPARING = auto()
-    """A thread brings an I/O process, and what is to be said to it."""
+    """A thread brings an I/O process, and what that is to be told."""
     JOINING = auto()
-    """That was said."""
+    """The I/O process was told, and has not joined the room yet."""
     OVER = auto()
-    """It was given up, or closed."""
+    """Mending was given up, or closed."""
 
 
 def ended_with_interpreter() -> LostProcessError | None:
@@ -94,7 +96,7 @@ class Mending:
         self._retries = Retries(connection.options.reconnect, dice.random)
         self._state = _State.UP
         self._attempt: _Attempt | None = None
-        """While it is prepared."""
+        """The one whose thread prepares it; None while none does."""
         self._joined_at = 0.0
         self._next_try_at = 0.0
         self._standby_at: float | None = None
@@ -105,7 +107,7 @@ class Mending:
         self._joined(self._machine.now())
 
     def _enter(self, state: _State) -> None:
-        """Unless it is over: another thread may have closed it meanwhile."""
+        """Change the state, unless it is over: another thread may have closed it meanwhile."""
         with self._connection.lock:
             if self._state is not _State.OVER:
                 self._state = state
@@ -186,7 +188,7 @@ class Mending:
         return run
 
     def _take(self, now: float) -> None:
-        """What the thread has brought, if it has, is used."""
+        """Use what the thread has brought, if it is there."""
         with self._connection.lock:
             attempt = self._attempt
             if attempt is None or not attempt.over:  # None: closed meanwhile
@@ -232,7 +234,7 @@ class Mending:
         log.error("%s", error)
 
     def _next_try(self, error: RingroomError, now: float) -> float | None:
-        """Seconds to wait for it; None: it is given up."""
+        """Seconds until the next try; None: it is given up."""
         if isinstance(error, RoomError):  # a refused token was fresh: another try changes nothing
             return None if error.reason == "unauthorized" else self._retries.next(now)
         wait = self._record.died(now, now - self._joined_at if self.is_up else 0.0)

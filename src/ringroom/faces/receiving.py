@@ -1,4 +1,4 @@
-"""Receiving, as the synchronous and the asyncio face share it: all but the waiting."""
+"""What the receivers of the synchronous and the asyncio face share: everything but the wait."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ReceivingEnd(Generic[F]):
         self._inbox = inbox
 
     def _look(self) -> Item | None:
-        """The next item; None if nothing waits. What it has given and Ctrl-C has kept from the
-        caller belongs into ``put_back`` of the inbox."""
+        """The next item; None if nothing waits. Where Ctrl-C keeps an item that was taken from its
+        caller, the item belongs into the inbox's ``put_back``."""
         connection = self._owner._connection
         self._owner._check_open()
         item = None

@@ -1,9 +1,8 @@
 """What a transport without a pool does when its I/O process dies: it goes on with another.
 
-That is `mending`, as for a pool, driven by the threads or tasks that use the transport: nothing of
-it runs until one that calls or waits has found the link at its end. Then `turn` is called again and
-again, on a thread (`RecoveryThread`) or in a task (`awaiting.RecoveryTask`), until there is nothing
-left to do.
+It uses `mending`, as a pool does, but nothing of it runs while all is well: a call or a wait on the
+transport finds the link at its end, and only then `turn` is called, again and again, on a thread
+(`RecoveryThread`) or in a task (`awaiting.RecoveryTask`), until there is nothing left to do.
 
 The lanes from before were held by this side alone, so their counts are final as soon as the room
 is joined again.
@@ -34,7 +33,8 @@ LEFT_BEHIND_SECONDS = 1.0
 
 
 class Recovery:
-    """For one transport, made once that is in its room. Not thread-safe, and never waits."""
+    """The recovery of one transport, made once the transport is in its room. Not thread-safe, and
+    never waits."""
 
     def __init__(self, connection: Connection, wake: Callable[[], None]) -> None:
         """``wake`` is called on another thread when `turn` has something to do."""
@@ -53,7 +53,7 @@ class Recovery:
         return session.interrupted and session.end is None and not session.closed
 
     def turn(self) -> bool:
-        """Do what is due; whether there is more to come. An error ends the session."""
+        """Do what is due. Returns whether there is more to come. An error ends the session."""
         try:
             return self._turn()
         except Exception as error:

@@ -43,7 +43,7 @@ class SendingFace(Face):
         """The tracks on which a call is sending."""
         self._texts = OpenTexts()
         self._ends: deque[TextPiece] = deque()
-        """Of texts whose end could not be sent without waiting."""
+        """The last pieces of texts, which could not be sent without waiting."""
 
     def _send_steps(self, frame: Frame, publish: PublishOptions | None) -> Steps[None]:
         connection = self._connection
@@ -85,7 +85,7 @@ class SendingFace(Face):
                 ) from None
 
     def _fill_steps(self, form: VideoFrame, publish: PublishOptions | None) -> Steps[Filling]:
-        """Wait until the track is published; a picture of that form, to be filled."""
+        """Wait until the track is published. Returns a picture of that form, to be filled."""
         outgoing = self._connection.outgoing
         lane = None
         try:
@@ -103,7 +103,7 @@ class SendingFace(Face):
                     self._sending.discard(lane.name)
 
     def _send_filled(self, filling: Filling) -> VideoFrame | None:
-        """Send the picture from where it lies; else what is to be sent in its place."""
+        """Send the picture from where it lies. Returns None, or else a copy to be sent instead."""
         self._check_open()
         connection = self._connection
         with connection.lock:
@@ -209,7 +209,7 @@ class SendingFace(Face):
     def _text_pieces(
         self, topic: str, to: Collection[str], attributes: Mapping[str, str] | None
     ) -> TextPieces:
-        """Of a text that is to be written."""
+        """The pieces of a text that is to be written."""
         self._check_open()
         self._check_call("open_text")
         return TextPieces(self._texts, as_text("", topic, to, attributes))
@@ -224,7 +224,8 @@ class SendingFace(Face):
             self._lane_for(last, None)
 
     def _send_ends(self, lane: OutgoingLane) -> None:
-        """What is to be raised, the call that sends on the lane raises."""
+        """Send the ends of texts that had to wait. What fails is left to the call that sends on the
+        lane, and raises it."""
         with contextlib.suppress(RingroomError):
             while self._ends and lane.kind is Kind.DATA:
                 self._connection.outgoing.send_nowait(lane, self._ends[0])

@@ -54,7 +54,7 @@ class Attachment:
         self.place = place
         self.closed = False
         self.leaving = False
-        """It has said good-bye: its link's end is no death."""
+        """The worker has said good-bye: the end of its link is no death."""
         self.inbound = InboundLanes(room, ledger, place, self.send)
         self.outbound = OutboundLanes(room, ledger, self)
         self._room = room
@@ -62,8 +62,8 @@ class Attachment:
         self._wire: LoopLink | None = None
 
     def connect(self, wire: LoopLink) -> None:
-        """Send over that link from here on. A worker that takes the place of a dead one is
-        first told what it inherits."""
+        """Send over that link from here on. A worker that takes the place of a dead one is first
+        told what it inherits."""
         before, self._wire = self._wire, wire
         if self.place == m.APPLICATION:
             return
@@ -94,7 +94,7 @@ class Attachment:
             self._wire.send(message, descriptors)
 
     def handle(self, message: m.Message, descriptors: tuple[int, ...]) -> None:  # noqa: C901
-        """A message from it."""
+        """A message from the reader and writer."""
         match message:
             case m.PlayoutOpen() if not self.closed:
                 self.outbound.open(message, descriptors)

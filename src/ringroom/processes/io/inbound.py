@@ -1,7 +1,7 @@
 """Inbound tracks in the I/O role: from the provider's calls into the lane of the track's reader.
 
-`LiveTrack` writes live lanes and never waits. Sound may come on any thread. Whatever writes to the
-lanes of one reader holds that reader's lock, and all but the writing of sound is done on the loop.
+`LiveTrack` writes live lanes and never waits. Each call that writes to a lane holds the lock of the
+lane's reader, because sound may come on any thread; everything else runs on the loop.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class InboundTrack(ABC, Generic[L]):
         return self._lane if fits else None
 
     def _renew(self, nbytes: int) -> None:
-        """Go on in a lane for frames of that size; where there is none, that is told."""
+        """Go on in a new lane, for frames of that size. Where none can be had, the log tells."""
         nbytes = grown(nbytes, self._frame_bytes)
         try:
             ring = ring_of(self._owner.options, self._track.kind, nbytes)
@@ -216,7 +216,7 @@ class InboundTrack(ABC, Generic[L]):
 
     @abstractmethod
     def _put_event(self, lane: L, event: Event) -> None:
-        """Something of the track's life."""
+        """An event of the track's life, in order with its frames."""
 
 
 class LiveTrack(InboundTrack[LiveWriter]):
@@ -227,8 +227,8 @@ class LiveTrack(InboundTrack[LiveWriter]):
     """How many frames of the lane were dropped, as far as that was told."""
 
     def audio_at_once(self, samples: memoryview, sample_rate: int, channels: int) -> bool:
-        # The lock is not waited for: the thread that calls may hold what the loop waits for with
-        # the lock in its hand.
+        # No wait for the lock: the calling thread may hold something for which the loop waits
+        # while it has this lock.
         if not self._owner.lock.acquire(blocking=False):
             return False
         try:
@@ -241,7 +241,7 @@ class LiveTrack(InboundTrack[LiveWriter]):
             check_sound(len(body), sample_rate, channels)
             self._write_sound(writer, body, sample_rate, channels)
         except FrameError:
-            return False  # said on the loop
+            return False  # `audio` says so, on the loop
         finally:
             self._owner.lock.release()
         return True

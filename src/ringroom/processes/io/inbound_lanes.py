@@ -1,10 +1,10 @@
 """The inbound lanes of one reader, as the I/O role sees them.
 
-Owns their writing ends. Whatever writes to the live ones holds `InboundLanes.lock`, for sound may
-come on any thread (`LiveTrack.audio_at_once`). A lane lives until its reader is done with it, or
-until everything ends: it outlives a reader that dies. While nobody reads, frames go on into the
-ring (whose span bounds them); the next reader gets the same lanes, from the first frame that was
-never taken.
+`InboundLanes` owns the writing ends. Each call that writes to a live lane holds
+`InboundLanes.lock`, because sound may come on any thread (`LiveTrack.audio_at_once`). A lane lives
+until its reader is done with it, or until everything ends: it outlives a reader that dies. While
+there is no reader, frames still go into the ring (whose span bounds them); the next reader gets the
+same lanes, from the first frame that was never taken.
 
 Law: sent = done + dropped + lost + in flight for each lane at every moment, for a lane keeps its
 row of statistics. Nothing comes twice: what was taken and not done is lost, and not tried again.
@@ -182,7 +182,8 @@ class InboundLanes:
         self._write_owed()
 
     async def caught_up(self) -> None:
-        """Until nothing waits for room in its lanes, and few that ended wait to be read."""
+        """Wait until nothing waits for room in the lanes, and few lanes that have ended wait to be
+        read."""
         patient = [lane.mailbox for lane in self._lanes.values() if lane.mailbox is not None]
         for mailbox in patient:
             if not mailbox.emptied.is_set():
@@ -218,7 +219,7 @@ class InboundLanes:
         self._owed_timer = self._loop.call_later(OWED_SECONDS, self._write_owed) if owed else None
 
     def post(self, kind: Kind, item: DataFrame | Event) -> bool:
-        """A message or a room event for the reader; whether it is on its way."""
+        """Write a message or a room event for the reader; whether it is on its way."""
         if self.closed or kind not in self.options.kinds:
             return False
         mailbox = self._mailboxes.get(kind) or self._first_mailbox(kind)
@@ -228,7 +229,7 @@ class InboundLanes:
         return mailbox is not None and not lost
 
     def refuse(self, kind: Kind) -> None:
-        """Count a message for the reader that did not come whole as dropped."""
+        """Count as dropped a message for the reader that did not come whole."""
         if self.closed or kind not in self.options.kinds:
             return
         mailbox = self._mailboxes.get(kind) or self._first_mailbox(kind)
@@ -236,7 +237,7 @@ class InboundLanes:
             mailbox.writer.row.count_refused()
 
     def _first_mailbox(self, kind: Kind) -> Mailbox | None:
-        """None while it cannot be made, as for a track's lane: the next one tries again."""
+        """None while it cannot be made, for want of memory, say: the next message tries again."""
         try:
             mailbox = self._mailboxes[kind] = self._open_mailbox(kind)
         except StartupError as error:
@@ -268,7 +269,7 @@ class InboundLanes:
         return writer
 
     def _post_lane(self, kind: Kind, ring: Geometry, follows: int) -> tuple[_Lane, ReliableWriter]:
-        """A lane that is on no track; nobody is told of it yet."""
+        """A lane for messages or room events; the reader is not told of it yet."""
         row, writer = self._make(ReliableWriter, ring)
         self._ledger.begin(row, kind, self._place)
         self._numbers += 1

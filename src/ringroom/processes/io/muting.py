@@ -30,7 +30,7 @@ class Muting:
         self._apply = apply
 
     def ask(self, message: m.SetMuted, send: Send) -> None:
-        """``send`` reaches whoever asks."""
+        """``send`` reaches the end that asks."""
         error = self._set(message.track, message.muted)
         if message.request:
             fields = {} if error is None else m.error_to_json(error)

@@ -49,14 +49,15 @@ class OpenCalls:
 
     def __init__(self, room: CallRoom) -> None:
         self._room = room
-        # Also unlike those of an I/O process before this one, which somebody may still answer.
+        # They differ from the numbers of an I/O process before this one, whose calls somebody may
+        # still answer.
         self._numbers = itertools.count(room.clock())
         self._open: dict[int, _Open] = {}
         self._count: Counter[str] = Counter()
         self._closed = False
 
     async def take(self, method: str, payload: str, caller: str, seconds: float) -> str:
-        """The answer. Raises the `RpcError` that the caller is told."""
+        """Pass a call on and await its answer. Raises the `RpcError` that the caller is told."""
         call: RpcCall | None = self._checked(method, payload, caller, seconds)
         assert call is not None
         number, seconds = call.number, call.timeout

@@ -113,8 +113,8 @@ class Outbound(ABC):
             self._stay.reschedule(self._loop.time())
 
     async def run(self, provider: Provider, on_ready: Callable[[], None]) -> bool:
-        """Serve one stay: until all is over, True; until the room is lost, False; or until it is
-        cancelled. ``on_ready`` is called when what is sent goes out from now on. Raises `RoomError`
+        """Serve one stay in the room. Returns True when all is over, False when the room is lost.
+        ``on_ready`` is called when what is sent goes out from now on. Raises `RoomError`
         when a track is not published, or no more."""
         try:
             async with asyncio.timeout(None) as stay:
@@ -130,15 +130,15 @@ class Outbound(ABC):
 
     @abstractmethod
     async def _serve(self, provider: Provider, on_ready: Callable[[], None]) -> None:
-        """Until all is over. Raises when the room is gone; is cancelled when it is lost."""
+        """Serve until all is over. Raises when the room is gone; is cancelled when it is lost."""
 
     def _lost_room(self, error: Exception) -> bool:
-        """What ended the stay; whether nothing is left for the next one."""
+        """Called with what has ended the stay. Returns whether nothing is left for the next one."""
         return False
 
     def _drop_reader(self) -> None:
-        """What was sent in its lane and did not go out is lost, counted: also what its writer had
-        counted and not written when it died."""
+        """Close the first lane. What was sent in it and did not go out is lost, counted; so is what
+        its writer had counted and not written when it died."""
         reader = self._readers.pop(0)
         self._loop.remove_reader(reader.fileno())
         reader.row.bury()

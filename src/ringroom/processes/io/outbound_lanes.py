@@ -51,7 +51,7 @@ class OutboundRoom(Protocol):
 
 
 class Writer(Lender, Protocol):
-    """Whoever writes the lanes: an `attachments.Attachment`."""
+    """The writer of the lanes: an `attachments.Attachment`."""
 
     closed: bool
 
@@ -70,7 +70,8 @@ class OutboundLanes:
     # What the writer says.
 
     def open(self, message: m.PlayoutOpen, descriptors: tuple[int, ...]) -> None:
-        """Takes the descriptors over. A lane that is none is refused, and the writer goes on."""
+        """Open a lane of the writer's. Takes the descriptors over. An invalid lane is refused, and
+        the writer goes on."""
         try:
             with until_taken(descriptors):
                 kind = _kind(message)  # the application, which counts its lane, relies on that
@@ -93,7 +94,8 @@ class OutboundLanes:
             sending.outbound.flush(message.request, message.sequence, answer)
 
     def drain(self, message: m.Drain, answer: Answer) -> None:
-        """Where the track was ended already, the answer comes when it is over."""
+        """Answer when what was sent so far has gone out. A track that is ending answers when it is
+        over."""
         sending = self._find(message.lane)
         if sending is None:
             answer(message.request, 0.0)
@@ -103,8 +105,8 @@ class OutboundLanes:
             sending.outbound.drain(message.request, message.sequence, answer)
 
     def mute(self, name: str, muted: bool) -> None:
-        """Mute or unmute the tracks of that name. One that ends is not unmuted: it is told so for
-        the next of its name."""
+        """Mute or unmute the tracks of that name. A track that is ending is not unmuted: that is
+        meant for the next track of its name."""
         for sending in tuple(self._sendings):
             outbound = sending.outbound
             if sending.name != name or not isinstance(outbound, OutgoingPlayout):
@@ -135,8 +137,8 @@ class OutboundLanes:
         return [sending.name for sending in self._sendings if sending.takes_lanes]
 
     def answers_end(self, name: str) -> None:
-        """The writer, as a reader, is through with a track that it answers under that name, and is
-        about to end its answer."""
+        """The worker has read to the end a track that it answers under that name, and is about to
+        end the answer."""
         self._answers.closed(name, self._sendings)
 
     def lose_writer(self, flows: Callable[[str], bool]) -> None:
@@ -152,7 +154,7 @@ class OutboundLanes:
             sending.outbound.interrupt()
 
     async def close(self) -> None:
-        """All at once, whatever is still to go out."""
+        """Close all ways out at once, whatever is still to go out."""
         tasks = [sending.task for sending in self._sendings if sending.task is not None]
         for task in tasks:
             task.cancel()
@@ -177,8 +179,8 @@ class OutboundLanes:
         return LiveReader(handles, row, message.name, max_age_ns=age, clock=self._room.clock)
 
     def _open_data(self, message: m.PlayoutOpen, reader: ReliableReader) -> None:
-        """Go on with the messages of the writer, for which the lane before was too small; else
-        begin, after those of a dead writer, which said its messages before."""
+        """Go on with the messages of the writer, for which the lane before was too small. Else
+        begin, after the messages of a dead writer, which were sent before."""
         for sending in self._sendings:
             if sending.lane and not sending.is_track and not sending.outbound.closing:
                 sending.outbound.replace(reader)
@@ -237,7 +239,7 @@ class OutboundLanes:
         sending.task = self._loop.create_task(self._serve(sending, before))
 
     async def _serve(self, sending: Sending, before: list[asyncio.Task[None]]) -> None:
-        """From one room to the next; what was ``before`` goes out first."""
+        """Serve one way out, from one room to the next; what was ``before`` goes out first."""
         try:
             for task in before:
                 await asyncio.wait([task])

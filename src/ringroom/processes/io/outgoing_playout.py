@@ -3,9 +3,10 @@
 Owns the lane's reading end and the provider's playout. One frame at a time is handed to the
 playout, so a flush has at most that one under way.
 
-When the room is lost, the playout is, and the track goes on with another in the next room: what was
-under way is lost, counted; what its source had and did not play is taken from what was played; what
-is in the lane waits. No frame is tried twice, and none is offered to a room that is gone.
+When the room is lost, so is the playout, and the track goes on with another one in the next room.
+The frame that was under way is lost, counted; what the source had taken and not played is taken
+from the count of what was played; what is in the lane waits. No frame is tried twice, and none is
+offered to a room that is gone.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class OutgoingPlayout(Outbound):
         self._warned = False
         """Whether it was logged that the source did not take a frame."""
         self._accepted = 0.0
+        """Seconds of sound that the source has taken so far."""
         self._next: Frame | None = None
+        """A frame that was read from its lane, and comes next."""
         self._flushes: list[Request] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -119,7 +122,7 @@ class OutgoingPlayout(Outbound):
                 await self._close_source(playout)
 
     async def _close_source(self, playout: Playout) -> None:
-        """An error of the source does not hide why it is closed: a cancellation would be lost."""
+        """Close the source. Its error is logged, not raised: it would hide a cancellation."""
         try:
             await playout.close()
         except Exception as error:  # noqa: BLE001 (a provider may raise anything; it is logged)
@@ -270,8 +273,9 @@ class OutgoingPlayout(Outbound):
             request.answer(request.number, request.seconds)
 
     def _serve_drains(self, playout: Playout, handled: int | None = None) -> None:
-        """Those that wait for frames below ``handled``; all when the lane is empty, where
-        frames that a live lane has dropped leave numbers out."""
+        """Begin to answer the drains that wait for frames below ``handled``; all of them when the
+        lane is empty, for the frames that they wait for may be among those that a live lane has
+        dropped."""
         due = [r for r in self._drains if handled is None or not self._precedes(handled, r)]
         for request in due:
             self._drains.remove(request)
@@ -286,8 +290,8 @@ class OutgoingPlayout(Outbound):
         request.answer(request.number, 0.0)
 
     async def _until_played(self, playout: Playout, accepted: float) -> None:
-        """Until the first ``accepted`` seconds that the source has taken are played, whatever came
-        later."""
+        """Wait until the first ``accepted`` seconds that the source has taken are played, whatever
+        came later."""
         while left := self._left(playout, accepted):
             await asyncio.sleep(left)
 

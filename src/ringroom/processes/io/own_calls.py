@@ -1,7 +1,8 @@
 """Calls of ours (RPC) in the I/O role: a task for each, until it has ended or its time is over.
 
-One that is made while the room is away waits for the next room. One that is under way when the room
-is lost ends with an error: whether it was carried out is not known, and it is not repeated.
+A call that is made while the room is away waits for the next room. A call that is under way when
+the room is lost ends with an error: nobody knows whether it was carried out, and it is not
+repeated.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ class OwnCalls:
         self._room = room
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Task[None]] = set()
-        """Those of which the room knows."""
+        """The tasks whose calls the provider has: the loss of the room ends them."""
 
     def begin(self, message: m.PerformCall, send: Send) -> None:
-        """``send`` reaches whoever calls."""
+        """Begin a call; ``send`` reaches the caller."""
         task = asyncio.get_running_loop().create_task(self._serve(message, send))
         for kept in (self._tasks, self._under_way):
             task.add_done_callback(kept.discard)
@@ -75,12 +76,12 @@ class OwnCalls:
         return await provider.call(message.to, message.method, message.payload, seconds)
 
     def parted(self) -> None:
-        """We are out of the room: those that it knows of have ended."""
+        """We are out of the room: the calls that the provider has end."""
         for task in self._under_way:
             task.cancel()
 
     def close(self) -> None:
-        """We leave."""
+        """We leave: all calls end."""
         for task in self._tasks:
             task.cancel()
 

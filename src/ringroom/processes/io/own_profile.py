@@ -63,7 +63,7 @@ class OwnProfile:
         self._task: asyncio.Task[None] | None = None
 
     def ask(self, message: m.SetProfile, send: Send) -> None:
-        """``send`` reaches whoever asks."""
+        """``send`` reaches the end that asks."""
         change = Profile.from_json(message.profile)
         if message.awaited or not self._joined_to_last(change):
             self._asked.append(_Asked(change, message.awaited))

@@ -37,7 +37,7 @@ class RollCall:
         self._task: asyncio.Task[None] | None = None
 
     def ask(self, message: m.AskPeople, send: Send) -> None:
-        """``send`` reaches whoever asks."""
+        """``send`` reaches the end that asks."""
         self._asked[send] = message
         self._go_on()
 

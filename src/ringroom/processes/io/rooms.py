@@ -131,7 +131,7 @@ class RoomSession:
         task.add_done_callback(self._detaching.discard)
 
     def _open_provider(self, message: m.Connect, descriptors: tuple[int, ...]) -> None:
-        """At once: a task that is cancelled before it begins would leave the descriptors open."""
+        """Not in a task: one that is cancelled before it begins leaves the descriptors open."""
         self._route = message.route
         self._routing = Routing(message.readers, message.places)
         try:
@@ -304,7 +304,7 @@ class RoomSession:
             self.tell(replace(event, kind=EventKind.ROOM_CHANGED))
 
     def tell(self, event: Event) -> None:
-        """An event for all readers that receive events."""
+        """Give an event to all readers that receive events."""
         if event.kind is EventKind.TRACK_UNPUBLISHED and event.track is not None:
             self._admission.forget(event.track.sid)
         elif event.kind is EventKind.PARTICIPANT_LEFT and event.participant is not None:
@@ -337,7 +337,7 @@ class RoomSession:
         self._application.send(m.Failed(error=m.error_to_json(error)))
 
     def parted(self, reason: str) -> None:
-        """We are out of it: whatever was there is gone for us. It may be joined again."""
+        """We are out of the room: what was there is gone for us. The room may be joined again."""
         if not self._down:
             self._set_down(True)
             self._tell(EventKind.CONNECTION_LOST, reason)
@@ -349,7 +349,7 @@ class RoomSession:
             self.tell(event)
 
     def over(self, reason: str, error: RingroomError | None) -> None:
-        """It will not be joined again."""
+        """The room is over for us: it will not be joined again."""
         if self._closing:
             return
         self.profile.parted()
@@ -363,7 +363,8 @@ class RoomSession:
             attachment.send(ended)
 
     def _set_down(self, down: bool) -> None:
-        """Whether the connection is lost for a while. The application is told, for its counts."""
+        """Note whether the connection is lost for a while, and tell the application, which counts
+        that."""
         if down is not self._down:
             self._down = down
             self._application.send(m.Away(away=down))

@@ -23,7 +23,7 @@ from ringroom.sessions.session import Session
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """What belongs to a track that has not taken all."""
+    """What belongs to a track that has not taken all of its replies."""
 
     held: set[InboundLane] = field(default_factory=set)
     """The lanes that are held for it."""
@@ -92,7 +92,7 @@ class ReplyTracks:
         return self.outgoing.lane_for(frame, publish, self._publish)
 
     def _write(self, lane: OutgoingLane) -> bool:
-        """What there is room for, where nothing has waited; whether that was all."""
+        """Write what there is room for, on a track for which nothing waits; whether it was all."""
         try:
             whole = self.outgoing.write_unsent(lane)
         except WouldBlock:
@@ -105,7 +105,7 @@ class ReplyTracks:
         return True
 
     def send_waiting(self) -> None:
-        """What there is room for."""
+        """Write what there is room for, of all that waits."""
         for lane in tuple(self._waiting):
             try:
                 while (piece := lane.unsent.first()) is not None:
@@ -167,14 +167,14 @@ class ReplyTracks:
         self.end_requests.update(self.outgoing.drain(lane) for lane in self.outgoing.lanes)
 
     def take_answers(self) -> None:
-        """Of tracks that have ended and played."""
+        """Take the answers about tracks that have ended and played."""
         for request in tuple(self.end_requests):
             if self.session.requests.take(request) is not None:
                 self.end_requests.discard(request)
 
     def tell_busy(self) -> None:
-        """Of tracks that somebody else sends: what went there is lost, nothing more may be sent
-        there that would raise it, and no event of the room tells of it."""
+        """Tell of tracks that somebody else sends on. What was sent there is lost; the next send
+        would raise that, but there may be none, and no event of the room tells of it."""
         for lane in self.outgoing.take_failed():
             if isinstance(lane.error, BusyError) and lane not in self._waiting:
                 self._problems.raised("reply", lane.error)

@@ -20,21 +20,21 @@ HANDLER_RAISED = "Application error in method handler"
 
 
 class UserCode:
-    """It is called by the worker's thread alone, without the lock. What it returns is sent as it
-    comes; what it raises is told, and stops nothing."""
+    """Calls the processor, on the worker's thread alone and without the lock. What the processor
+    returns is sent as it comes; what it raises is told to the pool, and stops nothing."""
 
     def __init__(self, processor: Processor, answering: Answering) -> None:
         self._processor = processor
         self._answering = answering
         self._tracks: dict[str, TrackInfo] = {}
-        """Those that it has seen opened, by their sid."""
+        """The tracks that the processor has seen opened, by their sid."""
 
     def start(self) -> None:
-        """What it raises is raised here."""
+        """Have the processor start. Raises what it raises."""
         self._processor.start(WorkerContext(self._answering))
 
     def handle(self, arrival: Arrival) -> None:
-        """What has come: a frame, or an event."""
+        """Give the processor what has come: a frame, or an event."""
         item = arrival.item
         if isinstance(item, Event):
             self._handle_event(item, arrival.lane)
@@ -59,24 +59,24 @@ class UserCode:
             self._end_reply(track)
 
     def _close_track(self, track: TrackInfo) -> bool:
-        """Whether it was open."""
+        """Have the processor close the track, if it has it open; whether it had."""
         if self._tracks.pop(track.sid, None) is None:
             return False
         self._call("close", lambda: self._processor.close(track), track, None)
         return True
 
     def _end_reply(self, track: TrackInfo) -> None:
-        """Unless another open track is answered there."""
+        """End the track of ours that answered this one, unless it answers another open one, too."""
         if not any(other.reply_name == track.reply_name for other in self._tracks.values()):
             self._answering.end(track.reply_name)
 
     def close_tracks(self) -> None:
-        """All that are open; what answers them goes on, to be played out."""
+        """Close all tracks that are open. What answers them goes on, to be played out."""
         for track in tuple(self._tracks.values()):
             self._close_track(track)
 
     def stop(self) -> None:
-        """The last call."""
+        """Call the processor for the last time."""
         self._call("stop", self._stop, None, None)
 
     def _stop(self) -> None:

@@ -41,11 +41,11 @@ class Worker:
         self._user_code = UserCode(processor, answering)
         self._options = options
         self._stopping: float | None = None
-        """When what waits is to be finished; None while the end was not called."""
+        """The moment by which what waits is to be finished; None until `Stop` has come."""
         self._stopped_ns = 0
 
     def run(self) -> None:
-        """Until the control link ends, a Stop came, or the room has ended."""
+        """Work until the control link ends, `Stop` has come, or the room has ended."""
         try:
             self._start()
             self._loop()
@@ -58,11 +58,11 @@ class Worker:
     # The parts of `run`, for a test that turns a worker by hand.
 
     def begin(self) -> None:
-        """Have the processor start; what that raises."""
+        """Have the processor start. Raises what it raises."""
         self._user_code.start()
 
     def work(self) -> None:
-        """All that there is to do now, without a wait."""
+        """Do all that there is to do now, without a wait."""
         self._pump()
         while self._step():
             self._pump()
@@ -100,12 +100,12 @@ class Worker:
         return None if seat is None else seat.session.incoming.patience()
 
     def _time_left(self) -> float | None:
-        """Seconds in which what waits is to be finished; None while the end was not called."""
+        """Seconds that are left to finish what waits; None until `Stop` has come."""
         return None if self._stopping is None else self._stopping - self._machine.now()
 
     def _is_through(self) -> bool:
-        """Whether the end was called and all that came before it is handled: also what a full
-        track holds up, and what a dead worker has left."""
+        """Whether `Stop` has come and all that came before it is handled: also what a full track
+        holds up, and what a dead worker has left."""
         if self._stopping is None or self._room_over():
             return self._room_over()
         with self._lock:  # another thread of the processor may send
@@ -114,8 +114,8 @@ class Worker:
         return not (self._may_wait() and held)
 
     def _check_session(self) -> None:
-        """Raises the error by which it ended on this side alone (no descriptors are left, say): a
-        worker that dies of it is replaced, and the next one gets the tracks."""
+        """Raises the error by which the session has ended on this side alone (no descriptors are
+        left, say): a worker that dies of it is replaced, and the next one gets the tracks."""
         seat = self._answering.seat
         if seat is not None and seat.session.end is not None and seat.session.end.ours:
             seat.session.check_unfailed()
@@ -140,7 +140,7 @@ class Worker:
                 self._control.send(told)
 
     def _take_place(self, start: m.Start, descriptors: tuple[int, ...]) -> None:
-        """For the first time, or with another I/O process."""
+        """Take the place in the pool, for the first time or with another I/O process."""
         answering = self._answering
         with self._lock:
             if answering.seat is not None:
@@ -152,7 +152,7 @@ class Worker:
             seat.inbox.watch(answering.wake.fileno())
 
     def _step(self) -> bool:
-        """Handle one arrival and what waits to be sent; whether there was anything."""
+        """Handle one arrival and what waits to be sent. Returns whether there was an arrival."""
         seat = self._answering.seat
         if seat is None:
             return False
@@ -162,7 +162,7 @@ class Worker:
         if arrival is None:
             return False
         if self._stopping is not None and arrival.lane is not None and self._is_late(arrival.item):
-            # It came after the end was called: in a room that talks on there is always more.
+            # It came after `Stop`: in a room that talks on there is always more.
             with self._lock:
                 seat.inbox.hold(arrival.lane)
             return True
@@ -170,13 +170,13 @@ class Worker:
         return True
 
     def _is_late(self, item: Item) -> bool:
-        """Whether it came after the end was called. Where a track begins and ends is told as the
-        worker comes there, before and behind frames that came in time."""
+        """Whether it came after `Stop`. Where a track begins and ends is told as the worker comes
+        there, before and behind frames that came in time, so that is never late."""
         told_here = isinstance(item, Event) and item.kind in _TOLD_HERE
         return not told_here and item.received_ns > self._stopped_ns
 
     def _wait(self, seconds: float | None = None) -> bool:
-        """Until there is something to do; whether that may be for `_pump`."""
+        """Wait until there is something to do. Returns whether `_pump` may have some of it."""
         if self._answering.keeps:
             seconds = shortest(FLUSH_SECONDS, seconds)
         with self._lock:
@@ -191,7 +191,7 @@ class Worker:
         return not self._look(inbox, seconds) or inbox.woken
 
     def _watched_beside(self, seat: Seat | None, inbox: Inbox | None) -> list[int]:
-        """Beside what the inbox watches, while there is one."""
+        """The descriptors to wait for beside those that the inbox watches, if there is one."""
         fds = [] if seat is None or seat.replies is None else seat.replies.freed_filenos()
         if inbox is None:
             fds += (self._control.fileno(), self._answering.wake.fileno())
@@ -199,7 +199,7 @@ class Worker:
         return fds
 
     def _look(self, inbox: Inbox, seconds: float | None) -> bool:
-        """Wait for what the inbox watches; whether there was anything."""
+        """Wait for what the inbox watches. Returns whether anything became readable."""
         found = self._machine.select(inbox.selector, seconds)
         with self._lock:
             inbox.note(found)
@@ -220,10 +220,11 @@ class Worker:
         self._control.send(m.WorkerDone())
 
     def _stop_receiving(self, seat: Seat) -> None:
-        """What still comes must not wake us: it is not taken."""
+        """Close the inbox: what still comes is not taken, and must not wake us."""
         with self._lock:
             seat.inbox.close()
-            # In its place: another thread may take an answer that we wait for off the link.
+            # The session wakes us instead: another thread may take off the link the answer that we
+            # wait for.
             seat.session.listeners.add(partial(self._answering.wake.add, 1))
 
     def _play_out(self, seat: Seat) -> None:
