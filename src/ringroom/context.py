@@ -35,8 +35,8 @@ class Context(Protocol):
         the track, chosen by its first frame; None is ``speech``, also where replies are ``live``.
         ``publish`` in its place gives a new track options of its own, its mode among them.
 
-        Raises `FrameError`, `ConfigurationError` for ``mode`` or ``publish`` that are none, both of
-        them, or a ``publish`` other than the track has, and `ClosedError` in `Processor.start`,
+        Raises `FrameError`, `ConfigurationError` for an invalid ``mode`` or ``publish``, for both,
+        or for a ``publish`` other than the track has, and `ClosedError` in `Processor.start`,
         before there is a room."""
 
     def send_data(

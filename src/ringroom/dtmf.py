@@ -1,5 +1,5 @@
 """DTMF (what the keys of a telephone send): one digit that came in, or is to be sent. It travels as
-a message does: in order with messages, to whoever receives them.
+a message does: in order with messages, to the reader that receives those.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ringroom.frames import DataFrame
 __all__ = ["DIGITS", "DtmfFrame"]
 
 DIGITS = "0123456789*#ABCD"
-"""In the order of their event codes (RFC 4733)."""
+"""The digits, in the order of their event codes (RFC 4733)."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -22,9 +22,9 @@ class DtmfFrame(DataFrame):
     """A key of a telephone: ``DtmfFrame("5")``. `digit` is one of 0123456789*#ABCD, `code` its
     event code of RFC 4733, 0 to 15. It is a message whose payload is the digit.
 
-    ``participant`` is the identity of whoever has pressed it, empty when the server's API sent it.
-    It is for everybody, and ``reliable`` is True. Raises `FrameError` for what is no digit (small
-    letters are none), and for a topic, a destination, or reliable=False.
+    ``participant`` is the identity of the one who has pressed it, empty when the server's API sent
+    it. It is for everybody, and ``reliable`` is True. Raises `FrameError` for anything but a digit
+    (a small letter is none), and for a topic, a destination, or reliable=False.
     """
 
     _noun: ClassVar[str] = "a digit"

@@ -100,8 +100,8 @@ class TrackInfo:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomInfo:
     """The room itself. ``sid`` is new whenever a room of that name is made anew; it is empty while
-    nothing tells it. ``metadata`` is what whoever has made the room says of it, by the server's API
-    as a rule."""
+    nothing tells it. ``metadata`` is what the maker of the room says of it, by the server's API as
+    a rule."""
 
     name: str
     sid: str = ""

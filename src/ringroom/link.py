@@ -42,8 +42,8 @@ _open: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    """In the child of a fork, which may outlive this process: while the child held copies of the
-    links, no peer would see this process end."""
+    """Close the links' copies in the child of a fork. The child may outlive this process, and while
+    it held them no peer would see this process end."""
     for link in tuple(_open):
         link.close()
 
@@ -151,8 +151,8 @@ class Link(Closeable):
             raise ClosedError(f"the peer is gone: {error.strerror}") from None
 
     def has_come(self) -> bool:
-        """Whether `receive_nowait` may have something to give or to raise; it is not needed where
-        not. Raises `ClosedError` when this end is closed."""
+        """Whether `receive_nowait` may have something to give or to raise; else it need not be
+        called. Raises `ClosedError` when this end is closed."""
         if not self._received:
             try:
                 self._open_socket().recv(1, socket.MSG_PEEK)

@@ -151,8 +151,8 @@ def _made(processor: ProcessorLike) -> Processor:
 
 
 def as_frames(replies: Replies) -> Iterator[Frame]:
-    """What a processor returned, one by one, those of a generator as it makes them. Raises
-    `TypeError` for what is no frame."""
+    """The frames that a processor returned, one by one, those of a generator as it makes them.
+    Raises `TypeError` for anything that is no frame."""
     if replies is None:
         return
     if isinstance(replies, Frame):

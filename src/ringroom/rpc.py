@@ -1,5 +1,5 @@
 """Calls (LiveKit's RPC): one that came in, and what answers it. A call travels as a message does:
-in order with messages, to whoever receives them; its answer goes out among ours.
+in order with messages, to the reader that receives those; its answer goes out among ours.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Transport(Sender):
         super().__init__(connection)
         self._watched = -1
         self._flushing: asyncio.TimerHandle | None = None
-        """While the link keeps what its socket has not taken."""
+        """The timer that sends more, while the link keeps what its socket has not taken."""
         self._recovery: RecoveryTask | None = None
         self._starting: Future[None] | None = None
         self._closing: Future[None] | None = None
@@ -149,8 +149,9 @@ class Transport(Sender):
         return loop.is_running() or threading.get_ident() != self._thread
 
     def _hear(self) -> None:
-        """Until the loop is closed, its thread alone handles the link: the loop watches the link's
-        descriptor, and wakes the tasks that wait."""
+        """Handle what has come over the link, if this is the loop's thread. Until the loop is
+        closed no other thread does: the loop watches the link's descriptor, and wakes the tasks
+        that wait."""
         if not self._elsewhere:
             super()._hear()
 
@@ -171,7 +172,7 @@ class Transport(Sender):
         return Receiver(self, inbox)
 
     async def close(self) -> None:
-        """As `ringroom.client.Transport.close`. Calls that come meanwhile wait for the same. If
+        """As `ringroom.client.Transport.close`. Calls that come meanwhile wait until it is done. If
         cancelled, it does not wait for the room to be left, and a second cancellation returns at
         once. Any loop may close a transport whose own loop is closed."""
         if self._forked:

@@ -53,7 +53,7 @@ class Pool(Sender):
 
     @property
     def options(self) -> PoolOptions:
-        """Those that it was made with."""
+        """The options that the pool was made with."""
         return self._pool.options
 
     @property
@@ -116,9 +116,9 @@ class Pool(Sender):
         over.result()
 
     async def close(self) -> None:
-        """As `ringroom.Pool.close`. Calls that come meanwhile wait for the same. If cancelled, it
-        closes all the same before it raises that; a second cancellation returns at once. Any loop
-        may close a pool whose own loop is closed."""
+        """As `ringroom.Pool.close`. Calls that come meanwhile wait until it is done. If cancelled,
+        it closes all the same before it raises `asyncio.CancelledError`; a second cancellation
+        returns at once. Any loop may close a pool whose own loop is closed."""
         if self._forked:
             return
         if self._loop is not None and not self._loop.is_closed():

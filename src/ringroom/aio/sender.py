@@ -52,7 +52,7 @@ class Sender(SendingFace):
         """The one on which the loop ran as it was opened."""
 
     def _belong_here(self) -> None:
-        """To the loop that runs now, and to no other."""
+        """From here on belong to the loop that runs now, and to no other."""
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
 
     def _check_here(self) -> None:

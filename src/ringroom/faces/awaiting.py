@@ -59,9 +59,9 @@ class LoopWaiter:
         return self
 
     async def wait(self, fd: int = -1) -> None:
-        """Until the descriptor (-1: none) is readable or the session changed. A cancellation loses
-        nothing. Raises `StartupError` when no descriptors are left, or this one cannot be watched.
-        """
+        """Wait until the descriptor (-1: none) is readable or the session changed. A cancellation
+        loses nothing. Raises `StartupError` when no descriptors are left, or this one cannot be
+        watched."""
         with _watched(fd, self._changed.set):
             await self._changed.wait()
         self._changed.clear()
@@ -147,7 +147,7 @@ def start(machine: Machine, name: str, run: Callable[[], None], over: Future[Non
     def body() -> None:
         try:
             run()
-        except BaseException as error:  # noqa: BLE001 (for whoever looks into the future)
+        except BaseException as error:  # noqa: BLE001 (the future has it)
             over.set_exception(error)
         else:
             over.set_result(None)

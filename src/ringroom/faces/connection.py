@@ -1,7 +1,8 @@
 """An opened session with all that belongs to it: what the application's faces share.
 
-It waits for the provider's hand-over (a token minter) and the I/O host's end alone.
-Several threads may use a face, so each call here that touches the session is made under `lock`.
+A `Connection` waits for two things alone: the provider's hand-over (a token minter), and the end of
+the I/O host. Several threads may use a face, so each call here that touches the session is made
+under `lock`.
 """
 
 from __future__ import annotations
@@ -58,14 +59,14 @@ class WorkerStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """What happened so far: sent = done + dropped + lost + in flight, for each lane."""
+    """What happened so far; for each lane sent = done + dropped + lost + in flight."""
 
     lanes: tuple[LaneStatistics, ...]
     in_room: bool = False
     """Whether we are in the room, now."""
     connection_losses: int = 0
-    """How often the connection to the room was lost, also by the death of the I/O process. What has
-    ended the room for good, or us, is none."""
+    """How often the connection to the room was lost, also by the death of the I/O process. The end
+    of the room itself, or our removal from it, is no such loss."""
     io_deaths: int = 0
     """How often the I/O process has died."""
     workers: WorkerStatistics | None = None
@@ -146,7 +147,8 @@ class Connection:
         self.machine = self.host.machine
         self.lock = self.machine.lock()
         self.opened = False
-        """Whether an application may use it: so say its faces, for all of them."""
+        """Whether an application may use the connection. The face that opens it sets this, for all
+        faces."""
         self.closed = False
         self.readers = readers
         self._route = route
@@ -264,7 +266,7 @@ class Connection:
             self.session.notify()
 
     def statistics(self) -> Statistics:
-        """Under the lock."""
+        """The counts so far; the caller holds the lock."""
         session = self.session
         return Statistics(
             lanes=tuple(session.statistics()),

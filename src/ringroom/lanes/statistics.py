@@ -11,7 +11,7 @@ A reader that dies is succeeded in the same row: the lane goes on, and so do its
 dead one had taken and not done is lost.
 
 Crash at any line: at most the one frame being handled is counted by one side and not the other; it
-stays "in flight" until whoever buries the lane counts it as lost.
+stays "in flight" until the side that buries the lane counts it as lost.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Count:
     DONE: Final = Cell(4)  # reader: processed, or played; those that raised too
     DROPPED_STALE: Final = Cell(5)  # reader: older than max_age when its turn came, or surplus
     DROPPED_FLUSHED: Final = Cell(6)  # reader: discarded by a flush
-    LOST: Final = Cell(7)  # whoever buries the lane
+    LOST: Final = Cell(7)  # the side that buries the lane
     PLAYED: Final = Cell(8)  # playout: samples that the source has accepted
     PLAYED_UNTIL_NS: Final = Cell(9)  # playout: when the last accepted sample will have been played
     CLEARED: Final = Cell(10)  # playout: accepted samples that a flush took back

@@ -107,7 +107,7 @@ class Pool(Sender):
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, so that `wait` returns or raises at once."""
+        """Whether the pool has ended, so that `wait` returns or raises at once."""
         return self._watch.is_over
 
     def stats(self) -> Statistics:
@@ -125,7 +125,7 @@ class Pool(Sender):
             self._watch.start(self)
         except BaseException:
             self.close()
-            self._staff.close()  # whoever was begun behind the back of a signal handler that closed
+            self._staff.close()  # a signal handler may have closed it, and workers begun later
             raise
         return self
 
@@ -134,7 +134,7 @@ class Pool(Sender):
         self._staff.start()
         while self._staff.failure is None and not self._staff.ready:
             self._check_unstopped()
-            # Never for ever: whoever closes meanwhile buries those that are waited for.
+            # Not for ever: another thread that closes the pool buries the workers that are awaited.
             self._staff.turn(supervisor.STOP_GRACE)
         self._check_unstopped()
         if self._staff.failure is not None:
@@ -156,8 +156,9 @@ class Pool(Sender):
         self._watch.listen()
 
     def wait(self, timeout: float | None = None) -> str:
-        """Until the room ends; the reason. Raises what ended it otherwise (`LostProcessError`,
-        `RoomError`), `TimeoutError` when the time is up and the pool goes on."""
+        """Wait until the room ends. Returns the reason. Raises what has ended the pool otherwise
+        (`LostProcessError`, `RoomError`), and `TimeoutError` when the time is up and the pool goes
+        on."""
         timeout = check_timeout(timeout)
         if not self._started and not self._connection.closed:
             raise ClosedError(f"{self._connection.spec.name}: the pool does not run; use `with`")
@@ -198,8 +199,9 @@ class Pool(Sender):
             self._staff.turn(0.05)
 
     def close(self) -> None:
-        """Idempotent, with a deadline: what was not processed is dropped, counted. Whoever calls it
-        meanwhile waits for the same, but for a callback, for which that may be waiting."""
+        """Idempotent, with a deadline: what was not processed is dropped, counted. A second call
+        meanwhile waits until the first has closed it, except in a callback: the first may be
+        waiting for that callback."""
         if self._forked:
             return
         patience = self._closing_seconds + REAP_SECONDS + 5 * supervisor.STOP_GRACE

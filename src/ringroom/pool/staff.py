@@ -1,8 +1,8 @@
 """A pool's workers, their places in the session, and what is told of them, under one lock.
 
-The crew takes one caller at a time: the supervision thread, or whoever starts, drains or closes the
-pool; and `close` may overtake `drain` from another thread. What is told waits for `turn`, which
-calls the application back once the lock is free.
+The crew takes one caller at a time: the supervision thread, or the thread that starts, drains or
+closes the pool; and `close` may overtake `drain` from another thread. News for the application
+waits for `turn`, which calls the application back once the lock is free.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Staff:
 
     def close(self) -> None:
         """Idempotent: the workers that are left are killed."""
-        # The lock is held for moments only: whoever does not want to wait (Ctrl-C) gets the rest.
+        # The lock is held for moments only: what interrupts us (Ctrl-C) is raised at the end.
         with interrupts_at_the_end(), self._lock:
             self._closed = True
             try:

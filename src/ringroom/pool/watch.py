@@ -38,7 +38,7 @@ class Watch:
         )
         self._mending = Mending(connection, options.care, calls, options.standby)
         self._inbox: Inbox | None = None
-        """Of the events, if anybody listens to them."""
+        """Where the room's events come in, if the pool receives them."""
         self._thread: threading.Thread | None = None
         self._ended = connection.machine.condition()
         self._over = False
@@ -46,7 +46,7 @@ class Watch:
 
     @property
     def stopping(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether the thread was told to stop."""
         return self._stopping
 
     @property
@@ -66,18 +66,18 @@ class Watch:
                 self._inbox = self._connection.session.incoming.open_inbox((Kind.EVENT,), None)
 
     def start(self, pool: object) -> None:
-        """Begin, once the room is joined. While it goes on, the pool is not collected, though
-        nobody else may refer to it. Raises `StartupError` when no thread is to be had."""
+        """Begin, once the room is joined. The thread refers to the pool, which is therefore not
+        collected while it runs. Raises `StartupError` when no thread is to be had."""
         run = partial(self._run, pool)
         self._thread = self._connection.machine.start_thread("ringroom-pool", run)
 
     def stop(self) -> None:
-        """Have it end; the next change of the session wakes it."""
+        """Have the thread end; the next change of the session wakes it."""
         self._stopping = True
 
     def join(self, seconds: float) -> None:
-        """Wait for its end, but not on its own thread, nor longer: it may be in a callback, which
-        may wait for whoever is closing."""
+        """Wait for the thread's end, but not on that thread itself, and no longer than that: it may
+        be in a callback, which may wait for the thread that is closing the pool."""
         if self._thread is not None and not self.is_here:
             self._thread.join(seconds)
 
@@ -87,7 +87,7 @@ class Watch:
             return self._ended.wait_for(lambda: self._over, seconds)
 
     def end(self) -> None:
-        """Whoever waits for the end need not wait any longer. Idempotent."""
+        """The pool has ended: wake those that wait for that. Idempotent."""
         with self._ended:
             self._over = True
             self._ended.notify_all()

@@ -17,7 +17,7 @@ from ringroom.sessions.session import Session
 __all__ = ["Deadline", "Wait", "Waiter", "always_waiting", "shortest"]
 
 Wait: TypeAlias = Callable[[Iterable[int], float | None], object]
-"""Until a descriptor is readable or the session changed, or so many seconds."""
+"""Waits until a descriptor is readable or the session changed, or for so many seconds."""
 
 # How often a thread looks that nothing can wake.
 LOOK_SECONDS = 0.05
@@ -53,8 +53,9 @@ class Waiter:
         return self
 
     def wait(self, fds: Iterable[int], seconds: float | None) -> bool:
-        """Until a descriptor is readable or the session changed; False when the time is up. While
-        the link keeps something, the wait is short, and True: `Session.pump` sends more of it."""
+        """Wait until a descriptor is readable or the session changed. Returns False when the time
+        is up. While the link keeps something that its socket has not taken, the wait is short and
+        returns True: `Session.pump` sends more of it."""
         changed = self._counter.fileno()
         flush = self._session.link.patience()
         short = flush is not None and (seconds is None or flush < seconds)
@@ -98,7 +99,7 @@ def _wait_for_a_moment(machine: Machine, fds: Iterable[int], seconds: float | No
 
 class Deadline:
     """A time limit that several waits share; None waits for ever. Raises `ConfigurationError` for
-    what is no time limit."""
+    an invalid one."""
 
     __slots__ = ("_end", "_machine", "_seconds", "_what")
 

@@ -1,7 +1,7 @@
 """Who and what is received: ``participants=``, which means the same for tracks and for messages,
 ``tracks=``, and which messages. Free of I/O.
 
-A function for ``participants=`` is asked about whoever joins or changes, and what it says then
+A function for ``participants=`` is asked about each one who joins or changes, and what it says then
 holds for the messages of that participant. A sender that was not announced is known by its identity
 alone, and so are those beyond a limit, for remote participants can grow what is remembered.
 

@@ -86,7 +86,7 @@ class Mailbox:
         return 1
 
     def _watch(self) -> bool:
-        """Whether `drain` is called once there is room."""
+        """Have `drain` called once there is room. Returns whether that could be had."""
         try:
             self._loop.add_reader(self.writer.freed_fileno(), self.drain)
         except OSError as error:
@@ -113,7 +113,7 @@ class Mailbox:
         self.emptied.set()
 
     def _tell_lost(self) -> bool:
-        """Whether the reader was told of all that was dropped."""
+        """Tell the reader what was dropped. Returns whether there was room for that."""
         if self._lost:
             told = Event(kind=EventKind.EVENTS_LOST, reason=f"{self._lost} not read in time")
             if not self._write(told, self._clock()):
@@ -122,7 +122,8 @@ class Mailbox:
         return True
 
     def _write(self, item: Item, received_ns: int) -> bool:
-        """Whether it need not wait: it is written, or no record takes it."""
+        """Write the item, if there is room. Returns whether it is done with: it is written, or no
+        record takes it."""
         try:
             self.writer.send_nowait(item, received_ns)
         except WouldBlock:

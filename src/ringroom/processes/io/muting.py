@@ -1,5 +1,5 @@
-"""Which of our tracks are muted, in the I/O role: by name, whoever sends on them, before their
-first frame as well, and in each further room.
+"""Which of our tracks are muted, in the I/O role. That goes by name: it holds whichever end sends
+on a track, also before the first frame, and in each further room.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ Send = Callable[[m.Message], None]
 
 
 class Muting:
-    """``tell_application`` sends to it, whoever has asked; ``apply`` mutes and unmutes the tracks
-    of a name that are there."""
+    """``tell_application`` reaches the application, whichever end has asked; ``apply`` mutes and
+    unmutes the tracks of a name that are there."""
 
     def __init__(self, tell_application: Send, apply: Callable[[str, bool], None]) -> None:
         self.possible = True
-        """Whether the provider can. Before it is opened only what was done before is told."""
+        """Whether the provider can mute. What is asked before it is opened only repeats what was
+        done before, in another I/O process."""
         self.names: set[str] = set()
         self._tell_application = tell_application
         self._apply = apply

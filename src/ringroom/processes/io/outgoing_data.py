@@ -86,7 +86,7 @@ class OutgoingData(Outbound):
                 self._count(what, frame)
 
     async def _hand_over(self, provider: Provider, frame: DataFrame) -> Cell:
-        """To whoever it is for; what it counts as."""
+        """Give the frame to the provider, or an answer to its call. Returns what it counts as."""
         if isinstance(frame, RpcAnswer):
             self._answer(frame)
         elif isinstance(frame, TextPiece):
@@ -108,7 +108,7 @@ class OutgoingData(Outbound):
 
     @property
     def _is_closed(self) -> bool:
-        """By force, while a message was under way: all is counted."""
+        """Whether it was closed by force while a message was under way: all is counted then."""
         return not self._readers
 
     def _count(self, what: Cell, frame: DataFrame) -> None:

@@ -20,20 +20,21 @@ __all__ = ["OutgoingTexts"]
 
 
 class OutgoingTexts:
-    """Those of one sender. ``on_failed`` is told of each that is not whole at the others."""
+    """The texts of one sender that are being written. ``on_failed`` is told of each that the others
+    do not get whole."""
 
     def __init__(self, on_failed: Callable[[RingroomError], None]) -> None:
         self._on_failed = on_failed
         self._open: dict[int, tuple[TextWriter, str]] = {}
-        """By number: how it is written, and its topic."""
+        """By the text's number: its writer, and its topic."""
         self._over: set[int] = set()
-        """Those that are over though their end has not come: nothing more is told of them."""
+        """The texts that are over though their end has not come: nothing more is told of them."""
         self._ended: deque[int] = deque(maxlen=MAX_OPEN_TEXTS)
-        """The latest: an end that Ctrl-C has overtaken is sent again."""
+        """The latest of those that have ended: an end that Ctrl-C has overtaken is sent again."""
 
     async def send(self, provider: Provider, piece: TextPiece) -> bool:
-        """Whether it was sent; False: it is of a text that is over. Raises what the provider
-        raises, and then the text is over."""
+        """Send a piece. Returns False, and sends nothing, if its text is over. Raises what the
+        provider raises, and then the text is over."""
         number = piece.number
         if piece.step == BEGIN:
             self._over.add(number)

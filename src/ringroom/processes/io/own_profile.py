@@ -50,7 +50,8 @@ class _Asked:
 
 
 class OwnProfile:
-    """See the module's docstring. ``tell_application`` sends to it, whoever has asked."""
+    """See the module's docstring. ``tell_application`` reaches the application, whichever end has
+    asked."""
 
     def __init__(self, room: ProfileRoom, tell_application: Send) -> None:
         self._room = room
@@ -71,8 +72,8 @@ class OwnProfile:
         self._go_on()
 
     def _joined_to_last(self, change: Profile) -> bool:
-        """Whether the change is one now with the last that waits, which may be under way if there
-        is no other."""
+        """Make the change one with the last that waits, if that can be; whether it was. The first
+        in the queue may be under way, and is left as it is."""
         if len(self._asked) < 2 or (last := self._asked[-1]).awaited:
             return False
         try:
@@ -91,7 +92,7 @@ class OwnProfile:
         self._go_on()
 
     def parted(self) -> None:
-        """We are out of it, or will be in a moment: nothing is asked any more."""
+        """We are out of the room, or will be in a moment: nothing is asked of it any more."""
         self._in_room = False
         task, self._task = self._task, None
         if task is not None:
@@ -102,7 +103,8 @@ class OwnProfile:
             self._task = asyncio.get_running_loop().create_task(self._serve())
 
     async def _serve(self) -> None:
-        """Until nothing is left, or the room is lost: then what is left waits for the next."""
+        """Have the room take one change after the other. What is left when the room is lost waits
+        for the next room."""
         try:
             provider = await self._room.joined_provider()
             while self._asked:

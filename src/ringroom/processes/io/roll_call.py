@@ -68,7 +68,7 @@ class RollCall:
             self._task = asyncio.get_running_loop().create_task(self._tell())
 
     async def _tell(self) -> None:
-        """Until nobody is to be told."""
+        """Tell all ends that have asked."""
         try:
             while due := self._due():
                 for send in due:

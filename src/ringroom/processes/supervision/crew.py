@@ -69,7 +69,7 @@ class Crew:
         self.failure: Exception | None = None
         """Why the pool cannot go on."""
         self.pids = [0] * care.places
-        """By place; of a place that waits for another, the last one's."""
+        """Process numbers by place. A place that waits for another worker has the last one's."""
         self._host = host
         self._machine = host.machine
         self._blob = blob

@@ -25,7 +25,7 @@ class Death:
 
     text: str = ""
     error: Exception | None = None
-    """In place of the text, where it is more than a death."""
+    """What to raise instead of the text, where it was more than a death."""
     words: str = ""
     """The end of its standard error."""
 
@@ -73,7 +73,7 @@ class Member:
 
     def heard(self) -> Iterator[m.Message]:
         """What it has said over its link; its standard error is passed on. Raises `ClosedError` at
-        the link's end, `WireError` for what is no message, and `StartupError`."""
+        the link's end, `WireError` for bytes that are no message, and `StartupError`."""
         if self.process.voice is not None:
             self.process.voice.hear()
         while (received := self.control.receive_nowait()) is not None:

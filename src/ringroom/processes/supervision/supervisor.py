@@ -67,7 +67,7 @@ class Life:
     state: ChildState = ChildState.STARTING
     place: int | None = None
     deadline: float | None = None
-    """When it is `LATE`."""
+    """The moment from which the child is `LATE`."""
     warm_since: float | None = None
     seated_since: float = 0.0
     progress: int | None = None
@@ -123,7 +123,7 @@ class Supervisor:
     def __init__(self, care: Care) -> None:
         self.care = care
         self.children: dict[int, Life] = {}
-        """Those that are not gone."""
+        """The children that are not gone."""
         self.posts = [Post(Record(care)) for _ in range(care.places)]
         self.failed = False
         self.stopping = False
@@ -140,8 +140,8 @@ class Supervisor:
         return self._given()
 
     def seat(self, now: float) -> list[Order]:
-        """From here on children that are warm are seated, and spares are kept, after
-        `STANDBY_AFTER`."""
+        """From here on, seat children that are warm, and keep spares once `STANDBY_AFTER` has
+        passed."""
         self._seating, self._settled_at = True, now + STANDBY_AFTER
         self._settle(now)
         return self._given()
@@ -195,7 +195,7 @@ class Supervisor:
         return self._given()
 
     def due(self) -> float | None:
-        """When `tick` has something to do; None while only happenings lead on."""
+        """The moment at which `tick` has something to do; None while only news of a child does."""
         times = [child.deadline for child in self.children.values() if child.deadline is not None]
         times += [post.until for post in self.posts if post.state is PlaceState.WAITING]
         if self._seating and not (self.stopping or self.failed) and self._missing > 0:

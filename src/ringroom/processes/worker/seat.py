@@ -50,7 +50,7 @@ class Seat:
 
     @property
     def over(self) -> bool:
-        """Whether the room is."""
+        """Whether the room is over."""
         return self.session.end is not None
 
     @property
