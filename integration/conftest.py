@@ -185,7 +185,7 @@ def spare_server(livekit_server: LiveKitServer) -> Iterator[LiveKitServer]:
 def own(spare_server: LiveKitServer) -> Iterator[LiveKitServer]:
     """A server that nobody else uses, to be stopped and paused; the next test finds it running."""
     yield spare_server
-    if not os.environ.get("LIVEKIT_URL") and not backends.is_ready(spare_server.url):
+    if not os.environ.get("LIVEKIT_URL") and not is_ready(spare_server.url):
         with contextlib.suppress(StartupError):  # it is not paused
             spare_server.resume()
         spare_server.start()
