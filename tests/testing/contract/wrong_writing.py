@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from wrong_kit import Last, Twist, breaks
@@ -122,11 +124,36 @@ class WritesToEverybody(Twist):
         return await super().open_text(provider, replace(beginning, to=()))
 
 
-@breaks({"a_text_does_not_outlive_a_loss": "a text that was lost was not told"})
+@breaks({"a_text_that_a_loss_cuts_is_told": "a text that was lost was not told"})
 class HidesALostText(Twist):
     async def write(self, writer: TextWriter, text: str) -> None:
         with contextlib.suppress(RoomError):
             await super().write(writer, text)
+
+    async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
+        with contextlib.suppress(RoomError):
+            await super().close_text(writer, reason, last)
+
+
+@breaks({"a_text_that_a_loss_cuts_is_told": "is said to be whole: 'half'"})
+class EndsALostTextAsWhole(Twist):
+    """In the words that were written before."""
+
+    again: Callable[[], Coroutine[Any, Any, TextWriter]]
+    words = ""
+
+    async def open_text(self, provider: Any, beginning: TextFrame) -> TextWriter:
+        self.again = partial(super().open_text, provider, beginning)
+        return await self.again()
+
+    async def write(self, writer: TextWriter, text: str) -> None:
+        try:
+            await super().write(writer, text)
+            self.words = self.words or text
+        except RoomError:
+            another = await self.again()
+            await super().write(another, self.words)
+            await super().close_text(another, "", None)
 
     async def close_text(self, writer: TextWriter, reason: str, last: Last) -> None:
         with contextlib.suppress(RoomError):
