@@ -106,6 +106,9 @@ class Out:
     ) -> None:
         self.log.append((i420[0], len(i420), size, rotation, timestamp_us))
 
+    def reading(self, payload: memoryview, timestamp: int | None) -> None:
+        self.log.append((bytes(payload), timestamp))
+
     def muted(self, muted: bool) -> None:
         self.log.append(f"muted {muted}")
 

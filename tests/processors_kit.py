@@ -399,6 +399,15 @@ class Video(Processor):
         return ringroom.VideoFrame(255 - frame.data, frame.width, frame.height)
 
 
+class Readings(Processor):
+    """Answers what is read, with the identity of its process."""
+
+    kinds = ("data_track",)
+
+    def process(self, frame: Any) -> Any:
+        return frame.replace(payload=b"%d %s" % (os.getpid(), frame.payload))
+
+
 class Imports(Processor):
     """Tells which heavy modules its worker has loaded."""
 

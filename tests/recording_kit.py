@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ringroom import AudioFrame, DataFrame, Event, FileFrame, Recorder, TextFrame, VideoFrame
+from ringroom import (
+    AudioFrame,
+    DataFrame,
+    DataTrackFrame,
+    Event,
+    FileFrame,
+    Recorder,
+    TextFrame,
+    VideoFrame,
+)
 from ringroom.colour import i420_size
 from ringroom.events import EventKind, Kind, Participant, TrackInfo
 from ringroom.frames import Item
@@ -41,6 +50,8 @@ def content(item: Item) -> tuple[Any, ...]:
     if isinstance(item, VideoFrame):
         size = (item.width, item.height, item.rotation, item.timestamp_us)
         return (item.data.tobytes(), *size, item.track, *stamp)
+    if isinstance(item, DataTrackFrame):
+        return (item.payload, item.timestamp, item.track, *stamp)
     attributes = item.attributes if isinstance(item, TextFrame | FileFrame) else None
     file = (item.name, item.mime_type) if isinstance(item, FileFrame) else None
     address = (item.topic, item.participant, item.reliable, item.to)

@@ -25,7 +25,10 @@ def nothing_starts() -> Any:
     ("options", "says"),
     [
         ({"sample_rte": 8_000}, "unknown option sample_rte; known are: "),
-        ({"kinds": ("sound",)}, "kinds has 'sound', expected some of: audio, video, data, event"),
+        (
+            {"kinds": ("sound",)},
+            "kinds has 'sound', expected some of: audio, video, data, event, data_track",
+        ),
         ({"kinds": "audio"}, "expected a tuple"),
         ({"kinds": 3}, "expected a tuple"),
         ({"sample_rate": 4_000}, "sample rate"),

@@ -16,7 +16,14 @@ from hypothesis.extra import numpy as arrays
 from ringroom.checks import MAX_DATA_BYTES, MAX_DESTINATIONS, MAX_FILE_BYTES, MAX_TEXT_BYTES
 from ringroom.errors import FrameError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    DataTrackFrame,
+    FileFrame,
+    TextFrame,
+    VideoFrame,
+)
 
 TRACK = TrackInfo(sid="TR_1", name="mic", kind=Kind.AUDIO, participant="ann")
 PCM = np.array([0, 1, -1, 256, 32767, -32768], np.int16)
@@ -494,6 +501,59 @@ def test_wrong_files(fields: dict[str, Any], match: str) -> None:
         FileFrame(**{"payload": b"", **fields})
 
 
+# Data tracks
+
+
+def test_a_frame_of_a_data_track_keeps_what_it_is_given() -> None:
+    frame = DataTrackFrame(b"\0x", track="lidar", timestamp=(1 << 64) - 1)
+    assert (frame.payload, frame.data, frame.timestamp) == (b"\0x", b"\0x", (1 << 64) - 1)
+    assert (frame.track, frame.participant, frame.sequence, frame.received_ns) == (
+        "lidar",
+        "",
+        0,
+        0,
+    )
+    assert DataTrackFrame(b"x", track=TRACK).participant == "ann"
+    assert DataTrackFrame(b"x", timestamp=np.int64(5)).timestamp == 5
+    other = frame.replace(payload=b"y", track="arm")
+    assert (other.payload, other.track, other.timestamp) == (b"y", "arm", frame.timestamp)
+    assert frame.replace().payload is frame.payload
+
+
+def test_a_frame_of_a_data_track_is_a_copy_of_what_may_change() -> None:
+    held = bytearray(b"ab")
+    frames = [DataTrackFrame(held), DataTrackFrame(memoryview(held)[::-1])]
+    held[0] = 0
+    assert [frame.payload for frame in frames] == [b"ab", b"ba"]
+    values = np.arange(3, dtype="<u2")
+    assert DataTrackFrame(values.data).payload == values.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"payload": "text"}, "is bytes, not str; encode it first"),
+        ({"payload": None}, "is bytes, not NoneType"),
+        ({"payload": np.zeros(3)}, "is bytes, not ndarray"),
+        ({"payload": b""}, "0 bytes in one frame of a data track, expected 1 to 2000000"),
+        ({"payload": bytes(2_000_001)}, "2000001 bytes in one frame .*; send it in parts"),
+        ({"payload": memoryview(bytes(2_000_001))}, "2000001 bytes in one frame"),
+        ({"timestamp": -1}, "the timestamp is -1, expected None or a whole number"),
+        ({"timestamp": 1 << 64}, "the timestamp is 18446744073709551616"),
+        ({"timestamp": 1.5}, "the timestamp is 1.5"),
+        ({"timestamp": True}, "the timestamp is True"),
+        ({"track": 5}, "track name"),
+        ({"track": "t" * 257}, "track name has 257 bytes"),
+    ],
+)
+def test_wrong_frames_of_data_tracks(fields: dict[str, Any], match: str) -> None:
+    with pytest.raises(FrameError, match=match):
+        DataTrackFrame(**{"payload": b"x", **fields})
+    if "payload" in fields and fields["payload"] is not None:
+        with pytest.raises(FrameError, match=match):
+            DataTrackFrame(b"x").replace(payload=fields["payload"])
+
+
 # What all have in common.
 
 
@@ -505,6 +565,8 @@ def test_items_pickle_and_copy(again: Any) -> None:
     assert (frame.data, frame.channels, frame.track) == (PCM.tobytes(), 2, TRACK)
     picture = again(VideoFrame(i420(4, 4), 4, 4, rotation=180))
     assert (picture.data.tobytes(), picture.rotation) == (i420(4, 4), 180)
+    reading = again(DataTrackFrame(b"x", timestamp=5, track=TRACK))
+    assert (reading.payload, reading.timestamp, reading.track) == (b"x", 5, TRACK)
     person = Participant(identity="ann", attributes={"a": "b"}, kind="agent")
     event = Event(kind=EventKind.TRACK_MUTED, participant=person, track=TRACK)
     data, text = DataFrame(b"x", to=("a",)), TextFrame(b"x", attributes={"a": "b"})
@@ -527,6 +589,9 @@ def test_reprs_are_short() -> None:
         "AudioFrame(6 samples, 16000 Hz, 1 ch, track='ann/mic')"
     )
     assert repr(VideoFrame(i420(4, 4), 4, 4)) == "VideoFrame(4x4, track=None)"
+    assert repr(DataTrackFrame(bytes(9_999), track="lidar")) == (
+        "DataTrackFrame(9999 bytes, track='lidar')"
+    )
     assert repr(FileFrame(bytes(9_999), "t", "ann", name="n")) == (
         "FileFrame(9999 bytes, topic='t', participant='ann', name='n', "
         "mime_type='application/octet-stream')"

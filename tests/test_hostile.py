@@ -169,6 +169,13 @@ class HostileProvider(Provider):
             for _ in range(3):
                 sink.video(picture, (7_680, 4_320), 0, 0)
 
+    async def readings(self) -> None:
+        """Frames of data tracks that grow with each, and sizes that none may have."""
+        for number in range(40):
+            sink = self.sink.open_track(track(f"D{number}", kind=Kind.DATA_TRACK), person())
+            for size in (*range(1, 2_000_000, 97_000), 0, 2_000_001, 50_000_000):
+                sink.reading(memoryview(bytes(size)), 1 << 63)
+
     async def nonsense(self) -> None:
         sink = self.sink.open_track(track("A"), person())
         for pcm, rate, channels in ((b"", 16_000, 1), (b"abc", 16_000, 1), (b"ab", 0, 1)):
@@ -201,7 +208,7 @@ def resident() -> int:
 
 # What a deed may make the process grow by: 8 MiB may wait to be read, `small_limits` is for the
 # lanes, and the rest is Python's.
-MOST_MIB = {"messages": 24, "calls": 24, "flapping": 24, "huge": 256 + 32}
+MOST_MIB = {"messages": 24, "calls": 24, "flapping": 24, "huge": 256 + 32, "readings": 256 + 32}
 
 
 @pytest.fixture
@@ -214,7 +221,17 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "deed",
     [
-        *("joins", "messages", "calls", "tracks", "growing", "huge", "nonsense", "texts"),
+        *(
+            "joins",
+            "messages",
+            "calls",
+            "tracks",
+            "growing",
+            "huge",
+            "readings",
+            "nonsense",
+            "texts",
+        ),
         pytest.param("flapping", marks=pytest.mark.once),
     ],
 )

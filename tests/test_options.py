@@ -76,7 +76,10 @@ def test_numbers_of_numpy_become_plain() -> None:
         ({"kinds": "audio"}, r"\('audio', 'video'\)"),
         ({"kinds": None}, r"\('audio', 'video'\)"),
         ({"kinds": 5}, r"\('audio', 'video'\)"),
-        ({"kinds": ("audio", "smell")}, "'smell', expected some of: audio, video, data, event"),
+        (
+            {"kinds": ("audio", "smell")},
+            "'smell', expected some of: audio, video, data, event, data_track",
+        ),
         ({"kinds": (5,)}, "kinds has 5"),
         ({"kinds": b""}, "kinds is b''"),
         ({"kinds": np.array("audio")}, "kinds is array"),

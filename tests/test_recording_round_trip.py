@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recording_kit import MIC, a_call, content, recorded
-from ringroom import AudioFrame, DataFrame, Event, FileFrame, TextFrame, VideoFrame
+from ringroom import AudioFrame, DataFrame, DataTrackFrame, Event, FileFrame, TextFrame, VideoFrame
 from ringroom.colour import i420_size
 from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.events import EventKind, Kind, Participant, RoomInfo, TrackInfo
@@ -28,7 +28,7 @@ TRACKS = (
         TrackInfo,
         sid=TEXT,
         name=TEXT,
-        kind=st.sampled_from([Kind.AUDIO, Kind.VIDEO]),
+        kind=st.sampled_from([Kind.AUDIO, Kind.VIDEO, Kind.DATA_TRACK]),
         participant=TEXT,
         source=TEXT,
     )
@@ -56,6 +56,13 @@ def any_video(draw: st.DrawFn) -> VideoFrame:
 ITEMS = st.one_of(
     any_audio(),
     any_video(),
+    st.builds(
+        DataTrackFrame.received,
+        st.binary(min_size=1, max_size=50),
+        st.none() | U64,
+        TRACKS,
+        STAMPS,
+    ),
     st.builds(
         DataFrame,
         payload=st.binary(max_size=50),

@@ -43,7 +43,14 @@ if TYPE_CHECKING:
     )
     from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
     from ringroom.faces.connection import Statistics
-    from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame, VideoFrame
+    from ringroom.frames import (
+        AudioFrame,
+        DataFrame,
+        DataTrackFrame,
+        FileFrame,
+        TextFrame,
+        VideoFrame,
+    )
     from ringroom.options import PublishOptions, Reconnect, SessionOptions, TransportConfig
     from ringroom.pool import Pool, PoolOptions, run
     from ringroom.processes.hosts import IOProcess
@@ -78,7 +85,14 @@ _HOMES = {
         "WouldBlock",
     ),
     "ringroom.events": ("Event", "EventKind", "Kind", "Participant", "RoomInfo", "TrackInfo"),
-    "ringroom.frames": ("AudioFrame", "DataFrame", "FileFrame", "TextFrame", "VideoFrame"),
+    "ringroom.frames": (
+        "AudioFrame",
+        "DataFrame",
+        "DataTrackFrame",
+        "FileFrame",
+        "TextFrame",
+        "VideoFrame",
+    ),
     "ringroom.options": ("PublishOptions", "Reconnect", "SessionOptions", "TransportConfig"),
     "ringroom.pool": ("Pool", "PoolOptions", "run"),
     "ringroom.processes.hosts": ("IOProcess",),
@@ -103,6 +117,7 @@ __all__ = [
     "ConfigurationError",
     "Context",
     "DataFrame",
+    "DataTrackFrame",
     "DtmfFrame",
     "Event",
     "EventKind",

@@ -30,7 +30,10 @@ MAX_TEXT_BYTES = 200_000
 MAX_ATTRIBUTES_BYTES = 12_000
 # A file is in memory as a whole, several times on its way; the photo of a phone has 2 to 6 MiB.
 MAX_FILE_BYTES = 8 << 20
-# They are in that packet too.
+# livekit's SDK (livekit-datatrack) sends packets of 16,000 bytes, header included, and puts no more
+# than 128 of them together.
+MAX_DATA_TRACK_BYTES = 2_000_000
+# They are in that packet of 15,000 too.
 MAX_FILE_NAME_BYTES = 1_024
 MAX_MIME_TYPE_BYTES = 256
 MAX_TOPIC_BYTES = 1_024
@@ -127,6 +130,39 @@ def check_origin(rotation: int, timestamp_us: int) -> tuple[int, int]:
     if not is_whole(timestamp_us) or not -(1 << 63) <= timestamp_us < 1 << 63:
         raise FrameError(f"timestamp_us is {shown(timestamp_us)}, expected microseconds in 64 bits")
     return int(rotation), int(timestamp_us)
+
+
+def as_reading(payload: Any) -> bytes:
+    """The payload of a data track's frame; a copy of what could change."""
+    if not isinstance(payload, bytes | bytearray | memoryview):
+        raise FrameError(
+            f"the payload of a data track is bytes, not {type(payload).__name__}; encode it first "
+            "(array.tobytes(), struct.pack, json.dumps(...).encode())"
+        )
+    check_reading(byte_size(payload) if isinstance(payload, memoryview) else len(payload))
+    return bytes(payload)
+
+
+def check_reading(nbytes: int) -> None:
+    """Check the size of a data track's frame: what passes is refused by no reader."""
+    if not 1 <= nbytes <= MAX_DATA_TRACK_BYTES:
+        advice = "send it in parts" if nbytes else "LiveKit sends no empty ones"
+        raise FrameError(
+            f"{nbytes} bytes in one frame of a data track, expected 1 to {MAX_DATA_TRACK_BYTES}; "
+            f"{advice}"
+        )
+
+
+def check_timestamp(timestamp: int | None) -> int | None:
+    """The sender's own time, of 64 bits, as a plain number."""
+    if timestamp is None:
+        return None
+    if not is_whole(timestamp) or not 0 <= timestamp < 1 << 64:
+        raise FrameError(
+            f"the timestamp is {shown(timestamp)}, expected None or a whole number from 0 to "
+            "2**64 - 1"
+        )
+    return int(timestamp)
 
 
 def as_number(what: str, value: object) -> float:

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     VIDEO = "video"
     DATA = "data"
     EVENT = "event"
+    DATA_TRACK = "data_track"
 
 
 class EventKind(StrEnum):
@@ -89,7 +90,8 @@ class TrackInfo:
     participant: str
     """The publisher's identity."""
     source: str = "unknown"
-    """microphone, camera, screen_share, screen_share_audio or unknown."""
+    """microphone, camera, screen_share, screen_share_audio or unknown; unknown for data tracks, of
+    which nobody says more than their name."""
 
     @property
     def reply_name(self) -> str:

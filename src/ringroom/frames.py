@@ -1,4 +1,4 @@
-"""What travels: sound, pictures and messages.
+"""What travels: sound, pictures, data tracks and messages.
 
 A frame that came in carries the track it came from (`TrackInfo`), its place in that track
 (``sequence``) and when the I/O process got it (``received_ns``, `time.monotonic_ns`, a clock that
@@ -22,6 +22,7 @@ from ringroom.events import Event, TrackInfo
 __all__ = [
     "AudioFrame",
     "DataFrame",
+    "DataTrackFrame",
     "FileFrame",
     "Frame",
     "Item",
@@ -281,6 +282,76 @@ class VideoFrame:
         return f"VideoFrame({self.width}x{self.height}, track={_track_label(self.track)!r})"
 
 
+class DataTrackFrame:
+    """What a data track brings at one time: a reading of a sensor, the state of a robot, a scan.
+    ``payload`` is bytes, 1 to 2,000,000 of them; other buffers are copied.
+
+    ``timestamp`` is the sender's own time, in whatever unit it has agreed on: 0 to 2**64 - 1, or
+    None. Data tracks are lossy: what is lost on the way is not sent again, and the larger a frame
+    is, the more often it is (`docs/reference.md` has numbers). What is not read in time, the newest
+    replace.
+
+    Raises `FrameError` for a payload that is not bytes, empty or too large, and a bad timestamp.
+    """
+
+    __slots__ = ("payload", "received_ns", "sequence", "timestamp", "track")
+
+    payload: bytes
+    timestamp: int | None
+    track: TrackInfo | str | None
+    sequence: int
+    received_ns: int
+
+    def __init__(
+        self,
+        payload: bytes | bytearray | memoryview,
+        *,
+        track: TrackInfo | str | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        self.payload = checks.as_reading(payload)
+        self.timestamp = checks.check_timestamp(timestamp)
+        self.track = _checked_track(track)
+        self.sequence = 0
+        self.received_ns = 0
+
+    @classmethod
+    def received(
+        cls, payload: bytes, timestamp: int | None, track: TrackInfo | str | None, stamp: Stamp
+    ) -> DataTrackFrame:
+        """A frame made of parts that are known to be right (the codec's way in)."""
+        frame = object.__new__(cls)
+        frame.payload = payload
+        frame.timestamp = timestamp
+        frame.track = track
+        frame.sequence, frame.received_ns = stamp
+        return frame
+
+    @property
+    def data(self) -> bytes:
+        """The payload, under the name that all frames give their bytes."""
+        return self.payload
+
+    @property
+    def participant(self) -> str:
+        """The publisher's identity; empty for a frame of our own."""
+        return self.track.participant if isinstance(self.track, TrackInfo) else ""
+
+    def replace(
+        self, *, payload: bytes | None = None, track: TrackInfo | str | None = None
+    ) -> DataTrackFrame:
+        """A copy with another payload or for another track; the rest stays."""
+        return DataTrackFrame.received(
+            self.payload if payload is None else checks.as_reading(payload),
+            self.timestamp,
+            self.track if track is None else _checked_track(track),
+            (self.sequence, self.received_ns),
+        )
+
+    def __repr__(self) -> str:
+        return f"DataTrackFrame({len(self.payload)} bytes, track={_track_label(self.track)!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class DataFrame:
     """A message: up to 62,000 bytes, to everyone or to the identities named in ``to``.
@@ -384,7 +455,9 @@ class FileFrame(DataFrame):
 
 Stamp: TypeAlias = tuple[int, int]
 """(sequence, received_ns)."""
-Frame: TypeAlias = AudioFrame | VideoFrame | DataFrame
+MediaFrame: TypeAlias = AudioFrame | VideoFrame | DataTrackFrame
+"""What belongs on a track."""
+Frame: TypeAlias = MediaFrame | DataFrame
 Item: TypeAlias = Frame | Event
 
 

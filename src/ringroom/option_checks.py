@@ -168,7 +168,12 @@ def as_sources(value: Any) -> frozenset[str]:
 
 def check_sources_come(sources: frozenset[str], kinds: tuple[Kind, ...]) -> None:
     """Raises `ConfigurationError` for sources of which the kinds have none, where they have sound
-    or pictures at all: nobody would be received, and nothing would say why."""
+    or pictures at all, or data tracks: nobody would be received, and nothing would say why."""
+    if Kind.DATA_TRACK in kinds and "unknown" not in sources:
+        raise ConfigurationError(
+            f"tracks has {', '.join(sorted(sources))}, and data tracks have the source 'unknown': "
+            "none would be received; add it, or give a function of a TrackInfo"
+        )
     wanted = [kind for kind in SOURCES_OF if kind in kinds]
     come = {source for kind in wanted for source in (*SOURCES_OF[kind], "unknown")}
     if wanted and not sources & come:

@@ -10,7 +10,15 @@ import numpy as np
 from ringroom.colour import i420_size
 from ringroom.errors import WouldBlock
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, Item, TextFrame, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    DataTrackFrame,
+    FileFrame,
+    Item,
+    TextFrame,
+    VideoFrame,
+)
 from ringroom.lanes.lane import LaneDescriptors, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
 from ringroom.lanes.reliable import ReliableReader, ReliableWriter
@@ -108,6 +116,8 @@ def content(item: Item) -> tuple[object, ...]:
         call = (item.number, item.timeout) if isinstance(item, RpcCall) else None
         beside = (item.number, item.code, item.detail) if isinstance(item, RpcAnswer) else None
         return ("data", item.payload, *form_of_data, attributes, file, call, beside)
+    if isinstance(item, DataTrackFrame):
+        return ("data track", item.payload, item.timestamp)
     told = (item.participant, item.track, item.reason, item.room, item.quality, item.speakers)
     return ("event", item.kind, *told)
 

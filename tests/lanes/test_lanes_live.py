@@ -8,10 +8,11 @@ from contextlib import ExitStack
 import pytest
 from lane_kit import PICTURE, TRACK, Clock, audio, content, live_lane, muted, picture_ring, video
 
+from ringroom.checks import MAX_DATA_TRACK_BYTES
 from ringroom.events import Event
-from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataTrackFrame, VideoFrame
 from ringroom.lanes import records
-from ringroom.lanes.lane import ring_for
+from ringroom.lanes.lane import ring_for, ring_for_readings
 from ringroom.lanes.live import MAX_OWED
 from ringroom.lanes.ring import Geometry
 
@@ -56,6 +57,36 @@ def test_age_at_the_limit_is_still_fresh(ends: ExitStack, clock: Clock) -> None:
     assert reader.receive_nowait() is None
     assert writer.in_use == 0, "what is skipped gives its room back"
     assert row.snapshot().dropped_stale == 1
+
+
+def test_of_readings_too_the_young_ones(ends: ExitStack, clock: Clock) -> None:
+    """A stall leaves no more than the lower mark, and frames that are kept do not change."""
+    writer, reader, row = live_lane(ring_for_readings(40_000), clock)
+    ends.callback(writer.close)
+    ends.callback(reader.close)
+    ages = (250, 180, 100, 50, 20)
+    for age in ages:
+        frame = DataTrackFrame(bytes([age]) * 40_000, timestamp=age)
+        assert writer.send(frame, clock.now - age * 1_000_000)
+    found = list(iter(reader.receive_nowait, None))
+    assert [one.timestamp for one in found] == [50, 20]  # type: ignore[union-attr]
+    assert [one.payload[-1] for one in found] == [50, 20]  # type: ignore[union-attr]
+    assert row.snapshot().dropped_stale == 3
+    assert writer.in_use == 0, "they are copies"
+
+
+def test_a_ring_for_readings_has_room_for_eight_and_for_a_mebibyte_of_small_ones(
+    ends: ExitStack, clock: Clock
+) -> None:
+    for size, least in ((100, (1 << 20) // 160), (200_000, 8), (MAX_DATA_TRACK_BYTES, 8)):
+        writer, reader, row = live_lane(ring_for_readings(size), clock)
+        ends.callback(writer.close)
+        ends.callback(reader.close)
+        frame, count = DataTrackFrame(bytes(size)), 0
+        while writer.send(frame, clock.now):
+            count += 1
+        assert count >= least
+        assert row.snapshot().dropped_full == 1
 
 
 def test_of_pictures_only_the_newest(ends: ExitStack, clock: Clock) -> None:

@@ -13,12 +13,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lane_kit import TRACK, audio, content, message, muted, video
 
-from ringroom.checks import MAX_FILE_BYTES
+from ringroom.checks import MAX_DATA_TRACK_BYTES, MAX_FILE_BYTES
 from ringroom.colour import i420_size
 from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.errors import WireError
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, Item, TextFrame, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    DataTrackFrame,
+    FileFrame,
+    Item,
+    TextFrame,
+    VideoFrame,
+)
 from ringroom.lanes import records
 from ringroom.pieces import ADD, BEGIN, END, TextPiece
 from ringroom.rpc import MAX_SECONDS, RpcAnswer, RpcCall
@@ -29,6 +37,8 @@ KINDS: dict[str, Item] = {
     "mono": audio(5, 1),
     "stereo": audio(5, 2, 2),
     "video": video(4, 3, 9),
+    "reading": DataTrackFrame(b"\0\xff", timestamp=(1 << 64) - 1),
+    "reading without a time": DataTrackFrame(b"x"),
     "data": DataFrame(b"payload", "topic", "ann", reliable=False, to=("bob", "zoë")),
     "empty data": DataFrame(b""),
     "text": TextFrame(
@@ -72,7 +82,7 @@ def test_whole(name: str) -> None:
     assert got.received_ns == STAMP[1]
     if not isinstance(got, Event):
         assert got.sequence == STAMP[0]
-    if isinstance(got, AudioFrame | VideoFrame):
+    if isinstance(got, AudioFrame | VideoFrame | DataTrackFrame):
         assert got.track is TRACK
     assert records.peek(whole(item))[-2:] == STAMP
 
@@ -445,3 +455,25 @@ def test_impossible_video_is_a_wire_error(width: int, height: int, rotation: int
     raw = records.video_head((width, height), rotation, 0, STAMP) + bytes(nbytes)
     with pytest.raises(WireError):
         records.decode(raw)
+
+
+@given(
+    payload=st.binary(min_size=1, max_size=300),
+    timestamp=st.none() | st.integers(0, (1 << 64) - 1),
+)
+def test_any_reading_comes_back(payload: bytes, timestamp: int | None) -> None:
+    got = records.decode(whole(DataTrackFrame(payload, timestamp=timestamp)), TRACK)
+    assert isinstance(got, DataTrackFrame)
+    assert (got.payload, got.timestamp, got.track) == (payload, timestamp, TRACK)
+    assert (got.sequence, got.received_ns) == STAMP
+
+
+@pytest.mark.parametrize("nbytes", [0, MAX_DATA_TRACK_BYTES + 1])
+def test_an_impossible_reading_is_a_wire_error(nbytes: int) -> None:
+    with pytest.raises(WireError, match="in one frame of a data track"):
+        records.decode(records.reading_head(nbytes, None, STAMP) + bytes(nbytes))
+
+
+def test_what_precedes_a_reading_is_no_longer_than_what_lanes_leave_room_for() -> None:
+    assert len(records.reading_head(1, 7, STAMP)) == records.READING_HEADER_BYTES
+    assert records.READING_HEADER_BYTES <= records.MAX_MEDIA_HEADER_BYTES

@@ -27,7 +27,7 @@ from ringroom.errors import (
     ConfigurationError,
 )
 from ringroom.events import Event, EventKind, Participant
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, FileFrame, TextFrame
 from ringroom.pool import Pool
 from ringroom.testing import FakeRoom, sources
 
@@ -260,3 +260,25 @@ def test_a_processor_gets_files_and_sends_some(fake_room: FakeRoom) -> None:
         assert (returned.mime_type, returned.attributes) == ("image/jpeg", {"id": "1"})
         pool.send_file(b"from the pool", topic="pool")
         assert fake_room.wait_for_data("pool", timeout=PATIENCE)[0].payload == b"from the pool"
+
+
+def test_all_data_tracks_of_somebody_go_to_one_worker(fake_room: FakeRoom) -> None:
+    people = [fake_room.join(f"p{number}") for number in range(4)]
+    sensors = [who.publish_data_track(name) for who in people for name in ("lidar", "arm")]
+    with running(fake_room, kit.Readings, workers=2, max_age=PATIENCE) as pool:
+        workers: dict[str, set[bytes]] = {}
+        for sensor in sensors:
+            sensor.wait_for_subscriber()
+            sensor.push(b"x")
+            name = sensor.info.reply_name
+            (reply,) = fake_room.wait_for_data_track(name, timeout=PATIENCE).frames
+            pid, _, payload = reply.payload.partition(b" ")
+            assert payload == b"x"
+            workers.setdefault(sensor.info.participant, set()).add(pid)
+        assert all(len(pids) == 1 for pids in workers.values())
+        assert len(set.union(*workers.values())) == 2
+        pool.send(DataTrackFrame(b"from the pool", track="state"))
+        (frame,) = fake_room.wait_for_data_track("state", timeout=PATIENCE).frames
+        assert frame.payload == b"from the pool"
+        counts = pool.stats().received
+        assert (counts.sent, counts.done) == (8, 8)

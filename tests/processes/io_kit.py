@@ -15,7 +15,7 @@ import pytest
 
 from ringroom.dtmf import DtmfFrame
 from ringroom.events import Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, TextFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, MediaFrame, TextFrame
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.providers.provider import (
@@ -33,6 +33,7 @@ RATE = 16_000
 ANN = Participant(identity="ann", sid="P1", metadata="first")
 MIC = TrackInfo(sid="T1", name="mic", kind=Kind.AUDIO, participant="ann")
 CAMERA = TrackInfo(sid="T2", name="camera", kind=Kind.VIDEO, participant="ann")
+LIDAR = TrackInfo(sid="T3", name="lidar", kind=Kind.DATA_TRACK, participant="ann")
 REPLY = OutgoingTrack(
     name="reply", kind=Kind.AUDIO, options=PublishOptions(), sample_rate=RATE, channels=1
 )
@@ -106,13 +107,16 @@ class Source(Playout):
     def step(self, count: int = 1) -> None:
         self._steps += count
 
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+    async def play(self, frame: MediaFrame) -> None:
         self.offered += 1
         while not (self.free or self._steps):
             await asyncio.sleep(0)
         self._steps -= 1
         if self.refuses:
             raise ValueError("it does not like the sound")
+        if isinstance(frame, DataTrackFrame):
+            self.values.append(frame.payload[0])
+            return
         assert isinstance(frame, AudioFrame)
         self.values.append(int(frame.samples[0, 0]))
         self.lengths.append(len(frame.samples))

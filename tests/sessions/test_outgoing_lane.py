@@ -1,4 +1,4 @@
-"""What one track of ours has played, through all its lanes."""
+"""One track of ours through all its lanes: what it has played, and how its rings are made."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import pytest
 from outgoing_kit import Bench, push
 
 from app_kit import sound
+from ringroom.checks import MAX_DATA_TRACK_BYTES
+from ringroom.events import Kind
+from ringroom.frames import DataTrackFrame
 from ringroom.lanes.statistics import Count, RowPool, StatisticsTable
 from ringroom.link import open_links
+from ringroom.options import PublishOptions
 from ringroom.sessions.outgoing import Outgoing
+from ringroom.sessions.outgoing_lane import OutgoingLane
 
 
 def test_played_is_what_was_accepted_less_what_waits(bench: Bench) -> None:
@@ -83,3 +88,17 @@ def test_a_loss_before_there_were_tracks_stops_no_clock(bench: Bench) -> None:
     lane.row.set(Count.PLAYED_UNTIL_NS, bench.now)
     assert lane.played() == pytest.approx(0.1)
     bench.received()
+
+
+def test_a_data_track_is_live_whatever_its_options_say_and_its_ring_grows() -> None:
+    lane = OutgoingLane("lidar", Kind.DATA_TRACK, PublishOptions(mode="speech"), lambda: 0)
+    frame = DataTrackFrame(b"x")
+    lane.form(frame)
+    assert lane.opened is not None
+    assert (lane.opened.live, lane.opened.kind) == (True, "data_track")
+    for size, fits in ((1 << 17, True), ((1 << 17) + 1, False)):
+        assert lane.takes(DataTrackFrame(bytes(size))) is fits
+    lane.form(DataTrackFrame(bytes(200_000)))
+    assert lane.takes(DataTrackFrame(bytes(1 << 18)))
+    lane.form(DataTrackFrame(bytes(MAX_DATA_TRACK_BYTES)))
+    assert lane.takes(DataTrackFrame(bytes(MAX_DATA_TRACK_BYTES)))

@@ -254,3 +254,23 @@ def test_the_newest_pictures_are_kept() -> None:
         assert [frame.sequence for frame in seen.frames] == [2, 3, 4]
         assert [sources.picture_number(frame) for frame in seen.frames] == [2, 3, 4]
         assert "5 pictures" in repr(seen)
+
+
+def test_readings_are_kept_as_pictures_are(room: FakeRoom) -> None:
+    room.join("alice")
+    with joined(room) as app:
+        app.publish("lidar", Kind.DATA_TRACK, "3")
+        for number in range(3):
+            app.say(messages.Reading(track="3", timestamp=number, time_ns=number, payload=b"x" * 3))
+        assert room.wait_for_data_track(count=3).track == "lidar"
+        readings = room.pushed()
+        assert [one.timestamp for one in readings.frames] == [0, 1, 2]
+        assert [one.sequence for one in readings.frames] == [0, 1, 2]
+        assert repr(readings) == "Readings('lidar', 3 frames)"
+        assert "data 'lidar': 3 frames" in room.application.summary()
+        room.application.take()
+        assert (room.pushed().count, room.pushed().frames) == (3, ())
+        with pytest.raises(LookupError, match="expected the data track 'arm'"):
+            room.pushed("arm")
+        with pytest.raises(DeadlinePassed, match="4 frames on the data track 'lidar'"):
+            room.wait_for_data_track("lidar", 4, timeout=0.01)

@@ -13,6 +13,7 @@ import ringroom
 from ringroom import (
     AudioFrame,
     DataFrame,
+    DataTrackFrame,
     Event,
     EventKind,
     FileFrame,
@@ -598,6 +599,35 @@ class Copier(Processor):
         return frame
 
 
+class Follower(Processor):
+    """Says what it has read, on the track that answers and on one of its own."""
+
+    kinds = ("data_track",)
+
+    def start(self, context: Any) -> None:
+        self.context = context
+
+    def process(self, frame: Any) -> Any:
+        self.context.send(DataTrackFrame(b"%d" % len(frame.payload), track="sizes"))
+        return frame.replace(payload=frame.payload[::-1])
+
+
+def test_frames_of_data_tracks_come_in_and_go_out() -> None:
+    with Workbench(Follower()) as bench:
+        lidar = bench.open("ann", "lidar", kind="data_track")
+        assert (lidar.name, lidar.kind, lidar.source) == ("lidar", "data_track", "unknown")
+        for payload in (b"abc", bytes(50_000) + b"x"):
+            size, reply = bench.process(DataTrackFrame(payload, timestamp=7), lidar)
+            assert isinstance(size, DataTrackFrame)
+            assert isinstance(reply, DataTrackFrame)
+            assert (size.payload, size.track) == (b"%d" % len(payload), "sizes")
+            assert (reply.payload, reply.timestamp) == (payload[::-1], 7)
+            assert reply.track == "ann/lidar"
+        assert bench.published.keys() == {"sizes", "ann/lidar"}
+        bench.close(lidar)
+        assert bench.published.keys() == {"sizes"}
+
+
 def test_files_of_any_size_come_in_and_go_out() -> None:
     with Workbench(Copier) as bench:
         for number, size in enumerate((10, 1 << 20, 100, 5 << 20, 10)):
@@ -762,7 +792,9 @@ def test_what_cannot_be_opened_is_not_open() -> None:
         for wrong in ({"name": 5}, {"name": "\ud800"}, {"name": "x" * 1_025}):
             with pytest.raises(FrameError, match="the track name"):
                 bench.open("ann", **wrong)  # type: ignore[arg-type]
-        with pytest.raises(ConfigurationError, match="kind is 'x', expected 'audio' or 'video'"):
+        with pytest.raises(
+            ConfigurationError, match="kind is 'x', expected 'audio', 'video' or 'data_track'"
+        ):
             bench.open("ann", kind="x")
         for call in (bench.close, lambda track: bench.process(sound(track=track))):
             with pytest.raises(ConfigurationError, match="'ann/mic'"):

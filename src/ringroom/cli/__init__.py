@@ -131,7 +131,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add("processor", metavar="MODULE:NAME", help="found from the current folder too")
     _add_joining(parser, "ringroom")
     add("--workers", type=_positive(int, 256), default=2, help="worker processes (2)")
-    add("--kinds", type=_names, help="audio,video,data,event; else what the processor names")
+    add(
+        "--kinds",
+        type=_names,
+        help="audio,video,data,event,data_track; else what the processor names",
+    )
     add("--rpc-methods", type=_names, default=(), help="of calls, the methods received: greet,...")
     add("--max-age", type=float, default=0.2, help="seconds after which a frame is stale (0.2)")
     add("--route", choices=("participant", "track"), default="participant")
@@ -184,7 +188,8 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
         "--kinds",
         type=_names,
         default=("audio", "data", "event"),
-        help="audio,video,data,event (all but video: a picture takes 1.4 MB at 1280x720)",
+        help="audio,video,data,event,data_track (audio,data,event: a picture takes 1.4 MB at "
+        "1280x720)",
     )
     add("--max-age", type=float, default=5.0, help="seconds after which a frame is lost (5)")
 

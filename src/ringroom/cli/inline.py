@@ -136,6 +136,9 @@ class _Track:
         picture = VideoFrame(255 - np.frombuffer(i420, np.uint8), *size, rotation=rotation)
         self._app.send(self.reply, picture)
 
+    def reading(self, payload: memoryview, timestamp: int | None) -> None:
+        pass  # not subscribed
+
     def muted(self, muted: bool) -> None:
         pass
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ringroom.errors import ConfigurationError
+from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import ProviderSpec
 
@@ -55,6 +56,12 @@ _FEATURES = (
     ),
     Feature("rpc", "calls", "rpc_methods", lambda options: options.rpc_methods, "call"),
     Feature("dtmf", "DTMF", "dtmf", lambda options: options.dtmf, "send_dtmf"),
+    Feature(
+        "data_tracks",
+        "data tracks",
+        "kinds has 'data_track'",
+        lambda options: Kind.DATA_TRACK in options.kinds,
+    ),
     Feature(
         "layers",
         "layers of pictures",

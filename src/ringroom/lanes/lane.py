@@ -52,6 +52,8 @@ COPY_BELOW = 32_768
 REWIND_FROM = 1_048_576
 # Mappings kept alive by kept frames; beyond, frames are copied out until some of them die.
 MAX_EVACUATED = 16
+# Frames of a data track for which a ring has room at least, and the size that the smallest is for.
+READINGS, USUAL_READING = 8, 1 << 17
 ReaderStart: TypeAlias = tuple[int, int]
 """Where in the ring a reader begins, and how many bytes are announced from there."""
 
@@ -81,6 +83,12 @@ def ring_for(frame_bytes: int, frames: int) -> Geometry:
     banks = min(max(frames, 4), 8) if frame_bytes >= COPY_BELOW else 4
     ring = Geometry.of(nbytes, frames, banks)
     return replace(ring, capacity=-(-ring.capacity // mmap.PAGESIZE) * mmap.PAGESIZE)
+
+
+def ring_for_readings(frame_bytes: int) -> Geometry:
+    """A ring for eight frames of a data track, and for 1 MiB of small ones: nothing tells how often
+    they come."""
+    return ring_for(max(frame_bytes, USUAL_READING), READINGS)
 
 
 def grown(nbytes: int, before: int, most: int = i420_size(MAX_SIDE, MAX_SIDE)) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ringroom.events import Event, Participant, TrackInfo
-from ringroom.frames import AudioFrame, Item, VideoFrame
+from ringroom.frames import Item, MediaFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, LaneReader, LaneWriter, ReaderStart
 from ringroom.lanes.ring import Buffer, Geometry
@@ -39,13 +39,13 @@ class LiveWriter(LaneWriter):
         self._owed: deque[Event] = deque()
         self._spare = min(EVENT_ROOM, self.max_record)
 
-    def send(self, frame: AudioFrame | VideoFrame, received_ns: int) -> bool:
+    def send(self, frame: MediaFrame, received_ns: int) -> bool:
         """Offer a frame. Returns whether it went in (else it is counted as dropped)."""
         head, body = records.encode(frame, (self._sequence, received_ns))
         return self.send_parts(head, body)
 
     def send_parts(self, head: bytes, body: Buffer) -> bool:
-        """Offer a record made by `records.audio_head` or `video_head` with `sequence`."""
+        """Offer a record made by a function of `records` (`audio_head`, say) with `sequence`."""
         nbytes = len(head) + len(body)
         if nbytes > self._ring.max_payload and self._mapping is not None:
             raise self._too_large(nbytes)
@@ -106,6 +106,11 @@ class LiveReader(LaneReader):
         super().__init__(descriptors, row, track, start=start)
         self._max_age_ns = max_age_ns
         self._clock = clock
+
+    @property
+    def max_age_ns(self) -> int:
+        """How old a frame may be when it is taken."""
+        return self._max_age_ns
 
     def receive_nowait(self) -> Item | None:
         """The next frame that is not stale, or event of the track; None if nothing waits."""

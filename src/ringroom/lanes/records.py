@@ -13,6 +13,8 @@ A record: a 24-byte header (kind, flags, a kind's own u16 and u32, sequence, rec
   dtmf    as data; the payload is one digit
   file    as text; the first of the attributes is not one: it is the file's name and media type
   event   JSON                                          (u32: its length)
+  reading timestamp u64, the payload of a data track's frame
+          (flags bit 0: it has a timestamp; u32: payload length)
 
 Law: any bytes decode to a value or raise `WireError`; what `encode` gave decodes to an equal value
 only when whole, without trailing bytes.
@@ -27,13 +29,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ringroom.checks import Samples, check_picture, check_sound
+from ringroom.checks import Samples, check_picture, check_reading, check_sound
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError, WireError
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
 from ringroom.frames import (
     AudioFrame,
     DataFrame,
+    DataTrackFrame,
     FileFrame,
     Item,
     Stamp,
@@ -44,16 +47,19 @@ from ringroom.lanes.ring import Buffer
 from ringroom.pieces import TextPiece
 from ringroom.rpc import RpcAnswer, RpcCall
 
-AUDIO, VIDEO, DATA, EVENT, TEXT, CALL, ANSWER, PIECE, DTMF, FILE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+AUDIO, VIDEO, DATA, EVENT, TEXT, CALL, ANSWER, PIECE, DTMF, FILE, READING = range(1, 12)
 _HEADER = struct.Struct("<BBHIQQ")
 _VIDEO = struct.Struct("<IIq")
+_READING = struct.Struct("<Q")
 _DATA = struct.Struct("<HHH")
 _LENGTH = struct.Struct("<H")
 HEADER_BYTES = _HEADER.size
 VIDEO_HEADER_BYTES = HEADER_BYTES + _VIDEO.size
+READING_HEADER_BYTES = HEADER_BYTES + _READING.size
 MAX_MEDIA_HEADER_BYTES = VIDEO_HEADER_BYTES
 """The longest header of any media, a picture's. Lanes of sound leave room for it too."""
 _RELIABLE = 1
+_HAS_TIMESTAMP = 1
 _INT16 = np.dtype("<i2")
 _Pairs: TypeAlias = Collection[tuple[str, str]]
 _NOTHING: _Pairs = ()
@@ -87,6 +93,8 @@ def encode(item: Item, stamp: Stamp) -> tuple[bytes, Buffer]:
         return head, item.data.data
     if isinstance(item, DataFrame):
         return _encode_data(item, stamp)
+    if isinstance(item, DataTrackFrame):
+        return reading_head(len(item.payload), item.timestamp, stamp), item.payload
     text = json.dumps(event_to_json(item)).encode()
     return _HEADER.pack(EVENT, 0, 0, len(text), *stamp), text
 
@@ -105,6 +113,11 @@ def video_head(size: tuple[int, int], rotation: int, timestamp_us: int, stamp: S
     return _HEADER.pack(VIDEO, 0, rotation, 0, *stamp) + _VIDEO.pack(*size, timestamp_us)
 
 
+def reading_head(nbytes: int, timestamp: int | None, stamp: Stamp) -> bytes:
+    flags, number = (0, 0) if timestamp is None else (_HAS_TIMESTAMP, timestamp)
+    return _HEADER.pack(READING, flags, 0, nbytes, *stamp) + _READING.pack(number)
+
+
 def decode(record: Buffer, track: TrackInfo | str | None = None, head: Head | None = None) -> Item:
     """The item; arrays are views of ``record``, so hand in bytes, or a read-only view. ``head`` is
     what `peek` gave for it, if the caller has that."""
@@ -119,6 +132,8 @@ def decode(record: Buffer, track: TrackInfo | str | None = None, head: Head | No
             return _decode_data(record, head)
         if kind == EVENT:
             return _decode_event(record, head)
+        if kind == READING:
+            return _decode_reading(record, track, head)
         if kind in (TEXT, CALL, ANSWER, PIECE, DTMF, FILE):
             return _decode_data(record, head)
     except (FrameError, ValueError, TypeError, KeyError, struct.error, RecursionError) as error:
@@ -144,6 +159,17 @@ def _decode_video(record: Buffer, track: TrackInfo | str | None, head: Head) -> 
     data = np.frombuffer(record, np.uint8, nbytes, VIDEO_HEADER_BYTES)
     stamp = (sequence, received_ns)
     return VideoFrame.received(data, (width, height), (rotation, timestamp_us), track, stamp)
+
+
+def _decode_reading(record: Buffer, track: TrackInfo | str | None, head: Head) -> DataTrackFrame:
+    _, flags, _, nbytes, sequence, received_ns = head
+    (number,) = _READING.unpack_from(record, HEADER_BYTES)
+    payload = bytes(record[READING_HEADER_BYTES:])
+    if len(payload) != nbytes:
+        raise WireError(f"a reading holds {len(payload)} bytes, its header says {nbytes}")
+    check_reading(nbytes)
+    timestamp = number if flags & _HAS_TIMESTAMP else None
+    return DataTrackFrame.received(payload, timestamp, track, (sequence, received_ns))
 
 
 def _encode_data(frame: DataFrame, stamp: Stamp) -> tuple[bytes, Buffer]:

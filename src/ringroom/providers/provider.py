@@ -19,7 +19,7 @@ from typing import ClassVar, Protocol, Self, runtime_checkable
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import RoomError
 from ringroom.events import Event, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame, VideoFrame
+from ringroom.frames import DataFrame, FileFrame, MediaFrame, TextFrame
 from ringroom.options import PublishOptions, SessionOptions
 from ringroom.profile import Profile
 from ringroom.subscribers import Subscribers
@@ -51,7 +51,8 @@ class Joined:
 
 @dataclass(frozen=True, kw_only=True)
 class OutgoingTrack:
-    """A track that is to be published. Video tracks have a size, audio tracks a rate. ``muted``:
+    """A track that is to be published. Video tracks have a size, audio tracks a rate, data tracks
+    nothing of the kind. ``muted``:
     the others are told so from the beginning, and nothing of it is heard or seen until
     `Playout.mute` says otherwise."""
 
@@ -75,6 +76,10 @@ class TrackSink(Protocol):
         self, i420: memoryview, size: tuple[int, int], rotation: int, timestamp_us: int
     ) -> None:
         """A picture without padding, size (width, height); copied before it returns."""
+
+    def reading(self, payload: memoryview, timestamp: int | None) -> None:
+        """A frame of a data track, with its sender's time if it has one; copied before it
+        returns."""
 
     def muted(self, muted: bool) -> None:
         """The publisher muted or unmuted the track."""
@@ -143,10 +148,12 @@ class Playout(ABC):
     _on_ended: Callable[[RoomError], None] | None = None
 
     @abstractmethod
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+    async def play(self, frame: MediaFrame) -> None:
         """Take the frame; return once it is queued at the source. This is what paces a sender:
-        audio waits while ``queue_ms`` of sound wait at the source. The frame's memory may be
-        reused after the return. Cancellation may leave the frame played or not, never half.
+        audio waits while ``queue_ms`` of sound wait at the source, and a frame of a data track
+        while the source takes none. Such a frame is cancelled once it is older than ``max_age``.
+        The frame's memory may be reused after the return. Cancellation may leave the frame played
+        or not, never half.
 
         Raises `RoomError` when the source refuses the frame for good; with the reason
         ``publish_refused`` when the track is published no more, and with ``disconnected`` when we
@@ -155,7 +162,7 @@ class Playout(ABC):
 
     @abstractmethod
     def queued(self) -> float:
-        """Seconds of sound at the source that are not yet played (0 for video)."""
+        """Seconds of sound at the source that are not yet played (0 for video and data)."""
 
     @abstractmethod
     def clear(self) -> float:
@@ -313,6 +320,10 @@ class ProviderSpec(ABC):
     files: ClassVar[bool] = False
     """Whether whole files are sent (`Provider.send_file`) and received (`Sink.data`, as
     ``file_topics`` asks). Else both are refused."""
+
+    data_tracks: ClassVar[bool] = False
+    """Whether data tracks are published (`Provider.publish` of the kind ``data_track``) and
+    received (`TrackSink.reading`). Else both are refused."""
 
     rpc: ClassVar[bool] = False
     """Whether calls come in (`Sink.call`) and are made (`Provider.call`). Else both are refused."""

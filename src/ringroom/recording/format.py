@@ -19,7 +19,7 @@ from typing import TypeAlias
 from ringroom.checks import shown
 from ringroom.errors import ConfigurationError
 from ringroom.events import Kind, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, Item, VideoFrame
 from ringroom.lanes.records import track_from_json, track_to_json
 
 __all__ = [
@@ -52,6 +52,8 @@ kind 5, text: as data, u16 count of attributes; before the payload, which is UTF
   value of each attribute, each with its length u16
 kind 9, dtmf: as data; the payload is one digit of a telephone
 kind 10, file: as text, of any bytes; the first of the attributes is its name and its media type
+kind 11, data track: flags bit 0 it has a timestamp, u32 payload length; then timestamp u64, the
+  payload
 received_ns is the recording machine's monotonic clock, as the message's log time is its wall clock.
 """
 
@@ -90,6 +92,8 @@ def source_of(item: Item) -> Source:
         return Kind.AUDIO, item.track
     if isinstance(item, VideoFrame):
         return Kind.VIDEO, item.track
+    if isinstance(item, DataTrackFrame):
+        return Kind.DATA_TRACK, item.track
     return (Kind.DATA if isinstance(item, DataFrame) else Kind.EVENT), None
 
 

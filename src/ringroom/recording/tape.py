@@ -11,7 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
+from ringroom.frames import Frame, Item
 from ringroom.lanes import records
 from ringroom.recording import format as layout
 
@@ -38,7 +38,7 @@ class Encoded:
 
 def encoded(item: Item) -> Encoded:
     """A copy of the item, as it is written. For what is no item it raises anything."""
-    sequence = item.sequence if isinstance(item, AudioFrame | VideoFrame | DataFrame) else 0
+    sequence = item.sequence if isinstance(item, Frame) else 0
     head, body = records.encode(item, (sequence, item.received_ns))
     record = b"".join((head, body))
     # Some events, and frames that were made and not received, carry no time.

@@ -14,7 +14,7 @@ from __future__ import annotations
 from ringroom import messages as m
 from ringroom.errors import ConfigurationError, FrameError, RingroomError, WouldBlock
 from ringroom.events import Kind, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, Frame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, FileFrame, Frame, VideoFrame
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.statistics import RowPool
 from ringroom.options import PublishOptions
@@ -30,6 +30,9 @@ from ringroom.sessions.sendable import (
 )
 from ringroom.sessions.session import Session
 from ringroom.system import interrupts_at_the_end
+
+# What may have another size each time, for which a larger lane may be needed.
+_SIZED = (VideoFrame, DataTrackFrame, FileFrame)
 
 
 class Outgoing:
@@ -98,7 +101,7 @@ class Outgoing:
         # The same object as a rule; to compare two takes longer.
         if publish is not None and publish is not lane.asked and kind is not Kind.DATA:
             lane.check_published_as(publish)
-        if lane.writer is None or isinstance(frame, VideoFrame | FileFrame):
+        if lane.writer is None or isinstance(frame, _SIZED):
             self._open(lane, frame)
         return lane
 
@@ -379,7 +382,7 @@ class Outgoing:
                 self._drop(lane)
             raise
 
-    def _grow(self, lane: OutgoingLane, frame: VideoFrame | DataFrame) -> None:
+    def _grow(self, lane: OutgoingLane, frame: VideoFrame | DataFrame | DataTrackFrame) -> None:
         """What is larger than the ring was made for goes on in a larger one; or anything, when none
         was to be had for what was before."""
         if lane.writer is None and not self.is_away:

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import asdict, fields
 
 from ringroom import messages as m
-from ringroom.checks import MAX_FILE_BYTES
+from ringroom.checks import MAX_DATA_TRACK_BYTES, MAX_FILE_BYTES
 from ringroom.colour import i420_size
 from ringroom.errors import BusyError, ConfigurationError, RingroomError
 from ringroom.events import Kind
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, Frame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, FileFrame, Frame, VideoFrame
 from ringroom.lanes import records
-from ringroom.lanes.lane import grown, ring_for
+from ringroom.lanes.lane import USUAL_READING, grown, ring_for, ring_for_readings
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.reliable import ReliableWriter
 from ringroom.lanes.ring import Geometry
@@ -76,7 +76,7 @@ class OutgoingLane:
         self._ring = ring_for(DATA_BYTES, _MESSAGES)
         """Of the next writer too."""
         self._frame_bytes = 0
-        """Of the largest picture or message that the ring was made for."""
+        """Of the largest picture, message or reading that the ring was made for."""
         self._played_before = 0.0
         """Seconds that were played of the lanes before the present one."""
         self._played_told = 0.0
@@ -116,7 +116,10 @@ class OutgoingLane:
 
     def form(self, frame: Frame) -> None:
         """Fix the form of the lanes from here on by a frame: rate and channels, or size."""
-        live = self._publish.mode == "live" and self.kind is not Kind.DATA
+        # Data tracks are lossy whatever we do, and nobody wants the ones that stand in a queue.
+        live = self.kind is Kind.DATA_TRACK or (
+            self._publish.mode == "live" and self.kind is not Kind.DATA
+        )
         message = m.PlayoutOpen(
             lane=0,
             row=0,
@@ -134,6 +137,10 @@ class OutgoingLane:
             self._frame_bytes = grown(size, self._frame_bytes)
             self._ring = ring_for(self._frame_bytes, VIDEO_FRAMES)
             message = message.replace(width=frame.width, height=frame.height)
+        elif isinstance(frame, DataTrackFrame):
+            size = max(len(frame.payload), USUAL_READING)
+            self._frame_bytes = grown(size, self._frame_bytes, MAX_DATA_TRACK_BYTES)
+            self._ring = ring_for_readings(self._frame_bytes)
         else:
             self._frame_bytes = grown(_record_bytes(frame), self._frame_bytes, MAX_FILE_BYTES)
             self._ring = ring_for(self._frame_bytes, _MESSAGES)
@@ -143,8 +150,10 @@ class OutgoingLane:
         """The next picture or message gets a ring that is no larger than it needs."""
         self._frame_bytes = 0
 
-    def takes(self, frame: VideoFrame | DataFrame) -> bool:
+    def takes(self, frame: VideoFrame | DataFrame | DataTrackFrame) -> bool:
         """Whether it is no larger than the ring was made for."""
+        if isinstance(frame, DataTrackFrame):
+            return len(frame.payload) <= self._frame_bytes
         if isinstance(frame, DataFrame):
             return _record_bytes(frame) <= self._frame_bytes
         return i420_size(frame.width, frame.height) <= self._frame_bytes

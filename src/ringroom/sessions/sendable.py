@@ -17,7 +17,9 @@ from ringroom.checks import (
     check_name,
     check_origin,
     check_rate,
+    check_reading,
     check_size,
+    check_timestamp,
     is_sound,
     shown,
 )
@@ -25,7 +27,16 @@ from ringroom.colour import i420_size
 from ringroom.dtmf import DtmfFrame
 from ringroom.errors import FrameError
 from ringroom.events import Kind, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, Frame, TextFrame, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    DataTrackFrame,
+    FileFrame,
+    Frame,
+    MediaFrame,
+    TextFrame,
+    VideoFrame,
+)
 from ringroom.option_checks import SOURCES_OF
 from ringroom.options import PublishOptions
 from ringroom.rpc import RpcCall
@@ -34,7 +45,12 @@ from ringroom.subscribers import Allowance
 Content: TypeAlias = bytes | bytearray | memoryview | os.PathLike[str]
 """What `send_file` takes: bytes, or the path of a file that is read."""
 OTHER_MIME_TYPE = "application/octet-stream"
-DEFAULT_AUDIO, DEFAULT_VIDEO = "audio", "video"
+DEFAULT_AUDIO, DEFAULT_VIDEO, DEFAULT_DATA_TRACK = "audio", "video", "data"
+_DEFAULT_NAMES = {
+    Kind.AUDIO: DEFAULT_AUDIO,
+    Kind.VIDEO: DEFAULT_VIDEO,
+    Kind.DATA_TRACK: DEFAULT_DATA_TRACK,
+}
 _FILL = "for fill_video: a `with` block around it gives the picture, and sends it at its end"
 _CONVERSIONS = {
     "contextlib._GeneratorContextManager": _FILL,
@@ -45,6 +61,9 @@ _CONVERSIONS = {
     ),
     "livekit.rtc.video_frame.VideoFrame": (
         "for the SDK's, as I420: ringroom.VideoFrame(f.data, f.width, f.height)"
+    ),
+    "livekit.rtc.data_track.DataTrackFrame": (
+        "for the SDK's: ringroom.DataTrackFrame(f.payload, timestamp=f.user_timestamp)"
     ),
 }
 """What to make of which type, for a message."""
@@ -170,6 +189,8 @@ def kind_of(frame: Frame) -> Kind:
         return Kind.VIDEO
     if isinstance(frame, DataFrame):
         return Kind.DATA
+    if isinstance(frame, DataTrackFrame):
+        return Kind.DATA_TRACK
     raise FrameError(
         f"cannot send a {_full_name(type(frame))}; expected AudioFrame, VideoFrame or DataFrame "
         f"({_CONVERSIONS.get(_full_name(type(frame)), _CONVERSIONS['bytes'])})"
@@ -186,7 +207,7 @@ def _full_name(kind: type) -> str:
 def track_name(frame: Frame) -> str:
     """The name of the outgoing track that the frame belongs on. Raises `FrameError` for what is no
     frame, or is one no longer: its fields can be assigned to."""
-    kind_of(frame)
+    kind = kind_of(frame)
     if isinstance(frame, DataFrame):
         if isinstance(frame, RpcCall):
             raise FrameError(
@@ -198,8 +219,7 @@ def track_name(frame: Frame) -> str:
     _check_unspoiled(frame)
     if isinstance(frame.track, TrackInfo):
         return frame.track.reply_name
-    default = DEFAULT_AUDIO if isinstance(frame, AudioFrame) else DEFAULT_VIDEO
-    return checked_name(frame.track or default)
+    return checked_name(frame.track or _DEFAULT_NAMES[kind])
 
 
 def with_source(publish: PublishOptions, frame: Frame) -> PublishOptions:
@@ -208,10 +228,11 @@ def with_source(publish: PublishOptions, frame: Frame) -> PublishOptions:
     if publish.source or isinstance(frame, DataFrame) or not isinstance(frame.track, TrackInfo):
         return publish
     source = frame.track.source
-    return replace(publish, source=source) if source in SOURCES_OF[kind_of(frame)] else publish
+    known = SOURCES_OF.get(kind_of(frame), ())
+    return replace(publish, source=source) if source in known else publish
 
 
-def _check_unspoiled(frame: AudioFrame | VideoFrame) -> None:
+def _check_unspoiled(frame: MediaFrame) -> None:
     if isinstance(frame, AudioFrame):
         if not is_sound(frame.samples):
             raise FrameError(
@@ -220,6 +241,15 @@ def _check_unspoiled(frame: AudioFrame | VideoFrame) -> None:
                 "frame.replace(samples=...), which converts"
             )
         check_rate(frame.sample_rate)
+        return
+    if isinstance(frame, DataTrackFrame):
+        if type(frame.payload) is not bytes:
+            raise FrameError(
+                "the payload of this frame was replaced by what is no bytes; make a frame with "
+                "frame.replace(payload=...)"
+            )
+        check_reading(len(frame.payload))
+        check_timestamp(frame.timestamp)
         return
     check_size(frame.width, frame.height)
     check_origin(frame.rotation, frame.timestamp_us)

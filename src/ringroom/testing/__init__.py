@@ -8,8 +8,8 @@ with FakeRoom() as room, ringroom.transport("fake", room=room) as transport:
 """
 
 from ringroom.testing import counting, leaks
-from ringroom.testing.application import Application, Footage, Gap, Recording
-from ringroom.testing.devices import Camera, Microphone
+from ringroom.testing.application import Application, Footage, Gap, Readings, Recording
+from ringroom.testing.devices import Camera, Microphone, Sensor
 from ringroom.testing.floor import DeadlinePassed
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.playback import Playback
@@ -28,7 +28,9 @@ __all__ = [
     "Gap",
     "Microphone",
     "Playback",
+    "Readings",
     "Recording",
+    "Sensor",
     "Stuck",
     "VirtualClock",
     "Workbench",

@@ -1,4 +1,5 @@
-"""What an application sent to a fake room: sound, pictures and data, kept for the test to look at.
+"""What an application sent to a fake room: sound, pictures, readings and data, kept for the test to
+look at.
 
 The record of an application is that of its identity: it goes on when the application joins again,
 and a track that is published again under its name goes on where it ended, so that the gap between
@@ -9,22 +10,34 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
 from ringroom.checks import Samples
 from ringroom.events import Kind, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, VideoFrame
 from ringroom.providers.fake import messages
 from ringroom.subscribers import Subscribers
 from ringroom.testing import counting
 from ringroom.testing.wire import Line
 from ringroom.testing.written import TextLog, WrittenText
 
-__all__ = ["Application", "Footage", "Gap", "PictureLog", "Recording", "SoundLog", "Taken"]
+__all__ = [
+    "Application",
+    "Footage",
+    "Gap",
+    "Log",
+    "PictureLog",
+    "ReadingLog",
+    "Readings",
+    "Recording",
+    "SoundLog",
+    "Taken",
+]
 
 # Play times are floating-point seconds until they are stamped; a real gap is far larger.
 _ROUNDING_SECONDS = 0.001
@@ -111,6 +124,21 @@ class Footage:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Readings:
+    """What came on one data track, as it was when you asked.
+
+    ``count`` counts all; ``frames`` are the newest of them, as many as the room keeps pictures.
+    """
+
+    track: str
+    count: int
+    frames: tuple[DataTrackFrame, ...]
+
+    def __repr__(self) -> str:
+        return f"Readings({self.track!r}, {self.count} frames)"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Taken:
     """What an application has sent since it was last taken."""
 
@@ -190,6 +218,33 @@ class PictureLog:
         return Footage(track=self.name, count=self.count, frames=tuple(self._frames))
 
 
+class ReadingLog:
+    """The newest frames of a data track, and how many there were."""
+
+    def __init__(self, name: str, kept: int) -> None:
+        self.name = name
+        self.ended = False
+        self.count = 0
+        self._frames: deque[DataTrackFrame] = deque(maxlen=kept)
+
+    def add(self, message: messages.Reading) -> None:
+        stamp = (self.count, message.time_ns)
+        self._frames.append(
+            DataTrackFrame.received(message.payload, message.timestamp, self.name, stamp)
+        )
+        self.count += 1
+
+    def forget(self) -> None:
+        """Keep nothing of what came but its count."""
+        self._frames.clear()
+
+    def snapshot(self) -> Readings:
+        return Readings(track=self.name, count=self.count, frames=tuple(self._frames))
+
+
+Log: TypeAlias = SoundLog | PictureLog | ReadingLog
+
+
 class Application:
     """One application, by its identity: whether it is in the room, and what it has sent."""
 
@@ -204,6 +259,7 @@ class Application:
         self._kept_pictures = kept_pictures
         self._sounds: dict[str, SoundLog] = {}
         self._pictures: dict[str, PictureLog] = {}
+        self._readings: dict[str, ReadingLog] = {}
         self._messages: list[DataFrame] = []
         self._texts: list[TextLog] = []
         self._tracks: dict[str, TrackInfo] = {}
@@ -274,16 +330,22 @@ class Application:
         with self._changed:
             return self.picture_log(track).snapshot()
 
+    def pushed(self, track: str | None = None) -> Readings:
+        """What came on that data track, by default on its only one. Raises `LookupError`."""
+        with self._changed:
+            return self.reading_log(track).snapshot()
+
     def take(self) -> Taken:
-        """The sound and the messages since the last `take`. They are forgotten, and pictures and
-        texts that have ended too, so that a run of hours stays small. Lengths and counts go on."""
+        """The sound and the messages since the last `take`. They are forgotten, and pictures,
+        readings and texts that have ended too, so that a run of hours stays small. Lengths and
+        counts go on."""
         with self._changed:
             sounds = tuple(log.snapshot() for log in self._sounds.values())
             messages = tuple(self._messages)
-            for log in self._sounds.values():
-                log.forget()
-            for pictures in self._pictures.values():
-                pictures.forget()
+            logs: Iterable[Log]
+            for logs in (self._sounds.values(), self._pictures.values(), self._readings.values()):
+                for log in logs:
+                    log.forget()
             self._messages.clear()
             self._texts = [log for log in self._texts if not log.ended]
         return Taken(sounds=sounds, messages=messages)
@@ -295,6 +357,10 @@ class Application:
     def picture_log(self, track: str | None = None) -> PictureLog:
         """What is seen on the track; `LookupError` when there is none."""
         return self._pictures[self._one("video", track, self._pictures)]
+
+    def reading_log(self, track: str | None = None) -> ReadingLog:
+        """What came on the data track; `LookupError` when there is none."""
+        return self._readings[self._one("data", track, self._readings)]
 
     def _one(self, kind: str, track: str | None, names: Iterable[str]) -> str:
         known = [*names]
@@ -317,6 +383,8 @@ class Application:
                 )
             for pictures in self._pictures.values():
                 lines.append(f"video {pictures.name!r}: {pictures.count} pictures{_over(pictures)}")
+            for readings in self._readings.values():
+                lines.append(f"data {readings.name!r}: {readings.count} frames{_over(readings)}")
             topics = [message.topic for message in self._messages[-5:]]
             lines.append(f"data: {len(self._messages)} messages, newest topics {topics}")
             lines.extend(f"cut off: {line.error}" for line in self._lines if line.error)
@@ -353,7 +421,7 @@ class Application:
         """The application begins to write a text."""
         self._texts.append(log)
 
-    def open_log(self, track: TrackInfo) -> SoundLog | PictureLog:
+    def open_log(self, track: TrackInfo) -> Log:
         """The log for the media of a track that is being published."""
         log = self._continued(track)
         log.ended = False
@@ -364,21 +432,26 @@ class Application:
         self._tracks[track.name] = track
         (self._muted.add if muted else self._muted.discard)(track.name)
 
-    def _continued(self, track: TrackInfo) -> SoundLog | PictureLog:
-        name = track.name
-        if track.kind is Kind.AUDIO:
-            if name not in self._sounds or not self._sounds[name].ended:
+    def _continued(self, track: TrackInfo) -> Log:
+        """The one that has ended, or another."""
+        name, logs = track.name, self._logs_of(track)
+        if name not in logs or not logs[name].ended:
+            if track.kind is Kind.AUDIO:
                 self._sounds[name] = SoundLog(name)
-            return self._sounds[name]
-        if name not in self._pictures or not self._pictures[name].ended:
-            self._pictures[name] = PictureLog(name, self._kept_pictures)
-        return self._pictures[name]
+            elif track.kind is Kind.VIDEO:
+                self._pictures[name] = PictureLog(name, self._kept_pictures)
+            else:
+                self._readings[name] = ReadingLog(name, self._kept_pictures)
+        return logs[name]
 
-    def _log_of(self, track: TrackInfo) -> SoundLog | PictureLog:
-        logs: dict[str, SoundLog] | dict[str, PictureLog]
-        logs = self._sounds if track.kind is Kind.AUDIO else self._pictures
-        return logs[track.name]
+    def _log_of(self, track: TrackInfo) -> Log:
+        return self._logs_of(track)[track.name]
+
+    def _logs_of(self, track: TrackInfo) -> Mapping[str, Log]:
+        if track.kind is Kind.AUDIO:
+            return self._sounds
+        return self._pictures if track.kind is Kind.VIDEO else self._readings
 
 
-def _over(log: SoundLog | PictureLog) -> str:
+def _over(log: Log) -> str:
     return " (unpublished)" if log.ended else ""

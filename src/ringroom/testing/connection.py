@@ -86,7 +86,7 @@ class Connection:
 
     def _handle(self, message: messages.Message, member: Member) -> None:  # noqa: C901
         match message:
-            case messages.Audio() | messages.AudioPause() | messages.Video():
+            case messages.Audio() | messages.AudioPause() | messages.Video() | messages.Reading():
                 self.own.play(message)
             case messages.Publish():
                 self.own.publish(message)

@@ -1,4 +1,5 @@
-"""What the people of a fake room speak and show with: microphones and cameras, each a track.
+"""What the people of a fake room speak, show and measure with: microphones, cameras and sensors,
+each a track.
 
 Every method may be called from any thread, also from inside an asyncio loop: none waits, except
 where it says so.
@@ -16,20 +17,20 @@ from numpy.typing import ArrayLike
 from ringroom.checks import as_number, is_whole, shown
 from ringroom.errors import ClosedError, FrameError
 from ringroom.events import TrackInfo
-from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataTrackFrame, VideoFrame
 from ringroom.providers.fake import messages
 from ringroom.testing import counting, sources
 from ringroom.testing.floor import Floor
 from ringroom.testing.pacing import Pace, Pacer, Performance
 from ringroom.testing.state import Media, Member, Publication
 
-__all__ = ["Camera", "Device", "Microphone"]
+__all__ = ["Camera", "Device", "Microphone", "Sensor"]
 
 _PIECE_SECONDS = 0.02
 
 
 class Device:
-    """What microphones and cameras have in common: each is one track."""
+    """What microphones, cameras and sensors have in common: each is one track."""
 
     def __init__(self, floor: Floor, member: Member, info: TrackInfo) -> None:
         self._floor = floor
@@ -257,3 +258,19 @@ class Camera(Device):
             time_ns=round(now * 1e9),
             payload=picture.data.tobytes(),
         )
+
+
+class Sensor(Device):
+    """A data track of a participant."""
+
+    def push(self, payload: bytes, timestamp: int | None = None) -> None:
+        """Sends one frame, as an SDK does: 1 to 2,000,000 bytes, and its time, if it has one.
+        Raises `FrameError`, and `ClosedError` once the track is over."""
+        frame = DataTrackFrame(payload, timestamp=timestamp)
+        message = messages.Reading(
+            track="",
+            timestamp=frame.timestamp,
+            time_ns=round(self._floor.wire.time() * 1e9),
+            payload=frame.payload,
+        )
+        self._perform(iter([(message, 0.0)]), 0.0, {})

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ringroom import messages as m
 from ringroom.errors import ClosedError, ConfigurationError, RpcError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Item, MediaFrame, VideoFrame
 from ringroom.lanes import records
 from ringroom.lanes.lane import LaneDescriptors, grown, ring_for
 from ringroom.lanes.live import LiveReader, LiveWriter
@@ -133,9 +133,9 @@ class FarEnd:
             self._renew(track, _SMALLEST_FRAME)
             self._people.setdefault(track.info.participant, track.participant)
 
-    def give(self, track: InboundTrack, frame: AudioFrame | VideoFrame, received_ns: int) -> None:
+    def give(self, track: InboundTrack, frame: MediaFrame, received_ns: int) -> None:
         """A frame of the track."""
-        nbytes = frame.samples.nbytes if isinstance(frame, AudioFrame) else frame.data.nbytes
+        nbytes = _size(frame)
         with self._lock:
             if nbytes > track.frame_bytes:
                 self._renew(track, nbytes)
@@ -373,6 +373,12 @@ class FarEnd:
             for link in (self.control, self.near, self._link, self._session):
                 link.close()
             self._table.close()
+
+
+def _size(frame: MediaFrame) -> int:
+    if isinstance(frame, AudioFrame):
+        return frame.samples.nbytes
+    return frame.data.nbytes if isinstance(frame, VideoFrame) else len(frame.payload)
 
 
 def _samples(item: Item) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from selectors import DefaultSelector
 
-from ringroom.frames import AudioFrame, DataFrame, Frame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, Frame, VideoFrame
 from ringroom.link import Link
 from ringroom.options import Mode, PublishOptions, SessionOptions
 from ringroom.processes.machine import Machine
@@ -129,5 +129,7 @@ def _as_sent(frame: Frame) -> Frame:
     name, stamp = track_name(frame), (frame.sequence, frame.received_ns)
     if isinstance(frame, AudioFrame):
         return AudioFrame.received(frame.samples.copy(), frame.sample_rate, name, stamp)
+    if isinstance(frame, DataTrackFrame):
+        return DataTrackFrame.received(frame.payload, frame.timestamp, name, stamp)
     size, origin = (frame.width, frame.height), (frame.rotation, frame.timestamp_us)
     return VideoFrame.received(frame.data.copy(), size, origin, name, stamp)

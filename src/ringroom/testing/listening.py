@@ -12,7 +12,7 @@ from typing import TypeVar
 from ringroom.events import TrackInfo
 from ringroom.frames import DataFrame
 from ringroom.option_checks import check_function, check_timeout
-from ringroom.testing.application import Application, Footage, Recording
+from ringroom.testing.application import Application, Footage, Readings, Recording
 from ringroom.testing.floor import Floor
 
 __all__ = ["Listening"]
@@ -49,6 +49,10 @@ class Listening:
     def seen(self, track: str | None = None) -> Footage:
         """What the application showed on that track. Raises `LookupError`."""
         return self.application.seen(track)
+
+    def pushed(self, track: str | None = None) -> Readings:
+        """What the application sent on that data track. Raises `LookupError`."""
+        return self.application.pushed(track)
 
     # Waiting. ``app`` names one of several applications.
 
@@ -168,6 +172,27 @@ class Listening:
 
         what = f"{count} pictures on {track or 'the video track'!r}"
         return self._floor.wait_until(seen, what, timeout)
+
+    def wait_for_data_track(
+        self,
+        track: str | None = None,
+        count: int = 1,
+        *,
+        timeout: float = 5.0,
+        app: str | None = None,
+    ) -> Readings:
+        """Waits until that many frames came on the data track (by default the only one)."""
+
+        def pushed() -> Readings | None:
+            for one in self._chosen(app):
+                with contextlib.suppress(LookupError):
+                    log = one.reading_log(track)
+                    if log.count >= count:
+                        return log.snapshot()
+            return None
+
+        what = f"{count} frames on the data track {track or '(the only one)'!r}"
+        return self._floor.wait_until(pushed, what, timeout)
 
     def wait_for_data(
         self,

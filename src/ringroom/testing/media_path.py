@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Bursts", "Late", "Layers", "MediaPath", "OutOfOrder", "SourceClock", "Stage", "Timers"]
 
 T = TypeVar("T")
-Media: TypeAlias = messages.Audio | messages.AudioPause | messages.Video
+Media: TypeAlias = messages.Audio | messages.AudioPause | messages.Video | messages.Reading
 Onward: TypeAlias = "Callable[[Publication, Media], None]"
 # Times are sums of floating-point durations.
 _SAME = 1e-9

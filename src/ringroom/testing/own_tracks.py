@@ -6,9 +6,9 @@ It outlives a connection that is lost. All of it runs under `Wire.changed`.
 from __future__ import annotations
 
 from ringroom.errors import WireError
-from ringroom.events import TrackInfo
+from ringroom.events import Kind, TrackInfo
 from ringroom.providers.fake import messages
-from ringroom.testing.application import PictureLog, SoundLog
+from ringroom.testing.application import PictureLog, ReadingLog, SoundLog
 from ringroom.testing.state import Media, Member, Publication, Refusal, RoomState
 from ringroom.testing.wire import Line
 
@@ -36,7 +36,7 @@ class OwnTracks:
 
     def publish(self, message: messages.Publish) -> None:
         refusal = self._state.refused_publish.value
-        if refusal is None and not self._may_publish(message.source):
+        if refusal is None and not self._may_publish(message.kind, message.source):
             refusal = Refusal(reason="publish_refused", text=_MAY_NOT_PUBLISH)
         if refusal is not None:
             self._line.send(refusal.of(message.request))
@@ -54,9 +54,11 @@ class OwnTracks:
         publication.told_muted = message.muted
         self._line.send(messages.Done(request=message.request))
 
-    def _may_publish(self, source: str) -> bool:
+    def _may_publish(self, kind: Kind, source: str) -> bool:
         if {None, self._member.identity} & {*self._state.forbidden}:
             return False
+        if kind is Kind.DATA_TRACK:  # as a LiveKit server has it
+            return self._allowed.publish_data
         sources = self._allowed.sources
         return source in sources if sources else self._allowed.publish
 
@@ -102,6 +104,8 @@ class OwnTracks:
                 sound.add(message)
             case (PictureLog() as pictures, messages.Video()):
                 pictures.add(message)
+            case (ReadingLog() as readings, messages.Reading()):
+                readings.add(message)
             case (SoundLog(), messages.AudioPause()):
                 self._state.fell_silent(publication)
             case _:
@@ -138,7 +142,7 @@ class OwnTracks:
     def end_forbidden(self) -> None:
         """Those end that the application may not have any more."""
         for handle, publication in list(self._published.items()):
-            if not self._may_publish(publication.info.source):
+            if not self._may_publish(publication.info.kind, publication.info.source):
                 del self._published[handle]
                 self._taken.append(handle)
                 self._state.unpublish(self._member, publication, "the right was taken away")

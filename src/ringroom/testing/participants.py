@@ -34,7 +34,7 @@ from ringroom.providers.fake.messages import Call
 from ringroom.rpc import OutgoingCall, RpcAnswer
 from ringroom.sessions.sendable import Content, as_digits, as_file, as_message, as_text
 from ringroom.testing.calls import ACKNOWLEDGED_WITHIN, Answerer, failed
-from ringroom.testing.devices import Camera, Device, Microphone
+from ringroom.testing.devices import Camera, Device, Microphone, Sensor
 from ringroom.testing.floor import Floor
 from ringroom.testing.state import Member
 from ringroom.testing.written import WrittenText
@@ -117,6 +117,11 @@ class FakeParticipant:
         info = self._info(name, Kind.VIDEO, source)
         size = (width, height)
         return self._opened(Camera(self._floor, self._member, info, size, simulcast=simulcast))
+
+    def publish_data_track(self, name: str = "data") -> Sensor:
+        """Publishes a data track. It sends nothing until something is pushed into it."""
+        info = self._info(name, Kind.DATA_TRACK, "unknown")
+        return self._opened(Sensor(self._floor, self._member, info))
 
     def send_data(
         self,

@@ -15,7 +15,7 @@ from collections.abc import Collection, Generator
 from ringroom.checks import as_items, shown
 from ringroom.errors import ConfigurationError, RpcError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, Item
 from ringroom.options import MAX_RECEIVED_RATE, SessionOptions
 from ringroom.providers.fake import messages
 from ringroom.providers.replay.stage import Stage
@@ -175,7 +175,7 @@ def _identities(only: Collection[str]) -> list[str]:
 
 def _whose(item: Item) -> str:
     """Who sent it, or whom it tells of; empty for what is of nobody."""
-    if isinstance(item, AudioFrame | VideoFrame | DataFrame):
+    if not isinstance(item, Event):
         return item.participant
     if item.participant is not None:
         return item.participant.identity
@@ -344,6 +344,12 @@ class _Part:
                 time_ns=round(self._wire.time() * 1e9),
                 payload=i420.tobytes(),
             )
+        )
+
+    def reading(self, payload: memoryview, timestamp: int | None) -> None:
+        time_ns = round(self._wire.time() * 1e9)
+        self._send(
+            messages.Reading(track="", timestamp=timestamp, time_ns=time_ns, payload=bytes(payload))
         )
 
     def muted(self, muted: bool) -> None:

@@ -17,7 +17,7 @@ from ringroom.checks import MAX_NAME_BYTES, check_text
 from ringroom.events import Participant, RoomInfo, TrackInfo
 from ringroom.frames import DataFrame, FileFrame, TextFrame
 from ringroom.providers.fake import messages
-from ringroom.testing.application import Application, PictureLog, SoundLog
+from ringroom.testing.application import Application, Log, SoundLog
 from ringroom.testing.calls import Answerer, Calls
 from ringroom.testing.media_path import Layers, Media, MediaPath, SourceClock
 from ringroom.testing.written import TextLog
@@ -31,9 +31,7 @@ BROKEN_OFF = "stream closed abnormally: the {} broke off"
 class Publication:
     """One track while it is published. ``log`` keeps what an application sends on it."""
 
-    def __init__(
-        self, info: TrackInfo, log: SoundLog | PictureLog | None = None, since: float = 0.0
-    ) -> None:
+    def __init__(self, info: TrackInfo, log: Log | None = None, since: float = 0.0) -> None:
         self.info = info
         self.since = since
         """When it was published, by the room's clock."""
@@ -206,7 +204,7 @@ class RoomState:
         self,
         member: Member,
         track: TrackInfo,
-        log: SoundLog | PictureLog | None = None,
+        log: Log | None = None,
         *,
         muted: bool = False,
     ) -> Publication:

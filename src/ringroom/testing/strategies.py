@@ -21,7 +21,15 @@ except ModuleNotFoundError as error:
 from ringroom.colour import i420_size
 from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.events import Event, EventKind, Kind, Participant, RoomInfo, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, Frame, TextFrame, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    DataTrackFrame,
+    FileFrame,
+    Frame,
+    TextFrame,
+    VideoFrame,
+)
 from ringroom.lanes.ring import ALIGN, Geometry
 from ringroom.option_checks import QUALITIES, TOLD_PARTICIPANT_KINDS
 from ringroom.testing.histories import (
@@ -50,6 +58,7 @@ __all__ = [
     "RingGeometry",
     "audio_frames",
     "data_frames",
+    "data_track_frames",
     "dtmf_frames",
     "events",
     "fault_schedules",
@@ -115,6 +124,16 @@ def video_frames(draw: st.DrawFn, max_side: int = 64) -> VideoFrame:
     )
 
 
+def data_track_frames(max_bytes: int = 200) -> st.SearchStrategy[DataTrackFrame]:
+    """Frames of data tracks, with and without a timestamp."""
+    return st.builds(
+        DataTrackFrame,
+        st.binary(min_size=1, max_size=max_bytes),
+        track=st.none() | _NAMES,
+        timestamp=st.none() | st.integers(0, (1 << 64) - 1),
+    )
+
+
 def data_frames(max_bytes: int = 200) -> st.SearchStrategy[DataFrame]:
     """Messages, to all or to some."""
     return st.builds(
@@ -156,9 +175,9 @@ def dtmf_frames() -> st.SearchStrategy[DtmfFrame]:
 
 
 def frames() -> st.SearchStrategy[Frame]:
-    """Audio, video, data, text, file or a digit."""
+    """Audio, video, of a data track, data, text, file or a digit."""
     messages = (data_frames(), text_frames(), file_frames(), dtmf_frames())
-    return st.one_of(*messages, audio_frames(), video_frames())
+    return st.one_of(*messages, audio_frames(), video_frames(), data_track_frames())
 
 
 def participants() -> st.SearchStrategy[Participant]:
@@ -175,12 +194,12 @@ def participants() -> st.SearchStrategy[Participant]:
 
 
 def tracks() -> st.SearchStrategy[TrackInfo]:
-    """Tracks of sound and of pictures."""
+    """Tracks of sound, of pictures and of data."""
     return st.builds(
         TrackInfo,
         sid=_NAMES.map("TR_{}".format),
         name=_TEXT,
-        kind=st.sampled_from([Kind.AUDIO, Kind.VIDEO]),
+        kind=st.sampled_from([Kind.AUDIO, Kind.VIDEO, Kind.DATA_TRACK]),
         participant=_NAMES,
     )
 

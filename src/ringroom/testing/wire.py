@@ -98,7 +98,7 @@ class Line:
         if self.ending:
             return
         entry = (next(self._numbers), wire.encode(message))
-        if isinstance(message, messages.Audio | messages.Video):
+        if isinstance(message, messages.Audio | messages.Video | messages.Reading):
             self._media.append(entry)
             self._media_bytes += len(entry[1])
             while self._media_bytes > MAX_MEDIA_BYTES:

@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 from ringroom.checks import MAX_IDENTITY_BYTES, check_text, shown
 from ringroom.errors import ClosedError, ConfigurationError, FrameError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Frame, VideoFrame
+from ringroom.frames import DataFrame, Frame, MediaFrame
 from ringroom.option_checks import (
     RECEIVED_SOURCES,
     as_kinds,
@@ -44,7 +44,11 @@ __all__ = ["Workbench"]
 _STOP_SECONDS = 5.0
 _MAX_SECONDS = 1e9
 _LOOK_SECONDS = 0.02
-_NAMES = {Kind.AUDIO: ("mic", "microphone"), Kind.VIDEO: ("camera", "camera")}
+_NAMES = {
+    Kind.AUDIO: ("mic", "microphone"),
+    Kind.VIDEO: ("camera", "camera"),
+    Kind.DATA_TRACK: ("data", "unknown"),
+}
 _TOLD_BY_CALLS = (EventKind.TRACK_STARTED, EventKind.TRACK_ENDED)
 _OF_LANES = (EventKind.TRACK_MUTED, EventKind.TRACK_UNMUTED)
 _Found = TypeVar("_Found")
@@ -316,7 +320,7 @@ class Workbench:
                 f"nothing of {kind} reaches it"
             )
 
-    def _track_of(self, frame: AudioFrame | VideoFrame, track: TrackInfo | None) -> InboundTrack:
+    def _track_of(self, frame: MediaFrame, track: TrackInfo | None) -> InboundTrack:
         named = track or frame.track
         if isinstance(named, TrackInfo):
             found = self._opened(named)

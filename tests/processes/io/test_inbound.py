@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from io_kit import ANN, CAMERA, MIC, RATE, duplicate
+from io_kit import ANN, CAMERA, LIDAR, MIC, RATE, duplicate
 
+from ringroom.checks import MAX_DATA_TRACK_BYTES
 from ringroom.errors import StartupError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes.live import LiveReader, LiveWriter
@@ -182,6 +183,47 @@ def test_a_frame_at_the_limit_of_its_lane_passes(owner: Owner, spare: int) -> No
     track.video(memoryview(body), (width, 2), 90, 3)
     frame = owner.received(len(owner.writers))[-1]
     assert (frame.width, frame.rotation, frame.data.tobytes()) == (width, 90, body.tobytes())
+
+
+def read(track: Any, *payloads: bytes) -> None:
+    for payload in payloads:
+        track.reading(memoryview(payload), len(payload))
+
+
+def test_readings_are_numbered_stamped_and_in_order_whatever_their_size(owner: Owner) -> None:
+    track = track_of(owner, LIDAR)
+    assert owner.opened == [(1, 0)], "a data track is there before it brings anything"
+    read(track, b"x", bytes(100_000))
+    owner.now += 7
+    track.reading(memoryview(b"abcd").cast("H"), None)  # any format of memoryview
+    read(track, bytes(500_000), b"y")
+    assert owner.opened == [(1, 0), (2, 1)]
+    items = [*owner.received(1), *owner.received(2)]
+    assert [len(item.payload) for item in items] == [1, 100_000, 4, 500_000, 1]
+    assert [item.timestamp for item in items] == [1, 100_000, None, 500_000, 1]
+    assert [item.sequence for item in items] == [0, 1, 2, 3, 4]
+    assert [item.received_ns for item in items] == [10**9, 10**9, *[10**9 + 7] * 3]
+    assert all(item.track == LIDAR for item in items)
+
+
+def test_readings_that_grow_with_each_open_few_lanes(owner: Owner) -> None:
+    track = track_of(owner, LIDAR)
+    for size in range(1, MAX_DATA_TRACK_BYTES, 50_000):
+        read(track, bytes(size))
+    assert len(owner.opened) == 5
+    assert owner.writers[-1].max_record >= MAX_DATA_TRACK_BYTES
+    assert owner.writers[-1].capacity < 9 * MAX_DATA_TRACK_BYTES
+
+
+def test_a_reading_of_a_wrong_size_is_left_out_and_said(owner: Owner) -> None:
+    track = track_of(owner, LIDAR)
+    read(track, b"", bytes(MAX_DATA_TRACK_BYTES + 1), b"x")
+    assert [item.payload for item in owner.received(1)] == [b"x"]
+    assert len(owner.problems) == 2
+    assert "a frame of track 'lidar' is left out: 0 bytes in one frame" in owner.problems[0]
+    track.close()
+    read(track, b"late")
+    assert owner.received(1) == []
 
 
 def test_muting_comes_in_its_place_also_before_the_first_frame(owner: Owner) -> None:

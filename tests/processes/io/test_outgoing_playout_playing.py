@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from io_kit import run, turns, until, watched
 from playout_kit import FRAME, MS, bench, send
 
 from ringroom.events import Event, EventKind
+from ringroom.frames import DataTrackFrame
 from ringroom.lanes.statistics import Count
 
 
@@ -255,5 +259,88 @@ def test_live_sound_that_always_comes_in_heaps_is_played_whole() -> None:
                 b.now += 100 * MS
                 b.source.waiting -= 5 * FRAME
             assert b.source.values == [1, 2, 3, 4, 5] * 100
+
+    run(main())
+
+
+def readings(writer: Any, *values: int, now: int = 10**9) -> None:
+    for value in values:
+        assert writer.send(DataTrackFrame(bytes([value])), now)
+
+
+def test_a_reading_that_its_source_does_not_take_in_time_is_dropped_as_too_old() -> None:
+    """Its age counts from when it was sent, and what is taken late is no older than that."""
+
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open(live=True)
+            b.now += 60 * MS
+            readings(writer, 1)
+            begun = asyncio.get_running_loop().time()
+            b.start()
+            await until(lambda: b.row().get(Count.DROPPED_STALE) == 1)
+            waited = asyncio.get_running_loop().time() - begun
+            assert waited >= 0.039, "100 ms is the greatest age, 60 of which are over"
+            assert (b.source.offered, b.source.values) == (1, [])
+            b.source.step()
+            readings(writer, 2, now=b.now)
+            await until(lambda: b.row().get(Count.DONE) == 1)
+            assert b.source.values == [2]
+            b.playout.finish()
+            await b.task
+
+    run(main())
+
+
+def test_a_reading_that_is_at_its_limit_is_offered_without_a_wait() -> None:
+    async def main() -> None:
+        async with bench() as b:
+            writer = b.open(live=True)
+            b.now += 100 * MS
+            readings(writer, 1)
+            b.start()
+            await until(lambda: b.row().get(Count.DONE) == 1)
+            assert b.source.values == [1]
+            b.source.refuses = True
+            readings(writer, 2, now=b.now)
+            await until(lambda: b.row().get(Count.DONE) == 2)
+            assert b.row().get(Count.PROBLEMS) == 1
+
+    run(main())
+
+
+def test_a_source_that_takes_its_own_time_out_is_a_problem(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What it raises is not taken for the frame's own limit."""
+
+    async def main() -> None:
+        async with bench() as b:
+
+            async def play(frame: object) -> None:
+                raise TimeoutError("the source's own")
+
+            b.source.play = play  # type: ignore[method-assign]
+            writer = b.open(live=True)
+            readings(writer, 1)
+            b.start()
+            await until(lambda: b.row().get(Count.DONE) == 1)
+            assert b.row().get(Count.PROBLEMS) == 1
+            assert b.row().get(Count.DROPPED_STALE) == 0
+
+    run(main())
+    assert "the source's own" in caplog.text
+
+
+def test_a_reading_under_way_as_the_room_is_lost_is_lost() -> None:
+    async def main() -> None:
+        async with bench(free=False) as b:
+            writer = b.open(live=True)
+            readings(writer, 1, now=10**12)  # never too old
+            b.start()
+            await until(lambda: b.source.offered == 1)
+            b.playout.interrupt()
+            assert await b.task is False
+            assert b.row().get(Count.LOST) == 1
 
     run(main())

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
-from io_kit import ANN, CAMERA, MIC, RATE, duplicate, run, until
+from io_kit import ANN, CAMERA, LIDAR, MIC, RATE, duplicate, run, until
 
 from ringroom.colour import i420_size
 from ringroom.errors import StartupError
@@ -136,6 +136,28 @@ def test_a_picture_that_waits_is_ours_and_not_the_callers() -> None:
 
             await until(more)
             assert found == [(number, number) for number in range(50)]
+
+    run(main())
+
+
+def test_readings_that_wait_are_ours_and_none_is_dropped() -> None:
+    async def main() -> None:
+        async with owner() as o:
+            track = track_of(o, LIDAR)
+            payload = bytearray(50_000)
+            for number in range(100):
+                payload[:] = bytes([number]) * len(payload)
+                track.reading(memoryview(payload), number)
+            assert not o.boxes[0].emptied.is_set()
+            found: list[Any] = []
+
+            def more() -> bool:
+                if (item := o.readers[0].receive_nowait()) is not None:
+                    found.append((item.payload[-1], item.timestamp))
+                return len(found) == 100
+
+            await until(more)
+            assert found == [(number, number) for number in range(100)]
 
     run(main())
 

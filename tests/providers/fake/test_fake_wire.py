@@ -114,6 +114,13 @@ MESSAGES = st.one_of(
         payload=st.binary(max_size=50),
     ),
     st.builds(
+        messages.Reading,
+        track=TEXT,
+        timestamp=st.none() | st.integers(0, (1 << 64) - 1),
+        time_ns=NUMBER,
+        payload=st.binary(min_size=1, max_size=50),
+    ),
+    st.builds(
         messages.Text,
         request=NUMBER,
         participant=TEXT,

@@ -24,6 +24,7 @@ from ringroom.testing.contract.fake import APP, FakeDriver
 CLAIMS = contract.Capabilities(
     audio_in=True,
     video_in=True,
+    data_tracks_in=True,
     data_in=True,
     topics=True,
     events=True,
@@ -41,6 +42,7 @@ CLAIMS = contract.Capabilities(
     files_in=True,
     room_end=True,
     lossless_audio=True,
+    lossless_data_tracks=True,
     exact_video=True,
     rotation=True,
     timestamps=True,
@@ -72,11 +74,20 @@ PLAYED = [
     promise
     for promise in contract.PROMISES
     if not promise.unclaimed(SUBJECT)
-    and {"audio_in", "video_in", "data_in", "texts_in", "files_in", "dtmf_in", "events"}
+    and {
+        "audio_in",
+        "video_in",
+        "data_tracks_in",
+        "data_in",
+        "texts_in",
+        "files_in",
+        "dtmf_in",
+        "events",
+    }
     & {*promise.needs}
     and promise.name not in LIVE_ONLY
 ]
-ALL_KINDS = ("audio", "video", "data", "event")
+ALL_KINDS = ("audio", "video", "data", "event", "data_track")
 
 
 class Nobody:

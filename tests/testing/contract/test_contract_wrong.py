@@ -24,6 +24,7 @@ import wrong_own_profile
 import wrong_people
 import wrong_quality
 import wrong_room
+import wrong_sensing
 import wrong_speaking
 import wrong_subscribing
 import wrong_texts
@@ -148,3 +149,4 @@ assert wrong_files
 assert wrong_layers
 assert wrong_speaking
 assert wrong_subscribing
+assert wrong_sensing

@@ -124,6 +124,9 @@ class Twist(Wrong):
         """``origin`` is (rotation, timestamp_us)."""
         track.video(np.ascontiguousarray(i420).data, size, *origin)
 
+    def reading(self, track: TrackSink, payload: bytes, timestamp: int | None) -> None:
+        track.reading(memoryview(payload), timestamp)
+
     def muted(self, track: TrackSink, muted: bool) -> None:
         track.muted(muted)
 
@@ -305,6 +308,9 @@ class TwistedTrack:
     ) -> None:
         origin = (rotation, timestamp_us)
         self.twist.video(self.inner, np.frombuffer(i420, np.uint8).copy(), size, origin)
+
+    def reading(self, payload: memoryview, timestamp: int | None) -> None:
+        self.twist.reading(self.inner, bytes(payload), timestamp)
 
     def muted(self, muted: bool) -> None:
         self.twist.muted(self.inner, muted)

@@ -11,11 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from ringroom.checks import check_picture, check_sound
+from ringroom.checks import MAX_DATA_TRACK_BYTES, check_picture, check_reading, check_sound
 from ringroom.errors import ClosedError, FrameError, StartupError
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
 from ringroom.lanes import records
-from ringroom.lanes.lane import grown, ring_for
+from ringroom.lanes.lane import USUAL_READING, grown, ring_for, ring_for_readings
 from ringroom.lanes.live import LiveWriter
 from ringroom.lanes.ring import Geometry
 from ringroom.lanes.statistics import Count
@@ -74,6 +74,9 @@ class NullTrack:
     ) -> None:
         """Nothing."""
 
+    def reading(self, payload: memoryview, timestamp: int | None) -> None:
+        """Nothing."""
+
     def muted(self, muted: bool) -> None:
         """Nothing."""
 
@@ -116,10 +119,13 @@ class InboundTrack(ABC, Generic[L]):
         self._closed = False
 
     def prepare(self) -> None:
-        """Make the lane, where the size of a frame is known before the first: that of sound."""
+        """Make the lane, where the size of a frame is known before the first, that of sound, or
+        one size serves most: so the reader knows of the track before anything comes."""
         if self._track.kind is Kind.AUDIO:
             options = self._owner.options
             self._renew(options.sample_rate * options.frame_ms // 1000 * options.channels * 2)
+        elif self._track.kind is Kind.DATA_TRACK:
+            self._renew(USUAL_READING)
 
     def audio(self, samples: memoryview, sample_rate: int, channels: int) -> None:
         body = _flat(samples)
@@ -146,6 +152,18 @@ class InboundTrack(ABC, Generic[L]):
             lane = self._lane_for(len(body))
             if lane is not None:
                 self._put_picture(lane, body, size, (rotation, timestamp_us))
+
+    def reading(self, payload: memoryview, timestamp: int | None) -> None:
+        body = _flat(payload)
+        try:
+            check_reading(len(body))
+        except FrameError as error:
+            self._refuse(error)
+            return
+        with self._owner.lock:
+            lane = self._lane_for(len(body))
+            if lane is not None:
+                self._put_reading(lane, body, timestamp)
 
     def muted(self, muted: bool) -> None:
         kind = EventKind.TRACK_MUTED if muted else EventKind.TRACK_UNMUTED
@@ -179,9 +197,11 @@ class InboundTrack(ABC, Generic[L]):
 
     def _renew(self, nbytes: int) -> None:
         """Go on in a new lane, for frames of that size. Where none can be had, the log tells."""
-        nbytes = grown(nbytes, self._frame_bytes)
+        kind = self._track.kind
+        most = {"most": MAX_DATA_TRACK_BYTES} if kind is Kind.DATA_TRACK else {}
+        nbytes = grown(nbytes, self._frame_bytes, **most)
         try:
-            ring = ring_of(self._owner.options, self._track.kind, nbytes)
+            ring = ring_of(self._owner.options, kind, nbytes)
             number, lane = self._open_lane(ring)
         except (StartupError, ClosedError) as error:
             self._tell(f"track {self._track.name!r} is not received: {error}")
@@ -213,6 +233,10 @@ class InboundTrack(ABC, Generic[L]):
         self, lane: L, body: memoryview, size: tuple[int, int], origin: tuple[int, int]
     ) -> None:
         """A picture likewise; ``origin`` is its rotation, and its time in microseconds."""
+
+    @abstractmethod
+    def _put_reading(self, lane: L, body: memoryview, timestamp: int | None) -> None:
+        """A frame of a data track likewise."""
 
     @abstractmethod
     def _put_event(self, lane: L, event: Event) -> None:
@@ -269,6 +293,12 @@ class LiveTrack(InboundTrack[LiveWriter]):
         self._sequence += 1
         self._look(lane)
 
+    def _put_reading(self, lane: LiveWriter, body: memoryview, timestamp: int | None) -> None:
+        stamp = (self._sequence, self._owner.clock())
+        lane.send_parts(records.reading_head(len(body), timestamp, stamp), body)
+        self._sequence += 1
+        self._look(lane)
+
     def _put_event(self, lane: LiveWriter, event: Event) -> None:
         lane.event(event)
 
@@ -305,5 +335,7 @@ def ring_of(options: SessionOptions, kind: Kind, nbytes: int) -> Geometry:
     if kind is Kind.AUDIO:
         seconds = max(AUDIO_SECONDS, 2.0 * options.max_age)
         return ring_for(nbytes, int(seconds * 1000 / options.frame_ms) + 8)
+    if kind is Kind.DATA_TRACK:
+        return ring_for_readings(nbytes)
     frames = max(4, min(VIDEO_FRAMES, MAX_LANE_BYTES // max(nbytes, 1)))
     return ring_for(nbytes, frames)

@@ -17,7 +17,15 @@ from dataclasses import replace
 
 from ringroom.errors import FrameError, WouldBlock
 from ringroom.events import Event, EventKind
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, Item, TextFrame, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    DataTrackFrame,
+    FileFrame,
+    Item,
+    TextFrame,
+    VideoFrame,
+)
 from ringroom.lanes import records
 from ringroom.lanes.lane import ring_for
 from ringroom.lanes.reliable import ReliableWriter
@@ -181,6 +189,8 @@ def _held_bytes(item: Item) -> int:
         return 512 + len(item.payload) + len(item.topic) + _characters(item.attributes)
     if isinstance(item, DataFrame):
         return 256 + len(item.payload) + len(item.topic)
+    if isinstance(item, DataTrackFrame):
+        return 256 + len(item.payload)
     who, room = item.participant, item.room
     of_room = 0 if room is None else len(room.metadata)
     return 1_280 + of_room + (0 if who is None else len(who.metadata) + _characters(who.attributes))

@@ -13,7 +13,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ringroom import messages as m
-from ringroom.errors import BusyError, ClosedError, ConfigurationError, FrameError, RingroomError
+from ringroom.errors import (
+    BusyError,
+    ClosedError,
+    ConfigurationError,
+    FrameError,
+    RingroomError,
+    RoomError,
+)
 from ringroom.events import Event, EventKind, Kind
 from ringroom.lanes.lane import LaneDescriptors
 from ringroom.lanes.live import LiveReader
@@ -33,6 +40,7 @@ from ringroom.processes.io.sending import DyingAnswers, Sending
 from ringroom.providers.provider import OutgoingTrack, Provider
 
 log = logging.getLogger("ringroom.io")
+NO_DATA_TRACKS = "not supported: DataTrackFrame (this provider has no data tracks)"
 
 
 class OutboundRoom(Protocol):
@@ -43,6 +51,8 @@ class OutboundRoom(Protocol):
     notices: Notices
     open_calls: OpenCalls
     muting: Muting
+    data_tracks: bool
+    """Whether the provider has any."""
 
     async def joined_provider(self, other_than: Provider | None = None) -> Provider: ...
     def claim_track(self, name: str, owner: object) -> bool: ...
@@ -77,6 +87,8 @@ class OutboundLanes:
                 kind = _kind(message)  # the application, which counts its lane, relies on that
                 row = self._ledger.lend(message, self._writer)
                 track = _as_track(message, kind, muted=message.name in self._room.muting.names)
+                if kind is Kind.DATA_TRACK and not self._room.data_tracks:
+                    raise RoomError(NO_DATA_TRACKS, reason="not_supported")
                 handles = LaneDescriptors.from_flat(descriptors)
             if kind is Kind.DATA:
                 self._open_data(message, ReliableReader(handles, row, message.name))

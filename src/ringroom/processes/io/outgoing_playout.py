@@ -21,7 +21,7 @@ from functools import partial
 from ringroom import messages as m
 from ringroom.errors import RoomError
 from ringroom.events import Event
-from ringroom.frames import AudioFrame, DataFrame, Frame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, Frame, MediaFrame
 from ringroom.lanes.live import LiveReader
 from ringroom.lanes.statistics import Count, Row
 from ringroom.processes.io.outbound import (
@@ -181,7 +181,9 @@ class OutgoingPlayout(Outbound):
             return
         frame = rest
         try:
-            await self._give(playout, frame)
+            if not await self._give(playout, frame):
+                row.add(Count.DROPPED_STALE)
+                return
         except asyncio.CancelledError:
             if self._readers:
                 self._lose(frame, row)
@@ -203,16 +205,20 @@ class OutgoingPlayout(Outbound):
             request.seconds += self._clear() if self._precedes(frame.sequence, request) else 0.0
         self._serve_drains(playout, frame.sequence + 1)
 
-    async def _give(self, playout: Playout, frame: AudioFrame | VideoFrame) -> None:
+    async def _give(self, playout: Playout, frame: MediaFrame) -> bool:
+        """Whether the source has taken it; of a data track it may not, before it is too old."""
+        reader = self._readers[0]
         try:
+            if isinstance(frame, DataTrackFrame) and isinstance(reader, LiveReader):
+                left = (frame.received_ns + reader.max_age_ns - self._clock()) / 1e9
+                return await _played_within(left, playout, frame)
             await playout.play(frame)
+            return True
         finally:
             if not self._readers:  # closed by force meanwhile: all is counted
                 raise asyncio.CancelledError
 
-    def _without_surplus(
-        self, playout: Playout, frame: AudioFrame | VideoFrame
-    ) -> AudioFrame | VideoFrame | None:
+    def _without_surplus(self, playout: Playout, frame: MediaFrame) -> MediaFrame | None:
         """The frame of a live track without the sound that would only stand in the source before
         all that follows; None if nothing is left of it."""
         if not (isinstance(frame, AudioFrame) and isinstance(self._readers[0], LiveReader)):
@@ -306,6 +312,18 @@ class OutgoingPlayout(Outbound):
         for request in self._flushes:
             request.answer(request.number, request.seconds)
         self._flushes.clear()
+
+
+async def _played_within(seconds: float, playout: Playout, frame: MediaFrame) -> bool:
+    """Whether the source takes the frame in that time; at once, if there is none."""
+    try:
+        async with asyncio.timeout(max(seconds, 0.0)) as limit:
+            await playout.play(frame)
+    except TimeoutError:
+        if not limit.expired():  # the provider's own
+            raise
+        return False
+    return True
 
 
 def _is_quiet(frame: AudioFrame) -> bool:

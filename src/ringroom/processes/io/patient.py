@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ringroom.events import Event
-from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataTrackFrame, VideoFrame
 from ringroom.lanes.ring import Geometry
 from ringroom.processes.io.inbound import InboundTrack
 from ringroom.processes.io.mailbox import Mailbox
@@ -36,6 +36,9 @@ class PatientTrack(InboundTrack[Mailbox]):
     ) -> None:
         data = np.frombuffer(bytes(body), np.uint8)
         lane.post(VideoFrame.received(data, size, origin, self._track, _NO_STAMP))
+
+    def _put_reading(self, lane: Mailbox, body: memoryview, timestamp: int | None) -> None:
+        lane.post(DataTrackFrame.received(bytes(body), timestamp, self._track, _NO_STAMP))
 
     def _put_event(self, lane: Mailbox, event: Event) -> None:
         lane.post(event)

@@ -69,6 +69,7 @@ class RoomSession:
         self.own_calls = OwnCalls(self)
         self.muting = Muting(self._wire.send, self._mute)
         self.subscribers = OwnSubscribers(self._wire.send)
+        self.data_tracks = True  # until the provider is known
         self._application = Attachment(self, self._ledger, m.APPLICATION)
         self._attachments: dict[int, Attachment] = {m.APPLICATION: self._application}
         self._owners: dict[str, object] = {}
@@ -141,6 +142,7 @@ class RoomSession:
             self._choice = Choice(self.options, self.notices)
             self.muting.possible = spec.mutes
             self.subscribers.possible = spec.subscribers
+            self.data_tracks = spec.data_tracks
             self._membership.open(spec, self.options, descriptors[1:])
         except Exception as error:
             if not isinstance(error, RingroomError):

@@ -25,7 +25,7 @@ from ringroom.pieces import TextPiece
 from ringroom.providers.fake import messages
 from ringroom.providers.fake.calls import IncomingCalls, OwnCalls
 from ringroom.providers.fake.envelopes import Envelope, opened, sealed, sealed_piece
-from ringroom.providers.fake.playout import AudioPlayout, Outlet, PublishedTrack, VideoPlayout
+from ringroom.providers.fake.playout import Outlet, PublishedTrack, playout_of
 from ringroom.providers.fake.stream import MessageStream
 from ringroom.providers.fake.text_writer import FakeTextWriter
 from ringroom.providers.fake.tracks import IncomingTracks, Line
@@ -136,12 +136,11 @@ class FakeProvider(Provider):
             track=handle,
             name=track.name,
             kind=track.kind,
-            source=track.options.source or _SOURCES[track.kind],
+            source=_source(track),
             muted=track.muted,
         )
         # Known before it is there: its end may come with the answer.
-        playout: PublishedTrack
-        playout = (AudioPlayout if track.kind is Kind.AUDIO else VideoPlayout)(track, outlet)
+        playout = playout_of(track, outlet)
         self._playouts = [other for other in self._playouts if not other.closed]
         self._playouts.append(playout)
         try:
@@ -414,3 +413,9 @@ class FakeProvider(Provider):
         messages.TextBroken: _text_broken,
         messages.FileBroken: _file_broken,
     }
+
+
+def _source(track: OutgoingTrack) -> str:
+    if track.kind is Kind.DATA_TRACK:  # which has none, whatever its options say
+        return "unknown"
+    return track.options.source or _SOURCES[track.kind]

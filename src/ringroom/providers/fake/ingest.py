@@ -70,6 +70,10 @@ class Ingest:
             message.timestamp_us,
         )
 
+    def reading(self, message: messages.Reading) -> None:
+        assert self.sink is not None
+        self.sink.reading(memoryview(message.payload), message.timestamp)
+
     def _deliver(self, frames: Iterator[Samples]) -> None:
         assert self.sink is not None
         for frame in frames:

@@ -37,6 +37,7 @@ __all__ = [
     "PublicationMuted",
     "Publish",
     "QualityTold",
+    "Reading",
     "Refused",
     "RoomChanged",
     "SetProfile",
@@ -163,6 +164,15 @@ class Video(Value):
     height: int
     rotation: int
     timestamp_us: int
+    time_ns: int
+    payload: bytes
+
+
+class Reading(Value):
+    """A frame of a data track."""
+
+    track: str
+    timestamp: int | None
     time_ns: int
     payload: bytes
 
@@ -359,6 +369,7 @@ Message: TypeAlias = (
     | Audio
     | AudioPause
     | Video
+    | Reading
     | Data
     | Text
     | Piece

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ringroom.errors import RoomError
-from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.events import Kind
+from ringroom.frames import AudioFrame, DataTrackFrame, MediaFrame, VideoFrame
 from ringroom.providers.fake import messages
 from ringroom.providers.provider import OutgoingTrack, Playout
 
-__all__ = ["AudioPlayout", "Outlet", "PublishedTrack", "VideoPlayout"]
+__all__ = ["AudioPlayout", "DataPlayout", "Outlet", "PublishedTrack", "VideoPlayout", "playout_of"]
 
 # A WebRTC source hands 10 ms at a time to its encoder; that much is beyond recall.
 _PIECE_SECONDS = 0.01
@@ -62,7 +63,7 @@ class _Piece:
 
 
 class PublishedTrack(Playout):
-    """What the playouts of sound and of pictures share: how a track comes to its end."""
+    """What the playouts of all kinds share: how a track comes to its end."""
 
     def __init__(self, track: OutgoingTrack, outlet: Outlet) -> None:
         self._track = track
@@ -77,6 +78,12 @@ class PublishedTrack(Playout):
     @property
     def handle(self) -> str:
         return self._outlet.handle
+
+    def queued(self) -> float:
+        return 0.0
+
+    def clear(self) -> float:
+        return 0.0
 
     async def close(self) -> None:
         if self.closed:
@@ -126,10 +133,10 @@ class AudioPlayout(PublishedTrack):
         self._clears = 0
         self._stopped = 0.0
 
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+    async def play(self, frame: MediaFrame) -> None:
         self._outlet.ordered()
         if not isinstance(frame, AudioFrame):
-            raise self._refusal("a picture", "audio")
+            raise self._refusal("a frame of another kind", "audio")
         form = (frame.sample_rate, frame.channels)
         if form != (self._track.sample_rate, self._track.channels):
             raise self._refusal(
@@ -252,10 +259,10 @@ class AudioPlayout(PublishedTrack):
 class VideoPlayout(PublishedTrack):
     """A video source: each picture goes out at once, at the pace of the connection."""
 
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+    async def play(self, frame: MediaFrame) -> None:
         self._outlet.ordered()
         if not isinstance(frame, VideoFrame):
-            raise self._refusal("audio", "pictures")
+            raise self._refusal("a frame of another kind", "pictures")
         if self.closed:
             raise self._over()
         if self._muted:
@@ -273,8 +280,36 @@ class VideoPlayout(PublishedTrack):
         )
         await self._outlet.drain()
 
-    def queued(self) -> float:
-        return 0.0
 
-    def clear(self) -> float:
-        return 0.0
+class DataPlayout(PublishedTrack):
+    """A data track: each frame goes out at once, at the pace of the connection."""
+
+    async def play(self, frame: MediaFrame) -> None:
+        self._outlet.ordered()
+        if not isinstance(frame, DataTrackFrame):
+            raise self._refusal("a frame of another kind", "frames of data tracks")
+        if self.closed:
+            raise self._over()
+        if self._muted:
+            return
+        self._outlet.send(
+            messages.Reading(
+                track=self._outlet.handle,
+                timestamp=frame.timestamp,
+                time_ns=round(self._outlet.loop.time() * 1e9),
+                payload=frame.payload,
+            )
+        )
+        await self._outlet.drain()
+
+
+_PLAYOUTS: dict[Kind, type[PublishedTrack]] = {
+    Kind.AUDIO: AudioPlayout,
+    Kind.VIDEO: VideoPlayout,
+    Kind.DATA_TRACK: DataPlayout,
+}
+
+
+def playout_of(track: OutgoingTrack, outlet: Outlet) -> PublishedTrack:
+    """What plays a track of its kind."""
+    return _PLAYOUTS[track.kind](track, outlet)

@@ -48,6 +48,7 @@ class Fake(ProviderSpec):
     text_streams = True
     dtmf = True
     files = True
+    data_tracks = True
     rpc = True
     mutes = True
     layers = True

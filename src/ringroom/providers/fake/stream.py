@@ -60,7 +60,7 @@ class MessageStream:
     def send(self, message: messages.Message) -> None:
         """Queues the message. Raises `WireError` for one that is too large."""
         data = wire.encode(message)
-        media = isinstance(message, messages.Audio | messages.Video)
+        media = isinstance(message, messages.Audio | messages.Video | messages.Reading)
         if media and self._writer.transport.get_write_buffer_size() > _MAX_UNSENT:
             return
         if not self._writer.transport.is_closing():

@@ -113,14 +113,16 @@ class IncomingTracks:
             inbound.pause()
             inbound.sink.muted(message.muted)
 
-    def _media(self, message: messages.Audio | messages.Video) -> None:
+    def _media(self, message: messages.Audio | messages.Video | messages.Reading) -> None:
         inbound = self._inbound.get(message.track)
         if inbound is None or inbound.sink is None:
             return
         if isinstance(message, messages.Audio):
             inbound.audio(message)
-        else:
+        elif isinstance(message, messages.Video):
             inbound.video(message)
+        else:
+            inbound.reading(message)
 
     def _paused(self, message: messages.AudioPause) -> None:
         inbound = self._inbound.get(message.track)
@@ -134,5 +136,6 @@ class IncomingTracks:
         messages.TrackWithheld: _withheld,
         messages.Audio: _media,
         messages.Video: _media,
+        messages.Reading: _media,
         messages.AudioPause: _paused,
     }

@@ -19,7 +19,9 @@ from ringroom.checks import (
     MAX_SIDE,
     check_channels,
     check_rate,
+    check_reading,
     check_size,
+    check_timestamp,
 )
 from ringroom.colour import i420_size
 from ringroom.dtmf import DtmfFrame
@@ -38,6 +40,7 @@ from ringroom.providers.fake.messages import (
     File,
     Message,
     Piece,
+    Reading,
     Text,
     Video,
 )
@@ -210,6 +213,12 @@ def _integer(value: Any) -> int:
     return value
 
 
+def _timestamp(value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise WireError("a field that is neither null nor a whole number")
+    return check_timestamp(value)
+
+
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise WireError("a field that is not true or false")
@@ -229,7 +238,7 @@ def _attributes(value: Any) -> dict[str, str]:
 
 
 def _kind(value: Any) -> Kind:
-    return Kind(_one_of((Kind.AUDIO, Kind.VIDEO), value))
+    return Kind(_one_of((Kind.AUDIO, Kind.VIDEO, Kind.DATA_TRACK), value))
 
 
 def _quality(value: Any) -> str:
@@ -282,6 +291,7 @@ _HAPPENINGS = (
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "str": _text,
     "int": _integer,
+    "int | None": _timestamp,
     "bool": _boolean,
     "tuple[str, ...]": _texts,
     "Mapping[str, str]": _attributes,
@@ -322,6 +332,9 @@ def _check_contents(message: Message) -> None:
                 raise WireError("a picture whose bytes do not match its size")
             if message.rotation not in (0, 90, 180, 270):
                 raise WireError(f"a picture rotated by {message.rotation} degrees")
+        case Reading():
+            check_reading(len(message.payload))
+            check_timestamp(message.timestamp)
         case Data() | Text() | Piece() | Dtmf() | File():
             _check_frame(message)
         case Call():

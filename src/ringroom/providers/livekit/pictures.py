@@ -10,7 +10,7 @@ from livekit import rtc
 from numpy.typing import NDArray
 
 from ringroom.errors import ClosedError, FrameError
-from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.frames import MediaFrame, VideoFrame
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import too_small
 from ringroom.providers.livekit.muting import Muting
@@ -42,7 +42,7 @@ class VideoPlayout(Playout):
         self._taken = ""
         self._closed = False
 
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+    async def play(self, frame: MediaFrame) -> None:
         if self._closed:
             raise ClosedError(f"livekit: track {self.track.name!r} is closed")
         if self._taken:

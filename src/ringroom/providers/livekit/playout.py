@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringroom.errors import ClosedError, FrameError, RoomError
-from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.frames import AudioFrame, MediaFrame
 from ringroom.providers.livekit.backlog import Backlog
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.media import Capture, SoundSource
@@ -90,7 +90,7 @@ class AudioPlayout(Playout):
         self._unplayed = 0.0
         self._closed = False
 
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+    async def play(self, frame: MediaFrame) -> None:
         sound = self._checked(frame)
         if self._taken or self._line.gone.done():
             self._unplayed += sound.duration  # told by `clear`
@@ -177,7 +177,7 @@ class AudioPlayout(Playout):
         await self._unpublish(self)
         await self._source.aclose()
 
-    def _checked(self, frame: AudioFrame | VideoFrame) -> AudioFrame:
+    def _checked(self, frame: MediaFrame) -> AudioFrame:
         if self._closed:
             raise ClosedError(f"livekit: track {self.track.name!r} is closed")
         if not isinstance(frame, AudioFrame):

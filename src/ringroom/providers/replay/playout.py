@@ -1,4 +1,5 @@
-"""Where the sound and the pictures of the application go: nowhere, at the pace of the replay."""
+"""Where the sound, the pictures and all else of the application go: nowhere, at the pace of the
+replay."""
 
 from __future__ import annotations
 
@@ -6,10 +7,9 @@ import asyncio
 from collections.abc import Callable
 
 from ringroom.errors import RoomError
-from ringroom.events import Kind
-from ringroom.frames import AudioFrame, VideoFrame
+from ringroom.frames import AudioFrame, MediaFrame
 from ringroom.providers.fake.messages import Message
-from ringroom.providers.fake.playout import AudioPlayout, Outlet, VideoPlayout
+from ringroom.providers.fake.playout import Outlet, PublishedTrack, playout_of
 from ringroom.providers.provider import OutgoingTrack, Playout
 
 __all__ = ["Discarding", "discarding"]
@@ -44,7 +44,7 @@ class Unpaced(Playout):
         self._reason = ""
         self._refused = 0.0
 
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+    async def play(self, frame: MediaFrame) -> None:
         if self._reason:
             if isinstance(frame, AudioFrame):
                 self._refused += frame.duration
@@ -65,7 +65,7 @@ class Unpaced(Playout):
         self._reason = self._reason or reason
 
 
-Discarding = AudioPlayout | VideoPlayout | Unpaced
+Discarding = PublishedTrack | Unpaced
 
 
 def discarding(track: OutgoingTrack, speed: float | None) -> Discarding:
@@ -74,7 +74,7 @@ def discarding(track: OutgoingTrack, speed: float | None) -> Discarding:
         return Unpaced(track)
     clock = ScaledTime(asyncio.get_running_loop(), speed)
     outlet = Outlet(handle=track.name, send=_discard, drain=_drained, loop=clock)
-    return (AudioPlayout if track.kind is Kind.AUDIO else VideoPlayout)(track, outlet)
+    return playout_of(track, outlet)
 
 
 def _discard(message: Message) -> None:

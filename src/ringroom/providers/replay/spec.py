@@ -37,6 +37,7 @@ class Replay(ProviderSpec):
     dtmf = True
     files = True
     layers = True  # a recording has one of each picture
+    data_tracks = True
 
     path: str | os.PathLike[str]
     speed: float | None = 1.0

@@ -17,7 +17,7 @@ import numpy as np
 
 from ringroom.checks import Samples
 from ringroom.events import Event, EventKind, Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, DataFrame, Item, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, Item, MediaFrame, VideoFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.fake.conversion import FrameCutter
 from ringroom.providers.provider import PatientSink, Sink, TrackSink
@@ -34,6 +34,7 @@ _NOT_TOLD = (
     EventKind.PROFILE_FAILED,
     EventKind.EVENTS_LOST,
 )
+_KINDS = {AudioFrame: Kind.AUDIO, VideoFrame: Kind.VIDEO, DataTrackFrame: Kind.DATA_TRACK}
 # Frames that were recorded without a track's description: somebody has to have sent them.
 _NOBODY = "recording"
 
@@ -63,13 +64,15 @@ class Stage:
         self._over: set[str] = set()
 
     async def show(self, item: Item) -> None:
-        if isinstance(item, AudioFrame | VideoFrame):
+        if isinstance(item, AudioFrame | VideoFrame | DataTrackFrame):
             track = self._track_of(item)
             if track.sink is not None and isinstance(item, AudioFrame):
                 self._deliver(track.sink, track.cutter.push(item))
             elif track.sink is not None and isinstance(item, VideoFrame):
                 size = (item.width, item.height)
                 track.sink.video(item.data.data, size, item.rotation, item.timestamp_us)
+            elif track.sink is not None and isinstance(item, DataTrackFrame):
+                track.sink.reading(memoryview(item.payload), item.timestamp)
         elif isinstance(item, DataFrame):
             # To whom it went, a recording of what was sent tells; a receiver is not told that.
             self._sink.data(replace(item, to=(), sequence=0, received_ns=time.monotonic_ns()))
@@ -85,10 +88,10 @@ class Stage:
         for sid in tuple(self._tracks):
             await self._end(sid, reason)
 
-    def _track_of(self, frame: AudioFrame | VideoFrame) -> _Track:
+    def _track_of(self, frame: MediaFrame) -> _Track:
         info = frame.track
         if not isinstance(info, TrackInfo):
-            kind = Kind.AUDIO if isinstance(frame, AudioFrame) else Kind.VIDEO
+            kind = _KINDS[type(frame)]
             name = info or kind.value
             info = TrackInfo(sid=f"TR_{name}", name=name, kind=kind, participant=_NOBODY)
         return self._open(info, None)

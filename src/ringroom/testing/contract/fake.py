@@ -12,7 +12,7 @@ from dataclasses import fields
 import numpy as np
 
 from ringroom.events import Participant
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, FileFrame, VideoFrame
 from ringroom.processes.hosts import Where
 from ringroom.testing.contract.subject import (
     LAYERED,
@@ -22,7 +22,7 @@ from ringroom.testing.contract.subject import (
     Room,
     Subject,
 )
-from ringroom.testing.devices import Camera, Microphone
+from ringroom.testing.devices import Camera, Microphone, Sensor
 from ringroom.testing.participants import FakeParticipant
 from ringroom.testing.room import FakeRoom
 from ringroom.testing.room_faults import Fault
@@ -41,7 +41,7 @@ class FakeDriver:
     def __init__(self, room: FakeRoom) -> None:
         self._room = room
         self._people: dict[str, FakeParticipant] = {}
-        self._tracks: dict[tuple[str, str], Microphone | Camera] = {}
+        self._tracks: dict[tuple[str, str], Microphone | Camera | Sensor] = {}
         self._profiles: dict[str, tuple[str, str, Mapping[str, str]]] = {}
         self._mutes: dict[str, Fault] = {}
 
@@ -81,6 +81,14 @@ class FakeDriver:
     def publish_layers(self, who: str, track: str) -> None:
         person = self._people[who]
         self._tracks[who, track] = person.publish_video(track, *LAYERED, simulcast=True)
+
+    def publish_data_track(self, who: str, track: str) -> None:
+        self._tracks[who, track] = self._people[who].publish_data_track(track)
+
+    def push(self, who: str, track: str, payload: bytes, timestamp: int | None) -> None:
+        sensor = self._tracks[who, track]
+        assert isinstance(sensor, Sensor)
+        sensor.push(payload, timestamp)
 
     def unpublish(self, who: str, track: str) -> None:
         self._tracks[who, track].unpublish()
@@ -152,6 +160,11 @@ class FakeDriver:
     def seen(self, track: str) -> Sequence[VideoFrame]:
         with contextlib.suppress(LookupError):
             return self._room.seen(track).frames
+        return ()
+
+    def pushed(self, track: str) -> Sequence[DataTrackFrame]:
+        with contextlib.suppress(LookupError):
+            return self._room.pushed(track).frames
         return ()
 
     def received(self, who: str) -> Sequence[DataFrame]:

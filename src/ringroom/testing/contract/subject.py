@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from ringroom import aio, client
 from ringroom.client import Transport
 from ringroom.events import Participant
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, VideoFrame
+from ringroom.frames import AudioFrame, DataFrame, DataTrackFrame, FileFrame, VideoFrame
 from ringroom.processes.hosts import Where
 from ringroom.providers.provider import ProviderSpec
 from ringroom.testing.contract.promise import broken
@@ -54,6 +54,10 @@ class Capabilities:
     (``publish_layers``)."""
     video_out: bool = False
     """Pictures are sent (``seen``, ``tracks``)."""
+    data_tracks_in: bool = False
+    """Data tracks of others are received (``publish_data_track``, ``push``)."""
+    data_tracks_out: bool = False
+    """Data tracks are sent (``pushed``, ``tracks``)."""
     data_in: bool = False
     """Messages are received (``send_data``)."""
     data_out: bool = False
@@ -132,6 +136,8 @@ class Capabilities:
     """Two channels stay two, in both directions."""
     lossless_audio: bool = False
     """Sound arrives sample for sample; otherwise it is judged by pitch and level."""
+    lossless_data_tracks: bool = False
+    """Every frame of a data track arrives; otherwise its sender goes on until enough did."""
     exact_video: bool = False
     """Pictures arrive byte for byte; otherwise by the number that is written into them."""
     rotation: bool = False
@@ -160,8 +166,7 @@ class Driver(Protocol):
 
     Write the methods that the claimed capabilities need. All are called from plain code (one
     thread at a time) and return when what they do is under way. ``who`` is an identity that was
-    given to ``join``, ``track`` a name that was given to ``publish_audio``, ``publish_video`` or
-    ``publish_layers``.
+    given to ``join``, ``track`` a name that was given to a method that publishes one.
     """
 
     def join(self, who: str) -> None:
@@ -199,6 +204,12 @@ class Driver(Protocol):
     def publish_layers(self, who: str, track: str) -> None:
         """As ``publish_video``, of pictures of `contract.LAYERED`, in layers that others choose
         from."""
+
+    def publish_data_track(self, who: str, track: str) -> None:
+        """A data track begins."""
+
+    def push(self, who: str, track: str, payload: bytes, timestamp: int | None) -> None:
+        """Send one frame on a data track, with that timestamp, if it is one."""
 
     def unpublish(self, who: str, track: str) -> None:
         """A track ends, after what was spoken on it."""
@@ -253,6 +264,9 @@ class Driver(Protocol):
 
     def seen(self, track: str) -> Sequence[VideoFrame]:
         """The pictures of the application's track of that name so far."""
+
+    def pushed(self, track: str) -> Sequence[DataTrackFrame]:
+        """The frames of the application's data track of that name so far."""
 
     def received(self, who: str) -> Sequence[DataFrame]:
         """The messages that reached somebody, oldest first; texts, as `TextFrame`s, and files, as
