@@ -34,6 +34,7 @@ class Track:
         self.info = info
         self.sound: list[np.ndarray] = []
         self.pictures: list[tuple[np.ndarray, tuple[int, int], int, int]] = []
+        self.readings: list[tuple[bytes, int | None]] = []
         self.mutes: list[bool] = []
         self.ended: str | None = None
         self._log = log
@@ -48,6 +49,10 @@ class Track:
     ) -> None:
         assert self.ended is None
         self.pictures.append((np.frombuffer(i420, np.uint8).copy(), size, rotation, timestamp_us))
+
+    def reading(self, payload: memoryview, timestamp: int | None) -> None:
+        assert self.ended is None
+        self.readings.append((bytes(payload), timestamp))
 
     def muted(self, muted: bool) -> None:
         self.mutes.append(muted)

@@ -26,7 +26,14 @@ from integration.clients.relay import Relay
 from ringroom.dtmf import DIGITS, DtmfFrame
 from ringroom.errors import RpcError
 from ringroom.events import Participant
-from ringroom.frames import AudioFrame, DataFrame, FileFrame, TextFrame, VideoFrame
+from ringroom.frames import (
+    AudioFrame,
+    DataFrame,
+    DataTrackFrame,
+    FileFrame,
+    TextFrame,
+    VideoFrame,
+)
 from ringroom.testing import contract
 from ringroom.testing.contract.fake import FAKE
 from ringroom.testing.server import LiveKitRoom, LiveKitServer
@@ -56,6 +63,7 @@ CLAIMS = replace(
     refusals=False,
     stereo=False,
     lossless_audio=False,
+    lossless_data_tracks=False,
     exact_video=False,
     rotation=False,
     timestamps=False,
@@ -77,6 +85,9 @@ class LiveKitDriver:
         self._heard: dict[tuple[str, str], int] = defaultdict(int)
         """How much others than the first have heard, in samples, by who and track."""
         self._pictures: dict[str, list[VideoFrame]] = defaultdict(list)
+        self._readings: dict[str, list[DataTrackFrame]] = defaultdict(list)
+        self._data_tracks: dict[str, Any] = {}
+        """Of the application's, by name."""
         self._messages: dict[str, list[DataFrame | StreamError | None]] = defaultdict(list)
         """None in the place of a text or a file that has not come whole yet, and the error in the
         place of one that never will."""
@@ -124,7 +135,13 @@ class LiveKitDriver:
             frame = DataFrame(bytes(packet.data), packet.topic or "", sender, reliable=kept)
             self._messages[who].append(frame)
 
+        def data_track(track: rtc.RemoteDataTrack) -> None:
+            if track.publisher_identity == APP and room is next(iter(self._rooms.values())):
+                self._data_tracks[track.info.name] = track
+                self._listening.append(self._loop.create_task(self._read(track)))
+
         room.on("track_subscribed", subscribed)
+        room.on("data_track_published", data_track)
 
         def pressed(key: rtc.SipDTMF) -> None:
             sender = key.participant.identity if key.participant else ""
@@ -253,8 +270,20 @@ class LiveKitDriver:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(publication.wait_for_subscription(), 3.0)
 
+    def publish_data_track(self, who: str, track: str) -> None:
+        publishing = self._rooms[who].local_participant.publish_data_track(name=track)
+        self._tracks[who, track] = (self._run(publishing), None)
+
+    def push(self, who: str, track: str, payload: bytes, timestamp: int | None) -> None:
+        local, _ = self._tracks[who, track]
+        with contextlib.suppress(rtc.PushFrameError):  # it may be lost like any other
+            local.try_push(rtc.DataTrackFrame(payload, timestamp))
+
     def unpublish(self, who: str, track: str) -> None:
         publication, _ = self._tracks[who, track]
+        if isinstance(publication, rtc.LocalDataTrack):
+            self._run(publication.unpublish())
+            return
         self._run(self._rooms[who].local_participant.unpublish_track(publication.sid))
 
     def mute(self, who: str, track: str, muted: bool) -> None:
@@ -408,6 +437,18 @@ class LiveKitDriver:
 
         return int(self._run(a_while())) > RATE // 10
 
+    async def _read(self, track: rtc.RemoteDataTrack) -> None:
+        stream = track.subscribe()
+        try:
+            async for frame in stream:
+                reading = DataTrackFrame(frame.payload, timestamp=frame.user_timestamp)
+                self._readings[track.info.name].append(reading)
+        finally:
+            stream.close()
+
+    def pushed(self, track: str) -> Sequence[DataTrackFrame]:
+        return list(self._readings[track])
+
     def heard(self, track: str) -> AudioFrame | None:
         parts = list(self._sounds[track])
         return AudioFrame(np.concatenate(parts), RATE) if parts else None
@@ -429,7 +470,8 @@ class LiveKitDriver:
         return {} if app is None else {one.name: one for one in app.track_publications.values()}
 
     def tracks(self) -> set[str]:
-        return {*self._published()}
+        data = {name for name, track in self._data_tracks.items() if track.is_published()}
+        return {*self._published(), *data}
 
     def profile(self) -> Participant | None:
         app = next(iter(self._rooms.values())).remote_participants.get(APP)
@@ -560,6 +602,9 @@ OF_THE_WAY = (
     "sound_keeps_its_pitch_and_level",
     "a_track_ends_after_its_last_frame",
     "pictures_arrive_in_order_and_once",
+    "readings_arrive_in_order_and_once",
+    "readings_arrive_as_they_were_sent",
+    "a_data_track_is_told_from_its_beginning_to_its_end",
     "no_sound_is_lost_on_the_way_out",
     "sound_of_ours_keeps_its_pitch_and_level",
     "speech_waits_for_the_room",

@@ -90,6 +90,45 @@ class Writer:
         await self._local.publish_data(b"", closed=reason, **last)
 
 
+class RemoteData:
+    """A data track of somebody's."""
+
+    def __init__(self, sid: str, who: str = "ann", name: str = "lidar") -> None:
+        self.info = SimpleNamespace(sid=sid, name=name, uses_e2ee=False)
+        self.publisher_identity = who
+        self.alive = True
+        self.asked = 0
+
+    def is_published(self) -> bool:
+        self.asked += 1
+        return self.alive
+
+
+class LocalData:
+    """A data track of ours, into which frames are pushed while there is room."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pushed: list[tuple[bytes, int | None]] = []
+        self.refused = 0
+        self.full = False
+        self.alive = True
+        self.unpublished = 0
+
+    def try_push(self, frame: Any) -> None:
+        if self.full or not self.alive:
+            self.refused += 1
+            raise rtc.PushFrameError("queue full" if self.alive else "track unpublished")
+        self.pushed.append((frame.payload, frame.user_timestamp))
+
+    def is_published(self) -> bool:
+        return self.alive
+
+    async def unpublish(self) -> None:
+        self.alive = False
+        self.unpublished += 1
+
+
 class Local(SimpleNamespace):
     def __init__(self) -> None:
         allowed = SimpleNamespace(
@@ -109,6 +148,15 @@ class Local(SimpleNamespace):
         self.methods: dict[str, Any] = {}
         self.track_publications: dict[str, Publication] = {}
         self.permitted: list[tuple[bool, list[Any]]] = []
+        self.data_tracks: list[LocalData] = []
+        self.data_answer: Callable[[], Any] = lambda: None
+
+    async def publish_data_track(self, *, name: str) -> LocalData:
+        if self.wait is not None:
+            await self.wait
+        self.data_answer()
+        self.data_tracks.append(LocalData(name))
+        return self.data_tracks[-1]
 
     def set_track_subscription_permissions(
         self, *, allow_all_participants: bool, participant_permissions: list[Any]

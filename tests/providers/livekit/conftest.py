@@ -23,7 +23,7 @@ def nothing_stays() -> Iterator[None]:
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The SDK's room (`sdk_kit.Room`) that whoever connects gets."""
-    from ringroom.providers.livekit import connection, roster
+    from ringroom.providers.livekit import connection, data_tracks, roster
     from sdk_kit import Ingest, Room, Source, Track
 
     made = Room()
@@ -33,5 +33,6 @@ def room(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(connection.rtc, "LocalAudioTrack", tracks)
     monkeypatch.setattr(connection, "SETTLE_SECONDS", 0.02)
     monkeypatch.setattr(roster, "Ingest", Ingest)
+    monkeypatch.setattr(data_tracks, "Ingest", Ingest)
     Ingest.made.clear()
     return made

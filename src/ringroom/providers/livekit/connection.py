@@ -25,6 +25,7 @@ from ringroom.options import SessionOptions
 from ringroom.providers.livekit import attempts, joins
 from ringroom.providers.livekit.calls import Calls
 from ringroom.providers.livekit.conditions import Conditions
+from ringroom.providers.livekit.data_playout import DataPublications
 from ringroom.providers.livekit.line import Line
 from ringroom.providers.livekit.mapping import (
     connect_error,
@@ -75,6 +76,7 @@ class _Opened:
     texts: Streams
     files: Streams
     publications: Publications
+    data_tracks: DataPublications
     outbox: Outbox
     profile: OwnProfile
     permissions: Permissions
@@ -95,6 +97,7 @@ class _Opened:
     def rights_changed(self, participant: rtc.Participant, _: object) -> None:
         if participant is self.room.local_participant:
             self.publications.rights_changed()
+            self.data_tracks.rights_changed()
             self.roster.rights_changed()
 
     def own_muted(
@@ -117,6 +120,7 @@ class _Opened:
         if ending is not None:
             await asyncio.wait({ending})
         # Before the room goes: the native library logs an error for a capture that it cuts off.
+        await self.data_tracks.close()
         await self.publications.close()
         await self.end_streams("")
         await self.roster.end_tracks("closed")
@@ -206,6 +210,7 @@ class LiveKitProvider(Provider):
             texts=texts,
             files=files,
             publications=Publications(room, line, calls, options, path),
+            data_tracks=DataPublications(room, line, calls, options),
             outbox=Outbox(room, line, calls, options.connect_timeout, give_up),
             profile=OwnProfile(room, line, options.connect_timeout),
             permissions=Permissions(room, roster),
@@ -223,6 +228,8 @@ class LiveKitProvider(Provider):
 
     async def publish(self, track: OutgoingTrack) -> Playout:
         opened = self._joined()
+        if track.kind is Kind.DATA_TRACK:
+            return await opened.data_tracks.publish(track)
         playout = await opened.publications.publish(track)
         opened.permissions.look()
         return playout

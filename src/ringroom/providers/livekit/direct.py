@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from livekit import rtc
-from livekit.rtc._ffi_client import FfiHandle
+from livekit.rtc._ffi_client import FfiClient, FfiHandle
 from livekit.rtc._proto import audio_frame_pb2, ffi_pb2, video_frame_pb2
 from numpy.typing import NDArray
 
@@ -23,10 +23,16 @@ from ringroom.colour import i420_size
 from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit import native
-from ringroom.providers.livekit.media import SoundSource, Stream, TextReader
+from ringroom.providers.livekit.media import (
+    KEPT_READINGS,
+    AnyTrack,
+    SoundSource,
+    Stream,
+    TextReader,
+)
 from ringroom.providers.provider import PromptSink, TrackSink
 
-__all__ = ["DirectPath", "DirectSource", "DirectStream"]
+__all__ = ["DirectDataStream", "DirectPath", "DirectSource", "DirectStream"]
 
 
 class DirectPath:
@@ -36,7 +42,9 @@ class DirectPath:
         self._exchange = native.exchange()
         self._closed = False
 
-    def stream(self, track: rtc.Track, kind: Kind, options: SessionOptions) -> Stream:
+    def stream(self, track: AnyTrack, kind: Kind, options: SessionOptions) -> Stream:
+        if isinstance(track, rtc.RemoteDataTrack):
+            return DirectDataStream(self._exchange, track)
         return DirectStream(self._exchange, track, kind, options)
 
     def source(self, source: rtc.AudioSource) -> SoundSource:
@@ -139,6 +147,72 @@ class DirectStream:
         self._out, self._prompt, self._deaf = None, None, True
         while self._early:
             self._deliver(self._early.popleft())
+
+
+class DirectDataStream:
+    """A `Stream` of a data track. Its frames come on the loop, each after it was asked for: the SDK
+    keeps the newest meanwhile. Where it is closed, its native end need not come."""
+
+    def __init__(self, exchange: native.Exchange, track: rtc.RemoteDataTrack) -> None:
+        self._exchange = exchange
+        self._track = track  # the native one ends with its handle
+        self._out: TrackSink | None = None
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._failure: Exception | None = None
+        request = ffi_pb2.FfiRequest()
+        request.subscribe_data_track.track_handle = track._ffi_handle.handle
+        request.subscribe_data_track.options.buffer_size = KEPT_READINGS
+        self._number = exchange.open_stream(request, self)
+        self._handle = FfiHandle(self._number)
+        self._next = ffi_pb2.FfiRequest()
+        self._next.data_track_stream_read.stream_handle = self._number
+
+    async def run(self, out: TrackSink) -> None:
+        self._out = out
+        try:
+            if not self._over.done():
+                self._ask()
+            await asyncio.wait({self._over})
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self._end()
+
+    async def aclose(self) -> None:
+        self._end()
+
+    def _ask(self) -> None:
+        FfiClient.instance.request(self._next)
+
+    def take_at_once(self, event: Any) -> bool:
+        return False
+
+    def take(self, event: Any) -> None:
+        if self._over.done():
+            return
+        if event.HasField("eos"):
+            if event.eos.HasField("error"):
+                self._failure = rtc.SubscribeDataTrackError(event.eos.error.message)
+            self._end()
+        elif self._out is not None:
+            frame = event.frame_received.frame
+            timestamp = frame.user_timestamp if frame.HasField("user_timestamp") else None
+            try:
+                self._out.reading(memoryview(frame.payload), timestamp)
+                self._ask()
+            except Exception as error:  # noqa: BLE001  (raised where `run` is awaited)
+                self._failure = error
+                self._end()
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+            self._exchange.forget(self._number)
+            self._handle.dispose()
+
+    def __del__(self) -> None:
+        # Nobody may have come to run it.
+        self._exchange.forget(self._number)
 
 
 def _stream_request(track: rtc.Track, kind: Kind, options: SessionOptions) -> Any:

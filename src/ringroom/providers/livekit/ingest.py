@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from livekit import rtc
-
 from ringroom.events import Participant, TrackInfo
 from ringroom.options import SessionOptions
-from ringroom.providers.livekit.media import MediaPath, Stream
+from ringroom.providers.livekit.media import AnyTrack, MediaPath, Stream
 from ringroom.providers.provider import Sink, TrackSink
 
 __all__ = ["Ingest"]
@@ -42,7 +40,7 @@ class Ingest:
         self._ending = False
 
     def start(
-        self, track: rtc.Track, options: SessionOptions, after: Ingest | None = None
+        self, track: AnyTrack, options: SessionOptions, after: Ingest | None = None
     ) -> asyncio.Task[None]:
         """Begin to read. ``after`` is an earlier subscription of the same track, whose last
         frames and end come first."""

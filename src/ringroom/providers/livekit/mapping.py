@@ -11,7 +11,7 @@ import traceback
 from types import MappingProxyType
 
 from livekit import rtc
-from livekit.rtc.participant import PublishTrackError
+from livekit.rtc.participant import PublishDataTrackError, PublishTrackError
 from livekit.rtc.room import ConnectError
 
 from ringroom.errors import RoomError
@@ -21,6 +21,7 @@ from ringroom.providers.provider import OutgoingTrack
 __all__ = [
     "asked_layer",
     "connect_error",
+    "data_refusal",
     "encryption_failure",
     "end_of_room",
     "participant_of",
@@ -144,11 +145,14 @@ def connect_error(error: ConnectError) -> RoomError:
     return RoomError(f"livekit: the server cannot be reached: {_tail(text)}", reason="unreachable")
 
 
-def unanswered(error: PublishTrackError | TimeoutError) -> bool:
+def unanswered(error: PublishTrackError | PublishDataTrackError | TimeoutError) -> bool:
     """Whether nobody has refused the track: the server said nothing, to us or to the SDK."""
     if isinstance(error, TimeoutError):
         return True
-    return re.search(r"timed? ?out|no response", error.message, re.IGNORECASE) is not None
+    return (
+        re.search(r"timed?[ -]?out|no response|disconnected", error.message, re.IGNORECASE)
+        is not None
+    )
 
 
 def _tail(text: str) -> str:
@@ -230,6 +234,13 @@ def refusal(track: OutgoingTrack, permissions: object) -> str:
     if allowed and _SOURCE_VALUES[source] not in allowed:
         return f"publishing from source {source} is not allowed (canPublishSources)"
     return ""
+
+
+def data_refusal(permissions: object) -> str:
+    """Why we may not send data, messages or on a track, or nothing."""
+    if getattr(permissions, "can_publish_data", True):
+        return ""
+    return "data is not allowed (canPublishData)"
 
 
 def subscription_refusal(permissions: object) -> str:

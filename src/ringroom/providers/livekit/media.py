@@ -17,10 +17,21 @@ from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import TrackSink
 
-__all__ = ["Capture", "MediaPath", "SoundSource", "Stream", "TextReader"]
-
+__all__ = [
+    "KEPT_READINGS",
+    "AnyTrack",
+    "Capture",
+    "MediaPath",
+    "SoundSource",
+    "Stream",
+    "TextReader",
+]
 
 TextReader: TypeAlias = rtc.TextStreamReader | rtc.ByteStreamReader
+AnyTrack: TypeAlias = rtc.Track | rtc.RemoteDataTrack
+# How many frames of a data track wait in the native library while the loop does other things; more
+# are dropped there without a count. At 1,000 a second that is longer than any turn of the loop.
+KEPT_READINGS = 64
 
 
 class Stream(Protocol):
@@ -64,8 +75,9 @@ class SoundSource(Protocol):
 class MediaPath(Protocol):
     """One connection's way through the SDK, on one event loop. Made before its room connects."""
 
-    def stream(self, track: rtc.Track, kind: Kind, options: SessionOptions) -> Stream:
-        """Open the stream of a subscribed track."""
+    def stream(self, track: AnyTrack, kind: Kind, options: SessionOptions) -> Stream:
+        """Open the stream of a subscribed track; that of a data track subscribes it. Its `run`
+        raises `rtc.SubscribeDataTrackError` where that was refused."""
 
     def source(self, source: rtc.AudioSource) -> SoundSource:
         """What feeds the SDK's source."""

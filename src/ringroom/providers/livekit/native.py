@@ -35,6 +35,7 @@ from typing import Any, Protocol
 import numpy as np
 from livekit.rtc._ffi_client import FfiClient
 from livekit.rtc._proto.audio_frame_pb2 import AudioStreamEvent
+from livekit.rtc._proto.video_frame_pb2 import VideoStreamEvent
 from numpy.typing import NDArray
 
 __all__ = ["Exchange", "end_events", "exchange"]
@@ -210,7 +211,11 @@ class Exchange:
             _seen_threads.add(thread)
             _settle_thread(thread)
         which = event.WhichOneof("message")
-        if which == "audio_stream_event" or which == "video_stream_event":
+        if (
+            which == "audio_stream_event"
+            or which == "video_stream_event"
+            or which == "data_track_stream_event"
+        ):
             message = getattr(event, which)
             number = message.stream_handle
             opening = self._opening  # asked first: one that is not listed yet is by then
@@ -273,8 +278,10 @@ class Exchange:
         for number, _, what in self._waiting:
             if number in self._streams and what.HasField("frame_received"):
                 received = what.frame_received
-                audio = isinstance(what, AudioStreamEvent)
-                self._drop((received.frame if audio else received.buffer).handle.id)
+                if isinstance(what, AudioStreamEvent):
+                    self._drop(received.frame.handle.id)
+                elif isinstance(what, VideoStreamEvent):  # what is of a data track has no memory
+                    self._drop(received.buffer.handle.id)
         self._waiting.clear()
 
     def _end_if_idle(self) -> None:

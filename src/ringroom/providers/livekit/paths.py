@@ -19,8 +19,20 @@ _log = logging.getLogger("ringroom.livekit")
 OLDEST, NEXT = (1, 1, 21), (1, 3)
 # What `direct` and `native` take from the SDK's messages.
 FIELDS = {
-    "ffi_pb2.FfiEvent": {"audio_stream_event", "video_stream_event", "capture_audio_frame"},
-    "ffi_pb2.FfiRequest": {"new_audio_stream", "new_video_stream", "capture_audio_frame"},
+    "ffi_pb2.FfiEvent": {
+        "audio_stream_event",
+        "video_stream_event",
+        "data_track_stream_event",
+        "capture_audio_frame",
+    },
+    "ffi_pb2.FfiRequest": {
+        "new_audio_stream",
+        "new_video_stream",
+        "subscribe_data_track",
+        "data_track_stream_read",
+        "capture_audio_frame",
+    },
+    "data_track_pb2.DataTrackStreamEvent": {"stream_handle", "frame_received", "eos"},
     "audio_frame_pb2.AudioStreamEvent": {"stream_handle", "frame_received", "eos"},
     "audio_frame_pb2.NewAudioStreamRequest": {"frame_size_ms", "queue_size_frames"},
     "audio_frame_pb2.AudioFrameBufferInfo": {"data_ptr", "samples_per_channel"},

@@ -5,7 +5,8 @@ said of an identity holds for tracks that are published later, and the SDK says 
 loss; single tracks are named by their sid, which is another after a loss that costs us the session.
 There is no saying that everybody may have a track while some may not have all, so those who are
 there are named, one by one. Who is not named may have nothing, and what is said too late keeps a
-track from somebody for a moment: it never gives one away.
+track from somebody for a moment: it never gives one away. Data tracks cannot be named: at their
+sids the SDK's native part panics, which ends the process.
 """
 
 from __future__ import annotations

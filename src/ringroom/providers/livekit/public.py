@@ -21,16 +21,32 @@ from numpy.typing import NDArray
 
 from ringroom.events import Kind
 from ringroom.options import SessionOptions
-from ringroom.providers.livekit.media import Capture, SoundSource, Stream, TextReader
+from ringroom.providers.livekit.media import (
+    KEPT_READINGS,
+    AnyTrack,
+    Capture,
+    SoundSource,
+    Stream,
+    TextReader,
+)
 from ringroom.providers.provider import TrackSink
 
-__all__ = ["PublicCapture", "PublicPath", "PublicSource", "PublicStream", "frames_of"]
+__all__ = [
+    "PublicCapture",
+    "PublicDataStream",
+    "PublicPath",
+    "PublicSource",
+    "PublicStream",
+    "frames_of",
+]
 
 
 class PublicPath:
     """A `MediaPath` over the public API."""
 
-    def stream(self, track: rtc.Track, kind: Kind, options: SessionOptions) -> Stream:
+    def stream(self, track: AnyTrack, kind: Kind, options: SessionOptions) -> Stream:
+        if isinstance(track, rtc.RemoteDataTrack):
+            return PublicDataStream(track)
         if kind is Kind.VIDEO:
             return PublicStream(rtc.VideoStream(track, format=rtc.VideoBufferType.I420))
         return PublicStream(
@@ -64,6 +80,34 @@ class PublicStream:
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+class PublicDataStream:
+    """A `Stream` over the SDK's own of a data track. That does not end by being closed."""
+
+    def __init__(self, track: rtc.RemoteDataTrack) -> None:
+        self._track = track  # the native one ends with its handle
+        self._stream = track.subscribe(buffer_size=KEPT_READINGS)
+        self._closed = asyncio.get_running_loop().create_future()
+
+    async def run(self, out: TrackSink) -> None:
+        reading = asyncio.create_task(self._pass_on(out))
+        try:
+            await asyncio.wait({reading, self._closed}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                await reading
+        finally:
+            reading.cancel()
+            self._stream.close()
+
+    async def _pass_on(self, out: TrackSink) -> None:
+        async for frame in self._stream:
+            out.reading(memoryview(frame.payload), frame.user_timestamp)
+
+    async def aclose(self) -> None:
+        self._stream.close()
+        if not self._closed.done():
+            self._closed.set_result(None)
 
 
 class PublicCapture:

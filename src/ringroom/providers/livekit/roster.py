@@ -22,6 +22,7 @@ from ringroom.events import Event, EventKind, Participant, TrackInfo
 from ringroom.frames import DataFrame
 from ringroom.notices import Notices
 from ringroom.options import SessionOptions
+from ringroom.providers.livekit.data_tracks import DataTracks
 from ringroom.providers.livekit.ingest import Ingest
 from ringroom.providers.livekit.mapping import (
     asked_layer,
@@ -66,6 +67,7 @@ class Roster:
         self._endings: set[asyncio.Task[None]] = set()
         self._broken: set[tuple[str, str]] = set()
         self._notices = Notices(_log)
+        self._data_tracks = DataTracks(room, sink, options, path, self)
         self._listen()
 
     def _listen(self) -> None:
@@ -82,6 +84,8 @@ class Roster:
             "track_subscription_failed": self._on_subscription_failed,
             "track_muted": self._on_muted,
             "track_unmuted": self._on_unmuted,
+            "data_track_published": self._data_tracks.published,
+            "data_track_unpublished": self._data_tracks.unpublished,
             "data_received": self._on_data,
             "sip_dtmf_received": self._on_dtmf,
             "e2ee_state_changed": self._on_encryption,
@@ -133,7 +137,8 @@ class Roster:
             for publication in participant.track_publications.values():
                 # The server goes on with it by itself when we may again: as a new track. What the
                 # SDK gave up meanwhile it would not take up.
-                self._end(self._ingests.get(publication.sid), refused)
+                self.end(self._ingests.get(publication.sid), refused)
+        self._data_tracks.rights_changed()
         self.sync()
 
     async def end_tracks(self, reason: str) -> None:
@@ -153,7 +158,8 @@ class Roster:
         if not self._ending:
             self._ending = True
             for ingest in list(self._ingests.values()):
-                self._end(ingest, reason)
+                self.end(ingest, reason)
+            self._data_tracks.end(reason)
 
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
         identity = participant.identity
@@ -162,6 +168,7 @@ class Roster:
             self.tell(EventKind.PARTICIPANT_JOINED, participant=self._present[identity])
         for publication in list(participant.track_publications.values()):
             self._on_published(publication, participant)
+        self._data_tracks.joined(identity)
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
         known = self._present.pop(participant.identity, None)
@@ -170,7 +177,8 @@ class Roster:
             self._forget(sid)
         for ingest in list(self._ingests.values()):
             if ingest.track.participant == participant.identity:
-                self._end(ingest, "the participant left")
+                self.end(ingest, "the participant left")
+        self._data_tracks.left(participant.identity)
         if known is not None:
             reason = participant.disconnect_reason
             word = "" if reason is None else reason_name(reason)
@@ -250,7 +258,7 @@ class Roster:
         self, publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
     ) -> None:
         track = self._forget(publication.sid)
-        self._end(self._ingests.get(publication.sid), "unpublished")
+        self.end(self._ingests.get(publication.sid), "unpublished")
         if track is not None:
             publisher = self.described(participant)
             self.tell(EventKind.TRACK_UNPUBLISHED, participant=publisher, track=track)
@@ -301,7 +309,7 @@ class Roster:
             )
 
     def _on_unsubscribed(self, _: Any, publication: rtc.RemoteTrackPublication, *__: Any) -> None:
-        self._end(self._ingests.get(publication.sid), "unsubscribed")
+        self.end(self._ingests.get(publication.sid), "unsubscribed")
 
     def _on_subscription_failed(
         self, participant: rtc.RemoteParticipant, sid: str, error: Any
@@ -373,11 +381,16 @@ class Roster:
                 EventKind.TRACK_FAILED, participant=self.described(participant), reason=failure
             )
 
+    def known(self, identity: str) -> Participant | None:
+        """Somebody who is in the room, as they were told."""
+        return self._present.get(identity)
+
     def described(self, participant: rtc.Participant) -> Participant:
         """Somebody as they were told, or as they are."""
         return self._present.get(participant.identity) or participant_of(participant)
 
-    def _end(self, ingest: Ingest | None, reason: str) -> None:
+    def end(self, ingest: Ingest | None, reason: str) -> None:
+        """End a track, if there is one; `end_tracks` waits for it."""
         if ingest is None:
             return
         ending = asyncio.create_task(ingest.end(reason))

@@ -50,6 +50,7 @@ class LiveKit(ProviderSpec):
     text_streams = True
     dtmf = True
     files = True
+    data_tracks = True
     rpc = True
     mutes = True
     layers = True
