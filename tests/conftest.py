@@ -41,8 +41,18 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.enable()
-        gc.collect()
-        gc.freeze()
+        _freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    """A test that has counted all objects, as `leaks.check` does, has thawed them."""
+    if not gc.get_freeze_count():
+        _freeze()
+
+
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
