@@ -75,6 +75,7 @@ def test_run_answers_and_ends_in_good_order(
     assert re.search(r"received \d+: \d+ processed, 0 dropped", output)
 
 
+@pytest.mark.alone
 def test_a_file_is_spoken_to_its_end(livekit_room: LiveKitRoom, tmp_path: Path) -> None:
     with wave.open(str(tmp_path / "said.wav"), "wb") as file:
         file.setnchannels(1)
