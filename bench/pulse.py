@@ -17,7 +17,7 @@ import numpy as np
 
 import ringroom
 from ringroom.events import Kind, Participant, TrackInfo
-from ringroom.frames import AudioFrame, Frame, VideoFrame
+from ringroom.frames import AudioFrame, DataTrackFrame, Frame, VideoFrame
 from ringroom.options import SessionOptions
 from ringroom.providers.provider import (
     Joined,
@@ -106,7 +106,7 @@ class _Ears(Playout):
         self._heard = heard
         self._patient = patient
 
-    async def play(self, frame: AudioFrame | VideoFrame) -> None:
+    async def play(self, frame: AudioFrame | VideoFrame | DataTrackFrame) -> None:
         now = time.monotonic_ns()
         if isinstance(frame, AudioFrame):
             sent, hop = _STAMP.unpack_from(frame.data)

@@ -137,7 +137,7 @@ def test_what_is_too_large_or_breaks_off_is_told(server: Server) -> None:
                 half = await begin(b"half")
                 writer = await begin(bytes(MAX_FILE_BYTES))
                 await writer.aclose()
-                await until(lambda: sink.messages, "a whole file", 30)
+                await until(lambda: sink.messages, "a whole file", 60)
                 await until(lambda: EventKind.PARTICIPANT_JOINED in sink.kinds(of="ann"), "ann")
             # Held until here: dropped while the SDK still wrote, it would have ended as if whole.
             del half

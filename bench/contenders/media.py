@@ -87,6 +87,9 @@ class Count(Sink, TrackSink):
     ) -> None:
         raise NotImplementedError
 
+    def reading(self, payload: memoryview, timestamp: int | None) -> None:
+        raise NotImplementedError
+
     def muted(self, muted: bool) -> None:
         """Nobody mutes."""
 

@@ -49,7 +49,7 @@ def _tidied() -> Iterator[None]:
     """What is left behind on purpose goes after the test."""
     yield
     for transport in WrongCore.opened:
-        transport._closed = True
+        transport._connection.closed = True
         transport._connection.close()
     WrongCore.opened.clear()
     for fd in wrong_outbound.LeaksADescriptor.leaked:
