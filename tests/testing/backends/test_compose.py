@@ -66,6 +66,28 @@ class TestCompose:
         done = [line.split() for line in log.read_text().splitlines()]
         assert done == [[do, "7"] for do in ("kill", "start", "pause", "unpause", "logs")]
 
+    @pytest.mark.parametrize(
+        ("says", "asked"), [("unable to freeze: unknown", 5), ("no such container", 1)]
+    )
+    def test_a_server_that_does_not_freeze_is_asked_again(
+        self, path: Programs, tmp_path: Path, says: str, asked: int
+    ) -> None:
+        log = tmp_path / "log"
+        path.shell("docker-compose", f'echo "$5" >>{log}; echo "{says}"; exit 1')
+        with pytest.raises(StartupError, match=says):
+            ComposeProject().pause()
+        assert log.read_text().split() == ["pause"] * asked
+
+    def test_a_server_that_freezes_when_asked_again_is_paused(
+        self, path: Programs, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "log"
+        log.touch()
+        third = f'n=0; while read -r _; do n=$((n + 1)); done <{log}; [ "$n" -ge 2 ] && exit 0'
+        path.shell("docker-compose", f'{third}; echo "$5" >>{log}; echo "unable to freeze"; exit 1')
+        ComposeProject().pause()
+        assert log.read_text().split() == ["pause", "pause"]
+
     def test_two_projects_have_nothing_in_common(self, path: Programs) -> None:
         path.shell("docker-compose", "exit 0")
         one, other = ComposeProject(), ComposeProject()

@@ -66,6 +66,10 @@ EXCUSED = [
     ({"away_until": 10.1}, Case(True, "answer", LOST)),
     ({"away_until": 10.1}, Case(False, "answer", GONE)),
     ({"away_until": 10.1}, Case(False, "answer", AWAY)),
+    (
+        {"away_until": 10.1, "deaf_as_we_join": True},
+        Case(False, "answer", failed(RpcError.UNSUPPORTED_METHOD)),
+    ),
     ({"left": {"ann"}}, Case(True, "answer", GONE)),
     ({"left": {"ann"}}, Case(True, "answer", AWAY)),
     ({"left": {"ann"}}, Case(False, "answer", failed(RpcError.SEND_FAILED))),

@@ -29,6 +29,12 @@ OWNER_LABEL = "ringroom.owner"
 COMMAND_SECONDS = 120.0  # `up` may pull the image
 
 
+# What the container's runtime says where the kernel did not get all threads to stand still in time,
+# as on a busy machine; and how often it is asked.
+_NOT_FROZEN = "unable to freeze"
+_FREEZES = 5
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComposeProject:
     """One run of the compose file under a name and on ports that no other run has.
@@ -76,6 +82,14 @@ class ComposeProject:
         self._compose("start")
 
     def pause(self) -> None:
+        for _ in range(_FREEZES - 1):
+            try:
+                self._compose("pause")
+            except StartupError as error:
+                if _NOT_FROZEN not in str(error):
+                    raise
+            else:
+                return
         self._compose("pause")
 
     def resume(self) -> None:

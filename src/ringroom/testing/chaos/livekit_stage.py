@@ -179,6 +179,7 @@ class LiveKitStage:
     def __init__(self, plan: p.Plan, note: Callable[[Broken], None], server: LiveKitServer) -> None:
         self.ears = Ears()
         self.calls = always_excused(plan, note)
+        self.calls.deaf_as_we_join = True
         self.blocked_until = 0.0
         self._plan = plan
         self._note = note

@@ -104,6 +104,9 @@ class CallLedger:
     """Until then something went wrong, so that an answer may come too late."""
     excused_until: float = 0.0
     """Until then a process stood still: one that waits there is told late."""
+    deaf_as_we_join: bool = False
+    """Methods are ours a moment after we have joined: whoever calls before is told that there are
+    none. So it is with LiveKit's SDK, which takes them of those alone who are in the room."""
     over: bool = False
     """The room has closed, or does so now."""
     left: set[str] = field(default_factory=set)
@@ -205,6 +208,8 @@ class CallLedger:
                 return self._may_be_unanswered(call, now)
             case RpcError.SEND_FAILED:
                 return call.guest in self.left
+            case RpcError.UNSUPPORTED_METHOD:
+                return self.deaf_as_we_join and self.away_until >= call.begun
         return code in _AWAY and self.away_until >= call.begun
 
     def _may_be_unanswered(self, call: Call, now: float) -> bool:
