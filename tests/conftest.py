@@ -41,18 +41,8 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.enable()
-        _freeze()
-
-
-def pytest_runtest_logfinish() -> None:
-    """A test that has counted all objects, as `leaks.check` does, has thawed them."""
-    if not gc.get_freeze_count():
-        _freeze()
-
-
-def _freeze() -> None:
-    gc.collect()
-    gc.freeze()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)
