@@ -15,6 +15,7 @@ from ringroom.errors import RoomError, RpcError
 from ringroom.events import Kind
 from ringroom.options import SessionOptions
 from ringroom.providers.livekit.connection import LiveKitProvider
+from ringroom.providers.livekit.rpc import LAST_SECONDS
 from sdk_kit import Room, Sink, provider, raising, someone, turns
 
 OPTIONS = SessionOptions(kinds=(Kind.DATA,), rpc_methods=("a", "b"))
@@ -56,6 +57,23 @@ def test_the_methods_are_there_when_we_have_joined(room: Room) -> None:
         assert await methods["b"](asked("é")) == "answer"
         assert sink.calls == [("b", "é", "ann", 3.0)]
         await app.close()
+
+    run_virtual(scenario)
+
+
+def test_who_was_told_last_is_told_before_we_leave(room: Room) -> None:
+    async def scenario(loop: VirtualLoop) -> None:
+        app, sink = await joined()
+        sink.raises = RpcError("gone", code=RpcError.RECIPIENT_DISCONNECTED)
+        with pytest.raises(rtc.RpcError):
+            await room.local_participant.methods["a"](asked(""))
+        told = loop.time()
+        closing = asyncio.ensure_future(app.close())
+        await asyncio.sleep(LAST_SECONDS / 2)
+        assert not room.disconnects
+        await closing
+        assert room.disconnects
+        assert loop.time() == pytest.approx(told + LAST_SECONDS)
 
     run_virtual(scenario)
 

@@ -126,6 +126,7 @@ class _Opened:
         await self.roster.end_tracks("closed")
         self.roster.close()
         if self.room.isconnected():
+            await self.rpc.answers_out()
             await self.room.disconnect()
 
 

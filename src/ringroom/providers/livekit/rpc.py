@@ -5,7 +5,8 @@ room is joined, and is so in the turn of the loop in which joining ends; it runs
 task, which it cancels at the caller's deadline (since 1.2) and before it disconnects; whatever is
 raised there but its own error it logs with all its frames; between SDKs that know each other as new
 enough payloads and answers travel as text streams, under the limit that is set for those, and
-whoever calls with a longer one is told of an error of the application.
+whoever calls with a longer one is told of an error of the application; it does not tell when an
+answer is out, and leaving the room overtakes one: its caller then waits for all of its time.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _log = logging.getLogger("ringroom.livekit")
 ON_THE_WAY_SECONDS = 7.0
 # Of the text stream of a call: what is too long for one, but not by far, its caller is told so.
 STREAMED_CALL_BYTES = 4 * MAX_CALL_BYTES
+# An answer that was given to the SDK is on its way by then.
+LAST_SECONDS = 0.1
 
 
 class Rpc:
@@ -41,6 +44,9 @@ class Rpc:
         self._room = room
         self._sink = sink
         self._line = line
+        self._loop = asyncio.get_running_loop()
+        self._answered = -LAST_SECONDS
+        """When the last call was."""
 
     async def call(self, to: str, method: str, payload: str, seconds: float) -> str:
         """Raises `RpcError`, and `RoomError` (disconnected) once the room is gone."""
@@ -87,3 +93,10 @@ class Rpc:
             _log.error("livekit: a call of %r was not answered\n%s", method, scrubbed(error))
             failed = "Application error in method handler"
             raise rtc.RpcError(RpcError.APPLICATION_ERROR, failed) from None
+        finally:
+            self._answered = self._loop.time()
+
+    async def answers_out(self) -> None:
+        """Until what callers were told last is on its way, before we leave."""
+        if (left := self._answered + LAST_SECONDS - self._loop.time()) > 0:
+            await asyncio.sleep(left)

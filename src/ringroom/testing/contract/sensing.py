@@ -34,7 +34,7 @@ def reading(number: int) -> DataTrackFrame:
 
 
 def _timestamp(number: int) -> int | None:
-    return number << 56 if number % 2 else None
+    return number % 256 << 56 if number % 2 else None
 
 
 def number_of(frame: DataTrackFrame) -> int:
