@@ -73,8 +73,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One for each two cores, but three at least: most wait for a server or a client."""
-    return max(3, (os.cpu_count() or 1) // 2)
+    """One for each two cores, but two at least: most wait for a server or a client."""
+    return max(2, (os.cpu_count() or 1) // 2)
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,7 @@ def test_a_browser_shows_our_transcriptions_and_we_read_its_chat(
         assert long.text == LONG
 
 
+@pytest.mark.alone  # by the public path each event costs something for each of 2,000 readers
 @pytest.mark.parametrize("sdk_path", ["direct", "public"])
 def test_texts_that_come_while_our_loop_stands_still_are_all_read(
     server: Server, sdk_path: str
