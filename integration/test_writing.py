@@ -117,7 +117,7 @@ async def simulate(app: Any, scenario: str, sink: Recorder) -> None:
 
 @pytest.mark.parametrize(
     "scenario_name",
-    ["FULL_RECONNECT", "MIGRATION", "NODE_FAILURE", "DISCONNECT_SIGNAL_ON_RESUME"],
+    ["FULL_RECONNECT", "NODE_FAILURE", "DISCONNECT_SIGNAL_ON_RESUME"],
 )
 def test_a_text_does_not_outlive_a_connection_that_is_made_anew(
     server: Server, scenario_name: str
