@@ -62,10 +62,14 @@ def test_texts_that_come_while_our_loop_stands_still_are_all_read(
     """They are begun in one turn, before any of them is read."""
     texts = [f"text {number}" for number in range(2_000)]
 
+    sent, received = threading.Event(), threading.Event()
+
     async def speak() -> None:
         async with peer(server, "ann") as ann:
             for text in texts:
                 await ann.room.local_participant.send_text(text, topic="t")
+            sent.set()
+            received.wait(90)  # by leaving, the SDK would overtake what it has still to send
 
     async def scenario() -> None:
         sink = Recorder()
@@ -73,9 +77,12 @@ def test_texts_that_come_while_our_loop_stands_still_are_all_read(
         async with connected(server.spec(sdk_path=sdk_path), sink, **options):
             speaking = threading.Thread(target=asyncio.run, args=(speak(),))
             speaking.start()
-            speaking.join(60)  # our loop stands still
-            assert not speaking.is_alive()
-            await until(lambda: len(sink.messages) >= len(texts), "all of them", 60)
+            try:
+                assert sent.wait(60)  # our loop stands still
+                await until(lambda: len(sink.messages) >= len(texts), "all of them", 60)
+            finally:
+                received.set()
+                await asyncio.to_thread(speaking.join)
         assert [frame.text for frame in sink.messages if isinstance(frame, TextFrame)] == texts
         assert EventKind.TEXT_FAILED not in sink.kinds()
 
