@@ -249,6 +249,29 @@ def test_the_asyncio_face_echoes(livekit_room: LiveKitRoom) -> None:
     check_counts(stats.lanes)
 
 
+def test_a_pool_beside_an_event_loop_answers(go_client: Joins, livekit_room: LiveKitRoom) -> None:
+    options = {"url": livekit_room.url, "token": livekit_room.token("pool"), "workers": 2}
+
+    async def main() -> None:
+        async with ringroom.aio.Pool(Burner(), "livekit", **options) as pool:
+            ann = await asyncio.to_thread(go_client, "ann")
+            await pool.send_data("from the loop", topic="news")
+            ann.send_data(b"hello", topic="greeting")
+            for topic, end in (("news", b"from the loop"), ("re:greeting", b" hello")):
+                said = await asyncio.to_thread(ann.wait_for_data, topic=topic)
+                assert said.endswith(end)
+            async with asyncio.timeout(15):  # the SDK tells of somebody after their messages
+                while not (people := await pool.participants()):
+                    await asyncio.sleep(0.1)
+            assert [person.identity for person in people] == ["ann"]
+            waiting = asyncio.create_task(pool.wait())
+            await pool.drain()
+            assert await waiting == "closed"
+        check_counts(pool.stats().lanes, over=True)
+
+    asyncio.run(main())
+
+
 @pytest.mark.alone
 def test_eight_participants_at_once_come_late_and_leave(livekit_room: LiveKitRoom) -> None:
     room = livekit_room

@@ -136,6 +136,54 @@ def test_who_gives_up_while_models_load_leaves_nothing(
     assert not fake_room.applications
 
 
+def test_who_gives_up_waits_for_the_thread_that_opens_too(
+    fake_room: FakeRoom, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have begun a worker a moment after the close."""
+    gate, enter = threading.Event(), ringroom.Pool.__enter__
+
+    def late(pool: ringroom.Pool) -> ringroom.Pool:
+        try:
+            return enter(pool)
+        finally:
+            assert gate.wait(60)
+
+    monkeypatch.setattr(ringroom.Pool, "__enter__", late)
+
+    async def main() -> None:
+        pool = pool_of(fake_room, LoadsUntilTold(model))
+        opening = asyncio.create_task(pool.open())
+        await until(lambda: pool._pool._started)
+        opening.cancel()
+        await until(lambda: pool._closing is not None and pool._closing.done())
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert not opening.done()
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await soon(opening)
+
+    asyncio.run(main())
+
+
+def test_the_loop_goes_on_through_a_death_of_the_io_process(fake_room: FakeRoom) -> None:
+    async def main() -> None:
+        async with running(fake_room, io="process") as pool:
+            before = pool.io_pid
+            assert before is not None
+            waiting = asyncio.create_task(pool.wait())
+            os.kill(before, signal.SIGKILL)
+            await until(lambda: pool.stats().io_deaths == 1)
+            await soon(pool.send_data("back", topic="t"))
+            assert pool.io_pid not in (None, before)
+            await asyncio.to_thread(fake_room.wait_for_data, "t")
+            fake_room.close_room()
+            assert await soon(waiting) == "room closed"
+        check_law(pool)
+
+    asyncio.run(main())
+
+
 def test_a_wait_that_is_given_up_leaves_nothing(fake_room: FakeRoom) -> None:
     async def main() -> None:
         async with running(fake_room) as pool:
